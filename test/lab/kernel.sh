@@ -1,0 +1,37 @@
+# Finds the lab's User-Mode Linux kernel in the cache, or has it built: sets
+# $kernel. Sourced by `run`, after lib.sh.
+# shellcheck shell=bash disable=SC2034,SC2154 # names shared with `run`
+
+find_kernel() {
+  local root=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kube-ipvs-lab}
+  local hash lock
+  hash=$(sha256sum <"$lab/um.config" | cut -c1-12)
+  # Any version of the source will do once it is built: no network needed.
+  cached_kernel && return
+  need "${build_tools[@]}"
+  mkdir -p "$root"
+  exec {lock}>"$root/lock"
+  if ! flock -n "$lock"; then
+    say "waiting for another run, which is building the kernel"
+    flock "$lock"
+  fi
+  if ! cached_kernel; then
+    # We hold the lock, so what an interrupted build has left is nobody's.
+    rm -rf "$root"/build.*
+    building=$(mktemp -d "$root/build.XXXXXX")
+    # The lock must not outlive us in a child.
+    leashed "$lab/build" "$building" "$root" "$hash" </dev/null {lock}>&- &
+    machine=$!
+    wait "$machine" || exit 125
+    machine=''
+    rm -rf "$building"
+    cached_kernel || die "no kernel in $root after the build"
+  fi
+  exec {lock}>&-
+}
+
+cached_kernel() {
+  local found
+  found=$(printf '%s\n' "$root"/*-"$hash"/linux | sort -V | tail -n 1)
+  [[ -x $found ]] && kernel=$found
+}

@@ -1,0 +1,80 @@
+# Shared by `run` and `kernel.sh`: messages, packages, and how to start a
+# process that cannot outlive us.
+# shellcheck shell=bash disable=SC2034 # used by those who source it
+
+say() { printf 'lab: %s\n' "$*" >&2; }
+die() { say "$*"; exit 125; }
+
+# An ordinary user's PATH often lacks where iptables and ipvsadm live.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+# What tests call, and the package that has it.
+lab_tools=(
+  ip:iproute2 iptables:iptables ipset:ipset ipvsadm:ipvsadm nft:nftables
+  conntrack:conntrack sysctl:procps ping:iputils-ping ethtool:ethtool
+  tcpdump:tcpdump socat:socat jq:jq
+)
+# What building the kernel takes.
+build_tools=(
+  flex:flex bison:bison bc:bc gcc:gcc make:make xz:xz-utils
+  dpkg-deb:dpkg /usr/include/libelf.h:libelf-dev
+)
+
+# need COMMAND:PACKAGE... - sees to it that every command (or file, where the
+# name begins with a slash) is there.
+need() {
+  local entry what missing=()
+  for entry; do
+    what=${entry%%:*}
+    case $what in
+      /*) [[ -e $what ]] || missing+=("${entry#*:}") ;;
+      *) command -v "$what" >/dev/null || missing+=("${entry#*:}") ;;
+    esac
+  done
+  ((${#missing[@]})) || return 0
+
+  command -v apt-get >/dev/null ||
+    die "please install these first (Debian's names): ${missing[*]}"
+  ((EUID == 0)) ||
+    die "please install these first: sudo apt-get install ${missing[*]}"
+  say "installing ${missing[*]}"
+  local log
+  log=$(mktemp)
+  # The lock options make apt wait for another apt instead of giving up.
+  if ! { apt-get -o DPkg::Lock::Timeout=300 update &&
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+      install -y --no-install-recommends "${missing[@]}"; } \
+    >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    rm -f "$log"
+    die "could not install ${missing[*]}"
+  fi
+  rm -f "$log"
+}
+
+# leashed COMMAND... - COMMAND, bound to die with this shell however the shell
+# ends. Use it as the whole of a background job: then $! is the process to
+# kill, and killing that takes everything below it along.
+#
+# SIGKILL leaves nobody to clean up, so the kernel has to do it: the parent-
+# death signal takes the first process, and a pid namespace takes the rest.
+# The namespace's first process is a shell that waits, since a program which
+# does not expect to be pid 1 may ignore signals it should not.
+leashed() {
+  # shellcheck disable=SC2016 # for the inner shell
+  exec setpriv --pdeathsig KILL "${leash[@]}" \
+    sh -c 'setpriv --pdeathsig KILL "$@"; exit $?' sh "$@"
+}
+
+# Not everybody may make a pid namespace; parent-death signals are the next
+# best thing (every User-Mode Linux process asks for one).
+find_leash() {
+  local as=(unshare --pid --fork --kill-child=KILL)
+  if "${as[@]}" true 2>/dev/null; then
+    leash=("${as[@]}")
+  elif "${as[@]}" --user --map-root-user true 2>/dev/null; then
+    leash=("${as[@]}" --user --map-root-user)
+  else
+    leash=()
+  fi
+}
