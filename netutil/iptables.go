@@ -1,0 +1,245 @@
+package netutil
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Backend is a variant of the iptables tools. Their rules live in different
+// places of the kernel and both apply; a node should use one.
+type Backend string
+
+// The backends.
+const (
+	NFT    Backend = "nft"
+	Legacy Backend = "legacy"
+)
+
+// ErrBusy means that another program held the xtables lock for the five
+// seconds that Restore waits. Trying again is right.
+var ErrBusy = errors.New("another program holds the xtables lock")
+
+// DetectBackend finds out which backend this node uses, without changing
+// anything. It is the one in which the kubelet left its hint; else the one
+// that holds chains whose name begins with prefix, of either family, as an
+// earlier run of ours leaves them; else nft where it works; else legacy. Each
+// question is put to nft first.
+func DetectBackend(ctx context.Context, prefix string) (Backend, error) {
+	usable, err := backends(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, sign := range []*regexp.Regexp{
+		regexp.MustCompile(`(?ms)^\*mangle$[^*]*^:KUBE-(IPTABLES-HINT|KUBELET-CANARY) `),
+		regexp.MustCompile(`(?m)^:` + regexp.QuoteMeta(prefix)),
+	} {
+		for _, b := range usable {
+			if slices.ContainsFunc(b.saved, sign.MatchString) {
+				return b.Backend, nil
+			}
+		}
+	}
+	return usable[0].Backend, nil
+}
+
+// Backends returns those that work here, nft first.
+func Backends(ctx context.Context) ([]Backend, error) {
+	usable, err := backends(ctx)
+	var out []Backend
+	for _, l := range usable {
+		out = append(out, l.Backend)
+	}
+	return out, err
+}
+
+// listing is what a backend holds.
+type listing struct {
+	Backend
+	saved []string
+}
+
+// errAbsent means that the host lacks a backend's tools or its kernel part.
+var errAbsent = errors.New("not available here")
+
+// backends lists those that work here, nft first. One that is there and fails
+// is an error: to take the other one instead would split the node's rules.
+func backends(ctx context.Context) ([]listing, error) {
+	var usable []listing
+	var errs []error
+	for _, b := range []Backend{NFT, Legacy} {
+		v4, err := b.save(ctx, 4)
+		if errors.Is(err, errAbsent) {
+			errs = append(errs, err)
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find out which iptables is in use: %w", err)
+		}
+		l := listing{b, []string{v4}}
+		if v6, err := b.save(ctx, 6); err == nil { // a host may lack IPv6
+			l.saved = append(l.saved, v6)
+		}
+		usable = append(usable, l)
+	}
+	if len(usable) == 0 {
+		return nil, fmt.Errorf("find a usable iptables: %w", errors.Join(errs...))
+	}
+	return usable, nil
+}
+
+// ReadRules reads what is ours of the rules of family, 4 or 6: chains whose
+// name begins with prefix and the jumps to them. It runs iptables-save once
+// and changes nothing.
+func (b Backend) ReadRules(ctx context.Context, family int, prefix string) (Ruleset, error) {
+	text, err := b.save(ctx, family)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	rules, err := ParseRules(text, prefix)
+	if err != nil {
+		return Ruleset{}, fmt.Errorf("read rules of IPv%d: %w", family, err)
+	}
+	return rules, nil
+}
+
+// incompatible is how the nft tools say that they leave a table out because it
+// has rules that iptables cannot express.
+var incompatible = regexp.MustCompile("Table `?[^']*' is incompatible[^\n]*")
+
+// save returns what iptables-save prints for a family.
+func (b Backend) save(ctx context.Context, family int) (string, error) {
+	tool, err := b.tool(ctx, family, "save")
+	if err != nil {
+		return "", err
+	}
+	if b == Legacy && !legacyTables(family) {
+		return "", nil
+	}
+	var out, msg bytes.Buffer
+	cmd := exec.CommandContext(ctx, tool)
+	cmd.Stdout, cmd.Stderr = &out, &msg
+	if err := cmd.Run(); err != nil {
+		if strings.Contains(msg.String(), "Failed to initialize nft") { // no nf_tables in the kernel
+			err = errAbsent
+		}
+		return "", fmt.Errorf("%s: %w: %s", tool, err, oneLine(msg.String()))
+	}
+	// To take such a table for empty would add our rules again and again.
+	if m := incompatible.FindString(out.String() + msg.String()); m != "" {
+		return "", fmt.Errorf("%s: %s", tool, m)
+	}
+	return out.String(), nil
+}
+
+// legacyTables reports whether a family has any legacy table in this network
+// namespace. Without asking, iptables-legacy-save may load the module, which
+// alone is enough to register tables and hooks on some kernels.
+func legacyTables(family int) bool {
+	name := "/proc/thread-self/net/ip_tables_names"
+	if family == 6 {
+		name = "/proc/thread-self/net/ip6_tables_names"
+	}
+	p, err := os.ReadFile(name)
+	return err == nil && len(bytes.TrimSpace(p)) > 0
+}
+
+// tool finds the program of this backend for a family that does save or
+// restore: the one with the backend in its name, else the plain one if it is
+// of this backend.
+func (b Backend) tool(ctx context.Context, family int, does string) (string, error) {
+	base := "iptables"
+	if family == 6 {
+		base = "ip6tables"
+	}
+	named := base + "-" + string(b) + "-" + does
+	if path, err := exec.LookPath(named); err == nil {
+		return path, nil
+	}
+	path, err := exec.LookPath(base + "-" + does)
+	if err != nil {
+		return "", fmt.Errorf("%w: neither %s nor %s-%s is installed", errAbsent, named, base, does)
+	}
+	version, err := exec.CommandContext(ctx, path, "-V").Output()
+	if err != nil {
+		return "", fmt.Errorf("%s -V: %w", path, err)
+	}
+	have := Legacy // before 1.8 there was nothing else and it did not say so
+	if bytes.Contains(version, []byte("nf_tables")) {
+		have = NFT
+	}
+	if have != b {
+		return "", fmt.Errorf("%w: %s is not installed and %s is of backend %s", errAbsent, named, path, have)
+	}
+	return path, nil
+}
+
+// Restore has iptables-restore execute input for family, 4 or 6, with
+// --noflush, so that only chains declared in it lose their rules. Each table
+// in input is one transaction: it happens as a whole or not at all, but one
+// table may have happened when a later one fails. An empty input does nothing.
+//
+// The error quotes the first line that failed and the tool's own message. It
+// is ErrBusy when another program held the lock.
+func (b Backend) Restore(ctx context.Context, family int, input string) error {
+	if input == "" {
+		return nil
+	}
+	tool, err := b.tool(ctx, family, "restore")
+	if err != nil {
+		return err
+	}
+	var msg bytes.Buffer
+	cmd := exec.CommandContext(ctx, tool, "-w", "5", "--noflush")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &msg, &msg
+	if err := cmd.Run(); err != nil {
+		return restoreError(tool, input, msg.String(), err)
+	}
+	return nil
+}
+
+// failedLine finds the number in the many ways in which the tools name a line.
+var failedLine = regexp.MustCompile(`\bline:? (\d+)\b`)
+
+// restoreError explains why tool failed with err after printing msg. The nft
+// tool lists every line after the first bad one too; the first is the cause.
+func restoreError(tool, input, msg string, err error) error {
+	const resourceProblem = 4
+	m := failedLine.FindStringSubmatch(msg)
+	if m == nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() == resourceProblem {
+			return fmt.Errorf("%s: %w: %s", tool, ErrBusy, oneLine(msg))
+		}
+		return fmt.Errorf("%s: %w: %s", tool, err, oneLine(msg))
+	}
+	text := ""
+	lines := strings.Split(input, "\n")
+	if n, _ := strconv.Atoi(m[1]); n > 0 && n <= len(lines) {
+		text = lines[n-1]
+	}
+	return fmt.Errorf("%s: %w: line %s of its input failed: %q: %s", tool, err, m[1], text, oneLine(msg))
+}
+
+// oneLine shortens what a tool printed to what fits a log line.
+func oneLine(msg string) string {
+	const limit = 400
+	var kept []string
+	for _, l := range strings.Split(msg, "\n") {
+		if l = strings.TrimSpace(l); l != "" && !strings.HasPrefix(l, "Try `") {
+			kept = append(kept, l)
+		}
+	}
+	s := strings.Join(kept, "; ")
+	if len(s) > limit {
+		s = s[:limit] + "..."
+	}
+	return s
+}

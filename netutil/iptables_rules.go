@@ -1,0 +1,254 @@
+package netutil
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Ruleset is what is ours of one family's rules: the chains whose name begins
+// with our prefix, with their rules, and the jumps to them from built-in
+// chains. The zero value holds nothing.
+type Ruleset struct {
+	tables []table
+}
+
+type table struct {
+	name   string
+	chains []chain
+	jumps  []rule // in the order in which they stand
+}
+
+type chain struct {
+	name  string
+	rules []rule
+}
+
+// rule is a line "-A CHAIN ..." as read, and in the form that is compared.
+type rule struct {
+	chain string
+	text  string // without "-A CHAIN"
+	canon string
+}
+
+// ParseRules reads text in the format of iptables-save and takes what is ours.
+// The rest it ignores. A rule for a chain of ours that is not declared, a text
+// that ends within a table and a line that cannot be read are errors.
+func ParseRules(text, prefix string) (Ruleset, error) {
+	var out Ruleset
+	var in *table
+	builtin := map[string]bool{}
+	for n, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		var err error
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == '*':
+			if in != nil {
+				err = fmt.Errorf("table %s has no COMMIT", in.name)
+			}
+			in, builtin = out.table(line[1:]), map[string]bool{}
+		case in == nil:
+			err = fmt.Errorf("outside of a table")
+		case line == "COMMIT":
+			in = nil
+		case line[0] == ':':
+			name, policy, _ := strings.Cut(line[1:], " ")
+			builtin[name] = !strings.HasPrefix(policy, "-")
+			if strings.HasPrefix(name, prefix) && in.find(name) == nil {
+				in.chains = append(in.chains, chain{name: name})
+			}
+		default:
+			err = in.add(line, prefix, builtin)
+		}
+		if err != nil {
+			return Ruleset{}, fmt.Errorf("line %d: %q: %w", n+1, line, err)
+		}
+	}
+	if in != nil {
+		return Ruleset{}, fmt.Errorf("table %s has no COMMIT", in.name)
+	}
+	return out, nil
+}
+
+// table returns the table called name, which it adds if need be. The pointer
+// is good until the next call.
+func (r *Ruleset) table(name string) *table {
+	for i := range r.tables {
+		if r.tables[i].name == name {
+			return &r.tables[i]
+		}
+	}
+	r.tables = append(r.tables, table{name: name})
+	return &r.tables[len(r.tables)-1]
+}
+
+// get returns the table called name, empty if there is none.
+func (r Ruleset) get(name string) table {
+	for _, t := range r.tables {
+		if t.name == name {
+			return t
+		}
+	}
+	return table{name: name}
+}
+
+func (t *table) find(name string) *chain {
+	for i := range t.chains {
+		if t.chains[i].name == name {
+			return &t.chains[i]
+		}
+	}
+	return nil
+}
+
+// add reads a rule. In a text of ours, built-in chains need not be declared:
+// a chain that is not known is taken for one.
+func (t *table) add(line, prefix string, builtin map[string]bool) error {
+	if line[0] == '[' { // counters
+		_, line, _ = strings.Cut(line, " ")
+	}
+	line, ok := strings.CutPrefix(line, "-A ")
+	if !ok {
+		return fmt.Errorf("not a rule")
+	}
+	name, text, _ := strings.Cut(line, " ")
+	own := strings.HasPrefix(name, prefix)
+	known, declared := builtin[name]
+	if !own && (declared && !known || !strings.Contains(text, "-j "+prefix) && !strings.Contains(text, "-g "+prefix)) {
+		return nil
+	}
+	canon, target, err := canonical(text)
+	if err != nil {
+		return err
+	}
+	r := rule{name, text, canon}
+	if !own {
+		if strings.HasPrefix(target, prefix) {
+			t.jumps = append(t.jumps, r)
+		}
+		return nil
+	}
+	c := t.find(name)
+	if c == nil {
+		return fmt.Errorf("chain %s is not declared", name)
+	}
+	c.rules = append(c.rules, r)
+	return nil
+}
+
+// missing returns those of want that have lacks, each as often as it does.
+func missing(have, want []rule) []rule {
+	left := map[[2]string]int{}
+	for _, r := range have {
+		left[[2]string{r.chain, r.canon}]++
+	}
+	var out []rule
+	for _, r := range want {
+		k := [2]string{r.chain, r.canon}
+		if left[k]--; left[k] < 0 {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// same reports whether two chains hold the same rules in the same order.
+func (c chain) same(d chain) bool {
+	return slices.EqualFunc(c.rules, d.rules, func(a, b rule) bool { return a.canon == b.canon })
+}
+
+// names lists the tables of a and b.
+func names(a, b Ruleset) []string {
+	var out []string
+	for _, t := range slices.Concat(a.tables, b.tables) {
+		if !slices.Contains(out, t.name) {
+			out = append(out, t.name)
+		}
+	}
+	return out
+}
+
+// Equal reports whether have is what is wanted. See the package's canonical
+// form for the differences in spelling that do not count. Where our jumps
+// stand in the built-in chains does not count either.
+func Equal(have, want Ruleset) bool { return RestoreInput(want, have) == "" }
+
+// Missing describes how have differs from want, one line each, for people:
+// "+ nat -A PREROUTING ..." lacks, "- nat -A PREROUTING ..." is too much. It is
+// empty when they are Equal.
+func Missing(have, want Ruleset) []string {
+	var out []string
+	say := func(sign, table string, rules []rule) {
+		for _, r := range rules {
+			out = append(out, sign+" "+table+" -A "+r.chain+" "+r.text)
+		}
+	}
+	for _, name := range names(want, have) {
+		w, h := want.get(name), have.get(name)
+		say("+", name, missing(h.jumps, w.jumps))
+		say("-", name, missing(w.jumps, h.jumps))
+		for _, c := range w.chains {
+			got := h.find(c.name)
+			if got == nil {
+				out = append(out, "+ "+name+" :"+c.name)
+				got = &chain{}
+			}
+			lack, extra := missing(got.rules, c.rules), missing(c.rules, got.rules)
+			say("+", name, lack)
+			say("-", name, extra)
+			if len(lack)+len(extra) == 0 && !c.same(*got) {
+				out = append(out, "! "+name+" :"+c.name+" is in another order")
+			}
+		}
+		for _, c := range h.chains {
+			if w.find(c.name) == nil {
+				out = append(out, "- "+name+" :"+c.name)
+			}
+		}
+	}
+	return out
+}
+
+// RestoreInput returns the input for Restore that turns have into want, empty
+// when they are equal. Only chains that differ are refilled. Jumps that are
+// there stay where they are, whatever others put before them; missing ones are
+// inserted first, in their order.
+func RestoreInput(want, have Ruleset) string {
+	var out strings.Builder
+	for _, name := range names(want, have) {
+		w, h := want.get(name), have.get(name)
+		var declare, fill, drop strings.Builder
+		for _, c := range w.chains {
+			if got := h.find(c.name); got != nil && c.same(*got) {
+				continue
+			}
+			fmt.Fprintf(&declare, ":%s - [0:0]\n", c.name)
+			for _, r := range c.rules {
+				fmt.Fprintf(&fill, "-A %s %s\n", r.chain, r.text)
+			}
+		}
+		for _, c := range h.chains {
+			if w.find(c.name) == nil {
+				fmt.Fprintf(&declare, ":%s - [0:0]\n", c.name)
+				fmt.Fprintf(&drop, "-X %s\n", c.name)
+			}
+		}
+		for _, r := range missing(w.jumps, h.jumps) {
+			fmt.Fprintf(&fill, "-D %s %s\n", r.chain, r.text)
+		}
+		add := missing(h.jumps, w.jumps)
+		slices.Reverse(add) // each goes before the one inserted last
+		for _, r := range add {
+			fmt.Fprintf(&fill, "-I %s 1 %s\n", r.chain, r.text)
+		}
+		if body := declare.String() + fill.String() + drop.String(); body != "" {
+			fmt.Fprintf(&out, "*%s\n%sCOMMIT\n", name, body)
+		}
+	}
+	return out.String()
+}
+
+// RemoveInput returns the input for Restore that removes all of have and
+// nothing else.
+func RemoveInput(have Ruleset) string { return RestoreInput(Ruleset{}, have) }

@@ -1,0 +1,272 @@
+package netutil
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// wanted is written as a person would; the tools spell much of it otherwise.
+func wanted(family int) string {
+	host, icmp := "10.0.0.1", "-p icmp --icmp-type 8"
+	if family == 6 {
+		host, icmp = "fd00:0::1", "-p icmpv6 --icmpv6-type 135"
+	}
+	return strings.NewReplacer("HOST", host, "ICMP", icmp).Replace(`
+*nat
+:KIPVS-NAT - [0:0]
+:KIPVS-MARK - [0:0]
+:KIPVS-POST - [0:0]
+-A PREROUTING -m comment --comment "kube ipvs" -j KIPVS-NAT
+-A OUTPUT -j KIPVS-NAT
+-A OUTPUT -j KIPVS-MARK
+-A POSTROUTING -j KIPVS-POST
+-A KIPVS-NAT -s HOST -p tcp --dport 80 -j KIPVS-MARK
+-A KIPVS-NAT ! -s HOST -d HOST -p udp -m udp --dport 53 --sport 1:9 -j RETURN
+-A KIPVS-NAT -m addrtype --dst-type LOCAL -p 132 --dport 5 -j RETURN
+-A KIPVS-NAT -m comment --comment foo -j RETURN
+-A KIPVS-NAT -m comment --comment "say \"-j KIPVS-NAT\" \\" -g KIPVS-MARK
+-A KIPVS-NAT -m mark ! --mark 0x4000/0x4000 -i lo -j RETURN
+-A KIPVS-NAT -m conntrack --ctstate ESTABLISHED,RELATED,NEW -j RETURN
+-A KIPVS-MARK -j MARK --or-mark 0x4000
+-A KIPVS-MARK -j MARK --set-mark 1
+-A KIPVS-MARK -j MARK --and-mark 0xff
+-A KIPVS-MARK -j MARK --xor-mark 0x1
+-A KIPVS-MARK -j MARK --set-xmark 0x4000/0x4000
+-A KIPVS-POST -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully
+-A KIPVS-POST ! -o kube-ipvs0 -p tcp -m tcp --dport 1000:2000 -j RETURN
+COMMIT
+*filter
+:KIPVS-FILTER - [0:0]
+-A INPUT -j KIPVS-FILTER
+-A KIPVS-FILTER -m conntrack --ctstate DNAT,INVALID -p tcp -j REJECT --reject-with tcp-reset
+-A KIPVS-FILTER ICMP -j ACCEPT
+-A KIPVS-FILTER -p udp -j REJECT
+COMMIT
+`)
+}
+
+const foreign = `*nat
+:FOREIGN - [0:0]
+-A PREROUTING -m comment --comment "about KIPVS-NAT" -j FOREIGN
+-A FOREIGN -p tcp --dport 1 -j RETURN
+COMMIT
+`
+
+func parse(t testing.TB, text string) Ruleset {
+	t.Helper()
+	r, err := ParseRules(text, "KIPVS")
+	must(t, err)
+	return r
+}
+
+// eachBackend runs f for both backends and families in fresh namespaces.
+func eachBackend(t *testing.T, f func(t *testing.T, b Backend, family int)) {
+	for _, b := range []Backend{NFT, Legacy} {
+		for _, family := range []int{4, 6} {
+			t.Run(fmt.Sprintf("%s/IPv%d", b, family), func(t *testing.T) {
+				inNetns(t, func() {
+					if err := b.Restore(t.Context(), family, "*nat\nCOMMIT\n"); err != nil {
+						lacks(t, "iptables of backend %s: %v", b, err)
+					}
+					f(t, b, family)
+				})
+			})
+		}
+	}
+}
+
+func TestRulesLife(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b Backend, family int) {
+		read := func() Ruleset {
+			t.Helper()
+			r, err := b.ReadRules(t.Context(), family, "KIPVS")
+			must(t, err)
+			return r
+		}
+		restore := func(input string) { t.Helper(); must(t, b.Restore(t.Context(), family, input)) }
+		restore(foreign)
+		before, err := b.save(t.Context(), family)
+		must(t, err)
+		if have := read(); !Equal(have, Ruleset{}) {
+			t.Fatalf("foreign rules taken for ours: %q", Missing(have, Ruleset{}))
+		}
+
+		want := parse(t, wanted(family))
+		restore(RestoreInput(want, read()))
+		if have := read(); !Equal(have, want) || len(Missing(have, want)) != 0 {
+			t.Fatalf("differs after restore: %q", Missing(have, want))
+		}
+		var jumps []string
+		for _, r := range read().get("nat").jumps {
+			if r.chain == "OUTPUT" {
+				jumps = append(jumps, r.text)
+			}
+		}
+		if !slices.Equal(jumps, []string{"-j KIPVS-NAT", "-j KIPVS-MARK"}) {
+			t.Errorf("order of jumps: %q", jumps)
+		}
+
+		// Damage: a jump lost, one twice, one too many, a chain emptied, an old chain in use.
+		restore("*nat\n:KIPVS-OLD - [0:0]\n:KIPVS-OLDER - [0:0]\n:KIPVS-POST - [0:0]\n-A KIPVS-OLD -j KIPVS-OLDER\n" +
+			"-A INPUT -j KIPVS-OLD\n-D OUTPUT -j KIPVS-NAT\n-A OUTPUT -j KIPVS-MARK\n-A KIPVS-NAT -j KIPVS-OLD\nCOMMIT\n")
+		have := read()
+		if got := Missing(have, want); len(got) != 8 {
+			t.Errorf("damage seen: %q", got)
+		}
+		restore(RestoreInput(want, have))
+		if have := read(); !Equal(have, want) {
+			t.Errorf("differs after repair: %q", Missing(have, want))
+		}
+
+		restore(RemoveInput(read()))
+		after, err := b.save(t.Context(), family)
+		must(t, err)
+		if b, a := bare(before), bare(after); !slices.Equal(b, a) {
+			t.Errorf("foreign rules were\n%q, now\n%q", b, a)
+		}
+	})
+}
+
+// bare leaves out what every run of iptables-save prints anew.
+func bare(saved string) []string {
+	var out []string
+	for _, l := range strings.Split(saved, "\n") {
+		if strings.HasPrefix(l, "-A") || strings.HasPrefix(l, ":") && strings.Contains(l, " - ") {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+func TestRestoreErrors(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b Backend, family int) {
+		for _, tt := range []struct{ input, line string }{
+			{"*nat\n:KIPVS-A - [0:0]\n-A KIPVS-A -m nonsuch -j ACCEPT\nCOMMIT\n", `line 3 of its input failed: "-A KIPVS-A -m nonsuch -j ACCEPT"`},
+			{"*nat\n-A KIPVS-NONE -j ACCEPT\nCOMMIT\n", `line 2 of its input failed: "-A KIPVS-NONE -j ACCEPT"`},
+			{"*nat\n:KIPVS-A - [0:0]\n-A KIPVS-A -p tcp --dport x\nCOMMIT\n", `line 3 of its input failed: "-A KIPVS-A -p tcp --dport x"`},
+		} {
+			err := b.Restore(t.Context(), family, tt.input)
+			if err == nil || !strings.Contains(err.Error(), tt.line) || errors.Is(err, ErrBusy) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q: %v", tt.input, err)
+			}
+		}
+		if have, err := b.ReadRules(t.Context(), family, "KIPVS"); err != nil || !Equal(have, Ruleset{}) {
+			t.Errorf("failed input left something: %v", err)
+		}
+	})
+}
+
+func TestRestoreBusy(t *testing.T) {
+	exit := exec.Command("sh", "-c", "exit 4").Run()
+	err := restoreError("iptables-legacy-restore", "*nat\nCOMMIT\n", "Another app is currently holding the xtables lock. Stopped waiting after 5s.", exit)
+	if !errors.Is(err, ErrBusy) {
+		t.Error(err)
+	}
+	// The nft tools exit with 4 for any refusal of the kernel.
+	err = restoreError("iptables-nft-restore", "*nat\nCOMMIT\n", "line 2: RULE_APPEND failed (Invalid argument): rule in chain X", exit)
+	if errors.Is(err, ErrBusy) {
+		t.Error(err)
+	}
+}
+
+func TestDetectBackend(t *testing.T) {
+	for _, family := range []int{4, 6} {
+		for _, tt := range []struct {
+			name        string
+			nft, legacy string
+			want        Backend
+		}{
+			{"nothing", "", "", NFT},
+			{"hint in nft", "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n", "", NFT},
+			{"canary in legacy", "", "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n", Legacy},
+			{"canary elsewhere", "", "*nat\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n", NFT},
+			{"ours in legacy", "*nat\n:OTHER - [0:0]\nCOMMIT\n", "*nat\n:KIPVS-NAT - [0:0]\nCOMMIT\n", Legacy},
+			{"hint beats ours", "*nat\n:KIPVS-NAT - [0:0]\nCOMMIT\n", "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n", Legacy},
+		} {
+			t.Run(fmt.Sprintf("%s/IPv%d", tt.name, family), func(t *testing.T) {
+				inNetns(t, func() {
+					for b, input := range map[Backend]string{NFT: tt.nft, Legacy: tt.legacy} {
+						if err := b.Restore(t.Context(), family, input); err != nil {
+							lacks(t, "iptables of backend %s: %v", b, err)
+						}
+					}
+					got, err := DetectBackend(t.Context(), "KIPVS")
+					if got != tt.want || err != nil {
+						t.Errorf("%q %v, want %q", got, err, tt.want)
+					}
+					if tt.legacy == "" && (legacyTables(4) || legacyTables(6)) {
+						t.Error("looking made legacy tables")
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestNoTools(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if _, err := DetectBackend(context.Background(), "KIPVS"); !errors.Is(err, errAbsent) {
+		t.Error(err)
+	}
+	if err := NFT.Restore(context.Background(), 4, "*nat\nCOMMIT\n"); !errors.Is(err, errAbsent) {
+		t.Error(err)
+	}
+}
+
+func TestParseRulesErrors(t *testing.T) {
+	for _, text := range []string{
+		"*nat\n:KIPVS-A - [0:0]\n", "-A KIPVS-A -j ACCEPT\n", "*nat\n-A KIPVS-A -j ACCEPT\nCOMMIT\n", "*nat\n*filter\nCOMMIT\n",
+		"*nat\n:KIPVS-A - [0:0]\n-A KIPVS-A -m comment --comment \"x -j ACCEPT\nCOMMIT\n", "*nat\nnonsense\nCOMMIT\n",
+		"*nat\n:KIPVS-A - [0:0]\n-A KIPVS-A --dport 5\nCOMMIT\n", "*nat\n:KIPVS-A - [0:0]\n-A KIPVS-A -j\nCOMMIT\n",
+	} {
+		if _, err := ParseRules(text, "KIPVS"); err == nil {
+			t.Errorf("no error for %q", text)
+		}
+	}
+}
+
+func TestCanonicalDiffers(t *testing.T) {
+	for _, pair := range [][2]string{
+		{"-s 10.0.0.1 -j X", "! -s 10.0.0.1 -j X"}, {"-s 10.0.0.1 -j X", "-d 10.0.0.1 -j X"}, {"-s 10.0.0.1/31 -j X", "-s 10.0.0.1 -j X"},
+		{"-p tcp --dport 1 -j X", "-p udp --dport 1 -j X"}, {"-p tcp --dport 1 -j X", "-p tcp --sport 1 -j X"}, {"-j X", "-g X"},
+		{"-m set --match-set A dst -j X", "-m set ! --match-set A dst -j X"}, {"-m set --match-set A dst,dst -j X", "-m set --match-set A dst -j X"},
+		{"-j MARK --or-mark 1", "-j MARK --set-mark 1"}, {"-m mark --mark 1 -j X", "-m mark --mark 1/1 -j X"}, {"-j X", "-m comment --comment x -j X"},
+		{"-m set --match-set A dst -m set --match-set B src -j X", "-m set --match-set A src -m set --match-set B dst -j X"},
+		{"-j REJECT", "-j REJECT --reject-with tcp-reset"}, {"! -s 0.0.0.0/0 -j X", "-j X"},
+	} {
+		a, _, err1 := canonical(pair[0])
+		b, _, err2 := canonical(pair[1])
+		if a == b || err1 != nil || err2 != nil {
+			t.Errorf("%q and %q are both %q (%v, %v)", pair[0], pair[1], a, err1, err2)
+		}
+	}
+}
+
+// FuzzParseRules wants the parser to survive, and its own output to be equal
+// to what it came from.
+func FuzzParseRules(f *testing.F) {
+	f.Add(wanted(4), foreign)
+	f.Add(wanted(6), wanted(4))
+	f.Add("*nat\n[1:2] -A OUTPUT -j KIPVS-X\nCOMMIT\n", "*nat\n:KIPVS-X - [0:0]\nCOMMIT\n")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		have, err := ParseRules(a, "KIPVS")
+		if err != nil {
+			return
+		}
+		if !Equal(have, have) || len(Missing(have, have)) != 0 {
+			t.Fatalf("differs from itself: %q", RestoreInput(have, have))
+		}
+		want, err := ParseRules(b, "KIPVS")
+		if err != nil {
+			return
+		}
+		if Equal(have, want) != (len(Missing(have, want)) == 0) {
+			t.Fatalf("Equal and Missing disagree: %q, %q", RestoreInput(want, have), Missing(have, want))
+		}
+	})
+}

@@ -1,0 +1,428 @@
+package netutil
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func openLinks(t testing.TB) *Links {
+	t.Helper()
+	l, err := OpenLinks()
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// addVIPLink makes a link that is down and without ARP, as a dummy device is:
+// a dummy device where the kernel has them, else a bridge.
+func addVIPLink(t testing.TB, l *Links) int {
+	t.Helper()
+	index, err := l.CreateDummy("vips", "")
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		a := netlink.NewLinkAttrs()
+		a.Name = "vips"
+		br := &netlink.Bridge{LinkAttrs: a}
+		must(t, l.handle.LinkAdd(br))
+		must(t, l.handle.LinkSetARPOff(br))
+		return br.Index
+	}
+	must(t, err)
+	return index
+}
+
+// upLink adds a link that is up, with addresses, and returns its index.
+func upLink(t testing.TB, l *Links, name string, addrs ...string) int {
+	t.Helper()
+	a := netlink.NewLinkAttrs()
+	a.Name, a.MTU = name, 1400
+	must(t, l.handle.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: name + "p"}))
+	for _, n := range []string{name + "p", name} {
+		link, err := l.handle.LinkByName(n)
+		must(t, err)
+		must(t, l.handle.LinkSetUp(link))
+		a.Index = link.Attrs().Index
+	}
+	for _, s := range addrs {
+		addr, err := netlink.ParseAddr(s)
+		must(t, err)
+		addr.Flags |= unix.IFA_F_NODAD
+		must(t, l.handle.AddrAdd(&netlink.Veth{LinkAttrs: a}, addr))
+	}
+	return a.Index
+}
+
+func up(t testing.TB, l *Links, name string) {
+	t.Helper()
+	link, err := l.handle.LinkByName(name)
+	must(t, err)
+	must(t, l.handle.LinkSetUp(link))
+}
+
+func TestDummy(t *testing.T) {
+	inNetns(t, func() {
+		l := openLinks(t)
+		if _, _, exists, err := l.FindDummy("kube-ipvs0"); exists || err != nil {
+			t.Fatalf("found before its creation: %v", err)
+		}
+		index, err := l.CreateDummy("kube-ipvs0", "ours")
+		if errors.Is(err, unix.EOPNOTSUPP) {
+			lacks(t, "dummy devices: %v", err)
+		}
+		must(t, err)
+		got, alias, exists, err := l.FindDummy("kube-ipvs0")
+		if got != index || alias != "ours" || !exists || err != nil {
+			t.Errorf("found %d %q %v %v", got, alias, exists, err)
+		}
+		devices, err := l.devices()
+		must(t, err)
+		i := slices.IndexFunc(devices, func(d device) bool { return d.index == index })
+		if i < 0 || devices[i].flags&unix.IFF_UP != 0 || devices[i].kind != "dummy" {
+			t.Errorf("devices: %+v", devices)
+		}
+		if _, err := l.CreateDummy("kube-ipvs0", ""); !errors.Is(err, unix.EEXIST) {
+			t.Errorf("created twice: %v", err)
+		}
+		must(t, l.DeleteLink(index))
+		must(t, l.DeleteLink(index))
+		if _, _, exists, err := l.FindDummy("kube-ipvs0"); exists || err != nil {
+			t.Errorf("found after its deletion: %v", err)
+		}
+	})
+}
+
+func TestFindDummyOfAnotherKind(t *testing.T) {
+	inNetns(t, func() {
+		_, _, _, err := openLinks(t).FindDummy("lo")
+		if err == nil {
+			t.Error("lo passed for a dummy")
+		}
+	})
+}
+
+// TestVIP follows a virtual address through its life, on a device that is down.
+func TestVIP(t *testing.T) {
+	for _, tt := range []struct{ vip, node, subnet string }{
+		{"10.96.0.10", "192.168.7.1", "192.168.7.1/24"},
+		{"fd96::10", "fd77::1", "fd77::1/64"},
+	} {
+		t.Run(tt.vip, func(t *testing.T) {
+			inNetns(t, func() { testVIP(t, netip.MustParseAddr(tt.vip), netip.MustParseAddr(tt.node), tt.subnet) })
+		})
+	}
+}
+
+func testVIP(t *testing.T, vip, node netip.Addr, subnet string) {
+	l := openLinks(t)
+	up(t, l, "lo")
+	upLink(t, l, "eth", subnet)
+	index := addVIPLink(t, l)
+	do := func(b *Batch) { t.Helper(); must(t, errors.Join(l.Exec(b)...)) }
+	host := netip.PrefixFrom(vip, vip.BitLen())
+
+	var b Batch
+	AddAddress(&b, index, vip)
+	AddAddress(&b, index, vip) // idempotent
+	do(&b)
+	addrs, err := l.Addresses()
+	must(t, err)
+	if i := slices.IndexFunc(addrs, func(a Address) bool { return a.Prefix == host }); i < 0 || addrs[i].Link != index || !addrs[i].Usable() {
+		t.Fatalf("addresses: %+v", addrs)
+	}
+	if r := await(t, l, host); len(r) != 1 || r[0].Protocol != unix.RTPROT_KERNEL || r[0].Link != index {
+		t.Fatalf("with the address came %+v", r)
+	}
+
+	for range 2 { // idempotent but for the ESRCH that is told
+		b.Reset()
+		ReplaceVIPRoute(&b, index, vip, node, 1300)
+		if b.Len() != VIPRouteRequests(vip) {
+			t.Errorf("%d requests", b.Len())
+		}
+		if errs := l.Exec(&b); errs != nil && (errs[0] != nil || !errors.Is(errs[1], unix.ESRCH)) {
+			t.Errorf("replace: %v", errs)
+		}
+		b.Reset()
+		AddAddress(&b, index, vip) // again: must not bring the kernel's route back
+		do(&b)
+	}
+	r := vipRoutes(t, l, host)
+	if len(r) != 1 || r[0].Protocol != RouteProtocol || r[0].Source != node || r[0].MTU != 1300 || !r[0].MTULocked {
+		t.Fatalf("routes after replacement: %+v", r)
+	}
+	got, err := l.handle.RouteGet(vip.AsSlice())
+	must(t, err)
+	if src, _ := netip.AddrFromSlice(got[0].Src); got[0].Type != unix.RTN_LOCAL || src.Unmap() != node {
+		t.Errorf("the kernel takes %v", got)
+	}
+
+	b.Reset()
+	ReplaceVIPRoute(&b, index, vip, netip.Addr{}, 0) // takes source and MTU back
+	_ = l.Exec(&b)
+	if r := vipRoutes(t, l, host); len(r) != 1 || r[0].Source.IsValid() || r[0].MTU != 0 || r[0].MTULocked {
+		t.Errorf("routes without source and MTU: %+v", r)
+	}
+
+	b.Reset()
+	DeleteVIPRoute(&b, index, vip)
+	DeleteAddress(&b, index, vip)
+	do(&b)
+	if r := vipRoutes(t, l, host); len(r) != 0 {
+		t.Errorf("left behind: %+v", r)
+	}
+	errs := l.Exec(&b)
+	if len(errs) != 2 || !errors.Is(errs[0], unix.ESRCH) || !errors.Is(errs[1], unix.EADDRNOTAVAIL) {
+		t.Errorf("deleted again: %v", errs)
+	}
+}
+
+// await returns the routes for p as soon as there are any: the kernel adds
+// those of IPv6 addresses from a work queue.
+func await(t *testing.T, l *Links, p netip.Prefix) []LocalRoute {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if r := vipRoutes(t, l, p); len(r) > 0 {
+			return r
+		}
+	}
+	return nil
+}
+
+func vipRoutes(t *testing.T, l *Links, p netip.Prefix) []LocalRoute {
+	t.Helper()
+	all, err := l.LocalRoutes()
+	must(t, err)
+	return slices.DeleteFunc(all, func(r LocalRoute) bool { return r.Dst != p })
+}
+
+func TestImageRoute(t *testing.T) {
+	inNetns(t, func() {
+		l := openLinks(t)
+		up(t, l, "lo")
+		for _, s := range []string{"10.250.0.0/16", "fd99::/112"} {
+			p := netip.MustParsePrefix(s)
+			var b Batch
+			AddImageRoute(&b, loopback, p)
+			AddImageRoute(&b, loopback, p)
+			must(t, errors.Join(l.Exec(&b)...))
+			if r := vipRoutes(t, l, p); len(r) != 1 || r[0].Protocol != RouteProtocol || r[0].Link != loopback {
+				t.Errorf("%s: %+v", s, r)
+			}
+			b.Reset()
+			DeleteImageRoute(&b, loopback, p)
+			DeleteImageRoute(&b, loopback, p)
+			if errs := l.Exec(&b); len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], unix.ESRCH) {
+				t.Errorf("%s: deleted twice: %v", s, errs)
+			}
+		}
+	})
+}
+
+func TestDefaultSource(t *testing.T) {
+	inNetns(t, func() {
+		l := openLinks(t)
+		if a, _, err := l.DefaultSource(4); a.IsValid() || err != nil {
+			t.Errorf("an empty node has %v, %v", a, err)
+		}
+		upLink(t, l, "one", "10.1.0.1/24", "fd01::1/64")
+		two := upLink(t, l, "two", "10.2.0.1/24", "10.2.0.2/24", "fd02::1/64")
+		check := func(family int, want string) {
+			t.Helper()
+			a, mtu, err := l.DefaultSource(family)
+			if err != nil || a.String() != want || mtu != 1400 {
+				t.Errorf("IPv%d: %v %d %v, want %s", family, a, mtu, err, want)
+			}
+		}
+		check(4, "10.1.0.1")
+		check(6, "fd01::1")
+		for _, gw := range []string{"10.2.0.9", "fd02::9"} {
+			must(t, l.handle.RouteAdd(&netlink.Route{LinkIndex: two, Gw: netip.MustParseAddr(gw).AsSlice()}))
+		}
+		check(4, "10.2.0.1")
+		check(6, "fd02::1")
+		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: two, Gw: []byte{10, 2, 0, 9}, Src: []byte{10, 2, 0, 2}}))
+		check(4, "10.2.0.2")
+	})
+}
+
+func TestChooseSource(t *testing.T) {
+	p := netip.MustParsePrefix
+	devices := []device{
+		{1, unix.IFF_UP | unix.IFF_LOOPBACK, 65536, ""}, {2, unix.IFF_UP, 1500, ""}, {3, unix.IFF_UP, 9000, "veth"},
+		{4, unix.IFF_UP, 1500, "dummy"}, {5, 0, 1500, ""},
+	}
+	global := func(link int, s string) Address { return Address{Link: link, Prefix: p(s)} }
+	flagged := func(link int, s string, flags uint32) Address { return Address{link, p(s), 0, flags} }
+	via := func(link int, metric uint32, src string) route {
+		r := route{typ: unix.RTN_UNICAST}
+		r.Dst, r.Link, r.Metric = p("::/0"), link, metric
+		if src != "" {
+			r.Source = netip.MustParseAddr(src)
+		}
+		return r
+	}
+	dead := via(2, 0, "")
+	dead.dead = true
+	tests := []struct {
+		name   string
+		addrs  []Address
+		routes []route
+		want   string
+		mtu    uint32
+	}{
+		{"nothing", nil, nil, "invalid IP", 0},
+		{"route without an address", nil, []route{via(2, 1, "")}, "invalid IP", 0},
+		{"lowest metric", []Address{global(2, "fd02::1/64"), global(3, "fd03::1/64")}, []route{via(2, 20, ""), via(3, 10, "")}, "fd03::1", 9000},
+		{"preferred source", []Address{global(2, "fd02::1/64")}, []route{via(2, 20, "fd09::1")}, "fd09::1", 1500},
+		{"dead route", []Address{global(2, "fd02::1/64"), global(3, "fd03::1/64")}, []route{dead, via(3, 10, "")}, "fd03::1", 9000},
+		{"not temporary, deprecated or tentative", []Address{
+			flagged(2, "fd02::1/64", unix.IFA_F_TEMPORARY), flagged(2, "fd02::2/64", unix.IFA_F_DEPRECATED),
+			flagged(2, "fd02::3/64", unix.IFA_F_TENTATIVE), global(2, "fd02::4/64")}, []route{via(2, 1, "")}, "fd02::4", 1500},
+		{"not link-local", []Address{{2, p("fe80::1/64"), unix.RT_SCOPE_LINK, 0}, global(3, "fd03::1/64")}, []route{via(2, 1, "")}, "fd03::1", 1500},
+		{"subnet before host address", []Address{global(2, "fd02::1/128"), global(3, "fd03::1/64")}, nil, "fd03::1", 9000},
+		{"host address on the exit", []Address{global(2, "fd02::1/128"), global(3, "fd03::1/64")}, []route{via(2, 1, "")}, "fd02::1", 1500},
+		{"host address on lo, as with BGP", []Address{global(1, "fd0b::1/128")}, []route{via(2, 1, "")}, "fd0b::1", 1500},
+		{"any other before lo", []Address{global(1, "fd0b::1/128"), global(2, "fd02::1/128")}, nil, "fd02::1", 1500},
+		{"never a dummy or a link that is down", []Address{global(4, "fd04::1/64"), global(5, "fd05::1/64")}, nil, "invalid IP", 0},
+		{"the other family", []Address{global(2, "10.0.0.1/24")}, nil, "invalid IP", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if a, mtu := chooseSource(false, devices, tt.addrs, tt.routes); a.String() != tt.want || mtu != tt.mtu {
+				t.Errorf("%v %d, want %s %d", a, mtu, tt.want, tt.mtu)
+			}
+		})
+	}
+}
+
+func TestWatch(t *testing.T) {
+	inNetns(t, func() {
+		l := openLinks(t)
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		calls := 0
+		err := Watch(ctx, "", func() {
+			calls++
+			var b Batch
+			switch calls {
+			case 1: // it listens
+				for i := range 200 {
+					AddAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+				}
+			case 2: // one burst, one call
+				AddAddress(&b, loopback, netip.MustParseAddr("fd00::1"))
+			case 3:
+				up(t, l, "lo")
+			case 4:
+				cancel()
+			}
+			must(t, errors.Join(l.Exec(&b)...))
+		})
+		if err != nil || calls < 4 {
+			t.Errorf("%d calls, %v", calls, err)
+		}
+	})
+}
+
+// TestWatchExcept fills the excepted link and hears only of another one.
+func TestWatchExcept(t *testing.T) {
+	inNetns(t, func() {
+		l := openLinks(t)
+		up(t, l, "lo")
+		bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
+		bridge.Name = "busy"
+		must(t, l.handle.LinkAdd(bridge))
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		calls := 0
+		err := Watch(ctx, "busy", func() {
+			var b Batch
+			switch calls++; calls {
+			case 1:
+				for i := range 50 {
+					AddAddress(&b, bridge.Index, netip.AddrFrom4([4]byte{10, 1, 1, byte(i)}))
+				}
+				AddAddress(&b, loopback, netip.MustParseAddr("10.3.3.3"))
+			case 2: // of loopback
+				cancel()
+			}
+			must(t, errors.Join(l.Exec(&b)...))
+		})
+		if err != nil || calls != 2 {
+			t.Errorf("%d calls, %v", calls, err)
+		}
+	})
+}
+
+func TestWatcherInteresting(t *testing.T) {
+	w := &watcher{except: "kube-ipvs0", index: 7}
+	link := func(typ uint16, index uint32, name string) []byte {
+		var b Batch
+		var info [unix.SizeofIfInfomsg]byte
+		binary.NativeEndian.PutUint32(info[4:], index)
+		b.Begin(typ, 0, info[:]...)
+		b.String(unix.IFLA_IFNAME, name)
+		return b.Messages()[0]
+	}
+	addr := func(index uint32) []byte {
+		var b Batch
+		var info [unix.SizeofIfAddrmsg]byte
+		binary.NativeEndian.PutUint32(info[4:], index)
+		b.Begin(unix.RTM_NEWADDR, 0, info[:]...)
+		return b.Messages()[0]
+	}
+	for i, tt := range []struct {
+		p    []byte
+		want bool
+	}{
+		{addr(7), false}, {addr(2), true}, {link(unix.RTM_NEWLINK, 7, "kube-ipvs0"), false}, {link(unix.RTM_NEWLINK, 2, "eth0"), true},
+		{link(unix.RTM_DELLINK, 7, "kube-ipvs0"), true}, {addr(7), true},
+		{link(unix.RTM_NEWLINK, 9, "kube-ipvs0"), false}, {addr(9), false}, {addr(7), true}, {nil, true},
+	} {
+		if got := w.interesting(tt.p); got != tt.want {
+			t.Errorf("event %d: interesting is %v, want %v", i, got, tt.want)
+		}
+	}
+}
+
+func TestWatchEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	before := openFiles(t)
+	must(t, Watch(ctx, "", cancel))
+	if after := openFiles(t); after > before {
+		t.Errorf("%d files were open, now %d", before, after)
+	}
+}
+
+// TestWatchLosesEvents overflows the socket and wants to hear of it.
+func TestWatchLosesEvents(t *testing.T) {
+	inNetns(t, func() {
+		l := openLinks(t)
+		up(t, l, "lo")
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		calls := 0
+		err := Watch(ctx, "", func() {
+			switch calls++; calls {
+			case 1:
+				var b Batch
+				for i := range 2000 {
+					AddAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+				}
+				must(t, errors.Join(l.Exec(&b)...))
+			case 2: // the new socket listens
+				cancel()
+			}
+		})
+		if err != nil || calls != 2 {
+			t.Errorf("%d calls, %v", calls, err)
+		}
+	})
+}

@@ -1,0 +1,207 @@
+package netutil
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// RouteProtocol is the rtm_protocol of the routes that kube-ipvs adds; it
+// marks them as ours. The number is free in linux/rtnetlink.h and in the
+// tables of iproute2.
+const RouteProtocol = 77
+
+// loopback is the index of lo, which is the same in every network namespace:
+// LOOPBACK_IFINDEX of the kernel's net/flow.h.
+const loopback = 1
+
+// LocalRoute is a route of type local in table local.
+type LocalRoute struct {
+	Dst       netip.Prefix
+	Link      int
+	Protocol  uint8      // RouteProtocol: ours; RTPROT_KERNEL: came with an address
+	Source    netip.Addr // preferred source, invalid for none
+	Metric    uint32     // IPv6 only: the lowest wins
+	MTU       uint32     // bytes, 0 for none
+	MTULocked bool
+}
+
+// route is what is read of a route of any table.
+type route struct {
+	LocalRoute
+	table uint32
+	typ   uint8
+	dead  bool
+}
+
+// LocalRoutes lists the routes of type local in table local, both families.
+func (l *Links) LocalRoutes() ([]LocalRoute, error) {
+	var all []LocalRoute
+	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		routes, err := l.routes(fam, unix.RT_TABLE_LOCAL)
+		if err != nil {
+			return nil, fmt.Errorf("list local routes: %w", err)
+		}
+		for _, r := range routes {
+			if r.typ == unix.RTN_LOCAL {
+				all = append(all, r.LocalRoute)
+			}
+		}
+	}
+	return all, nil
+}
+
+// routes dumps a table of a family.
+func (l *Links) routes(family uint8, table uint8) ([]route, error) {
+	var all []route
+	err := Retry(func() error {
+		all = all[:0]
+		var h [unix.SizeofRtMsg]byte
+		h[0] = family
+		var b Batch
+		b.Begin(unix.RTM_GETROUTE, 0, h[:]...)
+		b.U32(unix.RTA_TABLE, uint32(table))
+		return l.conn.Dump(&b, func(typ uint16, data []byte) error {
+			// Kernels before 4.20 ignore the filter and send all tables.
+			if r, ok := parseRoute(data); ok && typ == unix.RTM_NEWROUTE && r.table == uint32(table) {
+				all = append(all, r)
+			}
+			return nil
+		})
+	})
+	if errors.Is(err, unix.ENOENT) { // a table comes into being with its first route
+		return nil, nil
+	}
+	return all, err
+}
+
+// parseRoute reads struct rtmsg and its attributes. Of a multipath route it
+// takes the first link.
+func parseRoute(p []byte) (route, bool) {
+	if len(p) < unix.SizeofRtMsg || p[0] != unix.AF_INET && p[0] != unix.AF_INET6 {
+		return route{}, false
+	}
+	const cached = unix.RTM_F_CLONED
+	flags := binary.NativeEndian.Uint32(p[8:])
+	r := route{table: uint32(p[4]), typ: p[7], dead: flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0}
+	r.Protocol = p[5]
+	dst := netip.IPv4Unspecified()
+	if p[0] == unix.AF_INET6 {
+		dst = netip.IPv6Unspecified()
+	}
+	for a, rest, ok := NextAttr(p[unix.SizeofRtMsg:]); ok; a, rest, ok = NextAttr(rest) {
+		switch a.Type {
+		case unix.RTA_TABLE:
+			r.table = a.u32()
+		case unix.RTA_DST:
+			dst = a.addr(p[0])
+		case unix.RTA_OIF:
+			r.Link = int(a.u32())
+		case unix.RTA_MULTIPATH: // struct rtnexthop: its third field is the link
+			if r.Link == 0 && len(a.Data) >= unix.SizeofRtNexthop {
+				r.Link = int(binary.NativeEndian.Uint32(a.Data[4:]))
+			}
+		case unix.RTA_PREFSRC:
+			r.Source = a.addr(p[0])
+		case unix.RTA_PRIORITY:
+			r.Metric = a.u32()
+		case unix.RTA_METRICS:
+			r.metrics(a.Data)
+		}
+	}
+	r.Dst = netip.PrefixFrom(dst, int(p[1]))
+	return r, r.Dst.IsValid() && flags&cached == 0
+}
+
+func (r *route) metrics(p []byte) {
+	for a, rest, ok := NextAttr(p); ok; a, rest, ok = NextAttr(rest) {
+		switch a.Type {
+		case unix.RTAX_MTU:
+			r.MTU = a.u32()
+		case unix.RTAX_LOCK:
+			r.MTULocked = a.u32()&(1<<unix.RTAX_MTU) != 0
+		}
+	}
+}
+
+// VIPRouteRequests returns how many requests ReplaceVIPRoute adds for vip.
+func VIPRouteRequests(vip netip.Addr) int {
+	if vip.Is4() {
+		return 1
+	}
+	return 2
+}
+
+// ReplaceVIPRoute adds the requests that give vip, which must be an address of
+// link already, the one local route that tells the node's own packets to it
+// their source and their MTU. src may be invalid and mtu 0: then the route
+// says nothing of them. src must be an address of this node.
+//
+// IPv4: one request. It takes the place of the route that the kernel added
+// with the address.
+//
+// IPv6: two requests. The kernel's route has metric 0, which no route from
+// outside can have and which none can beat, and a route through a device that
+// is down is refused. So ours goes through lo, which is what packets to local
+// addresses use in any case, and then the kernel's is deleted. ESRCH from the
+// second request is no failure: the kernel's route was gone before, or is yet
+// to come, for the kernel adds it from a work queue some moments after the
+// address. So read LocalRoutes afterwards, and as long as the kernel's route
+// is there, ask again. It also comes back when the link is set up.
+func ReplaceVIPRoute(b *Batch, link int, vip, src netip.Addr, mtu uint32) {
+	via := link
+	if vip.Is6() {
+		via = loopback
+	}
+	localRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, via, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
+	if src.IsValid() {
+		b.Attr(unix.RTA_PREFSRC, src.AsSlice()...)
+	}
+	if mtu != 0 {
+		at := b.Nest(unix.RTA_METRICS)
+		b.U32(unix.RTAX_LOCK, 1<<unix.RTAX_MTU)
+		b.U32(unix.RTAX_MTU, mtu)
+		b.End(at)
+	}
+	if vip.Is6() {
+		localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), unix.RTPROT_KERNEL)
+	}
+}
+
+// DeleteVIPRoute adds a request that deletes our route for vip. It belongs
+// before DeleteAddress, which leaves our route except where it takes the last
+// IPv4 address off the link: then the kernel deletes all routes through it.
+// The kernel answers ESRCH when there is none.
+func DeleteVIPRoute(b *Batch, link int, vip netip.Addr) {
+	if vip.Is6() {
+		link = loopback
+	}
+	localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
+}
+
+// AddImageRoute adds a request that makes all addresses of p local, through
+// lo. Idempotent.
+func AddImageRoute(b *Batch, lo int, p netip.Prefix) {
+	localRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, lo, p, RouteProtocol)
+}
+
+// DeleteImageRoute adds a request that takes back AddImageRoute. The kernel
+// answers ESRCH when there is no such route.
+func DeleteImageRoute(b *Batch, lo int, p netip.Prefix) {
+	localRoute(b, unix.RTM_DELROUTE, 0, lo, p, RouteProtocol)
+}
+
+// localRoute begins a request for a route of type local in table local.
+func localRoute(b *Batch, typ uint16, flags int, link int, p netip.Prefix, protocol uint8) {
+	p = p.Masked()
+	var scope uint8 // IPv6 has none
+	if p.Addr().Is4() {
+		scope = unix.RT_SCOPE_HOST
+	}
+	b.Begin(typ, flags, family(p.Addr()), uint8(p.Bits()), 0, 0, unix.RT_TABLE_LOCAL, protocol, scope, unix.RTN_LOCAL, 0, 0, 0, 0)
+	b.Attr(unix.RTA_DST, p.Addr().AsSlice()...)
+	b.U32(unix.RTA_OIF, uint32(link))
+}
