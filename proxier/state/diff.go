@@ -1,0 +1,80 @@
+package state
+
+// Want is what is wanted of one object.
+type Want struct {
+	ID      ID
+	Spec    SpecRef
+	Present bool // false: the object must not be there; Spec is unused
+}
+
+// Drain tells Diff how to take connections away from a real server.
+type Drain interface {
+	// Draining reports whether the real server, which is not wanted any more,
+	// must stay with weight 0 for now.
+	Draining(real ID) bool
+}
+
+// Diff returns the writes that turn actual into what is wanted of the given
+// objects; all others are left alone. Each ID may be named once. A real server
+// that is not wanted gets weight 0 as long as drain says so, unless its
+// virtual server goes too; one that is wanted again gets its weight back. A
+// Flow is always deleted: nobody knows whether it is there. The
+// order of the result is that of wants; NewPlan puts it in order.
+func Diff(wants []Want, actual State, drain Drain) []Op {
+	var ops []Op
+	leaving := leavingServers(wants)
+	for _, w := range wants {
+		have, there := actual[w.ID]
+		switch {
+		case w.ID.Kind == Flow:
+			ops = append(ops, Op{Verb: Delete, ID: w.ID, Spec: None, Old: None})
+		case w.Present && !there:
+			ops = append(ops, Op{Verb: Add, ID: w.ID, Spec: w.Spec, Old: None})
+		case w.Present && have != w.Spec:
+			ops = append(ops, Op{Verb: Change, ID: w.ID, Spec: w.Spec, Old: have})
+		case w.Present || !there || w.ID.Kind == Setting:
+			// As it should be. Settings are never taken back.
+		case w.ID.Kind == RealServer && !leaving[w.ID.Server()] && drain.Draining(w.ID):
+			if have.Value().Weight != 0 {
+				ops = append(ops, Op{Verb: Change, ID: w.ID, Spec: Weight(0), Old: have})
+			}
+		default:
+			ops = append(ops, Op{Verb: Delete, ID: w.ID, Spec: None, Old: have})
+		}
+	}
+	return ops
+}
+
+func leavingServers(wants []Want) map[ID]bool {
+	var leaving map[ID]bool
+	for _, w := range wants {
+		if !w.Present && w.ID.Kind == VirtualServer {
+			if leaving == nil {
+				leaving = map[ID]bool{}
+			}
+			leaving[w.ID] = true
+		}
+	}
+	return leaving
+}
+
+var weights = [...]SpecRef{Intern(Spec{Weight: 0}), Intern(Spec{Weight: 1})}
+
+// Weight returns the Spec of a real server that serves (1) or drains (0).
+func Weight(w uint32) SpecRef {
+	if int(w) < len(weights) {
+		return weights[w]
+	}
+	return Intern(Spec{Weight: w})
+}
+
+// Apply records in s that op has happened.
+func (s State) Apply(op Op) {
+	switch {
+	case op.ID.Kind == Flow:
+	case op.Verb == Delete:
+		delete(s, op.ID)
+	default:
+		s[op.ID] = op.Spec
+	}
+}

@@ -1,0 +1,124 @@
+package state
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+)
+
+func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+type drains map[ID]bool
+
+func (d drains) Draining(id ID) bool { return d[id] }
+
+var (
+	webServer = VirtualServerID(TCP, ap("10.96.0.10:80"))
+	webReal   = RealServerID(webServer, ap("10.244.0.11:8080"))
+	dnsServer = VirtualServerID(UDP, ap("10.96.0.53:53"))
+	dnsReal   = RealServerID(dnsServer, ap("10.244.0.12:53"))
+	rr        = Intern(Spec{Scheduler: "rr", Flags: FlagOurs})
+	lc        = Intern(Spec{Scheduler: "lc", Flags: FlagOurs})
+)
+
+func TestDiff(t *testing.T) {
+	tests := []struct {
+		name   string
+		want   []Want
+		actual State
+		drain  drains
+		ops    []string
+	}{
+		{name: "nothing wanted, nothing there"},
+		{name: "as it should be", want: []Want{{webServer, rr, true}}, actual: State{webServer: rr}},
+		{name: "missing", want: []Want{{webServer, rr, true}}, ops: []string{"add virtual server 10.96.0.10:80/tcp rr"}},
+		{name: "other scheduler", want: []Want{{webServer, lc, true}}, actual: State{webServer: rr},
+			ops: []string{"change virtual server 10.96.0.10:80/tcp lc (was rr)"}},
+		{name: "left alone", want: []Want{{webServer, rr, true}}, actual: State{webServer: rr, dnsServer: lc}},
+		{name: "real server gone", want: []Want{{ID: webReal}}, actual: State{webServer: rr, webReal: Weight(1)},
+			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp"}},
+		{name: "real server drains", want: []Want{{ID: webReal}}, actual: State{webServer: rr, webReal: Weight(1)}, drain: drains{webReal: true},
+			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 0 (was weight 1)"}},
+		{name: "goes on draining", want: []Want{{ID: webReal}}, actual: State{webServer: rr, webReal: Weight(0)}, drain: drains{webReal: true}},
+		{name: "drained", want: []Want{{ID: webReal}}, actual: State{webServer: rr, webReal: Weight(0)},
+			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp"}},
+		{name: "comes back while draining", want: []Want{{webReal, Weight(1), true}}, actual: State{webServer: rr, webReal: Weight(0)}, drain: drains{webReal: true},
+			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 1 (was weight 0)"}},
+		{name: "does not drain when its server goes", want: []Want{{ID: webReal}, {ID: webServer}}, actual: State{webServer: rr, webReal: Weight(1)}, drain: drains{webReal: true},
+			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp", "delete virtual server 10.96.0.10:80/tcp"}},
+		{name: "settings stay", want: []Want{{ID: SettingID(IPForward)}}, actual: State{SettingID(IPForward): None}},
+		{name: "flows are always deleted", want: []Want{{ID: ID{Kind: Flow, Proto: UDP, Addr: netip.MustParseAddr("10.96.0.53"), Port: 53}}},
+			ops: []string{"delete flow udp to 10.96.0.53:53"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, op := range Diff(tt.want, tt.actual, tt.drain) {
+				got = append(got, op.String())
+			}
+			if !slices.Equal(got, tt.ops) {
+				t.Errorf("got %q\nwant %q", got, tt.ops)
+			}
+		})
+	}
+}
+
+// Every kind and verb has its place, and the places are in the order that
+// NewPlan promises.
+func TestPlanOrder(t *testing.T) {
+	vip := netip.MustParseAddr("10.96.0.10")
+	at := ap("10.96.0.10:80")
+	in := []string{}
+	add := func(id ID, spec SpecRef) Op { return Op{Verb: Add, ID: id, Spec: spec, Old: None} }
+	del := func(id ID) Op { return Op{Verb: Delete, ID: id, Spec: None, Old: None} }
+	want := Plan{
+		add(SettingID(VSConntrack), None), add(LinkID(), None), add(SetID(SetAll, IPv4), None), add(RulesID(IPv4), None),
+		add(RouteID(netip.MustParsePrefix("240.0.0.0/5")), None), add(VIPEntryID(vip), None), add(webServer, rr),
+		add(webReal, Weight(1)), add(VIPID(vip), None), add(SourceEntryID(TCP, at, netip.MustParsePrefix("10.0.0.0/8")), None),
+		add(EntryID(SetReject, TCP, at), None), add(EntryID(SetSourceFiltered, TCP, at), None), add(EntryID(SetAll, TCP, at), None),
+		add(EntryID(SetCluster, TCP, at), None),
+		del(EntryID(SetExternal, TCP, at)), del(EntryID(SetAll, TCP, at)), del(EntryID(SetSourceFiltered, TCP, at)),
+		del(EntryID(SetNoLocal, TCP, at)), del(VIPID(vip)), {Verb: Change, ID: webReal, Spec: Weight(0), Old: Weight(1)},
+		del(webReal), del(webServer), del(VIPEntryID(vip)), del(RouteID(netip.MustParsePrefix("240.0.0.0/5"))), del(RulesID(IPv4)),
+		del(SetID(SetAll, IPv4)), del(LinkID()),
+	}
+	ops := slices.Clone(want)
+	slices.Reverse(ops)
+	for i, op := range NewPlan(ops) {
+		in = append(in, op.String())
+		if op != want[i] {
+			t.Fatalf("place %d: got %s, want %s", i, op, want[i])
+		}
+	}
+	if len(in) != len(want) {
+		t.Fatalf("plan has %d ops, want %d", len(in), len(want))
+	}
+}
+
+func TestPlanDeletesFlows(t *testing.T) {
+	nodePort := NetEntryID(SetNodePort, UDP, netip.MustParsePrefix("0.0.0.0/1"), 30053)
+	tests := []struct {
+		name string
+		op   Op
+		flow string
+	}{
+		{"udp real server goes", Op{Verb: Delete, ID: dnsReal, Spec: None}, "delete flow udp answered by 10.244.0.12:53"},
+		{"tcp real server goes", Op{Verb: Delete, ID: webReal, Spec: None}, ""},
+		{"udp frontend appears", Op{Verb: Add, ID: EntryID(SetCluster, UDP, ap("10.96.0.53:53")), Spec: None}, "delete flow udp to 10.96.0.53:53"},
+		{"udp node port appears", Op{Verb: Add, ID: nodePort, Spec: None}, "delete flow udp to 0.0.0.0:30053"},
+		{"udp frontend is refused", Op{Verb: Add, ID: EntryID(SetReject, UDP, ap("10.96.0.53:53")), Spec: None}, ""},
+		{"udp frontend goes", Op{Verb: Delete, ID: EntryID(SetCluster, UDP, ap("10.96.0.53:53")), Spec: None}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			plan := NewPlan([]Op{tt.op})
+			got := ""
+			if len(plan) == 2 {
+				got = plan[1].String()
+			}
+			if got != tt.flow {
+				t.Errorf("got %q, want %q", got, tt.flow)
+			}
+		})
+	}
+}

@@ -1,0 +1,193 @@
+package state
+
+import (
+	"net/netip"
+	"unique"
+)
+
+// Kind says what sort of thing in the kernel an ID names.
+type Kind uint8
+
+// The kinds, in the order in which an empty node is filled.
+const (
+	Setting       Kind = iota + 1 // a sysctl, or a timeout of IPVS
+	Link                          // the dummy device kube-ipvs0
+	Set                           // one ipset of one family
+	Rules                         // all chains and rules of one family
+	Route                         // the local route that makes the images of a prefix ours
+	VirtualServer                 // an IPVS service
+	RealServer                    // a destination of an IPVS service
+	VIP                           // an address on kube-ipvs0 and its local route
+	Entry                         // a member of an ipset
+	Flow                          // conntrack entries to delete: an action, never read back
+	kinds
+)
+
+// ID names one object. It is comparable and serves as map key. Which fields
+// are set depends on the kind; the others are zero. Addr is always valid and
+// tells the family of the object.
+type ID struct {
+	Kind     Kind
+	Set      SetName    // Set, Entry
+	Setting  SettingKey // Setting
+	Proto    Protocol   // VirtualServer, RealServer, Entry, Flow
+	Bits     uint8      // prefix length: Route; Entry of a set with a network
+	Port     uint16     // VirtualServer, RealServer, Entry; Flow: original destination port
+	PeerPort uint16     // RealServer: the endpoint's port; Flow: the endpoint's port
+	Addr     netip.Addr // the address; Set, Rules, Link, Setting: the family's unspecified address
+	Peer     netip.Addr // RealServer: the endpoint; Entry: third dimension; Flow: the endpoint
+}
+
+// Spec is what an object holds beside its name. Two objects are equal when
+// their IDs and Specs are.
+type Spec struct {
+	Scheduler string     // VirtualServer: name as the kernel knows it, such as "rr"
+	Flags     uint32     // VirtualServer: the Flag bits
+	Timeout   uint32     // VirtualServer: persistence timeout in seconds, 0 without FlagPersistent
+	Weight    uint32     // RealServer: 1 serves, 0 drains
+	MTU       uint32     // VIP: MTU locked on its local route in bytes, 0 for none
+	Source    netip.Addr // VIP: source address of the node's own packets to it, invalid for the kernel's choice
+	Text      string     // Rules: input of iptables-restore; Setting: value; Entry: comment
+}
+
+// SpecRef is an interned Spec: one word, comparable. Most objects share few Specs.
+type SpecRef = unique.Handle[Spec]
+
+// Intern returns the reference for s.
+func Intern(s Spec) SpecRef { return unique.Make(s) }
+
+// None is the Spec of objects that are only there or not there.
+var None = Intern(Spec{})
+
+// Object is an ID with what it holds.
+type Object struct {
+	ID   ID
+	Spec SpecRef
+}
+
+// Flags of a virtual server, linux/ip_vs.h. FlagHashed is the kernel's own and
+// is masked out when reading.
+const (
+	FlagPersistent uint32 = 0x0001 // IP_VS_SVC_F_PERSISTENT
+	FlagHashed     uint32 = 0x0002 // IP_VS_SVC_F_HASHED
+	FlagSchedPort  uint32 = 0x0010 // IP_VS_SVC_F_SCHED2: sh and mh hash the source port too
+	// FlagOurs is IP_VS_SVC_F_SCHED3. No scheduler of the kernel reads it, the
+	// kernel keeps it, so it marks a virtual server as ours from the moment it
+	// exists, across restarts, in the object itself. ipvsadm shows "flag-3".
+	FlagOurs uint32 = 0x0020
+)
+
+// Protocol is an IP protocol number.
+type Protocol uint8
+
+// The protocols that a Service port may have.
+const (
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
+)
+
+// IPv4 and IPv6 stand for a family in IDs that have no address of their own.
+var (
+	IPv4 = netip.IPv4Unspecified()
+	IPv6 = netip.IPv6Unspecified()
+)
+
+// Family returns 4 or 6.
+func (id ID) Family() int {
+	if id.Addr.Is4() {
+		return 4
+	}
+	return 6
+}
+
+// FamilyOf returns IPv4 or IPv6 for a.
+func FamilyOf(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// VirtualServerID names the virtual server at addr.
+func VirtualServerID(proto Protocol, addr netip.AddrPort) ID {
+	return ID{Kind: VirtualServer, Proto: proto, Addr: addr.Addr(), Port: addr.Port()}
+}
+
+// RealServerID names the endpoint behind the virtual server vs.
+func RealServerID(vs ID, endpoint netip.AddrPort) ID {
+	vs.Kind, vs.Peer, vs.PeerPort = RealServer, endpoint.Addr(), endpoint.Port()
+	return vs
+}
+
+// Server returns the ID of the virtual server that a real server belongs to.
+func (id ID) Server() ID {
+	id.Kind, id.Peer, id.PeerPort = VirtualServer, netip.Addr{}, 0
+	return id
+}
+
+// Endpoint returns a real server's own address and port.
+func (id ID) Endpoint() netip.AddrPort { return netip.AddrPortFrom(id.Peer, id.PeerPort) }
+
+// AddrPort returns the address and port of a virtual server or set entry.
+func (id ID) AddrPort() netip.AddrPort { return netip.AddrPortFrom(id.Addr, id.Port) }
+
+// VIPID names an address on kube-ipvs0.
+func VIPID(a netip.Addr) ID { return ID{Kind: VIP, Addr: a} }
+
+// RouteID names the local route of a prefix of images.
+func RouteID(p netip.Prefix) ID {
+	return ID{Kind: Route, Addr: p.Masked().Addr(), Bits: uint8(p.Bits())}
+}
+
+// LinkID names the dummy device.
+func LinkID() ID { return ID{Kind: Link, Addr: IPv4} }
+
+// SetID names the set of family, which is IPv4 or IPv6.
+func SetID(name SetName, family netip.Addr) ID { return ID{Kind: Set, Set: name, Addr: family} }
+
+// RulesID names the rules of family, which is IPv4 or IPv6.
+func RulesID(family netip.Addr) ID { return ID{Kind: Rules, Addr: family} }
+
+// SettingID names a setting.
+func SettingID(k SettingKey) ID { return ID{Kind: Setting, Setting: k, Addr: k.family()} }
+
+// State is the objects of a node: what is wanted, or what is there.
+type State map[ID]SpecRef
+
+// Clone returns a copy.
+func (s State) Clone() State {
+	c := make(State, len(s))
+	for id, spec := range s {
+		c[id] = spec
+	}
+	return c
+}
+
+// Count returns how many objects of each kind there are, by the kind's name.
+func (s State) Count() map[string]int {
+	n := map[string]int{}
+	for id := range s {
+		n[id.Kind.String()]++
+	}
+	return n
+}
+
+// Facts are what rendering must know of the node. Read afresh at start and
+// when links or addresses change.
+type Facts struct {
+	NodeIPs     []netip.Addr // the node's own address, one a family at most
+	Addresses   []netip.Addr // every local address but loopback, link-local and those on kube-ipvs0
+	MTU         uint32       // of the link that carries NodeIPs, 0 if unknown
+	Established uint32       // conntrack's timeout of established TCP connections, in seconds, 0 if unknown
+}
+
+// NodeIP returns the node's own address of the family of a, or an invalid one.
+func (f Facts) NodeIP(a netip.Addr) netip.Addr {
+	for _, ip := range f.NodeIPs {
+		if ip.Is4() == a.Is4() {
+			return ip
+		}
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,179 @@
+package state
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Verb is what an Op does.
+type Verb uint8
+
+// The verbs. Add of what is there and Delete of what is absent fail in the
+// kernel; both mean that somebody else was at work and the kernel must be read
+// again.
+const (
+	Add Verb = iota + 1
+	Change
+	Delete
+)
+
+// String returns add, change or delete.
+func (v Verb) String() string {
+	return [...]string{"", "add", "change", "delete"}[v]
+}
+
+// Op is one write.
+type Op struct {
+	Verb Verb
+	ID   ID
+	Spec SpecRef // Add, Change: what the object is to hold
+	Old  SpecRef // Change, Delete: what it held
+}
+
+// String prints the write on one line.
+func (o Op) String() string {
+	switch o.Verb {
+	case Delete:
+		return o.Verb.String() + " " + o.ID.String()
+	case Change:
+		s := o.Verb.String() + " " + Object{o.ID, o.Spec}.String()
+		if was := o.Old.Value().describe(o.ID.Kind); was != "" && o.ID.Kind != Rules {
+			s += " (was " + was + ")"
+		}
+		return s
+	}
+	return o.Verb.String() + " " + Object{o.ID, o.Spec}.String()
+}
+
+// Plan is a list of writes in the order in which they must happen.
+type Plan []Op
+
+// NewPlan orders ops and adds the conntrack deletions that they make
+// necessary. Ops of one step keep the order that they came in.
+//
+// The steps fill from behind and empty from the front, so that at no moment a
+// frontend is published without what is behind it:
+//
+//	settings, link, sets, rules, image routes
+//	add:    VIP's entry (which is the proof that it is ours), virtual servers, real servers, VIP,
+//	        what rejects, drops and filters, the frontend, and what publishes it last
+//	delete: the reverse; what rejects or drops goes after real servers have come
+//	        and comes before they go
+//
+// UDP has no connection that ends: flows of a vanished real server, and flows
+// that began before their frontend was published, are deleted last.
+func NewPlan(ops []Op) Plan {
+	plan := slices.Concat(ops, flows(ops))
+	slices.SortStableFunc(plan, func(a, b Op) int { return cmp.Compare(a.step(), b.step()) })
+	return plan
+}
+
+// flows returns the conntrack deletions that ops call for.
+func flows(ops []Op) []Op {
+	var out []Op
+	seen := map[ID]bool{}
+	add := func(id ID) {
+		if !seen[id] {
+			seen[id] = true
+			out = append(out, Op{Verb: Delete, ID: id, Spec: None, Old: None})
+		}
+	}
+	for _, op := range ops {
+		if op.ID.Proto != UDP {
+			continue
+		}
+		switch {
+		case op.Verb == Delete && op.ID.Kind == RealServer:
+			add(ID{Kind: Flow, Proto: UDP, Addr: FamilyOf(op.ID.Peer), Peer: op.ID.Peer, PeerPort: op.ID.PeerPort})
+		case op.Verb == Add && op.ID.Kind == Entry && op.ID.Set.Publishes():
+			id := ID{Kind: Flow, Proto: UDP, Addr: op.ID.Addr, Port: op.ID.Port}
+			if op.ID.Set == SetNodePort || op.ID.Set == SetNodePortLocal {
+				id.Addr = FamilyOf(op.ID.Addr) // any address of the node
+			}
+			add(id)
+		}
+	}
+	return out
+}
+
+// Publishes reports whether an entry of the set is what makes a frontend answer.
+func (n SetName) Publishes() bool {
+	switch n {
+	case SetCluster, SetExternal, SetExternalLocal, SetNodePort, SetNodePortLocal:
+		return true
+	}
+	return false
+}
+
+// The steps of NewPlan.
+const (
+	stepSetting = iota
+	stepLink
+	stepSet
+	stepRules
+	stepRoute
+	stepOwn
+	stepServer
+	stepReal
+	stepVIP
+	stepAllow
+	stepGate
+	stepFilter
+	stepFrontend
+	stepPublish
+
+	stepUnpublish
+	stepUnfrontend
+	stepUnfilter
+	stepUngate
+	stepUnVIP
+	stepDrain
+	stepUnreal
+	stepUnserver
+	stepDisown
+	stepUnroute
+	stepUnrules
+	stepUnset
+	stepUnlink
+	stepUnsetting
+	stepFlow
+)
+
+// step tells where in a plan the op stands.
+func (o Op) step() int {
+	if o.ID.Kind == Entry {
+		return o.entryStep()
+	}
+	steps := [kinds][2]int{
+		Setting: {stepSetting, stepUnsetting}, Link: {stepLink, stepUnlink}, Set: {stepSet, stepUnset},
+		Rules: {stepRules, stepUnrules}, Route: {stepRoute, stepUnroute}, VirtualServer: {stepServer, stepUnserver},
+		RealServer: {stepReal, stepUnreal}, VIP: {stepVIP, stepUnVIP}, Flow: {stepFlow, stepFlow},
+	}
+	switch {
+	case o.Verb == Delete:
+		return steps[o.ID.Kind][1]
+	case o.ID.Kind == RealServer && o.Spec.Value().Weight == 0:
+		return stepDrain
+	}
+	return steps[o.ID.Kind][0]
+}
+
+func (o Op) entryStep() int {
+	add, del := stepGate, stepUngate
+	switch s := o.ID.Set; {
+	case s == SetVIPs:
+		add, del = stepOwn, stepDisown
+	case s == SetSourceAllowed:
+		add, del = stepAllow, stepUngate
+	case s == SetSourceFiltered:
+		add, del = stepFilter, stepUnfilter
+	case s == SetAll:
+		add, del = stepFrontend, stepUnfrontend
+	case s.Publishes():
+		add, del = stepPublish, stepUnpublish
+	}
+	if o.Verb == Delete {
+		return del
+	}
+	return add
+}

@@ -1,0 +1,145 @@
+package state
+
+import (
+	"net/netip"
+)
+
+// SetName is one of the sets that the rules look into. There is one of each
+// for IPv4 and for IPv6.
+type SetName uint8
+
+// The sets. "Frontend" is address, protocol and port that clients dial.
+const (
+	SetAll             SetName = iota + 1 // every frontend that is an address: ClusterIPs, load-balancer and external IPs
+	SetCluster                            // ClusterIP frontends
+	SetExternal                           // load-balancer and external IPs, externalTrafficPolicy Cluster
+	SetExternalLocal                      // the same, policy Local
+	SetReject                             // frontends without any endpoint
+	SetDrop                               // ClusterIPs, internalTrafficPolicy Local, no endpoint on this node
+	SetNoLocal                            // SetExternalLocal frontends with endpoints on other nodes only
+	SetSourceFiltered                     // load-balancer frontends with loadBalancerSourceRanges
+	SetSourceAllowed                      // frontend and network that may reach it
+	SetNodePort                           // node ports, policy Cluster, with the networks of node addresses that serve them
+	SetNodePortLocal                      // the same, policy Local
+	SetNodePortReject                     // node ports without any endpoint
+	SetNodePortNoLocal                    // SetNodePortLocal ports with endpoints on other nodes only
+	SetHairpin                            // endpoint, port, endpoint: an endpoint of this node that reaches itself
+	SetVIPs                               // the addresses on kube-ipvs0 that are ours
+	setNames
+)
+
+// SetType is the kernel's name of a set type.
+type SetType string
+
+// The types in use.
+const (
+	HashIP        SetType = "hash:ip"
+	HashIPPort    SetType = "hash:ip,port"
+	HashIPPortIP  SetType = "hash:ip,port,ip"
+	HashIPPortNet SetType = "hash:ip,port,net"
+	HashNetPort   SetType = "hash:net,port"
+)
+
+// SetTypes lists every type in use once, for the probe of the kernel.
+var SetTypes = []SetType{HashIP, HashIPPort, HashIPPortIP, HashIPPortNet, HashNetPort}
+
+var setTable = [setNames]struct {
+	name     string
+	kind     SetType
+	comments bool
+}{
+	SetAll:             {"ALL", HashIPPort, true},
+	SetCluster:         {"CLUSTER", HashIPPort, false},
+	SetExternal:        {"EXT", HashIPPort, false},
+	SetExternalLocal:   {"EXT-LOCAL", HashIPPort, false},
+	SetReject:          {"REJECT", HashIPPort, false},
+	SetDrop:            {"DROP", HashIPPort, false},
+	SetNoLocal:         {"NO-LOCAL", HashIPPort, false},
+	SetSourceFiltered:  {"SRC-FILTER", HashIPPort, false},
+	SetSourceAllowed:   {"SRC-ALLOW", HashIPPortNet, false},
+	SetNodePort:        {"NODEPORT", HashNetPort, true},
+	SetNodePortLocal:   {"NODEPORT-LOCAL", HashNetPort, true},
+	SetNodePortReject:  {"NODEPORT-REJECT", HashNetPort, false},
+	SetNodePortNoLocal: {"NODEPORT-NO-LOCAL", HashNetPort, false},
+	SetHairpin:         {"HAIRPIN", HashIPPortIP, false},
+	SetVIPs:            {"VIPS", HashIP, false},
+}
+
+// SetNames lists the sets.
+func SetNames() []SetName {
+	var all []SetName
+	for n := SetName(1); n < setNames; n++ {
+		all = append(all, n)
+	}
+	return all
+}
+
+// Prefixes of the names of our sets and chains in the kernel: nobody else may use them.
+const (
+	Prefix4 = "KIPVS-"
+	Prefix6 = "KIPVS6-"
+)
+
+// Kernel returns the set's name in the kernel for family, IPv4 or IPv6.
+func (n SetName) Kernel(family netip.Addr) string {
+	if family.Is4() {
+		return Prefix4 + setTable[n].name
+	}
+	return Prefix6 + setTable[n].name
+}
+
+// Type returns the set's type.
+func (n SetName) Type() SetType { return setTable[n].kind }
+
+// Comments reports whether entries carry the name of the Service port they
+// serve, so that a node explains itself without a running daemon.
+func (n SetName) Comments() bool { return setTable[n].comments }
+
+// EntryID names the address, protocol and port in a set of type hash:ip,port.
+func EntryID(set SetName, proto Protocol, addr netip.AddrPort) ID {
+	return ID{Kind: Entry, Set: set, Proto: proto, Addr: addr.Addr(), Port: addr.Port()}
+}
+
+// NetEntryID names an entry of a set of type hash:net,port.
+func NetEntryID(set SetName, proto Protocol, net netip.Prefix, port uint16) ID {
+	return ID{Kind: Entry, Set: set, Proto: proto, Addr: net.Masked().Addr(), Bits: uint8(net.Bits()), Port: port}
+}
+
+// SourceEntryID names an entry of SetSourceAllowed: net may reach addr.
+func SourceEntryID(proto Protocol, addr netip.AddrPort, net netip.Prefix) ID {
+	return ID{Kind: Entry, Set: SetSourceAllowed, Proto: proto, Addr: addr.Addr(), Port: addr.Port(),
+		Peer: net.Masked().Addr(), Bits: uint8(net.Bits())}
+}
+
+// HairpinID names the entry of SetHairpin for a local endpoint.
+func HairpinID(proto Protocol, endpoint netip.AddrPort) ID {
+	return ID{Kind: Entry, Set: SetHairpin, Proto: proto, Addr: endpoint.Addr(), Port: endpoint.Port(), Peer: endpoint.Addr()}
+}
+
+// VIPEntryID names the entry of SetVIPs for a.
+func VIPEntryID(a netip.Addr) ID { return ID{Kind: Entry, Set: SetVIPs, Addr: a} }
+
+// Halves returns p in the form in which ipset takes it: a prefix of length 0,
+// which the hash types refuse, becomes its two halves.
+func Halves(p netip.Prefix) []netip.Prefix {
+	if p.Bits() != 0 {
+		return []netip.Prefix{p.Masked()}
+	}
+	if p.Addr().Is4() {
+		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")}
+	}
+	return []netip.Prefix{netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")}
+}
+
+// Refuses reports whether the object is an entry that keeps clients away from
+// a frontend for want of endpoints.
+func (id ID) Refuses() bool {
+	if id.Kind != Entry {
+		return false
+	}
+	switch id.Set {
+	case SetReject, SetDrop, SetNoLocal, SetNodePortReject, SetNodePortNoLocal:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,51 @@
+package state
+
+import "net/netip"
+
+// SettingKey is one of the kernel settings that kube-ipvs sets. They are
+// never set back: what else relies on them by then cannot be known.
+type SettingKey uint8
+
+// The settings.
+const (
+	VSConntrack      SettingKey = iota + 1 // IPVS keeps conntrack entries: without them neither masquerade nor our NAT works
+	ExpireNoDest                           // a flow whose real server is gone ends, and its next packet is scheduled anew
+	ExpireQuiescent                        // affinity to a real server of weight 0 ends
+	IPForward                              // the node forwards packets to pods (IPv4)
+	IPv6Forward                            // the same for IPv6; wanted only once a Service has an IPv6 address
+	CloseWaitTimeout                       // seconds that conntrack keeps half-closed connections, as kube-proxy sets it
+	IPVSTCPTimeout                         // seconds that IPVS keeps idle TCP connections
+	settingKeys
+)
+
+var settingTable = [settingKeys]struct{ name, path string }{
+	VSConntrack:      {"net.ipv4.vs.conntrack", "net/ipv4/vs/conntrack"},
+	ExpireNoDest:     {"net.ipv4.vs.expire_nodest_conn", "net/ipv4/vs/expire_nodest_conn"},
+	ExpireQuiescent:  {"net.ipv4.vs.expire_quiescent_template", "net/ipv4/vs/expire_quiescent_template"},
+	IPForward:        {"net.ipv4.ip_forward", "net/ipv4/ip_forward"},
+	IPv6Forward:      {"net.ipv6.conf.all.forwarding", "net/ipv6/conf/all/forwarding"},
+	CloseWaitTimeout: {"net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net/netfilter/nf_conntrack_tcp_timeout_close_wait"},
+	IPVSTCPTimeout:   {"ipvs tcp timeout", ""},
+}
+
+// SettingKeys lists the settings.
+func SettingKeys() []SettingKey {
+	var all []SettingKey
+	for k := SettingKey(1); k < settingKeys; k++ {
+		all = append(all, k)
+	}
+	return all
+}
+
+// String returns the sysctl's dotted name, or what else names the setting.
+func (k SettingKey) String() string { return settingTable[k].name }
+
+// Path returns the file below /proc/sys, or "" for what is no sysctl.
+func (k SettingKey) Path() string { return settingTable[k].path }
+
+func (k SettingKey) family() netip.Addr {
+	if k == IPv6Forward {
+		return IPv6
+	}
+	return IPv4
+}
