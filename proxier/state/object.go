@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"net/netip"
 	"unique"
 )
@@ -92,6 +93,13 @@ var (
 	IPv4 = netip.IPv4Unspecified()
 	IPv6 = netip.IPv6Unspecified()
 )
+
+// Compare orders IDs: by kind, then address, then the rest.
+func (id ID) Compare(o ID) int {
+	return cmp.Or(cmp.Compare(id.Kind, o.Kind), cmp.Compare(id.Set, o.Set), id.Addr.Compare(o.Addr), cmp.Compare(id.Port, o.Port),
+		cmp.Compare(id.Proto, o.Proto), id.Peer.Compare(o.Peer), cmp.Compare(id.PeerPort, o.PeerPort),
+		cmp.Compare(id.Bits, o.Bits), cmp.Compare(id.Setting, o.Setting))
+}
 
 // Family returns 4 or 6.
 func (id ID) Family() int {

@@ -1,0 +1,144 @@
+// Package desired turns what the cluster says into what the kernel should
+// hold. Render is pure: the same Service, endpoints, Config and Facts give the
+// same objects, whatever has been written before. Table keeps what was
+// rendered, so that a change costs what it changes.
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+
+	"kube-ipvs/proxier/state"
+)
+
+// Mode says where the virtual servers of ClusterIPs stand.
+type Mode string
+
+// The modes.
+const (
+	// Direct puts the virtual server on the ClusterIP itself: what ipvsadm
+	// users know. IPVS carries every packet of a connection, and ends those of
+	// a real server that is deleted; removed endpoints therefore drain.
+	Direct Mode = "direct"
+	// Image puts it on a private address that NETMAP makes of the ClusterIP.
+	// IPVS chooses the endpoint of a connection's first packet and conntrack
+	// carries the rest, past idle times, drains and deletions.
+	Image Mode = "image"
+)
+
+// Config is what does not depend on any Service.
+type Config struct {
+	Mode              Mode
+	Scheduler         string          // for Services without annotation, such as "rr"
+	IPv6              bool            // false: the node has no IPv6, nothing of that family is rendered
+	Images            [2]Images       // IPv4, IPv6
+	NodePortAddresses []netip.Prefix  // node addresses that serve node ports; a family without any serves on all
+	MasqueradeBit     uint8           // bit of the packet mark that asks for masquerade, 0 to 31
+	MasqueradeAll     bool            // masquerade all traffic to ClusterIPs
+	PodCIDRs          [2]netip.Prefix // source addresses of pods, IPv4 and IPv6; invalid: unknown
+	NodeName          string          // makes each node's order of real servers its own
+
+	// Missing tells why the kernel cannot use a scheduler, or nil when it can.
+	// Nil means that all are there.
+	Missing func(scheduler string) error
+}
+
+// Images are the private prefixes of one family. Addresses in them never
+// leave the node: they exist between the NAT rules and IPVS.
+type Images struct {
+	Cluster  netip.Prefix // images of frontends as all of the cluster sees them
+	Local    netip.Prefix // images of externalTrafficPolicy Local frontends as seen from outside
+	NodePort netip.Prefix // its addresses 1, 2 and 3: node ports, cluster view and local view, and the sink of what is refused
+}
+
+// DefaultImages are ranges that no network uses: class E for IPv4, and for
+// IPv6 parts of the address space that IANA has not assigned. So few leading
+// bits are replaced that two addresses in use practically never share an image.
+var DefaultImages = [2]Images{
+	{netip.MustParsePrefix("240.0.0.0/5"), netip.MustParsePrefix("248.0.0.0/6"), netip.MustParsePrefix("252.0.0.0/30")},
+	{netip.MustParsePrefix("4000::/3"), netip.MustParsePrefix("6000::/3"), netip.MustParsePrefix("8000::/126")},
+}
+
+// Validate returns what makes the prefixes unusable. four says of which
+// family they must be.
+func (im Images) Validate(four bool) error {
+	all := []netip.Prefix{im.Cluster, im.Local, im.NodePort}
+	for i, p := range all {
+		if !p.IsValid() || p.Addr().Is4() != four || p != p.Masked() {
+			return fmt.Errorf("image prefix %s is not a network of the right family", p)
+		}
+		for _, q := range all[:i] {
+			if p.Overlaps(q) {
+				return fmt.Errorf("image prefixes %s and %s overlap", q, p)
+			}
+		}
+	}
+	if im.NodePort.Addr().BitLen()-im.NodePort.Bits() < 2 {
+		return fmt.Errorf("image prefix %s holds fewer than the four addresses that node ports need", im.NodePort)
+	}
+	return nil
+}
+
+// Overlap returns the image prefix that p shares addresses with, if any.
+func (im Images) Overlap(p netip.Prefix) (netip.Prefix, bool) {
+	for _, q := range []netip.Prefix{im.Cluster, im.Local, im.NodePort} {
+		if q.Overlaps(p) {
+			return q, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// nodePort returns the address for node ports as all of the cluster sees
+// them, the one for policy Local seen from outside, and the sink.
+func (im Images) nodePort() (cluster, local, sink netip.Addr) {
+	cluster = im.NodePort.Addr().Next()
+	local = cluster.Next()
+	return cluster, local, local.Next()
+}
+
+// imageOf replaces the leading bits of a by those of p, as NETMAP does.
+func imageOf(a netip.Addr, p netip.Prefix) netip.Addr {
+	from, to := a.AsSlice(), p.Addr().AsSlice()
+	for i := range from {
+		keep := byte(0xff)
+		if n := p.Bits() - 8*i; n >= 8 {
+			keep = 0
+		} else if n > 0 {
+			keep = 0xff >> n
+		}
+		to[i] |= from[i] & keep
+	}
+	image, _ := netip.AddrFromSlice(to)
+	return image
+}
+
+// index returns 0 for IPv4 and 1 for IPv6.
+func index(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// images returns the prefixes for the family of a.
+func (c Config) images(a netip.Addr) Images { return c.Images[index(a)] }
+
+// families returns the families in use.
+func (c Config) families() []netip.Addr {
+	if c.IPv6 {
+		return []netip.Addr{state.IPv4, state.IPv6}
+	}
+	return []netip.Addr{state.IPv4}
+}
+
+// Drains reports whether a real server that is not wanted any more has
+// connections that end with it, so that it must drain: it stands behind a
+// virtual server that carries every packet, and its protocol has connections.
+func (c Config) Drains(real state.ID) bool {
+	if real.Proto == state.UDP {
+		return false
+	}
+	_, image := c.images(real.Addr).Overlap(netip.PrefixFrom(real.Addr, real.Addr.BitLen()))
+	return !image
+}

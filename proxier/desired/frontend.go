@@ -1,0 +1,180 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// Reach says how clients address a frontend.
+type Reach uint8
+
+// The kinds of frontends.
+const (
+	ClusterIP Reach = iota
+	LoadBalancer
+	External
+	NodePort
+)
+
+// String returns the kind as users of Kubernetes call it.
+func (r Reach) String() string {
+	return [...]string{"ClusterIP", "load-balancer IP", "external IP", "node port"}[r]
+}
+
+// frontend is one address and port that clients dial, and where it stands.
+type frontend struct {
+	reach Reach
+	port  int // index of the Service's port
+	proto state.Protocol
+	addr  netip.AddrPort // NodePort: the family's unspecified address
+	local bool           // policy Local
+	// server is the virtual server as all of the cluster sees the frontend.
+	// localServer is that for policy Local seen from outside; zero if none.
+	server, localServer state.ID
+	sourced             bool // load-balancer source ranges apply
+}
+
+// String names the frontend as problems and reasons do.
+func (f frontend) String() string {
+	if f.reach == NodePort {
+		return fmt.Sprintf("node port %d/%s", f.addr.Port(), f.proto)
+	}
+	return fmt.Sprintf("%s %s/%s", f.reach, f.addr, f.proto)
+}
+
+// claims returns the IDs of which only one Service may have each: where the
+// frontend is published, and the virtual servers behind it.
+func (f frontend) claims() []state.ID {
+	ids := []state.ID{f.server}
+	if f.localServer != (state.ID{}) {
+		ids = append(ids, f.localServer)
+	}
+	if f.reach != NodePort {
+		ids = append(ids, state.EntryID(state.SetAll, f.proto, f.addr))
+	}
+	return ids
+}
+
+func protocol(p corev1.Protocol) state.Protocol {
+	switch p {
+	case corev1.ProtocolUDP:
+		return state.UDP
+	case corev1.ProtocolSCTP:
+		return state.SCTP
+	}
+	return state.TCP
+}
+
+// frontends lists the frontends of a Service in order of precedence: an
+// address that is named twice is what it is named first.
+func (c Config) frontends(s *model.Service) []frontend {
+	var out []frontend
+	seen := map[state.ID]bool{}
+	add := func(f frontend) {
+		if f.addr.Addr().Is6() && !c.IPv6 {
+			return
+		}
+		for _, id := range f.claims() {
+			if seen[id] {
+				return
+			}
+			seen[id] = true
+		}
+		out = append(out, f)
+	}
+	for i, p := range s.Ports {
+		proto := protocol(p.Protocol)
+		for _, ip := range s.ClusterIPs {
+			add(c.clusterFrontend(s, i, proto, netip.AddrPortFrom(ip, p.Port)))
+		}
+		for _, ip := range s.LoadBalancerIPs {
+			f := c.externalFrontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, p.Port))
+			f.sourced = hasFamily(s.SourceRanges, ip)
+			add(f)
+		}
+		for _, ip := range s.ExternalIPs {
+			add(c.externalFrontend(s, External, i, proto, netip.AddrPortFrom(ip, p.Port)))
+		}
+		if p.NodePort == 0 {
+			continue
+		}
+		for _, ip := range s.ClusterIPs { // node ports answer in the Service's families
+			add(c.nodePortFrontend(s, i, proto, netip.AddrPortFrom(state.FamilyOf(ip), p.NodePort)))
+		}
+	}
+	return out
+}
+
+func (c Config) clusterFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
+	f := frontend{reach: ClusterIP, port: port, proto: proto, addr: addr, local: s.InternalLocal}
+	at := addr
+	if c.Mode == Image {
+		at = netip.AddrPortFrom(imageOf(addr.Addr(), c.images(addr.Addr()).Cluster), addr.Port())
+	}
+	f.server = state.VirtualServerID(proto, at)
+	return f
+}
+
+func (c Config) externalFrontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) frontend {
+	im := c.images(addr.Addr())
+	f := frontend{reach: reach, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
+	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(imageOf(addr.Addr(), im.Cluster), addr.Port()))
+	if f.local {
+		f.localServer = state.VirtualServerID(proto, netip.AddrPortFrom(imageOf(addr.Addr(), im.Local), addr.Port()))
+	}
+	return f
+}
+
+func (c Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
+	cluster, local, _ := c.images(addr.Addr()).nodePort()
+	f := frontend{reach: NodePort, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
+	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(cluster, addr.Port()))
+	if f.local {
+		f.localServer = state.VirtualServerID(proto, netip.AddrPortFrom(local, addr.Port()))
+	}
+	return f
+}
+
+func hasFamily(nets []netip.Prefix, ip netip.Addr) bool {
+	for _, n := range nets {
+		if n.Addr().Is4() == ip.Is4() {
+			return true
+		}
+	}
+	return false
+}
+
+// Servers returns the virtual servers behind an entry that publishes a
+// frontend: first the one that all of the cluster sees, then, for policy
+// Local, the one seen from outside. It returns nil for other objects.
+func (c Config) Servers(entry state.ID) []state.ID {
+	if entry.Kind != state.Entry {
+		return nil
+	}
+	im := c.images(entry.Addr)
+	at := func(a netip.Addr) state.ID {
+		return state.VirtualServerID(entry.Proto, netip.AddrPortFrom(a, entry.Port))
+	}
+	nodePort, nodePortLocal, _ := im.nodePort()
+	switch entry.Set {
+	case state.SetCluster:
+		if c.Mode == Direct {
+			return []state.ID{at(entry.Addr)}
+		}
+		return []state.ID{at(imageOf(entry.Addr, im.Cluster))}
+	case state.SetExternal:
+		return []state.ID{at(imageOf(entry.Addr, im.Cluster))}
+	case state.SetExternalLocal:
+		return []state.ID{at(imageOf(entry.Addr, im.Cluster)), at(imageOf(entry.Addr, im.Local))}
+	case state.SetNodePort:
+		return []state.ID{at(nodePort)}
+	case state.SetNodePortLocal:
+		return []state.ID{at(nodePort), at(nodePortLocal)}
+	}
+	return nil
+}

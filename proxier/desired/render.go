@@ -1,0 +1,273 @@
+package desired
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"time"
+
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// Fragment is what one Service needs in the kernel.
+type Fragment struct {
+	Own    []state.Object // of this Service alone; real servers in the order in which to add them
+	Shared []state.Object // that others may need too: addresses, hairpin entries, settings
+}
+
+// Reason is told why an object is wanted; see Explain.
+type Reason func(id state.ID, why string)
+
+// Render returns the Fragment of a Service. owns tells whether a frontend is
+// this Service's to publish; one that another Service has is left out.
+func Render(c Config, f state.Facts, v model.View, owns func(frontend) bool, because Reason) Fragment {
+	r := render{config: c, facts: f, view: v, because: because}
+	for _, fe := range c.frontends(v.Service) {
+		if owns(fe) {
+			r.frontend(fe)
+		}
+	}
+	return r.out
+}
+
+type render struct {
+	config  Config
+	facts   state.Facts
+	view    model.View
+	because Reason
+	out     Fragment
+}
+
+func (r *render) own(id state.ID, spec state.SpecRef, why ...string) {
+	r.out.Own = append(r.out.Own, state.Object{ID: id, Spec: spec})
+	r.tell(id, why)
+}
+
+func (r *render) share(id state.ID, spec state.SpecRef, why ...string) {
+	for _, o := range r.out.Shared {
+		if o.ID == id {
+			return
+		}
+	}
+	r.out.Shared = append(r.out.Shared, state.Object{ID: id, Spec: spec})
+	r.tell(id, why)
+}
+
+func (r *render) tell(id state.ID, why []string) {
+	if r.because == nil {
+		return
+	}
+	text := ""
+	for i, w := range why {
+		if i > 0 {
+			text += ": "
+		}
+		text += w
+	}
+	r.because(id, text)
+}
+
+// endpoints returns those of the frontend's port in its family.
+func (r *render) endpoints(f frontend) model.Endpoints {
+	if f.addr.Addr().Is4() {
+		return r.view.V4[f.port]
+	}
+	return r.view.V6[f.port]
+}
+
+func (r *render) frontend(f frontend) {
+	eps := r.endpoints(f)
+	var what string
+	if r.because != nil {
+		what = f.String()
+	}
+	if f.reach == ClusterIP {
+		use, why := eps.Cluster, what
+		if f.local {
+			use, why = eps.Local, what+", internal policy Local"
+		}
+		r.server(f.server, use, f, why)
+		r.share(state.VIPEntryID(f.addr.Addr()), state.None, what)
+		r.share(state.VIPID(f.addr.Addr()), r.vip(f.addr.Addr()), what)
+	} else {
+		r.server(f.server, eps.Cluster, f, what)
+		if f.local {
+			r.server(f.localServer, eps.Local, f, what+", from outside, external policy Local")
+		}
+	}
+	if f.addr.Addr().Is6() {
+		r.share(forwardIPv6.ID, forwardIPv6.Spec, "a Service with an IPv6 address")
+	}
+	for _, ep := range eps.OnNode {
+		r.share(state.HairpinID(f.proto, ep), state.None, "endpoint on this node")
+	}
+	r.gates(f, eps, what)
+	r.publish(f, what)
+}
+
+// server adds a virtual server and its real servers.
+func (r *render) server(id state.ID, endpoints []netip.AddrPort, f frontend, why string) {
+	r.own(id, r.serverSpec(), why)
+	order := slices.Clone(endpoints)
+	shuffle(order, r.config.NodeName, r.view.Key, f.port)
+	for _, ep := range order {
+		r.own(state.RealServerID(id, ep), state.Weight(1), why, "endpoint")
+	}
+}
+
+func (r *render) serverSpec() state.SpecRef {
+	s := state.Spec{Scheduler: r.config.SchedulerOf(r.view.Service), Flags: state.FlagOurs}
+	if s.Scheduler == "mh" {
+		s.Flags |= state.FlagSchedPort // or all of a client's connections would go to one endpoint
+	}
+	if r.view.Affinity > 0 {
+		s.Flags |= state.FlagPersistent
+		s.Timeout = uint32(r.view.Affinity / time.Second)
+	}
+	return state.Intern(s)
+}
+
+// SchedulerOf returns the scheduler of a Service's virtual servers: its own if
+// the kernel has that, else the default.
+func (c Config) SchedulerOf(s *model.Service) string {
+	if s.Scheduler == "" || c.Missing != nil && c.Missing(s.Scheduler) != nil {
+		return c.Scheduler
+	}
+	return s.Scheduler
+}
+
+// vip returns what the address on kube-ipvs0 is to hold. The node's own
+// packets must leave with the node's address and its uplink's MTU, not with
+// the VIP and that of the dummy device.
+func (r *render) vip(a netip.Addr) state.SpecRef {
+	return state.Intern(state.Spec{Source: r.facts.NodeIP(a), MTU: r.facts.MTU})
+}
+
+// gates adds the entries that refuse, drop or filter.
+func (r *render) gates(f frontend, eps model.Endpoints, what string) {
+	switch {
+	case !eps.Any:
+		r.enter(f, state.SetReject, state.SetNodePortReject, what, "refused, there is no endpoint")
+	case f.local && len(eps.Local) == 0 && f.reach == ClusterIP:
+		r.enter(f, state.SetDrop, 0, what, "dropped, internal policy is Local and this node has no endpoint")
+	case f.local && len(eps.Local) == 0:
+		r.enter(f, state.SetNoLocal, state.SetNodePortNoLocal, what, "dropped from outside, external policy is Local and this node has no endpoint")
+	}
+	if !f.sourced {
+		return
+	}
+	seen := map[netip.Prefix]bool{}
+	for _, n := range r.view.SourceRanges {
+		if n.Addr().Is4() != f.addr.Addr().Is4() {
+			continue
+		}
+		for _, half := range state.Halves(n) {
+			if !seen[half] {
+				seen[half] = true
+				r.own(state.SourceEntryID(f.proto, f.addr, half), state.None, what, "loadBalancerSourceRanges")
+			}
+		}
+	}
+	r.enter(f, state.SetSourceFiltered, 0, what, "loadBalancerSourceRanges")
+}
+
+// enter adds f to the set for its kind: node ports with each network that
+// serves them, others with their address.
+func (r *render) enter(f frontend, addresses, nodePorts state.SetName, why ...string) {
+	set := addresses
+	if f.reach == NodePort {
+		set = nodePorts
+	}
+	spec := state.None
+	if set.Comments() {
+		spec = r.comment(f)
+	}
+	if f.reach != NodePort {
+		r.own(state.EntryID(set, f.proto, f.addr), spec, why...)
+		return
+	}
+	for _, n := range r.config.nodePortNetworks(f.addr.Addr()) {
+		r.own(state.NetEntryID(set, f.proto, n, f.addr.Port()), spec, why...)
+	}
+}
+
+// publish adds what makes the frontend answer.
+func (r *render) publish(f frontend, what string) {
+	if f.reach != NodePort {
+		r.enter(f, state.SetAll, 0, what)
+	}
+	switch {
+	case f.reach == ClusterIP:
+		r.enter(f, state.SetCluster, 0, what)
+	case f.local:
+		r.enter(f, state.SetExternalLocal, state.SetNodePortLocal, what, "external policy Local")
+	default:
+		r.enter(f, state.SetExternal, state.SetNodePort, what)
+	}
+}
+
+// maxComment is IPSET_MAX_COMMENT_SIZE of linux/netfilter/ipset/ip_set.h.
+const maxComment = 255
+
+// comment names the Service port, so that the entry explains itself.
+func (r *render) comment(f frontend) state.SpecRef {
+	text := r.view.Key.String()
+	if name := r.view.Ports[f.port].Name; name != "" {
+		text += ":" + name
+	}
+	return state.Intern(state.Spec{Text: text[:min(len(text), maxComment)]})
+}
+
+// nodePortNetworks returns the networks of node addresses that serve node
+// ports in the family of a, as ipset takes them.
+func (c Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range c.NodePortAddresses {
+		if p.Addr().Is4() == a.Is4() {
+			out = append(out, state.Halves(p)...)
+		}
+	}
+	if out == nil {
+		out = state.Halves(netip.PrefixFrom(a, 0))
+	}
+	return out
+}
+
+// shuffle puts endpoints into an order that differs from node to node and
+// from port to port but not from time to time: round robin begins with the
+// last one added, and 5,000 nodes must not all begin with the same.
+func shuffle(endpoints []netip.AddrPort, node string, key model.Key, port int) {
+	if len(endpoints) < 2 {
+		return
+	}
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s\x00%s\x00%d", node, key, port)
+	seed := h.Sum64()
+	rank := func(a netip.AddrPort) uint64 {
+		x := seed
+		b := a.Addr().As16()
+		for i, c := range b {
+			x ^= uint64(c) << (8 * (i % 8))
+			x = mix(x)
+		}
+		return mix(x ^ uint64(a.Port()))
+	}
+	slices.SortFunc(endpoints, func(a, b netip.AddrPort) int {
+		if c := cmp.Compare(rank(a), rank(b)); c != 0 {
+			return c
+		}
+		return a.Compare(b)
+	})
+}
+
+// mix is the finaliser of splitmix64.
+func mix(x uint64) uint64 {
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}

@@ -1,0 +1,241 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"kube-ipvs/proxier/state"
+)
+
+// Rules returns all chains of a family, which is state.IPv4 or state.IPv6, in
+// the form that iptables-restore reads. They are the same whatever Services
+// there are; what changes stands in the sets that they look into.
+//
+// A new flow meets them in this order. mangle shuts the back doors to images
+// and drops what a policy forbids. nat marks what must be masqueraded and
+// turns the frontend into its image (or, in direct mode, leaves a ClusterIP as
+// it is). IPVS, behind the INPUT or OUTPUT hook, picks a real server. filter
+// lets that pass on hosts that drop by default, refuses frontends without
+// endpoints, and guards the ports of our addresses that no Service has.
+func (c Config) Rules(family netip.Addr) string {
+	r := &rules{config: c, family: family, prefix: state.Prefix4, icmp: "icmp", loopback: "127.0.0.0/8", unreachable: "icmp-port-unreachable"}
+	if family.Is6() {
+		r.prefix, r.icmp, r.loopback, r.unreachable = state.Prefix6, "ipv6-icmp", "::1/128", "icmp6-port-unreachable"
+	}
+	r.images = c.images(family)
+	r.mangle()
+	r.nat()
+	r.filter()
+	return r.text.String()
+}
+
+type rules struct {
+	config                Config
+	family                netip.Addr
+	images                Images
+	prefix, icmp          string
+	loopback, unreachable string
+	text                  strings.Builder
+}
+
+// table starts a table and declares its chains.
+func (r *rules) table(name string, chains ...string) {
+	fmt.Fprintf(&r.text, "*%s\n", name)
+	for _, c := range chains {
+		fmt.Fprintf(&r.text, ":%s%s - [0:0]\n", r.prefix, c)
+	}
+}
+
+func (r *rules) commit() { r.text.WriteString("COMMIT\n") }
+
+// hook adds a jump from a built-in chain.
+func (r *rules) hook(from, chain string) {
+	fmt.Fprintf(&r.text, "-A %s -j %s%s\n", from, r.prefix, chain)
+}
+
+// add adds a rule to one of our chains; empty parts are left out.
+func (r *rules) add(chain string, parts ...string) {
+	fmt.Fprintf(&r.text, "-A %s%s", r.prefix, chain)
+	for _, p := range parts {
+		if p != "" {
+			r.text.WriteString(" " + p)
+		}
+	}
+	r.text.WriteByte('\n')
+}
+
+func (r *rules) jump(chain string) string  { return "-j " + r.prefix + chain }
+func (r *rules) enter(chain string) string { return "-g " + r.prefix + chain }
+
+// in matches packets whose dimensions stand in a set.
+func (r *rules) in(set state.SetName, dims string) string {
+	return "-m set --match-set " + set.Kernel(r.family) + " " + dims
+}
+
+// notIn matches those whose dimensions do not.
+func (r *rules) notIn(set state.SetName, dims string) string {
+	return "-m set ! --match-set " + set.Kernel(r.family) + " " + dims
+}
+
+// pods returns the match for traffic from pods; not makes it the opposite.
+// ok is false where pods cannot be told from others.
+func (r *rules) pods(not string) (match string, ok bool) {
+	p := r.config.PodCIDRs[index(r.family)]
+	if !p.IsValid() {
+		return "", false
+	}
+	return strings.TrimSpace(not + " -s " + p.String()), true
+}
+
+func (r *rules) mark() string {
+	m := uint32(1) << r.config.MasqueradeBit
+	return fmt.Sprintf("-j MARK --set-xmark 0x%x/0x%x", m, m)
+}
+
+const (
+	fromNode    = "-m addrtype --src-type LOCAL"
+	notFromNode = "-m addrtype ! --src-type LOCAL"
+	toNode      = "-m addrtype --dst-type LOCAL"
+	established = "-m conntrack --ctstatus CONFIRMED"
+	original    = "-m conntrack --ctdir ORIGINAL"
+	invalid     = "-m conntrack --ctstate INVALID"
+)
+
+func (r *rules) prefixes() []string {
+	return []string{"-d " + r.images.Cluster.String(), "-d " + r.images.Local.String(), "-d " + r.images.NodePort.String()}
+}
+
+func (r *rules) mangle() {
+	r.table("mangle", "PRE", "GATE", "NODEPORT-GATE")
+	r.hook("PREROUTING", "PRE")
+	r.hook("OUTPUT", "PRE")
+	r.add("PRE", established, "-j RETURN") // one test for each packet of each established flow
+	for _, images := range r.prefixes() {
+		r.add("PRE", images, "-j DROP") // images are not for dialling
+	}
+	r.add("PRE", r.in(state.SetAll, "dst,dst"), r.enter("GATE"))
+	r.add("PRE", toNode, r.jump("NODEPORT-GATE"))
+
+	// Conntrack cannot NAT a packet that it cannot place: it would go out
+	// unchanged. In direct mode IPVS may still know a ClusterIP's connection.
+	notCluster := ""
+	if r.config.Mode == Direct {
+		notCluster = r.notIn(state.SetCluster, "dst,dst")
+	}
+	r.add("GATE", invalid, notCluster, "-j DROP")
+	r.add("GATE", r.in(state.SetSourceFiltered, "dst,dst"), r.notIn(state.SetSourceAllowed, "dst,dst,src"), "-j DROP")
+	r.add("GATE", r.in(state.SetDrop, "dst,dst"), "-j DROP")
+	notPods, _ := r.pods("!")
+	r.add("GATE", notPods, r.in(state.SetNoLocal, "dst,dst"), notFromNode, "-j DROP")
+
+	r.add("NODEPORT-GATE", r.in(state.SetVIPs, "dst"), "-j RETURN")
+	r.add("NODEPORT-GATE", notPods, r.in(state.SetNodePortNoLocal, "dst,dst"), notFromNode, "-j DROP")
+	r.commit()
+}
+
+func (r *rules) nat() {
+	toCluster := "-j NETMAP --to " + r.images.Cluster.String()
+	toLocal := "-j NETMAP --to " + r.images.Local.String()
+	r.table("nat", "NAT", "CLUSTER", "EXT", "EXT-LOCAL", "NODEPORT", "NODEPORT-ALL", "NODEPORT-LOCAL", "POST")
+	r.hook("PREROUTING", "NAT")
+	r.hook("OUTPUT", "NAT")
+	r.hook("POSTROUTING", "POST")
+	_, _, sink := r.images.nodePort()
+	toSink := "-j DNAT --to-destination " + sink.String()
+	r.add("NAT", r.in(state.SetReject, "dst,dst"), toSink)
+	r.add("NAT", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
+	r.add("NAT", r.in(state.SetExternal, "dst,dst"), r.enter("EXT"))
+	r.add("NAT", r.in(state.SetExternalLocal, "dst,dst"), r.enter("EXT-LOCAL"))
+	r.add("NAT", toNode, r.jump("NODEPORT"))
+
+	notPods, known := r.pods("!")
+	if r.config.MasqueradeAll {
+		r.add("CLUSTER", r.mark())
+	} else if known {
+		r.add("CLUSTER", notPods, r.mark())
+	}
+	if r.config.Mode == Image {
+		r.add("CLUSTER", toCluster)
+	} else {
+		r.add("CLUSTER", "-j ACCEPT") // no later rule, such as a CNI's host port, may take it
+	}
+
+	r.add("EXT", r.mark())
+	r.add("EXT", toCluster)
+
+	// Pods and the node itself reach all endpoints of a Local frontend.
+	if pods, ok := r.pods(""); ok {
+		r.add("EXT-LOCAL", pods, toCluster)
+	}
+	r.add("EXT-LOCAL", fromNode, r.mark())
+	r.add("EXT-LOCAL", fromNode, toCluster)
+	r.add("EXT-LOCAL", toLocal)
+
+	r.nodePorts(toSink)
+
+	mark := uint32(1) << r.config.MasqueradeBit
+	r.add("POST", r.in(state.SetHairpin, "dst,dst,src"), "-j MASQUERADE")
+	r.add("POST", fmt.Sprintf("-m mark ! --mark 0x%x/0x%x", mark, mark), "-j RETURN")
+	r.add("POST", fmt.Sprintf("-j MARK --set-xmark 0x0/0x%x", mark))
+	r.add("POST", "-j MASQUERADE --random-fully")
+	r.commit()
+}
+
+func (r *rules) nodePorts(toSink string) {
+	cluster, local, _ := r.images.nodePort()
+	toCluster := "-j DNAT --to-destination " + cluster.String()
+	// IPVS refuses a loopback source (crosses_local_route_boundary in
+	// ip_vs_xmit.c): such packets would vanish, so the node refuses them.
+	r.add("NODEPORT", "-d "+r.loopback, "-j RETURN")
+	r.add("NODEPORT", r.in(state.SetVIPs, "dst"), "-j RETURN") // a VIP is no address of the node
+	r.add("NODEPORT", r.in(state.SetNodePortReject, "dst,dst"), toSink)
+	r.add("NODEPORT", r.in(state.SetNodePortLocal, "dst,dst"), r.enter("NODEPORT-LOCAL"))
+	r.add("NODEPORT", r.in(state.SetNodePort, "dst,dst"), r.enter("NODEPORT-ALL"))
+	r.add("NODEPORT-ALL", r.mark())
+	r.add("NODEPORT-ALL", toCluster)
+	if pods, ok := r.pods(""); ok {
+		r.add("NODEPORT-LOCAL", pods, toCluster)
+	}
+	r.add("NODEPORT-LOCAL", fromNode, r.mark())
+	r.add("NODEPORT-LOCAL", fromNode, toCluster)
+	r.add("NODEPORT-LOCAL", "-j DNAT --to-destination "+local.String())
+}
+
+func (r *rules) filter() {
+	mark := uint32(1) << r.config.MasqueradeBit
+	_, _, sink := r.images.nodePort()
+	toSink := "-d " + netip.PrefixFrom(sink, sink.BitLen()).String()
+	r.table("filter", "IN", "OUT", "FWD", "GUARD", "REFUSE")
+	r.hook("INPUT", "IN")
+	r.hook("FORWARD", "FWD")
+	r.hook("OUTPUT", "OUT")
+	r.add("IN", toSink, r.jump("REFUSE"))
+	for _, images := range r.prefixes() {
+		r.add("IN", images, "-j ACCEPT") // IPVS stands behind INPUT: a policy of DROP must not come first
+	}
+	if r.config.Mode == Direct {
+		r.add("IN", r.in(state.SetCluster, "dst,dst"), "-j ACCEPT")
+	}
+	r.add("IN", r.in(state.SetVIPs, "dst"), original, r.jump("GUARD"))
+	r.add("OUT", toSink, r.jump("REFUSE"))
+	r.add("OUT", r.in(state.SetVIPs, "dst"), original, r.jump("GUARD"))
+
+	// What arrives here is for a port of our addresses that no Service has: a
+	// daemon of the host must not answer it. Pings and errors pass.
+	r.add("GUARD", "-m conntrack --ctstate RELATED,ESTABLISHED,UNTRACKED", "-j RETURN")
+	r.add("GUARD", "-p "+r.icmp, "-j ACCEPT")
+	r.add("GUARD", r.jump("REFUSE"))
+	// Resets are not rate limited, as ICMP errors are: clients learn at once.
+	r.add("REFUSE", "-p tcp", "-j REJECT --reject-with tcp-reset")
+	r.add("REFUSE", "-j REJECT --reject-with "+r.unreachable)
+
+	if r.config.Mode == Image {
+		r.add("FWD", invalid, "-j DROP") // NAT would let it pass with the wrong addresses
+	}
+	r.add("FWD", fmt.Sprintf("-m mark --mark 0x%x/0x%x", mark, mark), "-j ACCEPT")
+	r.add("FWD", "-m conntrack --ctstate RELATED,ESTABLISHED", "-j ACCEPT")
+	// A second datagram of a flow before its first answer.
+	r.add("FWD", "-m conntrack --ctstate DNAT --ctstatus CONFIRMED", "-j ACCEPT")
+	r.commit()
+}
