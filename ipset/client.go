@@ -1,0 +1,194 @@
+package ipset
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil"
+)
+
+// Client talks to the kernel. Only one goroutine may use it at a time.
+//
+// It encodes sets itself too, where vishvananda/netlink could create and
+// destroy them: one socket then serves everything, and that library panics on
+// errors other than an errno.
+type Client struct {
+	conn *netutil.Conn
+	b    netutil.Batch
+}
+
+// Open returns a Client for the network namespace of the calling thread. That
+// the kernel has ipset and which types is for Probe to tell.
+func Open() (*Client, error) {
+	conn, err := netutil.Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("ipset: %w", err)
+	}
+	return &Client{conn: conn}, nil
+}
+
+// Close closes the socket.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Stats counts what was sent so far. Safe from any goroutine.
+func (c *Client) Stats() netutil.Stats { return c.conn.Stats() }
+
+// Exec sends what AddEntry and DeleteEntry put into b, as netutil.Conn.Exec
+// does: nil when all succeeded, else one error a request, in words.
+func (c *Client) Exec(b *netutil.Batch) []error {
+	errs := c.conn.Exec(b)
+	for i, err := range errs {
+		errs[i] = Error(err)
+	}
+	return errs
+}
+
+// Create makes a set. Idempotent: an equal set that is there stays with its
+// entries; one with another type, family, size or without the comments is
+// ErrExist.
+func (c *Client) Create(s Set) error {
+	if s.MaxEntries == 0 {
+		s.MaxEntries = DefaultMaxEntries
+	}
+	// The kernel could compare by itself, without NLM_F_EXCL. But it takes
+	// sets of two families for the same.
+	err := c.create(s, unix.NLM_F_EXCL)
+	if errors.Is(err, ErrExist) {
+		err = c.compare(s)
+	}
+	if err != nil {
+		return fmt.Errorf("create set %s of type %s: %w", s.Name, s.Type, err)
+	}
+	return nil
+}
+
+// compare returns ErrExist if the set of the name of s is another than s.
+func (c *Client) compare(s Set) error {
+	var is Set
+	if err := c.headers(s.Name, func(s Set) { is = s }); err != nil {
+		return Error(err)
+	}
+	is.Entries, is.References, is.Memory = s.Entries, s.References, s.Memory
+	if is != s {
+		return fmt.Errorf("%w: type %s, address family %d, comments %t, %d entries at the most",
+			ErrExist, is.Type, is.Family, is.Comments, is.MaxEntries)
+	}
+	return nil
+}
+
+func (c *Client) create(s Set, flags int) error {
+	if n := len(s.Name); n == 0 || n > maxName {
+		return fmt.Errorf("the name has %d bytes: 1 to %d are possible", n, maxName)
+	}
+	if _, ok := layouts[s.Type]; !ok {
+		return errors.New("unknown type")
+	}
+	c.b.Reset()
+	create(&c.b, s, flags)
+	return c.one()
+}
+
+// Destroy removes a set and its entries. Idempotent. ErrInUse means that a
+// rule refers to it. The kernel forgets the reference of a rule a moment after
+// the rule is gone, so that Destroy waits for that, two seconds at the most.
+func (c *Client) Destroy(name string) error {
+	const patience, pause = 2 * time.Second, 20 * time.Millisecond
+	for start := time.Now(); ; time.Sleep(pause) {
+		c.b.Reset()
+		destroy(&c.b, name)
+		err := c.one()
+		switch {
+		case err == nil, errors.Is(err, ErrNotFound):
+			return nil
+		case !errors.Is(err, ErrInUse), time.Since(start) > patience:
+			return fmt.Errorf("destroy set %s: %w", name, err)
+		}
+	}
+}
+
+// one executes the one request of the client's own batch.
+func (c *Client) one() error {
+	if errs := c.Exec(&c.b); errs != nil {
+		return errs[0]
+	}
+	return nil
+}
+
+// Sets returns all sets of the namespace, everybody's, without their entries.
+// Type and Family are the kernel's and may be others than this package knows.
+func (c *Client) Sets() ([]Set, error) {
+	var sets []Set
+	err := netutil.Retry(func() error {
+		sets = sets[:0]
+		return c.headers("", func(s Set) { sets = append(sets, s) })
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the sets: %w", noIpset(Error(err)))
+	}
+	return sets, nil
+}
+
+// headers hands each set, or the one of a name, to each.
+func (c *Client) headers(name string, each func(Set)) error {
+	c.b.Reset()
+	list(&c.b, name, true)
+	return c.conn.Dump(&c.b, func(_ uint16, p []byte) error {
+		s, err := parse(p, nil)
+		if err == nil {
+			each(s)
+		}
+		return err
+	})
+}
+
+// List hands each entry of a set to each, in no order. A set that is not there
+// is ErrNotFound. After an error, entries may have been missed or told twice.
+func (c *Client) List(name string, each func(Entry)) error {
+	c.b.Reset()
+	list(&c.b, name, false)
+	err := c.conn.Dump(&c.b, func(_ uint16, p []byte) error {
+		_, err := parse(p, each)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("list set %s: %w", name, Error(err))
+	}
+	return nil
+}
+
+// Probe finds out whether the kernel has a type for a family, which is
+// unix.AF_INET or unix.AF_INET6, with comments, by creating a set and
+// destroying it. Asking makes a kernel with modules load what it needs. The
+// error says what is missing and what to do about it.
+func (c *Client) Probe(typ Type, family uint8) error {
+	name := fmt.Sprintf("probe-%d", os.Getpid())
+	scratch := Set{Name: name, Type: typ, Family: family, Comments: true, MaxEntries: 1}
+	err := c.create(scratch, unix.NLM_F_EXCL)
+	if errors.Is(err, ErrExist) { // left behind by a process of this number
+		if err := c.Destroy(name); err != nil {
+			return err
+		}
+		err = c.create(scratch, unix.NLM_F_EXCL)
+	}
+	switch {
+	case err == nil:
+		return c.Destroy(name)
+	case errors.Is(err, ErrNoType):
+		module := layouts[typ].module
+		return fmt.Errorf("%w %s: load the module with modprobe %s, or install the kernel package that carries it", ErrNoType, typ, module)
+	}
+	return fmt.Errorf("probe set type %s: %w", typ, noIpset(err))
+}
+
+// noIpset says what is wrong when the kernel knows nothing of ipset at all:
+// nfnetlink then has nobody to hand the request to and calls it invalid.
+func noIpset(err error) error {
+	if errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("the kernel has no ipset: load the module with modprobe ip_set, or install the kernel package that carries it (%w)", err)
+	}
+	return err
+}
