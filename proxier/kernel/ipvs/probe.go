@@ -1,0 +1,65 @@
+package ipvs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	moby "github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+)
+
+// schedulers are those that Linux has had.
+var schedulers = []string{"rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"}
+
+// ProbeScheduler finds out whether the kernel has a scheduler, by creating a
+// virtual server with it at an address that nobody has (TEST-NET-1) and
+// deleting it. Asking makes a kernel with modules load it. The error is
+// ErrNoScheduler if there is none, and says what to do.
+func (c *Client) ProbeScheduler(name string) error {
+	err := c.probeScheduler(name)
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("%w %q: load the module with modprobe ip_vs_%s, or install the kernel package that carries it",
+			ErrNoScheduler, name, name)
+	}
+	if err != nil {
+		return fmt.Errorf("probe the IPVS scheduler %q: %w", name, err)
+	}
+	return nil
+}
+
+func (c *Client) probeScheduler(name string) error {
+	s := &moby.Service{Address: net.IPv4(192, 0, 2, 1), Protocol: unix.IPPROTO_TCP, Port: 65535, SchedName: name}
+	for tries := 16; ; s.Port-- {
+		c.b.Reset()
+		c.NewService(&c.b, s)
+		err := c.one()
+		if tries--; errors.Is(err, unix.EEXIST) && tries > 0 {
+			continue // somebody else's, and so not ours to delete
+		}
+		if err != nil {
+			return err
+		}
+		c.b.Reset()
+		c.DelService(&c.b, s)
+		if err := c.one(); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("delete the virtual server %v: %w", KeyOf(s), err)
+		}
+		return nil
+	}
+}
+
+// Schedulers returns the schedulers that the kernel has, by trying all known
+// ones. For messages to people: it makes the kernel load every module.
+func (c *Client) Schedulers() ([]string, error) {
+	var have []string
+	for _, name := range schedulers {
+		err := c.ProbeScheduler(name)
+		if err == nil {
+			have = append(have, name)
+		} else if !errors.Is(err, ErrNoScheduler) {
+			return nil, err
+		}
+	}
+	return have, nil
+}

@@ -1,0 +1,266 @@
+package ipvs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+
+	moby "github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil"
+)
+
+// hashed is IP_VS_SVC_F_HASHED, which the kernel sets for itself.
+const hashed = 0x0002
+
+// ServiceKey names a virtual server. It is comparable.
+type ServiceKey struct {
+	Proto uint8
+	Addr  netip.AddrPort
+	// FWMark is not 0 for a service that takes packets by their firewall
+	// mark. Proto is then 0, and Addr the family's unspecified address.
+	FWMark uint32
+}
+
+// KeyOf returns the name of s.
+func KeyOf(s *moby.Service) ServiceKey {
+	af := family(s.AddressFamily, s.Address)
+	if s.FWMark != 0 {
+		a := netip.IPv4Unspecified()
+		if af == unix.AF_INET6 {
+			a = netip.IPv6Unspecified()
+		}
+		return ServiceKey{FWMark: s.FWMark, Addr: netip.AddrPortFrom(a, 0)}
+	}
+	a, _ := netip.AddrFromSlice(raw(af, s.Address))
+	return ServiceKey{Proto: uint8(s.Protocol), Addr: netip.AddrPortFrom(a, s.Port)}
+}
+
+// Dest is a real server and how busy it is.
+type Dest struct {
+	Addr     netip.AddrPort
+	Weight   uint32
+	Active   uint32 // connections that are established
+	Inactive uint32 // connections in other states, and all that a protocol without states has
+}
+
+// DestDetail is what ReadTable does not tell of a real server.
+type DestDetail struct {
+	Dest
+	Forward    uint32 // method, of which 0 is masquerading
+	Persistent uint32 // templates that bind clients to it
+	Stats      Stats
+}
+
+// Stats counts what a real server got since it was added. The kernel brings it
+// up to date every few seconds. Zero where the kernel is older than 4.1.
+type Stats struct {
+	Connections, PacketsIn, PacketsOut, BytesIn, BytesOut uint64
+}
+
+// Services returns the virtual servers of the namespace, everybody's, those by
+// firewall mark too. Stats are left out, and Flags are without the kernel's own.
+//
+// The kernel locks nothing between the parts of a long answer, and says nothing
+// if something changed. None is returned twice, but one may be missing when
+// others come and go meanwhile, and some kernels move them about for a moment
+// after many were added: read again before acting on an absence.
+func (c *Client) Services() ([]moby.Service, error) {
+	var all []moby.Service
+	seen := map[ServiceKey]bool{}
+	c.b.Reset()
+	c.begin(&c.b, cmdGetService)
+	err := c.conn.Dump(&c.b, func(_ uint16, p []byte) error {
+		s, err := parseService(p)
+		if err != nil {
+			return err
+		}
+		if k := KeyOf(&s); !seen[k] {
+			seen[k] = true
+			all = append(all, s)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the virtual servers: %w", Error(err))
+	}
+	return all, nil
+}
+
+// Destinations returns the real servers of s, of which only the fields that
+// name it count. The error is unix.ESRCH if s does not exist. For a few
+// services: of all of them ReadTable tells at a fraction of the cost.
+func (c *Client) Destinations(s *moby.Service) ([]DestDetail, error) {
+	var all []DestDetail
+	c.b.Reset()
+	c.begin(&c.b, cmdGetDest)
+	service(&c.b, s, false)
+	err := c.conn.Dump(&c.b, func(_ uint16, p []byte) error {
+		d, err := parseDest(p)
+		all = append(all, d)
+		return err
+	})
+	if err == nil && len(all) == 0 {
+		err = c.exists(s) // to a dump it is all the same
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the real servers of %v: %w", KeyOf(s), Error(err))
+	}
+	return all, nil
+}
+
+func (c *Client) exists(s *moby.Service) error {
+	c.b.Reset()
+	c.begin(&c.b, cmdGetService)
+	service(&c.b, s, false)
+	return c.conn.Get(&c.b, func(uint16, []byte) error { return nil })
+}
+
+func parseService(p []byte) (moby.Service, error) {
+	var s moby.Service
+	var addr []byte
+	each(nested(p, attrService), func(a netutil.Attr) {
+		switch a.Type {
+		case svcAF:
+			s.AddressFamily = u16(a.Data)
+		case svcProtocol:
+			s.Protocol = u16(a.Data)
+		case svcAddr:
+			addr = a.Data
+		case svcPort:
+			s.Port = be16(a.Data)
+		case svcFWMark:
+			s.FWMark = u32(a.Data)
+		case svcSchedName:
+			s.SchedName = text(a.Data)
+		case svcFlags:
+			s.Flags = u32(a.Data) &^ hashed
+		case svcTimeout:
+			s.Timeout = u32(a.Data)
+		case svcNetmask:
+			s.Netmask = u32(a.Data)
+		case svcPEName:
+			s.PEName = text(a.Data)
+		}
+	})
+	if s.AddressFamily != unix.AF_INET && s.AddressFamily != unix.AF_INET6 {
+		return s, errMalformed
+	}
+	if s.FWMark != 0 {
+		return s, nil
+	}
+	ip, ok := parseAddr(s.AddressFamily, addr)
+	s.Address = net.IP(ip.AsSlice())
+	if !ok || s.Protocol == 0 || s.Protocol > 255 {
+		return s, errMalformed
+	}
+	return s, nil
+}
+
+func parseDest(p []byte) (DestDetail, error) {
+	var d DestDetail
+	var af, port uint16
+	var addr []byte
+	each(nested(p, attrDest), func(a netutil.Attr) {
+		switch a.Type {
+		case destAF:
+			af = u16(a.Data)
+		case destAddr:
+			addr = a.Data
+		case destPort:
+			port = be16(a.Data)
+		case destForward:
+			d.Forward = u32(a.Data) & moby.ConnectionFlagFwdMask
+		case destWeight:
+			d.Weight = u32(a.Data)
+		case destActive:
+			d.Active = u32(a.Data)
+		case destInactive:
+			d.Inactive = u32(a.Data)
+		case destPersistent:
+			d.Persistent = u32(a.Data)
+		case destStats64:
+			d.Stats = parseStats(a.Data)
+		}
+	})
+	ip, ok := parseAddr(af, addr)
+	d.Addr = netip.AddrPortFrom(ip, port)
+	if !ok {
+		return d, errMalformed
+	}
+	return d, nil
+}
+
+func parseStats(p []byte) Stats {
+	var s Stats
+	fields := [...]*uint64{1: &s.Connections, &s.PacketsIn, &s.PacketsOut, &s.BytesIn, &s.BytesOut}
+	each(p, func(a netutil.Attr) {
+		if a.Type >= 1 && int(a.Type) < len(fields) && len(a.Data) >= 8 {
+			*fields[a.Type] = binary.NativeEndian.Uint64(a.Data)
+		}
+	})
+	return s
+}
+
+// parseAddr reads an address, for which the kernel always sends 16 bytes.
+func parseAddr(af uint16, p []byte) (netip.Addr, bool) {
+	n := 16
+	if af == unix.AF_INET {
+		n = 4
+	} else if af != unix.AF_INET6 {
+		return netip.Addr{}, false
+	}
+	if len(p) < n {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFromSlice(p[:n])
+}
+
+// attrs returns the attributes of a message, which follow its genlmsghdr.
+func attrs(p []byte) []byte { return p[min(unix.GENL_HDRLEN, len(p)):] }
+
+// nested returns what the message's attribute of a type holds.
+func nested(p []byte, typ uint16) []byte {
+	var found []byte
+	each(attrs(p), func(a netutil.Attr) {
+		if a.Type == typ {
+			found = a.Data
+		}
+	})
+	return found
+}
+
+func each(p []byte, f func(netutil.Attr)) {
+	for a, rest, ok := netutil.NextAttr(p); ok; a, rest, ok = netutil.NextAttr(rest) {
+		f(a)
+	}
+}
+
+func text(p []byte) string {
+	p, _, _ = bytes.Cut(p, []byte{0})
+	return string(p)
+}
+
+func u16(p []byte) uint16 {
+	if len(p) < 2 {
+		return 0
+	}
+	return binary.NativeEndian.Uint16(p)
+}
+
+func be16(p []byte) uint16 {
+	if len(p) < 2 {
+		return 0
+	}
+	return binary.BigEndian.Uint16(p)
+}
+
+func u32(p []byte) uint32 {
+	if len(p) < 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(p)
+}
