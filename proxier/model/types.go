@@ -7,7 +7,9 @@ package model
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -89,5 +91,6 @@ func (p Problem) String() string {
 			s += part + ": "
 		}
 	}
-	return s + p.Message
+	// Names and values in it may be anything that somebody wrote into a file.
+	return strings.Join(strings.FieldsFunc(s+p.Message, unicode.IsControl), " ")
 }

@@ -1,0 +1,149 @@
+package model
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// candidate is an endpoint for one port of a service.
+type candidate struct {
+	at netip.AddrPort
+	*endpoint
+}
+
+func (m *Model) view(e *entry) View {
+	s := e.service
+	v := View{Service: s, V4: make([]Endpoints, len(s.Ports)), V6: make([]Endpoints, len(s.Ports))}
+	var ready4, ready6 map[netip.Addr]bool
+	for _, a := range s.ClusterIPs {
+		ready := make(map[netip.Addr]bool)
+		into := v.V4
+		if a.Is6() {
+			into, ready6 = v.V6, ready
+		} else {
+			ready4 = ready
+		}
+		for i, p := range s.Ports {
+			m.gather(e.slices, p, a.Is6())
+			into[i] = m.choose()
+			m.countReady(ready)
+		}
+	}
+	clear(m.candidates) // they must not keep slices that go
+	v.LocalReady = max(len(ready4), len(ready6))
+	return v
+}
+
+// gather makes candidates of all endpoints of a port and a family, sorted and
+// without duplicates.
+func (m *Model) gather(from []*slice, p Port, v6 bool) {
+	all := m.candidates[:0]
+	for _, s := range from {
+		if s.v6 != v6 {
+			continue
+		}
+		for _, sp := range s.ports {
+			if sp.name != p.Name || sp.protocol != p.Protocol {
+				continue
+			}
+			for i := range s.endpoints {
+				e := &s.endpoints[i]
+				all = append(all, candidate{netip.AddrPortFrom(s.addr(e), sp.port), e})
+			}
+		}
+	}
+	// Stable, so that slices by name decide between equals and not the order of events.
+	slices.SortStableFunc(all, func(a, b candidate) int {
+		if c := a.at.Compare(b.at); c != 0 {
+			return c
+		}
+		return b.worth() - a.worth()
+	})
+	m.candidates = slices.CompactFunc(all, func(a, b candidate) bool { return a.at == b.at })
+}
+
+// worth orders entries for the same address and port: while a pod moves from
+// one slice to another, both may hold it in different states.
+func (e *endpoint) worth() int {
+	w := 0
+	if !e.terminating {
+		w += 4
+	}
+	if e.ready {
+		w += 2
+	}
+	if e.serving {
+		w++
+	}
+	return w
+}
+
+// choose picks among the candidates.
+func (m *Model) choose() Endpoints {
+	var out Endpoints
+	near := m.topology()
+	var draining, drainingLocal []netip.AddrPort
+	for _, c := range m.candidates {
+		local := m.local(c.endpoint)
+		if local {
+			out.OnNode = append(out.OnNode, c.at)
+		}
+		switch {
+		case c.ready:
+			out.Any = true
+			if near(c.endpoint) {
+				out.Cluster = append(out.Cluster, c.at)
+			}
+			if local {
+				out.Local = append(out.Local, c.at)
+			}
+		case c.serving && c.terminating:
+			out.Any = true
+			draining = append(draining, c.at)
+			if local {
+				drainingLocal = append(drainingLocal, c.at)
+			}
+		}
+	}
+	if len(out.Cluster) == 0 {
+		out.Cluster = draining
+	}
+	if len(out.Local) == 0 {
+		out.Local = drainingLocal
+	}
+	return out
+}
+
+func (m *Model) local(e *endpoint) bool { return e.node == m.nodeName && e.node != noName }
+
+// topology returns which of the ready candidates are near enough. Hints count
+// only if all ready candidates have them and some name this node or zone:
+// half of the hints would send all traffic to half of the endpoints.
+func (m *Model) topology() func(*endpoint) bool {
+	hintsNode, hintsZone, thisNode, thisZone := true, true, false, false
+	for _, c := range m.candidates {
+		if !c.ready {
+			continue
+		}
+		hintsNode = hintsNode && c.forNodes != noName
+		hintsZone = hintsZone && c.forZones != noName
+		thisNode = thisNode || lists(c.forNodes, m.nodeName)
+		thisZone = thisZone || lists(c.forZones, m.zone)
+	}
+	switch {
+	case hintsNode && thisNode:
+		return func(e *endpoint) bool { return lists(e.forNodes, m.nodeName) }
+	case hintsZone && thisZone:
+		return func(e *endpoint) bool { return lists(e.forZones, m.zone) }
+	}
+	return func(*endpoint) bool { return true }
+}
+
+// countReady adds the addresses of ready candidates on this node.
+func (m *Model) countReady(into map[netip.Addr]bool) {
+	for _, c := range m.candidates {
+		if c.ready && !c.terminating && m.local(c.endpoint) {
+			into[c.at.Addr()] = true
+		}
+	}
+}

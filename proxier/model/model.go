@@ -1,0 +1,248 @@
+package model
+
+import (
+	"cmp"
+	"maps"
+	"reflect"
+	"slices"
+	"unique"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// Model is what is known of all Services and their endpoints. It keeps no
+// reference to the objects that it is given and never changes them.
+//
+// An object that an API server would have rejected is handled as if it had
+// been: an earlier good version stays in force as a whole. On first sight its
+// good parts are used. Either way Problems tells.
+//
+// A Model is for one goroutine at a time.
+type Model struct {
+	node           Node
+	nodeName, zone name
+	services       map[Key]*entry
+	slices         map[Key]*slice
+	dirty          map[Key]bool
+	problems       map[ref][]Problem
+	candidates     []candidate // memory for View
+}
+
+// entry is a service, its slices, or both.
+type entry struct {
+	service *Service // nil: unknown or none of ours
+	good    bool     // the service is known, in a version without fault
+	slices  []*slice // by name
+}
+
+// ref names an object of either kind.
+type ref struct {
+	kind string
+	key  Key
+}
+
+// New returns an empty model for a node.
+func New(node Node) *Model {
+	m := &Model{
+		services: map[Key]*entry{},
+		slices:   map[Key]*slice{},
+		dirty:    map[Key]bool{},
+		problems: map[ref][]Problem{},
+	}
+	m.SetNode(node)
+	return m
+}
+
+// SetNode says what the node is now. If that is new, every service is dirty.
+func (m *Model) SetNode(node Node) {
+	if node == m.node && m.nodeName != (name{}) {
+		return
+	}
+	m.node, m.nodeName, m.zone = node, unique.Make(node.Name), unique.Make(node.Zone)
+	m.SetAllDirty()
+}
+
+// ApplyService says what a service is now. origin is used in problems only.
+func (m *Model) ApplyService(svc *corev1.Service, origin string) {
+	key := Key{svc.Namespace, svc.Name}
+	c := &critic{}
+	read := readService(svc, c)
+	e := m.entry(key)
+	keep := c.bad && e.good
+	m.report(ref{"Service", key}, origin, c, keep)
+	if keep {
+		return
+	}
+	e.good = !c.bad
+	if !reflect.DeepEqual(read, e.service) {
+		e.service = read
+		m.dirty[key] = true
+	}
+}
+
+// DeleteService says that a service is gone. Its slices are remembered.
+func (m *Model) DeleteService(key Key) {
+	delete(m.problems, ref{"Service", key})
+	e := m.services[key]
+	if e == nil {
+		return
+	}
+	if e.service != nil {
+		m.dirty[key] = true
+	}
+	e.service, e.good = nil, false
+	m.forget(key, e)
+}
+
+// ApplySlice says what an EndpointSlice is now. It may come before its service.
+// origin is used in problems only.
+func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
+	key := Key{es.Namespace, es.Name}
+	c := &critic{}
+	read := readSlice(es, c)
+	read.good = !c.bad
+	old := m.slices[key]
+	keep := c.bad && old != nil && old.good
+	m.report(ref{"EndpointSlice", key}, origin, c, keep)
+	if keep {
+		return
+	}
+	if old != nil && old.equal(read) {
+		old.good = read.good
+		return
+	}
+	m.detach(old)
+	m.slices[key] = read
+	m.attach(read)
+}
+
+// DeleteSlice says that an EndpointSlice is gone.
+func (m *Model) DeleteSlice(namespace, name string) {
+	key := Key{namespace, name}
+	delete(m.problems, ref{"EndpointSlice", key})
+	m.detach(m.slices[key])
+	delete(m.slices, key)
+}
+
+// TakeDirty returns the services whose View may have changed since the last
+// call, in the order of Keys. Those gone or no longer ours are among them.
+func (m *Model) TakeDirty() []Key {
+	keys := slices.Collect(maps.Keys(m.dirty))
+	m.dirty = map[Key]bool{} // clear would cost as much as the largest round ever
+	return m.sorted(keys)
+}
+
+// View returns a service with its endpoints as this node may use them, and
+// false if there is no such service or a proxy has nothing to do for it.
+// The View belongs to the caller, but for its Service.
+func (m *Model) View(key Key) (View, bool) {
+	e := m.services[key]
+	if e == nil || e.service == nil {
+		return View{}, false
+	}
+	return m.view(e), true
+}
+
+// Keys returns every service that has a View: first the API server's, then
+// DNS in kube-system, then the rest by name.
+func (m *Model) Keys() []Key {
+	keys := make([]Key, 0, len(m.services))
+	for key, e := range m.services {
+		if e.service != nil {
+			keys = append(keys, key)
+		}
+	}
+	return m.sorted(keys)
+}
+
+// Problems returns what is wrong with the objects now, sorted.
+func (m *Model) Problems() []Problem {
+	var all []Problem
+	for _, ps := range m.problems {
+		all = append(all, ps...)
+	}
+	slices.SortFunc(all, compareProblems)
+	return all
+}
+
+func (m *Model) report(r ref, origin string, c *critic, keep bool) {
+	if len(c.remarks) == 0 {
+		delete(m.problems, r)
+		return
+	}
+	m.problems[r] = c.problems(origin, r.kind+" "+r.key.String(), keep)
+}
+
+func (m *Model) entry(key Key) *entry {
+	e := m.services[key]
+	if e == nil {
+		e = &entry{}
+		m.services[key] = e
+	}
+	return e
+}
+
+// forget drops an entry that says nothing any more.
+func (m *Model) forget(key Key, e *entry) {
+	if e.service == nil && !e.good && len(e.slices) == 0 {
+		delete(m.services, key)
+	}
+}
+
+func (m *Model) attach(s *slice) {
+	if s.service == (Key{}) {
+		return
+	}
+	e := m.entry(s.service)
+	i, _ := slices.BinarySearchFunc(e.slices, s, compareSlices)
+	e.slices = slices.Insert(e.slices, i, s)
+	if e.service != nil {
+		m.dirty[s.service] = true
+	}
+}
+
+func (m *Model) detach(s *slice) {
+	if s == nil || s.service == (Key{}) {
+		return
+	}
+	e := m.services[s.service]
+	i, _ := slices.BinarySearchFunc(e.slices, s, compareSlices)
+	e.slices = slices.Delete(e.slices, i, i+1)
+	if e.service != nil {
+		m.dirty[s.service] = true
+	}
+	m.forget(s.service, e)
+}
+
+// compareSlices needs no namespace: slices live in that of their service.
+func compareSlices(a, b *slice) int { return cmp.Compare(a.key.Name, b.key.Name) }
+
+// sorted sorts keys: what the rest of a cluster hangs on comes first.
+func (m *Model) sorted(keys []Key) []Key {
+	rank := make(map[Key]int)
+	for _, key := range keys {
+		if r := m.rank(key); r != 0 {
+			rank[key] = r
+		}
+	}
+	slices.SortFunc(keys, func(a, b Key) int {
+		return cmp.Or(cmp.Compare(rank[a], rank[b]), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return keys
+}
+
+// rank is negative for services that come before the others.
+func (m *Model) rank(key Key) int {
+	if key == (Key{"default", "kubernetes"}) {
+		return -2
+	}
+	e := m.services[key]
+	if key.Namespace != "kube-system" || e == nil || e.service == nil {
+		return 0
+	}
+	if slices.ContainsFunc(e.service.Ports, func(p Port) bool { return p.Port == 53 }) {
+		return -1
+	}
+	return 0
+}

@@ -1,0 +1,218 @@
+package model
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+func wantDirty(t *testing.T, m *Model, after, want string) {
+	t.Helper()
+	if got := texts(m.TakeDirty()); got != want {
+		t.Errorf("after %s: dirty %q, want %q", after, got, want)
+	}
+}
+
+func rename(namespace, name string) func(*corev1.Service) {
+	return func(s *corev1.Service) { s.Namespace, s.Name = namespace, name }
+}
+
+func TestDirty(t *testing.T) {
+	m := modelOf(t)
+	wantDirty(t, m, "nothing", "")
+	apply(t, m, endpoints("10.0.0.1"))
+	wantDirty(t, m, "a slice for no service", "")
+	apply(t, m, service())
+	wantDirty(t, m, "its service", "default/web")
+	wantDirty(t, m, "taking", "")
+	apply(t, m, service(), endpoints("10.0.0.1"))
+	wantDirty(t, m, "the same again", "")
+	apply(t, m, service(func(s *corev1.Service) {
+		s.ResourceVersion, s.Labels, s.Spec.Selector = "7", map[string]string{"a": "b"}, map[string]string{"a": "b"}
+	}))
+	wantDirty(t, m, "an irrelevant change", "")
+	apply(t, m, service(rename("default", "db")))
+	wantDirty(t, m, "another service", "default/db")
+	apply(t, m, endpoints("10.0.0.1", "10.0.0.2"))
+	wantDirty(t, m, "an endpoint more", "default/web")
+	apply(t, m, service(func(s *corev1.Service) { s.Spec.Ports[0].Port = 81 }))
+	wantDirty(t, m, "another port", "default/web")
+	moved := endpoints("10.0.0.1")
+	moved.Labels[discoveryv1.LabelServiceName] = "db"
+	apply(t, m, moved)
+	wantDirty(t, m, "a slice that moves", "default/db default/web")
+	m.DeleteSlice("default", "web-1")
+	wantDirty(t, m, "a slice less", "default/db")
+	m.DeleteSlice("default", "web-1")
+	m.DeleteService(Key{"default", "gone"})
+	wantDirty(t, m, "deleting what is not there", "")
+	m.SetNode(Node{Name: "n1", Zone: "za"})
+	wantDirty(t, m, "the same node", "")
+	m.SetNode(Node{Name: "n1", Zone: "zb"})
+	wantDirty(t, m, "another zone", "default/db default/web")
+	m.DeleteService(web)
+	wantDirty(t, m, "a service less", "default/web")
+}
+
+func TestNodeChangesTheView(t *testing.T) {
+	m := modelOf(t, service(), endpoints("10.0.0.1 node=n1 zone=za", "10.0.0.2 node=n2 zone=zb"))
+	m.SetNode(Node{Name: "n2", Zone: "zb"})
+	if e := mustView(t, m, web).V4[0]; short(e.Cluster) != "2" || short(e.Local) != "2" {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func TestServiceComesAndGoes(t *testing.T) {
+	m := modelOf(t, endpoints("10.0.0.1"))
+	if _, ok := m.View(web); ok {
+		t.Error("a slice alone makes a service")
+	}
+	for range 2 {
+		apply(t, m, service())
+		if got := short(mustView(t, m, web).V4[0].Cluster); got != "1" {
+			t.Errorf("got %q", got)
+		}
+		m.DeleteService(web)
+		if _, ok := m.View(web); ok {
+			t.Error("the service is still there")
+		}
+	}
+	m.DeleteSlice("default", "web-1")
+	if len(m.services)+len(m.slices) != 0 {
+		t.Errorf("something is left: %v %v", m.services, m.slices)
+	}
+}
+
+func TestTypeRoundTrip(t *testing.T) {
+	m := modelOf(t, service(), endpoints("10.0.0.1"))
+	m.TakeDirty()
+	for _, tt := range []struct {
+		name string
+		edit func(*corev1.Service)
+		ours bool
+	}{
+		{"headless", func(s *corev1.Service) { s.Spec.ClusterIP = "None" }, false},
+		{"plain", func(*corev1.Service) {}, true},
+		{"external name", func(s *corev1.Service) { s.Spec.Type = "ExternalName" }, false},
+		{"node port", func(s *corev1.Service) { s.Spec.Type, s.Spec.Ports[0].NodePort = "NodePort", 30000 }, true},
+		{"other proxy", func(s *corev1.Service) { s.Labels = map[string]string{labelProxyName: "x"} }, false},
+		{"load balancer", loadBalancer, true},
+	} {
+		apply(t, m, service(tt.edit))
+		wantDirty(t, m, tt.name, "default/web")
+		if _, ok := m.View(web); ok != tt.ours {
+			t.Errorf("%s: ours is %v", tt.name, ok)
+		}
+	}
+}
+
+func TestLastGoodServiceStays(t *testing.T) {
+	bad := service(func(s *corev1.Service) {
+		s.Spec.Ports = []corev1.ServicePort{{Name: "a", Port: 81}, {Name: "b", Port: 70000}}
+		s.Annotations = map[string]string{SchedulerAnnotation: "R R"}
+	})
+	m := modelOf(t, service())
+	m.TakeDirty()
+	apply(t, m, bad)
+	wantDirty(t, m, "a bad version", "")
+	want := Problem{"test", "Service default/web", "spec.ports[1].port", "70000 is not in 1..65535; the last good version stays in force"}
+	if p := m.Problems(); len(p) != 1 || p[0] != want {
+		t.Errorf("problems %v\nwant %v", p, want)
+	}
+	apply(t, m, service(func(s *corev1.Service) { s.Spec.Ports[0].Port = 82 }))
+	if got := mustView(t, m, web).Ports[0].Port; got != 82 || len(m.Problems()) != 0 {
+		t.Errorf("after a good version: port %d, problems %v", got, m.Problems())
+	}
+	m.DeleteService(web)
+	apply(t, m, bad)
+	if v := mustView(t, m, web); len(v.Ports) != 1 || v.Ports[0].Port != 81 {
+		t.Errorf("after deletion nothing is remembered, but ports are %v", v.Ports)
+	}
+	m.DeleteService(web)
+	if p := m.Problems(); len(p) != 0 {
+		t.Errorf("problems of a deleted service: %v", p)
+	}
+}
+
+// The last good version may be one that is none of ours.
+func TestLastGoodForeignServiceStays(t *testing.T) {
+	m := modelOf(t, service(func(s *corev1.Service) { s.Spec.ClusterIP = "None" }))
+	apply(t, m, service(func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"127.0.0.1"} }))
+	if _, ok := m.View(web); ok {
+		t.Error("a version that would have been rejected is in force")
+	}
+}
+
+// A note is no fault: an API server accepts the object, so the rest counts.
+func TestBadSchedulerDoesNotHoldBackTheRest(t *testing.T) {
+	m := modelOf(t, service(), service(func(s *corev1.Service) {
+		s.Spec.Ports[0].Port = 81
+		s.Annotations = map[string]string{SchedulerAnnotation: "Round Robin"}
+	}))
+	if v := mustView(t, m, web); v.Ports[0].Port != 81 || v.Scheduler != "" || len(m.Problems()) != 1 {
+		t.Errorf("got %q, problems %v", line(v.Service), m.Problems())
+	}
+}
+
+func TestLastGoodSliceStays(t *testing.T) {
+	m := modelOf(t, service(), endpoints("10.0.0.1"))
+	m.TakeDirty()
+	apply(t, m, endpoints("10.0.0.2", "127.0.0.1"))
+	wantDirty(t, m, "a bad version", "")
+	if p := m.Problems(); len(p) != 1 || !strings.HasSuffix(p[0].Message, keepsLast) || p[0].Object != "EndpointSlice default/web-1" {
+		t.Errorf("problems %v", p)
+	}
+	if got := short(mustView(t, m, web).V4[0].Cluster); got != "1" {
+		t.Errorf("got %q", got)
+	}
+	m.DeleteSlice("default", "web-1")
+	apply(t, m, endpoints("10.0.0.2", "127.0.0.1"))
+	if got := short(mustView(t, m, web).V4[0].Cluster); got != "2" {
+		t.Errorf("on first sight: %q", got)
+	}
+	// A version with the same good parts and no fault becomes the one to keep.
+	apply(t, m, endpoints("10.0.0.2"), endpoints("10.0.0.3", "::1"))
+	if got := short(mustView(t, m, web).V4[0].Cluster); got != "2" {
+		t.Errorf("after repair: %q", got)
+	}
+}
+
+func TestKeysAndProblemsAreSorted(t *testing.T) {
+	port := func(n int32) func(*corev1.Service) { return func(s *corev1.Service) { s.Spec.Ports[0].Port = n } }
+	m := modelOf(t, service(rename("b", "z")), service(rename("a", "z")), service(rename("a", "b"), port(53)),
+		service(rename("kube-system", "metrics")), service(rename("kube-system", "zdns"), port(53)),
+		service(rename("kube-system", "kube-dns"), port(53)), service(rename("default", "kubernetes")),
+		service(rename("c", "headless"), func(s *corev1.Service) { s.Spec.ClusterIP = "None" }))
+	const want = "default/kubernetes kube-system/kube-dns kube-system/zdns a/b a/z b/z kube-system/metrics"
+	if got := texts(m.Keys()); got != want {
+		t.Errorf("keys  %s\nwant %s", got, want)
+	}
+	wantDirty(t, m, "all", want)
+	m.DeleteService(Key{"a", "z"})
+	m.DeleteService(Key{"default", "kubernetes"})
+	wantDirty(t, m, "deletion", "default/kubernetes a/z")
+
+	m = New(Node{})
+	m.ApplyService(service(rename("b", "z"), port(0)), "two")
+	m.ApplyService(service(rename("a", "z"), port(0)), "two")
+	m.ApplyService(service(rename("z", "z"), port(0), func(s *corev1.Service) { s.Spec.Type = "x" }), "one")
+	for range 10 {
+		var got []string
+		for _, p := range m.Problems() {
+			got = append(got, p.Origin+" "+p.Object+" "+p.Field)
+		}
+		const want = "one Service z/z spec.ports[0].port, one Service z/z spec.type, two Service a/z spec.ports[0].port, two Service b/z spec.ports[0].port"
+		if s := strings.Join(got, ", "); s != want {
+			t.Fatalf("problems %s", s)
+		}
+	}
+}
+
+func TestProblemIsOneLine(t *testing.T) {
+	p := Problem{"f.yaml", "Service default/a\nb", "", "line 1:\r\n\tbad"}
+	if got := p.String(); got != "f.yaml: Service default/a b: line 1: bad" {
+		t.Errorf("got %q", got)
+	}
+}

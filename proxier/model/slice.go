@@ -1,0 +1,199 @@
+package model
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"unique"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+const maxEndpoints = 1000 // what API servers allow in a slice
+
+// slice is an EndpointSlice as kept: at 100,000 endpoints and more, the API
+// objects would be most of this process.
+type slice struct {
+	key       Key
+	service   Key // zero: of no service
+	v6        bool
+	good      bool // an API server would have accepted it
+	ports     []slicePort
+	endpoints []endpoint
+}
+
+type slicePort struct {
+	name     string
+	protocol corev1.Protocol
+	port     uint16
+}
+
+// endpoint is 48 bytes. Names are shared by all endpoints that have them, and
+// go when the last of these does.
+type endpoint struct {
+	addr               [16]byte
+	node               name
+	forNodes, forZones name // hints, separated by commas
+	ready              bool
+	serving            bool
+	terminating        bool
+}
+
+type name = unique.Handle[string]
+
+var noName = unique.Make("")
+
+func (s *slice) equal(o *slice) bool {
+	return s.service == o.service && s.v6 == o.v6 && slices.Equal(s.ports, o.ports) && slices.Equal(s.endpoints, o.endpoints)
+}
+
+// addr returns the address of an endpoint of s.
+func (s *slice) addr(e *endpoint) netip.Addr {
+	a := netip.AddrFrom16(e.addr)
+	if !s.v6 {
+		a = a.Unmap()
+	}
+	return a
+}
+
+// readSlice reduces es to what endpoint choice needs and tells c what is wrong with it.
+func readSlice(es *discoveryv1.EndpointSlice, c *critic) *slice {
+	s := &slice{key: Key{es.Namespace, es.Name}}
+	service := es.Labels[discoveryv1.LabelServiceName]
+	switch {
+	case !goodLabel(es.Namespace):
+		c.fault("metadata.namespace", omitObject, "%q is not a DNS label", es.Namespace)
+		return s
+	case !goodName(es.Name):
+		c.fault("metadata.name", omitObject, "%q is not a DNS name", es.Name)
+		return s
+	case service == "":
+		return s
+	}
+	switch es.AddressType {
+	case discoveryv1.AddressTypeIPv4:
+	case discoveryv1.AddressTypeIPv6:
+		s.v6 = true
+	case discoveryv1.AddressTypeFQDN:
+		return s
+	default:
+		c.fault("addressType", omitObject, "%q is not IPv4, IPv6 or FQDN", es.AddressType)
+		return s
+	}
+	s.service = Key{es.Namespace, service}
+	s.readPorts(es.Ports, c)
+	s.readEndpoints(es.Endpoints, c)
+	return s
+}
+
+func (s *slice) readPorts(in []discoveryv1.EndpointPort, c *critic) {
+	const omit = "this port is left out"
+	seen := make(map[string]bool, len(in))
+	for i, p := range in {
+		out := slicePort{protocol: corev1.ProtocolTCP}
+		if p.Protocol != nil && *p.Protocol != "" {
+			out.protocol = *p.Protocol
+		}
+		switch {
+		case p.Name == nil:
+			c.note(at("ports", i, "name"), omit, "without a name it matches no port of a service")
+			continue
+		case p.Port == nil:
+			c.note(at("ports", i, "port"), omit, "there is no port number, and a proxy needs one")
+			continue
+		case portNumber(*p.Port) == 0:
+			c.fault(at("ports", i, "port"), omit, "%d is not in 1..65535", *p.Port)
+			continue
+		case !knownProtocol(out.protocol):
+			c.fault(at("ports", i, "protocol"), omit, "%q is not TCP, UDP or SCTP", out.protocol)
+			continue
+		case *p.Name != "" && !goodLabel(*p.Name):
+			c.fault(at("ports", i, "name"), omit, "%q is not a DNS label", *p.Name)
+			continue
+		case seen[*p.Name]:
+			c.fault(at("ports", i, "name"), omit, "%q occurs twice", *p.Name)
+			continue
+		}
+		seen[*p.Name] = true
+		out.name, out.port = *p.Name, portNumber(*p.Port)
+		s.ports = append(s.ports, out)
+	}
+}
+
+func (s *slice) readEndpoints(in []discoveryv1.Endpoint, c *critic) {
+	const omit = "this endpoint is left out"
+	if len(in) > maxEndpoints {
+		c.fault("endpoints", "the rest is left out", "%d endpoints are more than %d", len(in), maxEndpoints)
+		in = in[:maxEndpoints]
+	}
+	if len(in) > 0 {
+		s.endpoints = make([]endpoint, 0, len(in))
+	}
+	for i := range in {
+		if len(in[i].Addresses) == 0 {
+			c.fault(at("endpoints", i, "addresses"), omit, "there is no address")
+			continue
+		}
+		a, why := parseAddr(in[i].Addresses[0])
+		switch {
+		case why != "":
+			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s", why)
+		case a.Is6() != s.v6:
+			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s is %s, and addressType is not", a, familyOf(a))
+		default:
+			s.endpoints = append(s.endpoints, readEndpoint(a, &in[i]))
+		}
+	}
+}
+
+func readEndpoint(a netip.Addr, in *discoveryv1.Endpoint) endpoint {
+	e := endpoint{
+		addr: a.As16(), node: noName, forNodes: noName, forZones: noName,
+		ready:       orTrue(in.Conditions.Ready),
+		serving:     orTrue(in.Conditions.Serving),
+		terminating: in.Conditions.Terminating != nil && *in.Conditions.Terminating,
+	}
+	if in.NodeName != nil {
+		e.node = unique.Make(*in.NodeName)
+	}
+	if in.Hints != nil {
+		e.forNodes = joined(in.Hints.ForNodes, func(n discoveryv1.ForNode) string { return n.Name })
+		e.forZones = joined(in.Hints.ForZones, func(z discoveryv1.ForZone) string { return z.Name })
+	}
+	return e
+}
+
+func orTrue(b *bool) bool { return b == nil || *b }
+
+// joined makes one name of many, as each endpoint has one zone in most clusters.
+func joined[T any](in []T, text func(T) string) name {
+	switch len(in) {
+	case 0:
+		return noName
+	case 1:
+		return unique.Make(text(in[0]))
+	}
+	all := make([]string, 0, len(in))
+	for _, t := range in {
+		all = append(all, text(t))
+	}
+	return unique.Make(strings.Join(all, ","))
+}
+
+// lists reports whether a joined name contains one.
+func lists(all, one name) bool {
+	if one == noName || all == noName {
+		return false
+	}
+	return all == one || contains(all.Value(), one.Value())
+}
+
+func contains(all, one string) bool {
+	for s := range strings.SplitSeq(all, ",") {
+		if s == one {
+			return true
+		}
+	}
+	return false
+}
