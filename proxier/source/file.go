@@ -1,0 +1,144 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"kube-ipvs/proxier/model"
+)
+
+const (
+	// maxFile bounds memory: YAML takes some twenty times its size while parsed.
+	maxFile = 64 << 20
+	// settle is how long a file that may be half written must be left alone.
+	settle = time.Second
+)
+
+// stamp tells versions of a file apart without reading it.
+type stamp struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime time.Time
+}
+
+func stampOf(info fs.FileInfo) stamp {
+	s := stamp{size: info.Size(), mtime: info.ModTime()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.dev, s.ino, s.ctime = uint64(sys.Dev), sys.Ino, time.Unix(sys.Ctim.Unix())
+	}
+	return s
+}
+
+// file is one manifest and what of it is in force.
+type file struct {
+	path     string
+	objects  []object
+	problems []model.Problem // with what is in it
+	failure  string          // why it cannot be read now
+	parsed   bool            // it has been good as a whole at least once
+	missing  time.Time       // since when it is not there; zero if it is
+
+	read   stamp     // of the version read last
+	readAt time.Time // and when
+	seen   stamp     // of the version seen last
+	seenAt time.Time // since when
+}
+
+// refresh reads the file if it may have changed since. changed reports
+// whether its objects or problems may be others now. again is when to come
+// back to a file that may be half written; zero if it is not.
+func (f *file) refresh(now time.Time, force bool) (changed bool, again time.Time) {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return f.fail(err), again
+	}
+	if !info.Mode().IsRegular() {
+		return f.fail(errors.New("not a regular file")), again
+	}
+	s := stampOf(info)
+	if s != f.seen {
+		f.seen, f.seenAt = s, now
+	}
+	// A change within the clock tick of the last reading leaves no trace.
+	fresh := f.readAt.Sub(s.mtime) < settle
+	if s == f.read && !force && !fresh && f.failure == "" {
+		return false, again
+	}
+	data, torn, err := load(f.path, s)
+	if err != nil {
+		return f.fail(err), again
+	}
+	// By either clock: the file's may be wrong.
+	age := max(now.Sub(s.mtime), now.Sub(f.seenAt))
+	if torn || (age < settle && unfinished(data)) {
+		return false, now.Add(max(settle-age, settle/20))
+	}
+	f.read, f.readAt = s, now
+	f.take(parse(f.path, data))
+	return true, again
+}
+
+// take puts in force what was parsed. What a bad document may have held stays.
+func (f *file) take(p *parser) {
+	if p.bad {
+		good := make(map[ref]bool, len(p.objects))
+		for _, o := range p.objects {
+			good[o.ref] = true
+		}
+		for _, o := range f.objects {
+			if !good[o.ref] {
+				p.objects = append(p.objects, o)
+			}
+		}
+	} else {
+		f.parsed = true
+	}
+	f.objects, f.problems, f.failure = p.objects, p.problems, ""
+}
+
+// fail notes that the file cannot be read; its objects stay.
+func (f *file) fail(err error) (changed bool) {
+	was := f.failure
+	f.failure = reason(err)
+	return f.failure != was
+}
+
+func (f *file) said() []model.Problem {
+	if f.failure == "" {
+		return f.problems
+	}
+	return append([]model.Problem{{Origin: f.path, Message: "cannot be read: " + f.failure + "; what it held before stays in force"}}, f.problems...)
+}
+
+// load reads a whole file. torn reports that it changed meanwhile.
+func load(path string, want stamp) (data []byte, torn bool, err error) {
+	if want.size > maxFile {
+		return nil, false, fmt.Errorf("larger than %d MiB", maxFile>>20)
+	}
+	// O_NONBLOCK: had a pipe taken its place by now, open would wait for a writer.
+	h, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, false, err
+	}
+	defer h.Close()
+	data, err = io.ReadAll(io.LimitReader(h, want.size+1))
+	if err != nil {
+		return nil, false, err
+	}
+	info, err := h.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	return data, stampOf(info) != want || int64(len(data)) != want.size, nil
+}
+
+// unfinished reports whether data looks like the start of a file: writers
+// truncate, then write, and end with a line feed.
+func unfinished(data []byte) bool {
+	return len(data) == 0 || data[len(data)-1] != '\n'
+}

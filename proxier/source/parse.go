@@ -1,0 +1,240 @@
+package source
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"kube-ipvs/proxier/model"
+)
+
+// keeps ends the message about a document that cannot be used.
+const keeps = "it is left out, and what this file held before stays in force"
+
+// ref names an object.
+type ref struct{ kind, namespace, name string }
+
+func (r ref) String() string {
+	if r.namespace == "" {
+		return r.kind + " " + r.name
+	}
+	return r.kind + " " + r.namespace + "/" + r.name
+}
+
+// object is one that a file holds. Its event is the one that delivers it.
+type object struct {
+	ref   ref
+	event Event
+}
+
+// parser collects what a file holds.
+type parser struct {
+	objects  []object
+	problems []model.Problem
+	bad      bool // some document could not be used, so objects may be missing
+}
+
+// parse reads a whole manifest. Whatever the data, it ends and tells.
+func parse(path string, data []byte) *parser {
+	p := &parser{}
+	n := 0
+	for before, doc := range documents(data) {
+		n++
+		origin := fmt.Sprintf("%s, document %d", path, n)
+		out, doubles, err := toJSON(doc)
+		if err != nil {
+			p.fail(origin, "", "", "malformed: "+absolute(err.Error(), before))
+			continue
+		}
+		said := len(p.problems)
+		if name, ours := p.item(origin, out, schema.GroupVersionKind{}, true); ours && doubles != nil {
+			p.problems = append(p.problems[:said:said], append(doubled(origin, name, doubles, before), p.problems[said:]...)...)
+		}
+	}
+	return p
+}
+
+// item reads one object, or a list where that is allowed. usual is the kind
+// of one that does not say it. ours is false for kinds that are not read.
+func (p *parser) item(origin string, data []byte, usual schema.GroupVersionKind, lists bool) (name string, ours bool) {
+	head, err := peek(data, usual)
+	if err != nil {
+		p.fail(origin, "", "", err.Error())
+		return "", true
+	}
+	gv, ours := known[head.kind]
+	if !ours || elsewhere(head.apiVersion) {
+		return "", false
+	}
+	name = head.object()
+	list := strings.HasSuffix(head.kind, "List")
+	switch {
+	case head.apiVersion != gv.String():
+		p.fail(origin, name, "apiVersion", fmt.Sprintf("%s of kind %s is not known here, only %s is", head.apiVersion, head.kind, gv))
+		return name, true
+	case list && !lists:
+		p.fail(origin, name, "kind", "a list within a list is not read")
+		return name, true
+	}
+	kind := gv.WithKind(head.kind)
+	obj, _, err := decoder.Decode(data, &kind, nil)
+	if err != nil && !runtime.IsStrictDecodingError(err) {
+		p.fail(origin, name, wrongField(err), err.Error())
+		return name, true
+	}
+	p.strict(origin, name, err)
+	if list {
+		p.list(origin, obj.(*corev1.List), head.kind)
+		return name, true
+	}
+	p.add(origin, obj)
+	return name, true
+}
+
+func (p *parser) list(origin string, l *corev1.List, kind string) {
+	var usual schema.GroupVersionKind
+	if kind != "List" {
+		usual = known[kind].WithKind(strings.TrimSuffix(kind, "List"))
+	}
+	for i, item := range l.Items {
+		p.item(fmt.Sprintf("%s, item %d", origin, i+1), item.Raw, usual, false)
+	}
+}
+
+// add takes an object that could be decoded.
+func (p *parser) add(origin string, obj runtime.Object) {
+	e := Event{Origin: origin}
+	var meta *metav1.ObjectMeta
+	var kind string
+	switch obj := obj.(type) {
+	case *corev1.Service:
+		meta, kind, e.Service = &obj.ObjectMeta, "Service", obj
+	case *discoveryv1.EndpointSlice:
+		meta, kind, e.Slice = &obj.ObjectMeta, "EndpointSlice", obj
+	case *node:
+		n, err := obj.node()
+		if err != nil {
+			p.note(origin, "Node "+n.Name, "status", err.Error()+"; it is ignored as far as it is wrong")
+		}
+		meta, kind, e.Node = &n.ObjectMeta, "Node", n
+	}
+	if meta.Name == "" {
+		p.fail(origin, kind, "metadata.name", "there is no name")
+		return
+	}
+	if e.Node != nil {
+		meta.Namespace = ""
+	} else if meta.Namespace == "" {
+		meta.Namespace = metav1.NamespaceDefault
+	}
+	switch {
+	case e.Service != nil:
+		model.Default(e.Service)
+	case e.Slice != nil:
+		model.DefaultSlice(e.Slice)
+	}
+	p.objects = append(p.objects, object{ref{kind, meta.Namespace, meta.Name}, e})
+}
+
+func (p *parser) note(origin, object, field, message string) {
+	p.problems = append(p.problems, model.Problem{Origin: origin, Object: object, Field: field, Message: message})
+}
+
+func (p *parser) fail(origin, object, field, message string) {
+	p.bad = true
+	p.note(origin, object, field, message+"; "+keeps)
+}
+
+var notStrict = regexp.MustCompile(`^(unknown|duplicate) field "(.*)"$`)
+
+// strict tells of every field that is unknown or given twice.
+func (p *parser) strict(origin, object string, err error) {
+	strict, ok := runtime.AsStrictDecodingError(err)
+	if !ok {
+		return
+	}
+	for _, err := range strict.Errors() {
+		m := notStrict.FindStringSubmatch(err.Error())
+		switch {
+		case m == nil:
+			p.note(origin, object, "", err.Error()+"; the rest is used")
+		case m[1] == "unknown":
+			p.note(origin, object, m[2], "unknown field; it is ignored")
+		default:
+			p.note(origin, object, m[2], "duplicate field; the last one counts")
+		}
+	}
+}
+
+var doubleKey = regexp.MustCompile(`line \d+: key "(.*)" already set in map`)
+
+// doubled tells of the keys that occur twice in a YAML document.
+func doubled(origin, object string, err error, before int) (out []model.Problem) {
+	for line := range strings.Lines(err.Error()) {
+		if m := doubleKey.FindStringSubmatch(line); m != nil {
+			out = append(out, model.Problem{Origin: origin, Object: object, Field: m[1],
+				Message: absolute(m[0], before) + "; the last one counts"})
+		}
+	}
+	return out
+}
+
+var goField = regexp.MustCompile(`Go struct field [^. ]*\.(\S+) of type`)
+
+// wrongField returns the field that an error of the decoder is about.
+func wrongField(err error) string {
+	if m := goField.FindStringSubmatch(err.Error()); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// head is what must be known of an object before it is decoded.
+type head struct{ apiVersion, kind, namespace, name string }
+
+func (h head) object() string {
+	if h.name == "" || strings.HasSuffix(h.kind, "List") {
+		return h.kind
+	}
+	if h.namespace == "" && h.kind != "Node" {
+		h.namespace = metav1.NamespaceDefault
+	}
+	return ref{h.kind, h.namespace, h.name}.String()
+}
+
+func peek(data []byte, usual schema.GroupVersionKind) (h head, err error) {
+	var top map[string]json.RawMessage
+	if json.Unmarshal(data, &top) != nil || top == nil {
+		return h, fmt.Errorf("%.40q is not an object with apiVersion and kind", data)
+	}
+	h.apiVersion, h.kind = text(top["apiVersion"]), text(top["kind"])
+	if h.apiVersion == "" && h.kind == "" && usual.Kind != "" {
+		h.apiVersion, h.kind = usual.GroupVersion().String(), usual.Kind
+	}
+	switch {
+	case h.kind == "":
+		return h, fmt.Errorf("there is no kind")
+	case h.apiVersion == "":
+		return h, fmt.Errorf("there is no apiVersion in this %.40s", h.kind)
+	}
+	var meta map[string]json.RawMessage
+	if json.Unmarshal(top["metadata"], &meta) == nil {
+		h.namespace, h.name = text(meta["namespace"]), text(meta["name"])
+	}
+	return h, nil
+}
+
+// text returns a JSON string, and nothing for anything else.
+func text(raw json.RawMessage) (s string) {
+	if json.Unmarshal(raw, &s) != nil {
+		return ""
+	}
+	return s
+}
