@@ -1,0 +1,351 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/ipset"
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/state"
+)
+
+// lane is a way into the kernel that takes many ops at once.
+type lane struct {
+	encode func(*Linux, *netutil.Batch, state.Op) error
+	exec   func(*Linux, *netutil.Batch) []error
+	// judge turns the errors of an op's requests into the op's error.
+	judge func(op state.Op, errs []error) error
+	after func(l *Linux, ops []state.Op, results [][]error)
+}
+
+var lanes = map[state.Kind]*lane{
+	state.VirtualServer: &servers, state.RealServer: &servers, state.Entry: &entries, state.VIP: &addresses, state.Route: &addresses,
+}
+
+var (
+	servers = lane{
+		encode: (*Linux).encodeServer,
+		exec:   func(l *Linux, b *netutil.Batch) []error { return l.ipvs.Exec(b) },
+		judge:  judgeServer,
+	}
+	entries = lane{
+		encode: (*Linux).encodeEntry,
+		exec:   func(l *Linux, b *netutil.Batch) []error { return l.ipset.Exec(b) },
+		judge:  judgeEntry,
+	}
+	addresses = lane{
+		encode: (*Linux).encodeAddress,
+		exec:   func(l *Linux, b *netutil.Batch) []error { return l.links.Exec(b) },
+		judge:  judgeAddress,
+		after:  (*Linux).dropKernelRoutes,
+	}
+)
+
+// Apply is part of Kernel.
+func (l *Linux) Apply(ctx context.Context, plan state.Plan) []error {
+	l.index = 0 // somebody may have made the device anew
+	errs := make([]error, len(plan))
+	for from := 0; from < len(plan); {
+		to := from + 1
+		lane := lanes[plan[from].ID.Kind]
+		for to < len(plan) && lanes[plan[to].ID.Kind] == lane && (lane != nil || plan[to].ID.Kind == plan[from].ID.Kind) {
+			to++
+		}
+		switch {
+		case lane != nil:
+			l.applyLane(lane, plan[from:to], errs[from:to])
+		case plan[from].ID.Kind == state.Flow:
+			l.applyFlows(plan[from:to], errs[from:to])
+		default:
+			for i := from; i < to; i++ {
+				errs[i] = l.applyOne(ctx, plan[i])
+			}
+		}
+		from = to
+	}
+	if !slices.ContainsFunc(errs, func(err error) bool { return err != nil }) {
+		return nil
+	}
+	return errs
+}
+
+// applyLane sends the requests of all ops together.
+func (l *Linux) applyLane(lane *lane, ops []state.Op, errs []error) {
+	l.batch.Reset()
+	ends := make([]int, len(ops)) // where each op's requests end
+	for i, op := range ops {
+		errs[i] = lane.encode(l, &l.batch, op)
+		ends[i] = l.batch.Len()
+	}
+	results := lane.exec(l, &l.batch)
+	if results == nil {
+		return
+	}
+	each := make([][]error, len(ops))
+	at := 0
+	for i, op := range ops {
+		each[i] = results[at:ends[i]]
+		if errs[i] == nil {
+			errs[i] = lane.judge(op, each[i])
+		}
+		at = ends[i]
+	}
+	if lane.after != nil {
+		lane.after(l, ops, each)
+	}
+}
+
+// first returns the first error that does not count as ignored.
+func first(errs []error, ignored ...error) error {
+	for _, err := range errs {
+		if err != nil && !slices.ContainsFunc(ignored, func(i error) bool { return errors.Is(err, i) }) {
+			return err
+		}
+	}
+	return nil
+}
+
+// stale marks an error that means that the kernel must be read.
+func stale(err error, signs ...error) error {
+	for _, s := range append(signs, netutil.ErrUnknownFate) {
+		if errors.Is(err, s) {
+			return fmt.Errorf("%w: %w", ErrStale, err)
+		}
+	}
+	return err
+}
+
+func (l *Linux) encodeEntry(b *netutil.Batch, op state.Op) error {
+	id := op.ID
+	e := ipset.Entry{
+		Addr: id.Addr, Bits: uint8(id.Addr.BitLen()), Proto: uint8(id.Proto), Port: id.Port,
+		Peer: id.Peer, Comment: op.Spec.Value().Text,
+	}
+	switch id.Set.Type() {
+	case state.HashNetPort:
+		e.Bits = id.Bits
+	case state.HashIPPortNet:
+		e.PeerBits = id.Bits
+	}
+	name, kind := id.Set.Kernel(id.Addr), ipset.Type(id.Set.Type())
+	if op.Verb == state.Delete {
+		ipset.DeleteEntry(b, name, kind, e)
+	} else {
+		ipset.AddEntry(b, name, kind, e)
+	}
+	return nil
+}
+
+func judgeEntry(_ state.Op, errs []error) error {
+	return stale(ipset.Error(first(errs)), ipset.ErrNotFound)
+}
+
+func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
+	id, spec := op.ID, op.Spec.Value()
+	if id.Kind == state.Route {
+		p := netip.PrefixFrom(id.Addr, int(id.Bits))
+		if op.Verb == state.Delete {
+			netutil.DeleteImageRoute(b, l.loopback, p)
+		} else {
+			netutil.AddImageRoute(b, l.loopback, p)
+		}
+		return nil
+	}
+	index, err := l.device()
+	switch {
+	case err != nil:
+		return err
+	case op.Verb == state.Delete:
+		netutil.DeleteVIPRoute(b, index, id.Addr)
+		netutil.DeleteAddress(b, index, id.Addr)
+	default:
+		netutil.AddAddress(b, index, id.Addr)
+		netutil.ReplaceVIPRoute(b, index, id.Addr, spec.Source, spec.MTU)
+	}
+	return nil
+}
+
+// device returns the index of the dummy device, looked up once a plan.
+func (l *Linux) device() (int, error) {
+	if l.index != 0 {
+		return l.index, nil
+	}
+	index, _, exists, err := l.links.FindDummy(LinkName)
+	if err == nil && !exists {
+		err = fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
+	}
+	if err == nil {
+		l.index = index
+	}
+	return index, err
+}
+
+func judgeAddress(op state.Op, errs []error) error {
+	if op.Verb == state.Delete {
+		return stale(first(errs, unix.ESRCH, unix.ENOENT, unix.EADDRNOTAVAIL, unix.ENODEV))
+	}
+	return stale(first(errs, unix.ESRCH), unix.ENODEV) // ESRCH: see dropKernelRoutes
+}
+
+// dropKernelRoutes deletes the kernel's own routes of IPv6 addresses that were
+// just added. It makes them in a work queue, so that the request to delete one
+// that went with the address may have come too early. The wait is short and
+// bounded: a route that comes later still is found by the audit.
+func (l *Linux) dropKernelRoutes(ops []state.Op, results [][]error) {
+	var early []state.Op
+	for i, op := range ops {
+		if n := len(results[i]); op.Verb == state.Add && op.ID.Kind == state.VIP && op.ID.Addr.Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
+			early = append(early, op)
+		}
+	}
+	for wait := time.Millisecond; len(early) > 0 && wait < 100*time.Millisecond; wait *= 2 {
+		time.Sleep(wait)
+		l.batch.Reset()
+		for _, op := range early {
+			spec := op.Spec.Value()
+			netutil.ReplaceVIPRoute(&l.batch, l.index, op.ID.Addr, spec.Source, spec.MTU)
+		}
+		errs := l.links.Exec(&l.batch)
+		var still []state.Op
+		for i, op := range early {
+			if errs != nil && errors.Is(errs[2*i+1], unix.ESRCH) {
+				still = append(still, op)
+			}
+		}
+		early = still
+	}
+}
+
+// applyFlows deletes conntrack entries. A flow to any address of the node is
+// named by each address: its port may be somebody else's on other hosts.
+func (l *Linux) applyFlows(ops []state.Op, errs []error) {
+	var flows []netutil.Flow
+	ends := make([]int, len(ops))
+	for i, op := range ops {
+		id := op.ID
+		f := netutil.Flow{Proto: uint8(id.Proto), Dst: id.AddrPort(), Endpoint: id.Endpoint()}
+		if id.Port == 0 {
+			f.Dst = netip.AddrPort{}
+		}
+		if id.Port != 0 && id.Addr.IsUnspecified() {
+			var local []netutil.Flow
+			local, errs[i] = l.toNode(f)
+			flows = append(flows, local...)
+		} else {
+			flows = append(flows, f)
+		}
+		ends[i] = len(flows)
+	}
+	results := l.flows.DeleteFlows(flows)
+	if results == nil {
+		return
+	}
+	at := 0
+	for i := range ops {
+		errs[i] = errors.Join(errs[i], first(results[at:ends[i]]))
+		at = ends[i]
+	}
+}
+
+// toNode returns f for each address of the node of f's family.
+func (l *Linux) toNode(f netutil.Flow) ([]netutil.Flow, error) {
+	addrs, err := l.links.Addresses()
+	if err != nil {
+		return nil, err
+	}
+	var out []netutil.Flow
+	for _, a := range addrs {
+		if ip := a.Prefix.Addr(); ip.Is4() == f.Dst.Addr().Is4() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+			g := f
+			g.Dst = netip.AddrPortFrom(ip, f.Dst.Port())
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+// applyOne does what cannot be sent in batches.
+func (l *Linux) applyOne(ctx context.Context, op state.Op) error {
+	switch op.ID.Kind {
+	case state.Setting:
+		return l.set(op)
+	case state.Link:
+		return l.link(op)
+	case state.Set:
+		name := op.ID.Set.Kernel(op.ID.Addr)
+		if op.Verb == state.Delete {
+			return l.ipset.Destroy(name)
+		}
+		family := uint8(unix.AF_INET)
+		if op.ID.Addr.Is6() {
+			family = unix.AF_INET6
+		}
+		return l.ipset.Create(ipset.Set{Name: name, Type: ipset.Type(op.ID.Set.Type()), Family: family, Comments: op.ID.Set.Comments()})
+	case state.Rules:
+		return l.restore(ctx, op)
+	}
+	return fmt.Errorf("kube-ipvs does not know how to %s", op)
+}
+
+func (l *Linux) set(op state.Op) error {
+	value := op.Spec.Value().Text
+	switch {
+	case op.Verb == state.Delete:
+		return nil // settings are never taken back
+	case op.ID.Setting != state.IPVSTCPTimeout:
+		return netutil.WriteSysctl(op.ID.Setting.Path(), value)
+	}
+	seconds, err := strconv.Atoi(value)
+	if err != nil {
+		return err
+	}
+	return l.ipvs.SetTimeouts(time.Duration(seconds)*time.Second, 0, 0)
+}
+
+func (l *Linux) link(op state.Op) error {
+	if op.Verb != state.Delete {
+		_, err := l.links.CreateDummy(LinkName, linkAlias)
+		return stale(err, unix.EEXIST)
+	}
+	index, alias, exists, err := l.links.FindDummy(LinkName)
+	if err != nil || !exists || alias != linkAlias {
+		return err // what we did not make stays
+	}
+	addrs, err := l.links.Addresses()
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		if a.Link == index && !a.Prefix.Addr().IsLinkLocalUnicast() {
+			return nil // it carries somebody else's address
+		}
+	}
+	return l.links.DeleteLink(index)
+}
+
+// restore makes the rules of a family what they are to be, in one run of
+// iptables-restore, or removes them.
+func (l *Linux) restore(ctx context.Context, op state.Op) error {
+	family := op.ID.Addr
+	have, err := l.rules(ctx, family)
+	if err != nil {
+		return err
+	}
+	input := netutil.RemoveInput(have)
+	if op.Verb != state.Delete {
+		want, err := netutil.ParseRules(op.Spec.Value().Text, prefix(family))
+		if err != nil {
+			return err
+		}
+		input = netutil.RestoreInput(want, have)
+	}
+	l.execs++
+	return l.backend.Restore(ctx, number(family), input)
+}

@@ -1,0 +1,164 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"kube-ipvs/proxier/state"
+)
+
+// Fake is a Kernel in memory. It refuses what the kernel refuses.
+type Fake struct {
+	State      state.State         // what is programmed and ours
+	NodeFacts  state.Facts         // what Facts returns
+	Conns      map[state.ID]uint32 // connections of real servers
+	Schedulers []string            // what virtual servers may have
+	ReadErr    error               // what Read and Facts return, if not nil
+	Reads      int                 // calls of Read
+	Writes     int                 // ops that Apply was asked for
+	OnOp       func(state.Op)      // called after each op that succeeded
+}
+
+// NewFake returns an empty node.
+func NewFake() *Fake {
+	return &Fake{
+		State: state.State{}, Conns: map[state.ID]uint32{},
+		Schedulers: []string{"rr", "wrr", "lc", "wlc", "sh", "mh"},
+	}
+}
+
+// Facts is part of Kernel.
+func (f *Fake) Facts(context.Context) (state.Facts, error) { return f.NodeFacts, f.ReadErr }
+
+// Read is part of Kernel.
+func (f *Fake) Read(context.Context) (state.State, error) {
+	f.Reads++
+	if f.ReadErr != nil {
+		return nil, f.ReadErr
+	}
+	return f.State.Clone(), nil
+}
+
+// Apply is part of Kernel.
+func (f *Fake) Apply(_ context.Context, plan state.Plan) []error {
+	var errs []error
+	for i, op := range plan {
+		f.Writes++
+		if err := f.apply(op); err != nil {
+			if errs == nil {
+				errs = make([]error, len(plan))
+			}
+			errs[i] = err
+		} else if f.OnOp != nil {
+			f.OnOp(op)
+		}
+	}
+	return errs
+}
+
+func (f *Fake) apply(op state.Op) error {
+	if op.ID.Kind == state.Flow {
+		return nil
+	}
+	if err := f.refuse(op); err != nil {
+		return err
+	}
+	f.State.Apply(op)
+	if op.Verb == state.Delete && op.ID.Kind == state.VirtualServer {
+		f.cascade(func(id state.ID) bool { return id.Kind == state.RealServer && id.Server() == op.ID })
+	}
+	if op.Verb == state.Delete && op.ID.Kind == state.Link {
+		f.cascade(func(id state.ID) bool { return id.Kind == state.VIP })
+	}
+	return nil
+}
+
+// cascade removes what the kernel removes with something else.
+func (f *Fake) cascade(gone func(state.ID) bool) {
+	for id := range f.State {
+		if gone(id) {
+			delete(f.State, id)
+		}
+	}
+}
+
+// refuse returns why the kernel would not do op.
+func (f *Fake) refuse(op state.Op) error {
+	_, there := f.State[op.ID]
+	// All else is replaced or removed whatever was there before.
+	strict := op.ID.Kind == state.VirtualServer || op.ID.Kind == state.RealServer
+	switch {
+	case op.Verb == state.Add && there && strict:
+		return fmt.Errorf("%w: exists", ErrStale)
+	case op.Verb == state.Change && !there && strict:
+		return fmt.Errorf("%w: does not exist", ErrStale)
+	case op.Verb == state.Delete && !there && strict:
+		return fmt.Errorf("%w: does not exist", ErrStale)
+	}
+	return f.needs(op)
+}
+
+// needs returns which other object op lacks, or which needs its own.
+func (f *Fake) needs(op state.Op) error {
+	need := func(id state.ID) error {
+		if _, ok := f.State[id]; !ok {
+			return fmt.Errorf("%w: %s does not exist", ErrStale, id)
+		}
+		return nil
+	}
+	family := state.FamilyOf(op.ID.Addr)
+	switch kind := op.ID.Kind; {
+	case kind == state.VirtualServer && op.Verb != state.Delete:
+		if s := op.Spec.Value().Scheduler; !slices.Contains(f.Schedulers, s) {
+			return fmt.Errorf("the kernel has no IPVS scheduler %q", s)
+		}
+	case kind == state.RealServer:
+		return need(op.ID.Server())
+	case kind == state.Entry:
+		if op.ID.Set.Type() == state.HashNetPort && op.ID.Bits == 0 {
+			return fmt.Errorf("prefix length 0 is refused")
+		}
+		return need(state.SetID(op.ID.Set, family))
+	case kind == state.VIP && op.Verb != state.Delete:
+		return need(state.LinkID())
+	case kind == state.Rules && op.Verb != state.Delete:
+		for _, s := range state.SetNames() {
+			if err := need(state.SetID(s, family)); err != nil {
+				return err
+			}
+		}
+	case kind == state.Set && op.Verb == state.Delete:
+		if _, used := f.State[state.RulesID(family)]; used {
+			return fmt.Errorf("set is in use by a rule")
+		}
+		f.cascade(func(id state.ID) bool {
+			return id.Kind == state.Entry && id.Set == op.ID.Set && id.Family() == op.ID.Family()
+		})
+	}
+	return nil
+}
+
+// Stats is part of Kernel: a message for each op.
+func (f *Fake) Stats() Stats { return Stats{Messages: uint64(f.Writes), Dumps: uint64(f.Reads)} }
+
+// Connections is part of Kernel.
+func (f *Fake) Connections(_ context.Context, reals []state.ID) (map[state.ID]uint32, error) {
+	out := map[state.ID]uint32{}
+	for _, id := range reals {
+		if _, ok := f.State[id]; ok {
+			out[id] = f.Conns[id]
+		}
+	}
+	return out, f.ReadErr
+}
+
+// ProbeScheduler is part of Kernel.
+func (f *Fake) ProbeScheduler(_ context.Context, name string) error {
+	if !slices.Contains(f.Schedulers, name) {
+		return fmt.Errorf("the kernel has no IPVS scheduler %q (module ip_vs_%s)", name, name)
+	}
+	return nil
+}
+
+var _ Kernel = (*Fake)(nil)

@@ -1,0 +1,42 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+
+	"kube-ipvs/proxier/state"
+)
+
+// Faulty is a Kernel of which a share of the writes fail without effect.
+type Faulty struct {
+	Kernel
+	Share  float64 // of writes that fail, 0 to 1
+	Rand   *rand.Rand
+	Failed int // writes that were made to fail
+}
+
+// ErrInjected is what Faulty's writes fail with.
+var ErrInjected = errors.New("injected fault")
+
+// Apply is part of Kernel.
+func (f *Faulty) Apply(ctx context.Context, plan state.Plan) []error {
+	errs := make([]error, len(plan))
+	failed := false
+	for i, op := range plan {
+		if f.Rand.Float64() < f.Share {
+			f.Failed++
+			errs[i], failed = ErrInjected, true
+			continue
+		}
+		if e := f.Kernel.Apply(ctx, state.Plan{op}); e != nil {
+			errs[i], failed = e[0], true
+		}
+	}
+	if !failed {
+		return nil
+	}
+	return errs
+}
+
+var _ Kernel = (*Faulty)(nil)

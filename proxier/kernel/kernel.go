@@ -1,0 +1,59 @@
+// Package kernel is the node's dataplane: what is programmed, and the one
+// writer of it. Linux is the real thing, Fake the same in memory, Faulty a
+// Kernel whose writes sometimes fail. One contract test holds Fake to Linux.
+package kernel
+
+import (
+	"context"
+	"errors"
+
+	"kube-ipvs/proxier/state"
+)
+
+// Kernel is the node's dataplane. Only one goroutine may use it.
+type Kernel interface {
+	// Facts reports what rendering must know of the node. An error means
+	// unknown, never empty.
+	Facts(context.Context) (state.Facts, error)
+
+	// Read asks the kernel for everything that is programmed now and is ours.
+	// An error means unknown, never empty.
+	Read(context.Context) (state.State, error)
+
+	// Apply executes the plan in order and goes on after an op that fails.
+	// It returns nil when all succeeded, else one error an op, nil for those
+	// that did. An error that is ErrStale says that the kernel was not as the
+	// plan took it to be.
+	Apply(context.Context, state.Plan) []error
+
+	// Connections counts the connections, active and inactive, of real
+	// servers. One that is not there has none.
+	Connections(context.Context, []state.ID) (map[state.ID]uint32, error)
+
+	// Stats counts what all calls together have asked of the kernel.
+	Stats() Stats
+
+	// ProbeScheduler returns nil if virtual servers can have the scheduler,
+	// else an error that says what is missing.
+	ProbeScheduler(context.Context, string) error
+}
+
+// Stats counts what was asked of the kernel.
+type Stats struct {
+	Messages  uint64 // netlink requests
+	Sends     uint64 // system calls that carried them
+	Dumps     uint64 // requests among them that list something
+	Errors    uint64 // requests that the kernel refused
+	Bytes     uint64 // sent
+	Processes uint64 // started
+}
+
+// Since returns what has been added to before.
+func (s Stats) Since(before Stats) Stats {
+	return Stats{s.Messages - before.Messages, s.Sends - before.Sends, s.Dumps - before.Dumps,
+		s.Errors - before.Errors, s.Bytes - before.Bytes, s.Processes - before.Processes}
+}
+
+// ErrStale is wrapped by errors of ops that found the kernel other than the
+// plan took it to be, or whose fate is unknown: read before the next try.
+var ErrStale = errors.New("the kernel is not as it was read")

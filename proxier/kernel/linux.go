@@ -1,0 +1,183 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/ipset"
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/state"
+)
+
+// LinkName is the dummy device that carries ClusterIPs: the name that users of
+// kube-proxy know and that Calico looks for.
+const LinkName = "kube-ipvs0"
+
+// linkAlias marks the device as made by us.
+const linkAlias = "kube-ipvs"
+
+// Options are what Linux must be told.
+type Options struct {
+	IPv6    bool            // the node has IPv6
+	Rules   [2]string       // what the rules are to be, IPv4 and IPv6
+	Backend netutil.Backend // of iptables; empty: find out
+	NodeIPs []netip.Addr    // override what the default routes say, one a family at most
+}
+
+// ParseBackend reads the name of an iptables variant; "auto" is empty.
+func ParseBackend(s string) (netutil.Backend, error) {
+	switch b := netutil.Backend(s); b {
+	case "auto":
+		return "", nil
+	case netutil.NFT, netutil.Legacy:
+		return b, nil
+	}
+	return "", fmt.Errorf("%q is neither nft nor legacy nor auto", s)
+}
+
+// HasIPv6 reports whether this network namespace has IPv6.
+func HasIPv6() bool {
+	_, err := os.Stat("/proc/net/if_inet6")
+	return err == nil
+}
+
+// Linux is the kernel of this network namespace. It is a Kernel.
+type Linux struct {
+	options  Options
+	backend  netutil.Backend
+	ipvs     *ipvs.Client
+	ipset    *ipset.Client
+	links    *netutil.Links
+	flows    *netutil.Conntrack
+	batch    netutil.Batch
+	loopback int // index of the loopback device
+	index    int // of the dummy device while a plan is applied, 0: not looked up
+	execs    uint64
+}
+
+// OpenLinux opens the kernel. The error says what the kernel or the process
+// lacks. It writes nothing.
+func OpenLinux(ctx context.Context, o Options) (*Linux, error) {
+	l := &Linux{options: o, backend: o.Backend}
+	var err error
+	if l.ipvs, err = ipvs.Open(); err != nil {
+		return nil, err
+	}
+	if l.ipset, err = ipset.Open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open ipset: %w", err), l.Close())
+	}
+	if l.links, err = netutil.OpenLinks(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open links: %w", err), l.Close())
+	}
+	if l.flows, err = netutil.OpenConntrack(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open conntrack: %w", err), l.Close())
+	}
+	if l.backend == "" {
+		if l.backend, err = netutil.DetectBackend(ctx, state.Prefix4); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	l.loopback = 1 // the kernel gives every namespace's loopback device index 1 (LOOPBACK_IFINDEX)
+	return l, nil
+}
+
+// Close closes all sockets.
+func (l *Linux) Close() error {
+	var errs []error
+	if l.ipvs != nil {
+		errs = append(errs, l.ipvs.Close())
+	}
+	if l.ipset != nil {
+		errs = append(errs, l.ipset.Close())
+	}
+	if l.links != nil {
+		errs = append(errs, l.links.Close())
+	}
+	if l.flows != nil {
+		errs = append(errs, l.flows.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Backend returns the variant of iptables in use.
+func (l *Linux) Backend() netutil.Backend { return l.backend }
+
+// Stats is part of Kernel. Processes are runs of the iptables tools, which are
+// the only ones.
+func (l *Linux) Stats() Stats {
+	out := Stats{Processes: l.execs}
+	for _, s := range []netutil.Stats{l.ipvs.Stats(), l.ipset.Stats(), l.links.Stats(), l.flows.Stats()} {
+		out.Sends += s.Sends
+		out.Messages += s.Messages
+		out.Dumps += s.Dumps
+		out.Errors += s.Errors
+		out.Bytes += s.Bytes
+	}
+	return out
+}
+
+// Facts is part of Kernel.
+func (l *Linux) Facts(context.Context) (state.Facts, error) {
+	var f state.Facts
+	addrs, err := l.links.Addresses()
+	if err != nil {
+		return f, err
+	}
+	index, _, _, err := l.links.FindDummy(LinkName)
+	if err != nil {
+		return f, err
+	}
+	for _, a := range addrs {
+		if ip := a.Prefix.Addr(); a.Link != index && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
+			f.Addresses = append(f.Addresses, ip)
+		}
+	}
+	for _, family := range []int{4, 6} {
+		ip, mtu, err := l.links.DefaultSource(family)
+		if err != nil {
+			return f, err
+		}
+		for _, o := range l.options.NodeIPs {
+			if o.Is4() == (family == 4) {
+				ip = o
+			}
+		}
+		if ip.IsValid() {
+			f.NodeIPs = append(f.NodeIPs, ip)
+		}
+		if mtu != 0 && (f.MTU == 0 || mtu < f.MTU) {
+			f.MTU = mtu
+		}
+	}
+	f.Established, err = established()
+	return f, err
+}
+
+// established returns conntrack's timeout of idle TCP connections, in seconds.
+func established() (uint32, error) {
+	s, err := netutil.ReadSysctl("net/netfilter/nf_conntrack_tcp_timeout_established")
+	if errors.Is(err, unix.ENOENT) {
+		return 0, nil // conntrack comes with the first rule that needs it
+	}
+	if err != nil {
+		return 0, err
+	}
+	var v uint32
+	if _, err := fmt.Sscan(s, &v); err != nil {
+		return 0, fmt.Errorf("sysctl net.netfilter.nf_conntrack_tcp_timeout_established is %q", s)
+	}
+	return v, nil
+}
+
+// ProbeScheduler is part of Kernel.
+func (l *Linux) ProbeScheduler(_ context.Context, name string) error {
+	return l.ipvs.ProbeScheduler(name)
+}
+
+var _ Kernel = (*Linux)(nil)

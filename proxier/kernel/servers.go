@@ -1,0 +1,133 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+
+	moby "github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/state"
+)
+
+// service returns the virtual server that id names or belongs to.
+func service(id state.ID, spec state.Spec) *moby.Service {
+	family := uint16(unix.AF_INET)
+	if id.Addr.Is6() {
+		family = unix.AF_INET6
+	}
+	return &moby.Service{
+		AddressFamily: family, Protocol: uint16(id.Proto), Address: id.Addr.AsSlice(), Port: id.Port,
+		SchedName: spec.Scheduler, Flags: spec.Flags, Timeout: spec.Timeout,
+	}
+}
+
+func (l *Linux) encodeServer(b *netutil.Batch, op state.Op) error {
+	id, spec := op.ID, op.Spec.Value()
+	svc := service(id, spec)
+	if id.Kind == state.VirtualServer {
+		switch op.Verb {
+		case state.Add:
+			l.ipvs.NewService(b, svc)
+		case state.Change:
+			l.ipvs.SetService(b, svc)
+		default:
+			l.ipvs.DelService(b, svc)
+		}
+		return nil
+	}
+	dest := &moby.Destination{
+		AddressFamily: svc.AddressFamily, Address: id.Peer.AsSlice(), Port: id.PeerPort,
+		Weight: int(spec.Weight), ConnectionFlags: moby.ConnectionFlagMasq,
+	}
+	switch op.Verb {
+	case state.Add:
+		l.ipvs.NewDest(b, svc, dest)
+	case state.Change:
+		l.ipvs.SetDest(b, svc, dest)
+	default:
+		l.ipvs.DelDest(b, svc, dest)
+	}
+	return nil
+}
+
+// judgeServer takes for stale what another writer explains. A scheduler that
+// is missing is ENOENT too, and reading again does not bring it.
+func judgeServer(op state.Op, errs []error) error {
+	err := first(errs)
+	if op.ID.Kind == state.VirtualServer {
+		return stale(err, unix.EEXIST, unix.ESRCH)
+	}
+	return stale(err, unix.EEXIST, unix.ESRCH, unix.ENOENT)
+}
+
+// readServers reads the virtual servers that bear our flag and their real servers.
+func (l *Linux) readServers(_ context.Context, s state.State) error {
+	services, err := l.ipvs.Services()
+	if err != nil {
+		return err
+	}
+	for i := range services {
+		svc := &services[i]
+		if svc.Flags&state.FlagOurs == 0 || svc.FWMark != 0 {
+			continue
+		}
+		spec := state.Spec{Scheduler: svc.SchedName, Flags: svc.Flags}
+		if svc.Flags&state.FlagPersistent != 0 {
+			spec.Timeout = svc.Timeout
+		}
+		key := ipvs.KeyOf(svc)
+		s[state.VirtualServerID(state.Protocol(key.Proto), key.Addr)] = state.Intern(spec)
+	}
+	return ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
+		server := state.VirtualServerID(state.Protocol(key.Proto), key.Addr)
+		if _, ours := s[server]; !ours {
+			return
+		}
+		for _, d := range dests {
+			s[state.RealServerID(server, d.Addr)] = state.Weight(d.Weight)
+		}
+	})
+}
+
+// fewServers is how many virtual servers are asked one by one before reading
+// the whole table is cheaper.
+const fewServers = 20
+
+// Connections is part of Kernel.
+func (l *Linux) Connections(_ context.Context, reals []state.ID) (map[state.ID]uint32, error) {
+	out := map[state.ID]uint32{}
+	wanted := map[state.ID]bool{}
+	at := map[state.ID]bool{}
+	for _, id := range reals {
+		wanted[id], at[id.Server()] = true, true
+	}
+	note := func(server state.ID, d ipvs.Dest) {
+		if id := state.RealServerID(server, d.Addr); wanted[id] {
+			out[id] = d.Active + d.Inactive
+		}
+	}
+	if len(at) > fewServers {
+		err := ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
+			for _, d := range dests {
+				note(state.VirtualServerID(state.Protocol(key.Proto), key.Addr), d)
+			}
+		})
+		return out, err
+	}
+	for server := range at {
+		dests, err := l.ipvs.Destinations(service(server, state.Spec{}))
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range dests {
+			note(server, d.Dest)
+		}
+	}
+	return out, nil
+}
