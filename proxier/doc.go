@@ -1,0 +1,56 @@
+// Package proxier is the loop of kube-ipvs. Data flows one way, and every
+// stage is a value that can be printed, compared and tested:
+//
+//	source    manifest files: Service, EndpointSlice, Node, as events
+//	model     what the cluster says, and which endpoints each kind of virtual IP may use here
+//	desired   pure: a Service → the objects that it needs in the kernel
+//	state     Diff of what is wanted and what is there → Plan, an ordered list of writes
+//	kernel    Apply(Plan): the only writer
+//	round     what happened, as a value
+//
+// One goroutine runs it; everything else pokes it or reads the last Round.
+//
+// What is wanted never depends on what could be written, and a failed read
+// aborts the round: nothing is deleted on missing facts. A failed write stays
+// a difference and is retried with backoff. Until the source has delivered
+// everything, nothing is removed or refused.
+//
+// # Cost
+//
+// A change renders the Services that it is about, compares their old fragment
+// with the new one, and looks at those objects alone in what the kernel is
+// known to hold. Objects that several Services share are counted. The full
+// comparison with the kernel, freshly read, happens at start, when an error
+// shows that the kernel is not what it was taken for, and on a timer: the
+// audit, which reports what others have changed before it repairs it.
+//
+// # Ours
+//
+// Chains and sets are ours by name, routes by their protocol number, the
+// device by its alias, an address by its entry in the set of VIPs or by its
+// route, and a virtual server by a flag bit that the kernel keeps for us. What
+// is ours is therefore known from the kernel alone, after any crash.
+//
+// # Drain
+//
+// With a virtual server on the ClusterIP itself, IPVS carries every packet of
+// a connection, so that a real server which is not wanted any more gets weight
+// 0 until its connections have ended or the drain timeout has passed. Weight 0
+// in the kernel is the record of it. Behind an image conntrack carries the
+// connection and the real server goes at once.
+//
+// # Packages
+//
+//	cmd/kube-ipvs        options, wiring, subcommands
+//	proxier              the loop
+//	proxier/source       where objects come from
+//	proxier/model        Services and endpoint choice
+//	proxier/desired      rendering, and the rules
+//	proxier/state        vocabulary, Diff, Plan
+//	proxier/kernel       Kernel: Linux, Fake, Faulty
+//	proxier/kernel/ipvs  IPVS over netlink
+//	ipset                ipsets over netlink
+//	netutil              netlink in batches, links, routes, conntrack, sysctls, iptables
+//
+// The import rules between them are tested in test/arch.
+package proxier

@@ -1,0 +1,53 @@
+package proxier
+
+import (
+	"context"
+	"errors"
+
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
+)
+
+// Preview is what a first round would write.
+type Preview struct {
+	Plan     state.Plan
+	Why      map[state.ID]string // for what is wanted
+	Problems []string            // of what was asked for
+	Complete bool                // the source was read in full; otherwise nothing is removed
+}
+
+// Preview compares what the source has delivered with the kernel and writes
+// nothing. It is called instead of Run, after Loaded. It is an error when
+// something cannot be read.
+func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
+	p.kernel = readOnly{p.kernel}
+	p.receive()
+	if !p.loaded {
+		return nil, errors.New("the source has delivered nothing")
+	}
+	r := &Round{Full: true}
+	if err := p.look(ctx, r); err != nil {
+		return nil, err
+	}
+	ops := state.Diff(p.wants(ctx, r), p.actual, p)
+	if !p.synced {
+		ops = careful(ops, p.actual)
+	}
+	p.problems(r)
+	return &Preview{Plan: state.NewPlan(ops), Why: p.table.Explain(p.model), Problems: r.Problems, Complete: p.synced}, nil
+}
+
+// readOnly is a Kernel that cannot write.
+type readOnly struct{ kernel.Kernel }
+
+// Apply refuses.
+func (readOnly) Apply(_ context.Context, plan state.Plan) []error {
+	errs := make([]error, len(plan))
+	for i := range errs {
+		errs[i] = errors.New("a preview does not write")
+	}
+	return errs
+}
+
+// ProbeScheduler takes every scheduler for present: asking would write.
+func (readOnly) ProbeScheduler(context.Context, string) error { return nil }

@@ -1,0 +1,206 @@
+package proxier
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+	"kube-ipvs/test/world"
+)
+
+var nodeFacts = state.Facts{
+	NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}, MTU: 1500, Established: 432000,
+}
+
+func testConfig(mode desired.Mode) Config {
+	return Config{
+		Desired: desired.Config{
+			Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: world.Node,
+		},
+		AuditPeriod: time.Minute, DrainTimeout: time.Minute, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+func newFake() *kernel.Fake {
+	f := kernel.NewFake()
+	f.NodeFacts = nodeFacts
+	return f
+}
+
+// change draws an event as a source would deliver it.
+func change(t *rapid.T) source.Event {
+	switch rapid.IntRange(0, 9).Draw(t, "event") {
+	case 0:
+		return source.Event{Service: world.Service(t), Deleted: true}
+	case 1:
+		return source.Event{Slice: world.Slice(t), Deleted: true}
+	case 2, 3, 4, 5:
+		return source.Event{Service: world.Service(t)}
+	}
+	return source.Event{Slice: world.Slice(t)}
+}
+
+// settle runs rounds until nothing is left to do but draining.
+func settle(t *rapid.T, p *Proxier) {
+	for range 200 {
+		p.round(context.Background())
+		if len(p.pending) == 0 && !p.stale && p.Last().Err == nil {
+			return
+		}
+		p.retryAt = time.Now() // do not wait for the backoff
+	}
+	t.Fatalf("still not settled after 200 rounds: %v", p.Last().Failures)
+}
+
+// finishDrains lets the time of all draining real servers pass.
+func finishDrains(p *Proxier) {
+	for _, d := range p.draining {
+		d.since = d.since.Add(-time.Hour)
+	}
+	p.round(context.Background())
+}
+
+func lines(s state.State) []string { return strings.Split(s.String(), "\n") }
+
+// Whatever happens, in whatever order and with a tenth of all writes failing,
+// the kernel comes to hold exactly what a start from nothing gives; no write
+// ever leaves it in a state that answers wrongly, and nothing that is wanted
+// is ever removed.
+func TestConverges(t *testing.T) {
+	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
+		for _, faults := range []float64{0, 0.1} {
+			t.Run(fmt.Sprintf("%s/%v", mode, faults), func(t *testing.T) {
+				rapid.Check(t, func(t *rapid.T) { converges(t, mode, faults) })
+			})
+		}
+	}
+}
+
+func converges(t *rapid.T, mode desired.Mode, faults float64) {
+	c := testConfig(mode)
+	fake := newFake()
+	seed := rapid.Uint64().Draw(t, "seed")
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	faulty := &kernel.Faulty{Kernel: fake, Share: faults, Rand: rnd}
+	p := New(faulty, c)
+	meddled := false // nobody keeps a repair in order what others broke
+	fake.OnOp = func(op state.Op) {
+		// Failed writes may leave a frontend without what was to be behind it:
+		// then it must not have been published. Order alone is judged without faults.
+		if faults == 0 && !meddled {
+			if err := c.Desired.Sound(fake.State); err != nil {
+				t.Fatalf("after %s: %v", op, err)
+			}
+		}
+		if op.Verb == state.Delete && p.wantsNow(op.ID) {
+			t.Fatalf("%s, which is wanted", op)
+		}
+	}
+	p.Synced()
+	var events []source.Event
+	for range rapid.IntRange(1, 12).Draw(t, "steps") {
+		var batch []source.Event
+		for range rapid.IntRange(1, 4).Draw(t, "events") {
+			batch = append(batch, change(t))
+		}
+		events = append(events, batch...)
+		p.Events(batch)
+		switch rapid.IntRange(0, 5).Draw(t, "then") {
+		case 0:
+			meddle(t, fake)
+			meddled = true
+			p.Audit()
+		case 1: // the process dies and starts again
+			if faults == 0 {
+				settle(t, p)
+			}
+			p = New(faulty, c)
+			p.Synced()
+			p.Events(events)
+		}
+		p.round(context.Background())
+		if meddled && len(p.pending) == 0 {
+			meddled = false
+		}
+	}
+	settle(t, p)
+	finishDrains(p)
+	settle(t, p)
+	fresh := newFake()
+	q := New(fresh, c)
+	q.Synced()
+	q.Events(events)
+	settle(t, q)
+	fake.OnOp = nil
+	if diff := cmp.Diff(lines(withoutSettings(fresh.State)), lines(withoutSettings(fake.State))); diff != "" {
+		t.Fatalf("not what a start from nothing gives (-nothing +here):\n%s", diff)
+	}
+	quiet(t, p, fake)
+	again := New(fake, c)
+	again.Synced()
+	again.Events(events)
+	quiet(t, again, fake)
+}
+
+// quiet runs a full round and wants no write.
+func quiet(t *rapid.T, p *Proxier, fake *kernel.Fake) {
+	before := fake.Writes
+	p.Audit()
+	p.round(context.Background())
+	if n := fake.Writes - before; n != 0 {
+		t.Fatalf("%d writes over a kernel that is as it should be", n)
+	}
+}
+
+// withoutSettings leaves out what is never taken back.
+func withoutSettings(s state.State) state.State {
+	s = s.Clone()
+	for id := range s {
+		if id.Kind == state.Setting {
+			delete(s, id)
+		}
+	}
+	return s
+}
+
+// wantsNow reports whether the table wants the object.
+func (p *Proxier) wantsNow(id state.ID) bool {
+	if p.table == nil || id.Kind == state.Flow {
+		return false
+	}
+	for _, w := range p.table.All() {
+		if w.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// meddle removes or changes something behind the loop's back.
+func meddle(t *rapid.T, fake *kernel.Fake) {
+	var ids []state.ID
+	for id := range fake.State {
+		if id.Kind == state.RealServer || id.Kind == state.Entry && id.Set != state.SetVIPs || id.Kind == state.VIP {
+			ids = append(ids, id)
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	slices.SortFunc(ids, state.ID.Compare)
+	id := ids[rapid.IntRange(0, len(ids)-1).Draw(t, "meddle with")]
+	delete(fake.State, id)
+}

@@ -1,0 +1,116 @@
+package proxier
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// Config is what a Proxier must be told. All fields are needed but Zone.
+type Config struct {
+	Desired      desired.Config
+	Zone         string        // of the node, for topology hints
+	AuditPeriod  time.Duration // between full comparisons with the kernel
+	DrainTimeout time.Duration // that a removed endpoint's connections may go on, in direct mode
+	Log          *slog.Logger
+}
+
+// Backoff of writes that failed, and of reads.
+const (
+	retryFirst = 100 * time.Millisecond
+	retryLast  = 30 * time.Second
+)
+
+// drainInterval is how often draining real servers are looked at.
+const drainInterval = time.Second
+
+// Proxier is the loop. Run is its one goroutine and the kernel's one writer;
+// all other methods hand it something or read what it last did.
+type Proxier struct {
+	config Config
+	kernel kernel.Kernel
+	log    *slog.Logger
+	inbox  *inbox
+	last   atomic.Pointer[Round]
+
+	// Of Run alone.
+	model      *model.Model
+	table      *desired.Table
+	actual     state.State // what the kernel holds, as read and written since; nil: never read
+	loaded     bool        // the source has delivered what it could
+	synced     bool        // the source has delivered everything: absence is a fact
+	stale      bool        // the kernel must be read before the next write
+	facts      state.Facts
+	factsStale bool
+	schedulers map[string]error // what probing said of each scheduler that a Service asked for
+	pending    map[state.ID]state.Want
+	draining   map[state.ID]*drain
+	sources    []model.Problem
+	told       map[string]bool // problems that have been logged
+	rounds     uint64
+
+	auditAt, retryAt, drainAt time.Time // when due; zero: not
+	retryDelay                time.Duration
+}
+
+// New returns a Proxier that has done nothing yet.
+func New(k kernel.Kernel, c Config) *Proxier {
+	p := &Proxier{
+		config: c, kernel: k, log: c.Log, inbox: newInbox(),
+		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
+		schedulers: map[string]error{}, pending: map[state.ID]state.Want{},
+		draining: map[state.ID]*drain{}, told: map[string]bool{}, factsStale: true,
+	}
+	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
+	return p
+}
+
+// Last returns what the last round did, or nil before the first. Safe from any
+// goroutine; the Round must not be changed.
+func (p *Proxier) Last() *Round { return p.last.Load() }
+
+// Run programs the kernel until ctx ends, and then leaves it as it is. The
+// round under way is finished.
+func (p *Proxier) Run(ctx context.Context) {
+	// A round must not be cut in the middle: its last writes publish what its
+	// first ones made.
+	whole := context.WithoutCancel(ctx)
+	for ctx.Err() == nil {
+		p.round(whole)
+		p.wait(ctx)
+	}
+}
+
+// wait returns when there is something to do.
+func (p *Proxier) wait(ctx context.Context) {
+	var due <-chan time.Time
+	if at := p.nextDue(); !at.IsZero() {
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-p.inbox.poke:
+	case <-due:
+	}
+}
+
+func (p *Proxier) nextDue() time.Time {
+	var first time.Time
+	for _, at := range []time.Time{p.auditAt, p.retryAt, p.drainAt} {
+		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
+}
+
+// due reports whether the moment at has come.
+func due(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }

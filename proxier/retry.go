@@ -1,0 +1,132 @@
+package proxier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// fail keeps a write that failed as a difference.
+func (p *Proxier) fail(r *Round, op state.Op, err error) {
+	r.Failures = append(r.Failures, Failure{op, err})
+	_, again := p.pending[op.ID]
+	p.pending[op.ID] = state.Want{ID: op.ID, Spec: op.Spec, Present: op.Verb != state.Delete}
+	// Reading the kernel costs what the cluster is large: once for a
+	// difference that others made, and then at the audit.
+	if errors.Is(err, kernel.ErrStale) && !again {
+		p.stale = true
+	}
+}
+
+// schedule sets when the loop wakes by itself.
+func (p *Proxier) schedule(r *Round) {
+	now := time.Now()
+	if r.Full {
+		p.auditAt = now.Add(p.config.AuditPeriod)
+	}
+	p.drainAt = time.Time{}
+	if len(p.draining) > 0 {
+		p.drainAt = now.Add(drainInterval)
+	}
+	switch {
+	case len(p.pending) == 0 && !p.stale:
+		p.retryAt, p.retryDelay = time.Time{}, 0
+	case len(r.Failures) > 0 || p.retryAt.IsZero() || due(p.retryAt):
+		p.backOff(false)
+	}
+}
+
+// backOff sets the next try, each later than the one before.
+func (p *Proxier) backOff(read bool) {
+	p.retryDelay = min(max(2*p.retryDelay, retryFirst), retryLast)
+	p.retryAt = time.Now().Add(p.retryDelay)
+	p.stale = p.stale || read
+}
+
+// readKernel reads what is programmed. With an earlier state at hand it notes
+// in the round what others have changed since.
+func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
+	read, err := p.kernel.Read(ctx)
+	if err != nil {
+		return fmt.Errorf("read what is programmed: %w", err)
+	}
+	if drift := differences(p.actual, read); p.actual != nil && !p.stale && len(drift) > 0 {
+		// A dump may lack what a resize of the kernel's table moves: only what
+		// two readings agree on is true.
+		again, err := p.kernel.Read(ctx)
+		if err != nil {
+			return fmt.Errorf("read what is programmed: %w", err)
+		}
+		read = again
+		for _, d := range differences(p.actual, again) {
+			if slices.Contains(drift, d) {
+				r.Drift = append(r.Drift, d)
+			}
+		}
+	}
+	p.actual, p.stale = read, false
+	return nil
+}
+
+// differences tells what sets read apart from what was believed, sorted.
+func differences(believed, read state.State) []string {
+	var out []string
+	for id, spec := range believed {
+		if have, ok := read[id]; !ok {
+			out = append(out, id.String()+" is gone")
+		} else if have != spec {
+			out = append(out, id.String()+" was changed")
+		}
+	}
+	for id := range read {
+		if _, ok := believed[id]; !ok {
+			out = append(out, id.String()+" was added")
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// probeSchedulers asks the kernel for schedulers that Services name and that
+// were not asked for before; with again, also for those that were missing.
+func (p *Proxier) probeSchedulers(ctx context.Context, keys []model.Key, again bool) {
+	if again {
+		for name, err := range p.schedulers {
+			if err == nil {
+				continue
+			}
+			if p.schedulers[name] = p.kernel.ProbeScheduler(ctx, name); p.schedulers[name] == nil {
+				p.model.SetAllDirty()
+			}
+		}
+	}
+	for _, k := range keys {
+		v, ok := p.model.View(k)
+		if !ok || v.Scheduler == "" {
+			continue
+		}
+		if _, known := p.schedulers[v.Scheduler]; !known {
+			p.schedulers[v.Scheduler] = p.probe(ctx, v.Scheduler)
+		}
+	}
+}
+
+// probe asks the kernel only where no virtual server of ours is the proof.
+func (p *Proxier) probe(ctx context.Context, name string) error {
+	for id, spec := range p.actual {
+		if id.Kind == state.VirtualServer && spec.Value().Scheduler == name {
+			return nil
+		}
+	}
+	return p.kernel.ProbeScheduler(ctx, name)
+}
+
+func sameFacts(a, b state.Facts) bool {
+	return slices.Equal(a.NodeIPs, b.NodeIPs) && a.MTU == b.MTU && a.Established == b.Established
+}

@@ -1,0 +1,259 @@
+package proxier
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+)
+
+// Round is what one pass of the loop did.
+type Round struct {
+	Number   uint64
+	Started  time.Time
+	Took     time.Duration
+	Full     bool           // everything was compared with the kernel, freshly read
+	Services int            // that were rendered
+	Ops      map[string]int // writes that succeeded, by verb and kind
+	Failures []Failure      // writes that failed; they stay wanted and are retried
+	Drift    []string       // what others had changed in the kernel, with Full
+	Kernel   kernel.Stats   // what the round asked of the kernel
+	Draining int            // real servers that finish their connections
+	Objects  int            // in the kernel, after the round
+	Problems []string       // of what was asked for, as it stands now
+	Err      error          // nothing was written, because something could not be read
+}
+
+// Failure is a write that failed.
+type Failure struct {
+	Op  state.Op
+	Err error
+}
+
+// String says what failed and why.
+func (f Failure) String() string { return fmt.Sprintf("%s: %v", f.Op, f.Err) }
+
+// Writes returns how many writes succeeded.
+func (r *Round) Writes() int {
+	n := 0
+	for _, c := range r.Ops {
+		n += c
+	}
+	return n
+}
+
+// round takes what has come in and brings the kernel to it.
+func (p *Proxier) round(ctx context.Context) {
+	audit := p.receive()
+	if !p.loaded {
+		return // nothing is known yet: what is programmed keeps working
+	}
+	p.rounds++
+	r := &Round{Number: p.rounds, Started: time.Now(), Ops: map[string]int{}}
+	before := p.kernel.Stats()
+	start := p.actual == nil
+	r.Full = start || p.stale || audit || due(p.auditAt)
+	p.work(ctx, r, start)
+	r.Took = time.Since(r.Started)
+	r.Kernel = p.kernel.Stats().Since(before)
+	p.report(r)
+}
+
+// work does a round; start says that it is the first.
+func (p *Proxier) work(ctx context.Context, r *Round, start bool) {
+	if r.Err = p.look(ctx, r); r.Err != nil {
+		p.backOff(true)
+		return
+	}
+	wants := p.wants(ctx, r)
+	if start {
+		p.write(ctx, r, p.table.Of(p.model.First()))
+	}
+	p.write(ctx, r, wants)
+	p.drainRound(ctx, r)
+	p.schedule(r)
+}
+
+// receive applies the mail to the model. It reports whether somebody asked for
+// an audit.
+func (p *Proxier) receive() bool {
+	m := p.inbox.take()
+	for _, e := range m.events {
+		p.event(e)
+	}
+	if m.problems != nil {
+		p.sources = *m.problems
+	}
+	if m.synced && !p.synced {
+		p.stale = true // from now on what nobody wants may go
+	}
+	p.loaded = p.loaded || m.loaded
+	p.synced = p.synced || m.synced
+	p.factsStale = p.factsStale || m.facts
+	return m.audit
+}
+
+func (p *Proxier) event(e source.Event) {
+	switch {
+	case e.Service != nil && e.Deleted:
+		p.model.DeleteService(model.Key{Namespace: e.Service.Namespace, Name: e.Service.Name})
+	case e.Service != nil:
+		p.model.ApplyService(e.Service, e.Origin)
+	case e.Slice != nil && e.Deleted:
+		p.model.DeleteSlice(e.Slice.Namespace, e.Slice.Name)
+	case e.Slice != nil:
+		p.model.ApplySlice(e.Slice, e.Origin)
+	case e.Node != nil && e.Node.Name == p.config.Desired.NodeName && !e.Deleted:
+		p.model.SetNode(model.Node{Name: e.Node.Name, Zone: e.Node.Labels["topology.kubernetes.io/zone"]})
+	}
+}
+
+// look reads what the round must know. An error means that nothing may be
+// written.
+func (p *Proxier) look(ctx context.Context, r *Round) error {
+	if p.factsStale {
+		facts, err := p.kernel.Facts(ctx)
+		if err != nil {
+			return fmt.Errorf("read the node's addresses: %w", err)
+		}
+		p.factsStale = false
+		if p.table == nil || !sameFacts(p.facts, facts) {
+			p.facts = facts
+			if p.table == nil {
+				p.table = desired.NewTable(p.config.Desired, facts)
+			} else {
+				p.table.SetFacts(facts)
+			}
+			r.Full = true
+			p.stale = true // keep Full if the read below fails
+			p.model.SetAllDirty()
+		}
+	}
+	if !r.Full {
+		return nil
+	}
+	return p.readKernel(ctx, r)
+}
+
+// wants renders what is dirty and returns what the round must compare.
+func (p *Proxier) wants(ctx context.Context, r *Round) []state.Want {
+	keys := p.model.TakeDirty()
+	p.probeSchedulers(ctx, keys, r.Full)
+	keys = append(keys, p.model.TakeDirty()...)
+	r.Services = len(keys)
+	changed := p.table.Update(p.model, keys)
+	if r.Full {
+		changed = p.everything() // says it all, but for flows, which nobody can read
+	} else if !due(p.retryAt) {
+		return changed
+	}
+	named := make(map[state.ID]bool, len(changed))
+	for _, w := range changed {
+		named[w.ID] = true
+	}
+	rest := len(changed)
+	for id, w := range p.pending {
+		switch {
+		case r.Full && id.Kind != state.Flow:
+			delete(p.pending, id)
+		case !named[id]:
+			changed = append(changed, w)
+		}
+	}
+	slices.SortFunc(changed[rest:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })
+	return changed
+}
+
+// everything returns all that is wanted, and that all else must go.
+func (p *Proxier) everything() []state.Want {
+	wants := p.table.All()
+	wanted := make(map[state.ID]bool, len(wants))
+	for _, w := range wants {
+		wanted[w.ID] = true
+	}
+	rest := len(wants)
+	for id := range p.actual {
+		if !wanted[id] {
+			wants = append(wants, state.Want{ID: id})
+		}
+	}
+	slices.SortFunc(wants[rest:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })
+	return wants
+}
+
+// write compares wants with the kernel and writes the difference.
+func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
+	ops := state.Diff(wants, p.actual, p)
+	if !p.synced {
+		ops = careful(ops, p.actual)
+	}
+	plan := state.NewPlan(ops)
+	for _, w := range wants {
+		delete(p.pending, w.ID)
+	}
+	if len(plan) == 0 {
+		return
+	}
+	errs := p.kernel.Apply(ctx, plan)
+	gone := map[state.ID]bool{} // virtual servers
+	for i, op := range plan {
+		if errs != nil && errs[i] != nil {
+			p.fail(r, op, errs[i])
+			continue
+		}
+		p.actual.Apply(op)
+		r.Ops[op.Verb.String()+" "+op.ID.Kind.String()]++
+		if op.Verb == state.Delete && op.ID.Kind == state.VirtualServer {
+			gone[op.ID] = true
+		}
+	}
+	p.forget(gone)
+}
+
+// forget drops real servers that could not be deleted and went with their
+// virtual server after all.
+func (p *Proxier) forget(gone map[state.ID]bool) {
+	if len(gone) == 0 {
+		return
+	}
+	for id := range p.pending {
+		if id.Kind == state.RealServer && gone[id.Server()] {
+			delete(p.actual, id)
+			delete(p.pending, id)
+		}
+	}
+}
+
+// careful leaves out of ops what rests on something being absent from an
+// incomplete source: removals, and refusing what is served now.
+func careful(ops []state.Op, actual state.State) []state.Op {
+	var out []state.Op
+	for _, op := range ops {
+		switch {
+		case op.Verb == state.Delete:
+		case op.Verb == state.Change && op.ID.Kind == state.RealServer && op.Spec.Value().Weight == 0:
+		case op.Verb == state.Add && op.ID.Refuses() && served(op.ID, actual):
+		default:
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// served reports whether the frontend that a refusing entry is for is published.
+func served(id state.ID, actual state.State) bool {
+	for _, set := range state.SetNames() {
+		if id.Set = set; set.Publishes() {
+			if _, ok := actual[id]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
