@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
+)
+
+func cleanupCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
+	var backend string
+	fs := newFlags("cleanup", `
+Removes everything that kube-ipvs has programmed on this node: chains, sets,
+routes, addresses, virtual servers and the device kube-ipvs0, unless somebody
+else uses it. Nothing else is touched. Sysctls stay as they are: others may
+rely on them by now. May be called any number of times. Stop kube-ipvs first.`, out)
+	fs.StringVar(&backend, "iptables-backend", "auto", "variant of iptables to clean: nft, legacy or auto for both")
+	if err := fs.Parse(args); err != nil {
+		return exitUsage, err
+	}
+	if fs.NArg() > 0 {
+		return exitUsage, fmt.Errorf("%q is not a flag", fs.Arg(0))
+	}
+	b, err := kernel.ParseBackend(backend)
+	if err != nil {
+		return exitUsage, fmt.Errorf("--iptables-backend: %w", err)
+	}
+	backends := []netutil.Backend{b}
+	if b == "" {
+		if backends, err = netutil.Backends(ctx); err != nil {
+			return exitFailed, err
+		}
+	}
+	removed := 0
+	for _, b := range backends {
+		n, err := cleanup(ctx, b)
+		removed += n
+		if err != nil {
+			return exitFailed, err
+		}
+	}
+	fmt.Fprintf(out, "removed %d objects\n", removed)
+	return exitOK, nil
+}
+
+// cleanup removes all that is ours, as one variant of iptables shows it.
+func cleanup(ctx context.Context, b netutil.Backend) (int, error) {
+	k, err := kernel.OpenLinux(ctx, kernel.Options{Backend: b, IPv6: kernel.HasIPv6()})
+	if err != nil {
+		return 0, err
+	}
+	defer k.Close()
+	have, err := k.Read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var wants []state.Want
+	for id := range have {
+		wants = append(wants, state.Want{ID: id})
+	}
+	plan := state.NewPlan(state.Diff(wants, have, noDrain{}))
+	errs := k.Apply(ctx, plan)
+	removed := 0
+	var failed []error
+	for i, op := range plan {
+		switch {
+		case errs != nil && errs[i] != nil:
+			failed = append(failed, fmt.Errorf("%s: %w", op, errs[i]))
+		case op.ID.Kind != state.Flow:
+			removed++
+		}
+	}
+	return removed, errors.Join(failed...)
+}
+
+type noDrain struct{}
+
+func (noDrain) Draining(state.ID) bool { return false }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"text/tabwriter"
+
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+)
+
+func planCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
+	var o options
+	fs := newFlags("plan", `
+Prints what "run" with the same flags would write at its start, in order, and
+for which Service. It writes nothing.
+Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`, out)
+	o.add(fs)
+	if err := parse(fs, args, &o); err != nil {
+		return exitUsage, err
+	}
+	c, ko, err := o.config()
+	if err != nil {
+		return exitUsage, err
+	}
+	c.Log = slog.New(slog.DiscardHandler)
+	k, err := kernel.OpenLinux(ctx, ko)
+	if err != nil {
+		return exitFailed, err
+	}
+	defer k.Close()
+	preview, err := preview(ctx, c, k, source.Manifests(o.manifests, c.Log))
+	if err != nil {
+		return exitFailed, err
+	}
+	printPlan(out, preview)
+	if len(preview.Plan) > 0 {
+		return exitDifferences, nil
+	}
+	return exitOK, nil
+}
+
+// preview lets the source deliver once and compares.
+func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src source.Source) (*proxier.Preview, error) {
+	p := proxier.New(k, c)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	once := &onceLoaded{Proxier: p, loaded: make(chan struct{})}
+	failed := make(chan error, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() { failed <- src.Run(ctx, once) })
+	select {
+	case <-once.loaded:
+	case err := <-failed:
+		if err == nil {
+			err = ctx.Err()
+		}
+		return nil, fmt.Errorf("read the manifests: %w", err)
+	}
+	cancel()
+	wg.Wait()
+	return p.Preview(context.WithoutCancel(ctx))
+}
+
+// onceLoaded is a sink that tells when everything readable has been delivered.
+type onceLoaded struct {
+	*proxier.Proxier
+	once   sync.Once
+	loaded chan struct{}
+}
+
+func (s *onceLoaded) Loaded() { s.Proxier.Loaded(); s.once.Do(func() { close(s.loaded) }) }
+func (s *onceLoaded) Synced() { s.Proxier.Synced(); s.once.Do(func() { close(s.loaded) }) }
+
+func printPlan(out io.Writer, p *proxier.Preview) {
+	for _, text := range p.Problems {
+		fmt.Fprintln(out, "problem:", text)
+	}
+	if !p.Complete {
+		fmt.Fprintln(out, "some manifests cannot be read: nothing would be removed or refused until they can")
+	}
+	if len(p.Plan) == 0 {
+		fmt.Fprintln(out, "nothing to do")
+		return
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	for _, op := range p.Plan {
+		fmt.Fprintf(w, "%s\t%s\n", op, why(p, op))
+	}
+	_ = w.Flush()
+	fmt.Fprintf(out, "%d writes\n", len(p.Plan))
+}
+
+// why tells for what a write is.
+func why(p *proxier.Preview, op state.Op) string {
+	switch text := p.Why[op.ID]; {
+	case text != "":
+		return text
+	case op.ID.Kind == state.Flow:
+		return "UDP flows that know nothing of the change"
+	case op.Verb == state.Delete:
+		return "no Service wants it"
+	}
+	return "needed by all Services"
+}
