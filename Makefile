@@ -1,0 +1,47 @@
+# make demo  shows the main job: Services in, packets balanced by a real IPVS kernel
+# make test  passes all tests, those that need IPVS in the lab
+# Both do all the set-up that they need; a C compiler and Go must be there.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel test/wire
+
+.PHONY: build demo test check unit lab-test lab-shell lint fuzz clean
+
+build: bin/kube-ipvs
+
+# Go knows best whether something has changed.
+.PHONY: bin/kube-ipvs
+bin/kube-ipvs:
+	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./cmd/kube-ipvs
+
+demo: build
+	CGO_ENABLED=0 go build -o out/demo ./test/demo
+	test/lab/run -- out/demo --binary bin/kube-ipvs --examples examples
+
+test: check unit lab-test
+
+check:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	go vet ./...
+
+unit:
+	go test -race -shuffle=on ./...
+
+lab-test: build
+	test/lab/selftest
+	@for p in $(LAB_PACKAGES); do \
+		echo "lab: $$p"; \
+		CGO_ENABLED=0 go test -c -o out/lab/$$(echo $$p | tr / -).test ./$$p || exit 1; \
+		(cd $$p && KUBE_IPVS_LAB=1 KUBE_IPVS_BINARY=$(CURDIR)/bin/kube-ipvs \
+			$(CURDIR)/test/lab/run -- $(CURDIR)/out/lab/$$(echo $$p | tr / -).test -test.timeout=15m $(LAB_FLAGS)) || exit 1; \
+	done
+
+lab-shell: build
+	test/lab/shell
+
+lint:
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
+
+clean:
+	rm -rf bin out

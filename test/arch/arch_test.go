@@ -1,0 +1,69 @@
+// Package arch tests which package may know of which: the shape of the
+// program, as proxier/doc.go draws it.
+package arch
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// rules says for each package what it must not depend on, however indirectly.
+// A name that ends with / stands for everything below it.
+var rules = map[string][]string{
+	"netutil":             {"kube-ipvs/", "k8s.io/"},
+	"ipset":               {"kube-ipvs/proxier/", "k8s.io/"},
+	"proxier/state":       {"kube-ipvs/", "k8s.io/", "github.com/", "golang.org/"},
+	"proxier/model":       {"k8s.io/client-go/", "kube-ipvs/proxier/state", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
+	"proxier/desired":     {"k8s.io/client-go/", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
+	"proxier/source":      {"kube-ipvs/proxier/state", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
+	"proxier/kernel":      {"k8s.io/", "kube-ipvs/proxier/model", "kube-ipvs/proxier/desired", "kube-ipvs/proxier/source"},
+	"proxier/kernel/ipvs": {"k8s.io/", "kube-ipvs/proxier/state", "kube-ipvs/ipset"},
+}
+
+// direct says what a package must not import itself.
+var direct = map[string][]string{
+	"proxier":         {"os/exec", "github.com/vishvananda/netlink", "github.com/moby/ipvs"},
+	"proxier/desired": {"os", "os/exec"},
+	"proxier/model":   {"os", "os/exec"},
+}
+
+func list(t *testing.T, format, pkg string) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", format, "kube-ipvs/"+pkg).Output()
+	if err != nil {
+		t.Fatalf("go list %s: %v", pkg, err)
+	}
+	return strings.Fields(string(out))
+}
+
+func forbid(t *testing.T, pkg string, have, forbidden []string) {
+	t.Helper()
+	for _, dep := range have {
+		for _, f := range forbidden {
+			self := dep == "kube-ipvs/"+pkg
+			if dep == f || strings.HasSuffix(f, "/") && strings.HasPrefix(dep, f) && !self {
+				t.Errorf("%s must not know of %s", pkg, dep)
+			}
+		}
+	}
+}
+
+func TestDependencies(t *testing.T) {
+	for pkg, forbidden := range rules {
+		forbid(t, pkg, list(t, `{{join .Deps "\n"}}`, pkg), forbidden)
+	}
+	for pkg, forbidden := range direct {
+		forbid(t, pkg, list(t, `{{join .Imports "\n"}}`, pkg), forbidden)
+	}
+}
+
+// Nobody imports a command, and nothing but tests imports the tests' tools.
+func TestNobodyImports(t *testing.T) {
+	for _, line := range list(t, `{{range .Imports}}{{$.ImportPath}}>{{.}}{{"\n"}}{{end}}`, "...") {
+		from, to, _ := strings.Cut(line, ">")
+		if strings.HasPrefix(to, "kube-ipvs/cmd/") || strings.HasPrefix(to, "kube-ipvs/test/") && !strings.HasPrefix(from, "kube-ipvs/test/") {
+			t.Errorf("%s must not import %s", from, to)
+		}
+	}
+}

@@ -1,0 +1,223 @@
+// Package testbed builds a small cluster of network namespaces around the
+// node under test, which is the namespace of the calling process: a second
+// node, an outside client, pods on both nodes. Listeners answer with their
+// name and the peer address that they see, so that a test can tell who
+// answered and from where the request seemed to come.
+//
+//	ext 192.168.50.2 ──┐            ┌── p1 10.244.0.11, p2 .12, c1 .21 (pods of this node)
+//	node2 192.168.50.3 ┴─ lan ─ node 192.168.50.1
+//	  └── r1 10.244.1.31, rc .41 (pods of node2)
+//
+// IPv6: fd50::N for the LAN, fd44::N for pods. It needs root and must run
+// where nothing else lives: in the lab.
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Host is one network namespace.
+type Host struct {
+	Name       string
+	IPv4, IPv6 netip.Addr
+	ns         int // file descriptor of the namespace
+}
+
+// IP returns the host's address of the family of a.
+func (h *Host) IP(like netip.Addr) netip.Addr {
+	if like.Is4() {
+		return h.IPv4
+	}
+	return h.IPv6
+}
+
+// Bed is the cluster.
+type Bed struct {
+	Node, Node2, Ext      *Host
+	P1, P2, C1            *Host // pods of the node; p1 and p2 listen, c1 is a client
+	R1, RC                *Host // pods of node2
+	hosts                 []*Host
+	PodCIDR4, PodCIDR6    netip.Prefix
+	LBPool4, ServiceCIDR4 netip.Prefix
+	ServiceCIDR6, LBPool6 netip.Prefix
+	listeners             []func()
+}
+
+type spec struct {
+	name, v4, v6 string
+}
+
+var lan = []spec{{"node", "192.168.50.1", "fd50::1"}, {"ext", "192.168.50.2", "fd50::2"}, {"node2", "192.168.50.3", "fd50::3"}}
+
+var pods = []struct {
+	spec
+	on string
+}{
+	{spec{"p1", "10.244.0.11", "fd44::11"}, "node"},
+	{spec{"p2", "10.244.0.12", "fd44::12"}, "node"},
+	{spec{"c1", "10.244.0.21", "fd44::21"}, "node"},
+	{spec{"r1", "10.244.1.31", "fd44::1:31"}, "node2"},
+	{spec{"rc", "10.244.1.41", "fd44::1:41"}, "node2"},
+}
+
+// New builds the cluster in the calling process's network namespace.
+func New(ctx context.Context) (*Bed, error) {
+	if err := shell(ctx, script()); err != nil {
+		return nil, err
+	}
+	b := &Bed{
+		PodCIDR4: netip.MustParsePrefix("10.244.0.0/16"), PodCIDR6: netip.MustParsePrefix("fd44::/64"),
+		ServiceCIDR4: netip.MustParsePrefix("10.96.0.0/16"), ServiceCIDR6: netip.MustParsePrefix("fd96::/112"),
+		LBPool4: netip.MustParsePrefix("192.168.50.200/29"), LBPool6: netip.MustParsePrefix("fd50::200/121"),
+	}
+	for name, at := range map[string]**Host{"node": &b.Node, "ext": &b.Ext, "node2": &b.Node2, "p1": &b.P1, "p2": &b.P2, "c1": &b.C1, "r1": &b.R1, "rc": &b.RC} {
+		h, err := open(name)
+		if err != nil {
+			return nil, err
+		}
+		*at = h
+		b.hosts = append(b.hosts, h)
+	}
+	return b, nil
+}
+
+func open(name string) (*Host, error) {
+	path := "/run/netns/" + name
+	if name == "node" {
+		path = "/proc/self/ns/net"
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open namespace %s: %w", path, err)
+	}
+	all := lan
+	for _, p := range pods {
+		all = append(all, p.spec)
+	}
+	for _, s := range all {
+		if s.name == name {
+			return &Host{Name: name, IPv4: netip.MustParseAddr(s.v4), IPv6: netip.MustParseAddr(s.v6), ns: fd}, nil
+		}
+	}
+	return nil, fmt.Errorf("no host %s", name)
+}
+
+// Close ends all listeners and removes the namespaces and links.
+func (b *Bed) Close() {
+	for _, stop := range b.listeners {
+		stop()
+	}
+	for _, h := range b.hosts {
+		_ = unix.Close(h.ns)
+	}
+	var s strings.Builder
+	for _, p := range pods {
+		fmt.Fprintf(&s, "ip netns del %s\n", p.name)
+	}
+	s.WriteString("ip netns del ext; ip netns del node2; ip netns del lan; ip link del eth0 2>/dev/null || true\n")
+	if err := shell(context.Background(), s.String()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+// Do runs f on a thread in the host's namespace.
+func (h *Host) Do(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := unix.Setns(h.ns, unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter namespace of %s: %w", h.Name, err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// Shell runs a script in the host's namespace and returns its output.
+func (h *Host) Shell(ctx context.Context, script string) (string, error) {
+	var out []byte
+	err := h.Do(func() error {
+		var err error
+		out, err = exec.CommandContext(ctx, "sh", "-ec", script).CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return string(out), fmt.Errorf("%s on %s: %w: %s", script, h.Name, err, out)
+	}
+	return string(out), nil
+}
+
+func shell(ctx context.Context, script string) error {
+	out, err := exec.CommandContext(ctx, "sh", "-ec", script).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("set up the test bed: %w: %s", err, out)
+	}
+	return nil
+}
+
+// script returns the commands that build the cluster.
+func script() string {
+	var s strings.Builder
+	w := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
+	w("ip link set lo up; ip netns add lan; ip -n lan link set lo up; ip -n lan link add br0 type bridge; ip -n lan link set br0 up")
+	for _, h := range lan {
+		in, ns := "ip", ""
+		if h.name != "node" {
+			w("ip netns add %s; ip -n %s link set lo up", h.name, h.name)
+			in, ns = "ip -n "+h.name, "netns "+h.name
+		}
+		w("ip link add l%s netns lan type veth peer name eth0 %s; ip -n lan link set l%s master br0 up", h.name, ns, h.name)
+		w("%s addr add %s/24 dev eth0; %s -6 addr add %s/64 dev eth0 nodad; %s link set eth0 up", in, h.v4, in, h.v6, in)
+	}
+	for _, p := range pods {
+		pod(w, p.spec, p.on)
+	}
+	routes(w)
+	return s.String()
+}
+
+// pod adds a pod: a namespace with /32 and /128 addresses, routed by its node.
+func pod(w func(string, ...any), p spec, on string) {
+	in, ns := "ip", ""
+	if on != "node" {
+		in, ns = "ip -n "+on, "netns "+on
+	}
+	w("ip netns add %[1]s; ip -n %[1]s link set lo up", p.name)
+	w("ip link add v%s %s type veth peer name eth0 netns %s", p.name, ns, p.name)
+	w("ip -n %[1]s link set eth0 up; ip -n %[1]s addr add %[2]s/32 dev eth0; ip -n %[1]s -6 addr add %[3]s/128 dev eth0 nodad", p.name, p.v4, p.v6)
+	w("%[1]s link set v%[2]s up; %[1]s addr add 169.254.1.1/32 dev v%[2]s scope link; %[1]s -6 addr add fe80::1/64 dev v%[2]s nodad", in, p.name)
+	w("%[1]s route add %[3]s/32 dev v%[2]s; %[1]s -6 route add %[4]s/128 dev v%[2]s", in, p.name, p.v4, p.v6)
+	w("ip -n %[1]s route add 169.254.1.1 dev eth0; ip -n %[1]s route add default via 169.254.1.1 dev eth0; ip -n %[1]s -6 route add default via fe80::1 dev eth0", p.name)
+}
+
+// routes lets the nodes reach each other's pods and the outside reach what the
+// node serves.
+func routes(w func(string, ...any)) {
+	for _, p := range pods {
+		at, via4, via6 := "ip", "192.168.50.3", "fd50::3"
+		if p.on == "node" {
+			at, via4, via6 = "ip -n node2", "192.168.50.1", "fd50::1"
+		}
+		w("%s route add %s/32 via %s; %s -6 route add %s/128 via %s", at, p.v4, via4, at, p.v6, via6)
+	}
+	for _, n := range []string{"ext", "node2"} {
+		w("ip -n %[1]s route add 10.96.0.0/16 via 192.168.50.1; ip -n %[1]s route add 192.168.50.200/29 via 192.168.50.1", n)
+		w("ip -n %[1]s -6 route add fd96::/112 via fd50::1; ip -n %[1]s -6 route add fd50::200/121 via fd50::1", n)
+	}
+	w("ip netns exec node2 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+	w("ip route add default via 192.168.50.254; ip -6 route add default via fd50::fe")
+	// A redirect would let clients past the node that they are to test.
+	for _, n := range []string{"ext", "node2"} {
+		w("ip netns exec %s sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0 net.ipv6.conf.eth0.accept_redirects=0", n)
+	}
+	w("sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0")
+}

@@ -1,0 +1,114 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Daemon is a kube-ipvs that runs on the node and follows a folder.
+type Daemon struct {
+	Dir  string // of the manifests
+	cmd  *exec.Cmd
+	log  *log
+	done chan struct{}
+	err  error // of Wait, once done is closed
+}
+
+// log keeps what the daemon says.
+type log struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// Start runs "binary run --manifests dir" with further flags.
+func Start(binary, dir string, flags ...string) (*Daemon, error) {
+	d := &Daemon{Dir: dir, log: &log{}, done: make(chan struct{})}
+	d.cmd = exec.Command(binary, append([]string{"run", "--manifests", dir}, flags...)...)
+	d.cmd.Stderr = d.log
+	d.cmd.Stdout = d.log
+	if err := d.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		d.err = d.cmd.Wait()
+		close(d.done)
+	}()
+	return d, nil
+}
+
+// Log returns what the daemon has logged so far.
+func (d *Daemon) Log() string { return d.log.String() }
+
+// Stop ends the daemon by SIGTERM and waits for it.
+func (d *Daemon) Stop() error { return d.end(syscall.SIGTERM) }
+
+// Kill ends the daemon by SIGKILL and waits for it.
+func (d *Daemon) Kill() {
+	_ = d.end(syscall.SIGKILL)
+}
+
+func (d *Daemon) end(sig syscall.Signal) error {
+	if err := d.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case <-d.done:
+		return d.err
+	case <-time.After(30 * time.Second):
+		_ = d.cmd.Process.Kill()
+		return fmt.Errorf("kube-ipvs did not end within 30 s of %s; it said:\n%s", sig, d.Log())
+	}
+}
+
+// Put writes a manifest as a careful user does: whole, by rename.
+func (d *Daemon) Put(name, manifest string) error { return Put(d.Dir, name, manifest) }
+
+// Put writes a manifest into dir, whole, by rename.
+func Put(dir, name, manifest string) error {
+	tmp := filepath.Join(dir, "."+name+".tmp")
+	if err := os.WriteFile(tmp, []byte(manifest), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(dir, name))
+}
+
+// Remove deletes a manifest.
+func (d *Daemon) Remove(name string) error { return os.Remove(filepath.Join(d.Dir, name)) }
+
+// Await calls check until it returns nil and returns its last error when that
+// takes longer than limit.
+func Await(ctx context.Context, limit time.Duration, check func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not within %s: %w", limit, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package testbed
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Answer is what a listener said: its name, and where the request came from.
+type Answer struct {
+	Name string
+	Peer netip.AddrPort
+}
+
+func (a Answer) String() string { return a.Name + " saw " + a.Peer.Addr().String() }
+
+func parse(line string) (Answer, error) {
+	name, peer, ok := strings.Cut(strings.TrimSpace(line), " ")
+	if !ok {
+		return Answer{}, fmt.Errorf("strange answer %q", line)
+	}
+	at, err := netip.ParseAddrPort(peer)
+	return Answer{name, netip.AddrPortFrom(at.Addr().Unmap(), at.Port())}, err
+}
+
+func greeting(name string, peer net.Addr) string { return fmt.Sprintf("%s %s\n", name, peer) }
+
+// Serve answers on a port of the host, both families, TCP and UDP, until the
+// bed or the returned function closes it: with its name and the peer's address,
+// then, on TCP, with an echo of whatever comes.
+func (b *Bed) Serve(h *Host, port uint16, name string) (stop func(), err error) {
+	var l net.Listener
+	var p net.PacketConn
+	err = h.Do(func() error {
+		var err error
+		if l, err = net.Listen("tcp", fmt.Sprintf(":%d", port)); err != nil {
+			return err
+		}
+		p, err = net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	go serveTCP(l, name)
+	go serveUDP(p, name)
+	stop = func() { _ = l.Close(); _ = p.Close() }
+	b.listeners = append(b.listeners, stop)
+	return stop, nil
+}
+
+func serveTCP(l net.Listener, name string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			if _, err := c.Write([]byte(greeting(name, c.RemoteAddr()))); err != nil {
+				return
+			}
+			buf := make([]byte, 4096)
+			for {
+				n, err := c.Read(buf)
+				if err != nil {
+					return
+				}
+				if _, err := c.Write(buf[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+}
+
+func serveUDP(p net.PacketConn, name string) {
+	buf := make([]byte, 65536)
+	for {
+		_, from, err := p.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		_, _ = p.WriteTo([]byte(greeting(name, from)), from)
+	}
+}
+
+// From says from which address and port a client sends; the zero value leaves
+// both to the kernel.
+type From struct {
+	Addr netip.Addr
+	Port uint16
+}
+
+// Timeout is how long a client waits for an answer before it takes it for lost.
+const Timeout = 2 * time.Second
+
+// Session is a connection, or a UDP socket that sends to one address.
+type Session struct {
+	conn net.Conn
+	r    *bufio.Reader
+	udp  bool
+	// First is what the listener answered first; UDP sessions have none yet.
+	First Answer
+}
+
+// Dial opens a session from h. TCP waits for the listener's name.
+func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort, from From) (*Session, error) {
+	d := net.Dialer{Timeout: Timeout, Control: reuse}
+	if from != (From{}) {
+		addr := from.Addr
+		if !addr.IsValid() {
+			addr = netip.IPv6Unspecified()
+			if to.Addr().Is4() {
+				addr = netip.IPv4Unspecified()
+			}
+		}
+		local := netip.AddrPortFrom(addr, from.Port)
+		d.LocalAddr = net.TCPAddrFromAddrPort(local)
+		if network == "udp" {
+			d.LocalAddr = net.UDPAddrFromAddrPort(local)
+		}
+	}
+	s := &Session{udp: network == "udp"}
+	err := h.Do(func() error {
+		var err error
+		s.conn, err = d.DialContext(ctx, network, to.String())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.r = bufio.NewReader(s.conn)
+	if s.udp {
+		return s, nil
+	}
+	if s.First, err = s.answer(); err != nil {
+		_ = s.conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func reuse(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+}
+
+func (s *Session) answer() (Answer, error) {
+	_ = s.conn.SetReadDeadline(time.Now().Add(Timeout))
+	line, err := s.r.ReadString('\n')
+	if err != nil {
+		return Answer{}, err
+	}
+	return parse(line)
+}
+
+// Ask sends one request. TCP checks that the connection still echoes and
+// returns First; UDP returns who answered this datagram.
+func (s *Session) Ask() (Answer, error) {
+	if _, err := s.conn.Write([]byte("ping\n")); err != nil {
+		return Answer{}, err
+	}
+	if s.udp {
+		return s.answer()
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(Timeout))
+	line, err := s.r.ReadString('\n')
+	if err == nil && line != "ping\n" {
+		err = fmt.Errorf("strange echo %q", line)
+	}
+	return s.First, err
+}
+
+// Close ends the session.
+func (s *Session) Close() { _ = s.conn.Close() }
+
+// Ask opens a session from h, asks once and closes it.
+func (h *Host) Ask(ctx context.Context, network string, to netip.AddrPort, from From) (Answer, error) {
+	s, err := h.Dial(ctx, network, to, from)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer s.Close()
+	return s.Ask()
+}
+
+// Outcome is what became of a request, in one word for comparison: who
+// answered, "refused", "lost", or the error.
+func Outcome(a Answer, err error) string {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return a.Name
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "refused"
+	case errors.Is(err, syscall.ECONNRESET):
+		return "reset"
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
+		return "lost"
+	}
+	return err.Error()
+}

@@ -1,0 +1,117 @@
+// Package wire tests kube-ipvs by packets: the real program on a real kernel,
+// with clients that look at who answered and from which address the answering
+// endpoint saw them come. It runs in the lab.
+package wire
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"kube-ipvs/test/testbed"
+)
+
+var (
+	bed    *testbed.Bed
+	binary = os.Getenv("KUBE_IPVS_BINARY")
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv("KUBE_IPVS_LAB") == "" {
+		fmt.Println("wire tests need the lab, where IPVS is real: make lab-test")
+		os.Exit(0)
+	}
+	var err error
+	if bed, err = testbed.New(context.Background()); err == nil {
+		err = listen()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	bed.Close()
+	os.Exit(code)
+}
+
+// listen starts the endpoints: pods, and daemons of the nodes that no Service
+// may expose.
+func listen() error {
+	for _, h := range []*testbed.Host{bed.P1, bed.P2, bed.R1} {
+		if _, err := bed.Serve(h, 8080, h.Name); err != nil {
+			return err
+		}
+	}
+	for _, h := range []*testbed.Host{bed.Node, bed.Node2} {
+		if _, err := bed.Serve(h, 2222, "daemon of "+h.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start runs the daemon over a fresh folder, and cleans the node up after the test.
+func start(t *testing.T, flags ...string) *testbed.Daemon {
+	t.Helper()
+	return startIn(t, t.TempDir(), flags...)
+}
+
+func startIn(t *testing.T, dir string, flags ...string) *testbed.Daemon {
+	t.Helper()
+	flags = append([]string{"--node-name", "node", "--cluster-cidr", bed.PodCIDR4.String() + "," + bed.PodCIDR6.String()}, flags...)
+	d, err := testbed.Start(binary, dir, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("kube-ipvs said:\n%s", d.Log())
+		}
+		cleanup(t)
+	})
+	return d
+}
+
+func cleanup(t *testing.T) {
+	t.Helper()
+	if out, err := bed.Node.Shell(context.WithoutCancel(t.Context()), binary+" cleanup"); err != nil {
+		t.Errorf("cleanup: %v %s", err, out)
+	}
+}
+
+// put writes a manifest and fails the test if that fails.
+func put(t *testing.T, d *testbed.Daemon, name, manifest string) {
+	t.Helper()
+	if err := d.Put(name, manifest); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// eventually asks until one of the names answers.
+func eventually(t *testing.T, from *testbed.Host, network string, to netip.AddrPort, names ...string) testbed.Answer {
+	t.Helper()
+	var a testbed.Answer
+	err := testbed.Await(t.Context(), 10*time.Second, func() error {
+		var err error
+		a, err = from.Ask(t.Context(), network, to, testbed.From{})
+		got := testbed.Outcome(a, err)
+		for _, n := range names {
+			if got == n {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s from %s to %s: %s, want one of %q", network, from.Name, to, got, names)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
