@@ -145,3 +145,12 @@ func parseDevice(p []byte) (device, bool) {
 	}
 	return d, true
 }
+
+// SetUp sets the link called name up. Idempotent.
+func (l *Links) SetUp(name string) error {
+	link, err := l.handle.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("look for link %s: %w", name, err)
+	}
+	return l.handle.LinkSetUp(link)
+}

@@ -165,6 +165,8 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
 	case op.Verb == state.Delete:
 		netutil.DeleteVIPRoute(b, index, id.Addr)
 		netutil.DeleteAddress(b, index, id.Addr)
+	case index == noDevice:
+		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
 	default:
 		netutil.AddAddress(b, index, id.Addr)
 		netutil.ReplaceVIPRoute(b, index, id.Addr, spec.Source, spec.MTU)
@@ -172,19 +174,23 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
 	return nil
 }
 
+// noDevice is an index that no link has: requests for it find nothing.
+const noDevice = 1<<31 - 1
+
 // device returns the index of the dummy device, looked up once a plan.
 func (l *Linux) device() (int, error) {
 	if l.index != 0 {
 		return l.index, nil
 	}
 	index, _, exists, err := l.links.FindDummy(LinkName)
-	if err == nil && !exists {
-		err = fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
+	switch {
+	case err != nil:
+		return 0, err
+	case !exists:
+		return noDevice, nil
 	}
-	if err == nil {
-		l.index = index
-	}
-	return index, err
+	l.index = index
+	return index, nil
 }
 
 func judgeAddress(op state.Op, errs []error) error {
@@ -310,13 +316,17 @@ func (l *Linux) set(op state.Op) error {
 }
 
 func (l *Linux) link(op state.Op) error {
-	if op.Verb != state.Delete {
-		_, err := l.links.CreateDummy(LinkName, linkAlias)
-		return stale(err, unix.EEXIST)
-	}
 	index, alias, exists, err := l.links.FindDummy(LinkName)
-	if err != nil || !exists || alias != linkAlias {
-		return err // what we did not make stays
+	switch {
+	case err != nil:
+		return err
+	case op.Verb != state.Delete && exists:
+		return nil // one that is there serves, whoever made it
+	case op.Verb != state.Delete:
+		_, err := l.links.CreateDummy(LinkName, linkAlias)
+		return err
+	case !exists || alias != linkAlias:
+		return nil // what we did not make stays
 	}
 	addrs, err := l.links.Addresses()
 	if err != nil {

@@ -129,6 +129,9 @@ func (l *Linux) readVIPs(_ context.Context, s state.State) error {
 			s[state.RouteID(r.Dst)] = state.None
 		}
 	}
+	for ip := range vips {
+		s[state.VIPID(ip)] = wrongRoute // until its address is found: IPv6 routes outlive the device
+	}
 	if !exists {
 		return nil
 	}
@@ -154,8 +157,8 @@ func (l *Linux) readVIPs(_ context.Context, s state.State) error {
 	return nil
 }
 
-// wrongRoute is the Spec of a VIP whose route is not ours: equal to none that
-// is wanted, so that it is mended.
+// wrongRoute is the Spec of a VIP whose address or route is not as it should
+// be: equal to none that is wanted, so that it is mended.
 var wrongRoute = state.Intern(state.Spec{Text: "wrong route"})
 
 func (l *Linux) readRules(ctx context.Context, s state.State) error {

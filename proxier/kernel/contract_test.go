@@ -1,0 +1,328 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/state"
+)
+
+// inNetns runs f in a network namespace of its own.
+func inNetns(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread and its namespace end with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		defer close(done)
+		f()
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// needLab skips where IPVS is not to be had, and never in the lab.
+func needLab(t *testing.T) {
+	t.Helper()
+	if os.Getenv("KUBE_IPVS_LAB") == "" {
+		t.Skip("needs a kernel with IPVS: make lab-test")
+	}
+}
+
+var ctx = context.Background()
+
+var testConfig = desired.Config{
+	Mode: desired.Direct, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: "node",
+}
+
+func openLinux(t interface {
+	Fatal(...any)
+	Helper()
+}, backend netutil.Backend) *Linux {
+	t.Helper()
+	l, err := OpenLinux(ctx, Options{
+		IPv6: true, Backend: backend, Rules: [2]string{testConfig.Rules(state.IPv4), testConfig.Rules(state.IPv6)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// IPVS cannot reach real servers before the namespace has a local table.
+	lo, err := netutil.OpenLinks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lo.Close()
+	if err := lo.SetUp("lo"); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// drawOp draws a write that may or may not make sense.
+func drawOp(t *rapid.T) state.Op {
+	op := state.Op{Verb: rapid.SampledFrom([]state.Verb{state.Add, state.Change, state.Delete}).Draw(t, "verb"), Spec: state.None, Old: state.None}
+	addr := netip.MustParseAddr(rapid.SampledFrom([]string{"10.96.0.10", "242.96.0.10", "fd96::10"}).Draw(t, "addr"))
+	proto := rapid.SampledFrom([]state.Protocol{state.TCP, state.UDP, state.SCTP}).Draw(t, "proto")
+	at := netip.AddrPortFrom(addr, 80)
+	endpoint := netip.AddrPortFrom(netip.MustParseAddr("10.244.0.11"), 8080)
+	source, wide := netip.MustParseAddr("127.0.0.1"), netip.MustParsePrefix("10.0.0.0/8")
+	if addr.Is6() {
+		endpoint = netip.AddrPortFrom(netip.MustParseAddr("fd44::11"), 8080)
+		source, wide = netip.MustParseAddr("::1"), netip.MustParsePrefix("fd00::/8")
+	}
+	family := state.FamilyOf(addr)
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	case 0, 1:
+		op.ID = state.VirtualServerID(proto, at)
+		op.Spec = state.Intern(rapid.SampledFrom([]state.Spec{
+			{Scheduler: "rr", Flags: state.FlagOurs}, {Scheduler: "mh", Flags: state.FlagOurs | state.FlagSchedPort},
+			{Scheduler: "lc", Flags: state.FlagOurs | state.FlagPersistent, Timeout: 60}, {Scheduler: "nosuch", Flags: state.FlagOurs},
+		}).Draw(t, "server"))
+	case 2, 3:
+		op.ID = state.RealServerID(state.VirtualServerID(proto, at), endpoint)
+		op.Spec = state.Weight(uint32(rapid.IntRange(0, 1).Draw(t, "weight")))
+	case 4:
+		op.ID = state.VIPID(addr)
+		op.Spec = state.Intern(rapid.SampledFrom([]state.Spec{{}, {Source: source}, {Source: source, MTU: 1400}}).Draw(t, "vip"))
+	case 5:
+		op.ID = rapid.SampledFrom([]state.ID{
+			state.RouteID(desired.DefaultImages[0].Cluster), state.RouteID(desired.DefaultImages[1].NodePort), state.LinkID(),
+		}).Draw(t, "route")
+		if op.ID.Kind == state.Link {
+			op.Verb = state.Add // deleting it is for cleanup, which empties it first
+		}
+	case 6:
+		op.ID = state.SetID(rapid.SampledFrom(state.SetNames()).Draw(t, "set"), family)
+		if op.Verb == state.Change {
+			op.Verb = state.Add
+		}
+	default:
+		op.ID, op.Spec = drawEntry(t, proto, at, endpoint, wide)
+	}
+	return op
+}
+
+func drawEntry(t *rapid.T, proto state.Protocol, at, endpoint netip.AddrPort, wide netip.Prefix) (state.ID, state.SpecRef) {
+	set := rapid.SampledFrom(state.SetNames()).Draw(t, "entry of")
+	spec := state.None
+	if set.Comments() && rapid.Bool().Draw(t, "comment") {
+		spec = state.Intern(state.Spec{Text: "default/web:http"})
+	}
+	switch set.Type() {
+	case state.HashIP:
+		return state.ID{Kind: state.Entry, Set: set, Addr: at.Addr()}, spec
+	case state.HashIPPortIP:
+		return state.HairpinID(proto, endpoint), spec
+	case state.HashIPPortNet:
+		return state.SourceEntryID(proto, at, wide), spec
+	case state.HashNetPort:
+		return state.NetEntryID(set, proto, wide, at.Port()), spec
+	}
+	return state.EntryID(set, proto, at), spec
+}
+
+// fate is what may differ between two kernels that are alike: whether a write
+// fails, and whether that means that the kernel is other than it was taken for.
+func fate(errs []error, i int) string {
+	switch {
+	case errs == nil || errs[i] == nil:
+		return "done"
+	case errors.Is(errs[i], ErrStale):
+		return "stale"
+	}
+	return "refused"
+}
+
+// settings are the same in both from the start.
+func comparable(s state.State) []string {
+	s = s.Clone()
+	for id := range s {
+		if id.Kind == state.Setting {
+			delete(s, id)
+		}
+	}
+	return strings.Split(s.String(), "\n")
+}
+
+// TestFakeIsLikeLinux gives both the same random writes, sensible or not, one
+// by one or together, and wants the same fate of each and the same state after
+// them.
+func TestFakeIsLikeLinux(t *testing.T) {
+	needLab(t)
+	inNetns(t, func() {
+		rapid.Check(t, func(t *rapid.T) {
+			linux, fake := openLinux(t, netutil.NFT), NewFake()
+			defer linux.Close()
+			defer empty(t, linux)
+			for range rapid.IntRange(1, 8).Draw(t, "plans") {
+				var plan state.Plan
+				for range rapid.IntRange(1, 8).Draw(t, "ops") {
+					plan = append(plan, drawOp(t))
+				}
+				real, faked := linux.Apply(ctx, plan), fake.Apply(ctx, plan)
+				for i, op := range plan {
+					if a, b := fate(real, i), fate(faked, i); a != b {
+						t.Fatalf("%s: Linux says %s (%v), the fake %s (%v)", op, a, errAt(real, i), b, errAt(faked, i))
+					}
+				}
+				read, err := linux.Read(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(comparable(fake.State), comparable(read)); diff != "" {
+					t.Fatalf("after %v (-fake +Linux):\n%s", plan, diff)
+				}
+			}
+		})
+	})
+}
+
+func errAt(errs []error, i int) error {
+	if errs == nil {
+		return nil
+	}
+	return errs[i]
+}
+
+// empty removes all that is ours.
+func empty(t interface{ Fatalf(string, ...any) }, l *Linux) {
+	have, err := l.Read(ctx)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	var ops []state.Op
+	for id, spec := range have {
+		if id.Kind != state.Setting {
+			ops = append(ops, state.Op{Verb: state.Delete, ID: id, Spec: state.None, Old: spec})
+		}
+	}
+	if errs := l.Apply(ctx, state.NewPlan(ops)); errs != nil {
+		t.Fatalf("empty the kernel: %v", errors.Join(errs...))
+	}
+}
+
+// TestSkeleton writes and reads back what stands on every node, with both
+// variants of iptables, and checks that doing it again changes nothing, that
+// what others change is seen, and that nothing is left in the end.
+func TestSkeleton(t *testing.T) {
+	needLab(t)
+	for _, backend := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
+		t.Run(string(backend), func(t *testing.T) {
+			inNetns(t, func() { skeleton(t, openLinux(t, backend)) })
+		})
+	}
+}
+
+func skeleton(t *testing.T, l *Linux) {
+	defer l.Close()
+	facts, err := l.Facts(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []state.Want
+	for _, o := range desired.Skeleton(testConfig, facts) {
+		want = append(want, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
+	}
+	differences := func() []state.Op {
+		have, err := l.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.Diff(want, have, none{})
+	}
+	write := func() {
+		if errs := l.Apply(ctx, state.NewPlan(differences())); errs != nil {
+			t.Fatal(errors.Join(errs...))
+		}
+		if ops := differences(); len(ops) > 0 {
+			t.Fatalf("still to do: %v", ops)
+		}
+	}
+	write()
+	for _, broken := range []string{
+		"*nat\n-F KIPVS-CLUSTER\nCOMMIT\n", "*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n", "*mangle\n-A KIPVS-GATE -j ACCEPT\nCOMMIT\n",
+	} {
+		if err := l.backend.Restore(ctx, 4, broken); err != nil {
+			t.Fatal(err)
+		}
+		ops := differences()
+		if len(ops) != 1 || ops[0].ID != state.RulesID(state.IPv4) {
+			t.Errorf("after %q: to do %v, want the rules", broken, ops)
+		}
+		write()
+	}
+	empty(t, l)
+	if have, err := l.Read(ctx); err != nil || len(comparable(have)) != 1 || comparable(have)[0] != "" {
+		t.Errorf("left behind: %q, %v", comparable(have), err)
+	}
+}
+
+type none struct{}
+
+func (none) Draining(state.ID) bool { return false }
+
+// TestCheckLeavesNothing proves the kernel and looks for traces.
+func TestCheckLeavesNothing(t *testing.T) {
+	needLab(t)
+	inNetns(t, func() {
+		l := openLinux(t, netutil.NFT)
+		defer l.Close()
+		if err := l.Check(ctx, "rr"); err != nil {
+			t.Error(err)
+		}
+		if err := l.Check(ctx, "nosuch"); err == nil || !strings.Contains(err.Error(), "rr, ") {
+			t.Errorf("an unknown scheduler: %v", err)
+		}
+		sets, err := l.ipset.Sets()
+		if err != nil || len(sets) > 0 {
+			t.Errorf("left sets %v, %v", sets, err)
+		}
+		have, err := l.backend.ReadRules(ctx, 4, "KIPVS")
+		if err != nil || !netutil.Equal(have, netutil.Ruleset{}) {
+			t.Errorf("left rules %v, %v", have, err)
+		}
+		servers, err := l.ipvs.Services()
+		if err != nil || len(servers) > 0 {
+			t.Errorf("left virtual servers %v, %v", servers, err)
+		}
+	})
+}
+
+// TestForeignServersAreNotRead makes virtual servers without our flag.
+func TestForeignServersAreNotRead(t *testing.T) {
+	needLab(t)
+	inNetns(t, func() {
+		l := openLinux(t, netutil.NFT)
+		defer l.Close()
+		id := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:80"))
+		foreign := state.Op{Verb: state.Add, ID: id, Spec: state.Intern(state.Spec{Scheduler: "rr"}), Old: state.None}
+		if errs := l.Apply(ctx, state.Plan{foreign}); errs != nil {
+			t.Fatal(errs)
+		}
+		have, err := l.Read(ctx)
+		if _, there := have[id]; there || err != nil {
+			t.Errorf("a foreign virtual server was read as ours, or %v", err)
+		}
+		ours := foreign
+		ours.Spec = state.Intern(state.Spec{Scheduler: "rr", Flags: state.FlagOurs})
+		if errs := l.Apply(ctx, state.Plan{ours}); !slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, ErrStale) }) {
+			t.Errorf("ours was written over it: %v", errs)
+		}
+	})
+}
