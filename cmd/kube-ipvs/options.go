@@ -123,6 +123,9 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 		}
 	}
 	k := kernel.Options{IPv6: d.IPv6, Rules: [2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)}}
+	for _, im := range d.Images {
+		k.Images = append(k.Images, im.Cluster, im.Local, im.NodePort)
+	}
 	k.Backend, err = kernel.ParseBackend(o.backend)
 	ps.check("iptables-backend", err)
 	for _, s := range o.nodeIPs {

@@ -2,6 +2,7 @@ package desired
 
 import (
 	"fmt"
+	"net/netip"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -185,6 +186,16 @@ func (t *Table) problems(v model.View) []model.Problem {
 		if err := c.Missing(v.Scheduler); err != nil {
 			out = append(out, model.Problem{Object: object, Field: "metadata.annotations[kube-ipvs/scheduler]",
 				Message: fmt.Sprintf("%v; the default %q is used", err, c.Scheduler)})
+		}
+	}
+	for field, addrs := range map[string][]netip.Addr{
+		"spec.clusterIPs": v.ClusterIPs, "spec.externalIPs": v.ExternalIPs, "status.loadBalancer.ingress": v.LoadBalancerIPs,
+	} {
+		for _, a := range addrs {
+			if c.isImage(a) {
+				out = append(out, model.Problem{Object: object, Field: field,
+					Message: fmt.Sprintf("%s lies in an image prefix of this node and is left out; move that by --image-prefix", a)})
+			}
 		}
 	}
 	return out

@@ -132,6 +132,12 @@ func (c Config) families() []netip.Addr {
 	return []netip.Addr{state.IPv4}
 }
 
+// isImage reports whether a lies in a range that is ours alone.
+func (c Config) isImage(a netip.Addr) bool {
+	_, yes := c.images(a).Overlap(netip.PrefixFrom(a, a.BitLen()))
+	return yes
+}
+
 // Drains reports whether a real server that is not wanted any more has
 // connections that end with it, so that it must drain: it stands behind a
 // virtual server that carries every packet, and its protocol has connections.
@@ -139,6 +145,5 @@ func (c Config) Drains(real state.ID) bool {
 	if real.Proto == state.UDP {
 		return false
 	}
-	_, image := c.images(real.Addr).Overlap(netip.PrefixFrom(real.Addr, real.Addr.BitLen()))
-	return !image
+	return !c.isImage(real.Addr)
 }

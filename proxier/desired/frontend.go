@@ -76,7 +76,7 @@ func (c Config) frontends(s *model.Service) []frontend {
 	var out []frontend
 	seen := map[state.ID]bool{}
 	add := func(f frontend) {
-		if f.addr.Addr().Is6() && !c.IPv6 {
+		if f.addr.Addr().Is6() && !c.IPv6 || c.isImage(f.addr.Addr()) {
 			return
 		}
 		for _, id := range f.claims() {

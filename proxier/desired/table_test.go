@@ -230,3 +230,16 @@ func TestShuffleSpreadsOverNodes(t *testing.T) {
 		}
 	}
 }
+
+func TestAddressInImagePrefixIsLeftOut(t *testing.T) {
+	m := model.New(model.Node{Name: world.Node})
+	m.ApplyService(newService("web", 1, "10.96.0.1", "241.0.0.1", "192.168.50.200"), "")
+	table := NewTable(config(Direct), facts)
+	table.Update(m, m.TakeDirty())
+	if len(table.Problems()) != 1 || !strings.Contains(table.Problems()[0].String(), "spec.externalIPs: 241.0.0.1 lies in an image prefix") {
+		t.Errorf("problems %v", table.Problems())
+	}
+	if owner(table, "241.0.0.1:80") != "nobody" || owner(table, "192.168.50.200:80") != "default/web" {
+		t.Error("the wrong external IP was left out")
+	}
+}

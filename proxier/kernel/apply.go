@@ -207,7 +207,7 @@ func judgeAddress(op state.Op, errs []error) error {
 func (l *Linux) dropKernelRoutes(ops []state.Op, results [][]error) {
 	var early []state.Op
 	for i, op := range ops {
-		if n := len(results[i]); op.Verb == state.Add && op.ID.Kind == state.VIP && op.ID.Addr.Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
+		if n := len(results[i]); n > 0 && op.Verb == state.Add && op.ID.Kind == state.VIP && op.ID.Addr.Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
 			early = append(early, op)
 		}
 	}

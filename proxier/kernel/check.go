@@ -20,6 +20,15 @@ func (l *Linux) Check(ctx context.Context, scheduler string) error {
 	if err != nil {
 		return err
 	}
+	for _, p := range l.options.Images {
+		users, err := l.links.Users(p)
+		if err != nil {
+			return err
+		}
+		if len(users) > 0 {
+			return fmt.Errorf("the image prefix %s is in use on this node (%s): choose another by --image-prefix and its siblings", p, strings.Join(users, ", "))
+		}
+	}
 	proved := false
 	for id, spec := range have {
 		proved = proved || id.Kind == state.VirtualServer && spec.Value().Scheduler == scheduler

@@ -26,6 +26,7 @@ const linkAlias = "kube-ipvs"
 type Options struct {
 	IPv6    bool            // the node has IPv6
 	Rules   [2]string       // what the rules are to be, IPv4 and IPv6
+	Images  []netip.Prefix  // that nobody else on the node may use
 	Backend netutil.Backend // of iptables; empty: find out
 	NodeIPs []netip.Addr    // override what the default routes say, one a family at most
 }

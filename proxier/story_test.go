@@ -1,0 +1,267 @@
+package proxier
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"sigs.k8s.io/yaml"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+)
+
+var update = flag.Bool("update", false, "rewrite what stories expect")
+
+// TestStories plays testdata/stories: one txtar file a story. Its parts are
+// steps, in order:
+//
+//	mode image         with virtual servers of ClusterIPs on images; first part only
+//	put NAME           the manifest NAME is now as follows
+//	remove NAME        the manifest is gone
+//	conns              real servers have connections: "N real server ..." a line
+//	restart            the process dies and starts again
+//	later              the drain timeout passes
+//	kernel             what the kernel must hold then, without what every node has
+//	plan               the writes since the last such part, in order (not with faults)
+//	problems           what must be reported then
+//
+// Each is played on a kernel that works and on one where a tenth of all writes
+// fail.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/stories/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no stories: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		for _, faults := range []float64{0, 0.1} {
+			t.Run(fmt.Sprintf("%s/%v", name, faults), func(t *testing.T) { play(t, file, faults) })
+		}
+	}
+}
+
+// story is a story being played.
+type story struct {
+	*testing.T
+	config  Config
+	faults  float64
+	fake    *kernel.Fake
+	proxier *Proxier
+	files   map[string][]source.Event
+	writes  []string
+}
+
+func play(t *testing.T, file string, faults float64) {
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &story{T: t, config: testConfig(desired.Direct), faults: faults, fake: newFake(), files: map[string][]source.Event{}}
+	s.fake.OnOp = func(op state.Op) {
+		if !everywhere(op.ID) {
+			s.writes = append(s.writes, op.String())
+		}
+	}
+	for i := range archive.Files {
+		part := &archive.Files[i]
+		verb, arg, _ := strings.Cut(part.Name, " ")
+		if verb == "mode" {
+			s.config.Desired.Mode = desired.Mode(arg)
+			continue
+		}
+		if s.proxier == nil {
+			s.start()
+		}
+		if seen, expects := s.step(verb, arg, string(part.Data)); expects {
+			s.expect(part, seen)
+		}
+	}
+	if *update && faults == 0 {
+		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (s *story) expect(part *txtar.File, seen string) {
+	s.Helper()
+	switch {
+	case part.Name == "plan" && s.faults > 0: // retries come in between
+	case *update && s.faults == 0:
+		part.Data = []byte(seen)
+	default:
+		if diff := cmp.Diff(string(part.Data), seen); diff != "" {
+			s.Errorf("%s (-story +seen):\n%s", part.Name, diff)
+		}
+	}
+}
+
+// step does what a part says. For one that expects something it returns what
+// there is.
+func (s *story) step(verb, arg, data string) (seen string, expects bool) {
+	switch verb {
+	case "put":
+		s.put(arg, data)
+	case "remove":
+		s.put(arg, "")
+	case "conns":
+		s.conns(data)
+	case "restart":
+		s.start()
+	case "later":
+		for _, d := range s.proxier.draining {
+			d.since = d.since.Add(-time.Hour)
+		}
+		s.settle()
+	case "kernel":
+		return s.kernel(), true
+	case "plan":
+		defer func() { s.writes = nil }()
+		return join(s.writes), true
+	case "problems":
+		return join(s.proxier.Last().Problems), true
+	default:
+		s.Fatalf("no such step: %s", verb)
+	}
+	return "", false
+}
+
+func (s *story) start() {
+	s.proxier = New(&kernel.Faulty{Kernel: s.fake, Share: s.faults, Rand: rand.New(rand.NewPCG(1, 2))}, s.config)
+	s.proxier.Synced()
+	for _, name := range slices.Sorted(func(yield func(string) bool) {
+		for n := range s.files {
+			if !yield(n) {
+				return
+			}
+		}
+	}) {
+		s.proxier.Events(s.files[name])
+	}
+	s.settle()
+}
+
+func (s *story) settle() {
+	for range 200 {
+		s.proxier.round(context.Background())
+		if len(s.proxier.pending) == 0 && !s.proxier.stale {
+			return
+		}
+		s.proxier.retryAt = time.Now()
+	}
+	s.Fatalf("not settled: %v", s.proxier.Last().Failures)
+}
+
+// put makes a file hold the objects in data.
+func (s *story) put(name, data string) {
+	var now, events []source.Event
+	for _, doc := range strings.Split(data, "---\n") {
+		if strings.TrimSpace(doc) != "" {
+			now = append(now, s.decode(name, doc))
+		}
+	}
+	for _, old := range s.files[name] {
+		if !slices.ContainsFunc(now, func(e source.Event) bool { return key(e) == key(old) }) {
+			old.Deleted = true
+			events = append(events, old)
+		}
+	}
+	s.files[name] = now
+	s.proxier.Events(append(events, now...))
+	s.settle()
+}
+
+func key(e source.Event) string {
+	if e.Service != nil {
+		return "service " + e.Service.Namespace + "/" + e.Service.Name
+	}
+	return "slice " + e.Slice.Namespace + "/" + e.Slice.Name
+}
+
+func (s *story) decode(name, doc string) source.Event {
+	e := source.Event{Origin: name}
+	var err error
+	if strings.Contains(doc, "kind: EndpointSlice") {
+		e.Slice = &discoveryv1.EndpointSlice{}
+		if err = yaml.UnmarshalStrict([]byte(doc), e.Slice); err == nil && e.Slice.Namespace == "" {
+			e.Slice.Namespace = "default"
+		}
+		model.DefaultSlice(e.Slice)
+	} else {
+		e.Service = &corev1.Service{}
+		if err = yaml.UnmarshalStrict([]byte(doc), e.Service); err == nil && e.Service.Namespace == "" {
+			e.Service.Namespace = "default"
+		}
+		model.Default(e.Service)
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	return e
+}
+
+// conns gives real servers connections.
+func (s *story) conns(data string) {
+	clear(s.fake.Conns)
+	for _, line := range strings.Split(strings.TrimSpace(data), "\n") {
+		var n uint32
+		count, name, _ := strings.Cut(line, " ")
+		if _, err := fmt.Sscan(count, &n); err != nil {
+			s.Fatal(err)
+		}
+		found := false
+		for id := range s.fake.State {
+			if id.String() == name {
+				s.fake.Conns[id], found = n, true
+			}
+		}
+		if !found {
+			s.Fatalf("no %s", name)
+		}
+	}
+	s.settle()
+}
+
+// everywhere reports whether the object stands on every node.
+func everywhere(id state.ID) bool {
+	switch id.Kind {
+	case state.Setting, state.Link, state.Set, state.Rules, state.Route:
+		return true
+	}
+	return false
+}
+
+func (s *story) kernel() string {
+	now := s.fake.State.Clone()
+	for id := range now {
+		if everywhere(id) {
+			delete(now, id)
+		}
+	}
+	if len(now) == 0 {
+		return ""
+	}
+	return now.String() + "\n"
+}
+
+func join(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return strings.Join(lines, "\n") + "\n"
+}
