@@ -15,7 +15,7 @@ import (
 // Config is what a Proxier must be told. All fields are needed but Zone.
 type Config struct {
 	Desired      desired.Config
-	Zone         string        // of the node, for topology hints
+	Zone         string        // of the node, for topology hints; empty: the Node object says it
 	AuditPeriod  time.Duration // between full comparisons with the kernel
 	DrainTimeout time.Duration // that a removed endpoint's connections may go on, in direct mode
 	Log          *slog.Logger
@@ -26,6 +26,10 @@ const (
 	retryFirst = 100 * time.Millisecond
 	retryLast  = 30 * time.Second
 )
+
+// factsInterval is the least time between readings of the node's addresses.
+// Each costs a list of all of them, and each pod that starts is a reason.
+const factsInterval = 2 * time.Second
 
 // drainInterval is how often draining real servers are looked at.
 const drainInterval = time.Second
@@ -47,9 +51,11 @@ type Proxier struct {
 	synced     bool        // the source has delivered everything: absence is a fact
 	stale      bool        // the kernel must be read before the next write
 	facts      state.Facts
-	factsStale bool
+	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
+	factsRead  time.Time        // when they were read
 	schedulers map[string]error // what probing said of each scheduler that a Service asked for
 	pending    map[state.ID]state.Want
+	asked      map[state.ID]bool // objects whose failure has had the kernel read since the last audit
 	draining   map[state.ID]*drain
 	sources    []model.Problem
 	told       map[string]bool // problems that have been logged
@@ -64,8 +70,8 @@ func New(k kernel.Kernel, c Config) *Proxier {
 	p := &Proxier{
 		config: c, kernel: k, log: c.Log, inbox: newInbox(),
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
-		schedulers: map[string]error{}, pending: map[state.ID]state.Want{},
-		draining: map[state.ID]*drain{}, told: map[string]bool{}, factsStale: true,
+		schedulers: map[string]error{}, pending: map[state.ID]state.Want{}, asked: map[state.ID]bool{},
+		draining: map[state.ID]*drain{}, told: map[string]bool{},
 	}
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
 	return p
@@ -104,7 +110,7 @@ func (p *Proxier) wait(ctx context.Context) {
 
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
-	for _, at := range []time.Time{p.auditAt, p.retryAt, p.drainAt} {
+	for _, at := range []time.Time{p.auditAt, p.retryAt, p.drainAt, p.factsAt} {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}

@@ -15,11 +15,11 @@ import (
 // fail keeps a write that failed as a difference.
 func (p *Proxier) fail(r *Round, op state.Op, err error) {
 	r.Failures = append(r.Failures, Failure{op, err})
-	_, again := p.pending[op.ID]
 	p.pending[op.ID] = state.Want{ID: op.ID, Spec: op.Spec, Present: op.Verb != state.Delete}
-	// Reading the kernel costs what the cluster is large: once for a
-	// difference that others made, and then at the audit.
-	if errors.Is(err, kernel.ErrStale) && !again {
+	// Reading the kernel costs what the cluster is large: an object asks for
+	// it once, and then waits for the audit.
+	if errors.Is(err, kernel.ErrStale) && !p.asked[op.ID] {
+		p.asked[op.ID] = true
 		p.stale = true
 	}
 }
@@ -37,16 +37,16 @@ func (p *Proxier) schedule(r *Round) {
 	switch {
 	case len(p.pending) == 0 && !p.stale:
 		p.retryAt, p.retryDelay = time.Time{}, 0
-	case len(r.Failures) > 0 || p.retryAt.IsZero() || due(p.retryAt):
-		p.backOff(false)
+	case p.retryAt.IsZero() || due(p.retryAt):
+		p.backOff()
 	}
 }
 
-// backOff sets the next try, each later than the one before.
-func (p *Proxier) backOff(read bool) {
+// backOff sets the next try, each later than the one before. Failures in
+// between do not put it off.
+func (p *Proxier) backOff() {
 	p.retryDelay = min(max(2*p.retryDelay, retryFirst), retryLast)
 	p.retryAt = time.Now().Add(p.retryDelay)
-	p.stale = p.stale || read
 }
 
 // readKernel reads what is programmed. With an earlier state at hand it notes

@@ -1,6 +1,7 @@
 package proxier
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -58,7 +59,11 @@ func (p *Proxier) round(ctx context.Context) {
 	r := &Round{Number: p.rounds, Started: time.Now(), Ops: map[string]int{}}
 	before := p.kernel.Stats()
 	start := p.actual == nil
-	r.Full = start || p.stale || audit || due(p.auditAt)
+	if audit || due(p.auditAt) {
+		r.Full = true
+		clear(p.asked)
+	}
+	r.Full = r.Full || start || p.stale && (p.retryAt.IsZero() || due(p.retryAt))
 	p.work(ctx, r, start)
 	r.Took = time.Since(r.Started)
 	r.Kernel = p.kernel.Stats().Since(before)
@@ -68,7 +73,8 @@ func (p *Proxier) round(ctx context.Context) {
 // work does a round; start says that it is the first.
 func (p *Proxier) work(ctx context.Context, r *Round, start bool) {
 	if r.Err = p.look(ctx, r); r.Err != nil {
-		p.backOff(true)
+		p.stale = true
+		p.backOff()
 		return
 	}
 	wants := p.wants(ctx, r)
@@ -91,11 +97,13 @@ func (p *Proxier) receive() bool {
 		p.sources = *m.problems
 	}
 	if m.synced && !p.synced {
-		p.stale = true // from now on what nobody wants may go
+		p.stale, p.retryAt = true, time.Time{} // from now on what nobody wants may go
 	}
 	p.loaded = p.loaded || m.loaded
 	p.synced = p.synced || m.synced
-	p.factsStale = p.factsStale || m.facts
+	if m.facts && p.factsAt.IsZero() {
+		p.factsAt = p.factsRead.Add(factsInterval)
+	}
 	return m.audit
 }
 
@@ -110,35 +118,45 @@ func (p *Proxier) event(e source.Event) {
 	case e.Slice != nil:
 		p.model.ApplySlice(e.Slice, e.Origin)
 	case e.Node != nil && e.Node.Name == p.config.Desired.NodeName && !e.Deleted:
-		p.model.SetNode(model.Node{Name: e.Node.Name, Zone: e.Node.Labels["topology.kubernetes.io/zone"]})
+		p.model.SetNode(model.Node{Name: e.Node.Name, Zone: cmp.Or(p.config.Zone, e.Node.Labels["topology.kubernetes.io/zone"])})
 	}
 }
 
 // look reads what the round must know. An error means that nothing may be
 // written.
 func (p *Proxier) look(ctx context.Context, r *Round) error {
-	if p.factsStale {
+	if p.table == nil || due(p.factsAt) {
 		facts, err := p.kernel.Facts(ctx)
-		if err != nil {
+		switch {
+		case err != nil && p.table == nil:
 			return fmt.Errorf("read the node's addresses: %w", err)
-		}
-		p.factsStale = false
-		if p.table == nil || !sameFacts(p.facts, facts) {
-			p.facts = facts
-			if p.table == nil {
-				p.table = desired.NewTable(p.config.Desired, facts)
-			} else {
-				p.table.SetFacts(facts)
-			}
-			r.Full = true
-			p.stale = true // keep Full if the read below fails
-			p.model.SetAllDirty()
+		case err != nil:
+			p.factsAt = time.Now().Add(factsInterval)
+			p.log.Warn("the node's addresses cannot be read; those known are used", "err", err)
+		default:
+			p.factsAt, p.factsRead = time.Time{}, time.Now()
+			p.setFacts(r, facts)
 		}
 	}
 	if !r.Full {
 		return nil
 	}
 	return p.readKernel(ctx, r)
+}
+
+// setFacts renders everything anew if the facts are.
+func (p *Proxier) setFacts(r *Round, facts state.Facts) {
+	switch {
+	case p.table == nil:
+		p.table = desired.NewTable(p.config.Desired, facts)
+	case sameFacts(p.facts, facts):
+		return
+	default:
+		p.table.SetFacts(facts)
+	}
+	p.facts = facts
+	p.model.SetAllDirty()
+	r.Full, p.stale = true, true // stale: Full once more if the read fails now
 }
 
 // wants renders what is dirty and returns what the round must compare.
@@ -208,6 +226,7 @@ func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
 			continue
 		}
 		p.actual.Apply(op)
+		delete(p.asked, op.ID)
 		r.Ops[op.Verb.String()+" "+op.ID.Kind.String()]++
 		if op.Verb == state.Delete && op.ID.Kind == state.VirtualServer {
 			gone[op.ID] = true

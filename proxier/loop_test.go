@@ -1,0 +1,295 @@
+package proxier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+)
+
+// refusing is a kernel that refuses writes of some objects.
+type refusing struct {
+	*kernel.Fake
+	refuse map[state.ID]error
+	tries  []time.Time // of refused writes
+}
+
+func (k *refusing) Apply(ctx context.Context, plan state.Plan) []error {
+	errs := make([]error, len(plan))
+	for i, op := range plan {
+		if err := k.refuse[op.ID]; err != nil {
+			errs[i] = err
+			k.tries = append(k.tries, time.Now())
+		} else if e := k.Fake.Apply(ctx, state.Plan{op}); e != nil {
+			errs[i] = e[0]
+		}
+	}
+	return errs
+}
+
+func nameOf(ip string) string { return "web-" + strings.ReplaceAll(ip, ".", "-") }
+
+func webService(ip string) source.Event {
+	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: nameOf(ip)}}
+	s.Spec.ClusterIP = ip
+	s.Spec.Ports = []corev1.ServicePort{{Port: 80}}
+	model.Default(s)
+	return source.Event{Service: s}
+}
+
+func webSlice(ip, endpoint string) source.Event {
+	name, port := "", int32(8080)
+	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: nameOf(ip) + "-1",
+		Labels: map[string]string{discoveryv1.LabelServiceName: nameOf(ip)}}}
+	s.AddressType = discoveryv1.AddressTypeIPv4
+	s.Ports = []discoveryv1.EndpointPort{{Name: &name, Port: &port}}
+	if endpoint != "" {
+		s.Endpoints = []discoveryv1.Endpoint{{Addresses: []string{endpoint}}}
+	}
+	model.DefaultSlice(s)
+	return source.Event{Slice: s}
+}
+
+func serverAt(addr string) state.ID {
+	return state.VirtualServerID(state.TCP, netip.MustParseAddrPort(addr))
+}
+
+// running starts the loop in a bubble of synctest and ends it with the test.
+func running(t *testing.T, k kernel.Kernel, c Config) *Proxier {
+	p := New(k, c)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); p.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return p
+}
+
+// A write that fails is tried again, later each time; failures in between do
+// not put it off, and the kernel is not read each time.
+func TestFailedWriteIsRetriedWithBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := serverAt("10.96.0.1:80")
+		k := &refusing{Fake: newFake(), refuse: map[state.ID]error{bad: kernel.ErrStale}}
+		c := testConfig(desired.Direct)
+		c.AuditPeriod = time.Hour
+		p := running(t, k, c)
+		p.Events([]source.Event{webService("10.96.0.1"), webService("10.96.0.2")})
+		p.Synced()
+		start := time.Now()
+		for range 600 { // a change every 100 ms for a minute
+			time.Sleep(100 * time.Millisecond)
+			p.Events([]source.Event{webSlice("10.96.0.2", []string{"10.244.0.1", "10.244.0.2"}[time.Now().UnixMilli()/100%2])})
+		}
+		synctest.Wait()
+		if n := len(k.tries); n < 8 || n > 14 {
+			t.Errorf("tried %d times in a minute: %v", n, offsets(start, k.tries))
+		}
+		if k.Reads > 3 {
+			t.Errorf("the kernel was read %d times", k.Reads)
+		}
+		if _, ok := k.State[serverAt("10.96.0.2:80")]; !ok {
+			t.Error("the neighbour was not programmed")
+		}
+		if f := p.Last().Failures; len(p.pending) == 0 && len(f) == 0 {
+			t.Error("the failure is not visible")
+		}
+		delete(k.refuse, bad)
+		p.Events(nil)
+		time.Sleep(retryLast)
+		synctest.Wait()
+		if _, ok := k.State[bad]; !ok || len(p.pending) > 0 {
+			t.Error("not programmed when it became possible")
+		}
+	})
+}
+
+func offsets(start time.Time, at []time.Time) []time.Duration {
+	var out []time.Duration
+	for _, a := range at {
+		out = append(out, a.Sub(start))
+	}
+	return out
+}
+
+// The audit comes by itself, says what others did, and repairs it.
+func TestAuditRepairsDrift(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake()
+		var log bytes.Buffer
+		c := testConfig(desired.Direct)
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		p := running(t, k, c)
+		p.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", "10.244.0.1")})
+		p.Synced()
+		synctest.Wait()
+		server := serverAt("10.96.0.1:80")
+		stray := state.EntryID(state.SetCluster, state.TCP, netip.MustParseAddrPort("10.96.9.9:80"))
+		delete(k.State, state.RealServerID(server, netip.MustParseAddrPort("10.244.0.1:8080")))
+		k.State[server] = state.Intern(state.Spec{Scheduler: "lc", Flags: state.FlagOurs})
+		k.State[stray] = state.None
+		before := k.Writes
+		p.Events(nil) // what the test wrote, the loop must see
+		time.Sleep(c.AuditPeriod)
+		synctest.Wait()
+		if n := k.Writes - before; n != 3 {
+			t.Errorf("%d writes repaired three differences", n)
+		}
+		for _, want := range []string{"real server 10.244.0.1:8080 of 10.96.0.1:80/tcp is gone", "virtual server 10.96.0.1:80/tcp was changed",
+			"entry KIPVS-CLUSTER 10.96.9.9,tcp:80 was added"} {
+			if !slices.Contains(p.Last().Drift, want) || !strings.Contains(log.String(), want) {
+				t.Errorf("not reported: %s\n%v", want, p.Last().Drift)
+			}
+		}
+		time.Sleep(c.AuditPeriod)
+		synctest.Wait()
+		if len(p.Last().Drift) > 0 {
+			t.Errorf("still drift: %v", p.Last().Drift)
+		}
+	})
+}
+
+// What cannot be read is not acted upon: at start nothing is written, later the
+// comparison waits while changes go on from what is known.
+func TestFailedReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake()
+		k.ReadErr = errors.New("interrupted")
+		c := testConfig(desired.Direct)
+		p := running(t, k, c)
+		p.Events([]source.Event{webService("10.96.0.1"), webService("10.96.0.2")})
+		p.Synced()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if k.Writes != 0 || p.Last().Err == nil {
+			t.Errorf("%d writes over a kernel that was never read, error %v", k.Writes, p.Last().Err)
+		}
+		k.ReadErr = nil
+		p.Events(nil)
+		time.Sleep(retryLast)
+		synctest.Wait()
+		gone := serverAt("10.96.0.1:80")
+		delete(k.State, gone)
+		k.ReadErr = errors.New("interrupted")
+		p.Audit()
+		synctest.Wait()
+		if _, ok := k.State[gone]; ok || p.Last().Err == nil {
+			t.Errorf("compared with what could not be read, error %v", p.Last().Err)
+		}
+		p.Events([]source.Event{webService("10.96.0.3")})
+		synctest.Wait()
+		if _, ok := k.State[serverAt("10.96.0.3:80")]; !ok {
+			t.Error("a change waits for a comparison that fails")
+		}
+		k.ReadErr = nil
+		p.Events(nil)
+		time.Sleep(retryLast)
+		synctest.Wait()
+		if _, ok := k.State[gone]; !ok || p.Last().Err != nil {
+			t.Errorf("not compared when it became possible, error %v", p.Last().Err)
+		}
+	})
+}
+
+// A start over a programmed kernel with a source that cannot be read in full
+// adds what is new, and removes and refuses nothing until all is known.
+func TestIncompleteSourceRemovesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake()
+		c := testConfig(desired.Direct)
+		first := New(k, c)
+		first.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", "10.244.0.1"), webService("10.96.0.2"), webSlice("10.96.0.2", "10.244.0.2")})
+		first.Synced()
+		first.round(t.Context())
+		p := running(t, k, c)
+		synctest.Wait()
+		if k.Reads != 1 {
+			t.Error("something was done before anything was known")
+		}
+		before := k.State.Clone()
+		// The slice of web-1 and all of web-2 are in files that cannot be read.
+		p.Events([]source.Event{webService("10.96.0.1"), webService("10.96.0.3"), webSlice("10.96.0.3", "10.244.0.3")})
+		p.Loaded()
+		time.Sleep(c.AuditPeriod + time.Second)
+		synctest.Wait()
+		for id, spec := range before {
+			if k.State[id] != spec {
+				t.Errorf("%s was removed or changed", id)
+			}
+		}
+		if _, ok := k.State[state.EntryID(state.SetReject, state.TCP, netip.MustParseAddrPort("10.96.0.1:80"))]; ok {
+			t.Error("what may have endpoints is refused")
+		}
+		if _, ok := k.State[serverAt("10.96.0.3:80")]; !ok {
+			t.Error("what is new and known was not added")
+		}
+		p.Events([]source.Event{webSlice("10.96.0.1", "10.244.0.1")})
+		p.Synced()
+		synctest.Wait()
+		if _, ok := k.State[serverAt("10.96.0.2:80")]; ok {
+			t.Error("what nobody wants stays although all is known")
+		}
+	})
+}
+
+// The node's own address is the source of its packets to VIPs, and follows.
+// Bursts of link events cost one reading.
+func TestFactsAreFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake()
+		p := running(t, k, testConfig(desired.Direct))
+		p.Events([]source.Event{webService("10.96.0.1")})
+		p.Synced()
+		synctest.Wait()
+		reads := k.Reads
+		moved := netip.MustParseAddr("192.168.50.99")
+		k.NodeFacts.NodeIPs = []netip.Addr{moved}
+		for range 1000 {
+			time.Sleep(time.Millisecond)
+			p.FactsChanged()
+		}
+		time.Sleep(2 * factsInterval)
+		synctest.Wait()
+		if got := k.State[state.VIPID(netip.MustParseAddr("10.96.0.1"))].Value().Source; got != moved {
+			t.Errorf("the VIP's source is %s, want %s", got, moved)
+		}
+		if n := k.Reads - reads; n > 1 {
+			t.Errorf("the kernel was read %d times", n)
+		}
+	})
+}
+
+// What the cluster needs to come up answers before everything else is written.
+func TestFirstThingsFirst(t *testing.T) {
+	k := newFake()
+	var order []string
+	k.OnOp = func(op state.Op) {
+		if op.ID.Kind == state.Entry && op.ID.Set == state.SetCluster || op.ID.Kind == state.VirtualServer {
+			order = append(order, op.ID.String())
+		}
+	}
+	p := New(k, testConfig(desired.Direct))
+	api := webService("10.96.0.1")
+	api.Service.Name = "kubernetes"
+	p.Events([]source.Event{webService("10.96.0.2"), webService("10.96.0.3"), api})
+	p.Synced()
+	p.round(t.Context())
+	if len(order) != 6 || order[0] != serverAt("10.96.0.1:80").String() || order[1] != "entry KIPVS-CLUSTER 10.96.0.1,tcp:80" {
+		t.Errorf("the API server came up in this order: %q", order)
+	}
+}
