@@ -28,9 +28,7 @@ func Service(t *rapid.T) *corev1.Service {
 	s.Spec.Type = rapid.SampledFrom([]corev1.ServiceType{"ClusterIP", "NodePort", "LoadBalancer"}).Draw(t, "type")
 	families(t, s, i)
 	s.Spec.Ports = ports(t, i, s.Spec.Type != "ClusterIP")
-	for _, ip := range pick(t, "external", "192.168.50.200", "192.168.50.201", "fd50::200") {
-		s.Spec.ExternalIPs = append(s.Spec.ExternalIPs, ip)
-	}
+	s.Spec.ExternalIPs = pick(t, "external", "192.168.50.200", "192.168.50.201", "fd50::200")
 	policies(t, s)
 	if s.Spec.Type == "LoadBalancer" {
 		for _, ip := range pick(t, "ingress", "192.168.50.200", "192.168.50.202", "fd50::202") {
