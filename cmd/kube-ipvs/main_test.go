@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/state"
+)
+
+func TestDispatch(t *testing.T) {
+	tests := []struct {
+		name     string
+		args     []string
+		code     int
+		out, err string // parts of what is printed
+	}{
+		{"nothing", nil, exitUsage, "Usage: kube-ipvs COMMAND", ""},
+		{"help", []string{"help"}, exitOK, "cleanup", ""},
+		{"version", []string{"version"}, exitOK, "kube-ipvs devel", ""},
+		{"version with an argument", []string{"version", "x"}, exitUsage, "", "takes no arguments"},
+		{"unknown command", []string{"start"}, exitUsage, "", `there is no command "start"`},
+		{"help of a command", []string{"run", "--help"}, exitOK, "--cluster-ip-servers", ""},
+		{"unknown flag", []string{"run", "--manifest", "x"}, exitUsage, "", "unknown flag: --manifest"},
+		{"no manifests", []string{"run"}, exitUsage, "", "--manifests is needed"},
+		{"no flag", []string{"plan", "--manifests", "x", "y"}, exitUsage, "", `"y" is not a flag`},
+		{"bad output", []string{"state", "-o", "yaml"}, exitUsage, "", "text|json"},
+		{"cleanup with an argument", []string{"cleanup", "all"}, exitUsage, "", `"all" is not a flag`},
+		{"cleanup with a bad backend", []string{"cleanup", "--iptables-backend", "ebt"}, exitUsage, "", `"ebt" is neither nft nor legacy`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errw bytes.Buffer
+			if code := dispatch(tt.args, &out, &errw); code != tt.code {
+				t.Errorf("exit code %d, want %d; it said %s", code, tt.code, errw.String())
+			}
+			if !strings.Contains(out.String(), tt.out) || !strings.Contains(errw.String(), tt.err) {
+				t.Errorf("printed %q and %q", out.String(), errw.String())
+			}
+		})
+	}
+}
+
+// All that is wrong with the flags is told at once, each with the flag's name.
+func TestBadFlagsAreAllNamed(t *testing.T) {
+	var out, errw bytes.Buffer
+	code := dispatch([]string{"run", "--manifests", "x", "--cluster-ip-servers", "both", "--iptables-masquerade-bit", "32",
+		"--audit-period", "1ms", "--drain-timeout", "-1s", "--cluster-cidr", "10.0.0.0/8,11.0.0.0/8", "--nodeport-addresses", "eth0",
+		"--image-prefix", "240.0.0.0", "--image-prefix-local6", "4000::/4", "--iptables-backend", "x", "--node-ip", "me", "--log-format", "xml"}, &out, &errw)
+	if code != exitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	for _, flag := range []string{"cluster-ip-servers", "iptables-masquerade-bit", "audit-period", "drain-timeout", "cluster-cidr",
+		"nodeport-addresses", "image-prefix", "image-prefix6", "iptables-backend", "node-ip", "log-format"} {
+		if !strings.Contains(errw.String(), "--"+flag+":") {
+			t.Errorf("--%s is not named in:\n%s", flag, errw.String())
+		}
+	}
+}
+
+func TestImagePrefixMustNotHoldPods(t *testing.T) {
+	var out, errw bytes.Buffer
+	dispatch([]string{"run", "--manifests", "x", "--cluster-cidr", "244.0.0.0/16"}, &out, &errw)
+	if want := "--cluster-cidr: 244.0.0.0/16 overlaps the image prefix 240.0.0.0/5"; !strings.Contains(errw.String(), want) {
+		t.Errorf("it said %q, want %q", errw.String(), want)
+	}
+}
+
+// programmed is a node with a Service of policy Local without local endpoints,
+// another that drains, and a virtual server that a cut start left.
+func programmed() (state.State, map[state.ID]uint32) {
+	s := state.State{}
+	spec := func(text string) state.SpecRef { return state.Intern(state.Spec{Text: text}) }
+	server := func(addr string, sp state.Spec, reals map[string]uint32) state.ID {
+		id := state.VirtualServerID(state.TCP, netip.MustParseAddrPort(addr))
+		s[id] = state.Intern(sp)
+		for r, w := range reals {
+			s[state.RealServerID(id, netip.MustParseAddrPort(r))] = state.Weight(w)
+		}
+		return id
+	}
+	rr := state.Spec{Scheduler: "rr", Flags: state.FlagOurs}
+	web := server("10.96.0.10:80", state.Spec{Scheduler: "mh", Flags: state.FlagOurs | state.FlagPersistent, Timeout: 60},
+		map[string]uint32{"10.244.0.1:8080": 1, "10.244.0.2:8080": 0})
+	server("240.168.50.200:80", rr, map[string]uint32{"10.244.0.3:8080": 1})
+	server("248.168.50.200:80", rr, nil)
+	server("252.0.0.1:30080", rr, map[string]uint32{"10.244.0.3:8080": 1})
+	server("10.96.0.99:80", rr, nil)
+	cluster, lb := netip.MustParseAddrPort("10.96.0.10:80"), netip.MustParseAddrPort("192.168.50.200:80")
+	s[state.EntryID(state.SetAll, state.TCP, cluster)] = spec("default/web:http")
+	s[state.EntryID(state.SetCluster, state.TCP, cluster)] = state.None
+	s[state.EntryID(state.SetAll, state.TCP, lb)] = spec("default/api")
+	s[state.EntryID(state.SetExternalLocal, state.TCP, lb)] = state.None
+	s[state.EntryID(state.SetNoLocal, state.TCP, lb)] = state.None
+	for _, half := range state.Halves(netip.PrefixFrom(state.IPv4, 0)) {
+		s[state.NetEntryID(state.SetNodePort, state.TCP, half, 30080)] = spec("default/api")
+	}
+	s[state.VIPID(cluster.Addr())] = state.None
+	return s, map[state.ID]uint32{state.RealServerID(web, netip.MustParseAddrPort("10.244.0.2:8080")): 3}
+}
+
+func TestStateText(t *testing.T) {
+	s, conns := programmed()
+	var out bytes.Buffer
+	arrange(desired.Config{Images: desired.DefaultImages, IPv6: true}, s, conns).print(&out)
+	want := `default/api
+  external  192.168.50.200:80/tcp
+    dropped from outside: external policy Local, no endpoint on this node
+    virtual server     240.168.50.200:80/tcp  rr, traffic from pods and the node
+      10.244.0.3:8080  weight 1               0 connections
+    virtual server     248.168.50.200:80/tcp  rr, traffic from outside, policy Local
+  node port            *:30080 (IPv4)/tcp
+    virtual server     252.0.0.1:30080/tcp  rr
+      10.244.0.3:8080  weight 1             0 connections
+default/web:http
+  ClusterIP            10.96.0.10:80/tcp
+    virtual server     10.96.0.10:80/tcp  mh affinity 60s
+      10.244.0.1:8080  weight 1           0 connections
+      10.244.0.2:8080  weight 0           3 connections, draining
+virtual servers of ours without a frontend
+    virtual server  10.96.0.99:80/tcp  rr
+5 virtual servers, 4 real servers, 1 VIPs on kube-ipvs0, 7 set entries
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestStateJSON(t *testing.T) {
+	s, conns := programmed()
+	b, err := json.Marshal(arrange(desired.Config{Images: desired.DefaultImages, IPv6: true}, s, conns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"service":"default/web:http"`, `"kind":"node port","address":"*:30080 (IPv4)"`, `"weight":0,"connections":3`,
+		`"affinitySeconds":60`, `"vips":["10.96.0.10"]`, `"unpublished":[{"address":"10.96.0.99:80"`} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("no %s in\n%s", want, b)
+		}
+	}
+}
