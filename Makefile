@@ -4,7 +4,7 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel test/wire
+LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel test/wire test/life
 
 .PHONY: build demo test check unit lab-test lab-shell lint fuzz clean
 
@@ -42,6 +42,16 @@ lab-shell: build
 
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
+
+# Every fuzz test for a while; make test runs their seeds only.
+FUZZTIME ?= 30s
+fuzz:
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
+		sed -nE 's/^func (Fuzz[A-Za-z0-9]*).*/\1/p' "$$f" | while read -r name; do \
+			echo "fuzz: $$(dirname "$$f") $$name"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$f")" || exit 1; \
+		done || exit 1; \
+	done
 
 clean:
 	rm -rf bin out

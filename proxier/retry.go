@@ -56,22 +56,29 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 	if err != nil {
 		return fmt.Errorf("read what is programmed: %w", err)
 	}
-	if drift := differences(p.actual, read); p.actual != nil && !p.stale && len(drift) > 0 {
-		// A dump may lack what a resize of the kernel's table moves: only what
-		// two readings agree on is true.
-		again, err := p.kernel.Read(ctx)
-		if err != nil {
-			return fmt.Errorf("read what is programmed: %w", err)
-		}
-		read = again
-		for _, d := range differences(p.actual, again) {
-			if slices.Contains(drift, d) {
-				r.Drift = append(r.Drift, d)
+	if p.actual != nil && !p.stale {
+		if drift := differences(p.actual, read); len(drift) > 0 {
+			// A dump may lack what a resize of the kernel's table moves: only
+			// what two readings agree on is true.
+			if read, err = p.kernel.Read(ctx); err != nil {
+				return fmt.Errorf("read what is programmed again: %w", err)
 			}
+			r.Drift = common(drift, differences(p.actual, read))
 		}
 	}
 	p.actual, p.stale = read, false
 	return nil
+}
+
+// common returns what two sorted lists share.
+func common(a, b []string) []string {
+	var out []string
+	for _, s := range a {
+		if _, both := slices.BinarySearch(b, s); both {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // differences tells what sets read apart from what was believed, sorted.
