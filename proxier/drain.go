@@ -2,6 +2,7 @@ package proxier
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"kube-ipvs/proxier/state"
@@ -45,6 +46,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 	if len(at) == 0 {
 		return
 	}
+	slices.SortFunc(at, state.ID.Compare)
 	conns, err := p.kernel.Connections(ctx, at)
 	if err != nil {
 		p.log.Warn("connections of draining real servers cannot be counted; they stay", "err", err)

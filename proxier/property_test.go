@@ -22,7 +22,7 @@ import (
 )
 
 var nodeFacts = state.Facts{
-	NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}, MTU: 1500, Established: 432000,
+	NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}, MTU: 1500,
 }
 
 func testConfig(mode desired.Mode) Config {

@@ -135,5 +135,5 @@ func (p *Proxier) probe(ctx context.Context, name string) error {
 }
 
 func sameFacts(a, b state.Facts) bool {
-	return slices.Equal(a.NodeIPs, b.NodeIPs) && a.MTU == b.MTU && a.Established == b.Established
+	return slices.Equal(a.NodeIPs, b.NodeIPs) && a.MTU == b.MTU
 }

@@ -50,12 +50,12 @@ func TestDispatch(t *testing.T) {
 func TestBadFlagsAreAllNamed(t *testing.T) {
 	var out, errw bytes.Buffer
 	code := dispatch([]string{"run", "--manifests", "x", "--cluster-ip-servers", "both", "--iptables-masquerade-bit", "32",
-		"--audit-period", "1ms", "--drain-timeout", "-1s", "--cluster-cidr", "10.0.0.0/8,11.0.0.0/8", "--nodeport-addresses", "eth0",
+		"--audit-period", "1ms", "--ipvs-tcp-timeout", "1ms", "--drain-timeout", "-1s", "--cluster-cidr", "10.0.0.0/8,11.0.0.0/8", "--nodeport-addresses", "eth0",
 		"--image-prefix", "240.0.0.0", "--image-prefix-local6", "4000::/4", "--iptables-backend", "x", "--node-ip", "me", "--log-format", "xml"}, &out, &errw)
 	if code != exitUsage {
 		t.Errorf("exit code %d", code)
 	}
-	for _, flag := range []string{"cluster-ip-servers", "iptables-masquerade-bit", "audit-period", "drain-timeout", "cluster-cidr",
+	for _, flag := range []string{"cluster-ip-servers", "iptables-masquerade-bit", "audit-period", "drain-timeout", "ipvs-tcp-timeout", "cluster-cidr",
 		"nodeport-addresses", "image-prefix", "image-prefix6", "iptables-backend", "node-ip", "log-format"} {
 		if !strings.Contains(errw.String(), "--"+flag+":") {
 			t.Errorf("--%s is not named in:\n%s", flag, errw.String())
@@ -111,17 +111,17 @@ func TestStateText(t *testing.T) {
 	want := `default/api
   external  192.168.50.200:80/tcp
     dropped from outside: external policy Local, no endpoint on this node
-    virtual server     240.168.50.200:80/tcp  rr, traffic from pods and the node
-      10.244.0.3:8080  weight 1               0 connections
-    virtual server     248.168.50.200:80/tcp  rr, traffic from outside, policy Local
-  node port            *:30080 (IPv4)/tcp
-    virtual server     252.0.0.1:30080/tcp  rr
-      10.244.0.3:8080  weight 1             0 connections
+    virtual server  240.168.50.200:80/tcp  rr, traffic from pods and the node
+      endpoint      10.244.0.3:8080        weight 1, 0 connections
+    virtual server  248.168.50.200:80/tcp  rr, traffic from outside, policy Local
+  node port         *:30080 (IPv4)/tcp
+    virtual server  252.0.0.1:30080/tcp  rr
+      endpoint      10.244.0.3:8080      weight 1, 0 connections
 default/web:http
-  ClusterIP            10.96.0.10:80/tcp
-    virtual server     10.96.0.10:80/tcp  mh affinity 60s
-      10.244.0.1:8080  weight 1           0 connections
-      10.244.0.2:8080  weight 0           3 connections, draining
+  ClusterIP         10.96.0.10:80/tcp
+    virtual server  10.96.0.10:80/tcp  mh, affinity 60s
+      endpoint      10.244.0.1:8080    weight 1, 0 connections
+      endpoint      10.244.0.2:8080    weight 0, 3 connections, draining
 virtual servers of ours without a frontend
     virtual server  10.96.0.99:80/tcp  rr
 5 virtual servers, 4 real servers, 1 VIPs on kube-ipvs0, 7 set entries

@@ -31,6 +31,7 @@ type options struct {
 	backend           string
 	auditPeriod       time.Duration
 	drainTimeout      time.Duration
+	ipvsTCPTimeout    time.Duration
 	images            [2][3]string
 	logFormat         string
 	verbose           bool
@@ -63,6 +64,7 @@ func (o *options) add(fs *pflag.FlagSet) {
 	fs.StringVar(&o.backend, "iptables-backend", "auto", "variant of iptables that this host uses: nft, legacy or auto")
 	fs.DurationVar(&o.auditPeriod, "audit-period", 5*time.Minute, "time between full comparisons with the kernel, which repair what others changed")
 	fs.DurationVar(&o.drainTimeout, "drain-timeout", 15*time.Minute, "how long connections of a removed endpoint may go on, with direct")
+	fs.DurationVar(&o.ipvsTCPTimeout, "ipvs-tcp-timeout", 0, "how long IPVS keeps an idle TCP connection (default 0: 24h as conntrack, with direct; as the kernel has it, with image)")
 	o.addImages(fs)
 	fs.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "log rounds that wrote nothing, too")
@@ -110,6 +112,10 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 	if o.drainTimeout < 0 {
 		ps.check("drain-timeout", fmt.Errorf("%s is negative", o.drainTimeout))
 	}
+	if o.ipvsTCPTimeout < 0 || o.ipvsTCPTimeout%time.Second != 0 {
+		ps.check("ipvs-tcp-timeout", fmt.Errorf("%s is not a whole number of seconds", o.ipvsTCPTimeout))
+	}
+	d.IPVSTCPTimeout = o.ipvsTCPTimeout
 	d.PodCIDRs, err = perFamily(o.podCIDRs)
 	ps.check("cluster-cidr", err)
 	d.NodePortAddresses, err = cidrs(o.nodePortAddresses)

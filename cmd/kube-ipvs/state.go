@@ -137,19 +137,19 @@ func (n *nodeState) print(out io.Writer) {
 }
 
 func (v serverState) print(w io.Writer) {
-	fmt.Fprintf(w, "    virtual server\t%s/%s\t%s", v.Address, v.Protocol, v.Scheduler)
+	about := v.Scheduler
 	if v.Affinity > 0 {
-		fmt.Fprintf(w, " affinity %ds", v.Affinity)
+		about += fmt.Sprintf(", affinity %ds", v.Affinity)
 	}
 	if v.For != "" {
-		fmt.Fprintf(w, ", %s", v.For)
+		about += ", " + v.For
 	}
-	fmt.Fprintln(w)
+	fmt.Fprintf(w, "    virtual server\t%s/%s\t%s\n", v.Address, v.Protocol, about)
 	for _, e := range v.Endpoints {
-		fmt.Fprintf(w, "      %s\tweight %d\t%d connections", e.Address, e.Weight, e.Connections)
+		about := fmt.Sprintf("weight %d, %d connections", e.Weight, e.Connections)
 		if e.Weight == 0 {
-			fmt.Fprint(w, ", draining")
+			about += ", draining"
 		}
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "      endpoint\t%s\t%s\n", e.Address, about)
 	}
 }

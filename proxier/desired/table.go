@@ -57,7 +57,7 @@ type share struct {
 // NewTable returns an empty table for a node.
 func NewTable(c Config, f state.Facts) *Table {
 	return &Table{
-		config: c, facts: f, skeleton: Skeleton(c, f),
+		config: c, facts: f, skeleton: Skeleton(c),
 		services: map[model.Key]*service{}, owners: map[state.ID]*service{},
 		rivals: map[state.ID][]*service{}, shared: map[state.ID]*share{}, troubled: map[*service]bool{},
 	}
@@ -65,9 +65,7 @@ func NewTable(c Config, f state.Facts) *Table {
 
 // SetFacts replaces the facts. The caller must Update every Service after it,
 // and compare in full.
-func (t *Table) SetFacts(f state.Facts) {
-	t.facts, t.skeleton = f, Skeleton(t.config, f)
-}
+func (t *Table) SetFacts(f state.Facts) { t.facts = f }
 
 // Views gives access to the Services of a model.
 type Views interface {

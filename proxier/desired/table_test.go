@@ -23,7 +23,7 @@ func config(mode Mode) Config {
 	}
 }
 
-var facts = state.Facts{NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}, MTU: 1500, Established: 432000}
+var facts = state.Facts{NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}, MTU: 1500}
 
 func apply(s state.State, wants []state.Want) {
 	for _, w := range wants {

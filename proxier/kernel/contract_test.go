@@ -231,12 +231,8 @@ func TestSkeleton(t *testing.T) {
 
 func skeleton(t *testing.T, l *Linux) {
 	defer l.Close()
-	facts, err := l.Facts(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var want []state.Want
-	for _, o := range desired.Skeleton(testConfig, facts) {
+	for _, o := range desired.Skeleton(testConfig) {
 		want = append(want, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
 	}
 	differences := func() []state.Op {

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel/ipvs"
@@ -126,19 +124,6 @@ func (l *Linux) Stats() Stats {
 // Facts is part of Kernel.
 func (l *Linux) Facts(context.Context) (state.Facts, error) {
 	var f state.Facts
-	addrs, err := l.links.Addresses()
-	if err != nil {
-		return f, err
-	}
-	index, _, _, err := l.links.FindDummy(LinkName)
-	if err != nil {
-		return f, err
-	}
-	for _, a := range addrs {
-		if ip := a.Prefix.Addr(); a.Link != index && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
-			f.Addresses = append(f.Addresses, ip)
-		}
-	}
 	for _, family := range []int{4, 6} {
 		ip, mtu, err := l.links.DefaultSource(family)
 		if err != nil {
@@ -156,24 +141,7 @@ func (l *Linux) Facts(context.Context) (state.Facts, error) {
 			f.MTU = mtu
 		}
 	}
-	f.Established, err = established()
-	return f, err
-}
-
-// established returns conntrack's timeout of idle TCP connections, in seconds.
-func established() (uint32, error) {
-	s, err := netutil.ReadSysctl("net/netfilter/nf_conntrack_tcp_timeout_established")
-	if errors.Is(err, unix.ENOENT) {
-		return 0, nil // conntrack comes with the first rule that needs it
-	}
-	if err != nil {
-		return 0, err
-	}
-	var v uint32
-	if _, err := fmt.Sscan(s, &v); err != nil {
-		return 0, fmt.Errorf("sysctl net.netfilter.nf_conntrack_tcp_timeout_established is %q", s)
-	}
-	return v, nil
+	return f, nil
 }
 
 // ProbeScheduler is part of Kernel.

@@ -184,10 +184,8 @@ func (s State) Count() map[string]int {
 // Facts are what rendering must know of the node. Read afresh at start and
 // when links or addresses change.
 type Facts struct {
-	NodeIPs     []netip.Addr // the node's own address, one a family at most
-	Addresses   []netip.Addr // every local address but loopback, link-local and those on kube-ipvs0
-	MTU         uint32       // of the link that carries NodeIPs, 0 if unknown
-	Established uint32       // conntrack's timeout of established TCP connections, in seconds, 0 if unknown
+	NodeIPs []netip.Addr // the node's own address, one a family at most
+	MTU     uint32       // of the link that carries NodeIPs, 0 if unknown
 }
 
 // NodeIP returns the node's own address of the family of a, or an invalid one.
