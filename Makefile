@@ -17,7 +17,8 @@ bin/kube-ipvs:
 
 demo: build
 	CGO_ENABLED=0 go build -o out/demo ./test/demo
-	test/lab/run -- out/demo --binary bin/kube-ipvs --examples examples
+	color=never; [ ! -t 1 ] || color=always; \
+		test/lab/run -- out/demo --binary bin/kube-ipvs --examples examples --color $$color
 
 test: check unit lab-test
 
