@@ -35,20 +35,25 @@ rely on them by now. May be called any number of times. Stop kube-ipvs first.`, 
 			return exitFailed, err
 		}
 	}
+	// A set cannot go while a rule of either variant names it.
 	removed := 0
 	for _, b := range backends {
-		n, err := cleanup(ctx, b)
+		n, err := cleanup(ctx, b, func(id state.ID) bool { return id.Kind != state.Set })
 		removed += n
 		if err != nil {
 			return exitFailed, err
 		}
 	}
-	fmt.Fprintf(out, "removed %d objects\n", removed)
+	n, err := cleanup(ctx, backends[0], func(state.ID) bool { return true })
+	if err != nil {
+		return exitFailed, err
+	}
+	fmt.Fprintf(out, "removed %d objects\n", removed+n)
 	return exitOK, nil
 }
 
-// cleanup removes all that is ours, as one variant of iptables shows it.
-func cleanup(ctx context.Context, b netutil.Backend) (int, error) {
+// cleanup removes what is ours, as one variant of iptables shows it, and meant.
+func cleanup(ctx context.Context, b netutil.Backend, meant func(state.ID) bool) (int, error) {
 	k, err := kernel.OpenLinux(ctx, kernel.Options{Backend: b, IPv6: kernel.HasIPv6()})
 	if err != nil {
 		return 0, err
@@ -60,7 +65,9 @@ func cleanup(ctx context.Context, b netutil.Backend) (int, error) {
 	}
 	var wants []state.Want
 	for id := range have {
-		wants = append(wants, state.Want{ID: id})
+		if meant(id) {
+			wants = append(wants, state.Want{ID: id})
+		}
 	}
 	plan := state.NewPlan(state.Diff(wants, have, noDrain{}))
 	errs := k.Apply(ctx, plan)
