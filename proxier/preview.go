@@ -3,6 +3,8 @@ package proxier
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
@@ -49,5 +51,13 @@ func (readOnly) Apply(_ context.Context, plan state.Plan) []error {
 	return errs
 }
 
-// ProbeScheduler takes every scheduler for present: asking would write.
-func (readOnly) ProbeScheduler(context.Context, string) error { return nil }
+// ProbeScheduler goes by the name: asking the kernel would write.
+func (readOnly) ProbeScheduler(_ context.Context, name string) error {
+	if !slices.Contains(schedulers, name) {
+		return fmt.Errorf("there is no IPVS scheduler %q", name)
+	}
+	return nil
+}
+
+// schedulers are those of Linux 7.
+var schedulers = []string{"rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "mh", "sed", "nq", "fo", "ovf", "twos"}

@@ -29,6 +29,9 @@ rely on them by now. May be called any number of times. Stop kube-ipvs first.`, 
 	if err != nil {
 		return exitUsage, fmt.Errorf("--iptables-backend: %w", err)
 	}
+	if err := kernel.Usable(); err != nil {
+		return exitFailed, err
+	}
 	backends := []netutil.Backend{b}
 	if b == "" {
 		if backends, err = netutil.Backends(ctx); err != nil {

@@ -47,6 +47,19 @@ func (f frontend) String() string {
 	return fmt.Sprintf("%s %s/%s", f.reach, f.addr, f.proto)
 }
 
+// field returns where a Service says that it wants the frontend.
+func (f frontend) field() string {
+	switch f.reach {
+	case ClusterIP:
+		return "spec.clusterIPs"
+	case LoadBalancer:
+		return "status.loadBalancer.ingress"
+	case External:
+		return "spec.externalIPs"
+	}
+	return fmt.Sprintf("spec.ports[%d].nodePort", f.port)
+}
+
 // claims returns the IDs of which only one Service may have each: where the
 // frontend is published, and the virtual servers behind it.
 func (f frontend) claims() []state.ID {

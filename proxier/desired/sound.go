@@ -12,7 +12,7 @@ import (
 // is not known as ours. Tests call it after every single write.
 func (c Config) Sound(s state.State) error {
 	for id := range s {
-		for _, need := range c.needs(id) {
+		for _, need := range c.Needs(id) {
 			if _, ok := s[need]; !ok {
 				return fmt.Errorf("%s without %s", id, need)
 			}
@@ -21,8 +21,9 @@ func (c Config) Sound(s state.State) error {
 	return nil
 }
 
-// needs returns what must be there while id is.
-func (c Config) needs(id state.ID) []state.ID {
+// Needs returns what must be there while id is: it is added later and deleted
+// earlier.
+func (c Config) Needs(id state.ID) []state.ID {
 	family := state.FamilyOf(id.Addr)
 	switch id.Kind {
 	case state.RealServer:

@@ -25,6 +25,7 @@ type Table struct {
 // service is what the Table keeps of a Service.
 type service struct {
 	rank     rank
+	origin   string
 	fragment Fragment
 	claims   []state.ID
 	lost     []loss
@@ -135,7 +136,7 @@ func (t *Table) Problems() []model.Problem {
 	for s := range t.troubled {
 		out = append(out, s.problems...)
 		for _, l := range s.lost {
-			p := model.Problem{Object: "Service " + s.rank.key.String()}
+			p := model.Problem{Origin: s.origin, Object: "Service " + s.rank.key.String(), Field: l.frontend.field()}
 			p.Message = fmt.Sprintf("%s is left out: Service %s, which is older or comes first by name, has the same address and port", l.frontend, t.owners[l.claim].rank.key)
 			out = append(out, p)
 		}

@@ -158,7 +158,7 @@ func TestTwoServicesOneAddress(t *testing.T) {
 	m.ApplyService(newService("young", 200, "10.96.0.1", "192.168.50.200"), "")
 	step("alone", "default/young")
 	m.ApplyService(newService("old", 100, "10.96.0.2", "192.168.50.200"), "")
-	step("an older one comes", "default/old", "Service default/young: external IP 192.168.50.200:80/tcp is left out: Service default/old")
+	step("an older one comes", "default/old", "Service default/young: spec.externalIPs: external IP 192.168.50.200:80/tcp is left out: Service default/old")
 	if got := owner(table, "10.96.0.1:80"); got != "default/young" {
 		t.Errorf("the loser's own address belongs to %s", got)
 	}

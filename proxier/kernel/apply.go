@@ -167,6 +167,11 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
 		netutil.DeleteAddress(b, index, id.Addr)
 	case index == noDevice:
 		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
+	case op.Old == wrongRoute:
+		// The address may be gone and bring the kernel's route back beside
+		// ours, of which a replacement would then take the place: begin anew.
+		netutil.DeleteVIPRoute(b, index, id.Addr)
+		fallthrough
 	default:
 		netutil.AddAddress(b, index, id.Addr)
 		netutil.ReplaceVIPRoute(b, index, id.Addr, spec.Source, spec.MTU)
@@ -207,7 +212,7 @@ func judgeAddress(op state.Op, errs []error) error {
 func (l *Linux) dropKernelRoutes(ops []state.Op, results [][]error) {
 	var early []state.Op
 	for i, op := range ops {
-		if n := len(results[i]); n > 0 && op.Verb == state.Add && op.ID.Kind == state.VIP && op.ID.Addr.Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
+		if n := len(results[i]); n > 0 && op.Verb != state.Delete && (op.Verb == state.Add || op.Old == wrongRoute) && op.ID.Kind == state.VIP && op.ID.Addr.Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
 			early = append(early, op)
 		}
 	}

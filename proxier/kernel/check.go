@@ -77,6 +77,9 @@ func (l *Linux) probeRules(ctx context.Context) (err error) {
 	if l.try(ctx, probes...) == nil {
 		return nil
 	}
+	if err := l.try(ctx); err != nil { // not even empty chains
+		return fmt.Errorf("iptables (%s) does not work on this node: %w", l.backend, err)
+	}
 	for _, p := range probes {
 		if err := l.try(ctx, p); err != nil {
 			errs = append(errs, fmt.Errorf("the kernel or iptables cannot do %q: load the module %s or install the package that carries it: %w", p.rule, p.needs, err))

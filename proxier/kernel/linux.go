@@ -46,6 +46,16 @@ func HasIPv6() bool {
 	return err == nil
 }
 
+// Usable returns what keeps this process from controlling IPVS, such as a
+// missing capability, and what to do about it.
+func Usable() error {
+	c, err := ipvs.Open()
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
 // Linux is the kernel of this network namespace. It is a Kernel.
 type Linux struct {
 	options  Options

@@ -113,11 +113,11 @@ func (l *Linux) readVIPs(_ context.Context, s state.State) error {
 		return err
 	}
 	vips := map[netip.Addr]state.SpecRef{} // by our routes
-	beaten := map[netip.Addr]bool{}        // ours, but the kernel's own route wins over it
+	beaten := map[netip.Addr]bool{}        // the kernel's own route is there, which may win over ours
 	for _, r := range routes {
 		switch ip := r.Dst.Addr(); {
-		case r.Protocol == unix.RTPROT_KERNEL && ip.Is6():
-			beaten[ip] = exists && r.Link == index
+		case r.Protocol == unix.RTPROT_KERNEL && exists && r.Link == index:
+			beaten[ip] = true
 		case r.Protocol != netutil.RouteProtocol:
 		case r.Dst.IsSingleIP():
 			spec := state.Spec{Source: r.Source}

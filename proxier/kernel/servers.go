@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
@@ -57,6 +58,9 @@ func (l *Linux) encodeServer(b *netutil.Batch, op state.Op) error {
 // is missing is ENOENT too, and reading again does not bring it.
 func judgeServer(op state.Op, errs []error) error {
 	err := first(errs)
+	if op.ID.Kind == state.VirtualServer && op.Verb == state.Add && errors.Is(err, unix.EEXIST) {
+		err = fmt.Errorf("there is one already that is not ours: %w", err)
+	}
 	if op.ID.Kind == state.VirtualServer {
 		return stale(err, unix.EEXIST, unix.ESRCH)
 	}

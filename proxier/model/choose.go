@@ -13,7 +13,7 @@ type candidate struct {
 
 func (m *Model) view(e *entry) View {
 	s := e.service
-	v := View{Service: s, V4: make([]Endpoints, len(s.Ports)), V6: make([]Endpoints, len(s.Ports))}
+	v := View{Service: s, Origin: e.origin, V4: make([]Endpoints, len(s.Ports)), V6: make([]Endpoints, len(s.Ports))}
 	var ready4, ready6 map[netip.Addr]bool
 	for _, a := range s.ClusterIPs {
 		ready := make(map[netip.Addr]bool)

@@ -33,6 +33,7 @@ type Model struct {
 type entry struct {
 	service *Service // nil: unknown or none of ours
 	good    bool     // the service is known, in a version without fault
+	origin  string   // of the service
 	slices  []*slice // by name
 }
 
@@ -74,7 +75,7 @@ func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 	if keep {
 		return
 	}
-	e.good = !c.bad
+	e.good, e.origin = !c.bad, origin
 	if !reflect.DeepEqual(read, e.service) {
 		e.service = read
 		m.dirty[key] = true

@@ -69,6 +69,7 @@ type Endpoints struct {
 // View is a Service with its endpoints: all that rendering it needs.
 type View struct {
 	*Service
+	Origin string      // where the Service came from, for messages
 	V4, V6 []Endpoints // by index of Ports; all empty in a family that the service does not serve
 	// LocalReady is the number of different ready addresses on this node, in
 	// the family that has more: what HealthCheckPort answers with.

@@ -74,7 +74,8 @@ const (
 	FlagSchedPort  uint32 = 0x0010 // IP_VS_SVC_F_SCHED2: sh and mh hash the source port too
 	// FlagOurs is IP_VS_SVC_F_SCHED3. No scheduler of the kernel reads it, the
 	// kernel keeps it, so it marks a virtual server as ours from the moment it
-	// exists, across restarts, in the object itself. ipvsadm shows "flag-3".
+	// exists, across restarts, in the object itself. ipvsadm shows "flag-3", but
+	// not beside the names that it has for the flags of sh and mh.
 	FlagOurs uint32 = 0x0020
 )
 

@@ -68,6 +68,21 @@ func NewPlan(ops []Op) Plan {
 	return plan
 }
 
+// Stages splits the plan where later ops may stand on earlier ones: within a
+// stage the order does not matter.
+func (p Plan) Stages() []Plan {
+	var out []Plan
+	for from := 0; from < len(p); {
+		to := from + 1
+		for to < len(p) && p[to].step() == p[from].step() {
+			to++
+		}
+		out = append(out, p[from:to])
+		from = to
+	}
+	return out
+}
+
 // flows returns the conntrack deletions that ops call for.
 func flows(ops []Op) []Op {
 	var out []Op

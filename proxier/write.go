@@ -1,0 +1,121 @@
+package proxier
+
+import (
+	"context"
+	"fmt"
+
+	"kube-ipvs/proxier/state"
+)
+
+// write compares wants with the kernel and writes the difference, stage by
+// stage: what a failed write was to stand on or to make way for waits with it.
+func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
+	ops := state.Diff(wants, p.actual, p)
+	if !p.synced {
+		ops = careful(ops, p.actual)
+	}
+	for _, w := range wants {
+		delete(p.pending, w.ID)
+	}
+	held := p.held()
+	for _, stage := range state.NewPlan(ops).Stages() {
+		stage = p.possible(r, stage, held)
+		if len(stage) == 0 {
+			continue
+		}
+		errs := p.kernel.Apply(ctx, stage)
+		for i, op := range stage {
+			if errs != nil && errs[i] != nil {
+				p.fail(r, op, errs[i])
+				p.hold(held, op)
+				continue
+			}
+			p.actual.Apply(op)
+			delete(p.asked, op.ID)
+			r.Ops[op.Verb.String()+" "+op.ID.Kind.String()]++
+		}
+	}
+}
+
+// possible returns the ops of a stage of which nothing stands in the way. A
+// real server added to a virtual server that could not be added would go to
+// somebody else's of the same address; a frontend published without what is
+// behind it would answer wrongly.
+func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID) state.Plan {
+	var out state.Plan
+	for _, op := range stage {
+		if why := p.obstacle(op, held); why != "" {
+			p.fail(r, op, fmt.Errorf("it waits for %s", why))
+			p.hold(held, op)
+			continue
+		}
+		out = append(out, op)
+	}
+	return out
+}
+
+// obstacle returns what op has to wait for, or "".
+func (p *Proxier) obstacle(op state.Op, held map[state.ID]state.ID) string {
+	if op.Verb == state.Delete {
+		if by, ok := held[op.ID]; ok {
+			return by.String() + " to go"
+		}
+		return ""
+	}
+	for _, need := range p.config.Desired.Needs(op.ID) {
+		if _, ok := p.actual[need]; !ok {
+			return need.String()
+		}
+	}
+	return ""
+}
+
+// held returns what must stay because something that needs it could not be
+// deleted, with that something.
+func (p *Proxier) held() map[state.ID]state.ID {
+	out := map[state.ID]state.ID{}
+	for id, w := range p.pending {
+		if !w.Present {
+			p.hold(out, state.Op{Verb: state.Delete, ID: id})
+		}
+	}
+	return out
+}
+
+// hold notes what a deletion that failed keeps from being deleted.
+func (p *Proxier) hold(held map[state.ID]state.ID, op state.Op) {
+	if op.Verb != state.Delete {
+		return
+	}
+	for _, need := range p.config.Desired.Needs(op.ID) {
+		held[need] = op.ID
+	}
+}
+
+// careful leaves out of ops what rests on something being absent from an
+// incomplete source: removals, and refusing what is served now.
+func careful(ops []state.Op, actual state.State) []state.Op {
+	var out []state.Op
+	for _, op := range ops {
+		switch {
+		case op.Verb == state.Delete:
+		case op.Verb == state.Change && op.ID.Kind == state.RealServer && op.Spec.Value().Weight == 0:
+		case op.Verb == state.Add && op.ID.Refuses() && served(op.ID, actual):
+		default:
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// served reports whether the frontend that a refusing entry is for is published.
+func served(id state.ID, actual state.State) bool {
+	for _, set := range state.SetNames() {
+		if id.Set = set; set.Publishes() {
+			if _, ok := actual[id]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
