@@ -1,0 +1,106 @@
+package life
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// many returns n Services of four endpoints each. Every fifth has IPv6, every
+// tenth a node port.
+func many(n int) []spec {
+	var out []spec
+	for i := range n {
+		s := spec{
+			name: fmt.Sprintf("many-%d", i), ips: []string{fmt.Sprintf("10.96.%d.%d", 1+i/250, 1+i%250)},
+			ports: []corev1.ServicePort{tcp("", 80, 0)}, endpoints: append(here(4*i, 4*i+1), there(4*i+2, 4*i+3)...),
+		}
+		if i%5 == 0 {
+			s.ips = append(s.ips, fmt.Sprintf("fd96::1:%x", i))
+		}
+		if i%10 == 0 {
+			s.kind, s.ports = corev1.ServiceTypeNodePort, []corev1.ServicePort{tcp("", 80, int32(30000+i))}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// A moment of a cold start is when a file that the kernel makes of the node's
+// state, as the daemon sees it, first holds so many of something.
+type moment struct {
+	file string
+	what string
+	more int // than so many
+}
+
+// moments are those of a start with 500 Services, in their order.
+var moments = []moment{
+	{"net/dev", "kube-ipvs0:", 0},
+	{"net/ip_vs", "\nTCP", 400},
+	{"net/ip_vs", "\n  ->", 1000},
+	{"net/ip_vs", "\n  ->", 2200},
+	{"net/if_inet6", "kube-ipvs0", 60},
+	{"net/fib_trie", "/32 host LOCAL", 400},
+}
+
+// reached waits for the moment without a pause: the start does not take long.
+func (m moment) reached(pid int) bool {
+	path := "/proc/" + strconv.Itoa(pid) + "/" + m.file
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return false
+		}
+		if bytes.Count(text, []byte(m.what)) > m.more {
+			return true
+		}
+	}
+	return false
+}
+
+// Killed in the middle of its first start, kube-ipvs finds at the next what is
+// missing, whatever that is.
+func TestKilledInAColdStart(t *testing.T) {
+	services := manifest(many(500)...)
+	inModes(t, func(t *testing.T, n *node) {
+		n.put("many.yaml", services)
+		d := n.start()
+		n.settled()
+		d.stop()
+		want := n.snapshot()
+		n.cleanup()
+		cut := 0
+		for i, m := range moments {
+			if (i%2 == 0) != (n.mode == "direct") {
+				continue // one mode each is enough, for the time it takes
+			}
+			d := n.start()
+			if !m.reached(d.pid) {
+				t.Fatalf("more than %d times %q in %s: never", m.more, m.what, m.file)
+			}
+			d.kill()
+			unfinished := len(rounds(d.records())) == 0
+			if unfinished {
+				cut++
+			}
+			d = n.start()
+			r := d.first()
+			t.Logf("killed at %q > %d, before the end of the round: %v; %d writes mended it", m.what, m.more, unfinished, r.Writes)
+			if r.Failed != 0 {
+				t.Errorf("the first round after the kill: %d writes failed", r.Failed)
+			}
+			d.stop()
+			n.same("a killed start and another are not what one start is", want, n.snapshot())
+			n.cleanup()
+		}
+		if cut == 0 {
+			t.Errorf("no kill came before the end of the round")
+		}
+	})
+}

@@ -1,0 +1,124 @@
+package life
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+const (
+	largeServices  = 10000
+	largeEndpoints = 10
+	listed         = 1000              // Services in a file
+	alone          = largeServices - 1 // the Service in a file of its own
+)
+
+// large returns Service number i of a large cluster.
+func large(i int, endpoints []endpoint) spec {
+	s := spec{name: fmt.Sprintf("large-%d", i), ips: []string{fmt.Sprintf("10.97.%d.%d", i/250, i%250+1)},
+		ports: []corev1.ServicePort{tcp("", 80, 0)}, endpoints: endpoints}
+	if i%20 == 0 {
+		s.kind, s.ports = corev1.ServiceTypeNodePort, []corev1.ServicePort{tcp("", 80, int32(20000+i/2))}
+	}
+	return s
+}
+
+// largeEndpointsOf gives Service i its ten endpoints, of some 2,000 pods.
+func largeEndpointsOf(i int) []endpoint {
+	var out []endpoint
+	for j := range largeEndpoints {
+		id := (i*7 + j*191) % 2000
+		out = append(out, endpoint{id: id, here: id%100 == 0})
+	}
+	return out
+}
+
+// list is a JSON list of objects, which is quicker to read than YAML.
+func list(t *testing.T, specs []spec) string {
+	t.Helper()
+	var items []any
+	for _, s := range specs {
+		items = append(items, s.objects()...)
+	}
+	text, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text) + "\n"
+}
+
+// The cost of a start is what there is to write, that of a change what it
+// changes, and that of a start over what is right does not grow with the
+// number of Services. Counts are checked; times are only told.
+// One mode is enough: the other has the same objects at other addresses.
+func TestCostOfALargeCluster(t *testing.T) {
+	n := newNode(t, "direct")
+	var specs []spec
+	for i := range alone {
+		specs = append(specs, large(i, largeEndpointsOf(i)))
+		if len(specs) == listed || i == alone-1 {
+			n.put(fmt.Sprintf("list-%05d.json", i), list(t, specs))
+			specs = nil
+		}
+	}
+	n.put("small.yaml", manifest(large(alone, largeEndpointsOf(alone))))
+	d := n.start()
+	cold(t, d)
+	change(t, n, d)
+	d.stop()
+	d = n.start()
+	warm := d.first()
+	tell(t, "restart", warm)
+	d.wroteNothing()
+	if warm.Services != largeServices || warm.Messages >= 200 || warm.Processes > 10 {
+		t.Errorf("a restart over what is right: %d services, %d messages, %d processes, want %d, less than 200, 10 at most",
+			warm.Services, warm.Messages, warm.Processes, largeServices)
+	}
+	d.stop()
+}
+
+func tell(t *testing.T, what string, r record) {
+	t.Helper()
+	t.Logf("%s: took=%s services=%d writes=%d messages=%d sends=%d processes=%d", what, r.Took, r.Services, r.Writes, r.Messages, r.Sends, r.Processes)
+}
+
+// cold checks the first start. Reading the kernel is some fifty requests that
+// cannot share a send.
+func cold(t *testing.T, d *daemon) {
+	t.Helper()
+	r := d.first()
+	tell(t, "cold start", r)
+	objects := largeServices*(1+largeEndpoints) + 3*largeServices
+	if r.Services != largeServices || r.Writes < objects || r.Failed != 0 {
+		t.Fatalf("the first round: %d services, %d writes, %d failures, want %d, more than %d, 0", r.Services, r.Writes, r.Failed, largeServices, objects)
+	}
+	const reads = 100
+	if most := r.Messages/200 + reads; r.Sends > most {
+		t.Errorf("%d messages took %d sends, want %d at most", r.Messages, r.Sends, most)
+	}
+	if r.Processes > 10 {
+		t.Errorf("%d processes were started", r.Processes)
+	}
+	ports := largeServices / 20 // node ports have virtual servers of their own
+	want := fmt.Sprintf("%d\n%d\n", largeServices+ports, (largeServices+ports)*largeEndpoints)
+	if got := d.n.sh("grep -c '^TCP' /proc/net/ip_vs; grep -c '^  -> [0-9A-F]*:' /proc/net/ip_vs"); got != want {
+		t.Errorf("the kernel shows %q virtual and real servers, want %q", got, want)
+	}
+}
+
+// change exchanges one endpoint of one Service.
+func change(t *testing.T, n *node, d *daemon) {
+	t.Helper()
+	endpoints := largeEndpointsOf(alone)
+	endpoints[3] = endpoint{id: 1999}
+	since := len(d.records())
+	n.put("small.yaml", manifest(large(alone, endpoints)))
+	r := d.awaitRound(since, func(r record) bool { return r.Services > 0 })
+	tell(t, "one endpoint", r)
+	if r.Services != 1 || r.Messages > 5 || r.Processes != 0 || r.Writes != 2 || r.Full {
+		t.Errorf("the change of an endpoint: %d services, %d messages, %d processes, %d writes, full=%v, want 1, 5 at most, 0, 2, false",
+			r.Services, r.Messages, r.Processes, r.Writes, r.Full)
+	}
+}

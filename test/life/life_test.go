@@ -1,0 +1,52 @@
+// Package life tests the life of a kube-ipvs on a node: starts, stops, crashes,
+// churn, what others do to the node meanwhile, and that nothing is left or
+// hurt in the end. What the kernel holds is told by iptables, ipset, ip and
+// ipvsadm, not by kube-ipvs. It runs in the lab.
+package life
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+)
+
+var binary = os.Getenv("KUBE_IPVS_BINARY")
+
+// patience is how long a condition may take to come true. It is long because
+// it only costs time when a test fails.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	if os.Getenv("KUBE_IPVS_LAB") == "" {
+		fmt.Println("tests of kube-ipvs's life need the lab, where IPVS is real: make lab-test")
+		os.Exit(0)
+	}
+	if binary == "" {
+		fmt.Fprintln(os.Stderr, "KUBE_IPVS_BINARY does not say which kube-ipvs to test")
+		os.Exit(1)
+	}
+	// Most of the time a test waits, whatever the number of CPUs.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+var modes = []string{"direct", "image"}
+
+// inModes runs a test on a fresh node for each place where the virtual servers
+// of ClusterIPs may stand.
+func inModes(t *testing.T, f func(*testing.T, *node)) {
+	t.Helper()
+	t.Parallel()
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			f(t, newNode(t, mode))
+		})
+	}
+}

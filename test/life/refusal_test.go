@@ -1,0 +1,140 @@
+package life
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// refused checks that a subcommand fails, says why and leaves the node alone.
+func (n *node) refused(code int, words []string, args ...string) {
+	n.t.Helper()
+	before := n.snapshot()
+	out, got := n.kube(args...)
+	if got != code {
+		n.t.Errorf("%q: exit code %d, want %d", args, got, code)
+	}
+	for _, w := range words {
+		if !strings.Contains(out, w) {
+			n.t.Errorf("%q does not say %q but %s", args, w, out)
+		}
+	}
+	if strings.Contains(out, "panic") || strings.Count(out, "\n") > 10 {
+		n.t.Errorf("%q is not short about it: %s", args, out)
+	}
+	n.same("a refused start left something", before, n.snapshot())
+}
+
+// all returns every subcommand that needs the kernel.
+func (n *node) all() [][]string {
+	return [][]string{{"run", "--manifests", n.dir}, {"plan", "--manifests", n.dir}, {"state"}, {"cleanup"}}
+}
+
+func TestWithoutPrivilege(t *testing.T) {
+	for name, prefix := range map[string][]string{
+		"no capability":        {"setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"},
+		"another user":         {"setpriv", "--reuid", "65534", "--clear-groups"},
+		"a user namespace":     {"unshare", "--user", "--map-root-user"},
+		"only net_raw is left": {"setpriv", "--bounding-set", "-all,+net_raw", "--inh-caps", "-all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, "direct")
+			n.enrich()
+			n.prefix = prefix
+			if name == "another user" {
+				n.sh("chmod -R a+rX %s", n.dir)
+				n.prefix = append(prefix, "--")
+			}
+			for _, args := range n.all() {
+				n.refused(1, []string{"CAP_NET_ADMIN"}, args...)
+			}
+		})
+	}
+}
+
+// tools makes a folder with links to some of the programs of iptables, by the
+// names that they are to have there, and has kube-ipvs find no others.
+func (n *node) tools(links map[string]string) {
+	n.t.Helper()
+	dir := n.t.TempDir()
+	for name, target := range links {
+		path, err := exec.LookPath(target)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	n.prefix = []string{"env", "PATH=" + dir}
+}
+
+func TestWithoutIPTables(t *testing.T) {
+	n := newNode(t, "direct")
+	n.enrich()
+	n.tools(nil)
+	for _, args := range n.all() {
+		n.refused(1, []string{"iptables", "is installed"}, args...)
+	}
+}
+
+// links names the tools of one variant.
+func links(variant, as string) map[string]string {
+	out := map[string]string{}
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		for _, does := range []string{"save", "restore"} {
+			out[tool+as+"-"+does] = tool + "-" + variant + "-" + does
+		}
+	}
+	return out
+}
+
+// A host may have one variant only, under its own name or under the plain one.
+func TestWithOneVariantOfIPTables(t *testing.T) {
+	for variant, other := range map[string]string{"nft": "legacy", "legacy": "nft"} {
+		for _, as := range []string{"", "-" + variant} {
+			t.Run(variant+" as iptables"+as, func(t *testing.T) {
+				n := newNode(t, "direct")
+				before := n.snapshot()
+				n.enrich()
+				n.tools(links(variant, as))
+				n.refused(1, []string{"iptables-" + other + "-save"}, "run", "--manifests", n.dir, "--iptables-backend", other)
+				d := n.start()
+				n.settled()
+				d.stop()
+				out := n.sh("iptables-%s-save", variant)
+				if !strings.Contains(out, "-A PREROUTING -j KIPVS-NAT") {
+					t.Errorf("iptables-%s-save does not show our rules: %s", variant, out)
+				}
+				n.cleanup()
+				n.same("after cleanup the node is not as before", before, n.snapshot())
+			})
+		}
+	}
+}
+
+// An iptables that fails is quoted, whichever of its tools it is.
+func TestBrokenIPTables(t *testing.T) {
+	for _, broken := range []string{"iptables-nft-save", "iptables-nft-restore"} {
+		t.Run(broken, func(t *testing.T) {
+			n := newNode(t, "direct")
+			n.enrich()
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, broken), []byte("#!/bin/sh\necho the disk is on fire >&2\nexit 3\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			n.prefix = []string{"env", "PATH=" + dir + ":" + os.Getenv("PATH")}
+			n.refused(1, []string{broken, "the disk is on fire"}, "run", "--manifests", n.dir)
+		})
+	}
+}
+
+// An unknown scheduler is answered by those that there are.
+func TestUnknownScheduler(t *testing.T) {
+	inModes(t, func(t *testing.T, n *node) {
+		n.enrich()
+		n.refused(1, []string{`"nosuch"`, "this kernel has: rr, wrr, lc, wlc"}, append([]string{"run", "--manifests", n.dir, "--scheduler", "nosuch"}, n.flags...)...)
+	})
+}
