@@ -94,12 +94,6 @@ func (n *node) plan() (out string, code int) {
 	return n.kube(append([]string{"plan", "--manifests", n.dir}, n.flags...)...)
 }
 
-// run is the run command for starts that must fail.
-func (n *node) run(flags ...string) (out string, code int) {
-	n.t.Helper()
-	return n.kube(append(append([]string{"run", "--manifests", n.dir}, n.flags...), flags...)...)
-}
-
 // cleanup removes what is programmed and returns how many objects that were.
 func (n *node) cleanup(flags ...string) int {
 	n.t.Helper()

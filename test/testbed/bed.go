@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -76,7 +77,7 @@ func New(ctx context.Context) (*Bed, error) {
 	b := &Bed{
 		PodCIDR4: netip.MustParsePrefix("10.244.0.0/16"), PodCIDR6: netip.MustParsePrefix("fd44::/64"),
 		ServiceCIDR4: netip.MustParsePrefix("10.96.0.0/16"), ServiceCIDR6: netip.MustParsePrefix("fd96::/112"),
-		LBPool4: netip.MustParsePrefix("192.168.50.200/29"), LBPool6: netip.MustParsePrefix("fd50::200/121"),
+		LBPool4: netip.MustParsePrefix("192.168.50.192/27"), LBPool6: netip.MustParsePrefix("fd50::200/121"),
 	}
 	for name, at := range map[string]**Host{"node": &b.Node, "ext": &b.Ext, "node2": &b.Node2, "p1": &b.P1, "p2": &b.P2, "c1": &b.C1, "r1": &b.R1, "rc": &b.RC} {
 		h, err := open(name)
@@ -86,7 +87,25 @@ func New(ctx context.Context) (*Bed, error) {
 		*at = h
 		b.hosts = append(b.hosts, h)
 	}
-	return b, nil
+	return b, b.ready(ctx)
+}
+
+// ready waits until no host looks for duplicates of its own addresses any
+// more: until then it cannot ask for those of its neighbours.
+func (b *Bed) ready(ctx context.Context) error {
+	for _, h := range b.hosts {
+		err := Await(ctx, 10*time.Second, func() error {
+			out, err := h.Shell(ctx, "ip -6 addr show tentative")
+			if err == nil && out != "" {
+				err = fmt.Errorf("%s has tentative addresses:\n%s", h.Name, out)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func open(name string) (*Host, error) {
@@ -186,16 +205,17 @@ func script() string {
 }
 
 // pod adds a pod: a namespace with /32 and /128 addresses, routed by its node.
+// Its node talks to it from the node's own address.
 func pod(w func(string, ...any), p spec, on string) {
-	in, ns := "ip", ""
+	in, ns, node := "ip", "", lan[0]
 	if on != "node" {
-		in, ns = "ip -n "+on, "netns "+on
+		in, ns, node = "ip -n "+on, "netns "+on, lan[2]
 	}
 	w("ip netns add %[1]s; ip -n %[1]s link set lo up", p.name)
 	w("ip link add v%s %s type veth peer name eth0 netns %s", p.name, ns, p.name)
 	w("ip -n %[1]s link set eth0 up; ip -n %[1]s addr add %[2]s/32 dev eth0; ip -n %[1]s -6 addr add %[3]s/128 dev eth0 nodad", p.name, p.v4, p.v6)
 	w("%[1]s link set v%[2]s up; %[1]s addr add 169.254.1.1/32 dev v%[2]s scope link; %[1]s -6 addr add fe80::1/64 dev v%[2]s nodad", in, p.name)
-	w("%[1]s route add %[3]s/32 dev v%[2]s; %[1]s -6 route add %[4]s/128 dev v%[2]s", in, p.name, p.v4, p.v6)
+	w("%[1]s route add %[3]s/32 dev v%[2]s src %[5]s; %[1]s -6 route add %[4]s/128 dev v%[2]s src %[6]s", in, p.name, p.v4, p.v6, node.v4, node.v6)
 	w("ip -n %[1]s route add 169.254.1.1 dev eth0; ip -n %[1]s route add default via 169.254.1.1 dev eth0; ip -n %[1]s -6 route add default via fe80::1 dev eth0", p.name)
 }
 
@@ -210,7 +230,7 @@ func routes(w func(string, ...any)) {
 		w("%s route add %s/32 via %s; %s -6 route add %s/128 via %s", at, p.v4, via4, at, p.v6, via6)
 	}
 	for _, n := range []string{"ext", "node2"} {
-		w("ip -n %[1]s route add 10.96.0.0/16 via 192.168.50.1; ip -n %[1]s route add 192.168.50.200/29 via 192.168.50.1", n)
+		w("ip -n %[1]s route add 10.96.0.0/16 via 192.168.50.1; ip -n %[1]s route add 192.168.50.192/27 via 192.168.50.1", n)
 		w("ip -n %[1]s -6 route add fd96::/112 via fd50::1; ip -n %[1]s -6 route add fd50::200/121 via fd50::1", n)
 	}
 	w("ip netns exec node2 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")

@@ -15,11 +15,13 @@ import (
 
 // Daemon is a kube-ipvs that runs on the node and follows a folder.
 type Daemon struct {
-	Dir  string // of the manifests
-	cmd  *exec.Cmd
-	log  *log
-	done chan struct{}
-	err  error // of Wait, once done is closed
+	Dir    string // of the manifests
+	binary string
+	flags  []string
+	cmd    *exec.Cmd
+	log    *log
+	done   chan struct{}
+	err    error // of Wait, once done is closed
 }
 
 // log keeps what the daemon says.
@@ -42,18 +44,47 @@ func (l *log) String() string {
 
 // Start runs "binary run --manifests dir" with further flags.
 func Start(binary, dir string, flags ...string) (*Daemon, error) {
-	d := &Daemon{Dir: dir, log: &log{}, done: make(chan struct{})}
-	d.cmd = exec.Command(binary, append([]string{"run", "--manifests", dir}, flags...)...)
-	d.cmd.Stderr = d.log
-	d.cmd.Stdout = d.log
-	if err := d.cmd.Start(); err != nil {
-		return nil, err
+	d := &Daemon{Dir: dir, log: &log{}, binary: binary, flags: append([]string{"--manifests", dir}, flags...)}
+	return d, d.start()
+}
+
+func (d *Daemon) start() error {
+	cmd, done := exec.Command(d.binary, append([]string{"run"}, d.flags...)...), make(chan struct{})
+	cmd.Stderr, cmd.Stdout = d.log, d.log
+	if err := cmd.Start(); err != nil {
+		return err
 	}
+	d.cmd, d.done = cmd, done
 	go func() {
-		d.err = d.cmd.Wait()
-		close(d.done)
+		d.err = cmd.Wait()
+		close(done)
 	}()
-	return d, nil
+	return nil
+}
+
+// Restart stops the daemon, unless it has ended, and starts it again with the
+// same flags. Its log goes on.
+func (d *Daemon) Restart() error {
+	select {
+	case <-d.done:
+	default:
+		if err := d.Stop(); err != nil {
+			return err
+		}
+	}
+	return d.start()
+}
+
+// Settled waits until the kernel holds what the manifests ask for, in the
+// opinion of "plan" with the flags of this daemon. What drains counts as right.
+func (d *Daemon) Settled(ctx context.Context) error {
+	return Await(ctx, 10*time.Second, func() error {
+		out, err := exec.CommandContext(ctx, d.binary, append([]string{"plan"}, d.flags...)...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("plan: %w\n%s", err, out)
+		}
+		return nil
+	})
 }
 
 // Log returns what the daemon has logged so far.

@@ -9,6 +9,23 @@ import (
 type Backend struct {
 	Host  *Host
 	State string // "", "unready", "terminating" (and serving) or "dead" (terminating, not serving)
+	// Zones and Nodes are topology hints.
+	Zones, Nodes []string
+}
+
+// hints returns the field of that name, or nothing.
+func (e Backend) hints() string {
+	if e.Zones == nil && e.Nodes == nil {
+		return ""
+	}
+	list := func(names []string) string {
+		var out []string
+		for _, n := range names {
+			out = append(out, fmt.Sprintf("{name: %s}", n))
+		}
+		return "[" + strings.Join(out, ", ") + "]"
+	}
+	return fmt.Sprintf(", hints: {forZones: %s, forNodes: %s}", list(e.Zones), list(e.Nodes))
 }
 
 // Backends makes ready endpoints of hosts.
@@ -39,8 +56,8 @@ endpoints:
 				addr = e.Host.IPv6
 			}
 			ready, serving, terminating := e.State == "", e.State == "" || e.State == "terminating", e.State == "terminating" || e.State == "dead"
-			fmt.Fprintf(&out, "- {addresses: [%q], nodeName: %s, conditions: {ready: %v, serving: %v, terminating: %v}}\n",
-				addr, b.NodeOf(e.Host), ready, serving, terminating)
+			fmt.Fprintf(&out, "- {addresses: [%q], nodeName: %s, conditions: {ready: %v, serving: %v, terminating: %v}%s}\n",
+				addr, b.NodeOf(e.Host), ready, serving, terminating, e.hints())
 		}
 		if len(backends) == 0 {
 			out.WriteString("  []\n")

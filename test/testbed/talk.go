@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,12 +24,13 @@ type Answer struct {
 func (a Answer) String() string { return a.Name + " saw " + a.Peer.Addr().String() }
 
 func parse(line string) (Answer, error) {
-	name, peer, ok := strings.Cut(strings.TrimSpace(line), " ")
-	if !ok {
+	line = strings.TrimSpace(line)
+	space := strings.LastIndexByte(line, ' ')
+	if space < 0 {
 		return Answer{}, fmt.Errorf("strange answer %q", line)
 	}
-	at, err := netip.ParseAddrPort(peer)
-	return Answer{name, netip.AddrPortFrom(at.Addr().Unmap(), at.Port())}, err
+	at, err := netip.ParseAddrPort(line[space+1:])
+	return Answer{line[:space], netip.AddrPortFrom(at.Addr().Unmap(), at.Port())}, err
 }
 
 func greeting(name string, peer net.Addr) string { return fmt.Sprintf("%s %s\n", name, peer) }
@@ -93,11 +95,27 @@ func serveUDP(p net.PacketConn, name string) {
 	}
 }
 
-// From says from which address and port a client sends; the zero value leaves
-// both to the kernel.
+// From says from which address and port a client sends, and how long it waits
+// for an answer; the zero value leaves the first two to the kernel and waits
+// for Timeout.
 type From struct {
-	Addr netip.Addr
-	Port uint16
+	Addr     netip.Addr
+	Port     uint16
+	Patience time.Duration
+}
+
+func (f From) patience() time.Duration { return cmp.Or(f.Patience, Timeout) }
+
+// local returns what to bind to.
+func (f From) local(to netip.AddrPort) netip.AddrPort {
+	addr := f.Addr
+	if !addr.IsValid() {
+		addr = netip.IPv6Unspecified()
+		if to.Addr().Is4() {
+			addr = netip.IPv4Unspecified()
+		}
+	}
+	return netip.AddrPortFrom(addr, f.Port)
 }
 
 // Timeout is how long a client waits for an answer before it takes it for lost.
@@ -105,33 +123,30 @@ const Timeout = 2 * time.Second
 
 // Session is a connection, or a UDP socket that sends to one address.
 type Session struct {
-	conn net.Conn
-	r    *bufio.Reader
-	udp  bool
+	conn     net.Conn
+	r        *bufio.Reader
+	udp      bool
+	patience time.Duration
 	// First is what the listener answered first; UDP sessions have none yet.
 	First Answer
 }
 
-// Dial opens a session from h. TCP waits for the listener's name.
+// Dial opens a session from h. TCP and SCTP wait for the listener's name.
 func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort, from From) (*Session, error) {
-	d := net.Dialer{Timeout: Timeout, Control: reuse}
-	if from != (From{}) {
-		addr := from.Addr
-		if !addr.IsValid() {
-			addr = netip.IPv6Unspecified()
-			if to.Addr().Is4() {
-				addr = netip.IPv4Unspecified()
-			}
-		}
-		local := netip.AddrPortFrom(addr, from.Port)
-		d.LocalAddr = net.TCPAddrFromAddrPort(local)
-		if network == "udp" {
-			d.LocalAddr = net.UDPAddrFromAddrPort(local)
-		}
-	}
-	s := &Session{udp: network == "udp"}
+	s := &Session{udp: network == "udp", patience: from.patience()}
 	err := h.Do(func() error {
 		var err error
+		if network == "sctp" {
+			s.conn, err = dialSCTP(ctx, to, from)
+			return err
+		}
+		d := net.Dialer{Timeout: s.patience, Control: reuse}
+		if from.Addr.IsValid() || from.Port != 0 {
+			d.LocalAddr = net.TCPAddrFromAddrPort(from.local(to))
+			if s.udp {
+				d.LocalAddr = net.UDPAddrFromAddrPort(from.local(to))
+			}
+		}
 		s.conn, err = d.DialContext(ctx, network, to.String())
 		return err
 	})
@@ -154,7 +169,7 @@ func reuse(_, _ string, c syscall.RawConn) error {
 }
 
 func (s *Session) answer() (Answer, error) {
-	_ = s.conn.SetReadDeadline(time.Now().Add(Timeout))
+	_ = s.conn.SetReadDeadline(time.Now().Add(s.patience))
 	line, err := s.r.ReadString('\n')
 	if err != nil {
 		return Answer{}, err
@@ -171,7 +186,7 @@ func (s *Session) Ask() (Answer, error) {
 	if s.udp {
 		return s.answer()
 	}
-	_ = s.conn.SetReadDeadline(time.Now().Add(Timeout))
+	_ = s.conn.SetReadDeadline(time.Now().Add(s.patience))
 	line, err := s.r.ReadString('\n')
 	if err == nil && line != "ping\n" {
 		err = fmt.Errorf("strange echo %q", line)
@@ -193,7 +208,8 @@ func (h *Host) Ask(ctx context.Context, network string, to netip.AddrPort, from 
 }
 
 // Outcome is what became of a request, in one word for comparison: who
-// answered, "refused", "lost", or the error.
+// answered, "refused", "reset", "forbidden" (a local filter ate it), "lost", or
+// the error.
 func Outcome(a Answer, err error) string {
 	var timeout net.Error
 	switch {
@@ -203,6 +219,8 @@ func Outcome(a Answer, err error) string {
 		return "refused"
 	case errors.Is(err, syscall.ECONNRESET):
 		return "reset"
+	case errors.Is(err, syscall.EPERM):
+		return "forbidden"
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		return "lost"
 	}

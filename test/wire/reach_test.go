@@ -29,10 +29,9 @@ func everySlices(hosts ...*testbed.Host) string {
 
 // target is a way to address the Service.
 type target struct {
-	name         string
-	v4, v6       string
-	masqueraded  bool // endpoints see the node, whoever asks
-	keepsOutside bool // not masqueraded for clients from outside
+	name        string
+	v4, v6      string
+	masqueraded bool // endpoints see the node, whoever asks
 }
 
 var targets = []target{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +45,9 @@ func listen() error {
 		if _, err := bed.Serve(h, 8080, h.Name); err != nil {
 			return err
 		}
+		if err := bed.ServeSCTP(h, 8080, h.Name); err != nil {
+			return err
+		}
 	}
 	for _, h := range []*testbed.Host{bed.Node, bed.Node2} {
 		if _, err := bed.Serve(h, 2222, "daemon of "+h.Name); err != nil {
@@ -73,14 +77,19 @@ func startIn(t *testing.T, dir string, flags ...string) *testbed.Daemon {
 		if t.Failed() {
 			t.Logf("kube-ipvs said:\n%s", d.Log())
 		}
-		cleanup(t)
+		cleanup(t, flags)
 	})
 	return d
 }
 
-func cleanup(t *testing.T) {
+// cleanup removes what a daemon with these flags has programmed.
+func cleanup(t *testing.T, flags []string) {
 	t.Helper()
-	if out, err := bed.Node.Shell(context.WithoutCancel(t.Context()), binary+" cleanup"); err != nil {
+	command := binary + " cleanup"
+	if i := slices.Index(flags, "--iptables-backend"); i >= 0 {
+		command += " --iptables-backend " + flags[i+1]
+	}
+	if out, err := bed.Node.Shell(context.WithoutCancel(t.Context()), command); err != nil {
 		t.Errorf("cleanup: %v %s", err, out)
 	}
 }

@@ -1,0 +1,48 @@
+package wire
+
+import (
+	"slices"
+	"testing"
+
+	"kube-ipvs/test/testbed"
+)
+
+// TestHairpin lets a pod call Services that it is an endpoint of. When it
+// reaches itself it must not see its own address, for it would answer past
+// the NAT; when it reaches its sibling through the ClusterIP that sees it.
+func TestHairpin(t *testing.T) {
+	for _, policy := range []string{"Cluster", "Local"} {
+		t.Run(policy, func(t *testing.T) {
+			inModes(t, func(t *testing.T, d *testbed.Daemon) {
+				s := testbed.Service{Name: "own", Number: 1, Type: "LoadBalancer", External: true, Spec: []string{"externalTrafficPolicy: " + policy}}
+				serve(t, d, testbed.Backends(bed.P1, bed.P2), s)
+				answered(t, requests(s.Outside(), bed.P1), anyone, "p1", "p2")
+				for _, r := range requests(s.Frontends(), bed.P1) {
+					hairpin(t, r, r.to.Port() == 80 && slices.Contains([]string{"10.96.0.101", "fd96::101"}, r.to.Addr().String()))
+				}
+			})
+		})
+	}
+}
+
+// hairpin asks as p1 until it has reached itself and p2. kept says that p2
+// must see p1's address.
+func hairpin(t *testing.T, r request, kept bool) {
+	t.Helper()
+	seen := map[string]bool{}
+	for range 4 {
+		a, err := r.from.Ask(t.Context(), r.network, r.to, r.with)
+		seen[testbed.Outcome(a, err)] = true
+		self := bed.P1.IP(r.to.Addr())
+		switch {
+		case err != nil:
+		case a.Name == "p1" && a.Peer.Addr() == self:
+			t.Errorf("%s: p1 saw itself, %s", r, a.Peer)
+		case a.Name == "p2" && kept && a.Peer.Addr() != self:
+			t.Errorf("%s: p2 saw %s, want %s", r, a.Peer.Addr(), self)
+		}
+	}
+	if got := sorted(seen); !slices.Equal(got, []string{"p1", "p2"}) {
+		t.Errorf("%s: %q, want p1 and p2", r, got)
+	}
+}

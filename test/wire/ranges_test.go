@@ -1,0 +1,67 @@
+package wire
+
+import (
+	"slices"
+	"testing"
+
+	"kube-ipvs/test/testbed"
+)
+
+// TestSourceRanges checks who gets through loadBalancerSourceRanges to the
+// load-balancer IP, and that all other frontends stay open.
+func TestSourceRanges(t *testing.T) {
+	everybody := []*testbed.Host{bed.C1, bed.Node, bed.Ext, bed.Node2}
+	tests := []struct {
+		name, ranges string
+		allowed      []*testbed.Host
+	}{
+		{"client", `"192.168.50.2/32", "fd50::2/128"`, []*testbed.Host{bed.Ext}},
+		{"node", `"192.168.50.1/32", "fd50::1/128"`, []*testbed.Host{bed.Node}},
+		{"lan", `"192.168.50.0/24", "fd50::/64"`, []*testbed.Host{bed.Node, bed.Ext, bed.Node2}},
+		{"pods", `"10.244.0.0/16", "fd44::/64"`, []*testbed.Host{bed.C1}},
+		{"everybody", `"0.0.0.0/0", "::/0"`, everybody},
+	}
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		var services []testbed.Service
+		for i, tt := range tests {
+			services = append(services, testbed.Service{
+				Name: tt.name, Number: i + 1, Type: "LoadBalancer", External: true,
+				Spec: []string{"loadBalancerSourceRanges: [" + tt.ranges + "]"},
+			})
+		}
+		serve(t, d, testbed.Backends(bed.P1), services...)
+		for i, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) { ranged(t, services[i], everybody, tt.allowed) })
+		}
+	})
+}
+
+func ranged(t *testing.T, s testbed.Service, everybody, allowed []*testbed.Host) {
+	lb := []testbed.Frontend{s.LoadBalancer()}
+	var shut []request
+	for _, h := range everybody {
+		if slices.Contains(allowed, h) {
+			answered(t, requests(lb, h), bed.Node, "p1")
+		} else {
+			shut = append(shut, requests(lb, h)...)
+		}
+	}
+	lost(t, shut...)
+	answered(t, requests([]testbed.Frontend{s.ClusterIP(), s.NodePort(), s.ExternalIP()}, everybody...), anyone, "p1")
+}
+
+// TestSourceRangesChange opens and closes a load-balancer IP live.
+func TestSourceRangesChange(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		s := testbed.Service{Name: "ranged", Number: 1, Type: "LoadBalancer"}
+		rs := requests([]testbed.Frontend{s.LoadBalancer()}, bed.Ext)
+		serve(t, d, testbed.Backends(bed.P1), s)
+		answered(t, rs, bed.Node, "p1")
+		s.Spec = []string{`loadBalancerSourceRanges: ["192.168.50.3/32", "fd50::3/128"]`}
+		serve(t, d, testbed.Backends(bed.P1), s)
+		lost(t, rs...)
+		s.Spec = nil
+		serve(t, d, testbed.Backends(bed.P1), s)
+		answered(t, rs, bed.Node, "p1")
+	})
+}

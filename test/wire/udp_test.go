@@ -1,0 +1,186 @@
+package wire
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"kube-ipvs/test/testbed"
+)
+
+// talker is a client that sends over one UDP socket, so that for conntrack and
+// IPVS all its datagrams are of one flow.
+type talker struct {
+	request
+	*testbed.Session
+}
+
+// talkers opens one for each of the requests that is UDP.
+func talkers(t *testing.T, rs []request) []talker {
+	t.Helper()
+	var out []talker
+	for _, r := range rs {
+		if r.network != "udp" {
+			continue
+		}
+		r.with.Patience = fast
+		s, err := r.from.Dial(t.Context(), "udp", r.to, r.with)
+		if err != nil {
+			t.Fatalf("%s: %v", r, err)
+		}
+		t.Cleanup(s.Close)
+		out = append(out, talker{r, s})
+	}
+	return out
+}
+
+// say sends one datagram and returns the outcome.
+func (c talker) say() string {
+	got := testbed.Outcome(c.Ask())
+	if got == "forbidden" && c.nodeUDP() {
+		return "refused"
+	}
+	return got
+}
+
+// tolerated is how many datagrams a change may cost a flow.
+const tolerated = 2
+
+// moves sends until want answers, then checks that it goes on to. No more
+// than the tolerated number may get another outcome; those in before may have
+// been on their way while the change was made.
+func (c talker) moves(t *testing.T, want string, before ...string) {
+	t.Helper()
+	var said []string
+	spent := 0
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		got := c.say()
+		said = append(said, got)
+		if got == want {
+			break
+		}
+		if !slices.Contains(before, got) {
+			spent++
+		}
+	}
+	for range 3 {
+		said = append(said, c.say())
+	}
+	if spent > tolerated || !slices.Equal(said[len(said)-4:], []string{want, want, want, want}) {
+		t.Errorf("%s: %s; want %s after at most %d others", c.request, brief(said), want, tolerated)
+	}
+}
+
+// brief counts what was said more than once in a row.
+func brief(said []string) string {
+	var out strings.Builder
+	for len(said) > 0 {
+		n := 1
+		for n < len(said) && said[n] == said[0] {
+			n++
+		}
+		fmt.Fprintf(&out, "%d %s, ", n, said[0])
+		if said = said[n:]; out.Len() > 200 {
+			return out.String() + "..."
+		}
+	}
+	return strings.TrimSuffix(out.String(), ", ")
+}
+
+func udpService() testbed.Service {
+	return testbed.Service{Name: "dns", Number: 1, Type: "LoadBalancer", External: true, Protocols: []string{"UDP"}}
+}
+
+// together lets all talkers do something at the same time.
+func together(cs []talker, do func(talker)) {
+	var wg sync.WaitGroup
+	for _, c := range cs {
+		wg.Go(func() { do(c) })
+	}
+	wg.Wait()
+}
+
+// TestUDPMoves follows senders that never pause while their endpoint is
+// replaced, goes, and another comes.
+func TestUDPMoves(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		unlimitICMP(t)
+		s := udpService()
+		serve(t, d, testbed.Backends(bed.P1), s)
+		cs := talkers(t, requests(s.Frontends(), bed.C1, bed.Node, bed.Ext))
+		before := "p1"
+		for _, step := range []struct {
+			backends []testbed.Backend
+			want     string
+		}{
+			{testbed.Backends(bed.P1), "p1"},
+			{testbed.Backends(bed.R1), "r1"},
+			{nil, "refused"},
+			{testbed.Backends(bed.P1), "p1"},
+		} {
+			put(t, d, "dns.yaml", bed.With(s, step.backends))
+			together(cs, func(c talker) { c.moves(t, step.want, before) })
+			before = step.want
+		}
+	})
+}
+
+// TestUDPOlder checks senders that were there before the Service: conntrack
+// remembers their flows as ones without NAT.
+func TestUDPOlder(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		settled(t, d)
+		s := udpService()
+		cs := talkers(t, requests(s.Frontends(), bed.C1, bed.Node, bed.Ext))
+		together(cs, func(c talker) {
+			for range 2 {
+				if got := c.say(); got == "p1" {
+					t.Errorf("%s: answered before there is a Service", c.request)
+				}
+			}
+		})
+		serve(t, d, testbed.Backends(bed.P1), s)
+		for _, c := range cs {
+			// An error of an earlier datagram may be waiting at the socket.
+			c.moves(t, "p1")
+		}
+	})
+}
+
+// TestUDPStays checks that a flow keeps its endpoint while others come and go
+// and while kube-ipvs is started anew.
+func TestUDPStays(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		s := udpService()
+		serve(t, d, testbed.Backends(bed.P1, bed.R1), s)
+		cs := talkers(t, requests(s.Frontends(), bed.C1, bed.Ext))
+		first := make([]string, len(cs))
+		for i, c := range cs {
+			first[i] = c.say()
+		}
+		stays := func(when string) {
+			t.Helper()
+			for i, c := range cs {
+				if got := c.say(); got != first[i] {
+					t.Errorf("%s: %s answers %s, %s did before", c.request, got, when, first[i])
+				}
+			}
+		}
+		serve(t, d, testbed.Backends(bed.P1, bed.P2, bed.R1), s)
+		stays("after another endpoint has come")
+		serve(t, d, testbed.Backends(bed.P1, bed.R1), s)
+		stays("after it has gone")
+		if err := d.Restart(); err != nil {
+			t.Fatal(err)
+		}
+		put(t, d, "other.yaml", bed.With(testbed.Service{Name: "other", Number: 2}, testbed.Backends(bed.P1)))
+		settled(t, d)
+		stays("after a restart")
+		if !slices.Contains(first, "p1") || !slices.Contains(first, "r1") {
+			t.Errorf("all flows have one endpoint: %s", fmt.Sprint(first))
+		}
+	})
+}
