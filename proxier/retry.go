@@ -13,9 +13,9 @@ import (
 )
 
 // fail keeps a write that failed as a difference.
-func (p *Proxier) fail(r *Round, op state.Op, err error) {
+func (p *Proxier) fail(r *Round, op state.Op, err error, index *wantIndex) {
 	r.Failures = append(r.Failures, Failure{op, err})
-	p.pending[op.ID] = state.Want{ID: op.ID, Spec: op.Spec, Present: op.Verb != state.Delete}
+	p.pending[op.ID] = index.of(op)
 	// Reading the kernel costs what the cluster is large: an object asks for
 	// it once, and then waits for the audit.
 	if errors.Is(err, kernel.ErrStale) && !p.asked[op.ID] {

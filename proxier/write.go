@@ -17,20 +17,22 @@ func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
 	for _, w := range wants {
 		delete(p.pending, w.ID)
 	}
+	index := &wantIndex{wants: wants}
 	held := p.held()
 	for _, stage := range state.NewPlan(ops).Stages() {
-		stage = p.possible(r, stage, held)
+		stage = p.possible(r, stage, held, index)
 		if len(stage) == 0 {
 			continue
 		}
 		errs := p.kernel.Apply(ctx, stage)
 		for i, op := range stage {
 			if errs != nil && errs[i] != nil {
-				p.fail(r, op, errs[i])
-				p.hold(held, op)
+				p.fail(r, op, errs[i], index)
+				p.hold(held, op.ID)
 				continue
 			}
 			p.actual.Apply(op)
+			p.forget(op)
 			delete(p.asked, op.ID)
 			r.Ops[op.Verb.String()+" "+op.ID.Kind.String()]++
 		}
@@ -41,12 +43,12 @@ func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
 // real server added to a virtual server that could not be added would go to
 // somebody else's of the same address; a frontend published without what is
 // behind it would answer wrongly.
-func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID) state.Plan {
+func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID, index *wantIndex) state.Plan {
 	var out state.Plan
 	for _, op := range stage {
 		if why := p.obstacle(op, held); why != "" {
-			p.fail(r, op, fmt.Errorf("it waits for %s", why))
-			p.hold(held, op)
+			p.fail(r, op, fmt.Errorf("it waits for %s", why), index)
+			p.hold(held, op.ID)
 			continue
 		}
 		out = append(out, op)
@@ -76,20 +78,54 @@ func (p *Proxier) held() map[state.ID]state.ID {
 	out := map[state.ID]state.ID{}
 	for id, w := range p.pending {
 		if !w.Present {
-			p.hold(out, state.Op{Verb: state.Delete, ID: id})
+			p.hold(out, id)
 		}
 	}
 	return out
 }
 
-// hold notes what a deletion that failed keeps from being deleted.
-func (p *Proxier) hold(held map[state.ID]state.ID, op state.Op) {
-	if op.Verb != state.Delete {
+// hold notes what must stay as long as an object does that is to go and could
+// not be deleted, or not even drained.
+func (p *Proxier) hold(held map[state.ID]state.ID, id state.ID) {
+	if w := p.pending[id]; w.Present {
 		return
 	}
-	for _, need := range p.config.Desired.Needs(op.ID) {
-		held[need] = op.ID
+	for _, need := range p.config.Desired.Needs(id) {
+		held[need] = id
 	}
+}
+
+// forget drops the draining real servers that went with their virtual server.
+func (p *Proxier) forget(op state.Op) {
+	if op.Verb != state.Delete || op.ID.Kind != state.VirtualServer {
+		return
+	}
+	for id := range p.draining {
+		if id.Server() == op.ID {
+			delete(p.actual, id)
+			delete(p.draining, id)
+		}
+	}
+}
+
+// wantIndex finds what was wanted of an object, for the few whose write fails. The
+// op does not tell: a real server that is to go may be given weight 0 first.
+type wantIndex struct {
+	wants []state.Want
+	byID  map[state.ID]state.Want
+}
+
+func (a *wantIndex) of(op state.Op) state.Want {
+	if a.byID == nil {
+		a.byID = make(map[state.ID]state.Want, len(a.wants))
+		for _, w := range a.wants {
+			a.byID[w.ID] = w
+		}
+	}
+	if w, ok := a.byID[op.ID]; ok {
+		return w
+	}
+	return state.Want{ID: op.ID} // a flow
 }
 
 // careful leaves out of ops what rests on something being absent from an
