@@ -6,31 +6,36 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// TestOnePort connects from one client port to all frontends of a Service with
-// one endpoint, one after the other: what IPVS and conntrack remember of the
-// connection before must not hold up the next.
+// clientPort is a port that no client has used yet.
+var clientPort uint16 = 47000
+
+// TestOnePort asks two frontends of a Service that has one endpoint, one after
+// the other from the same client port: what IPVS and conntrack remember of the
+// first connection must not hold up the second.
 func TestOnePort(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		s := testbed.Service{Name: "web", Number: 1, Type: "LoadBalancer", External: true}
 		serve(t, d, testbed.Backends(bed.P1), s)
-		port := uint16(47000)
-		for _, from := range []*testbed.Host{bed.C1, bed.Node, bed.Ext} {
-			for _, first := range s.Frontends() {
-				for _, second := range s.Frontends() {
-					for _, network := range networks {
-						for _, four := range families {
-							port++
-							with := testbed.From{Port: port, Patience: 2 * fast}
-							for i, to := range []testbed.Frontend{first, second} {
-								a, err := from.Ask(t.Context(), network, to.Addr(four), with)
-								if got := testbed.Outcome(a, err); got != "p1" {
-									t.Errorf("%s from %s:%d, %s then %s, %d: %s", network, from.Name, port, first.Name, second.Name, i, got)
-								}
-							}
-						}
+		for _, first := range s.Frontends() {
+			for _, second := range s.Frontends() {
+				for _, r := range requests([]testbed.Frontend{first}, bed.C1, bed.Node, bed.Ext) {
+					if first == second {
+						continue // the client's own TCP would not have it
 					}
+					clientPort++
+					r.with = testbed.From{Port: clientPort, Patience: 2 * fast}
+					answeredOnce(t, r, "p1")
+					r.to = second.Addr(r.to.Addr().Is4())
+					answeredOnce(t, r, "p1")
 				}
 			}
 		}
 	})
+}
+
+func answeredOnce(t *testing.T, r request, want string) {
+	t.Helper()
+	if got := testbed.Outcome(r.from.Ask(t.Context(), r.network, r.to, r.with)); got != want {
+		t.Errorf("%s, port %d: %s, want %s", r, r.with.Port, got, want)
+	}
 }

@@ -86,7 +86,7 @@ func unanswered(t *testing.T, addrs []netip.Addr) {
 	var ask, forget strings.Builder
 	for _, a := range addrs {
 		host := netip.PrefixFrom(a, a.BitLen())
-		fmt.Fprintf(&ask, "ip route add %s dev eth0; (ping -c1 -W2 %s >/dev/null || true) & ", host, a)
+		fmt.Fprintf(&ask, "ip route add %s dev eth0; (ping -c1 -W1 %s >/dev/null || true) & ", host, a)
 		fmt.Fprintf(&forget, "ip route del %s; ip neigh flush to %s; ", host, a)
 	}
 	undo(t, bed.Ext, forget.String())

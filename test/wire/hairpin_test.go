@@ -11,18 +11,21 @@ import (
 // reaches itself it must not see its own address, for it would answer past
 // the NAT; when it reaches its sibling through the ClusterIP that sees it.
 func TestHairpin(t *testing.T) {
-	for _, policy := range []string{"Cluster", "Local"} {
-		t.Run(policy, func(t *testing.T) {
-			inModes(t, func(t *testing.T, d *testbed.Daemon) {
-				s := testbed.Service{Name: "own", Number: 1, Type: "LoadBalancer", External: true, Spec: []string{"externalTrafficPolicy: " + policy}}
-				serve(t, d, testbed.Backends(bed.P1, bed.P2), s)
-				answered(t, requests(s.Outside(), bed.P1), anyone, "p1", "p2")
-				for _, r := range requests(s.Frontends(), bed.P1) {
-					hairpin(t, r, r.to.Port() == 80 && slices.Contains([]string{"10.96.0.101", "fd96::101"}, r.to.Addr().String()))
-				}
-			})
-		})
-	}
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		services := []testbed.Service{
+			{Name: "own", Number: 1, Type: "LoadBalancer", External: true},
+			{Name: "own-local", Number: 2, Type: "LoadBalancer", External: true, Spec: externalLocal},
+		}
+		serve(t, d, testbed.Backends(bed.P1, bed.P2), services...)
+		for _, s := range services {
+			for _, r := range requests(s.Outside(), bed.P1) {
+				hairpin(t, r, false)
+			}
+			for _, r := range requests([]testbed.Frontend{s.ClusterIP()}, bed.P1) {
+				hairpin(t, r, true)
+			}
+		}
+	})
 }
 
 // hairpin asks as p1 until it has reached itself and p2. kept says that p2

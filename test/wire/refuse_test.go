@@ -15,29 +15,22 @@ func unlimitICMP(t *testing.T) {
 	undo(t, bed.Node, "set -- "+before+"; sysctl -qw net.ipv4.icmp_ratelimit=$1 net.ipv6.icmp.ratelimit=$2")
 }
 
-// TestRefuse follows a Service that has no endpoint, gets one and loses it.
+// TestRefuse follows a Service that has no endpoint, gets one and loses it. One
+// without any endpoint is refused even where policy Local would drop: there is
+// nothing to wait for.
 func TestRefuse(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		unlimitICMP(t)
 		s := testbed.Service{Name: "empty", Number: 1, Type: "LoadBalancer", External: true}
 		all := requests(s.Frontends(), bed.C1, bed.Node, bed.Ext)
-		serve(t, d, nil, s)
+		local := testbed.Service{Name: "local", Number: 2, Type: "LoadBalancer", External: true, Spec: append([]string{"internalTrafficPolicy: Local"}, externalLocal...)}
+		serve(t, d, nil, s, local)
 		refused(t, 10, all...)
+		refused(t, 2, requests(local.Frontends(), bed.C1, bed.Node, bed.Ext)...)
 		serve(t, d, testbed.Backends(bed.R1), s)
 		answered(t, all, anyone, "r1")
 		serve(t, d, nil, s)
 		refused(t, 2, all...)
-	})
-}
-
-// TestRefuseLocal checks that a Service without any endpoint is refused even
-// where policy Local would drop: there is nothing to wait for.
-func TestRefuseLocal(t *testing.T) {
-	inModes(t, func(t *testing.T, d *testbed.Daemon) {
-		unlimitICMP(t)
-		s := testbed.Service{Name: "empty", Number: 1, Type: "LoadBalancer", External: true, Spec: append([]string{"internalTrafficPolicy: Local"}, externalLocal...)}
-		serve(t, d, nil, s)
-		refused(t, 2, requests(s.Frontends(), bed.C1, bed.Node, bed.Ext)...)
 	})
 }
 

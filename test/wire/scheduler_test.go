@@ -47,21 +47,27 @@ func programmed(t *testing.T, name string) {
 	}
 }
 
-// spread checks that a client's connections get to all endpoints, or, with sh,
-// which looks at the client's address alone, to one.
+// spread checks that a client's connections get to both endpoints, or, with
+// sh, which looks at the client's address alone, to one.
 func spread(t *testing.T, r request, scheduler string) {
 	t.Helper()
+	if scheduler == "sh" && r.network == "udp" {
+		return // a client port that is used again continues an old flow
+	}
+	asks := 30 // mh misses one of two endpoints in one of 2^29 runs
+	if scheduler == "sh" {
+		asks = 5
+	}
 	seen := map[string]bool{}
-	for range 30 { // mh by chance misses one of two in 1 of 2^29 runs
+	for range asks {
 		seen[testbed.Outcome(r.from.Ask(t.Context(), r.network, r.to, r.with))] = true
-		if seen["p1"] && seen["r1"] {
+		if len(seen) == 2 {
 			break
 		}
 	}
-	switch {
-	case seen["p1"] && seen["r1"] && len(seen) == 2 && scheduler != "sh":
-	case (seen["p1"] || seen["r1"]) && len(seen) == 1 && scheduler == "sh":
-	default:
+	both := seen["p1"] && seen["r1"]
+	one := len(seen) == 1 && (seen["p1"] || seen["r1"])
+	if scheduler == "sh" && !one || scheduler != "sh" && !both {
 		t.Errorf("%s with %s: %q", r, scheduler, sorted(seen))
 	}
 }
