@@ -16,6 +16,8 @@ type Flow struct {
 	Proto    uint8          // IP protocol number; 0, without ports, fits every one
 	Dst      netip.AddrPort // where the first packet was sent
 	Endpoint netip.AddrPort // where replies come from, which differs from Dst after DNAT
+
+	Unreplied bool // only those to which nobody has replied yet
 }
 
 // check reports why f cannot be executed.
@@ -28,7 +30,7 @@ func (f Flow) check() error {
 		return errors.New("mixes IPv4 and IPv6")
 	case d.Is4In6() || e.Is4In6():
 		return errors.New("names an IPv4 address in IPv6 form")
-	case f.shape()&^shapeProto == 0:
+	case f.shape()&^(shapeProto|shapeUnreplied) == 0:
 		return errors.New("fits every flow of its family or protocol")
 	case f.Proto == 0 && f.shape()&(shapeDstPort|shapeEndPort) != 0:
 		return errors.New("names a port and no protocol")
@@ -46,7 +48,11 @@ func (f Flow) family() uint8 {
 
 // String describes f.
 func (f Flow) String() string {
-	return fmt.Sprintf("flows of protocol %d to %s answered by %s", f.Proto, f.Dst, f.Endpoint)
+	kind := "flows"
+	if f.Unreplied {
+		kind = "unanswered flows"
+	}
+	return fmt.Sprintf("%s of protocol %d to %s answered by %s", kind, f.Proto, f.Dst, f.Endpoint)
 }
 
 // Conntrack deletes connection tracking entries of the network namespace that
@@ -191,23 +197,24 @@ func (c *Conntrack) tryFilter(family uint8) error {
 	at := func(addr string, port uint16) netip.AddrPort {
 		return netip.AddrPortFrom(netip.MustParseAddr(addr), port)
 	}
-	fits := Flow{Proto: unix.IPPROTO_UDP, Dst: at(dst, 53), Endpoint: at(end, 5353)}
+	fits := Flow{Proto: unix.IPPROTO_UDP, Dst: at(dst, 53), Endpoint: at(end, 5353), Unreplied: true}
 	want := []Flow{
-		{Proto: fits.Proto, Dst: at(other, 53), Endpoint: fits.Endpoint},
-		{Proto: fits.Proto, Dst: at(dst, 54), Endpoint: fits.Endpoint},
-		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: at(other, 5353)},
-		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: at(end, 5354)},
+		{Proto: fits.Proto, Dst: at(other, 53), Endpoint: fits.Endpoint, Unreplied: true},
+		{Proto: fits.Proto, Dst: at(dst, 54), Endpoint: fits.Endpoint, Unreplied: true},
+		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: at(other, 5353), Unreplied: true},
+		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: at(end, 5354), Unreplied: true},
+		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: fits.Endpoint},
 	}
 	var b Batch
 	for i, f := range append(want, fits) {
-		createUDP(&b, at(client, uint16(1000+i)), f.Dst, f.Endpoint)
+		createUDP(&b, at(client, uint16(1000+i)), f)
 	}
 	deleteFilter(&b, fits)
 	if err := errors.Join(c.conn.Exec(&b)...); err != nil {
 		return fmt.Errorf("the kernel does not delete conntrack entries by filter: %w", err)
 	}
 	left := map[Flow]bool{}
-	err := c.dump(family, func(e entry) { left[Flow{e.proto, e.dst, e.end}] = true })
+	err := c.dump(family, func(e entry) { left[Flow{e.proto, e.dst, e.end, !e.replied}] = true })
 	if err != nil {
 		return err
 	}

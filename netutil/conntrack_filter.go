@@ -14,10 +14,15 @@ const (
 
 	ctaTupleOrig  = 1
 	ctaTupleReply = 2
+	ctaStatus     = 3
 	ctaTimeout    = 7
 	ctaID         = 12
 	ctaZone       = 18
 	ctaFilter     = 25
+	ctaStatusMask = 26
+
+	seenReply = 1 << 1 // IPS_SEEN_REPLY
+	confirmed = 1 << 3 // IPS_CONFIRMED, which a new entry has
 
 	ctaTupleIP    = 1
 	ctaTupleProto = 2
@@ -69,15 +74,22 @@ func deleteFilter(b *Batch, f Flow) {
 	b.U32(ctaFilterOrig, orig)
 	b.U32(ctaFilterReply, reply)
 	b.End(at)
+	if f.Unreplied {
+		b.Be32(ctaStatus, 0)
+		b.Be32(ctaStatusMask, seenReply)
+	}
 }
 
-// createUDP adds a request to create an entry that lasts some seconds: client
-// asks dst and end answers.
-func createUDP(b *Batch, client, dst, end netip.AddrPort) {
-	ctnetlink(b, ctNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, family(dst.Addr()))
-	tuple{proto: unix.IPPROTO_UDP, src: client, dst: dst}.add(b, ctaTupleOrig)
-	tuple{proto: unix.IPPROTO_UDP, src: end, dst: client}.add(b, ctaTupleReply)
+// createUDP adds a request to create an entry that lasts some seconds and fits
+// f, with client as the one who asks.
+func createUDP(b *Batch, client netip.AddrPort, f Flow) {
+	ctnetlink(b, ctNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, f.family())
+	tuple{proto: unix.IPPROTO_UDP, src: client, dst: f.Dst}.add(b, ctaTupleOrig)
+	tuple{proto: unix.IPPROTO_UDP, src: f.Endpoint, dst: client}.add(b, ctaTupleReply)
 	b.Be32(ctaTimeout, 30)
+	if !f.Unreplied {
+		b.Be32(ctaStatus, seenReply|confirmed)
+	}
 }
 
 // tuple is one direction of an entry, as far as it is known.

@@ -18,6 +18,7 @@ const (
 	shapeDstPort
 	shapeEnd
 	shapeEndPort
+	shapeUnreplied
 )
 
 func (f Flow) shape() (s shape) {
@@ -31,6 +32,7 @@ func (f Flow) shape() (s shape) {
 	name(shapeDstPort, f.Dst.Port() != 0)
 	name(shapeEnd, specific(f.Endpoint.Addr()))
 	name(shapeEndPort, f.Endpoint.Port() != 0)
+	name(shapeUnreplied, f.Unreplied)
 	return s
 }
 
@@ -95,6 +97,9 @@ func (c *Conntrack) scan(family uint8, keys map[flowKey][]int, errs []error) {
 	var owners [][]int // of each request in b
 	err := c.dump(family, func(e entry) {
 		for _, s := range shapes {
+			if s&shapeUnreplied != 0 && e.replied {
+				continue
+			}
 			if who := keys[s.key(family, e.proto, e.dst, e.end)]; who != nil {
 				e.addDelete(&b, family)
 				owners = append(owners, who)
@@ -129,6 +134,7 @@ func blame(errs []error, who []int, err error) {
 type entry struct {
 	proto    uint8
 	dst, end netip.AddrPort // original destination, source of replies
+	replied  bool           // a packet went the other way
 	orig     []byte         // the original tuple as the kernel wrote it
 	zone, id []byte
 }
@@ -169,6 +175,8 @@ func parseEntry(p []byte) (e entry, ok bool) {
 			e.orig, e.proto, e.dst = a.Data, t.proto, t.dst
 		case ctaTupleReply:
 			e.end = parseTuple(a.Data).src
+		case ctaStatus:
+			e.replied = len(a.Data) == 4 && binary.BigEndian.Uint32(a.Data)&seenReply != 0
 		case ctaZone:
 			e.zone = a.Data
 		case ctaID:

@@ -15,6 +15,7 @@ import (
 type nat struct {
 	proto                 uint8
 	client, dst, endpoint string
+	replied               bool
 }
 
 func createNAT(b *Batch, n nat) {
@@ -23,6 +24,9 @@ func createNAT(b *Batch, n nat) {
 	tuple{proto: n.proto, src: client, dst: dst}.add(b, ctaTupleOrig)
 	tuple{proto: n.proto, src: end, dst: client}.add(b, ctaTupleReply)
 	b.Be32(ctaTimeout, 600)
+	if n.replied {
+		b.Be32(ctaStatus, seenReply|confirmed)
+	}
 	const protoInfo = 4
 	at := b.Nest(protoInfo)
 	switch n.proto {
@@ -59,15 +63,17 @@ func (c *Conntrack) list(t testing.TB) []string {
 }
 
 var entries = []nat{
-	{17, "10.1.0.1:1000", "10.96.0.10:53", "10.2.0.1:5353"},
-	{17, "10.1.0.2:1000", "10.96.0.10:53", "10.2.0.2:5353"},
-	{17, "10.1.0.3:1000", "10.96.0.10:54", "10.2.0.1:5353"},
-	{17, "10.1.0.4:1000", "10.96.0.11:53", "10.2.0.1:5354"},
-	{6, "10.1.0.1:1000", "10.96.0.10:53", "10.2.0.1:5353"},
-	{132, "10.1.0.1:1000", "10.96.0.10:53", "10.2.0.1:5353"},
-	{132, "10.1.0.1:1000", "10.96.0.10:54", "10.2.0.1:5354"},
-	{17, "[fd01::1]:1000", "[fd96::10]:53", "[fd02::1]:5353"},
-	{17, "[fd01::1]:1001", "[fd96::11]:53", "[fd02::1]:5353"},
+	{17, "10.1.0.1:1000", "10.96.0.10:53", "10.2.0.1:5353", false},
+	{17, "10.1.0.2:1000", "10.96.0.10:53", "10.2.0.2:5353", false},
+	{17, "10.1.0.3:1000", "10.96.0.10:54", "10.2.0.1:5353", false},
+	{17, "10.1.0.4:1000", "10.96.0.11:53", "10.2.0.1:5354", false},
+	{6, "10.1.0.1:1000", "10.96.0.10:53", "10.2.0.1:5353", false},
+	{132, "10.1.0.1:1000", "10.96.0.10:53", "10.2.0.1:5353", false},
+	{132, "10.1.0.1:1000", "10.96.0.10:54", "10.2.0.1:5354", false},
+	{17, "[fd01::1]:1000", "[fd96::10]:53", "[fd02::1]:5353", false},
+	{17, "[fd01::1]:1001", "[fd96::11]:53", "[fd02::1]:5353", false},
+	{17, "10.1.0.5:1000", "10.96.0.10:55", "10.2.0.1:5355", true},
+	{17, "10.1.0.6:1000", "10.96.0.10:55", "10.2.0.1:5355", false},
 }
 
 func TestDeleteFlows(t *testing.T) {
@@ -77,19 +83,21 @@ func TestDeleteFlows(t *testing.T) {
 		flows []Flow
 		gone  []int
 	}{
-		{"nothing", []Flow{{17, ap("10.9.9.9:53"), netip.AddrPort{}}}, nil},
-		{"destination", []Flow{{17, ap("10.96.0.10:53"), netip.AddrPort{}}}, []int{0, 1}},
-		{"destination of any port", []Flow{{17, ap("10.96.0.10:0"), netip.AddrPort{}}}, []int{0, 1, 2}},
-		{"port of any address", []Flow{{17, ap("0.0.0.0:53"), netip.AddrPort{}}}, []int{0, 1, 3}},
-		{"endpoint", []Flow{{17, ap("0.0.0.0:0"), ap("10.2.0.1:5353")}}, []int{0, 2}},
-		{"endpoint of any protocol", []Flow{{0, netip.AddrPort{}, ap("10.2.0.2:0")}}, []int{1}},
-		{"both", []Flow{{17, ap("10.96.0.10:53"), ap("10.2.0.1:5353")}}, []int{0}},
-		{"TCP", []Flow{{6, ap("10.96.0.10:53"), netip.AddrPort{}}}, []int{4}},
-		{"SCTP, whose ports the kernel's filter does not compare", []Flow{{132, ap("10.96.0.10:54"), netip.AddrPort{}}}, []int{6}},
-		{"SCTP of any port", []Flow{{132, ap("10.96.0.10:0"), netip.AddrPort{}}}, []int{5, 6}},
-		{"IPv6", []Flow{{17, ap("[fd96::10]:53"), netip.AddrPort{}}}, []int{7}},
-		{"IPv6 endpoint", []Flow{{17, ap("[::]:0"), ap("[fd02::1]:5353")}}, []int{7, 8}},
-		{"several", []Flow{{17, ap("10.96.0.11:53"), netip.AddrPort{}}, {17, ap("[fd96::11]:53"), netip.AddrPort{}}}, []int{3, 8}},
+		{"nothing", []Flow{{Proto: 17, Dst: ap("10.9.9.9:53")}}, nil},
+		{"destination", []Flow{{Proto: 17, Dst: ap("10.96.0.10:53")}}, []int{0, 1}},
+		{"destination of any port", []Flow{{Proto: 17, Dst: ap("10.96.0.10:0")}}, []int{0, 1, 2, 9, 10}},
+		{"answered or not", []Flow{{Proto: 17, Dst: ap("10.96.0.10:55")}}, []int{9, 10}},
+		{"unanswered", []Flow{{Proto: 17, Dst: ap("10.96.0.10:55"), Unreplied: true}}, []int{10}},
+		{"port of any address", []Flow{{Proto: 17, Dst: ap("0.0.0.0:53")}}, []int{0, 1, 3}},
+		{"endpoint", []Flow{{Proto: 17, Dst: ap("0.0.0.0:0"), Endpoint: ap("10.2.0.1:5353")}}, []int{0, 2}},
+		{"endpoint of any protocol", []Flow{{Proto: 0, Dst: netip.AddrPort{}, Endpoint: ap("10.2.0.2:0")}}, []int{1}},
+		{"both", []Flow{{Proto: 17, Dst: ap("10.96.0.10:53"), Endpoint: ap("10.2.0.1:5353")}}, []int{0}},
+		{"TCP", []Flow{{Proto: 6, Dst: ap("10.96.0.10:53")}}, []int{4}},
+		{"SCTP, whose ports the kernel's filter does not compare", []Flow{{Proto: 132, Dst: ap("10.96.0.10:54")}}, []int{6}},
+		{"SCTP of any port", []Flow{{Proto: 132, Dst: ap("10.96.0.10:0")}}, []int{5, 6}},
+		{"IPv6", []Flow{{Proto: 17, Dst: ap("[fd96::10]:53")}}, []int{7}},
+		{"IPv6 endpoint", []Flow{{Proto: 17, Dst: ap("[::]:0"), Endpoint: ap("[fd02::1]:5353")}}, []int{7, 8}},
+		{"several", []Flow{{Proto: 17, Dst: ap("10.96.0.11:53")}, {Proto: 17, Dst: ap("[fd96::11]:53")}}, []int{3, 8}},
 	}
 	for _, kernel := range []support{yes, no} {
 		for _, tt := range tests {
@@ -137,7 +145,7 @@ func TestDeleteFlowsManyUseOneDump(t *testing.T) {
 		var flows []Flow
 		for i := range 600 {
 			dst := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}), 53)
-			createNAT(&b, nat{17, fmt.Sprintf("10.1.0.1:%d", 1000+i), dst.String(), "10.2.0.1:53"})
+			createNAT(&b, nat{17, fmt.Sprintf("10.1.0.1:%d", 1000+i), dst.String(), "10.2.0.1:53", false})
 			if i%2 == 0 {
 				flows = append(flows, Flow{Proto: 17, Dst: dst})
 			}
@@ -159,15 +167,15 @@ func TestDeleteFlowsManyUseOneDump(t *testing.T) {
 
 func TestDeleteFlowsRefusesWhatIsTooWide(t *testing.T) {
 	ap := netip.MustParseAddrPort
-	good := Flow{17, ap("10.9.9.9:53"), netip.AddrPort{}}
+	good := Flow{Proto: 17, Dst: ap("10.9.9.9:53")}
 	flows := []Flow{
 		{},
-		{17, netip.AddrPort{}, netip.AddrPort{}},
-		{17, ap("0.0.0.0:0"), netip.AddrPort{}},
-		{17, ap("0.0.0.0:0"), ap("0.0.0.0:0")},
-		{0, ap("10.0.0.1:53"), netip.AddrPort{}},
-		{17, ap("10.0.0.1:53"), ap("[fd00::1]:53")},
-		{17, ap("[::ffff:10.0.0.1]:53"), netip.AddrPort{}},
+		{Proto: 17, Dst: netip.AddrPort{}},
+		{Proto: 17, Dst: ap("0.0.0.0:0")},
+		{Proto: 17, Dst: ap("0.0.0.0:0"), Endpoint: ap("0.0.0.0:0")},
+		{Proto: 0, Dst: ap("10.0.0.1:53")},
+		{Proto: 17, Dst: ap("10.0.0.1:53"), Endpoint: ap("[fd00::1]:53")},
+		{Proto: 17, Dst: ap("[::ffff:10.0.0.1]:53")},
 		good,
 	}
 	inNetns(t, func() {
@@ -191,9 +199,9 @@ func TestFilterWithoutFilter(t *testing.T) {
 		}
 		must(t, errors.Join(c.conn.Exec(&b)...))
 		for _, f := range []Flow{
-			{17, netip.MustParseAddrPort("10.96.0.10:53"), netip.AddrPort{}},
-			{0, netip.MustParseAddrPort("10.96.0.10:0"), netip.AddrPort{}},
-			{17, netip.AddrPort{}, netip.MustParseAddrPort("[fd02::1]:5353")},
+			{Proto: 17, Dst: netip.MustParseAddrPort("10.96.0.10:53")},
+			{Dst: netip.MustParseAddrPort("10.96.0.10:0")},
+			{Proto: 17, Endpoint: netip.MustParseAddrPort("[fd02::1]:5353")},
 		} {
 			b.Reset()
 			ctnetlink(&b, ctDelete, 0, f.family())
@@ -228,7 +236,7 @@ func benchmarkDelete(b *testing.B, n int, kernel support) {
 		var batch Batch
 		service := netip.MustParseAddrPort("10.96.0.1:53")
 		for i := range 50000 {
-			createUDP(&batch, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 1), service, service)
+			createUDP(&batch, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 1), Flow{Proto: 17, Dst: service, Endpoint: service})
 		}
 		must(b, errors.Join(c.conn.Exec(&batch)...))
 		var flows []Flow

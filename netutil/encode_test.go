@@ -85,7 +85,7 @@ func FuzzParse(f *testing.F) {
 	var b Batch
 	AddAddress(&b, 7, netip.MustParseAddr("fd96::10"))
 	ReplaceVIPRoute(&b, 7, netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("192.168.0.1"), 1300)
-	createUDP(&b, netip.MustParseAddrPort("10.0.0.1:1"), netip.MustParseAddrPort("10.0.0.2:2"), netip.MustParseAddrPort("10.0.0.3:3"))
+	createUDP(&b, netip.MustParseAddrPort("10.0.0.1:1"), Flow{Dst: netip.MustParseAddrPort("10.0.0.2:2"), Endpoint: netip.MustParseAddrPort("10.0.0.3:3"), Unreplied: true})
 	for _, m := range b.Messages() {
 		f.Add(m)
 		f.Add(m[unix.SizeofNlMsghdr:])

@@ -102,7 +102,7 @@ func why(p *proxier.Preview, op state.Op) string {
 	case text != "":
 		return text
 	case op.ID.Kind == state.Flow:
-		return "UDP flows that know nothing of the change"
+		return "flows that know nothing of the change"
 	case op.Verb == state.Delete:
 		return "no Service wants it"
 	}

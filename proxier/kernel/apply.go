@@ -242,6 +242,7 @@ func (l *Linux) applyFlows(ops []state.Op, errs []error) {
 	for i, op := range ops {
 		id := op.ID
 		f := netutil.Flow{Proto: uint8(id.Proto), Dst: id.AddrPort(), Endpoint: id.Endpoint()}
+		f.Unreplied = f.Dst == f.Endpoint
 		if id.Port == 0 {
 			f.Dst = netip.AddrPort{}
 		}

@@ -82,7 +82,9 @@ func TestPlanOrder(t *testing.T) {
 		del(webReal), del(webServer), del(VIPEntryID(vip)), del(RouteID(netip.MustParsePrefix("240.0.0.0/5"))), del(RulesID(IPv4)),
 		del(SetID(SetAll, IPv4)), del(LinkID()),
 	}
+	flow := del(ID{Kind: Flow, Proto: TCP, Addr: at.Addr(), Port: at.Port(), Peer: at.Addr(), PeerPort: at.Port()})
 	ops := slices.Clone(want)
+	want = append(want, flow) // it follows from the frontend
 	slices.Reverse(ops)
 	for i, op := range NewPlan(ops) {
 		in = append(in, op.String())
@@ -105,6 +107,8 @@ func TestPlanDeletesFlows(t *testing.T) {
 		{"udp real server goes", Op{Verb: Delete, ID: dnsReal, Spec: None}, "delete flow udp answered by 10.244.0.12:53"},
 		{"tcp real server goes", Op{Verb: Delete, ID: webReal, Spec: None}, ""},
 		{"udp frontend appears", Op{Verb: Add, ID: EntryID(SetCluster, UDP, ap("10.96.0.53:53")), Spec: None}, "delete flow udp to 10.96.0.53:53"},
+		{"tcp frontend appears", Op{Verb: Add, ID: EntryID(SetCluster, TCP, ap("10.96.0.10:80")), Spec: None}, "delete flow tcp to 10.96.0.10:80 answered by 10.96.0.10:80"},
+		{"tcp node port appears", Op{Verb: Add, ID: NetEntryID(SetNodePort, TCP, netip.MustParsePrefix("0.0.0.0/1"), 30053), Spec: None}, ""},
 		{"udp node port appears", Op{Verb: Add, ID: nodePort, Spec: None}, "delete flow udp to 0.0.0.0:30053"},
 		{"udp frontend is refused", Op{Verb: Add, ID: EntryID(SetReject, UDP, ap("10.96.0.53:53")), Spec: None}, ""},
 		{"udp frontend goes", Op{Verb: Delete, ID: EntryID(SetCluster, UDP, ap("10.96.0.53:53")), Spec: None}, ""},

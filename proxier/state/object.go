@@ -36,7 +36,7 @@ type ID struct {
 	Port     uint16     // VirtualServer, RealServer, Entry; Flow: original destination port
 	PeerPort uint16     // RealServer: the endpoint's port; Flow: the endpoint's port
 	Addr     netip.Addr // the address; Set, Rules, Link, Setting: the family's unspecified address
-	Peer     netip.Addr // RealServer: the endpoint; Entry: third dimension; Flow: the endpoint
+	Peer     netip.Addr // RealServer: the endpoint; Entry: third dimension; Flow: the endpoint; if it is the destination: flows without NAT that nobody has answered
 }
 
 // Spec is what an object holds beside its name. Two objects are equal when

@@ -60,8 +60,11 @@ type Plan []Op
 //	delete: the reverse; what rejects or drops goes after real servers have come
 //	        and comes before they go
 //
-// UDP has no connection that ends: flows of a vanished real server, and flows
-// that began before their frontend was published, are deleted last.
+// Last go conntrack entries that know nothing of the change: UDP has no
+// connection that ends, so that its flows to a vanished real server go, and
+// those that began before their frontend was published or while it was refused.
+// TCP and SCTP clients repeat their first packet while nobody answers it; its
+// entry without NAT would keep the next ones from a frontend that is there now.
 func NewPlan(ops []Op) Plan {
 	plan := slices.Concat(ops, flows(ops))
 	slices.SortStableFunc(plan, func(a, b Op) int { return cmp.Compare(a.step(), b.step()) })
@@ -94,17 +97,19 @@ func flows(ops []Op) []Op {
 		}
 	}
 	for _, op := range ops {
-		if op.ID.Proto != UDP {
-			continue
-		}
+		published := op.Verb == Add && op.ID.Kind == Entry && op.ID.Set.Publishes()
+		onNodePort := op.ID.Set.Type() == HashNetPort
+		id := ID{Kind: Flow, Proto: op.ID.Proto, Addr: op.ID.Addr, Port: op.ID.Port}
 		switch {
-		case op.Verb == Delete && op.ID.Kind == RealServer:
+		case op.ID.Proto == UDP && op.Verb == Delete && op.ID.Kind == RealServer:
 			add(ID{Kind: Flow, Proto: UDP, Addr: FamilyOf(op.ID.Peer), Peer: op.ID.Peer, PeerPort: op.ID.PeerPort})
-		case op.Verb == Add && op.ID.Kind == Entry && op.ID.Set.Publishes():
-			id := ID{Kind: Flow, Proto: UDP, Addr: op.ID.Addr, Port: op.ID.Port}
-			if op.ID.Set == SetNodePort || op.ID.Set == SetNodePortLocal {
+		case op.ID.Proto == UDP && published:
+			if onNodePort {
 				id.Addr = FamilyOf(op.ID.Addr) // any address of the node
 			}
+			add(id)
+		case published && !onNodePort: // on a node port the node itself has refused what came too early
+			id.Peer, id.PeerPort = id.Addr, id.Port // unanswered and without NAT: others belong to connections
 			add(id)
 		}
 	}
