@@ -2,6 +2,7 @@ package proxier
 
 import (
 	"sync"
+	"time"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/source"
@@ -10,14 +11,17 @@ import (
 // inbox takes what sources and watchers have to say, from any goroutine, until
 // the loop has time for it.
 type inbox struct {
-	mu   sync.Mutex
-	mail mail
-	poke chan struct{} // holds one: there is mail
+	mu      sync.Mutex
+	mail    mail
+	working mail          // what was taken and is not done; its changes are counted only
+	poke    chan struct{} // holds one: there is mail
 }
 
 // mail is what came in since the loop last looked.
 type mail struct {
 	events   []source.Event
+	changes  Changes          // in events
+	since    time.Time        // when the first of events came in
 	problems *[]model.Problem // of the source, if it said anything
 	loaded   bool
 	synced   bool
@@ -42,12 +46,60 @@ func (in *inbox) take() mail {
 	defer in.mu.Unlock()
 	m := in.mail
 	in.mail = mail{}
+	in.working.changes.Services += m.changes.Services
+	in.working.changes.Slices += m.changes.Slices
+	if in.working.since.IsZero() {
+		in.working.since = m.since
+	}
 	return m
+}
+
+// done says that what was taken has been acted upon.
+func (in *inbox) done() {
+	in.mu.Lock()
+	in.working = mail{}
+	in.mu.Unlock()
+}
+
+// Backlog is what has come in and is not programmed yet.
+type Backlog struct {
+	Changes
+	Since time.Time // when the oldest came in; zero: nothing waits
+}
+
+// Backlog returns what waits now. Safe from any goroutine.
+func (p *Proxier) Backlog() Backlog {
+	in := p.inbox
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	b := Backlog{in.working.changes, in.working.since}
+	b.Services += in.mail.changes.Services
+	b.Slices += in.mail.changes.Slices
+	if b.Since.IsZero() {
+		b.Since = in.mail.since
+	}
+	return b
 }
 
 // Events is part of source.Sink.
 func (p *Proxier) Events(e []source.Event) {
-	p.inbox.put(func(m *mail) { m.events = append(m.events, e...) })
+	var c Changes
+	for i := range e {
+		switch {
+		case e[i].Service != nil:
+			c.Services++
+		case e[i].Slice != nil:
+			c.Slices++
+		}
+	}
+	p.inbox.put(func(m *mail) {
+		m.events = append(m.events, e...)
+		m.changes.Services += c.Services
+		m.changes.Slices += c.Slices
+		if m.since.IsZero() && len(e) > 0 {
+			m.since = time.Now()
+		}
+	})
 }
 
 // Loaded is part of source.Sink.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
@@ -14,7 +15,7 @@ import (
 type Preview struct {
 	Plan     state.Plan
 	Why      map[state.ID]string // for what is wanted
-	Problems []string            // of what was asked for
+	Problems []model.Problem     // of what was asked for
 	Complete bool                // the source was read in full; otherwise nothing is removed
 }
 
@@ -23,11 +24,11 @@ type Preview struct {
 // something cannot be read.
 func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
 	p.kernel = readOnly{p.kernel}
-	p.receive()
+	r := &Round{Full: true}
+	p.receive(r)
 	if !p.loaded {
 		return nil, errors.New("the source has delivered nothing")
 	}
-	r := &Round{Full: true}
 	if err := p.look(ctx, r); err != nil {
 		return nil, err
 	}

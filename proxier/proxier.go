@@ -12,13 +12,19 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Config is what a Proxier must be told. All fields are needed but Zone.
+// Config is what a Proxier must be told. Desired, AuditPeriod, DrainTimeout
+// and Log are needed.
 type Config struct {
-	Desired      desired.Config
-	Zone         string        // of the node, for topology hints; empty: the Node object says it
-	AuditPeriod  time.Duration // between full comparisons with the kernel
-	DrainTimeout time.Duration // that a removed endpoint's connections may go on, in direct mode
-	Log          *slog.Logger
+	Desired          desired.Config
+	Zone             string        // of the node, for topology hints; empty: the Node object says it
+	NodeCIDR         bool          // the source addresses of pods are the podCIDRs of the Node object
+	PrimaryNodePorts bool          // node ports are served on the node's primary addresses only
+	AuditPeriod      time.Duration // between full comparisons with the kernel
+	DrainTimeout     time.Duration // that a removed endpoint's connections may go on, in direct mode
+	MinSyncPeriod    time.Duration // between the end of a round and the next that changes cause
+	Names            bool          // keep what NameOf and PodOf tell
+	Observe          func(*Round)  // called by the loop after each round; must return at once
+	Log              *slog.Logger
 }
 
 // Backoff of writes that failed, and of reads.
@@ -59,6 +65,14 @@ type Proxier struct {
 	draining   map[state.ID]*drain
 	sources    []model.Problem
 	told       map[string]bool // problems that have been logged
+	node       nodeObject
+	failing    failures
+	objects    map[string]int // in actual, by kind
+	tallies    *tallies
+	names      *names
+	triggers   []time.Time // of changes taken and not programmed yet
+	began      time.Time
+	ready      bool // everything that was there at the start has been programmed
 	rounds     uint64
 
 	auditAt, retryAt, drainAt time.Time // when due; zero: not
@@ -72,6 +86,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, pending: map[state.ID]state.Want{}, asked: map[state.ID]bool{},
 		draining: map[state.ID]*drain{}, told: map[string]bool{},
+		failing: failures{}, objects: map[string]int{}, tallies: newTallies(), names: newNames(c.Names), began: time.Now(),
 	}
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
 	return p
@@ -89,6 +104,7 @@ func (p *Proxier) Run(ctx context.Context) {
 	whole := context.WithoutCancel(ctx)
 	for ctx.Err() == nil {
 		p.round(whole)
+		pause(ctx, p.config.MinSyncPeriod)
 		p.wait(ctx)
 	}
 }
@@ -105,6 +121,17 @@ func (p *Proxier) wait(ctx context.Context) {
 	case <-ctx.Done():
 	case <-p.inbox.poke:
 	case <-due:
+	}
+}
+
+// pause returns after a while, or when ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
 	}
 }
 

@@ -3,6 +3,7 @@ package proxier
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -13,12 +14,49 @@ import (
 // logged is how many failures or drifts of a round are logged one by one.
 const logged = 20
 
+// publish hands the round to those who look on.
+func (p *Proxier) publish(r *Round) {
+	p.last.Store(r)
+	if p.config.Observe != nil {
+		p.config.Observe(r)
+	}
+}
+
+// waiting makes public what there is to say before the source has delivered.
+// It is no round: nothing was looked at.
+func (p *Proxier) waiting(r *Round) {
+	p.problems(r)
+	r.NotReady = "the Services and EndpointSlices have not been read yet"
+	p.publish(r)
+}
+
+// notReady returns what of the start is not done, or nothing from the moment on
+// when all was.
+func (p *Proxier) notReady(r *Round) string {
+	switch {
+	case p.ready:
+		return ""
+	case r.Err != nil:
+		return r.Err.Error()
+	case !p.synced:
+		return "not everything could be read at the start: see the problems in the log"
+	case r.Failing.Count > r.Failing.Others:
+		return fmt.Sprintf("%d writes fail, first: %s", r.Failing.Count-r.Failing.Others, r.Failing.First)
+	}
+	p.ready = true
+	return ""
+}
+
 // report makes the round public and logs it: one line, and one for each object
 // that failed or was found changed.
 func (p *Proxier) report(r *Round) {
-	r.Objects = len(p.actual)
+	r.Objects = maps.Clone(p.objects)
+	r.Draining = len(p.draining)
+	r.Failing = p.failing.sum(p.pending)
+	r.Checks, r.NoLocal = p.tallies.sum()
+	r.NotReady = p.notReady(r)
 	p.problems(r)
-	p.last.Store(r)
+	p.publish(r)
 	if r.Err != nil {
 		p.log.Error("round aborted; the kernel stays as it is", "round", r.Number, "err", r.Err, "retry", p.retryDelay)
 		return
@@ -35,17 +73,17 @@ func (p *Proxier) report(r *Round) {
 			p.log.Warn("more drift", "count", len(r.Drift)-logged)
 			break
 		}
-		p.log.Warn("drift: somebody else changed what is ours", "what", d)
+		p.log.Warn("drift: somebody else changed what is ours", "what", d.String())
 	}
 	level := slog.LevelInfo
 	if r.Writes() == 0 && len(r.Failures) == 0 && len(r.Drift) == 0 && r.Number > 1 {
 		level = slog.LevelDebug
 	}
 	args := []any{"round", r.Number, "took", r.Took, "full", r.Full, "services", r.Services, "writes", r.Writes(),
-		"failed", len(r.Failures), "drift", len(r.Drift), "draining", len(p.draining), "objects", r.Objects,
+		"failed", len(r.Failures), "drift", len(r.Drift), "draining", len(p.draining), "objects", len(p.actual),
 		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
-	for _, k := range slices.Sorted(maps.Keys(r.Ops)) {
-		args = append(args, k, r.Ops[k])
+	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b Write) int { return cmp.Compare(a.String(), b.String()) }) {
+		args = append(args, w.String(), r.Ops[w])
 	}
 	p.log.Log(context.Background(), level, "round", args...)
 }
@@ -53,9 +91,10 @@ func (p *Proxier) report(r *Round) {
 // problems collects what is wrong with what was asked for and logs what is
 // new and what is mended.
 func (p *Proxier) problems(r *Round) {
-	all := slices.Concat(p.sources, p.model.Problems())
+	all := slices.Concat(p.sources, p.model.Problems(), p.node.problems(p.config))
 	if p.table != nil {
 		all = append(all, p.table.Problems()...)
+		all = append(all, p.unwritten()...)
 	}
 	slices.SortFunc(all, func(a, b model.Problem) int { return cmp.Compare(a.String(), b.String()) })
 	now := make(map[string]bool, len(all))
@@ -65,7 +104,7 @@ func (p *Proxier) problems(r *Round) {
 			continue
 		}
 		now[text] = true
-		r.Problems = append(r.Problems, text)
+		r.Problems = append(r.Problems, pr)
 		if !p.told[text] {
 			p.log.Warn("problem", "origin", pr.Origin, "object", pr.Object, "field", pr.Field, "what", pr.Message)
 		}

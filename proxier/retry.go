@@ -1,6 +1,7 @@
 package proxier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 func (p *Proxier) fail(r *Round, op state.Op, err error, index *wantIndex) {
 	r.Failures = append(r.Failures, Failure{op, err})
 	p.pending[op.ID] = index.of(op)
+	p.failing.note(Failure{op, err})
 	// Reading the kernel costs what the cluster is large: an object asks for
 	// it once, and then waits for the audit.
 	if errors.Is(err, kernel.ErrStale) && !p.asked[op.ID] {
@@ -67,36 +69,41 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 		}
 	}
 	p.actual, p.stale = read, false
+	p.objects = read.Count()
 	return nil
 }
 
 // common returns what two sorted lists share.
-func common(a, b []string) []string {
-	var out []string
-	for _, s := range a {
-		if _, both := slices.BinarySearch(b, s); both {
-			out = append(out, s)
+func common(a, b []Drift) []Drift {
+	var out []Drift
+	for _, d := range a {
+		if _, both := slices.BinarySearchFunc(b, d, compareDrift); both {
+			out = append(out, d)
 		}
 	}
 	return out
 }
 
+func compareDrift(a, b Drift) int {
+	return cmp.Or(a.ID.Compare(b.ID), cmp.Compare(a.What, b.What))
+}
+
 // differences tells what sets read apart from what was believed, sorted.
-func differences(believed, read state.State) []string {
-	var out []string
+func differences(believed, read state.State) []Drift {
+	var out []Drift
 	for id, spec := range believed {
 		if have, ok := read[id]; !ok {
-			out = append(out, id.String()+" is gone")
+			out = append(out, Drift{id, "is gone"})
 		} else if have != spec {
-			out = append(out, id.String()+" was changed")
+			out = append(out, Drift{id, "was changed"})
 		}
 	}
 	for id := range read {
 		if _, ok := believed[id]; !ok {
-			out = append(out, id.String()+" was added")
+			out = append(out, Drift{id, "was added"})
 		}
 	}
-	slices.Sort(out)
+	slices.SortFunc(out, compareDrift)
 	return out
 }
 

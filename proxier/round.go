@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
@@ -14,21 +16,68 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Round is what one pass of the loop did.
+// Round is what one pass of the loop did. It must not be changed.
 type Round struct {
 	Number   uint64
 	Started  time.Time
 	Took     time.Duration
-	Full     bool           // everything was compared with the kernel, freshly read
-	Services int            // that were rendered
-	Ops      map[string]int // writes that succeeded, by verb and kind
-	Failures []Failure      // writes that failed; they stay wanted and are retried
-	Drift    []string       // what others had changed in the kernel, with Full
-	Kernel   kernel.Stats   // what the round asked of the kernel
-	Draining int            // real servers that finish their connections
-	Objects  int            // in the kernel, after the round
-	Problems []string       // of what was asked for, as it stands now
-	Err      error          // nothing was written, because something could not be read
+	Queued   time.Time        // when the oldest change came in that the round took; zero: it took none
+	Changes  Changes          // that it took
+	Full     bool             // everything was compared with the kernel, freshly read
+	Services int              // that were rendered
+	Ops      map[Write]int    // writes that succeeded
+	Failures []Failure        // writes that failed; they stay wanted and are retried
+	Retried  int              // writes that were tried again
+	Drift    []Drift          // what others had changed in the kernel, with Full
+	Kernel   kernel.Stats     // what the round asked of the kernel
+	Draining int              // real servers that finish their connections
+	Objects  map[string]int   // in the kernel, after the round, by kind
+	Failing  Failing          // writes that have failed and not succeeded since
+	Problems []model.Problem  // of what was asked for, as it stands now, sorted
+	Triggers []time.Time      // what changed the endpoints that the round programmed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
+	Checks   []HealthCheck    // of all Services that have a health-check node port, sorted
+	NoLocal  map[Locality]int // Services without an endpoint on this node that their policy allows, though others have some
+	NotReady string           // why something of what was there at the start is not programmed; empty: it is, from then on
+	Err      error            // nothing was written, because something could not be read
+}
+
+// Write is a sort of write.
+type Write struct{ Verb, Kind string } // as state.Verb and state.Kind print
+
+// String returns verb and kind.
+func (w Write) String() string { return w.Verb + " " + w.Kind }
+
+// Changes counts what a source has said.
+type Changes struct{ Services, Slices int }
+
+// Drift is something of ours that somebody else changed.
+type Drift struct {
+	ID   state.ID
+	What string // is gone, was changed, was added
+}
+
+// String says what happened to what.
+func (d Drift) String() string { return d.ID.String() + " " + d.What }
+
+// Failing says which writes do not succeed.
+type Failing struct {
+	Count  int       // all of them
+	Since  time.Time // the longest failing of those that are the node's fault; zero: none
+	First  string    // that one, and its error
+	Others int       // of Count, those that wait for another or are in somebody else's way: a neighbour's fault, not the node's
+}
+
+// HealthCheck is a Service with a health-check node port.
+type HealthCheck struct {
+	Key   model.Key
+	Port  uint16
+	Local int // different ready addresses on this node
+}
+
+// Locality is a traffic policy Local: of internal or external traffic, in a family.
+type Locality struct {
+	Policy string // internal or external
+	Family string // IPv4 or IPv6
 }
 
 // Failure is a write that failed.
@@ -51,12 +100,14 @@ func (r *Round) Writes() int {
 
 // round takes what has come in and brings the kernel to it.
 func (p *Proxier) round(ctx context.Context) {
-	audit := p.receive()
+	r := &Round{Started: time.Now(), Ops: map[Write]int{}}
+	audit := p.receive(r)
 	if !p.loaded {
+		p.waiting(r)
 		return // nothing is known yet: what is programmed keeps working
 	}
 	p.rounds++
-	r := &Round{Number: p.rounds, Started: time.Now(), Ops: map[string]int{}}
+	r.Number = p.rounds
 	before := p.kernel.Stats()
 	start := p.actual == nil
 	if audit || due(p.auditAt) {
@@ -67,6 +118,9 @@ func (p *Proxier) round(ctx context.Context) {
 	p.work(ctx, r, start)
 	r.Took = time.Since(r.Started)
 	r.Kernel = p.kernel.Stats().Since(before)
+	if r.Err == nil {
+		p.inbox.done()
+	}
 	p.report(r)
 }
 
@@ -84,12 +138,14 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool) {
 	p.write(ctx, r, wants)
 	p.drainRound(ctx, r)
 	p.schedule(r)
+	r.Triggers, p.triggers = p.triggers, nil
 }
 
 // receive applies the mail to the model. It reports whether somebody asked for
 // an audit.
-func (p *Proxier) receive() bool {
+func (p *Proxier) receive(r *Round) bool {
 	m := p.inbox.take()
+	r.Queued, r.Changes = m.since, m.changes
 	for _, e := range m.events {
 		p.event(e)
 	}
@@ -117,8 +173,10 @@ func (p *Proxier) event(e source.Event) {
 		p.model.DeleteSlice(e.Slice.Namespace, e.Slice.Name)
 	case e.Slice != nil:
 		p.model.ApplySlice(e.Slice, e.Origin)
+		p.trigger(e.Slice)
 	case e.Node != nil && e.Node.Name == p.config.Desired.NodeName && !e.Deleted:
-		p.model.SetNode(model.Node{Name: e.Node.Name, Zone: cmp.Or(p.config.Zone, e.Node.Labels["topology.kubernetes.io/zone"])})
+		p.model.SetNode(model.Node{Name: e.Node.Name, Zone: cmp.Or(p.config.Zone, e.Node.Labels[corev1.LabelTopologyZone])})
+		p.node.read(e.Node)
 	}
 }
 
@@ -138,6 +196,7 @@ func (p *Proxier) look(ctx context.Context, r *Round) error {
 			p.setFacts(r, facts)
 		}
 	}
+	p.configure(r)
 	if !r.Full {
 		return nil
 	}
@@ -149,12 +208,18 @@ func (p *Proxier) setFacts(r *Round, facts state.Facts) {
 	switch {
 	case p.table == nil:
 		p.table = desired.NewTable(p.config.Desired, facts)
+		p.expect()
 	case sameFacts(p.facts, facts):
 		return
 	default:
 		p.table.SetFacts(facts)
 	}
 	p.facts = facts
+	p.renderAll(r)
+}
+
+// renderAll has everything rendered anew, and compared with the kernel.
+func (p *Proxier) renderAll(r *Round) {
 	p.model.SetAllDirty()
 	r.Full, p.stale = true, true // stale: Full once more if the read fails now
 }
@@ -165,7 +230,8 @@ func (p *Proxier) wants(ctx context.Context, r *Round) []state.Want {
 	p.probeSchedulers(ctx, keys, r.Full)
 	keys = append(keys, p.model.TakeDirty()...)
 	r.Services = len(keys)
-	changed := p.table.Update(p.model, keys)
+	changed := p.table.Update(tallying{p.model, p.tallies}, keys)
+	p.names.update(p.config.Desired, p.table, p.model, keys)
 	if r.Full {
 		changed = p.everything() // says it all, but for flows, which nobody can read
 	} else if !due(p.retryAt) {
@@ -182,6 +248,7 @@ func (p *Proxier) wants(ctx context.Context, r *Round) []state.Want {
 			delete(p.pending, id)
 		case !named[id]:
 			changed = append(changed, w)
+			r.Retried++
 		}
 	}
 	slices.SortFunc(changed[rest:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })

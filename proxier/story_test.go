@@ -134,7 +134,11 @@ func (s *story) step(verb, arg, data string) (seen string, expects bool) {
 		defer func() { s.writes = nil }()
 		return join(s.writes), true
 	case "problems":
-		return join(s.proxier.Last().Problems), true
+		var lines []string
+		for _, p := range s.proxier.Last().Problems {
+			lines = append(lines, p.String())
+		}
+		return join(lines), true
 	default:
 		s.Fatalf("no such step: %s", verb)
 	}

@@ -2,6 +2,7 @@ package proxier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"kube-ipvs/proxier/state"
@@ -31,12 +32,22 @@ func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
 				p.hold(held, op.ID)
 				continue
 			}
-			p.actual.Apply(op)
+			p.apply(op)
 			p.forget(op)
 			delete(p.asked, op.ID)
-			r.Ops[op.Verb.String()+" "+op.ID.Kind.String()]++
+			r.Ops[Write{op.Verb.String(), op.ID.Kind.String()}]++
 		}
 	}
+}
+
+// errWaits is wrapped by the failure of a write whose turn has not come.
+var errWaits = errors.New("it waits for")
+
+// apply notes in what the kernel is known to hold that op was written.
+func (p *Proxier) apply(op state.Op) {
+	before := len(p.actual)
+	p.actual.Apply(op)
+	p.objects[op.ID.Kind.String()] += len(p.actual) - before
 }
 
 // possible returns the ops of a stage of which nothing stands in the way. A
@@ -47,7 +58,7 @@ func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.I
 	var out state.Plan
 	for _, op := range stage {
 		if why := p.obstacle(op, held); why != "" {
-			p.fail(r, op, fmt.Errorf("it waits for %s", why), index)
+			p.fail(r, op, fmt.Errorf("%w %s", errWaits, why), index)
 			p.hold(held, op.ID)
 			continue
 		}
@@ -102,7 +113,7 @@ func (p *Proxier) forget(op state.Op) {
 	}
 	for id := range p.draining {
 		if id.Server() == op.ID {
-			delete(p.actual, id)
+			p.apply(state.Op{Verb: state.Delete, ID: id})
 			delete(p.draining, id)
 		}
 	}

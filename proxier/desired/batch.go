@@ -53,7 +53,7 @@ func (b *batch) update(views Views, key model.Key) []model.Key {
 	}
 	frontends := t.config.frontends(view.Service)
 	affected = append(affected, b.reclaim(old, frontends)...)
-	old.origin, old.lost, old.problems = view.Origin, nil, t.problems(view)
+	old.origin, old.uid, old.lost, old.problems = view.Origin, view.UID, nil, t.problems(view)
 	fragment := Render(t.config, t.facts, view, func(f frontend) bool {
 		claim := t.lost(old, f)
 		if claim != nil {
@@ -184,7 +184,7 @@ func (t *Table) problems(v model.View) []model.Problem {
 	var out []model.Problem
 	if v.Scheduler != "" && c.Missing != nil {
 		if err := c.Missing(v.Scheduler); err != nil {
-			out = append(out, model.Problem{Origin: v.Origin, Object: object, Field: "metadata.annotations[kube-ipvs/scheduler]",
+			out = append(out, model.Problem{UID: v.UID, Origin: v.Origin, Object: object, Field: "metadata.annotations[kube-ipvs/scheduler]",
 				Message: fmt.Sprintf("%v; the default %q is used", err, c.Scheduler)})
 		}
 	}
@@ -193,7 +193,7 @@ func (t *Table) problems(v model.View) []model.Problem {
 	} {
 		for _, a := range addrs {
 			if c.isImage(a) {
-				out = append(out, model.Problem{Origin: v.Origin, Object: object, Field: field,
+				out = append(out, model.Problem{UID: v.UID, Origin: v.Origin, Object: object, Field: field,
 					Message: fmt.Sprintf("%s lies in an image prefix of this node and is left out; move that by --image-prefix", a)})
 			}
 		}

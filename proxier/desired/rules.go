@@ -81,6 +81,9 @@ func (r *rules) notIn(set state.SetName, dims string) string {
 // pods returns the match for traffic from pods; not makes it the opposite.
 // ok is false where pods cannot be told from others.
 func (r *rules) pods(not string) (match string, ok bool) {
+	if in := r.config.PodInterface; in != "" {
+		return strings.TrimSpace(not + " -i " + in), true
+	}
 	p := r.config.PodCIDRs[index(r.family)]
 	if !p.IsValid() {
 		return "", false

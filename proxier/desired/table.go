@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -26,6 +27,7 @@ type Table struct {
 type service struct {
 	rank     rank
 	origin   string
+	uid      string
 	fragment Fragment
 	claims   []state.ID
 	lost     []loss
@@ -67,6 +69,60 @@ func NewTable(c Config, f state.Facts) *Table {
 // SetFacts replaces the facts. The caller must Update every Service after it,
 // and compare in full.
 func (t *Table) SetFacts(f state.Facts) { t.facts = f }
+
+// SetConfig replaces the configuration, with the duties of SetFacts.
+func (t *Table) SetConfig(c Config) { t.config, t.skeleton = c, Skeleton(c) }
+
+// VirtualServers calls each with the virtual servers of a Service.
+func (t *Table) VirtualServers(key model.Key, each func(state.ID)) {
+	s := t.services[key]
+	if s == nil {
+		return
+	}
+	for _, o := range s.fragment.Own {
+		if o.ID.Kind == state.VirtualServer {
+			each(o.ID)
+		}
+	}
+}
+
+// Owners returns for which Service each object is wanted that is named in ids;
+// the first of those that share it. It looks at all Services.
+func (t *Table) Owners(ids map[state.ID]bool) map[state.ID]model.Key {
+	best := map[state.ID]*service{}
+	note := func(s *service, objects []state.Object) {
+		for _, o := range objects {
+			if old := best[o.ID]; ids[o.ID] && (old == nil || s.rank.compare(old.rank) < 0) {
+				best[o.ID] = s
+			}
+		}
+	}
+	for _, s := range t.services {
+		note(s, s.fragment.Own)
+		note(s, s.fragment.Shared)
+	}
+	out := make(map[state.ID]model.Key, len(best))
+	for id, s := range best {
+		out[id] = s.rank.key
+	}
+	return out
+}
+
+// PortOf returns the name of the port of s that a virtual server of it serves,
+// or its number where it has no name.
+func (c Config) PortOf(s *model.Service, server state.ID) string {
+	onNode := c.images(server.Addr).NodePort.Contains(server.Addr)
+	for _, p := range s.Ports {
+		number := p.Port
+		if onNode {
+			number = p.NodePort
+		}
+		if number == server.Port && protocol(p.Protocol) == server.Proto {
+			return cmp.Or(p.Name, strconv.Itoa(int(p.Port)))
+		}
+	}
+	return ""
+}
 
 // Views gives access to the Services of a model.
 type Views interface {
@@ -136,7 +192,7 @@ func (t *Table) Problems() []model.Problem {
 	for s := range t.troubled {
 		out = append(out, s.problems...)
 		for _, l := range s.lost {
-			p := model.Problem{Origin: s.origin, Object: "Service " + s.rank.key.String(), Field: l.frontend.field()}
+			p := model.Problem{UID: s.uid, Origin: s.origin, Object: "Service " + s.rank.key.String(), Field: l.frontend.field()}
 			p.Message = fmt.Sprintf("%s is left out: Service %s, which is older or comes first by name, has the same address and port", l.frontend, t.owners[l.claim].rank.key)
 			out = append(out, p)
 		}

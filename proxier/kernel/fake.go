@@ -31,6 +31,9 @@ func NewFake() *Fake {
 // Facts is part of Kernel.
 func (f *Fake) Facts(context.Context) (state.Facts, error) { return f.NodeFacts, f.ReadErr }
 
+// Expect is part of Kernel.
+func (f *Fake) Expect([2]string) {}
+
 // Read is part of Kernel.
 func (f *Fake) Read(context.Context) (state.State, error) {
 	f.Reads++

@@ -16,6 +16,10 @@ type Kernel interface {
 	// unknown, never empty.
 	Facts(context.Context) (state.Facts, error)
 
+	// Expect says what the rules of each family, IPv4 and IPv6, are to be, so
+	// that Read can tell them from others that are not as they should be.
+	Expect(rules [2]string)
+
 	// Read asks the kernel for everything that is programmed now and is ours.
 	// An error means unknown, never empty.
 	Read(context.Context) (state.State, error)
@@ -53,6 +57,10 @@ func (s Stats) Since(before Stats) Stats {
 	return Stats{s.Messages - before.Messages, s.Sends - before.Sends, s.Dumps - before.Dumps,
 		s.Errors - before.Errors, s.Bytes - before.Bytes, s.Processes - before.Processes}
 }
+
+// ErrForeign is wrapped by errors of ops that found somebody else's object in
+// the place of ours.
+var ErrForeign = errors.New("there is one already that is not ours")
 
 // ErrStale is wrapped by errors of ops that found the kernel other than the
 // plan took it to be, or whose fate is unknown: read before the next try.

@@ -154,6 +154,9 @@ func (l *Linux) Facts(context.Context) (state.Facts, error) {
 	return f, nil
 }
 
+// Expect is part of Kernel.
+func (l *Linux) Expect(rules [2]string) { l.options.Rules = rules }
+
 // ProbeScheduler is part of Kernel.
 func (l *Linux) ProbeScheduler(_ context.Context, name string) error {
 	return l.ipvs.ProbeScheduler(name)

@@ -59,7 +59,7 @@ func (l *Linux) encodeServer(b *netutil.Batch, op state.Op) error {
 func judgeServer(op state.Op, errs []error) error {
 	err := first(errs)
 	if op.ID.Kind == state.VirtualServer && op.Verb == state.Add && errors.Is(err, unix.EEXIST) {
-		err = fmt.Errorf("there is one already that is not ours: %w", err)
+		err = fmt.Errorf("%w: %w", ErrForeign, err)
 	}
 	if op.ID.Kind == state.VirtualServer {
 		return stale(err, unix.EEXIST, unix.ESRCH)

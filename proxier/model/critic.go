@@ -54,9 +54,9 @@ func (c *critic) problems(origin, object string, keep bool) []Problem {
 	for _, r := range c.remarks {
 		switch {
 		case !keep:
-			out = append(out, Problem{origin, object, r.field, r.what + "; " + r.then})
+			out = append(out, Problem{Origin: origin, Object: object, Field: r.field, Message: r.what + "; " + r.then})
 		case r.fault:
-			out = append(out, Problem{origin, object, r.field, r.what + "; " + keepsLast})
+			out = append(out, Problem{Origin: origin, Object: object, Field: r.field, Message: r.what + "; " + keepsLast})
 		}
 	}
 	if c.more > 0 {

@@ -71,7 +71,7 @@ func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 	read := readService(svc, c)
 	e := m.entry(key)
 	keep := c.bad && e.good
-	m.report(ref{"Service", key}, origin, c, keep)
+	m.report(ref{"Service", key}, origin, string(svc.UID), c, keep)
 	if keep {
 		return
 	}
@@ -105,7 +105,7 @@ func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 	read.good = !c.bad
 	old := m.slices[key]
 	keep := c.bad && old != nil && old.good
-	m.report(ref{"EndpointSlice", key}, origin, c, keep)
+	m.report(ref{"EndpointSlice", key}, origin, string(es.UID), c, keep)
 	if keep {
 		return
 	}
@@ -145,6 +145,15 @@ func (m *Model) View(key Key) (View, bool) {
 	return m.view(e), true
 }
 
+// Service returns a service, and false where View does.
+func (m *Model) Service(key Key) (*Service, bool) {
+	e := m.services[key]
+	if e == nil || e.service == nil {
+		return nil, false
+	}
+	return e.service, true
+}
+
 // Keys returns every service that has a View: first the API server's, then
 // DNS in kube-system, then the rest by name.
 func (m *Model) Keys() []Key {
@@ -167,12 +176,16 @@ func (m *Model) Problems() []Problem {
 	return all
 }
 
-func (m *Model) report(r ref, origin string, c *critic, keep bool) {
+func (m *Model) report(r ref, origin, uid string, c *critic, keep bool) {
 	if len(c.remarks) == 0 {
 		delete(m.problems, r)
 		return
 	}
-	m.problems[r] = c.problems(origin, r.kind+" "+r.key.String(), keep)
+	ps := c.problems(origin, r.kind+" "+r.key.String(), keep)
+	for i := range ps {
+		ps[i].UID = uid
+	}
+	m.problems[r] = ps
 }
 
 func (m *Model) entry(key Key) *entry {

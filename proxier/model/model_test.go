@@ -112,12 +112,13 @@ func TestLastGoodServiceStays(t *testing.T) {
 	bad := service(func(s *corev1.Service) {
 		s.Spec.Ports = []corev1.ServicePort{{Name: "a", Port: 81}, {Name: "b", Port: 70000}}
 		s.Annotations = map[string]string{SchedulerAnnotation: "R R"}
+		s.UID = "u-1"
 	})
 	m := modelOf(t, service())
 	m.TakeDirty()
 	apply(t, m, bad)
 	wantDirty(t, m, "a bad version", "")
-	want := Problem{"test", "Service default/web", "spec.ports[1].port", "70000 is not in 1..65535; the last good version stays in force"}
+	want := Problem{UID: "u-1", Origin: "test", Object: "Service default/web", Field: "spec.ports[1].port", Message: "70000 is not in 1..65535; the last good version stays in force"}
 	if p := m.Problems(); len(p) != 1 || p[0] != want {
 		t.Errorf("problems %v\nwant %v", p, want)
 	}
@@ -211,7 +212,7 @@ func TestKeysAndProblemsAreSorted(t *testing.T) {
 }
 
 func TestProblemIsOneLine(t *testing.T) {
-	p := Problem{"f.yaml", "Service default/a\nb", "", "line 1:\r\n\tbad"}
+	p := Problem{Origin: "f.yaml", Object: "Service default/a\nb", Message: "line 1:\r\n\tbad"}
 	if got := p.String(); got != "f.yaml: Service default/a b: line 1: bad" {
 		t.Errorf("got %q", got)
 	}

@@ -78,6 +78,7 @@ type View struct {
 
 // Problem is something wrong with an object, for whoever wrote it.
 type Problem struct {
+	UID     string // of the object, empty if unknown
 	Origin  string // where the object came from, such as a file and document; empty for the API server
 	Object  string // kind and namespace/name, such as "Service default/web"; empty if unknown
 	Field   string // path such as spec.ports[0].port; empty if the whole object

@@ -1,0 +1,111 @@
+package proxier
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// nodeObject is what the Node object says that is programmed.
+type nodeObject struct {
+	podCIDRs [2]netip.Prefix
+	ips      [2]netip.Addr // IPv4, IPv6
+	bad      []string      // podCIDRs that are none
+}
+
+func (n *nodeObject) read(node *corev1.Node) {
+	*n = nodeObject{}
+	cidrs := node.Spec.PodCIDRs
+	if len(cidrs) == 0 && node.Spec.PodCIDR != "" {
+		cidrs = []string{node.Spec.PodCIDR}
+	}
+	for _, s := range cidrs {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			n.bad = append(n.bad, s)
+			continue
+		}
+		if at := &n.podCIDRs[number(p.Addr())]; !at.IsValid() {
+			*at = p.Masked()
+		}
+	}
+	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
+		for _, a := range node.Status.Addresses {
+			ip, err := netip.ParseAddr(a.Address)
+			if err != nil || a.Type != kind {
+				continue
+			}
+			if at := &n.ips[number(ip.Unmap())]; !at.IsValid() {
+				*at = ip.Unmap()
+			}
+		}
+	}
+}
+
+// number returns 0 for IPv4 and 1 for IPv6.
+func number(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// problems says what the Node object lacks that the configuration counts on.
+func (n *nodeObject) problems(c Config) []model.Problem {
+	object := "Node " + c.Desired.NodeName
+	var out []model.Problem
+	for _, s := range n.bad {
+		out = append(out, model.Problem{Object: object, Field: "spec.podCIDRs", Message: fmt.Sprintf("%q is no CIDR; it is left out", s)})
+	}
+	if c.NodeCIDR && n.podCIDRs == [2]netip.Prefix{} {
+		out = append(out, model.Problem{Object: object, Field: "spec.podCIDRs",
+			Message: "it has none, and detectLocalMode is NodeCIDR: until it has, pods are not told from others, and no traffic to ClusterIPs is masqueraded"})
+	}
+	return out
+}
+
+// configure follows the Node object: what depends on it is rendered anew when
+// that has changed.
+func (p *Proxier) configure(r *Round) {
+	c := p.config.Desired
+	if p.config.NodeCIDR {
+		c.PodCIDRs = p.node.podCIDRs
+	}
+	if p.config.PrimaryNodePorts {
+		c.NodePortAddresses = primary(p.node.ips, p.facts)
+	}
+	if c.PodCIDRs == p.config.Desired.PodCIDRs && slices.Equal(c.NodePortAddresses, p.config.Desired.NodePortAddresses) {
+		return
+	}
+	p.config.Desired = c
+	p.table.SetConfig(c)
+	p.expect()
+	p.renderAll(r)
+}
+
+// expect tells the kernel what the rules are to be.
+func (p *Proxier) expect() {
+	c := p.config.Desired
+	p.kernel.Expect([2]string{c.Rules(state.IPv4), c.Rules(state.IPv6)})
+}
+
+// primary returns the node's own address of each family: what the Node object
+// says, or else the source of its default route.
+func primary(ips [2]netip.Addr, f state.Facts) []netip.Prefix {
+	var out []netip.Prefix
+	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
+		ip := ips[i]
+		if !ip.IsValid() {
+			ip = f.NodeIP(family)
+		}
+		if ip.IsValid() {
+			out = append(out, netip.PrefixFrom(ip, ip.BitLen()))
+		}
+	}
+	return out
+}

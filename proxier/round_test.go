@@ -1,0 +1,298 @@
+package proxier
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+)
+
+func nodeEvent(change func(*corev1.Node)) source.Event {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: testConfig(desired.Direct).Desired.NodeName}}
+	change(n)
+	return source.Event{Node: n}
+}
+
+// A Round says that the start is not done until all of it is, and never again.
+func TestNotReadyUntilTheStartIsProgrammed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := serverAt("10.96.0.1:80")
+		k := &refusing{Fake: newFake(), refuse: map[state.ID]error{bad: kernel.ErrStale}}
+		p := running(t, k, testConfig(desired.Direct))
+		synctest.Wait()
+		if why := p.Last().NotReady; why == "" {
+			t.Error("ready before the source has said anything")
+		}
+		p.Events([]source.Event{webService("10.96.0.1")})
+		p.Synced()
+		synctest.Wait()
+		if why := p.Last().NotReady; !strings.Contains(why, bad.String()) {
+			t.Errorf("not ready because of %q", why)
+		}
+		delete(k.refuse, bad)
+		time.Sleep(retryLast)
+		synctest.Wait()
+		if why := p.Last().NotReady; why != "" {
+			t.Errorf("not ready because of %q", why)
+		}
+		later := serverAt("10.96.0.2:80")
+		k.refuse[later] = kernel.ErrStale
+		p.Events([]source.Event{webService("10.96.0.2")})
+		synctest.Wait()
+		if r := p.Last(); r.NotReady != "" || r.Failing.Count == 0 {
+			t.Errorf("a later failure is the start's: %q, %+v", r.NotReady, r.Failing)
+		}
+	})
+}
+
+// What fails is counted from its first failure on, and told of its Service. A
+// foreign object in the way is no fault of the node.
+func TestFailingWrites(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mine, taken := serverAt("10.96.0.1:80"), serverAt("10.96.0.2:80")
+		k := &refusing{Fake: newFake(), refuse: map[state.ID]error{mine: kernel.ErrStale, taken: fmt.Errorf("%w: file exists", kernel.ErrForeign)}}
+		p := running(t, k, testConfig(desired.Direct))
+		p.Events([]source.Event{webService("10.96.0.1"), webService("10.96.0.2")})
+		p.Synced()
+		synctest.Wait()
+		start := time.Now()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		f := p.Last().Failing
+		if !f.Since.Equal(start) || !strings.Contains(f.First, mine.String()) || f.Count-f.Others != 1 || f.Others < 1 {
+			t.Errorf("failing %+v, want one of the node's since %v", f, start)
+		}
+		for _, ip := range []string{"10.96.0.1", "10.96.0.2"} {
+			told := slices.ContainsFunc(p.Last().Problems, func(pr model.Problem) bool { return pr.Object == "Service default/"+nameOf(ip) })
+			if !told {
+				t.Errorf("the Service of %s has no problem: %v", ip, p.Last().Problems)
+			}
+		}
+		clear(k.refuse)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if r := p.Last(); r.Failing != (Failing{}) || len(r.Problems) > 0 {
+			t.Errorf("still failing: %+v, %v", r.Failing, r.Problems)
+		}
+	})
+}
+
+// The backlog is what has come in and is not programmed.
+func TestBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake()
+		p := New(k, testConfig(desired.Direct))
+		if b := p.Backlog(); b != (Backlog{}) {
+			t.Errorf("at first: %+v", b)
+		}
+		start := time.Now()
+		p.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", "10.244.0.1")})
+		time.Sleep(time.Second)
+		p.Events([]source.Event{webSlice("10.96.0.1", "10.244.0.2")})
+		p.Synced()
+		if b := p.Backlog(); b != (Backlog{Changes{1, 2}, start}) {
+			t.Errorf("waiting: %+v", b)
+		}
+		k.ReadErr = fmt.Errorf("interrupted")
+		p.round(t.Context())
+		if b := p.Backlog(); b != (Backlog{Changes{1, 2}, start}) {
+			t.Errorf("after an aborted round: %+v", b)
+		}
+		k.ReadErr = nil
+		p.round(t.Context())
+		if b := p.Backlog(); b != (Backlog{}) || p.Last().Err != nil {
+			t.Errorf("when all is done: %+v", b)
+		}
+	})
+}
+
+// Triggers are told once, with the round that programmed the change.
+func TestTriggers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []time.Time
+		c := testConfig(desired.Direct)
+		c.Observe = func(r *Round) { told = append(told, r.Triggers...) }
+		p := running(t, newFake(), c)
+		time.Sleep(time.Hour)
+		at := time.Now().Add(-time.Second).Truncate(time.Microsecond)
+		slice := func(text string) source.Event {
+			e := webSlice("10.96.0.1", "10.244.0.1")
+			e.Slice.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: text}
+			return e
+		}
+		p.Events([]source.Event{webService("10.96.0.1"), slice(at.Format(time.RFC3339Nano)), slice("nonsense"),
+			slice(at.Add(-48 * time.Hour).Format(time.RFC3339Nano))})
+		p.Synced()
+		synctest.Wait()
+		p.Audit()
+		synctest.Wait()
+		if len(told) != 1 || !told[0].Equal(at) {
+			t.Errorf("told %v, want %v", told, at)
+		}
+	})
+}
+
+// Health checks and Services without local endpoints are counted as they come and go.
+func TestTallies(t *testing.T) {
+	c := testConfig(desired.Direct)
+	p := New(newFake(), c)
+	svc := webService("10.96.0.1")
+	svc.Service.Spec.Type = corev1.ServiceTypeLoadBalancer
+	svc.Service.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	svc.Service.Spec.HealthCheckNodePort = 30999
+	elsewhere, here := webSlice("10.96.0.1", "10.244.9.1"), webSlice("10.96.0.1", "10.244.0.1")
+	here.Slice.Endpoints[0].NodeName = &c.Desired.NodeName
+	gone := svc
+	gone.Deleted = true
+	key := model.Key{Namespace: "default", Name: nameOf("10.96.0.1")}
+	external := Locality{"external", "IPv4"}
+	p.Synced()
+	for _, step := range []struct {
+		events  []source.Event
+		checks  []HealthCheck
+		without int
+	}{
+		{[]source.Event{svc, elsewhere}, []HealthCheck{{key, 30999, 0}}, 1},
+		{[]source.Event{here}, []HealthCheck{{key, 30999, 1}}, 0},
+		{[]source.Event{elsewhere}, []HealthCheck{{key, 30999, 0}}, 1},
+		{[]source.Event{gone}, nil, 0},
+	} {
+		p.Events(step.events)
+		p.round(t.Context())
+		r := p.Last()
+		if !slices.Equal(r.Checks, step.checks) || r.NoLocal[external] != step.without {
+			t.Errorf("checks %v, without local endpoint %v; want %v, %d", r.Checks, r.NoLocal, step.checks, step.without)
+		}
+	}
+}
+
+// Objects are counted as they are written, as a reading counts them.
+func TestObjectsAreCounted(t *testing.T) {
+	k := newFake()
+	p := New(k, testConfig(desired.Image))
+	p.Synced()
+	for _, endpoint := range []string{"10.244.0.1", "", "10.244.0.2"} {
+		p.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", endpoint)})
+		p.round(t.Context())
+		for kind, n := range k.State.Count() {
+			if p.Last().Objects[kind] != n {
+				t.Errorf("%d of %s, the kernel has %d", p.Last().Objects[kind], kind, n)
+			}
+		}
+	}
+}
+
+// The Node object's podCIDRs and addresses are followed without a restart.
+func TestNodeIsFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake()
+		c := testConfig(desired.Direct)
+		c.Desired.PodCIDRs = [2]netip.Prefix{}
+		c.NodeCIDR, c.PrimaryNodePorts = true, true
+		p := running(t, k, c)
+		svc := webService("10.96.0.1")
+		svc.Service.Spec.Type, svc.Service.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, 30080
+		p.Events([]source.Event{svc, webSlice("10.96.0.1", "10.244.0.1")})
+		p.Synced()
+		synctest.Wait()
+		if len(p.Last().Problems) != 1 {
+			t.Errorf("a Node without podCIDRs is no problem: %v", p.Last().Problems)
+		}
+		for i, cidr := range []string{"10.244.3.0/24", "10.244.4.0/24"} {
+			ip := fmt.Sprintf("192.168.50.%d", 10+i)
+			p.Events([]source.Event{nodeEvent(func(n *corev1.Node) {
+				n.Spec.PodCIDRs = []string{cidr}
+				n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeExternalIP, Address: "203.0.113.1"}, {Type: corev1.NodeInternalIP, Address: ip}}
+			})})
+			synctest.Wait()
+			rules := k.State[state.RulesID(state.IPv4)].Value().Text
+			if !strings.Contains(rules, "! -s "+cidr) {
+				t.Errorf("the rules do not know pods of %s:\n%s", cidr, rules)
+			}
+			entry := state.NetEntryID(state.SetNodePort, state.TCP, netip.MustParsePrefix(ip+"/32"), 30080)
+			if _, ok := k.State[entry]; !ok {
+				t.Errorf("no node port on %s", ip)
+			}
+			if len(p.Last().Problems) != 0 {
+				t.Errorf("problems %v", p.Last().Problems)
+			}
+		}
+	})
+}
+
+// Pods are told by the interface that their traffic comes in by.
+func TestPodInterface(t *testing.T) {
+	c := testConfig(desired.Direct).Desired
+	c.PodCIDRs, c.PodInterface = [2]netip.Prefix{}, "veth+"
+	if rules := c.Rules(state.IPv4); !strings.Contains(rules, "-A KIPVS-CLUSTER ! -i veth+ -j MARK") {
+		t.Errorf("rules:\n%s", rules)
+	}
+}
+
+// Virtual servers are known by the port of the Service that they stand for.
+func TestNames(t *testing.T) {
+	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
+		c := testConfig(mode)
+		c.Names = true
+		k := newFake()
+		p := New(k, c)
+		svc := webService("10.96.0.1")
+		svc.Service.Spec.Type = corev1.ServiceTypeNodePort
+		svc.Service.Spec.Ports = []corev1.ServicePort{{Name: "a", Port: 80, NodePort: 30080}, {Name: "b", Port: 30080, NodePort: 30081}}
+		model.Default(svc.Service)
+		p.Events([]source.Event{svc})
+		p.Synced()
+		p.round(t.Context())
+		seen := map[string]int{}
+		for id := range k.State {
+			if id.Kind == state.VirtualServer {
+				name, ok := p.NameOf(id)
+				if !ok {
+					t.Errorf("%s has no name", id)
+				}
+				seen[name.String()+":"+name.Port]++
+			}
+		}
+		want := "default/" + nameOf("10.96.0.1")
+		if len(seen) != 2 || seen[want+":a"] != 2 || seen[want+":b"] != 2 {
+			t.Errorf("%s: names %v", mode, seen)
+		}
+		svc.Deleted = true
+		p.Events([]source.Event{svc})
+		p.round(t.Context())
+		if len(p.names.servers)+len(p.names.of) != 0 {
+			t.Errorf("names left: %v", p.names.servers)
+		}
+	}
+}
+
+// Rounds that changes cause keep their distance.
+func TestMinSyncPeriod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := testConfig(desired.Direct)
+		c.MinSyncPeriod = time.Second
+		rounds := 0
+		c.Observe = func(*Round) { rounds++ }
+		p := running(t, newFake(), c)
+		p.Synced()
+		for i := range 100 {
+			p.Events([]source.Event{webSlice("10.96.0.1", fmt.Sprintf("10.244.0.%d", i+1))})
+			time.Sleep(100 * time.Millisecond)
+		}
+		if rounds < 9 || rounds > 12 {
+			t.Errorf("%d rounds in ten seconds", rounds)
+		}
+	})
+}

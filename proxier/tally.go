@@ -1,0 +1,114 @@
+package proxier
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/model"
+)
+
+// tallies are what is counted over all Services. They follow what is rendered.
+type tallies struct {
+	checks  map[model.Key]HealthCheck
+	sorted  []HealthCheck // of checks; nil: they have changed
+	without map[model.Key][]Locality
+	noLocal map[Locality]int
+}
+
+func newTallies() *tallies {
+	return &tallies{checks: map[model.Key]HealthCheck{}, without: map[model.Key][]Locality{}, noLocal: map[Locality]int{}}
+}
+
+// tallying shows the Table Services, and counts them on the way.
+type tallying struct {
+	*model.Model
+	tallies *tallies
+}
+
+var _ desired.Views = tallying{}
+
+// View is part of desired.Views.
+func (t tallying) View(key model.Key) (model.View, bool) {
+	v, ok := t.Model.View(key)
+	var check HealthCheck
+	var without []Locality
+	if ok {
+		check = HealthCheck{Key: key, Port: v.HealthCheckPort, Local: v.LocalReady}
+		without = withoutLocal(v)
+	}
+	t.tallies.set(key, check, without)
+	return v, ok
+}
+
+func (t *tallies) set(key model.Key, check HealthCheck, without []Locality) {
+	if old, had := t.checks[key]; check.Port == 0 && had {
+		delete(t.checks, key)
+		t.sorted = nil
+	} else if check.Port != 0 && old != check {
+		t.checks[key] = check
+		t.sorted = nil
+	}
+	for _, l := range t.without[key] {
+		t.noLocal[l]--
+	}
+	for _, l := range without {
+		t.noLocal[l]++
+	}
+	if len(without) == 0 {
+		delete(t.without, key)
+	} else {
+		t.without[key] = without
+	}
+}
+
+// sum returns copies, for a Round.
+func (t *tallies) sum() ([]HealthCheck, map[Locality]int) {
+	if t.sorted == nil && len(t.checks) > 0 {
+		for _, c := range t.checks {
+			t.sorted = append(t.sorted, c)
+		}
+		slices.SortFunc(t.sorted, func(a, b HealthCheck) int {
+			return cmp.Or(cmp.Compare(a.Key.Namespace, b.Key.Namespace), cmp.Compare(a.Key.Name, b.Key.Name))
+		})
+	}
+	noLocal := make(map[Locality]int, len(t.noLocal))
+	for l, n := range t.noLocal {
+		noLocal[l] = n
+	}
+	return t.sorted, noLocal
+}
+
+// withoutLocal returns where a Service has endpoints and a policy Local that
+// leaves none of them.
+func withoutLocal(v model.View) []Locality {
+	var out []Locality
+	for family, eps := range map[string][]model.Endpoints{"IPv4": v.V4, "IPv6": v.V6} {
+		if !slices.ContainsFunc(eps, func(e model.Endpoints) bool { return e.Any && len(e.Local) == 0 }) {
+			continue
+		}
+		if v.InternalLocal {
+			out = append(out, Locality{"internal", family})
+		}
+		if v.ExternalLocal {
+			out = append(out, Locality{"external", family})
+		}
+	}
+	return out
+}
+
+// trigger notes when the change was made that this version of a slice is of.
+func (p *Proxier) trigger(s *discoveryv1.EndpointSlice) {
+	text := s.Annotations[corev1.EndpointsLastChangeTriggerTime]
+	if text == "" {
+		return
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err == nil && at.After(p.began) {
+		p.triggers = append(p.triggers, at)
+	}
+}
