@@ -1,31 +1,43 @@
 package proxier
 
 import (
+	"cmp"
+	"net/netip"
+	"strconv"
 	"sync"
+
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
-// ServicePort names a port of a Service.
-type ServicePort struct {
+// ServedPort is what a virtual server stands for.
+type ServedPort struct {
 	model.Key
-	Port string // its name, or its number if it has none
+	Port  string // its name, or its number if it has none
+	Reach desired.Reach
+	Whole bool // see desired.Config.SeesAll
 }
 
-// names tells of virtual servers whose they are.
+// names tells of virtual servers whose they are, and of addresses which pods.
 type names struct {
 	mu      sync.RWMutex
-	servers map[state.ID]ServicePort // nil: nobody asks
+	servers map[state.ID]ServedPort // nil: nobody asks
 	of      map[model.Key][]state.ID
+	pods    map[model.Key]map[string]map[netip.Addr]string // by Service and slice
+	slices  map[model.Key]model.Key                        // of which Service each is
 }
 
 func newNames(wanted bool) *names {
 	if !wanted {
 		return &names{}
 	}
-	return &names{servers: map[state.ID]ServicePort{}, of: map[model.Key][]state.ID{}}
+	return &names{
+		servers: map[state.ID]ServedPort{}, of: map[model.Key][]state.ID{},
+		pods: map[model.Key]map[string]map[netip.Addr]string{}, slices: map[model.Key]model.Key{},
+	}
 }
 
 // update follows what was rendered.
@@ -48,18 +60,68 @@ func (n *names) update(c desired.Config, t *desired.Table, m *model.Model, keys 
 		if !ok {
 			continue
 		}
-		t.VirtualServers(key, func(id state.ID) {
-			n.servers[id] = ServicePort{key, c.PortOf(s, id)}
+		t.Served(s, func(id state.ID, p model.Port, reach desired.Reach) {
+			n.servers[id] = ServedPort{key, cmp.Or(p.Name, strconv.Itoa(int(p.Port))), reach, c.SeesAll(id)}
 			n.of[key] = append(n.of[key], id)
 		})
 	}
 }
 
-// NameOf returns the port of a Service that a virtual server of ours stands
-// for, with Config.Names. Safe from any goroutine.
-func (p *Proxier) NameOf(server state.ID) (ServicePort, bool) {
+// slice follows an EndpointSlice.
+func (n *names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
+	if n.servers == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	name := model.Key{Namespace: s.Namespace, Name: s.Name}
+	if old, had := n.slices[name]; had {
+		delete(n.slices, name)
+		if delete(n.pods[old], s.Name); len(n.pods[old]) == 0 {
+			delete(n.pods, old)
+		}
+	}
+	service := model.Key{Namespace: s.Namespace, Name: s.Labels[discoveryv1.LabelServiceName]}
+	if deleted || service.Name == "" {
+		return
+	}
+	pods := map[netip.Addr]string{}
+	for _, e := range s.Endpoints {
+		if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || len(e.Addresses) == 0 {
+			continue
+		}
+		if a, err := netip.ParseAddr(e.Addresses[0]); err == nil {
+			pods[a] = e.TargetRef.Name
+		}
+	}
+	if len(pods) == 0 {
+		return
+	}
+	n.slices[name] = service
+	if n.pods[service] == nil {
+		n.pods[service] = map[string]map[netip.Addr]string{}
+	}
+	n.pods[service][s.Name] = pods
+}
+
+// Served returns what a virtual server of ours stands for, with Config.Names.
+// Safe from any goroutine.
+func (p *Proxier) Served(server state.ID) (ServedPort, bool) {
 	p.names.mu.RLock()
 	defer p.names.mu.RUnlock()
 	s, ok := p.names.servers[server]
 	return s, ok
+}
+
+// PodOf returns the name of the pod that is a Service's endpoint at an
+// address, or nothing if that is unknown. Safe from any goroutine.
+func (p *Proxier) PodOf(service model.Key, endpoint netip.Addr) string {
+	p.names.mu.RLock()
+	defer p.names.mu.RUnlock()
+	for _, pods := range p.names.pods[service] {
+		if name := pods[endpoint]; name != "" {
+			return name
+		}
+	}
+	return ""
 }

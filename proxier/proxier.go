@@ -22,7 +22,7 @@ type Config struct {
 	AuditPeriod      time.Duration // between full comparisons with the kernel
 	DrainTimeout     time.Duration // that a removed endpoint's connections may go on, in direct mode
 	MinSyncPeriod    time.Duration // between the end of a round and the next that changes cause
-	Names            bool          // keep what NameOf and PodOf tell
+	Names            bool          // keep what Served and PodOf tell
 	Observe          func(*Round)  // called by the loop after each round; must return at once
 	Log              *slog.Logger
 }

@@ -164,6 +164,9 @@ func (p *Proxier) receive(r *Round) bool {
 }
 
 func (p *Proxier) event(e source.Event) {
+	if e.Slice != nil {
+		p.names.slice(e.Slice, e.Deleted)
+	}
 	switch {
 	case e.Service != nil && e.Deleted:
 		p.model.DeleteService(model.Key{Namespace: e.Service.Namespace, Name: e.Service.Name})

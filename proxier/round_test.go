@@ -258,21 +258,34 @@ func TestNames(t *testing.T) {
 		seen := map[string]int{}
 		for id := range k.State {
 			if id.Kind == state.VirtualServer {
-				name, ok := p.NameOf(id)
+				name, ok := p.Served(id)
 				if !ok {
 					t.Errorf("%s has no name", id)
 				}
 				seen[name.String()+":"+name.Port]++
+				if name.Whole != (mode == desired.Direct && name.Reach == desired.ClusterIP) {
+					t.Errorf("%s: %s by %s, whole %v", mode, id, name.Reach, name.Whole)
+				}
 			}
 		}
 		want := "default/" + nameOf("10.96.0.1")
 		if len(seen) != 2 || seen[want+":a"] != 2 || seen[want+":b"] != 2 {
 			t.Errorf("%s: names %v", mode, seen)
 		}
-		svc.Deleted = true
-		p.Events([]source.Event{svc})
+		slice := webSlice("10.96.0.1", "10.244.0.1")
+		slice.Slice.Endpoints[0].TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: "web-0"}
+		p.Events([]source.Event{slice})
 		p.round(t.Context())
-		if len(p.names.servers)+len(p.names.of) != 0 {
+		pod := func() string {
+			return p.PodOf(model.Key{Namespace: "default", Name: nameOf("10.96.0.1")}, netip.MustParseAddr("10.244.0.1"))
+		}
+		if pod() != "web-0" {
+			t.Errorf("the endpoint is pod %q", pod())
+		}
+		svc.Deleted, slice.Deleted = true, true
+		p.Events([]source.Event{svc, slice})
+		p.round(t.Context())
+		if n := p.names; len(n.servers)+len(n.of)+len(n.pods)+len(n.slices) != 0 || pod() != "" {
 			t.Errorf("names left: %v", p.names.servers)
 		}
 	}

@@ -127,6 +127,11 @@ func index(a netip.Addr) int {
 // images returns the prefixes for the family of a.
 func (c Config) images(a netip.Addr) Images { return c.Images[index(a)] }
 
+// SeesAll reports whether IPVS sees every packet of the connections that a
+// virtual server takes, so that its counters of packets and bytes are whole,
+// and those of open connections true. Behind an image it sees the first packet.
+func (c Config) SeesAll(server state.ID) bool { return !c.isImage(server.Addr) }
+
 // families returns the families in use.
 func (c Config) families() []netip.Addr {
 	if c.IPv6 {
@@ -148,5 +153,5 @@ func (c Config) Drains(real state.ID) bool {
 	if real.Proto == state.UDP {
 		return false
 	}
-	return !c.isImage(real.Addr)
+	return c.SeesAll(real.Server())
 }

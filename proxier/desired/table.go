@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -73,15 +72,20 @@ func (t *Table) SetFacts(f state.Facts) { t.facts = f }
 // SetConfig replaces the configuration, with the duties of SetFacts.
 func (t *Table) SetConfig(c Config) { t.config, t.skeleton = c, Skeleton(c) }
 
-// VirtualServers calls each with the virtual servers of a Service.
-func (t *Table) VirtualServers(key model.Key, each func(state.ID)) {
-	s := t.services[key]
+// Served calls each with the virtual servers that a Service has, the port
+// that they serve, and how clients reach it by them.
+func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach)) {
+	s := t.services[v.Key]
 	if s == nil {
 		return
 	}
-	for _, o := range s.fragment.Own {
-		if o.ID.Kind == state.VirtualServer {
-			each(o.ID)
+	for _, f := range t.config.frontends(v) {
+		if t.lost(s, f) != nil {
+			continue
+		}
+		each(f.server, v.Ports[f.port], f.reach)
+		if f.localServer != (state.ID{}) {
+			each(f.localServer, v.Ports[f.port], f.reach)
 		}
 	}
 }
@@ -106,22 +110,6 @@ func (t *Table) Owners(ids map[state.ID]bool) map[state.ID]model.Key {
 		out[id] = s.rank.key
 	}
 	return out
-}
-
-// PortOf returns the name of the port of s that a virtual server of it serves,
-// or its number where it has no name.
-func (c Config) PortOf(s *model.Service, server state.ID) string {
-	onNode := c.images(server.Addr).NodePort.Contains(server.Addr)
-	for _, p := range s.Ports {
-		number := p.Port
-		if onNode {
-			number = p.NodePort
-		}
-		if number == server.Port && protocol(p.Protocol) == server.Proto {
-			return cmp.Or(p.Name, strconv.Itoa(int(p.Port)))
-		}
-	}
-	return ""
 }
 
 // Views gives access to the Services of a model.

@@ -40,6 +40,7 @@ const (
 	svcTimeout   = 8
 	svcNetmask   = 9
 	svcPEName    = 11
+	svcStats64   = 12
 
 	destAddr       = 1
 	destPort       = 2

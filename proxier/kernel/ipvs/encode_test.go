@@ -119,7 +119,7 @@ func FuzzParseNetlink(f *testing.F) {
 		f.Add(m[unix.SizeofNlMsghdr:])
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
-		if s, err := parseService(p); err == nil && !KeyOf(&s).Addr.IsValid() {
+		if s, _, err := parseService(p); err == nil && !KeyOf(&s).Addr.IsValid() {
 			t.Errorf("%+v", s)
 		}
 		if d, err := parseDest(p); err == nil && !d.Addr.IsValid() {

@@ -55,14 +55,14 @@ type DestDetail struct {
 	Stats      Stats
 }
 
-// Stats counts what a real server got since it was added. The kernel brings it
+// Stats counts what a virtual or real server got since it was added. The kernel brings it
 // up to date every few seconds. Zero where the kernel is older than 4.1.
 type Stats struct {
 	Connections, PacketsIn, PacketsOut, BytesIn, BytesOut uint64
 }
 
 // Services returns the virtual servers of the namespace, everybody's, those by
-// firewall mark too. Stats are left out, and Flags are without the kernel's own.
+// firewall mark too. Flags are without the kernel's own.
 //
 // The kernel locks nothing between the parts of a long answer, and says nothing
 // if something changed. None is returned twice, but one may be missing when
@@ -70,24 +70,30 @@ type Stats struct {
 // after many were added: read again before acting on an absence.
 func (c *Client) Services() ([]moby.Service, error) {
 	var all []moby.Service
+	err := c.EachService(func(s moby.Service, _ Stats) { all = append(all, s) })
+	return all, err
+}
+
+// EachService hands what Services returns to each, with what it has counted.
+func (c *Client) EachService(each func(moby.Service, Stats)) error {
 	seen := map[ServiceKey]bool{}
 	c.b.Reset()
 	c.begin(&c.b, cmdGetService)
 	err := c.conn.Dump(&c.b, func(_ uint16, p []byte) error {
-		s, err := parseService(p)
+		s, stats, err := parseService(p)
 		if err != nil {
 			return err
 		}
 		if k := KeyOf(&s); !seen[k] {
 			seen[k] = true
-			all = append(all, s)
+			each(s, stats)
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list the virtual servers: %w", Error(err))
+		return fmt.Errorf("list the virtual servers: %w", Error(err))
 	}
-	return all, nil
+	return nil
 }
 
 // Destinations returns the real servers of s, of which only the fields that
@@ -119,8 +125,9 @@ func (c *Client) exists(s *moby.Service) error {
 	return c.conn.Get(&c.b, func(uint16, []byte) error { return nil })
 }
 
-func parseService(p []byte) (moby.Service, error) {
+func parseService(p []byte) (moby.Service, Stats, error) {
 	var s moby.Service
+	var stats Stats
 	var addr []byte
 	each(nested(p, attrService), func(a netutil.Attr) {
 		switch a.Type {
@@ -144,20 +151,22 @@ func parseService(p []byte) (moby.Service, error) {
 			s.Netmask = u32(a.Data)
 		case svcPEName:
 			s.PEName = text(a.Data)
+		case svcStats64:
+			stats = parseStats(a.Data)
 		}
 	})
 	if s.AddressFamily != unix.AF_INET && s.AddressFamily != unix.AF_INET6 {
-		return s, errMalformed
+		return s, stats, errMalformed
 	}
 	if s.FWMark != 0 {
-		return s, nil
+		return s, stats, nil
 	}
 	ip, ok := parseAddr(s.AddressFamily, addr)
 	s.Address = net.IP(ip.AsSlice())
 	if !ok || s.Protocol == 0 || s.Protocol > 255 {
-		return s, errMalformed
+		return s, stats, errMalformed
 	}
-	return s, nil
+	return s, stats, nil
 }
 
 func parseDest(p []byte) (DestDetail, error) {

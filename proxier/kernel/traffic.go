@@ -1,0 +1,83 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+
+	moby "github.com/moby/ipvs"
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/state"
+)
+
+// Traffic reads what IPVS counts. It has a socket of its own, so that reading
+// never keeps the writer waiting. Only one goroutine may use it at a time.
+type Traffic struct{ ipvs *ipvs.Client }
+
+// Counted is what a virtual or real server has had since it was added, and
+// the connections that it has now.
+type Counted struct {
+	ipvs.Stats
+	Active, Inactive uint64
+}
+
+// OpenTraffic opens the socket.
+func OpenTraffic() (*Traffic, error) {
+	c, err := ipvs.Open()
+	if err != nil {
+		return nil, err
+	}
+	return &Traffic{c}, nil
+}
+
+// Close closes the socket.
+func (t *Traffic) Close() error { return t.ipvs.Close() }
+
+// Servers returns the counts of our virtual servers. It costs one dump and one
+// reading of the table in /proc.
+func (t *Traffic) Servers() (map[state.ID]Counted, error) {
+	out := map[state.ID]Counted{}
+	err := t.ipvs.EachService(func(s moby.Service, stats ipvs.Stats) {
+		if s.Flags&state.FlagOurs != 0 && s.FWMark == 0 {
+			out[serverID(ipvs.KeyOf(&s))] = Counted{Stats: stats}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
+		c, ours := out[serverID(key)]
+		if !ours {
+			return
+		}
+		c.Active, c.Inactive = 0, 0 // the table may tell of one twice
+		for _, d := range dests {
+			c.Active += uint64(d.Active)
+			c.Inactive += uint64(d.Inactive)
+		}
+		out[serverID(key)] = c
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// RealServers returns the counts of the real servers of one virtual server,
+// none if that is gone. It costs one dump.
+func (t *Traffic) RealServers(server state.ID) (map[state.ID]Counted, error) {
+	dests, err := t.ipvs.Destinations(service(server, state.Spec{}))
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return nil, fmt.Errorf("read the counters of %s: %w", server, err)
+	}
+	out := make(map[state.ID]Counted, len(dests))
+	for _, d := range dests {
+		out[state.RealServerID(server, d.Addr)] = Counted{d.Stats, uint64(d.Active), uint64(d.Inactive)}
+	}
+	return out, nil
+}
+
+func serverID(key ipvs.ServiceKey) state.ID {
+	return state.VirtualServerID(state.Protocol(key.Proto), key.Addr)
+}
