@@ -39,7 +39,14 @@ type Config struct {
 	PodCIDRs          [2]netip.Prefix // source addresses of pods, IPv4 and IPv6; invalid: unknown
 	PodInterface      string          // that traffic from pods comes in by, or how such begin, with "+" behind; empty: told by PodCIDRs
 	IPVSTCPTimeout    time.Duration   // that IPVS keeps idle TCP connections; 0: as conntrack in direct mode, else as the kernel has it
-	NodeName          string          // makes each node's order of real servers its own
+	IPVSTCPFinTimeout time.Duration   // that IPVS keeps TCP connections after a FIN; 0: as the kernel has it
+	IPVSUDPTimeout    time.Duration   // that IPVS keeps idle UDP flows; 0: as the kernel has it
+
+	// That conntrack keeps idle and half-closed TCP connections; 0: 24 h and
+	// 1 h, as kube-proxy does; negative: as the kernel has it.
+	EstablishedTimeout, CloseWaitTimeout time.Duration
+
+	NodeName string // makes each node's order of real servers its own
 
 	// Missing tells why the kernel cannot use a scheduler, or nil when it can.
 	// Nil means that all are there.

@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"time"
@@ -10,8 +11,6 @@ import (
 
 var (
 	on          = state.Intern(state.Spec{Text: "1"})
-	closeWait   = state.Intern(state.Spec{Text: "3600"})
-	oneDay      = state.Intern(state.Spec{Text: "86400"})
 	forwardIPv6 = state.Object{ID: state.SettingID(state.IPv6Forward), Spec: on}
 )
 
@@ -38,18 +37,30 @@ func settings(c Config) []state.Object {
 		{ID: state.SettingID(state.ExpireNoDest), Spec: on},
 		{ID: state.SettingID(state.ExpireQuiescent), Spec: on},
 		{ID: state.SettingID(state.IPForward), Spec: on},
-		{ID: state.SettingID(state.CloseWaitTimeout), Spec: closeWait},
-		{ID: state.SettingID(state.EstablishedTimeout), Spec: oneDay},
 	}
+	seconds := func(key state.SettingKey, d time.Duration) {
+		if n := int64(d / time.Second); n > 0 {
+			v := state.Intern(state.Spec{Text: strconv.FormatInt(n, 10)})
+			out = append(out, state.Object{ID: state.SettingID(key), Spec: v})
+		}
+	}
+	established := cmp.Or(c.EstablishedTimeout, day)
+	seconds(state.CloseWaitTimeout, cmp.Or(c.CloseWaitTimeout, time.Hour))
+	seconds(state.EstablishedTimeout, established)
 	// IPVS forgets an idle connection after 15 minutes by default and resets its
 	// next packet. With virtual servers on ClusterIPs it must keep them as long
 	// as conntrack does. Behind images conntrack carries them, and IPVS, which
 	// does not see a client's reset there, had better forget them soon.
-	if seconds := int64(c.IPVSTCPTimeout / time.Second); seconds > 0 {
-		v := state.Intern(state.Spec{Text: strconv.FormatInt(seconds, 10)})
-		out = append(out, state.Object{ID: state.SettingID(state.IPVSTCPTimeout), Spec: v})
-	} else if c.Mode == Direct {
-		out = append(out, state.Object{ID: state.SettingID(state.IPVSTCPTimeout), Spec: oneDay})
+	idle := c.IPVSTCPTimeout
+	if idle == 0 && c.Mode == Direct {
+		if idle = established; idle < 0 {
+			idle = day
+		}
 	}
+	seconds(state.IPVSTCPTimeout, idle)
+	seconds(state.IPVSTCPFinTimeout, c.IPVSTCPFinTimeout)
+	seconds(state.IPVSUDPTimeout, c.IPVSUDPTimeout)
 	return out
 }
+
+const day = 24 * time.Hour

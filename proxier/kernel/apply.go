@@ -311,14 +311,18 @@ func (l *Linux) set(op state.Op) error {
 	switch {
 	case op.Verb == state.Delete:
 		return nil // settings are never taken back
-	case op.ID.Setting != state.IPVSTCPTimeout:
+	case op.ID.Setting.Path() != "":
 		return netutil.WriteSysctl(op.ID.Setting.Path(), value)
 	}
 	seconds, err := strconv.Atoi(value)
 	if err != nil {
 		return err
 	}
-	return l.ipvs.SetTimeouts(time.Duration(seconds)*time.Second, 0, 0)
+	var tcp, fin, udp time.Duration // 0 leaves what is
+	*map[state.SettingKey]*time.Duration{
+		state.IPVSTCPTimeout: &tcp, state.IPVSTCPFinTimeout: &fin, state.IPVSUDPTimeout: &udp,
+	}[op.ID.Setting] = time.Duration(seconds) * time.Second
+	return l.ipvs.SetTimeouts(tcp, fin, udp)
 }
 
 func (l *Linux) link(op state.Op) error {

@@ -50,11 +50,15 @@ func (l *Linux) readSettings(_ context.Context, s state.State) error {
 		}
 		s[state.SettingID(k)] = state.Intern(state.Spec{Text: v})
 	}
-	tcp, _, _, err := l.ipvs.Timeouts()
+	tcp, fin, udp, err := l.ipvs.Timeouts()
 	if err != nil {
 		return fmt.Errorf("read the timeouts of IPVS: %w", err)
 	}
-	s[state.SettingID(state.IPVSTCPTimeout)] = state.Intern(state.Spec{Text: strconv.FormatInt(int64(tcp/time.Second), 10)})
+	for k, d := range map[state.SettingKey]time.Duration{
+		state.IPVSTCPTimeout: tcp, state.IPVSTCPFinTimeout: fin, state.IPVSUDPTimeout: udp,
+	} {
+		s[state.SettingID(k)] = state.Intern(state.Spec{Text: strconv.FormatInt(int64(d/time.Second), 10)})
+	}
 	return nil
 }
 

@@ -16,6 +16,8 @@ const (
 	CloseWaitTimeout                         // seconds that conntrack keeps half-closed connections, as kube-proxy sets it
 	EstablishedTimeout                       // seconds that conntrack keeps idle connections, as kube-proxy sets it
 	IPVSTCPTimeout                           // seconds that IPVS keeps idle TCP connections
+	IPVSTCPFinTimeout                        // seconds that IPVS keeps TCP connections after a FIN
+	IPVSUDPTimeout                           // seconds that IPVS keeps idle UDP flows
 	settingKeys
 )
 
@@ -28,6 +30,8 @@ var settingTable = [settingKeys]struct{ name, path string }{
 	CloseWaitTimeout:   {"net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net/netfilter/nf_conntrack_tcp_timeout_close_wait"},
 	EstablishedTimeout: {"net.netfilter.nf_conntrack_tcp_timeout_established", "net/netfilter/nf_conntrack_tcp_timeout_established"},
 	IPVSTCPTimeout:     {"ipvs tcp timeout", ""},
+	IPVSTCPFinTimeout:  {"ipvs tcpfin timeout", ""},
+	IPVSUDPTimeout:     {"ipvs udp timeout", ""},
 }
 
 // SettingKeys lists the settings.
