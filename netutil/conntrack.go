@@ -90,6 +90,14 @@ func OpenConntrack() (*Conntrack, error) {
 // Close closes the socket.
 func (c *Conntrack) Close() error { return c.conn.Close() }
 
+// Probe finds out what DeleteFlows would find out when it is first called, and
+// may not be able to any more by then: it needs CAP_SYS_ADMIN.
+func (c *Conntrack) Probe() {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		c.canFilter(family)
+	}
+}
+
 // Stats returns the counts of the socket. Safe from any goroutine.
 func (c *Conntrack) Stats() Stats { return c.conn.Stats() }
 

@@ -14,20 +14,12 @@ import (
 // logged is how many failures or drifts of a round are logged one by one.
 const logged = 20
 
-// publish hands the round to those who look on.
-func (p *Proxier) publish(r *Round) {
-	p.last.Store(r)
-	if p.config.Observe != nil {
-		p.config.Observe(r)
-	}
-}
-
 // waiting makes public what there is to say before the source has delivered.
-// It is no round: nothing was looked at.
+// It is no round: nothing was looked at, and Number is 0.
 func (p *Proxier) waiting(r *Round) {
 	p.problems(r)
 	r.NotReady = "the Services and EndpointSlices have not been read yet"
-	p.publish(r)
+	p.last.Store(r)
 }
 
 // notReady returns what of the start is not done, or nothing from the moment on
@@ -55,8 +47,12 @@ func (p *Proxier) report(r *Round) {
 	r.Failing = p.failing.sum(p.pending)
 	r.Checks, r.NoLocal = p.tallies.sum()
 	r.NotReady = p.notReady(r)
+	r.NodePort = p.config.Desired.NodePortAddresses
 	p.problems(r)
-	p.publish(r)
+	p.last.Store(r)
+	if p.config.Observe != nil {
+		p.config.Observe(r)
+	}
 	if r.Err != nil {
 		p.log.Error("round aborted; the kernel stays as it is", "round", r.Number, "err", r.Err, "retry", p.retryDelay)
 		return

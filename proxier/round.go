@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -36,6 +37,7 @@ type Round struct {
 	Problems []model.Problem  // of what was asked for, as it stands now, sorted
 	Triggers []time.Time      // what changed the endpoints that the round programmed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
 	Checks   []HealthCheck    // of all Services that have a health-check node port, sorted
+	NodePort []netip.Prefix   // node addresses that serve node ports; a family without any: all
 	NoLocal  map[Locality]int // Services without an endpoint on this node that their policy allows, though others have some
 	NotReady string           // why something of what was there at the start is not programmed; empty: it is, from then on
 	Err      error            // nothing was written, because something could not be read
