@@ -1,7 +1,7 @@
 // Package proxier is the loop of kube-ipvs. Data flows one way, and every
 // stage is a value that can be printed, compared and tested:
 //
-//	source    manifest files: Service, EndpointSlice, Node, as events
+//	source    the API server or manifest files: Service, EndpointSlice, Node, as events
 //	model     what the cluster says, and which endpoints each kind of virtual IP may use here
 //	desired   pure: a Service → the objects that it needs in the kernel
 //	state     Diff of what is wanted and what is there → Plan, an ordered list of writes
@@ -43,6 +43,8 @@
 //
 //	cmd/kube-ipvs        options, wiring, subcommands
 //	proxier              the loop
+//	proxier/config       kube-proxy's configuration and ours, from flags and file
+//	proxier/health       what others are told: probes, metrics, health-check node ports
 //	proxier/source       where objects come from
 //	proxier/model        Services and endpoint choice
 //	proxier/desired      rendering, and the rules

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -25,9 +26,10 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		{"run", "program this node from manifests and follow them until stopped", runCommand},
+		{"run", "program this node and follow the Services until stopped", runCommand},
 		{"plan", "print what run would write now, and why; write nothing", planCommand},
 		{"state", "print what is programmed on this node, by Service", stateCommand},
+		{"config", "print the effective configuration, or validate a file", configCommand},
 		{"cleanup", "remove everything of kube-ipvs from this node, and only that", cleanupCommand},
 		{"version", "print the version", versionCommand},
 	}
@@ -53,6 +55,13 @@ func dispatch(args []string, out, errw io.Writer) int {
 		}
 		return exitOK
 	}
+	if args[0] == "--version" {
+		args = []string{"version"}
+	}
+	// As a DaemonSet of kube-proxy starts it.
+	if strings.HasPrefix(args[0], "-") {
+		args = append([]string{"run"}, args...)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	for _, c := range commands() {
@@ -77,6 +86,7 @@ func usage(w io.Writer) {
 this node, with the Service's endpoints as real servers.
 
 Usage: kube-ipvs COMMAND [FLAGS]
+       kube-ipvs FLAGS            the same as kube-ipvs run FLAGS
 
 Commands:
 `)

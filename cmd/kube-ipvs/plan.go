@@ -21,7 +21,7 @@ Prints what "run" with the same flags would write at its start, in order, and
 for which Service. It writes nothing.
 Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`, out)
 	o.add(fs)
-	if err := parse(fs, args, &o); err != nil {
+	if err := parse(fs, args); err != nil {
 		return exitUsage, err
 	}
 	c, ko, err := o.config()
@@ -29,12 +29,16 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 		return exitUsage, err
 	}
 	c.Log = slog.New(slog.DiscardHandler)
+	src, err := newSource(o.effective, c.Log)
+	if err != nil {
+		return exitFailed, err
+	}
 	k, err := kernel.OpenLinux(ctx, ko)
 	if err != nil {
 		return exitFailed, err
 	}
 	defer k.Close()
-	preview, err := preview(ctx, c, k, source.Manifests(o.manifests, c.Log))
+	preview, err := preview(ctx, c, k, src)
 	if err != nil {
 		return exitFailed, err
 	}

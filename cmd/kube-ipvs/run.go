@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"sync"
+	"log/slog"
 
-	"kube-ipvs/netutil"
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/source"
 )
@@ -16,17 +14,30 @@ import (
 func runCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
 	var o options
 	fs := newFlags("run", `
-Programs this node so that it serves the Services in the manifests, and follows
-the files: a change is programmed at once. Stopping it (SIGTERM) leaves what is
-programmed in place; starting it again over that writes nothing.
+Programs this node so that it serves the Services that the API server has, or
+the manifests if there are any, and follows them: a change is programmed at
+once. Stopping it (SIGTERM) leaves what is programmed in place; starting it
+again over that writes nothing. Flags and --config are those of kube-proxy, and
+some more.
 It needs CAP_NET_ADMIN and a kernel with IPVS, ipset and iptables.`, out)
 	o.add(fs)
-	if err := parse(fs, args, &o); err != nil {
+	o.addInstead(fs)
+	if err := parse(fs, args); err != nil {
 		return exitUsage, err
+	}
+	if done, code, err := o.instead(ctx, out); done {
+		return code, err
 	}
 	c, ko, err := o.config()
 	if err != nil {
 		return exitUsage, err
+	}
+	for _, w := range o.effective.Warnings {
+		c.Log.Warn("configuration", "warning", w)
+	}
+	src, err := newSource(o.effective, c.Log)
+	if err != nil {
+		return exitFailed, err
 	}
 	k, err := kernel.OpenLinux(ctx, ko)
 	if err != nil {
@@ -36,59 +47,24 @@ It needs CAP_NET_ADMIN and a kernel with IPVS, ipset and iptables.`, out)
 	if err := k.Check(ctx, c.Desired.Scheduler); err != nil {
 		return exitFailed, err
 	}
+	if o.initOnly {
+		return exitOK, nil
+	}
+	d, err := newDaemon(&o, c, k)
+	if err != nil {
+		return exitFailed, err
+	}
+	defer d.close()
 	c.Log.Info("started", "version", version, "node", c.Desired.NodeName, "clusterIPServers", c.Desired.Mode,
-		"iptables", k.Backend(), "manifests", o.manifests)
-	return exitOK, follow(ctx, c, k, source.Manifests(o.manifests, c.Log))
+		"iptables", k.Backend(), "manifests", o.effective.Manifests)
+	return exitOK, d.run(ctx, src)
 }
 
-// parse reads the flags and refuses what is no flag.
-func parse(fs flagSet, args []string, o *options) error {
-	if err := fs.Parse(args); err != nil {
-		return err
+// newSource returns where objects come from: the manifests, or the API server
+// if there are none.
+func newSource(e *config.Config, log *slog.Logger) (source.Source, error) {
+	if len(e.Manifests) > 0 {
+		return source.Manifests(e.Manifests, log), nil
 	}
-	if fs.NArg() > 0 {
-		return fmt.Errorf("%q is not a flag", fs.Arg(0))
-	}
-	if len(o.manifests) == 0 {
-		return fmt.Errorf("--manifests is needed: a folder with Services and EndpointSlices")
-	}
-	return nil
-}
-
-type flagSet interface {
-	Parse([]string) error
-	NArg() int
-	Arg(int) string
-}
-
-// follow runs the loop, its source and its watch of the node until ctx ends or
-// one of them cannot go on.
-func follow(ctx context.Context, c proxier.Config, k kernel.Kernel, src source.Source) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	p := proxier.New(k, c)
-	var wg sync.WaitGroup
-	failed := make(chan error, 2)
-	for what, f := range map[string]func() error{
-		"follow the manifests":                 func() error { return src.Run(ctx, p) },
-		"watch the node's links and addresses": func() error { return netutil.Watch(ctx, kernel.LinkName, p.FactsChanged) },
-	} {
-		wg.Go(func() {
-			if err := f(); err != nil && ctx.Err() == nil {
-				failed <- fmt.Errorf("%s: %w", what, err)
-				cancel()
-			}
-		})
-	}
-	p.Run(ctx)
-	wg.Wait()
-	close(failed)
-	var errs []error
-	for err := range failed {
-		errs = append(errs, err)
-	}
-	if len(errs) == 0 {
-		c.Log.Info("stopped; what is programmed stays")
-	}
-	return errors.Join(errs...)
+	return nil, errors.New("no --manifests are given, and the API server cannot be followed yet")
 }

@@ -28,11 +28,11 @@ shows for it with its endpoints. No kube-ipvs need be running.`, out)
 	if fs.NArg() > 0 || format != "text" && format != "json" {
 		return exitUsage, fmt.Errorf("usage: kube-ipvs state [-o text|json]")
 	}
-	var ps problems
-	c := desired.Config{Images: o.imagePrefixes(&ps), IPv6: kernel.HasIPv6()}
-	if len(ps) > 0 {
-		return exitUsage, ps[0]
+	images, err := o.imagePrefixes()
+	if err != nil {
+		return exitUsage, err
 	}
+	c := desired.Config{Images: images, IPv6: kernel.HasIPv6()}
 	view, err := readState(ctx, c)
 	if err != nil {
 		return exitFailed, err

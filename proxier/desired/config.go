@@ -37,6 +37,7 @@ type Config struct {
 	MasqueradeBit     uint8           // bit of the packet mark that asks for masquerade, 0 to 31
 	MasqueradeAll     bool            // masquerade all traffic to ClusterIPs
 	PodCIDRs          [2]netip.Prefix // source addresses of pods, IPv4 and IPv6; invalid: unknown
+	NoExternalIPs     bool            // externalIPs of Services are not served (KEP-5707)
 	PodInterface      string          // that traffic from pods comes in by, or how such begin, with "+" behind; empty: told by PodCIDRs
 	IPVSTCPTimeout    time.Duration   // that IPVS keeps idle TCP connections; 0: as conntrack in direct mode, else as the kernel has it
 	IPVSTCPFinTimeout time.Duration   // that IPVS keeps TCP connections after a FIN; 0: as the kernel has it

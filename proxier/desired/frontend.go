@@ -110,7 +110,7 @@ func (c Config) frontends(s *model.Service) []frontend {
 			f.sourced = hasFamily(s.SourceRanges, ip)
 			add(f)
 		}
-		for _, ip := range s.ExternalIPs {
+		for _, ip := range c.externalIPs(s) {
 			add(c.externalFrontend(s, External, i, proto, netip.AddrPortFrom(ip, p.Port)))
 		}
 		if p.NodePort == 0 {
@@ -121,6 +121,13 @@ func (c Config) frontends(s *model.Service) []frontend {
 		}
 	}
 	return out
+}
+
+func (c Config) externalIPs(s *model.Service) []netip.Addr {
+	if c.NoExternalIPs {
+		return nil
+	}
+	return s.ExternalIPs
 }
 
 func (c Config) clusterFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {

@@ -18,6 +18,7 @@ var rules = map[string][]string{
 	"proxier/desired":     {"k8s.io/client-go/", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
 	"proxier/source":      {"kube-ipvs/proxier/state", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
 	"proxier/kernel":      {"k8s.io/", "kube-ipvs/proxier/model", "kube-ipvs/proxier/desired", "kube-ipvs/proxier/source"},
+	"proxier/config":      {"k8s.io/client-go/", "kube-ipvs/proxier/kernel", "kube-ipvs/ipset"},
 	"proxier/kernel/ipvs": {"k8s.io/", "kube-ipvs/proxier/state", "kube-ipvs/ipset"},
 }
 
@@ -25,6 +26,7 @@ var rules = map[string][]string{
 var direct = map[string][]string{
 	"proxier":         {"os/exec", "github.com/vishvananda/netlink", "github.com/moby/ipvs"},
 	"proxier/desired": {"os", "os/exec"},
+	"proxier/health":  {"os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 	"proxier/model":   {"os", "os/exec"},
 }
 

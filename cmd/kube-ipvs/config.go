@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"kube-ipvs/proxier/config"
+	"kube-ipvs/proxier/kernel/ipvs"
+)
+
+func configCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
+	if len(args) > 0 {
+		switch args[0] {
+		case "print":
+			return configPrint(args[1:], out)
+		case "validate":
+			return configValidate(args[1:], out)
+		case "help", "--help", "-h":
+			fmt.Fprint(out, configUsage)
+			return exitOK, nil
+		}
+	}
+	return exitUsage, errors.New(strings.TrimSpace(configUsage))
+}
+
+const configUsage = `Usage: kube-ipvs config print [FLAGS]
+       kube-ipvs config validate FILE [FLAGS]
+
+print shows the configuration that run would have with the same flags, and
+where each value comes from. validate says all that is wrong with a file.
+kube-ipvs config print --help lists the flags.
+`
+
+func configPrint(args []string, out io.Writer) (int, error) {
+	var o options
+	var format string
+	fs := newFlags("config print", `
+Prints the configuration that "run" with the same flags would have, as the two
+documents that --config takes, each value with its origin. What is accepted and
+has no effect is left out; "config validate" names it.`, out)
+	fs.StringVarP(&format, "output", "o", "yaml", "yaml, or json without origins")
+	o.add(fs)
+	if err := parse(fs, args); err != nil {
+		return exitUsage, err
+	}
+	if format != "yaml" && format != "json" {
+		return exitUsage, fmt.Errorf("--output: %q is neither yaml nor json", format)
+	}
+	if err := o.load(); err != nil {
+		return exitFailed, err
+	}
+	write := o.effective.WriteYAML
+	if format == "json" {
+		write = o.effective.WriteJSON
+	}
+	if err := write(out); err != nil {
+		return exitFailed, err
+	}
+	return exitOK, nil
+}
+
+func configValidate(args []string, out io.Writer) (int, error) {
+	var o options
+	fs := newFlags("config validate FILE", `
+Says all that is wrong with a configuration file, and what in it has no effect.
+With flags: as "run" would take the two together. Where this process may ask
+the kernel for the scheduler, it does.
+Exit code: 0 nothing is wrong, 1 something is, 64 wrong usage.`, out)
+	o.add(fs)
+	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
+		return exitUsage, err
+	}
+	switch {
+	case fs.NArg() != 1:
+		return exitUsage, errors.New("usage: kube-ipvs config validate FILE")
+	case o.flags.File != "":
+		return exitUsage, errors.New("--config: the file is given without it")
+	}
+	o.flags.File = fs.Arg(0)
+	err := o.load()
+	for _, w := range o.effective.Warnings {
+		fmt.Fprintln(out, "warning:", w)
+	}
+	if err != nil {
+		return exitFailed, err
+	}
+	if err := schedulerProblem(o.effective, out); err != nil {
+		return exitFailed, err
+	}
+	fmt.Fprintf(out, "%s is valid\n", o.flags.File)
+	return exitOK, nil
+}
+
+// schedulerProblem asks the kernel for the scheduler, if that can be asked.
+func schedulerProblem(c *config.Config, out io.Writer) error {
+	k, err := ipvs.Open()
+	if err != nil {
+		fmt.Fprintf(out, "note: the kernel was not asked for the scheduler %s: %v\n", c.Scheduler, err)
+		return nil
+	}
+	defer func() { _ = k.Close() }()
+	err = k.ProbeScheduler(c.Scheduler)
+	if !errors.Is(err, ipvs.ErrNoScheduler) {
+		if err != nil {
+			fmt.Fprintf(out, "note: %v\n", err)
+		}
+		return nil
+	}
+	names, _ := k.Schedulers()
+	return fmt.Errorf("ipvs.scheduler (%s): %w; this kernel has: %s", c.Origins["ipvs.scheduler"], err, strings.Join(names, ", "))
+}
+
+// instead does what the flags ask for instead of running. done is false if
+// they ask for nothing of the kind. --init-only is not among them: it begins
+// as running does.
+func (o *options) instead(ctx context.Context, out io.Writer) (done bool, code int, err error) {
+	switch {
+	case o.showVersion:
+		code, err = versionCommand(ctx, nil, out)
+	case o.cleanup:
+		code, err = o.cleanUp(ctx, out)
+	case o.writeTo != "":
+		code, err = o.write()
+	default:
+		return false, exitOK, nil
+	}
+	return true, code, err
+}
+
+// cleanUp goes on if the configuration is wrong: that must not keep anybody
+// from getting rid of what it once programmed.
+func (o *options) cleanUp(ctx context.Context, out io.Writer) (int, error) {
+	backend := "auto"
+	if err := o.load(); err != nil {
+		fmt.Fprintf(out, "the configuration is not used: %v\n", err)
+	} else if b := o.effective.IPTablesBackend; b != "" {
+		backend = string(b)
+	}
+	return cleanupCommand(ctx, []string{"--iptables-backend", backend}, out)
+}
+
+// write puts the effective configuration into a file, whole or not at all.
+func (o *options) write() (code int, err error) {
+	if err := o.load(); err != nil {
+		return exitUsage, err
+	}
+	f, err := os.CreateTemp(filepath.Dir(o.writeTo), ".kube-ipvs-*")
+	if err != nil {
+		return exitFailed, fmt.Errorf("--write-config-to: %w", err)
+	}
+	err = errors.Join(o.effective.WriteYAML(f), f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), o.writeTo)
+	}
+	if err != nil {
+		return exitFailed, fmt.Errorf("--write-config-to: %w", errors.Join(err, os.Remove(f.Name())))
+	}
+	return exitOK, nil
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/config"
+	"kube-ipvs/proxier/health"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/source"
+)
+
+// daemon is a running kube-ipvs: the loop, where its objects come from, and
+// what tells others of it.
+type daemon struct {
+	config  *config.Config
+	flags   *options
+	log     *slog.Logger
+	proxier *proxier.Proxier
+	health  *health.Health
+	metrics *health.Metrics
+	ports   *health.Ports
+	traffic *kernel.Traffic // nil: nobody asks for it
+	links   *netutil.Links  // of ports alone
+	started time.Time
+}
+
+// newDaemon wires the parts. Nothing runs yet.
+func newDaemon(o *options, c proxier.Config, k kernel.Kernel) (*daemon, error) {
+	d := &daemon{config: o.effective, flags: o, log: c.Log, started: time.Now()}
+	c.Observe = d.observe
+	c.Names = d.config.TrafficMetrics != config.TrafficOff
+	d.proxier = proxier.New(k, c)
+	families := []corev1.IPFamily{corev1.IPv4Protocol}
+	if c.Desired.IPv6 {
+		families = append(families, corev1.IPv6Protocol)
+	}
+	d.health = health.New(health.Config{
+		Families: families, SyncPeriod: d.config.SyncPeriod, NodeExpected: len(d.config.Manifests) == 0,
+		Backlog: d.proxier.Backlog,
+	})
+	d.metrics = health.NewMetrics(d.health, version)
+	var err error
+	if d.links, err = netutil.OpenLinks(); err != nil {
+		return nil, fmt.Errorf("open links: %w", err)
+	}
+	d.ports = health.NewPorts(health.PortsConfig{
+		Addresses: d.addresses, IPv6: c.Desired.IPv6, Healthy: d.health.Healthy, Log: d.log,
+	})
+	return d, d.addTraffic()
+}
+
+func (d *daemon) addTraffic() error {
+	level := health.TrafficLevel(d.config.TrafficMetrics)
+	if level == health.TrafficOff {
+		return nil
+	}
+	var err error
+	if d.traffic, err = kernel.OpenTraffic(); err != nil {
+		return err
+	}
+	r := &traffic{kernel: d.traffic, proxier: d.proxier, endpoints: level == health.TrafficEndpoint}
+	return d.metrics.Register(health.NewTrafficCollector(r, health.TrafficConfig{Level: level, Rows: d.config.TrafficMetricsTop, Log: d.log}))
+}
+
+// close closes the sockets. The daemon has ended.
+func (d *daemon) close() {
+	_ = d.links.Close()
+	if d.traffic != nil {
+		_ = d.traffic.Close()
+	}
+}
+
+// observe hands each round to those who tell of it.
+func (d *daemon) observe(r *proxier.Round) {
+	d.health.Observe(r)
+	d.metrics.Observe(r)
+	d.ports.Observe(r)
+}
+
+// addresses returns the node's addresses without the VIPs, which are nobody's
+// to listen on.
+func (d *daemon) addresses() ([]netip.Addr, error) {
+	index, _, _, err := d.links.FindDummy(kernel.LinkName)
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.links.Addresses()
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Addr
+	for _, a := range all {
+		if ip := a.Prefix.Addr(); a.Link != index && !ip.IsLinkLocalUnicast() {
+			out = append(out, ip)
+		}
+	}
+	return out, nil
+}
+
+// tap hears of the own Node what the loop has no use for.
+type tap struct {
+	*proxier.Proxier
+	health *health.Health
+	node   string // its name
+}
+
+// Events is part of source.Sink.
+func (t tap) Events(events []source.Event) {
+	for _, e := range events {
+		switch {
+		case e.Node == nil || e.Node.Name != t.node:
+		case e.Deleted:
+			t.health.SetNode(nil)
+		default:
+			t.health.SetNode(e.Node)
+		}
+	}
+	t.Proxier.Events(events)
+}
+
+// errConfigChanged ends the daemon for a restart with the new configuration.
+var errConfigChanged = errors.New("the configuration file has changed")
+
+// run runs all parts until ctx ends or one of them cannot go on.
+func (d *daemon) run(ctx context.Context, src source.Source) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	failed := make(chan error, 8)
+	for what, part := range d.parts(src, cancel) {
+		wg.Go(func() {
+			if err := part(ctx); err != nil && ctx.Err() == nil {
+				failed <- fmt.Errorf("%s: %w", what, err)
+				cancel(nil)
+			}
+		})
+	}
+	d.proxier.Run(ctx)
+	wg.Wait()
+	close(failed)
+	var errs []error
+	for err := range failed {
+		errs = append(errs, err)
+	}
+	if errors.Is(context.Cause(ctx), errConfigChanged) {
+		d.log.Info("the configuration file has changed: ending, to be started again with it", "file", d.config.File)
+	} else if len(errs) == 0 {
+		d.log.Info("stopped; what is programmed stays")
+	}
+	return errors.Join(errs...)
+}
+
+// parts are what runs beside the loop.
+func (d *daemon) parts(src source.Source, end context.CancelCauseFunc) map[string]func(context.Context) error {
+	c := d.config
+	parts := map[string]func(context.Context) error{
+		"follow the Services":                  func(ctx context.Context) error { return src.Run(ctx, tap{d.proxier, d.health, c.NodeName}) },
+		"watch the node's links and addresses": d.watchLinks,
+		"serve health":                         func(ctx context.Context) error { return d.serve(ctx, c.HealthzAddress, d.health.Handler()) },
+		"serve metrics":                        func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
+		"serve health-check node ports":        func(ctx context.Context) error { d.ports.Run(ctx); return nil },
+		"audit on SIGHUP":                      d.hangUps,
+	}
+	if c.File != "" {
+		parts["watch the configuration file"] = func(ctx context.Context) error {
+			config.Watch(ctx, c.File, c.Digest, func() { end(errConfigChanged) })
+			return nil
+		}
+	}
+	return parts
+}
+
+func (d *daemon) watchLinks(ctx context.Context) error {
+	return netutil.Watch(ctx, kernel.LinkName, func() {
+		d.proxier.FactsChanged()
+		d.ports.Refresh()
+	})
+}
+
+// hangUps has everything compared with the kernel when SIGHUP comes.
+func (d *daemon) hangUps(ctx context.Context) error {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGHUP)
+	defer signal.Stop(c)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-c:
+			d.log.Info("SIGHUP: full audit")
+			d.proxier.Audit()
+		}
+	}
+}
+
+func (d *daemon) serve(ctx context.Context, addr netip.AddrPort, h http.Handler) error {
+	text := ""
+	if addr.IsValid() {
+		text = addr.String()
+	}
+	return health.Serve(ctx, text, h, d.config.BindAddressHardFail, d.log)
+}
+
+func (d *daemon) pages() http.Handler {
+	return health.Pages{
+		Version: version, Mode: "ipvs", Started: d.started, Metrics: d.metrics.Handler(d.log), Config: d.config.Documents,
+		Flags: d.flags.set, Profiling: d.config.Profiling, Level: d.flags.level,
+	}.Handler()
+}

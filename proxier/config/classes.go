@@ -1,0 +1,115 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+// class says what becomes of a field of KubeProxyConfiguration.
+type class struct {
+	effect effect
+	usual  string // of what is ignored: the default, as JSON, that needs no warning
+	why    string // of what is ignored: why, and what happens instead
+}
+
+type effect int
+
+const (
+	honoured effect = iota
+	ignored         // with a warning
+	silent          // ignored; nobody misses it
+)
+
+const (
+	otherMode = "it is of another mode and has no effect"
+	windows   = "it is for Windows and has no effect"
+	klogOnly  = "it has no effect: there is one log, on standard error"
+)
+
+// classes has every field of KubeProxyConfiguration: a test compares it with
+// the type. Those of KubeIPVSConfiguration are all honoured.
+var classes = map[string]class{
+	"featureGates": {},
+
+	"clientConnection.kubeconfig":         {},
+	"clientConnection.acceptContentTypes": {},
+	"clientConnection.contentType":        {},
+	"clientConnection.qps":                {},
+	"clientConnection.burst":              {},
+
+	"logging.format":                      {},
+	"logging.verbosity":                   {},
+	"logging.flushFrequency":              {effect: silent},
+	"logging.vmodule":                     {effect: ignored, why: "it has no effect: there are no levels by source file; logging.verbosity counts"},
+	"logging.options.text.splitStream":    {effect: ignored, why: klogOnly},
+	"logging.options.text.infoBufferSize": {effect: ignored, usual: `"0"`, why: klogOnly},
+	"logging.options.json.splitStream":    {effect: ignored, why: klogOnly},
+	"logging.options.json.infoBufferSize": {effect: ignored, usual: `"0"`, why: klogOnly},
+
+	"hostnameOverride":            {},
+	"bindAddress":                 {},
+	"healthzBindAddress":          {},
+	"metricsBindAddress":          {},
+	"bindAddressHardFail":         {},
+	"enableProfiling":             {},
+	"showHiddenMetricsForVersion": {effect: ignored, why: "it has no effect: kube-ipvs hides no metrics"},
+	"mode":                        {},
+
+	"iptables.masqueradeBit":      {},
+	"iptables.masqueradeAll":      {},
+	"iptables.localhostNodePorts": {effect: ignored, usual: "false", why: "node ports are not served on 127.0.0.1, because IPVS takes no loopback sources; nor did kube-proxy's IPVS mode"},
+	"iptables.syncPeriod":         {effect: ignored, usual: `"30s"`, why: otherMode + "; ipvs.syncPeriod counts"},
+	"iptables.minSyncPeriod":      {effect: ignored, usual: `"1s"`, why: otherMode + "; ipvs.minSyncPeriod counts"},
+
+	"ipvs.syncPeriod":    {},
+	"ipvs.minSyncPeriod": {},
+	"ipvs.scheduler":     {},
+	"ipvs.excludeCIDRs":  {},
+	"ipvs.strictARP":     {},
+	"ipvs.tcpTimeout":    {},
+	"ipvs.tcpFinTimeout": {},
+	"ipvs.udpTimeout":    {},
+
+	"nftables.masqueradeBit": {effect: ignored, usual: "14", why: otherMode + "; iptables.masqueradeBit counts"},
+	"nftables.masqueradeAll": {effect: ignored, why: otherMode + "; iptables.masqueradeAll counts"},
+	"nftables.syncPeriod":    {effect: ignored, usual: `"30s"`, why: otherMode + "; ipvs.syncPeriod counts"},
+	"nftables.minSyncPeriod": {effect: ignored, usual: `"1s"`, why: otherMode + "; ipvs.minSyncPeriod counts"},
+
+	"winkernel.networkName":           {effect: ignored, why: windows},
+	"winkernel.sourceVip":             {effect: ignored, why: windows},
+	"winkernel.enableDSR":             {effect: ignored, why: windows},
+	"winkernel.rootHnsEndpointName":   {effect: ignored, why: windows},
+	"winkernel.forwardHealthCheckVip": {effect: ignored, why: windows},
+	"windowsRunAsService":             {effect: ignored, why: windows},
+
+	"detectLocalMode":                 {},
+	"detectLocal.bridgeInterface":     {},
+	"detectLocal.interfaceNamePrefix": {},
+	"clusterCIDR":                     {},
+	"nodePortAddresses":               {},
+
+	"oomScoreAdj":                     {},
+	"conntrack.maxPerCore":            {},
+	"conntrack.min":                   {},
+	"conntrack.tcpEstablishedTimeout": {},
+	"conntrack.tcpCloseWaitTimeout":   {},
+	"conntrack.tcpBeLiberal":          {},
+	"conntrack.udpTimeout":            {},
+	"conntrack.udpStreamTimeout":      {},
+	"configSyncPeriod":                {},
+	"portRange":                       {effect: ignored, why: "it has no effect, in kube-proxy neither"},
+}
+
+// warning returns what to say about a field that is ignored, or nothing if it
+// holds what it would anyway.
+func (c class) warning(place string, v reflect.Value) string {
+	if c.effect != ignored || v.IsZero() {
+		return ""
+	}
+	text, err := json.Marshal(v.Interface())
+	if err == nil && string(text) == c.usual {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s", place, c.why)
+}

@@ -1,0 +1,231 @@
+package config
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spf13/pflag"
+)
+
+// proxyHead and ownHead begin the documents.
+const (
+	proxyHead = "apiVersion: " + proxyVersion + "\nkind: " + proxyKind + "\n"
+	ownHead   = "apiVersion: " + ownVersion + "\nkind: " + ownKind + "\n"
+)
+
+// load reads flags, and a file unless its text is empty.
+func load(t testing.TB, file string, args ...string) (*Config, error) {
+	t.Helper()
+	if file != "" {
+		path := filepath.Join(t.TempDir(), "config.conf")
+		write(t, path, file)
+		args = append([]string{"--config", path}, args...)
+	}
+	var f Flags
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	f.Add(fs)
+	if err := fs.Parse(JoinVerbosity(args)); err != nil {
+		t.Fatal(err)
+	}
+	return f.Load()
+}
+
+func mustLoad(t testing.TB, file string, args ...string) *Config {
+	t.Helper()
+	c, err := load(t, file, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// values leaves what is programmed, without where it comes from.
+var values = cmp.Options{cmpopts.IgnoreFields(Config{}, "Origins", "Warnings", "File", "Digest"), cmpopts.IgnoreUnexported(Config{}),
+	cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty()}
+
+func TestPrecedence(t *testing.T) {
+	const file = proxyHead + "hostnameOverride: of-file\nipvs: {scheduler: wrr, syncPeriod: 10s}\nconntrack: {maxPerCore: 0}\n" +
+		"iptables: {masqueradeAll: true}\nnodePortAddresses: [10.0.0.0/8]\n---\n" + ownHead + "drainTimeout: 0s\nzone: a\n"
+	tests := []struct {
+		name, file string
+		args       []string
+		path       string
+		want       any
+		of         func(*Config) any
+		origin     string
+	}{
+		{"default", "", nil, "ipvs.scheduler", "rr", func(c *Config) any { return c.Scheduler }, "default"},
+		{"file over default", file, nil, "ipvs.scheduler", "wrr", func(c *Config) any { return c.Scheduler }, "file"},
+		{"flag over default", "", []string{"--scheduler=lc"}, "ipvs.scheduler", "lc", func(c *Config) any { return c.Scheduler }, "flag --scheduler"},
+		{"flag over file", file, []string{"--ipvs-scheduler=lc"}, "ipvs.scheduler", "lc", func(c *Config) any { return c.Scheduler }, "flag --ipvs-scheduler"},
+		{"flag of the default over file", file, []string{"--ipvs-sync-period=30s"}, "ipvs.syncPeriod", 30 * time.Second, func(c *Config) any { return c.SyncPeriod }, "flag --ipvs-sync-period"},
+		{"flag of false over file", file, []string{"--masquerade-all=false"}, "iptables.masqueradeAll", false, func(c *Config) any { return c.MasqueradeAll }, "flag --masquerade-all"},
+		{"zero of a pointer in the file", file, nil, "conntrack.maxPerCore", 0, func(c *Config) any { return c.Conntrack.MaxPerCore }, "file"},
+		{"beside it the default", file, nil, "conntrack.min", 131072, func(c *Config) any { return c.Conntrack.Min }, "default"},
+		{"zero in our own document", file, nil, "drainTimeout", time.Duration(0), func(c *Config) any { return c.DrainTimeout }, "file"},
+		{"a flag's list replaces the file's", file, []string{"--nodeport-addresses=11.0.0.0/8", "--nodeport-addresses", "12.0.0.0/8"}, "nodePortAddresses", "[11.0.0.0/8 12.0.0.0/8]",
+			func(c *Config) any { return text(c.NodePortAddresses) }, "flag --nodeport-addresses"},
+		{"the last of the same flag", "", []string{"--zone=a", "--zone=b"}, "zone", "b", func(c *Config) any { return c.Zone }, "flag --zone"},
+		{"an empty flag over the file", file, []string{"--nodeport-addresses="}, "nodePortAddresses", "[]", func(c *Config) any { return text(c.NodePortAddresses) }, "flag --nodeport-addresses"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := mustLoad(t, tt.file, tt.args...)
+			if got := tt.of(c); got != tt.want {
+				t.Errorf("%s is %v, want %v", tt.path, got, tt.want)
+			}
+			want := tt.origin
+			if want == "file" {
+				want = "file " + c.File
+			}
+			if got := c.Origins[tt.path]; got != want {
+				t.Errorf("%s comes from %q, want %q", tt.path, got, want)
+			}
+		})
+	}
+}
+
+func text[T interface{ String() string }](list []T) string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = v.String()
+	}
+	return "[" + strings.Join(out, " ") + "]"
+}
+
+// Flags that are several names of one thing.
+func TestSameFlags(t *testing.T) {
+	tests := []struct{ a, b []string }{
+		{[]string{"--node-name=n"}, []string{"--hostname-override=N"}},
+		{[]string{"--node-name=n", "--hostname-override=n"}, []string{"--node-name=n"}},
+		{[]string{"--scheduler=sh"}, []string{"--ipvs-scheduler=sh"}},
+		{[]string{"--log-format=json"}, []string{"--logging-format=json"}},
+		{[]string{"--master=https://a"}, []string{"--api-servers=https://a"}},
+		{[]string{"--api-servers=a:1,b:2"}, []string{"--api-servers=a:1", "--api-servers=b:2"}},
+		{[]string{"--cluster-cidr=10.0.0.0/8,fd00::/8"}, []string{"--cluster-cidr=10.0.0.0/8", "--cluster-cidr=fd00::/8"}},
+		{[]string{"-v"}, []string{"--verbose"}},
+		{[]string{"-v=2"}, []string{"--v=2"}},
+		{[]string{"-v", "2"}, []string{"--v", "2"}},
+		{[]string{"-v5"}, []string{"-v=5", "--verbose"}},
+		{[]string{"--verbose", "-v=2"}, []string{"-v=4"}},
+		{[]string{"--verbose=false"}, nil},
+		{[]string{"--healthz-port=99"}, []string{"--healthz-bind-address=0.0.0.0:99"}},
+		{[]string{"--healthz-port=99", "--healthz-bind-address=::1"}, []string{"--healthz-bind-address=[::1]:99"}},
+		{[]string{"--healthz-port=0"}, []string{"--healthz-bind-address="}},
+		{[]string{"--metrics-port=99", "--bind-address=::1"}, []string{"--metrics-bind-address=[::1]:99", "--bind-address=::1"}},
+		{[]string{"--metrics-bind-address=0.0.0.0"}, []string{"--metrics-bind-address=0.0.0.0:10249"}},
+		{[]string{"--proxy-mode="}, []string{"--proxy-mode=ipvs"}},
+		{[]string{"--nodeport-addresses=all"}, nil},
+		{[]string{"--kube-api-qps=0", "--kube-api-burst=0", "--scheduler="}, nil},
+		{[]string{"--feature-gates=A=true,B=false"}, []string{"--feature-gates=A=true", "--feature-gates=B=false"}},
+	}
+	for _, tt := range tests {
+		if diff := cmp.Diff(mustLoad(t, "", tt.a...), mustLoad(t, "", tt.b...), values); diff != "" {
+			t.Errorf("%v and %v differ:\n%s", tt.a, tt.b, diff)
+		}
+	}
+	if _, err := load(t, "", "--node-name=a", "--hostname-override=b"); err == nil || !strings.Contains(err.Error(), "--hostname-override") {
+		t.Errorf("two names of the node: %v", err)
+	}
+}
+
+func TestBindAddresses(t *testing.T) {
+	tests := []struct {
+		file             string
+		args             []string
+		healthz, metrics string
+	}{
+		{"", nil, "0.0.0.0:10256", "127.0.0.1:10249"},
+		{"", []string{"--bind-address=2001:db8::1"}, "[::]:10256", "[::1]:10249"},
+		{proxyHead + "bindAddress: '::'", nil, "[::]:10256", "[::1]:10249"},
+		{proxyHead + "healthzBindAddress: ''\nmetricsBindAddress: ''", nil, "0.0.0.0:10256", "127.0.0.1:10249"},
+		{proxyHead + "healthzBindAddress: none\nmetricsBindAddress: '::'", nil, "invalid AddrPort", "[::]:10249"},
+		{proxyHead + "healthzBindAddress: 10.0.0.1", []string{"--metrics-bind-address="}, "10.0.0.1:10256", "invalid AddrPort"},
+		{proxyHead + "metricsBindAddress: 10.0.0.1:1", []string{"--metrics-port=2"}, "0.0.0.0:10256", "10.0.0.1:2"},
+	}
+	for _, tt := range tests {
+		c := mustLoad(t, tt.file, tt.args...)
+		if c.HealthzAddress.String() != tt.healthz || c.MetricsAddress.String() != tt.metrics {
+			t.Errorf("%q %v: %s and %s, want %s and %s", tt.file, tt.args, c.HealthzAddress, c.MetricsAddress, tt.healthz, tt.metrics)
+		}
+	}
+}
+
+func TestNodePortWords(t *testing.T) {
+	if c := mustLoad(t, "", "--nodeport-addresses=primary"); !c.PrimaryNodePorts || len(c.NodePortAddresses) > 0 {
+		t.Errorf("primary: %t, %v", c.PrimaryNodePorts, c.NodePortAddresses)
+	}
+	c := mustLoad(t, "", "--nodeport-addresses=localhost,10.0.0.0/8")
+	if text(c.NodePortAddresses) != "[10.0.0.0/8]" || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "localhost") {
+		t.Errorf("localhost: %v, %q", c.NodePortAddresses, c.Warnings)
+	}
+	for _, bad := range []string{"localhost", "primary,10.0.0.0/8", "eth0"} {
+		if _, err := load(t, "", "--nodeport-addresses", bad); err == nil || !strings.Contains(err.Error(), "--nodeport-addresses") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// A DaemonSet with any flag of kube-proxy must start, and is told which of
+// them do nothing.
+func TestIgnoredFlags(t *testing.T) {
+	for name, bare := range ignoredFlags {
+		arg := "--" + name
+		if bare == "" {
+			arg += "=1s"
+		}
+		c := mustLoad(t, "", arg)
+		if !slices.ContainsFunc(c.Warnings, func(w string) bool { return strings.HasPrefix(w, "--"+name+":") }) {
+			t.Errorf("%s: %q", arg, c.Warnings)
+		}
+		if diff := cmp.Diff(mustLoad(t, ""), c, values); diff != "" {
+			t.Errorf("%s changes something:\n%s", arg, diff)
+		}
+	}
+}
+
+// KEP-5707: externalIPs can be forbidden.
+func TestExternalIPs(t *testing.T) {
+	for arg, want := range map[string]bool{"--feature-gates=AllowServiceExternalIPs=false": true, "--feature-gates=AllowServiceExternalIPs=true": false, "--v=1": false} {
+		if got := mustLoad(t, "", arg).NoExternalIPs; got != want {
+			t.Errorf("%s: no external IPs: %v", arg, got)
+		}
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	tests := []struct {
+		args []string
+		want string // part of the only warning; empty: none
+	}{
+		{nil, ""},
+		{[]string{"--feature-gates=KubeProxyIPVS=true,AllowServiceExternalIPs=true"}, ""},
+		{[]string{"--feature-gates=AllowServiceExternalIPs=false"}, ""},
+		{[]string{"--feature-gates=Foo=true"}, "Foo=true has no effect"},
+		{[]string{"--ipvs-exclude-cidrs=10.0.0.0/8"}, "--ipvs-exclude-cidrs: "},
+		{[]string{"--ipvs-exclude-cidrs=10.0.0.0/8", "--takeover"}, ""},
+		{[]string{"--healthz-port=1"}, "deprecated"},
+		{[]string{"--show-hidden-metrics-for-version=1.30"}, "--show-hidden-metrics-for-version: "},
+		{[]string{"--manifests=x", "--master=https://a"}, "--master: "},
+	}
+	for _, tt := range tests {
+		got := mustLoad(t, "", tt.args...).Warnings
+		if tt.want == "" && len(got) > 0 || tt.want != "" && (len(got) != 1 || !strings.Contains(got[0], tt.want)) {
+			t.Errorf("%v: %q, want %q", tt.args, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxFile bounds the memory that a wrong path can cost.
+const maxFile = 4 << 20
+
+// readFile puts what a file says over what is there.
+func (l *layers) readFile(path string) Digest {
+	data, err := readAll(path)
+	if err != nil {
+		l.errs = append(l.errs, fmt.Errorf("--config: %w", err))
+		return Digest{}
+	}
+	l.decode(path, data)
+	return digest(data)
+}
+
+func readAll(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	}
+	return data, err
+}
+
+// decode reads all documents of a file. Whatever the data, it ends and tells.
+func (l *layers) decode(path string, data []byte) {
+	d := decoder{layers: l, path: path, seen: map[string]int{}}
+	for dec := yaml.NewDecoder(bytes.NewReader(fromJSON(data))); ; {
+		var node yaml.Node
+		err := dec.Decode(&node)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		d.number++
+		if err != nil {
+			l.errs = append(l.errs, fmt.Errorf("%s, document %d: malformed: %w", path, d.number, err))
+			return
+		}
+		d.document(&node)
+	}
+}
+
+// fromJSON turns a stream of JSON values into documents, and leaves all else
+// as it is. YAML refuses some white space of JSON, and wants a separator.
+func fromJSON(data []byte) []byte {
+	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || trimmed[0] != '{' {
+		return data
+	}
+	var out bytes.Buffer
+	for dec := json.NewDecoder(bytes.NewReader(data)); ; {
+		var doc json.RawMessage
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return out.Bytes()
+		}
+		out.WriteString("---\n")
+		var compact bytes.Buffer
+		if err != nil || json.Compact(&compact, doc) != nil {
+			return data
+		}
+		out.WriteString(escape(compact.String()) + "\n")
+	}
+}
+
+// escape writes what JSON allows within text and YAML does not, or takes for
+// the end of a line, as JSON's escapes, which YAML knows.
+func escape(text string) string {
+	var out strings.Builder
+	for _, r := range text {
+		if r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffe || r == 0xffff {
+			fmt.Fprintf(&out, `\u%04x`, r)
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
+}
+
+// decoder reads one file.
+type decoder struct {
+	*layers
+	path   string
+	number int            // of the document
+	seen   map[string]int // kinds, and the documents that were of them
+}
+
+func (d *decoder) fail(n *yaml.Node, field, format string, args ...any) {
+	d.errs = append(d.errs, fmt.Errorf("%s: %s", d.place(n, field), fmt.Sprintf(format, args...)))
+}
+
+func (d *decoder) place(n *yaml.Node, field string) string {
+	at := fmt.Sprintf("%s, document %d, line %d", d.path, d.number, n.Line)
+	if field != "" {
+		at += ": " + field
+	}
+	return at
+}
+
+func (d *decoder) document(n *yaml.Node) {
+	if n.Kind == yaml.DocumentNode {
+		n = n.Content[0]
+	}
+	if isNull(n) {
+		d.number-- // nothing between two separators
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		d.fail(n, "", "it is %s and not a document with apiVersion and kind", kindOf(n))
+		return
+	}
+	var kind, version string
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		switch n.Content[i].Value {
+		case "kind":
+			kind = n.Content[i+1].Value
+		case "apiVersion":
+			version = n.Content[i+1].Value
+		}
+	}
+	want, ok := map[string]string{proxyKind: proxyVersion, ownKind: ownVersion}[kind]
+	switch {
+	case !ok:
+		d.fail(n, "kind", "%q is neither %s nor %s", kind, proxyKind, ownKind)
+		return
+	case version != want:
+		d.fail(n, "apiVersion", "%q is not what a %s must have here, %s", version, kind, want)
+		return
+	case d.seen[kind] > 0:
+		d.fail(n, "kind", "document %d is a %s already", d.seen[kind], kind)
+		return
+	}
+	d.seen[kind] = d.number
+	d.mapping(n, kind, d.docs.document(kind), "")
+}
+
+// mapping reads the fields of a struct.
+func (d *decoder) mapping(n *yaml.Node, kind string, v reflect.Value, prefix string) {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.MappingNode {
+		if !isNull(n) {
+			d.fail(n, prefix, "%s is not a group of fields", show(n))
+		}
+		return
+	}
+	lines := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		path := join(prefix, key.Value)
+		field, ok := child(v, key.Value)
+		switch {
+		case key.Kind != yaml.ScalarNode:
+			d.fail(key, prefix, "a key that is %s", kindOf(key))
+		case key.Tag == "!!merge":
+			d.fail(key, path, "merge keys are not read")
+		case lines[key.Value] > 0:
+			d.fail(key, path, "given twice, before in line %d", lines[key.Value])
+		case !ok:
+			d.unknown(key, v, path)
+		case prefix == "" && (key.Value == "kind" || key.Value == "apiVersion"):
+		case isLeaf(field.Type()):
+			d.leaf(value, kind, field, path)
+		default:
+			d.mapping(value, kind, field, path)
+		}
+		lines[key.Value] = key.Line
+	}
+}
+
+func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string) {
+	if m := meant(v, key.Value); m != "" {
+		d.fail(key, path, "unknown field; is %s meant?", m)
+		return
+	}
+	d.fail(key, path, "unknown field")
+}
+
+// leaf reads one value. What kube-proxy takes for not given is not given: null,
+// and the empty value of what cannot be null. kubeadm writes files full of it.
+func (d *decoder) leaf(n *yaml.Node, kind string, field reflect.Value, path string) {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if isNull(n) {
+		return
+	}
+	got, err := valueOf(n, field.Type())
+	if err != nil {
+		d.fail(n, path, "%s is not %s", show(n), wanted(field.Type()))
+		return
+	}
+	empty := got.IsZero() || (got.Kind() == reflect.Slice || got.Kind() == reflect.Map) && got.Len() == 0
+	scalar := got.Kind() != reflect.String && got.Kind() != reflect.Slice
+	if empty && got.Kind() != reflect.Bool && (kind == proxyKind || !scalar) {
+		return
+	}
+	field.Set(got)
+	d.origins[path] = origin{"file " + d.path, d.place(n, path)}
+	if kind == proxyKind {
+		if w := classes[path].warning(d.place(n, path), field); w != "" {
+			d.warnings = append(d.warnings, w)
+		}
+	}
+}

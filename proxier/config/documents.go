@@ -1,0 +1,144 @@
+package config
+
+import (
+	"net/netip"
+	"reflect"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/kube-proxy/config/v1alpha1"
+
+	"kube-ipvs/proxier/desired"
+)
+
+// KubeIPVSConfiguration is what kube-ipvs can be told and kube-proxy cannot.
+type KubeIPVSConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// ClusterIPServers says where the virtual servers of ClusterIPs stand:
+	// direct (default) or image.
+	ClusterIPServers string `json:"clusterIPServers"`
+	// Manifests are files and folders with Services and EndpointSlices. Empty:
+	// the API server.
+	Manifests []string `json:"manifests"`
+	// APIServers are used instead of the server that the kubeconfig names.
+	APIServers []string `json:"apiServers"`
+	// ServiceProxyName is the value of the label
+	// service.kubernetes.io/service-proxy-name of the Services that are meant.
+	// Empty: Services without the label.
+	ServiceProxyName string `json:"serviceProxyName"`
+	// Zone of the node, for topology hints. Empty: the Node object says it.
+	Zone string `json:"zone"`
+	// NodeIPs are the node's own addresses, one a family at most.
+	NodeIPs []string `json:"nodeIPs"`
+	// AuditPeriod is the time between full comparisons with the kernel.
+	AuditPeriod metav1.Duration `json:"auditPeriod"`
+	// DrainTimeout is how long connections of a removed endpoint may go on.
+	DrainTimeout metav1.Duration `json:"drainTimeout"`
+	// IPTablesBackend is nft, legacy or auto.
+	IPTablesBackend string `json:"iptablesBackend"`
+	// ImagePrefixes are the private prefixes of each family.
+	ImagePrefixes ImagePrefixes `json:"imagePrefixes"`
+	// TrafficMetrics is off, service or endpoint.
+	TrafficMetrics string `json:"trafficMetrics"`
+	// TrafficMetricsTop is how many series there may be at most.
+	TrafficMetricsTop int32 `json:"trafficMetricsTop"`
+	// Takeover has virtual servers adopted that kube-proxy has left.
+	Takeover bool `json:"takeover"`
+}
+
+// ImagePrefixes are the private prefixes of both families.
+type ImagePrefixes struct {
+	IPv4 ImagePrefixSet `json:"ipv4"`
+	IPv6 ImagePrefixSet `json:"ipv6"`
+}
+
+// ImagePrefixSet is what desired.Images holds, as text.
+type ImagePrefixSet struct {
+	Cluster  string `json:"cluster"`
+	Local    string `json:"local"`
+	NodePort string `json:"nodePort"`
+}
+
+// Kinds and versions of the documents.
+const (
+	proxyKind    = "KubeProxyConfiguration"
+	proxyVersion = v1alpha1.GroupName + "/v1alpha1"
+	ownKind      = "KubeIPVSConfiguration"
+	ownVersion   = "kube-ipvs/v1alpha1"
+)
+
+// documents are both documents. Paths within them never clash, so that a path
+// alone names a field.
+type documents struct {
+	proxy v1alpha1.KubeProxyConfiguration
+	own   KubeIPVSConfiguration
+}
+
+// document returns a document for reflection, by its kind.
+func (d *documents) document(kind string) reflect.Value {
+	if kind == ownKind {
+		return reflect.ValueOf(&d.own).Elem()
+	}
+	return reflect.ValueOf(&d.proxy).Elem()
+}
+
+// fields returns all fields of both documents by path.
+func (d *documents) fields() map[string]reflect.Value {
+	out := map[string]reflect.Value{}
+	for _, kind := range []string{proxyKind, ownKind} {
+		for path, v := range leaves(d.document(kind), "") {
+			out[path] = v
+		}
+	}
+	return out
+}
+
+// defaultFields are the fields of defaults, to read only.
+var defaultFields = sync.OnceValue(func() map[string]reflect.Value { return defaults().fields() })
+
+// Defaults of more than one place.
+const (
+	healthzPort = 10256
+	metricsPort = 10249
+)
+
+// defaults are those of kube-proxy. The addresses of healthz and metrics
+// depend on bindAddress and are not in here.
+func defaults() *documents {
+	d := &documents{}
+	p := &d.proxy
+	p.BindAddress = "0.0.0.0"
+	p.Mode = "ipvs"
+	p.DetectLocalMode = v1alpha1.LocalMode(ByClusterCIDR)
+	p.ClientConnection.ContentType = "application/vnd.kubernetes.protobuf"
+	p.ClientConnection.QPS, p.ClientConnection.Burst = 5, 10
+	p.ConfigSyncPeriod.Duration = 15 * time.Minute
+	p.IPTables.MasqueradeBit = new(int32(14))
+	p.IPVS.SyncPeriod.Duration = 30 * time.Second
+	p.IPVS.Scheduler = "rr"
+	p.OOMScoreAdj = new(int32(-999))
+	p.Conntrack.MaxPerCore, p.Conntrack.Min = new(int32(32*1024)), new(int32(128*1024))
+	p.Conntrack.TCPEstablishedTimeout = &metav1.Duration{Duration: 24 * time.Hour}
+	p.Conntrack.TCPCloseWaitTimeout = &metav1.Duration{Duration: time.Hour}
+	p.Logging.Format = "text"
+	d.own = KubeIPVSConfiguration{
+		ClusterIPServers: string(desired.Direct), IPTablesBackend: "auto",
+		AuditPeriod: metav1.Duration{Duration: 5 * time.Minute}, DrainTimeout: metav1.Duration{Duration: 15 * time.Minute},
+		TrafficMetrics: string(TrafficOff), TrafficMetricsTop: 1000,
+	}
+	for f, to := range []*ImagePrefixSet{&d.own.ImagePrefixes.IPv4, &d.own.ImagePrefixes.IPv6} {
+		im := desired.DefaultImages[f]
+		*to = ImagePrefixSet{im.Cluster.String(), im.Local.String(), im.NodePort.String()}
+	}
+	return d
+}
+
+// bindDefaults returns where healthz and metrics are served unless said else.
+func bindDefaults(bind netip.Addr) (healthz, metrics netip.Addr) {
+	if bind.Is6() {
+		return netip.IPv6Unspecified(), netip.IPv6Loopback()
+	}
+	return netip.IPv4Unspecified(), netip.MustParseAddr("127.0.0.1")
+}

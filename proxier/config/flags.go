@@ -1,0 +1,226 @@
+package config
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Flags are the flags of a command. Add them to a flag set, parse, and Load.
+type Flags struct {
+	File string // --config
+
+	given []given
+}
+
+// given is a flag as it was given.
+type given struct {
+	spec *spec
+	name string
+	text string
+}
+
+// spec is a flag that sets a field.
+type spec struct {
+	path    string // of the field; empty: ignored
+	name    string
+	aliases []string
+	short   string
+	usage   string
+	whole   bool   // a list whose items may hold commas, one a flag
+	joins   bool   // given again, the texts are joined with commas
+	bare    string // the value that the flag alone means; of bool flags "true"
+	kind    string // of value, for the help; empty: what the field holds
+	set     func(l *layers, v reflect.Value, text string) error
+	late    bool   // it changes what other flags have set
+	old     string // why not to use it
+}
+
+// Add adds all flags that set fields, --config, and those that kube-proxy has
+// and that do nothing here.
+func (f *Flags) Add(fs *pflag.FlagSet) {
+	fs.StringVar(&f.File, "config", "", "file with a "+proxyKind+" ("+proxyVersion+"), as kube-proxy reads it, and a "+ownKind+
+		" ("+ownVersion+"), either or both. A flag wins over the file: unlike kube-proxy, which ignores most flags then")
+	f.add(fs, func(*spec) bool { return true })
+	for name, bare := range ignoredFlags {
+		s := &spec{name: name, bare: bare, usage: "ignored"}
+		f.addOne(fs, s, name, "")
+		_ = fs.MarkHidden(name)
+	}
+}
+
+// AddImages adds the flags of the image prefixes alone.
+func (f *Flags) AddImages(fs *pflag.FlagSet) {
+	f.add(fs, func(s *spec) bool { return strings.HasPrefix(s.path, "imagePrefixes.") })
+}
+
+func (f *Flags) add(fs *pflag.FlagSet, wanted func(*spec) bool) {
+	for i := range specs {
+		s := &specs[i]
+		if !wanted(s) {
+			continue
+		}
+		def := ""
+		if v := defaultFields()[s.path]; s.set == nil && !v.IsZero() {
+			def = plain(v)
+		}
+		f.addOne(fs, s, s.name, def)
+		for _, alias := range s.aliases {
+			same := *s
+			same.usage, same.short = "the same as --"+s.name, ""
+			f.addOne(fs, &same, alias, "")
+			fs.Lookup(alias).Value.(*value).spec = s
+		}
+	}
+}
+
+func (f *Flags) addOne(fs *pflag.FlagSet, s *spec, name, def string) {
+	v := &value{flags: f, spec: s, name: name, text: def}
+	flag := fs.VarPF(v, name, s.short, s.usage)
+	flag.NoOptDefVal = s.bare
+	if v.Type() == "bool" && s.bare == "" {
+		flag.NoOptDefVal = "true"
+	}
+}
+
+// value is a flag for pflag. It takes any text: Load says of all at once what
+// is wrong with them.
+type value struct {
+	flags *Flags
+	spec  *spec
+	name  string
+	text  string
+}
+
+func (v *value) String() string { return v.text }
+
+func (v *value) Set(text string) error {
+	v.flags.given = append(v.flags.given, given{v.spec, v.name, text})
+	return nil
+}
+
+func (v *value) Type() string {
+	field, ok := defaultFields()[v.spec.path]
+	switch {
+	case !ok:
+		return "string"
+	case v.spec.kind != "":
+		return v.spec.kind
+	}
+	t := field.Type()
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == duration:
+		return "duration"
+	case t.Kind() == reflect.Slice:
+		return "strings"
+	case t.Kind() == reflect.Map:
+		return "NAME=bool,..."
+	case t.Kind() == reflect.Int32, t.Kind() == reflect.Uint32:
+		return "int"
+	}
+	return t.Kind().String()
+}
+
+// apply puts the flags over what is there.
+func (l *layers) apply(flags []given) {
+	before := map[string]given{}
+	flags = slices.Clone(flags)
+	slices.SortStableFunc(flags, func(a, b given) int { return order(a) - order(b) })
+	for _, g := range flags {
+		if g.spec.path == "" {
+			l.warnings = append(l.warnings, fmt.Sprintf("--%s: it is ignored: %s", g.name, ignoredReason(g.name)))
+			continue
+		}
+		if g.spec.old != "" {
+			l.warnings = append(l.warnings, fmt.Sprintf("--%s: %s", g.name, g.spec.old))
+		}
+		old, more := before[g.spec.path]
+		if more = more && g.spec == old.spec; more && g.name != old.name {
+			if g.text != old.text {
+				l.errs = append(l.errs, fmt.Errorf("--%s: %q contradicts --%s %q: the two are the same flag", g.name, g.text, old.name, old.text))
+			}
+			continue
+		}
+		l.set(g, more)
+		before[g.spec.path] = g
+	}
+}
+
+func order(g given) int {
+	if g.spec.late {
+		return 1
+	}
+	return 0
+}
+
+// set puts one flag into its field.
+func (l *layers) set(g given, more bool) {
+	field, set := l.fields[g.spec.path], g.spec.set
+	if set == nil {
+		set = func(_ *layers, v reflect.Value, text string) error {
+			return setText(v, text, g.spec.joins || v.Kind() == reflect.Slice && !g.spec.whole, more)
+		}
+	}
+	if err := set(l, field, g.text); err != nil {
+		l.errs = append(l.errs, fmt.Errorf("--%s: %w", g.name, err))
+	}
+	l.origins[g.spec.path] = origin{"flag --" + g.name, "--" + g.name}
+	if w := classes[g.spec.path].warning("--"+g.name, field); w != "" {
+		l.warnings = append(l.warnings, w)
+	}
+}
+
+// flagOf returns the flag that sets a field.
+func flagOf(path string) string {
+	i := slices.IndexFunc(specs, func(s spec) bool { return s.path == path })
+	if i < 0 {
+		return path
+	}
+	return "--" + specs[i].name
+}
+
+// plain returns a value as a flag would take it.
+func plain(v reflect.Value) string {
+	if v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	switch {
+	case v.Type() == duration:
+		return v.Field(0).Interface().(fmt.Stringer).String()
+	case v.Kind() == reflect.Slice || v.Kind() == reflect.Map:
+		return "" // no list has a default
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// JoinVerbosity turns "-v 4" and "-v4" into "-v=4": -v alone is allowed, so
+// that pflag takes no value from the next argument.
+func JoinVerbosity(args []string) []string {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			return append(out, args[i:]...)
+		}
+		if rest, ok := strings.CutPrefix(a, "-v"); ok && isNumber(rest) {
+			a = "-v=" + rest
+		} else if (a == "-v" || a == "--v") && i+1 < len(args) && isNumber(args[i+1]) {
+			i++
+			a = "-v=" + args[i]
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 32)
+	return err == nil
+}

@@ -1,0 +1,63 @@
+package config
+
+// ignoredFlags are those that kube-proxy has or had and that do nothing here,
+// with the value that the flag alone means, if it may be alone. A DaemonSet
+// that gives them must start.
+var ignoredFlags = map[string]string{
+	// Of other modes.
+	"iptables-sync-period":         "",
+	"iptables-min-sync-period":     "",
+	"iptables-localhost-nodeports": "true",
+	"nftables-sync-period":         "",
+	"nftables-min-sync-period":     "",
+	"proxy-port-range":             "",
+	"udp-timeout":                  "",
+	// Of cleanup.
+	"cleanup-ipvs":     "true",
+	"cleanup-iptables": "true",
+	// Of Windows.
+	"network-name":            "",
+	"source-vip":              "",
+	"enable-dsr":              "true",
+	"root-hnsendpoint-name":   "",
+	"forward-healthcheck-vip": "true",
+	"windows-service":         "true",
+	// Of logs.
+	"log-flush-frequency":       "",
+	"vmodule":                   "",
+	"log-text-split-stream":     "true",
+	"log-text-info-buffer-size": "",
+	"log-json-split-stream":     "true",
+	"log-json-info-buffer-size": "",
+	"logtostderr":               "true",
+	"alsologtostderr":           "true",
+	"stderrthreshold":           "",
+	"log-dir":                   "",
+	"log-file":                  "",
+	"log-file-max-size":         "",
+	"log-backtrace-at":          "",
+	"add-dir-header":            "true",
+	"skip-headers":              "true",
+	"skip-log-headers":          "true",
+	"one-output":                "true",
+	// Of long ago.
+	"machine-id-file":    "",
+	"boot-id-file":       "",
+	"resource-container": "",
+}
+
+func ignoredReason(name string) string {
+	switch name {
+	case "iptables-sync-period", "nftables-sync-period":
+		return otherMode + "; --ipvs-sync-period counts"
+	case "iptables-min-sync-period", "nftables-min-sync-period":
+		return otherMode + "; --ipvs-min-sync-period counts"
+	case "iptables-localhost-nodeports":
+		return "IPVS takes no loopback sources"
+	case "cleanup-ipvs", "cleanup-iptables":
+		return "--cleanup removes all that is ours"
+	case "network-name", "source-vip", "enable-dsr", "root-hnsendpoint-name", "forward-healthcheck-vip", "windows-service":
+		return windows
+	}
+	return "kube-ipvs has nothing of the kind"
+}

@@ -1,0 +1,111 @@
+package config
+
+import (
+	"testing"
+	"time"
+)
+
+// kubeadm is what kubeadm puts into the ConfigMap kube-proxy: every field,
+// most of them empty.
+const kubeadm = `apiVersion: kubeproxy.config.k8s.io/v1alpha1
+bindAddress: 0.0.0.0
+bindAddressHardFail: false
+clientConnection:
+  acceptContentTypes: ""
+  burst: 0
+  contentType: ""
+  kubeconfig: /var/lib/kube-proxy/kubeconfig.conf
+  qps: 0
+clusterCIDR: 10.244.0.0/16
+configSyncPeriod: 0s
+conntrack:
+  maxPerCore: null
+  min: null
+  tcpBeLiberal: false
+  tcpCloseWaitTimeout: null
+  tcpEstablishedTimeout: null
+  udpStreamTimeout: 0s
+  udpTimeout: 0s
+detectLocal:
+  bridgeInterface: ""
+  interfaceNamePrefix: ""
+detectLocalMode: ""
+enableProfiling: false
+healthzBindAddress: ""
+hostnameOverride: ""
+iptables:
+  localhostNodePorts: null
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+ipvs:
+  excludeCIDRs: null
+  minSyncPeriod: 0s
+  scheduler: ""
+  strictARP: false
+  syncPeriod: 0s
+  tcpFinTimeout: 0s
+  tcpTimeout: 0s
+  udpTimeout: 0s
+kind: KubeProxyConfiguration
+logging:
+  flushFrequency: 0
+  options:
+    json:
+      infoBufferSize: "0"
+    text:
+      infoBufferSize: "0"
+  verbosity: 0
+metricsBindAddress: ""
+mode: ipvs
+nftables:
+  masqueradeAll: false
+  masqueradeBit: null
+  minSyncPeriod: 0s
+  syncPeriod: 0s
+nodePortAddresses: null
+oomScoreAdj: null
+portRange: ""
+showHiddenMetricsForVersion: ""
+winkernel:
+  enableDSR: false
+  forwardHealthCheckVip: false
+  networkName: ""
+  rootHnsEndpointName: ""
+  sourceVip: ""
+`
+
+// What kubeadm installs works as it is, without a warning.
+func TestKubeadm(t *testing.T) {
+	c := mustLoad(t, kubeadm, "--hostname-override=worker-1")
+	if len(c.Warnings) > 0 {
+		t.Errorf("warnings: %q", c.Warnings)
+	}
+	for _, one := range []struct {
+		path      string
+		got, want any
+		origin    string
+	}{
+		{"hostnameOverride", c.NodeName, "worker-1", "flag --hostname-override"},
+		{"clientConnection.kubeconfig", c.Client.Kubeconfig, "/var/lib/kube-proxy/kubeconfig.conf", "file " + c.File},
+		{"clientConnection.qps", c.Client.QPS, float32(5), "default"},
+		{"clientConnection.burst", c.Client.Burst, 10, "default"},
+		{"clusterCIDR", c.PodCIDRs[0].String(), "10.244.0.0/16", "file " + c.File},
+		{"detectLocalMode", c.PodTraffic, ByClusterCIDR, "default"},
+		{"healthzBindAddress", c.HealthzAddress.String(), "0.0.0.0:10256", "default"},
+		{"metricsBindAddress", c.MetricsAddress.String(), "127.0.0.1:10249", "default"},
+		{"ipvs.scheduler", c.Scheduler, "rr", "default"},
+		{"ipvs.syncPeriod", c.SyncPeriod, 30 * time.Second, "default"},
+		{"ipvs.minSyncPeriod", c.MinSyncPeriod, time.Duration(0), "default"},
+		{"conntrack.maxPerCore", c.Conntrack.MaxPerCore, 32768, "default"},
+		{"conntrack.tcpCloseWaitTimeout", c.Conntrack.TCPCloseWaitTimeout, time.Hour, "default"},
+		{"iptables.masqueradeBit", c.MasqueradeBit, uint8(14), "default"},
+		{"oomScoreAdj", c.OOMScoreAdj, -999, "default"},
+		{"manifests", len(c.Manifests), 0, "default"},
+	} {
+		if one.got != one.want || c.Origins[one.path] != one.origin {
+			t.Errorf("%s is %v (%s), want %v (%s)", one.path, one.got, c.Origins[one.path], one.want, one.origin)
+		}
+	}
+}

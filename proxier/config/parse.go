@@ -1,0 +1,172 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"strings"
+	"time"
+
+	"kube-ipvs/proxier/desired"
+)
+
+func addr(s string) (netip.Addr, error) {
+	ip, err := netip.ParseAddr(s)
+	if err != nil || ip.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
+	}
+	return ip.Unmap(), nil
+}
+
+func cidrs(list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	var errs []error
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%q is not a CIDR such as 192.168.0.0/24", s))
+			continue
+		}
+		out = append(out, p.Masked())
+	}
+	return out, errors.Join(errs...)
+}
+
+// perFamily reads at most one CIDR a family, IPv4 first in the result.
+func perFamily(list []string) ([2]netip.Prefix, error) {
+	var out [2]netip.Prefix
+	ps, err := cidrs(list)
+	if err != nil {
+		return out, err
+	}
+	for _, p := range ps {
+		at := &out[0]
+		if p.Addr().Is6() {
+			at = &out[1]
+		}
+		if at.IsValid() {
+			return out, fmt.Errorf("%s and %s are of the same family", *at, p)
+		}
+		*at = p
+	}
+	return out, nil
+}
+
+// bindAddress reads where to serve, and completes what is there.
+func bindAddress(text *string, def netip.Addr, port uint16) (netip.AddrPort, error) {
+	switch *text {
+	case none:
+		return netip.AddrPort{}, nil
+	case "":
+		*text = netip.AddrPortFrom(def, port).String()
+	}
+	if ip, err := netip.ParseAddr(strings.Trim(*text, "[]")); err == nil {
+		*text = netip.AddrPortFrom(ip, port).String()
+	}
+	a, err := netip.ParseAddrPort(*text)
+	if err != nil || a.Port() == 0 {
+		return netip.AddrPort{}, fmt.Errorf("%q is not an IP address with or without a port, such as 0.0.0.0:%d, nor %s", *text, port, none)
+	}
+	return a, nil
+}
+
+// families are where the prefixes of IPv4 and IPv6 stand.
+var families = [2]string{"imagePrefixes.ipv4", "imagePrefixes.ipv6"}
+
+// images reads the six prefixes.
+func (l *layers) images() [2]desired.Images {
+	var out [2]desired.Images
+	sets := [2]ImagePrefixSet{l.docs.own.ImagePrefixes.IPv4, l.docs.own.ImagePrefixes.IPv6}
+	for f, family := range families {
+		im := &out[f]
+		good := true
+		for _, one := range []struct {
+			name, text string
+			to         *netip.Prefix
+		}{{"cluster", sets[f].Cluster, &im.Cluster}, {"local", sets[f].Local, &im.Local}, {"nodePort", sets[f].NodePort, &im.NodePort}} {
+			p, err := netip.ParsePrefix(one.text)
+			if err != nil {
+				l.check(family+"."+one.name, fmt.Errorf("%q is not a CIDR", one.text))
+				good = false
+			}
+			*one.to = p
+		}
+		if good {
+			l.check(family+".cluster", im.Validate(f == 0))
+		}
+	}
+	return out
+}
+
+// overlaps notes what must not share addresses with the images.
+func (l *layers) overlaps(c *Config) {
+	for f, p := range c.PodCIDRs {
+		if !p.IsValid() {
+			continue
+		}
+		if q, bad := c.Images[f].Overlap(p); bad {
+			l.check("clusterCIDR", fmt.Errorf("%s overlaps the image prefix %s; choose another by %s", p, q, flagOf(families[f]+".cluster")))
+		}
+	}
+}
+
+// interfaceName checks the name of an interface, or how it begins.
+func interfaceName(name string, needed bool) error {
+	switch {
+	case name == "" && needed:
+		return errors.New("it is needed with this detectLocalMode")
+	case len(name) > 15 || strings.ContainsAny(name, " \t\r\n/:+"):
+		return fmt.Errorf("%q is not a name of an interface", name)
+	}
+	return nil
+}
+
+func oneOf[T ~string](v T, all ...T) error {
+	words := make([]string, len(all))
+	for i, a := range all {
+		if v == a {
+			return nil
+		}
+		words[i] = string(a)
+	}
+	if len(words) == 2 {
+		return fmt.Errorf("%q is neither %s nor %s", v, words[0], words[1])
+	}
+	return fmt.Errorf("%q is none of %s", v, strings.Join(words, ", "))
+}
+
+func atLeast(d, least time.Duration) error {
+	switch {
+	case d < 0:
+		return fmt.Errorf("%s is negative", d)
+	case d < least:
+		return fmt.Errorf("%s is less than %s", d, least)
+	}
+	return nil
+}
+
+func notNegative(n int) error {
+	if n < 0 {
+		return fmt.Errorf("%d is negative", n)
+	}
+	return nil
+}
+
+func positive(d time.Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("%s is not more than 0", d)
+	}
+	return nil
+}
+
+// seconds checks a timeout that the kernel counts in seconds, in 31 bits.
+func seconds(d time.Duration) error {
+	switch {
+	case d < 0 || d%time.Second != 0:
+		return fmt.Errorf("%s is not a whole number of seconds", d)
+	case d > math.MaxInt32*time.Second:
+		return fmt.Errorf("%s is more than the kernel can count", d)
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// specs are the flags, in the order of the help.
+var specs = []spec{
+	{path: "manifests", name: "manifests", whole: true, usage: "file or folder with Services and EndpointSlices as YAML or JSON; may be given several times (default: the API server)"},
+	{path: "clientConnection.kubeconfig", name: "kubeconfig", usage: "kubeconfig file that says how to reach the API server (default: as a pod does)"},
+	{path: "apiServers", name: "api-servers", aliases: []string{"master"}, usage: "API servers, URL or host:port, instead of the one that the kubeconfig names"},
+	{path: "clientConnection.contentType", name: "kube-api-content-type", usage: "content type of requests to the API server"},
+	{path: "clientConnection.qps", name: "kube-api-qps", usage: "requests to the API server a second, negative: no limit"},
+	{path: "clientConnection.burst", name: "kube-api-burst", usage: "requests to the API server at once, beyond --kube-api-qps"},
+	{path: "configSyncPeriod", name: "config-sync-period", usage: "accepted and of no effect: watches are complete, and there is nothing to list again"},
+	{path: "serviceProxyName", name: "service-proxy-name", usage: "serve the Services whose label service.kubernetes.io/service-proxy-name has this value (default: those without the label)"},
+
+	{path: "hostnameOverride", name: "node-name", aliases: []string{"hostname-override"}, usage: "name of this node as endpoints say it in nodeName (default: the host's name); put into lower case"},
+	{path: "zone", name: "zone", usage: "zone of this node for topology hints (default: label topology.kubernetes.io/zone of the Node)"},
+	{path: "nodeIPs", name: "node-ip", usage: "this node's own address, one a family: the source of its own packets to Services (default: that of the default route)"},
+	{path: "bindAddress", name: "bind-address", usage: "the node's primary address, as if given by --node-ip unless that is given too; an IPv6 address also moves the defaults of healthz and metrics to IPv6. Nothing is bound to it"},
+
+	{path: "mode", name: "proxy-mode", usage: "ipvs or nothing: there is no other mode. Flags of kube-proxy's other modes are accepted and ignored with a warning"},
+	{path: "clusterIPServers", name: "cluster-ip-servers", usage: "where the virtual servers of ClusterIPs stand: direct (on the ClusterIP) or image (on a private image of it: connections survive idling and removal)"},
+	{path: "ipvs.scheduler", name: "scheduler", aliases: []string{"ipvs-scheduler"}, usage: "IPVS scheduler of Services that do not name one by the annotation kube-ipvs/scheduler: rr, wrr, lc, wlc, sh, mh, ... as the kernel has them"},
+	{path: "detectLocalMode", name: "detect-local-mode", usage: "how traffic of pods is known, which is not masqueraded on its way to ClusterIPs: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"},
+	{path: "clusterCIDR", name: "cluster-cidr", joins: true, usage: "with ClusterCIDR: source addresses of pods, one CIDR a family: all other traffic to ClusterIPs is masqueraded"},
+	{path: "detectLocal.bridgeInterface", name: "pod-bridge-interface", usage: "with BridgeInterface: the bridge that pods' traffic comes from"},
+	{path: "detectLocal.interfaceNamePrefix", name: "pod-interface-name-prefix", usage: "with InterfaceNamePrefix: how the names of the interfaces begin that pods' traffic comes from"},
+	{path: "nodePortAddresses", name: "nodeport-addresses", usage: "CIDRs of the node addresses that serve node ports, or: primary (those of the Node object), all (default: all)"},
+	{path: "iptables.masqueradeAll", name: "masquerade-all", usage: "masquerade all traffic to ClusterIPs"},
+	{path: "iptables.masqueradeBit", name: "iptables-masquerade-bit", usage: "bit of the packet mark, 0 to 31, that asks for masquerade"},
+	{path: "iptablesBackend", name: "iptables-backend", usage: "variant of iptables that this host uses: nft, legacy or auto"},
+	{path: "takeover", name: "takeover", usage: "adopt the virtual servers that kube-proxy's IPVS mode has left on this node, so that their connections go on"},
+	{path: "ipvs.excludeCIDRs", name: "ipvs-exclude-cidrs", usage: "virtual servers in these CIDRs are not adopted with --takeover. Those of others are never deleted anyway"},
+
+	{path: "auditPeriod", name: "audit-period", usage: "time between full comparisons with the kernel, which repair what others changed"},
+	{path: "ipvs.syncPeriod", name: "ipvs-sync-period", usage: "an update that is not finished after twice this turns /healthz red. Unlike in kube-proxy no work is repeated by it: see --audit-period"},
+	{path: "ipvs.minSyncPeriod", name: "ipvs-min-sync-period", usage: "least time between two rounds: changes that come faster are programmed together; at most --ipvs-sync-period"},
+	{path: "drainTimeout", name: "drain-timeout", usage: "how long connections of a removed endpoint may go on, with direct"},
+	{path: "ipvs.tcpTimeout", name: "ipvs-tcp-timeout", usage: "how long IPVS keeps an idle TCP connection (default 0: 24h as conntrack, with direct; as the kernel has it, with image)"},
+	{path: "ipvs.tcpFinTimeout", name: "ipvs-tcpfin-timeout", usage: "how long IPVS keeps a TCP connection after a FIN (default 0: as the kernel has it)"},
+	{path: "ipvs.udpTimeout", name: "ipvs-udp-timeout", usage: "how long IPVS keeps UDP flows (default 0: as the kernel has it)"},
+	{path: "ipvs.strictARP", name: "ipvs-strict-arp", usage: "set arp_ignore=1 and arp_announce=2. Not needed for kube-ipvs, which puts no external address on the node"},
+	{path: "conntrack.maxPerCore", name: "conntrack-max-per-core", usage: "connections to track a core (0: leave nf_conntrack_max, and ignore --conntrack-min)"},
+	{path: "conntrack.min", name: "conntrack-min", usage: "connections to track at the least"},
+	{path: "conntrack.tcpEstablishedTimeout", name: "conntrack-tcp-timeout-established", usage: "idle timeout of established TCP connections (0: leave it)"},
+	{path: "conntrack.tcpCloseWaitTimeout", name: "conntrack-tcp-timeout-close-wait", usage: "timeout of TCP connections in CLOSE_WAIT (0: leave it)"},
+	{path: "conntrack.tcpBeLiberal", name: "conntrack-tcp-be-liberal", usage: "have conntrack accept TCP packets outside of the window"},
+	{path: "conntrack.udpTimeout", name: "conntrack-udp-timeout", usage: "timeout of UDP flows without a reply (0: leave it)"},
+	{path: "conntrack.udpStreamTimeout", name: "conntrack-udp-timeout-stream", usage: "timeout of UDP flows with replies (0: leave it)"},
+	{path: "oomScoreAdj", name: "oom-score-adj", usage: "oom_score_adj of this process, -1000 to 1000"},
+
+	{path: "healthzBindAddress", name: "healthz-bind-address", usage: "address, and port unless 10256, of /healthz and /livez (default 0.0.0.0:10256); empty or none: not served. In a file empty means the default, and none is needed", kind: "string", set: bindText},
+	{path: "metricsBindAddress", name: "metrics-bind-address", usage: "address, and port unless 10249, of /metrics (default 127.0.0.1:10249); empty or none: not served", kind: "string", set: bindText},
+	{path: "healthzBindAddress", name: "healthz-port", usage: "deprecated: port of --healthz-bind-address, 0: not served", kind: "int", late: true, old: "it is deprecated; use --healthz-bind-address", set: bindPort(false)},
+	{path: "metricsBindAddress", name: "metrics-port", usage: "deprecated: port of --metrics-bind-address, 0: not served", kind: "int", late: true, old: "it is deprecated; use --metrics-bind-address", set: bindPort(true)},
+	{path: "bindAddressHardFail", name: "bind-address-hard-fail", usage: "end when healthz or metrics cannot be served, instead of trying again"},
+	{path: "enableProfiling", name: "profiling", usage: "serve /debug/pprof with the metrics"},
+	{path: "trafficMetrics", name: "traffic-metrics", usage: "export IPVS's packet counters: off, by service or by endpoint"},
+	{path: "trafficMetricsTop", name: "traffic-metrics-top", usage: "how many series of traffic there may be, the busiest first"},
+
+	{path: "imagePrefixes.ipv4.cluster", name: "image-prefix", usage: imageUsage[0]},
+	{path: "imagePrefixes.ipv4.local", name: "image-prefix-local", usage: imageUsage[1]},
+	{path: "imagePrefixes.ipv4.nodePort", name: "image-prefix-nodeport", usage: imageUsage[2]},
+	{path: "imagePrefixes.ipv6.cluster", name: "image-prefix6", usage: imageUsage[0]},
+	{path: "imagePrefixes.ipv6.local", name: "image-prefix-local6", usage: imageUsage[1]},
+	{path: "imagePrefixes.ipv6.nodePort", name: "image-prefix-nodeport6", usage: imageUsage[2]},
+
+	{path: "featureGates", name: "feature-gates", usage: "accepted as kube-proxy does, over those of the file; a gate that changes nothing here is named in a warning"},
+	{path: "logging.format", name: "log-format", aliases: []string{"logging-format"}, usage: "text or json"},
+	{path: "logging.verbosity", name: "v", short: "v", bare: "4", usage: "how much is logged: below 4 what was done, from 4 on (-v alone) also rounds that wrote nothing"},
+	{path: "logging.verbosity", name: "verbose", bare: "true", usage: "at least -v=4", kind: "bool", late: true, set: verbose},
+	{path: "showHiddenMetricsForVersion", name: "show-hidden-metrics-for-version", usage: "accepted and of no effect: no metric is hidden"},
+}
+
+var imageUsage = [3]string{"private prefix for images of frontends", "the same for externalTrafficPolicy Local seen from outside",
+	"the same for node ports, /30 or /126 at the least"}
+
+// none is how a file says that something is not served.
+const none = "none"
+
+func bindText(_ *layers, v reflect.Value, text string) error {
+	if text == "" {
+		text = none
+	}
+	return setText(v, text, false, false)
+}
+
+// bindPort sets the port of an address, which a flag or the file has given.
+func bindPort(metrics bool) func(*layers, reflect.Value, string) error {
+	return func(l *layers, v reflect.Value, text string) error {
+		n, err := strconv.ParseUint(text, 10, 16)
+		if err != nil {
+			return fmt.Errorf("%q is not a port", text)
+		}
+		if n == 0 {
+			v.SetString(none)
+			return nil
+		}
+		host := strings.Trim(v.String(), "[]")
+		if h, _, err := net.SplitHostPort(v.String()); err == nil {
+			host = h
+		}
+		if host == "" || host == none {
+			bind, _ := addr(l.docs.proxy.BindAddress)
+			all, local := bindDefaults(bind)
+			if host = all.String(); metrics {
+				host = local.String()
+			}
+		}
+		v.SetString(net.JoinHostPort(host, text))
+		return nil
+	}
+}
+
+func verbose(_ *layers, v reflect.Value, text string) error {
+	yes, err := strconv.ParseBool(text)
+	if err != nil {
+		return fmt.Errorf("%q is not true or false", text)
+	}
+	if yes {
+		v.SetUint(max(v.Uint(), DebugVerbosity))
+	}
+	return nil
+}

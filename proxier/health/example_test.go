@@ -1,0 +1,44 @@
+package health_test
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/health"
+)
+
+// How a daemon puts the parts together.
+func Example() {
+	var p *proxier.Proxier // made below; Backlog is asked for only afterwards
+	var ctx context.Context
+	var log *slog.Logger
+	var wg sync.WaitGroup
+
+	h := health.New(health.Config{
+		Families: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, SyncPeriod: 30 * time.Second, NodeExpected: true,
+		Backlog: func() proxier.Backlog { return p.Backlog() },
+	})
+	m := health.NewMetrics(h, "v1.0.0")
+	ports := health.NewPorts(health.PortsConfig{
+		Addresses: func() ([]netip.Addr, error) { return nil, nil }, IPv6: true, Healthy: h.Healthy, Log: log,
+	})
+	observe := func(r *proxier.Round) {
+		h.Observe(r)
+		m.Observe(r)
+		ports.Observe(r)
+	}
+	p = proxier.New(nil, proxier.Config{Observe: observe, Log: log})
+
+	wg.Go(func() { ports.Run(ctx) })
+	wg.Go(func() { _ = health.Serve(ctx, "0.0.0.0:10256", h.Handler(), false, log) })
+	pages := health.Pages{Version: "v1.0.0", Mode: "ipvs", Metrics: m.Handler(log)}
+	wg.Go(func() { _ = health.Serve(ctx, "127.0.0.1:10249", pages.Handler(), false, log) })
+	p.Run(ctx)
+	wg.Wait()
+}

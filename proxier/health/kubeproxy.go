@@ -1,0 +1,151 @@
+package health
+
+import (
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/state"
+)
+
+// kubeProxyMetrics are those of kube-proxy's IPVS mode, by its names, so that
+// dashboards and alerts go on. One loop serves both families: what cannot be
+// told apart is the same in both values of ip_family.
+//
+// kubeproxy_conntrack_reconciler_deleted_entries_total is not among them: the
+// kernel is asked to delete by filter and does not say how many entries went.
+type kubeProxyMetrics struct {
+	families  []string
+	since     time.Time // triggers before it were another process's to program
+	syncs     *prometheus.HistogramVec
+	last      *prometheus.GaugeVec
+	latency   *prometheus.HistogramVec
+	services  prometheus.Counter
+	slices    prometheus.Counter
+	noLocal   *prometheus.GaugeVec
+	restores  *prometheus.CounterVec
+	conntrack *prometheus.HistogramVec
+	queued    *lastQueued
+}
+
+const (
+	ipFamily     = "ip_family"
+	rulesPrefix  = "kubeproxy_sync_proxy_rules_"
+	policyLabel  = "traffic_policy"
+	internalName = "internal"
+	externalName = "external"
+)
+
+func newKubeProxyMetrics(reg prometheus.Registerer, h *Health) *kubeProxyMetrics {
+	k := &kubeProxyMetrics{
+		since: time.Now(),
+		syncs: prometheus.NewHistogramVec(histogram(rulesPrefix+"duration_seconds",
+			"Duration of rounds of the loop.", syncBuckets), []string{ipFamily}),
+		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: rulesPrefix + "last_timestamp_seconds",
+			Help: "When a round last left nothing unwritten by the node's fault, in Unix time. There is no round where nothing changes, except for audits."}, []string{ipFamily}),
+		latency: prometheus.NewHistogramVec(histogram("kubeproxy_network_programming_duration_seconds",
+			"Time from a change of a Service or of a pod, as EndpointSlices say it, to the end of the round that programmed it.", programmingBuckets()), []string{ipFamily}),
+		services: prometheus.NewCounter(prometheus.CounterOpts{Name: rulesPrefix + "service_changes_total",
+			Help: "Changes of Services that rounds have taken."}),
+		slices: prometheus.NewCounter(prometheus.CounterOpts{Name: rulesPrefix + "endpoint_changes_total",
+			Help: "Changes of EndpointSlices that rounds have taken."}),
+		noLocal: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: rulesPrefix + "no_local_endpoints_total",
+			Help: "Services with traffic policy Local that have endpoints, but none on this node."}, []string{policyLabel, ipFamily}),
+		restores: prometheus.NewCounterVec(prometheus.CounterOpts{Name: rulesPrefix + "iptables_restore_failures_total",
+			Help: "Failures to write the iptables rules."}, []string{ipFamily}),
+		conntrack: prometheus.NewHistogramVec(histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds",
+			"Duration of rounds that deleted conntrack entries, as a whole: the deletion is a part of it.", syncBuckets), []string{ipFamily}),
+		queued: &lastQueued{backlog: h.config.Backlog},
+	}
+	for _, f := range h.config.Families {
+		k.start(string(f), reg)
+	}
+	backlog := h.config.Backlog
+	reg.MustRegister(k.syncs, k.last, k.latency, k.services, k.slices, k.noLocal, k.restores, k.conntrack,
+		gauge(rulesPrefix+"service_changes_pending", "Changes of Services that are not programmed yet.", func() float64 { return float64(backlog().Services) }),
+		gauge(rulesPrefix+"endpoint_changes_pending", "Changes of EndpointSlices that are not programmed yet.", func() float64 { return float64(backlog().Slices) }),
+	)
+	return k
+}
+
+// start makes the series of a family, so that they are there from the start.
+func (k *kubeProxyMetrics) start(family string, reg prometheus.Registerer) {
+	k.families = append(k.families, family)
+	k.syncs.WithLabelValues(family)
+	k.last.WithLabelValues(family)
+	k.latency.WithLabelValues(family)
+	k.restores.WithLabelValues(family)
+	k.conntrack.WithLabelValues(family)
+	k.noLocal.WithLabelValues(internalName, family)
+	k.noLocal.WithLabelValues(externalName, family)
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: rulesPrefix + "last_queued_timestamp_seconds", ConstLabels: prometheus.Labels{ipFamily: family},
+		Help: "When changes last began to wait for a round, in Unix time.",
+	}, func() float64 { return seconds(k.queued.get()) }))
+}
+
+func (k *kubeProxyMetrics) observe(r *proxier.Round) {
+	k.services.Add(float64(r.Changes.Services))
+	k.slices.Add(float64(r.Changes.Slices))
+	k.queued.set(r.Queued)
+	k.observeRestores(r)
+	flows := r.Ops[proxier.Write{Verb: state.Delete.String(), Kind: state.Flow.String()}] > 0
+	for _, f := range k.families {
+		k.syncs.WithLabelValues(f).Observe(r.Took.Seconds())
+		if r.Err != nil {
+			continue
+		}
+		if r.Failing.Since.IsZero() {
+			k.last.WithLabelValues(f).Set(seconds(end(r)))
+		}
+		if flows {
+			k.conntrack.WithLabelValues(f).Observe(r.Took.Seconds())
+		}
+		for _, t := range r.Triggers {
+			if !t.Before(k.since) {
+				k.latency.WithLabelValues(f).Observe(max(end(r).Sub(t), 0).Seconds())
+			}
+		}
+		for _, policy := range []string{internalName, externalName} {
+			k.noLocal.WithLabelValues(policy, f).Set(float64(r.NoLocal[proxier.Locality{Policy: policy, Family: f}]))
+		}
+	}
+}
+
+// observeRestores counts failures to write rules. Where a set of the family
+// could not be made, nobody tried: rules wait for their sets.
+func (k *kubeProxyMetrics) observeRestores(r *proxier.Round) {
+	waits := map[int]bool{}
+	for _, f := range r.Failures {
+		if f.Op.ID.Kind == state.Set {
+			waits[f.Op.ID.Family()] = true
+		}
+	}
+	for _, f := range r.Failures {
+		if id := f.Op.ID; id.Kind == state.Rules && !waits[id.Family()] {
+			k.restores.WithLabelValues(familyOf(id)).Inc()
+		}
+	}
+}
+
+func familyOf(id state.ID) string {
+	if id.Family() == 4 {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+var syncBuckets = prometheus.ExponentialBuckets(0.001, 2, 15)
+
+// programmingBuckets are fine below a minute, where the objective for network
+// programming latency lies.
+func programmingBuckets() []float64 {
+	return slices.Concat([]float64{0.25, 0.5}, prometheus.LinearBuckets(1, 1, 59),
+		prometheus.LinearBuckets(60, 5, 12), prometheus.LinearBuckets(120, 30, 7))
+}
+
+func gauge(name, help string, f func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+}

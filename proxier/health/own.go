@@ -1,0 +1,172 @@
+package health
+
+import (
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/state"
+)
+
+// ownMetrics are what kube-proxy has no name for.
+type ownMetrics struct {
+	rounds      *prometheus.CounterVec
+	took        prometheus.Histogram
+	programming prometheus.Histogram
+	writes      *prometheus.CounterVec
+	planWrites  prometheus.Histogram
+	objects     *prometheus.GaugeVec
+	failing     *prometheus.GaugeVec
+	retries     prometheus.Counter
+	audits      prometheus.Counter
+	drift       *prometheus.CounterVec
+	messages    prometheus.Counter
+	sends       prometheus.Counter
+	errors      prometheus.Counter
+	bytes       prometheus.Counter
+	processes   prometheus.Counter
+	draining    prometheus.Gauge
+	problems    prometheus.Gauge
+	lastAudit   atomic.Int64 // Unix time in nanoseconds; 0: none
+}
+
+// fineBuckets reach from a millisecond to a minute.
+var fineBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// writeBuckets tell an idle round from a change, and a change from a start.
+var writeBuckets = []float64{0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, 300000}
+
+func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
+	o := &ownMetrics{
+		rounds:      counters("rounds_total", "Rounds of the loop; full ones compared everything with the kernel, freshly read.", "full"),
+		took:        prometheus.NewHistogram(histogram(own+"round_duration_seconds", "Duration of rounds of the loop.", fineBuckets)),
+		programming: prometheus.NewHistogram(histogram(own+"programming_duration_seconds", "Time from when the oldest change of a round came in to the end of the round that programmed it.", fineBuckets)),
+		writes:      counters("writes_total", "Writes to the kernel.", "verb", "kind", "result"),
+		planWrites:  prometheus.NewHistogram(histogram(own+"plan_writes", "Writes that a round tried.", writeBuckets)),
+		objects:     gauges("objects", "Objects in the kernel that are the proxy's, by what was read and has been written since.", "kind"),
+		failing:     gauges("failing_writes", "Writes that have failed and not succeeded since. A neighbour's fault is what waits for another or is in somebody else's way.", "cause"),
+		retries:     counter("retries_total", "Writes that were tried again."),
+		audits:      counter("audits_total", "Full comparisons with the kernel, freshly read, that succeeded."),
+		drift:       counters("drift_repaired_total", "Objects that somebody else had changed, as an audit found, to repair them.", "kind"),
+		messages:    counter("netlink_messages_total", "Requests to the kernel over netlink."),
+		sends:       counter("netlink_sends_total", "System calls that carried netlink requests."),
+		errors:      counter("netlink_errors_total", "Netlink requests that the kernel refused."),
+		bytes:       counter("netlink_bytes_total", "Bytes sent to the kernel over netlink."),
+		processes:   counter("processes_started_total", "Processes that were started, such as iptables-restore."),
+		draining:    prometheus.NewGauge(prometheus.GaugeOpts{Name: own + "draining_real_servers", Help: "Removed endpoints whose connections may still end in peace."}),
+		problems:    prometheus.NewGauge(prometheus.GaugeOpts{Name: own + "problems", Help: "What is wrong with the objects that say what to program."}),
+	}
+	o.start()
+	reg.MustRegister(o.rounds, o.took, o.programming, o.writes, o.planWrites, o.objects, o.failing, o.retries, o.audits, o.drift,
+		o.messages, o.sends, o.errors, o.bytes, o.processes, o.draining, o.problems,
+		gauge(own+"last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.auditTime()) }),
+		gauge(own+"last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.auditTime)),
+		gauge(own+"ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := h.Ready(); return boolean(ready) }),
+		gauge(own+"healthy", "1 if the proxy keeps up, else 0: as /livez.", func() float64 { return boolean(h.Healthy()) }),
+	)
+	return o
+}
+
+const own = "kube_ipvs_"
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: own + name, Help: help})
+}
+
+func counters(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: own + name, Help: help}, labels)
+}
+
+func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: own + name, Help: help}, labels)
+}
+
+// start makes the series that are known beforehand.
+func (o *ownMetrics) start() {
+	for k := state.Setting; k < state.Flow; k++ {
+		o.objects.WithLabelValues(label(k.String()))
+		o.drift.WithLabelValues(label(k.String()))
+	}
+	for _, full := range []string{"true", "false"} {
+		o.rounds.WithLabelValues(full)
+	}
+	for _, cause := range []string{causeNode, causeNeighbour} {
+		o.failing.WithLabelValues(cause)
+	}
+}
+
+const (
+	causeNode      = "node"
+	causeNeighbour = "neighbour"
+	resultOK       = "ok"
+	resultFailed   = "failed"
+)
+
+// observe counts a round, of whose changes the oldest came in at queued.
+func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
+	o.rounds.WithLabelValues(strconv.FormatBool(r.Full)).Inc()
+	o.took.Observe(r.Took.Seconds())
+	o.messages.Add(float64(r.Kernel.Messages))
+	o.sends.Add(float64(r.Kernel.Sends))
+	o.errors.Add(float64(r.Kernel.Errors))
+	o.bytes.Add(float64(r.Kernel.Bytes))
+	o.processes.Add(float64(r.Kernel.Processes))
+	o.problems.Set(float64(len(r.Problems)))
+	if r.Err != nil {
+		return // it wrote nothing and compared nothing
+	}
+	o.observeWrites(r)
+	if !queued.IsZero() {
+		o.programming.Observe(max(end(r).Sub(queued), 0).Seconds())
+	}
+	if r.Full {
+		o.audits.Inc()
+		o.lastAudit.Store(end(r).UnixNano())
+	}
+	for _, d := range r.Drift {
+		o.drift.WithLabelValues(label(d.ID.Kind.String())).Inc()
+	}
+	o.draining.Set(float64(r.Draining))
+	for k := state.Setting; k < state.Flow; k++ {
+		o.objects.WithLabelValues(label(k.String())).Set(float64(r.Objects[k.String()]))
+	}
+}
+
+func (o *ownMetrics) observeWrites(r *proxier.Round) {
+	for w, n := range r.Ops {
+		o.writes.WithLabelValues(w.Verb, label(w.Kind), resultOK).Add(float64(n))
+	}
+	for _, f := range r.Failures {
+		o.writes.WithLabelValues(f.Op.Verb.String(), label(f.Op.ID.Kind.String()), resultFailed).Inc()
+	}
+	o.planWrites.Observe(float64(r.Writes() + len(r.Failures)))
+	o.retries.Add(float64(r.Retried))
+	o.failing.WithLabelValues(causeNode).Set(float64(r.Failing.Count - r.Failing.Others))
+	o.failing.WithLabelValues(causeNeighbour).Set(float64(r.Failing.Others))
+}
+
+func (o *ownMetrics) auditTime() time.Time {
+	if at := o.lastAudit.Load(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
+}
+
+// age returns how long ago at was, or the call of age itself while there is none.
+func age(at func() time.Time) func() float64 {
+	started := time.Now()
+	return func() float64 {
+		t := at()
+		if t.IsZero() {
+			t = started
+		}
+		return max(time.Since(t), 0).Seconds()
+	}
+}
+
+// label returns a kind as a label has it.
+func label(kind string) string { return strings.ReplaceAll(kind, " ", "_") }

@@ -1,0 +1,154 @@
+package health
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"kube-ipvs/proxier"
+)
+
+// port answers at one address and port.
+type port struct {
+	check    atomic.Pointer[proxier.HealthCheck] // that it answers for
+	healthy  func() bool
+	listener net.Listener
+	server   *http.Server
+
+	mu  sync.Mutex
+	err error // that ended it
+}
+
+func (p *Ports) serve(ln net.Listener, c proxier.HealthCheck) *port {
+	l := &port{healthy: p.config.Healthy, listener: ln}
+	l.check.Store(&c)
+	l.server = newServer(l, p.config.Log)
+	l.server.ReadTimeout = headerTimeout // anybody may ask here, and has nothing to send
+	p.servers.Go(func() {
+		if err := l.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			l.mu.Lock()
+			l.err = err
+			l.mu.Unlock()
+			p.wake()
+		}
+	})
+	return l
+}
+
+// close frees the address before it returns.
+func (l *port) close() {
+	_ = l.server.Close()
+	_ = l.listener.Close() // the server does not know it if it has not begun
+}
+
+func (l *port) failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+// ServeHTTP answers any request: 200 if connections to the Service that come
+// to this node find an endpoint on it.
+func (l *port) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	c := l.check.Load()
+	type service struct {
+		Namespace string `json:"namespace"`
+		Name      string `json:"name"`
+	}
+	healthy := l.healthy()
+	w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(c.Local))
+	reply(w, c.Local > 0 && healthy, struct {
+		Service             service `json:"service"`
+		LocalEndpoints      int     `json:"localEndpoints"`
+		ServiceProxyHealthy bool    `json:"serviceProxyHealthy"`
+	}{service{c.Key.Namespace, c.Key.Name}, c.Local, healthy})
+}
+
+// reason returns what the system said, without the address that is known.
+func reason(err error) error {
+	if s := (*os.SyscallError)(nil); errors.As(err, &s) {
+		return s.Err
+	}
+	return err
+}
+
+var everywhere = [2]netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+
+// where returns the addresses to listen at.
+func (p *Ports) where(prefixes []netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	for _, all := range p.families() {
+		of := ofFamily(prefixes, all)
+		if matchAll(of) || !p.known {
+			out = append(out, all) // not known: as kube-proxy does, rather than to answer nobody
+			continue
+		}
+		for _, a := range p.addresses {
+			a = a.Unmap().WithZone("")
+			// A link-local address exists once a link, and no load balancer has it.
+			if !a.IsLinkLocalUnicast() && slices.ContainsFunc(of, func(q netip.Prefix) bool { return q.Contains(a) }) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+func (p *Ports) families() []netip.Addr {
+	if p.config.IPv6 {
+		return everywhere[:]
+	}
+	return everywhere[:1]
+}
+
+func ofFamily(prefixes []netip.Prefix, a netip.Addr) (of []netip.Prefix) {
+	for _, q := range prefixes {
+		if q.Addr().Is4() == a.Is4() {
+			of = append(of, q)
+		}
+	}
+	return of
+}
+
+func matchAll(of []netip.Prefix) bool {
+	return len(of) == 0 || slices.ContainsFunc(of, func(q netip.Prefix) bool { return q.Bits() == 0 })
+}
+
+// readAddresses lists the node's addresses if they matter and may have
+// changed. It returns when to come again to do so; zero: never.
+func (p *Ports) readAddresses(prefixes []netip.Prefix) (again time.Time) {
+	if !slices.ContainsFunc(p.families(), func(a netip.Addr) bool { return !matchAll(ofFamily(prefixes, a)) }) {
+		return time.Time{}
+	}
+	p.mu.Lock()
+	refresh := p.refresh
+	p.mu.Unlock()
+	switch {
+	case !refresh && p.known:
+		return time.Time{}
+	case time.Now().Before(p.addressesAt):
+		return p.addressesAt
+	}
+	p.mu.Lock()
+	p.refresh = false
+	p.mu.Unlock()
+	p.addressesAt = time.Now().Add(addressesEvery)
+	addrs, err := p.config.Addresses()
+	if err != nil {
+		if !p.told {
+			p.config.Log.Warn("the node's addresses cannot be read; health-check node ports stay at those known, or at all", "err", err)
+		}
+		p.told = true
+		p.Refresh() // once addressesAt has come
+		return p.addressesAt
+	}
+	p.addresses, p.known, p.told = addrs, true, false
+	return time.Time{}
+}

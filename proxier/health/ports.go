@@ -1,0 +1,260 @@
+package health
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/model"
+)
+
+// PortsConfig is what Ports must be told. IPv6 apart, all is needed.
+type PortsConfig struct {
+	Addresses func() ([]netip.Addr, error) // the node's, now; called by Run, where not all of them serve node ports
+	IPv6      bool                         // the node has IPv6
+	Healthy   func() bool                  // Health.Healthy
+	Log       *slog.Logger
+}
+
+// Delays of another try to open a port, and of another list of addresses.
+const (
+	retryFirst     = time.Second
+	retryLast      = 30 * time.Second
+	addressesEvery = 2 * time.Second // each list costs what the node has of them
+)
+
+// Ports answers load balancers at the health-check node ports of Services. Run
+// is its one goroutine; its other methods may be called from any.
+type Ports struct {
+	config PortsConfig
+	listen func(ctx context.Context, network, addr string) (net.Listener, error)
+	poke   chan struct{} // holds one: there is something to do
+
+	mu       sync.Mutex
+	checks   []proxier.HealthCheck
+	prefixes []netip.Prefix // node addresses that serve node ports; a family without any: all
+	refresh  bool           // the node's addresses may have changed
+	problems []model.Problem
+
+	// Of Run alone.
+	open        map[netip.AddrPort]*port
+	tries       map[netip.AddrPort]*try
+	owners      map[uint16]model.Key
+	addresses   []netip.Addr
+	known       bool      // addresses have been read
+	addressesAt time.Time // when they may be read again
+	told        bool      // that they cannot be read
+	servers     sync.WaitGroup
+}
+
+// try is a port that could not be opened.
+type try struct {
+	err   error
+	at    time.Time // when it is tried again
+	delay time.Duration
+}
+
+// NewPorts returns a Ports that has no port open.
+func NewPorts(c PortsConfig) *Ports {
+	return &Ports{
+		config: c, listen: new(net.ListenConfig).Listen, poke: make(chan struct{}, 1), refresh: true,
+		open: map[netip.AddrPort]*port{}, tries: map[netip.AddrPort]*try{}, owners: map[uint16]model.Key{},
+	}
+}
+
+// Observe takes the checks of a round, and where node ports are served. It
+// returns at once.
+func (p *Ports) Observe(r *proxier.Round) {
+	if r.Err != nil {
+		return
+	}
+	p.mu.Lock()
+	same := slices.Equal(p.checks, r.Checks) && slices.Equal(p.prefixes, r.NodePort)
+	p.checks, p.prefixes = r.Checks, r.NodePort
+	p.mu.Unlock()
+	if !same {
+		p.wake()
+	}
+}
+
+// Refresh says that the node's addresses may have changed. It returns at once.
+func (p *Ports) Refresh() {
+	p.mu.Lock()
+	p.refresh = true
+	p.mu.Unlock()
+	p.wake()
+}
+
+// ListenProblems returns the ports that are not open, sorted. They are tried
+// again until they are.
+func (p *Ports) ListenProblems() []model.Problem {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.problems)
+}
+
+func (p *Ports) wake() {
+	select {
+	case p.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the ports open until ctx ends. When it returns they are closed.
+func (p *Ports) Run(ctx context.Context) {
+	defer func() {
+		for _, l := range p.open {
+			l.close()
+		}
+		p.servers.Wait()
+	}()
+	for ctx.Err() == nil {
+		p.wait(ctx, p.sync(ctx))
+	}
+}
+
+func (p *Ports) wait(ctx context.Context, at time.Time) {
+	var due <-chan time.Time
+	if !at.IsZero() {
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-p.poke:
+	case <-due:
+	}
+}
+
+// sync brings the open ports to what is wanted. It returns when to come again
+// without being asked; zero: never.
+func (p *Ports) sync(ctx context.Context) time.Time {
+	p.mu.Lock()
+	checks, prefixes := p.checks, p.prefixes
+	p.mu.Unlock()
+	owned, problems := p.own(checks)
+	want := map[netip.AddrPort]proxier.HealthCheck{}
+	var again time.Time
+	if len(owned) > 0 {
+		again = p.readAddresses(prefixes)
+		for _, a := range p.where(prefixes) {
+			for _, c := range owned {
+				want[netip.AddrPortFrom(a, c.Port)] = c
+			}
+		}
+	}
+	p.closeOthers(want)
+	again = sooner(again, p.openAll(ctx, want))
+	for at, t := range p.tries {
+		problems = append(problems, problem(want[at].Key, fmt.Sprintf(
+			"load balancers get no answer at %s: %v; it is tried again", at, t.err)))
+	}
+	slices.SortFunc(problems, func(a, b model.Problem) int { return cmp.Compare(a.String(), b.String()) })
+	p.mu.Lock()
+	p.problems = problems
+	p.mu.Unlock()
+	return again
+}
+
+// own returns the checks that have their port to themselves, and the problems
+// of the others. A Service keeps the port that it has; else the first by name
+// gets it.
+func (p *Ports) own(checks []proxier.HealthCheck) ([]proxier.HealthCheck, []model.Problem) {
+	byPort := map[uint16]proxier.HealthCheck{}
+	for _, c := range checks {
+		if _, taken := byPort[c.Port]; !taken || p.owners[c.Port] == c.Key {
+			byPort[c.Port] = c
+		}
+	}
+	clear(p.owners)
+	var owned []proxier.HealthCheck
+	var problems []model.Problem
+	for _, c := range checks {
+		by := byPort[c.Port].Key
+		p.owners[c.Port] = by
+		if by == c.Key {
+			owned = append(owned, c)
+			continue
+		}
+		problems = append(problems, problem(c.Key, fmt.Sprintf("port %d is that of Service %s, which alone is answered for there", c.Port, by)))
+	}
+	return owned, problems
+}
+
+func problem(k model.Key, message string) model.Problem {
+	return model.Problem{Object: "Service " + k.String(), Field: "spec.healthCheckNodePort", Message: message}
+}
+
+// closeOthers closes what is not wanted or has failed. It is done before
+// anything is opened: the way may have to be clear.
+func (p *Ports) closeOthers(want map[netip.AddrPort]proxier.HealthCheck) {
+	for at, l := range p.open {
+		err := l.failed()
+		if _, ok := want[at]; ok && err == nil {
+			continue
+		}
+		l.close()
+		delete(p.open, at)
+		if err != nil {
+			p.config.Log.Warn("health-check node port failed; it is opened again", "address", at, "err", err)
+			p.tries[at] = &try{err: reason(err), at: time.Now().Add(retryFirst), delay: retryFirst}
+		}
+	}
+	for at := range p.tries {
+		if _, ok := want[at]; !ok {
+			delete(p.tries, at)
+		}
+	}
+}
+
+// openAll opens what is not open, and returns when to try again what could not be.
+func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]proxier.HealthCheck) (again time.Time) {
+	for at, c := range want {
+		if l := p.open[at]; l != nil {
+			l.check.Store(&c) // a port that goes from one Service to another is never closed
+			continue
+		}
+		t := p.tries[at]
+		if t != nil && time.Now().Before(t.at) {
+			again = sooner(again, t.at)
+			continue
+		}
+		network := "tcp4"
+		if at.Addr().Is6() {
+			network = "tcp6" // and not IPv4 as well, which has its own
+		}
+		ln, err := p.listen(ctx, network, at.String())
+		if err == nil {
+			p.open[at] = p.serve(ln, c)
+			if delete(p.tries, at); t != nil {
+				p.config.Log.Info("health-check node port is open", "service", c.Key, "address", at)
+			}
+			continue
+		}
+		if t == nil {
+			t = &try{}
+			p.tries[at] = t
+			p.config.Log.Warn("health-check node port cannot be opened; it is tried again", "service", c.Key, "address", at, "err", err)
+		}
+		t.err, t.delay = reason(err), min(max(2*t.delay, retryFirst), retryLast)
+		t.at = time.Now().Add(t.delay)
+		again = sooner(again, t.at)
+	}
+	return again
+}
+
+// sooner returns the earlier of two times, of which zero means never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,98 @@
+package health
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// answer is what /healthz and /livez say, as kube-proxy's clients know it, and
+// a reason.
+type answer struct {
+	LastUpdated  time.Time                  `json:"lastUpdated"` // of a 200: now
+	CurrentTime  time.Time                  `json:"currentTime"`
+	NodeEligible *bool                      `json:"nodeEligible,omitempty"` // /healthz
+	Healthy      bool                       `json:"healthy"`                // the proxy, whatever the node is
+	Reason       string                     `json:"reason,omitempty"`
+	Status       map[corev1.IPFamily]status `json:"status,omitempty"`
+}
+
+type status struct {
+	LastUpdated time.Time `json:"lastUpdated"`
+	Healthy     bool      `json:"healthy"`
+}
+
+// Handler serves the probes. All answer 200 or 503, and say in JSON why:
+//
+//	/healthz  the proxy is healthy and its node stays: load balancers may use it
+//	/livez    the proxy is healthy
+//	/readyz   what was there at the first sync is programmed
+func (h *Health) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { h.probe(w, h.healthz, true) })
+	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { h.probe(w, h.livez, false) })
+	mux.HandleFunc("/readyz", h.readyz)
+	return mux
+}
+
+func (h *Health) probe(w http.ResponseWriter, count *prometheus.CounterVec, withNode bool) {
+	now := time.Now()
+	v := h.verdict(now)
+	healthy := v.reason == ""
+	a := answer{LastUpdated: v.updated, CurrentTime: now, Healthy: healthy, Reason: v.reason, Status: map[corev1.IPFamily]status{}}
+	for _, f := range h.config.Families {
+		a.Status[f] = status{v.updated, healthy}
+	}
+	good := healthy
+	if withNode {
+		eligible := v.node == ""
+		a.NodeEligible = &eligible
+		good = good && eligible
+		if healthy {
+			a.Reason = v.node
+		}
+	}
+	if good {
+		a.LastUpdated = now
+	}
+	count.WithLabelValues(strconv.Itoa(reply(w, good, a))).Inc()
+}
+
+func (h *Health) readyz(w http.ResponseWriter, _ *http.Request) {
+	ready, reason := h.Ready()
+	reply(w, ready, struct {
+		Ready  bool   `json:"ready"`
+		Reason string `json:"reason,omitempty"`
+	}{ready, reason})
+}
+
+// reply writes body and returns the status code.
+func reply(w http.ResponseWriter, good bool, body any) int {
+	code := http.StatusOK
+	if !good {
+		code = http.StatusServiceUnavailable
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		code, text = http.StatusInternalServerError, []byte(`{}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	_, _ = w.Write(text) // an error is the client's, who has gone
+	return code
+}
+
+func probes(page, about string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kubeproxy_proxy_" + page + "_total",
+		Help: "Answers of /" + page + " on the healthz address, by HTTP status; " + about + ".",
+	}, []string{"code"})
+	c.WithLabelValues("200")
+	c.WithLabelValues("503")
+	return c
+}

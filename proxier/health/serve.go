@@ -1,0 +1,92 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+const (
+	retryListen   = 5 * time.Second  // between tries to open an address
+	headerTimeout = 10 * time.Second // that a client may take to ask
+	idleTimeout   = 90 * time.Second // that a connection may wait for the next request
+	closeTimeout  = 2 * time.Second  // that requests may take when the server ends
+)
+
+// Serve serves handler at addr until ctx ends, and returns nil then, with the
+// address closed and requests under way answered. An empty addr is served by
+// nobody. When the address cannot be opened, or fails later, that is logged
+// once and tried again every five seconds; with hardFail it is an error.
+func Serve(ctx context.Context, addr string, handler http.Handler, hardFail bool, log *slog.Logger) error {
+	return (&server{addr: addr, handler: handler, hardFail: hardFail, log: log, listen: net.Listen}).run(ctx)
+}
+
+type server struct {
+	addr     string
+	handler  http.Handler
+	hardFail bool
+	log      *slog.Logger
+	listen   func(network, addr string) (net.Listener, error)
+}
+
+func (s *server) run(ctx context.Context) error {
+	if s.addr == "" {
+		return nil
+	}
+	for told := false; ; {
+		ln, err := s.listen("tcp", s.addr)
+		if err == nil {
+			if told {
+				s.log.Info("address is served", "address", s.addr)
+			}
+			told = false
+			err = s.serve(ctx, ln)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case s.hardFail:
+			return fmt.Errorf("serve %s: %w", s.addr, err)
+		case !told:
+			s.log.Error("address cannot be served; it is tried again", "address", s.addr, "every", retryListen, "err", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retryListen):
+		}
+	}
+}
+
+// serve returns when ctx ends or the listener fails.
+func (s *server) serve(ctx context.Context, ln net.Listener) error {
+	srv := newServer(s.handler, s.log)
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	select {
+	case err := <-failed:
+		_ = srv.Close()
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := srv.Shutdown(grace); errors.Is(err, context.DeadlineExceeded) {
+		_ = srv.Close()
+	}
+	_ = ln.Close() // Shutdown does not know it if Serve has not begun
+	<-failed
+	return nil
+}
+
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
+	}
+}

@@ -1,0 +1,237 @@
+package health
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// others is the service label of all rows without series of their own.
+const others = "(others)"
+
+// seriesKey names a series; endpoint is empty in those of Services.
+type seriesKey struct{ namespace, service, port, endpoint string }
+
+func (k seriesKey) compare(o seriesKey) int {
+	return cmp.Or(cmp.Compare(k.endpoint, o.endpoint), cmp.Compare(k.namespace, o.namespace), cmp.Compare(k.port, o.port), cmp.Compare(k.service, o.service))
+}
+
+// series is a Service port or an endpoint of it.
+type series struct {
+	key    seriesKey
+	labels labels
+	own    bool   // it is published under its name, not among the others
+	rank   uint64 // connections, wherever they were counted
+	total  counts // counted here
+
+	number uint64 // of the reading that last named it
+	at     time.Time
+	// Of that reading.
+	delta            counts
+	active, inactive uint64
+	partial          bool // a row was not whole
+}
+
+// labels are those of one series, sorted by name: plain, in and out. They are
+// made once, because a scrape has thousands.
+type labels struct{ plain, in, out []*dto.LabelPair }
+
+// table is the series of a level.
+type table struct {
+	level   string
+	limit   int
+	names   []string // of labels, sorted
+	rows    map[seriesKey]*series
+	order   []*series // that the last reading named, sorted by key: Gather sorts them, and has less to do
+	number  uint64    // of that reading
+	others  series
+	folded  int // series among the others in that reading
+	metrics struct{ connections, packets, bytes, active, inactive, folded *prometheus.Desc }
+}
+
+func newTable(level string, limit int, names ...string) *table {
+	t := &table{level: level, limit: limit, names: names, rows: map[seriesKey]*series{}}
+	directed := slices.Sorted(slices.Values(append(slices.Clone(names), "direction")))
+	desc := func(name, help string, labels []string) *prometheus.Desc {
+		return prometheus.NewDesc(own+level+"_"+name, help, labels, nil)
+	}
+	what := map[string]string{"service": "a Service port", "endpoint": "an endpoint of a Service port"}[level]
+	t.metrics.connections = desc("connections_total", "Connections that IPVS has given to "+what+".", names)
+	t.metrics.packets = desc("packets_total", "Packets of "+what+" that IPVS has carried, where it carries all.", directed)
+	t.metrics.bytes = desc("bytes_total", "Bytes of "+what+" that IPVS has carried, where it carries all.", directed)
+	t.metrics.active = desc("active_connections", "Connections of "+what+" that are established, by IPVS.", names)
+	t.metrics.inactive = desc("inactive_connections", "Connections of "+what+" that are ending or were never established, by IPVS.", names)
+	t.metrics.folded = prometheus.NewDesc(own+"traffic_folded_rows", "Rows that are counted together, with service \""+others+"\", because there are too many.",
+		nil, prometheus.Labels{"level": level})
+	key := seriesKey{service: others}
+	if level == "endpoint" {
+		key.endpoint = others
+	}
+	t.others = series{key: key, labels: t.label(key)}
+	return t
+}
+
+// label makes the labels of a series.
+func (t *table) label(k seriesKey) labels {
+	values := map[string]string{"namespace": k.namespace, "service": k.service, "port": k.port, "endpoint": k.endpoint}
+	var l labels
+	for _, n := range t.names {
+		l.plain = append(l.plain, pair(n, values[n]))
+	}
+	directed := func(d string) []*dto.LabelPair {
+		out := append(slices.Clone(l.plain), pair("direction", d))
+		slices.SortFunc(out, func(a, b *dto.LabelPair) int { return cmp.Compare(a.GetName(), b.GetName()) })
+		return out
+	}
+	l.in, l.out = directed("in"), directed("out")
+	return l
+}
+
+func pair(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
+
+// add adds what a row has counted since the last reading.
+func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r *Traffic) {
+	s := t.rows[key]
+	if s == nil {
+		s = &series{key: key, labels: t.label(key)}
+		t.rows[key] = s
+	}
+	if s.number != number {
+		s.number, s.at = number, now
+		s.delta, s.active, s.inactive, s.partial = counts{}, 0, 0, false
+	}
+	s.partial = s.partial || !r.Whole
+	s.delta = s.delta.plus(delta)
+	s.rank += delta.connections
+	s.active += r.Active
+	s.inactive += r.Inactive
+}
+
+// settle ends a reading: it drops what is long gone, chooses who has a series
+// and counts what was added, once.
+func (t *table) settle(number uint64, now time.Time) {
+	t.choose(number, now)
+	t.others.active, t.others.inactive, t.others.partial, t.folded = 0, 0, false, 0
+	for _, s := range t.order {
+		if s.own {
+			s.total = s.total.plus(s.delta)
+			continue
+		}
+		t.folded++
+		o := &t.others
+		o.total = o.total.plus(s.delta)
+		o.active += s.active
+		o.inactive += s.inactive
+		o.partial = o.partial || s.partial
+	}
+	t.others.own = t.others.own || t.folded > 0 // once there it stays
+	slices.SortFunc(t.order, func(a, b *series) int { return a.key.compare(b.key) })
+}
+
+// choose finds the series of a reading and who among them is published.
+func (t *table) choose(number uint64, now time.Time) {
+	t.order = t.order[:0]
+	for key, s := range t.rows {
+		switch {
+		case s.number == number:
+			t.order = append(t.order, s)
+		case now.Sub(s.at) > remember:
+			delete(t.rows, key)
+		}
+	}
+	if len(t.order) > t.limit {
+		// Who is in stays in until somebody is clearly ahead: a series that
+		// comes and goes is of no use.
+		weight := func(s *series) uint64 {
+			if s.own {
+				return s.rank + s.rank/4
+			}
+			return s.rank
+		}
+		slices.SortFunc(t.order, func(a, b *series) int {
+			return cmp.Or(cmp.Compare(weight(b), weight(a)), -compareBool(a.own, b.own), a.key.compare(b.key))
+		})
+	}
+	chosen := t.order[:min(len(t.order), t.limit)]
+	for _, s := range t.order[len(chosen):] {
+		s.own = false
+	}
+	for _, s := range chosen {
+		s.own = true
+	}
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+func (t *table) describe(ch chan<- *prometheus.Desc) {
+	m := t.metrics
+	for _, d := range []*prometheus.Desc{m.connections, m.packets, m.bytes, m.active, m.inactive, m.folded} {
+		ch <- d
+	}
+}
+
+func (t *table) collect(ch chan<- prometheus.Metric) {
+	out := make([]sample, 0, 7*min(len(t.order), t.limit)+8)
+	for _, s := range t.order {
+		if s.own {
+			out = t.samples(out, s)
+		}
+	}
+	if t.others.own {
+		out = t.samples(out, &t.others)
+	}
+	out = append(out, sample{t.metrics.folded, []*dto.LabelPair{pair("level", t.level)}, float64(t.folded), true})
+	for i := range out {
+		ch <- &out[i]
+	}
+}
+
+func (t *table) samples(to []sample, s *series) []sample {
+	m := &t.metrics
+	to = append(to, sample{m.connections, s.labels.plain, float64(s.total.connections), false})
+	if s.partial {
+		return to
+	}
+	return append(to,
+		sample{m.packets, s.labels.in, float64(s.total.packetsIn), false},
+		sample{m.packets, s.labels.out, float64(s.total.packetsOut), false},
+		sample{m.bytes, s.labels.in, float64(s.total.bytesIn), false},
+		sample{m.bytes, s.labels.out, float64(s.total.bytesOut), false},
+		sample{m.active, s.labels.plain, float64(s.active), true},
+		sample{m.inactive, s.labels.plain, float64(s.inactive), true},
+	)
+}
+
+// sample is a value at one moment. It costs no more than that: the client
+// library's own would make their labels anew at each scrape.
+type sample struct {
+	desc   *prometheus.Desc
+	labels []*dto.LabelPair
+	value  float64
+	gauge  bool
+}
+
+// Desc is part of prometheus.Metric.
+func (s *sample) Desc() *prometheus.Desc { return s.desc }
+
+// Write is part of prometheus.Metric.
+func (s *sample) Write(to *dto.Metric) error {
+	to.Label = s.labels
+	if s.gauge {
+		to.Gauge = &dto.Gauge{Value: &s.value}
+	} else {
+		to.Counter = &dto.Counter{Value: &s.value}
+	}
+	return nil
+}

@@ -1,0 +1,397 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"pgregory.net/rapid"
+
+	"kube-ipvs/proxier/state"
+)
+
+type fakeTraffic struct {
+	mu    sync.Mutex
+	rows  []Traffic
+	err   error
+	reads int
+	delay time.Duration
+}
+
+func (f *fakeTraffic) Traffic(ctx context.Context) ([]Traffic, error) {
+	f.mu.Lock()
+	f.reads++
+	rows, err, delay := f.rows, f.err, f.delay
+	f.mu.Unlock()
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return rows, err
+}
+
+// scrape collects c and returns the series by name and labels.
+func scrape(t interface{ Fatal(...any) }, c prometheus.Collector) map[string]float64 {
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(c)
+	all, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, f := range all {
+		for _, x := range f.GetMetric() {
+			name := f.GetName()
+			if l := labelsOf(x); l != "" {
+				name += "{" + l + "}"
+			}
+			out[name] = x.GetCounter().GetValue() + x.GetGauge().GetValue()
+		}
+	}
+	return out
+}
+
+func collector(f *fakeTraffic, level TrafficLevel, rows int) prometheus.Collector {
+	return NewTrafficCollector(f, TrafficConfig{Level: level, Rows: rows, Log: quiet()})
+}
+
+// row returns a whole row whose counters are multiples of n.
+func row(service, endpoint string, n uint64) Traffic {
+	return Traffic{Namespace: "default", Service: service, Port: "http", Endpoint: endpoint, Whole: true,
+		Connections: n, PacketsIn: 2 * n, PacketsOut: 3 * n, BytesIn: 4 * n, BytesOut: 5 * n, Active: 6, Inactive: 7}
+}
+
+func diff(t *testing.T, when string, got, want map[string]float64) {
+	t.Helper()
+	for k, v := range want {
+		if g, ok := got[k]; !ok || g != v {
+			t.Errorf("%s: %s is %v (there: %v), want %v", when, k, g, ok, v)
+		}
+	}
+	for k, v := range got {
+		if _, ok := want[k]; !ok {
+			t.Errorf("%s: %s is %v, want none", when, k, v)
+		}
+	}
+}
+
+func TestTrafficNames(t *testing.T) {
+	f := &fakeTraffic{rows: []Traffic{row("web", "pod-1", 1), row("web", "pod-2", 10)}}
+	svc := "namespace=default,port=http,service=web"
+	services := map[string]float64{
+		"kube_ipvs_service_connections_total{" + svc + "}": 11, "kube_ipvs_service_active_connections{" + svc + "}": 12, "kube_ipvs_service_inactive_connections{" + svc + "}": 14,
+		"kube_ipvs_service_packets_total{direction=in," + svc + "}": 22, "kube_ipvs_service_packets_total{direction=out," + svc + "}": 33,
+		"kube_ipvs_service_bytes_total{direction=in," + svc + "}": 44, "kube_ipvs_service_bytes_total{direction=out," + svc + "}": 55,
+		"kube_ipvs_traffic_folded_rows{level=service}": 0, "kube_ipvs_traffic_read_errors_total": 0,
+	}
+	diff(t, "service", scrape(t, collector(f, TrafficService, 0)), services)
+	for pod, n := range map[string]float64{"pod-1": 1, "pod-2": 10} {
+		ep := "endpoint=" + pod + "," + svc
+		for name, v := range map[string]float64{
+			"kube_ipvs_endpoint_connections_total{" + ep + "}": n, "kube_ipvs_endpoint_active_connections{" + ep + "}": 6, "kube_ipvs_endpoint_inactive_connections{" + ep + "}": 7,
+			"kube_ipvs_endpoint_packets_total{direction=in," + ep + "}": 2 * n, "kube_ipvs_endpoint_packets_total{direction=out," + ep + "}": 3 * n,
+			"kube_ipvs_endpoint_bytes_total{direction=in," + ep + "}": 4 * n, "kube_ipvs_endpoint_bytes_total{direction=out," + ep + "}": 5 * n,
+			"kube_ipvs_traffic_folded_rows{level=endpoint}": 0,
+		} {
+			services[name] = v
+		}
+	}
+	diff(t, "endpoint", scrape(t, collector(f, TrafficEndpoint, 0)), services)
+	reads := f.reads
+	diff(t, "off", scrape(t, collector(f, TrafficOff, 0)), nil)
+	if f.reads != reads {
+		t.Error("off reads")
+	}
+}
+
+// Where one row is not whole, its series have connections alone.
+func TestTrafficNotWhole(t *testing.T) {
+	partial := row("web", "pod-1", 5)
+	partial.Whole = false
+	f := &fakeTraffic{rows: []Traffic{partial, row("web", "pod-2", 10), row("db", "pod-3", 1)}}
+	got := scrape(t, collector(f, TrafficEndpoint, 0))
+	for series, there := range map[string]bool{
+		"kube_ipvs_service_bytes_total{direction=in,namespace=default,port=http,service=web}":                 false,
+		"kube_ipvs_service_active_connections{namespace=default,port=http,service=web}":                       false,
+		"kube_ipvs_service_connections_total{namespace=default,port=http,service=web}":                        true,
+		"kube_ipvs_service_bytes_total{direction=in,namespace=default,port=http,service=db}":                  true,
+		"kube_ipvs_endpoint_bytes_total{direction=in,endpoint=pod-1,namespace=default,port=http,service=web}": false,
+		"kube_ipvs_endpoint_bytes_total{direction=in,endpoint=pod-2,namespace=default,port=http,service=web}": true,
+	} {
+		if _, ok := got[series]; ok != there {
+			t.Errorf("%s is there: %v", series, ok)
+		}
+	}
+	if v := got["kube_ipvs_service_connections_total{namespace=default,port=http,service=web}"]; v != 15 {
+		t.Errorf("connections %v", v)
+	}
+	// The others cannot be whole either.
+	got = scrape(t, collector(f, TrafficService, 1))
+	if _, ok := got["kube_ipvs_service_bytes_total{direction=in,namespace=,port=,service=(others)}"]; !ok {
+		t.Errorf("db is whole: %v", got)
+	}
+	f.rows = append(f.rows, row("big", "pod-4", 1000))
+	got = scrape(t, collector(f, TrafficService, 1))
+	if _, ok := got["kube_ipvs_service_bytes_total{direction=in,namespace=,port=,service=(others)}"]; ok {
+		t.Errorf("web is not whole: %v", got)
+	}
+	// Packets that are not known do not tell that a row has begun anew.
+	c := collector(f, TrafficService, 0)
+	f.rows = []Traffic{row("web", "pod-1", 5)}
+	scrape(t, c)
+	f.rows = []Traffic{{Namespace: "default", Service: "web", Port: "http", Endpoint: "pod-1", Connections: 6}}
+	scrape(t, c)
+	f.rows = []Traffic{row("web", "pod-1", 7)}
+	got = scrape(t, c)
+	if n, b := got["kube_ipvs_service_connections_total{namespace=default,port=http,service=web}"], got["kube_ipvs_service_bytes_total{direction=in,namespace=default,port=http,service=web}"]; n != 7 || b != 28 {
+		t.Errorf("%v connections, %v bytes", n, b)
+	}
+}
+
+func TestTrafficIsMonotonic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeTraffic{}
+		c := collector(f, TrafficEndpoint, 0)
+		const web = "kube_ipvs_service_connections_total{namespace=default,port=http,service=web}"
+		const pod = "kube_ipvs_endpoint_connections_total{endpoint=pod-1,namespace=default,port=http,service=web}"
+		const none = -1 // no such series
+		step := func(what string, wantService, wantPod float64, rows ...Traffic) {
+			t.Helper()
+			f.rows = rows
+			got := scrape(t, c)
+			for series, want := range map[string]float64{web: wantService, pod: wantPod} {
+				v, ok := got[series]
+				if !ok {
+					v = none
+				}
+				if v != want {
+					t.Errorf("%s: %s is %v, want %v", what, series, v, want)
+				}
+			}
+		}
+		step("start", 300, 100, row("web", "pod-1", 100), row("web", "pod-2", 200))
+		step("endpoint goes", 310, none, row("web", "pod-2", 210))
+		step("it comes back", 315, 105, row("web", "pod-1", 5), row("web", "pod-2", 210))
+		step("it was not read", 315, none, row("web", "pod-2", 210))
+		step("it was there all the time", 316, 106, row("web", "pod-1", 6), row("web", "pod-2", 210))
+		reset := row("web", "pod-1", 4) // a service whose connections are fewer, and bytes more
+		reset.BytesIn = 9000
+		step("made anew", 320, 110, reset, row("web", "pod-2", 210))
+		if got := scrape(t, c)["kube_ipvs_endpoint_bytes_total{direction=in,endpoint=pod-1,namespace=default,port=http,service=web}"]; got != 4*100+4*5+4*1+9000 {
+			t.Errorf("bytes %v", got)
+		}
+		step("all go", none, none)
+		step("all come back", 321, none, row("web", "pod-3", 1))
+		step("no endpoint, but the service", 321, none, Traffic{Namespace: "default", Service: "web", Port: "http"})
+		step("read twice", 325, none, row("web", "pod-3", 5), row("web", "pod-3", 5))
+		if got := scrape(t, c)["kube_ipvs_service_active_connections{namespace=default,port=http,service=web}"]; got != 6 {
+			t.Errorf("active connections of what was read twice: %v", got)
+		}
+		step("a second virtual server", 332, none, row("web", "pod-3", 5), of(row("web", "pod-3", 7), 1))
+		step("the first goes", 333, none, of(row("web", "pod-3", 8), 1))
+		step("it is another pod's", 337, 114, of(row("web", "pod-1", 12), 1))
+		step("gone", none, none)
+		time.Sleep(remember + time.Second)
+		step("forgotten", none, none)
+		if n := len(c.(*trafficCollector).rows) + len(c.(*trafficCollector).tables[0].rows) + len(c.(*trafficCollector).tables[1].rows); n != 0 {
+			t.Errorf("%d rows are remembered", n)
+		}
+		step("another of that name", 2, 2, row("web", "pod-1", 2))
+	})
+}
+
+// of makes a row that of another virtual server.
+func of(r Traffic, n byte) Traffic {
+	r.Of = state.VIPID(netip.AddrFrom4([4]byte{10, 96, 0, n}))
+	return r
+}
+
+func TestTrafficFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeTraffic{rows: []Traffic{row("web", "", 7)}}
+		c := collector(f, TrafficService, 0)
+		scrape(t, c)
+		f.err = errors.New("no netlink")
+		diff(t, "fails", scrape(t, c), map[string]float64{"kube_ipvs_traffic_read_errors_total": 1})
+		f.err, f.delay = nil, time.Hour
+		diff(t, "hangs", scrape(t, c), map[string]float64{"kube_ipvs_traffic_read_errors_total": 2})
+		f.delay = 0
+		if got := scrape(t, c); got["kube_ipvs_service_connections_total{namespace=default,port=http,service=web}"] != 7 {
+			t.Errorf("well again: %v", got)
+		}
+	})
+}
+
+// counted is what a service of the fake kernel has.
+type counted struct {
+	n  uint64
+	of byte // each time that it is made
+}
+
+// Whatever comes and goes: no series goes down, each connection is in exactly
+// one of them, and there are not too many.
+func TestTrafficFolds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const limit = 3
+		f := &fakeTraffic{}
+		c := collector(f, TrafficService, limit)
+		kernel := map[string]counted{}
+		truth, made := 0.0, byte(0)
+		last := map[string]float64{} // of all series ever
+		act := func(name, action string) {
+			k, there := kernel[name]
+			switch {
+			case action == "gone":
+				delete(kernel, name)
+				return
+			case !there:
+				made++
+				k = counted{of: made}
+			}
+			switch {
+			case action == "some":
+				k.n++
+				truth++
+			case action == "many":
+				k.n += 100
+				truth += 100
+			case action == "anew" && k.n > 1:
+				k.n = 1
+				truth++
+			}
+			kernel[name] = k
+		}
+		for range rapid.IntRange(1, 25).Draw(t, "scrapes") {
+			f.rows = nil
+			for _, name := range []string{"a", "b", "c", "d", "e", "f", "g"} {
+				act(name, rapid.SampledFrom([]string{"idle", "some", "many", "gone", "anew"}).Draw(t, name))
+				if k, there := kernel[name]; there {
+					f.rows = append(f.rows, of(row(name, "x", k.n), k.of))
+				}
+			}
+			got := scrape(t, c)
+			series, total := 0, 0.0
+			for name, v := range got {
+				if !strings.HasPrefix(name, "kube_ipvs_service_connections_total{") {
+					continue
+				}
+				series++
+				if v < last[name] {
+					t.Fatalf("%s went from %v to %v", name, last[name], v)
+				}
+				last[name] = v
+			}
+			for _, v := range last {
+				total += v
+			}
+			if folded := got["kube_ipvs_traffic_folded_rows{level=service}"]; total != truth || series > limit+1 || folded != float64(max(0, len(kernel)-limit)) {
+				t.Fatalf("%v connections in %d series, %v folded; there were %v connections, %d services: %v", total, series, folded, truth, len(kernel), got)
+			}
+		}
+	})
+}
+
+// The busiest have series, and who has one keeps it until another is clearly ahead.
+func TestTrafficTop(t *testing.T) {
+	f := &fakeTraffic{}
+	c := collector(f, TrafficService, 1)
+	const name = "kube_ipvs_service_connections_total{namespace=default,port=http,service="
+	const rest = "kube_ipvs_service_connections_total{namespace=,port=,service=(others)}"
+	for i, step := range []struct{ a, b, wantA, wantB, wantRest float64 }{ // 0: no series
+		{100, 50, 100, 0, 50},
+		{100, 120, 100, 0, 120},
+		{100, 130, 0, 10, 120}, // b begins where it comes in
+		{150, 130, 0, 10, 170},
+		{200, 131, 150, 0, 171}, // a goes on where it was
+	} {
+		f.rows = []Traffic{row("a", "x", uint64(step.a)), row("b", "y", uint64(step.b))}
+		got := scrape(t, c)
+		if got[name+"a}"] != step.wantA || got[name+"b}"] != step.wantB || got[rest] != step.wantRest {
+			t.Errorf("step %d: a %v, b %v, others %v; want %v", i, got[name+"a}"], got[name+"b}"], got[rest], step)
+		}
+	}
+	f.rows = f.rows[:1]
+	if got := scrape(t, c); got[name+"a}"] != 150 || got[rest] != 171 {
+		t.Errorf("b is gone, what the others had is not: %v", got)
+	}
+}
+
+// Scrapes at the same time share a reading.
+func TestTrafficIsShared(t *testing.T) {
+	h, _ := newHealth(false)
+	m := NewMetrics(h, "")
+	f := &fakeTraffic{rows: []Traffic{row("web", "", 1)}, delay: 200 * time.Millisecond}
+	if err := m.Register(collector(f, TrafficService, 0)); err != nil {
+		t.Fatal(err)
+	}
+	handler := m.Handler(quiet())
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if w := get(t, handler, "/metrics"); w.Code != 200 || !strings.Contains(w.Body.String(), "kube_ipvs_service_connections_total{") {
+				t.Errorf("%d", w.Code)
+			}
+		})
+	}
+	wg.Wait()
+	if f.reads >= 8 {
+		t.Errorf("%d readings for 8 scrapes at once", f.reads)
+	}
+}
+
+func TestParseTrafficLevel(t *testing.T) {
+	for _, s := range []string{"off", "service", "endpoint"} {
+		if l, err := ParseTrafficLevel(s); string(l) != s || err != nil {
+			t.Errorf("%s: %v %v", s, l, err)
+		}
+	}
+	if _, err := ParseTrafficLevel("pod"); err == nil {
+		t.Error("pod is accepted")
+	}
+}
+
+// BenchmarkTrafficScrape is a whole scrape, as text, of 10,000 services.
+func BenchmarkTrafficScrape(b *testing.B) {
+	for _, bb := range []struct {
+		name string
+		rows int
+	}{{"all", 10000}, {"top1000", DefaultTrafficRows}} {
+		b.Run(bb.name, func(b *testing.B) {
+			h, _ := newHealth(false)
+			m := NewMetrics(h, "")
+			f := &fakeTraffic{}
+			for i := range 10000 {
+				f.rows = append(f.rows, row(fmt.Sprintf("service-%05d", i*7919%10000), "", uint64(i)))
+			}
+			if err := m.Register(collector(f, TrafficService, bb.rows)); err != nil {
+				b.Fatal(err)
+			}
+			handler := m.Handler(quiet())
+			r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range f.rows {
+					f.rows[i].Connections++
+					f.rows[i].BytesIn += 1000
+				}
+				handler.ServeHTTP(&discard{h: http.Header{}}, r)
+			}
+		})
+	}
+}
+
+type discard struct{ h http.Header }
+
+func (d *discard) Header() http.Header         { return d.h }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
