@@ -1,0 +1,298 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// ClientOptions are how to talk to the API server, in kube-proxy's words.
+type ClientOptions struct {
+	Kubeconfig         string   // empty: as a pod, unless Servers are given
+	Servers            []string // URLs, each instead of what Kubeconfig or the pod's environment says
+	AcceptContentTypes string
+	ContentType        string // empty: protobuf
+	QPS                float32
+	Burst              int
+	UserAgent          string
+}
+
+// LoadConfigs returns one configuration for each server. The error says what
+// cannot be read or is missing.
+func LoadConfigs(o ClientOptions) ([]*rest.Config, error) {
+	base, err := baseConfig(o)
+	if err != nil {
+		return nil, err
+	}
+	base.QPS, base.Burst, base.UserAgent = o.QPS, o.Burst, o.UserAgent
+	base.AcceptContentTypes = o.AcceptContentTypes
+	base.ContentType = cmp.Or(o.ContentType, runtime.ContentTypeProtobuf)
+	base.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	if len(o.Servers) == 0 {
+		return []*rest.Config{base}, nil
+	}
+	var out []*rest.Config
+	for _, s := range o.Servers {
+		c := rest.CopyConfig(base)
+		c.Host = urlOf(s)
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func urlOf(server string) string {
+	if !strings.Contains(server, "://") {
+		return "https://" + server
+	}
+	return server
+}
+
+// dialTimeout is short because there may be another server to ask.
+const dialTimeout = 5 * time.Second
+
+func baseConfig(o ClientOptions) (*rest.Config, error) {
+	switch {
+	case o.Kubeconfig != "":
+		server := ""
+		if len(o.Servers) > 0 {
+			server = urlOf(o.Servers[0]) // without a scheme, credentials would be left out
+		}
+		c, err := clientcmd.BuildConfigFromFlags(server, o.Kubeconfig)
+		if err != nil {
+			return nil, fmt.Errorf("kubeconfig %s: %w", o.Kubeconfig, err)
+		}
+		return c, nil
+	default:
+		c, err := rest.InClusterConfig()
+		if errors.Is(err, rest.ErrNotInCluster) && len(o.Servers) > 0 {
+			return &rest.Config{}, nil // such as a proxy on the loopback device that needs no credentials
+		}
+		if err != nil {
+			return nil, fmt.Errorf("neither --manifests nor --kubeconfig is given, and as a pod: %w", err)
+		}
+		return c, nil
+	}
+}
+
+// groupVersion is where an API server has a kind.
+type groupVersion struct {
+	schema.GroupVersion
+	path string
+}
+
+var (
+	core      = groupVersion{corev1.SchemeGroupVersion, "/api"}
+	discovery = groupVersion{discoveryv1.SchemeGroupVersion, "/apis"}
+	events    = groupVersion{eventsv1.SchemeGroupVersion, "/apis"}
+)
+
+// apiScheme has the groups that are read or written and no others: client-go's
+// own costs memory for all of them.
+var apiScheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme, metav1.AddMetaToScheme} {
+		if err := add(s); err != nil {
+			panic(err) // two kinds of one name: a fault of the build
+		}
+	}
+	return s
+}()
+
+// apiServer is one API server.
+type apiServer struct {
+	host    string
+	clients map[groupVersion]rest.Interface
+}
+
+func newAPIServer(c *rest.Config) (*apiServer, error) {
+	client, err := rest.HTTPClientFor(c)
+	if err != nil {
+		return nil, err
+	}
+	own := *client // the original may be shared: http.DefaultClient
+	own.Transport = observed{cmp.Or(client.Transport, http.DefaultTransport)}
+	client = &own
+	s := &apiServer{host: c.Host, clients: map[groupVersion]rest.Interface{}}
+	for _, gv := range []groupVersion{core, discovery, events} {
+		own := rest.CopyConfig(c)
+		own.GroupVersion, own.APIPath = &gv.GroupVersion, gv.path
+		own.NegotiatedSerializer = serializer.NewCodecFactory(apiScheme).WithoutConversion()
+		if s.clients[gv], err = rest.RESTClientForConfigAndClient(own, client); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// apiServers are asked in turn: whoever answered last is asked next.
+type apiServers struct {
+	all []*apiServer
+	at  atomic.Int32
+}
+
+// ask calls f with the client of a server, and with those of the next ones as
+// long as they do not answer.
+func (s *apiServers) ask(ctx context.Context, gv groupVersion, f func(rest.Interface) error) error {
+	var err error
+	for range s.all {
+		at := s.at.Load()
+		server := s.all[int(at)%len(s.all)]
+		err = f(server.clients[gv])
+		if err == nil || ctx.Err() != nil || !silent(err) {
+			return err
+		}
+		s.at.CompareAndSwap(at, (at+1)%int32(len(s.all)))
+	}
+	return err
+}
+
+// silent reports whether an error means that a server does not work, so that
+// another may.
+func silent(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return true
+	}
+	code := status.Status().Code
+	return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests
+}
+
+// listTimeout is how long a server may take to list: large clusters and loaded
+// servers take their time.
+const listTimeout = 2 * time.Minute
+
+// listerWatcher lists and watches a kind, and tells when that does not work.
+type listerWatcher struct {
+	kind    kind
+	servers *apiServers
+	trouble *trouble
+	streams *streams
+	field   string // selector; emptied where the server does not know it
+}
+
+// ListWithContext is part of cache.ListerWatcherWithContext.
+func (lw *listerWatcher) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	list, err := lw.list(ctx, o)
+	if lw.unknownField(err) {
+		list, err = lw.list(ctx, o)
+	}
+	lw.note(ctx, "list", err)
+	return list, err
+}
+
+// List is part of cache.ListerWatcher.
+func (lw *listerWatcher) List(o metav1.ListOptions) (runtime.Object, error) {
+	return lw.ListWithContext(context.Background(), o)
+}
+
+func (lw *listerWatcher) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	o.LabelSelector, o.FieldSelector = lw.kind.label, lw.field
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	var list runtime.Object
+	err := lw.servers.ask(ctx, lw.kind.group, func(c rest.Interface) error {
+		list = lw.kind.list()
+		return c.Get().Resource(lw.kind.name).VersionedParams(&o, parameters).MaxRetries(0).Do(ctx).Into(list)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
+// WatchWithContext is part of cache.ListerWatcherWithContext.
+func (lw *listerWatcher) WatchWithContext(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+	w, err := lw.watch(ctx, o)
+	if o.SendInitialEvents == nil && lw.unknownField(err) {
+		w, err = lw.watch(ctx, o)
+	}
+	// A server that cannot stream its list is asked for it otherwise next.
+	if o.SendInitialEvents == nil || err == nil || silent(err) || apierrors.IsUnauthorized(err) {
+		lw.note(ctx, "watch", err)
+	}
+	return w, err
+}
+
+// Watch is part of cache.ListerWatcher.
+func (lw *listerWatcher) Watch(o metav1.ListOptions) (apiwatch.Interface, error) {
+	return lw.WatchWithContext(context.Background(), o)
+}
+
+func (lw *listerWatcher) watch(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+	o.LabelSelector, o.FieldSelector, o.Watch = lw.kind.label, lw.field, true
+	var timeout time.Duration
+	if o.TimeoutSeconds != nil {
+		timeout = time.Duration(*o.TimeoutSeconds) * time.Second
+	}
+	var w apiwatch.Interface
+	err := lw.servers.ask(ctx, lw.kind.group, func(c rest.Interface) (err error) {
+		var out outcome
+		ctx := context.WithValue(ctx, outcomeKey{}, &out)
+		w, err = c.Get().Resource(lw.kind.name).VersionedParams(&o, parameters).Timeout(timeout).MaxRetries(0).Watch(ctx)
+		return cmp.Or(err, out.err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return lw.streams.follow(w), nil
+}
+
+// outcome is how a request went. client-go makes an empty watch of one that
+// timed out or whose connection was cut, as if a server had answered.
+type outcome struct{ err error }
+
+type outcomeKey struct{}
+
+// observed is a transport that tells the outcome.
+type observed struct{ http.RoundTripper }
+
+func (t observed) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := t.RoundTripper.RoundTrip(r)
+	if out, ok := r.Context().Value(outcomeKey{}).(*outcome); ok {
+		out.err = err
+	}
+	return answer, err
+}
+
+var parameters = runtime.NewParameterCodec(apiScheme)
+
+// unknownField gives the field selector up if a server refuses it, as those
+// before 1.31 do: what it keeps away is sorted out by the model.
+func (lw *listerWatcher) unknownField(err error) bool {
+	if lw.field == "" || lw.kind.name == "nodes" || !apierrors.IsBadRequest(err) {
+		return false
+	}
+	lw.field = ""
+	return true
+}
+
+// note tells of an error, or that all is well.
+func (lw *listerWatcher) note(ctx context.Context, verb string, err error) {
+	switch {
+	case err == nil:
+		lw.trouble.solved(lw.kind.name + " " + verb)
+		lw.trouble.solved(lw.kind.name)
+	case ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
+	default:
+		about, class, text := describe(lw.kind, verb, err)
+		lw.trouble.change(about, class, problemOf("", "", text))
+	}
+}

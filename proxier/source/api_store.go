@@ -1,0 +1,228 @@
+package source
+
+import (
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strconv"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
+
+	"kube-ipvs/proxier/model"
+)
+
+// key names an object of a kind.
+type key struct{ namespace, name string }
+
+func (k key) meta() metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: k.namespace, Name: k.name}
+}
+
+// versions is the store that a reflector fills: it knows which object was
+// delivered in which version, and nothing else of it.
+type versions struct {
+	kind  kind
+	api   *api
+	slim  cache.TransformFunc
+	known map[key]uint64
+}
+
+var _ cache.TransformingStore = (*versions)(nil)
+
+// Transformer is part of cache.TransformingStore. The reflector calls it on
+// what it collects before Replace; what else comes is slimmed here.
+func (v *versions) Transformer() cache.TransformFunc { return v.slim }
+
+// Add is part of cache.ReflectorStore.
+func (v *versions) Add(obj any) error { return v.Update(obj) }
+
+// Update is part of cache.ReflectorStore.
+func (v *versions) Update(obj any) error {
+	e, changed, err := v.note(obj)
+	if err != nil {
+		return err
+	}
+	if changed {
+		v.api.deliver([]Event{e})
+	}
+	v.count()
+	return nil
+}
+
+// Delete is part of cache.ReflectorStore.
+func (v *versions) Delete(obj any) error {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return fmt.Errorf("%s: an object without metadata: %w", v.kind.name, err)
+	}
+	k := key{m.GetNamespace(), m.GetName()}
+	delete(v.known, k)
+	v.api.deliver([]Event{v.kind.blank(k)})
+	v.count()
+	return nil
+}
+
+// Replace is part of cache.ReflectorStore: list is all that there is now.
+func (v *versions) Replace(list []any, _ string) error {
+	gone := make(map[key]bool, len(v.known))
+	for k := range v.known {
+		gone[k] = true
+	}
+	events := make([]Event, 0, len(list))
+	for i, obj := range list {
+		e, changed, err := v.note(obj)
+		if err != nil {
+			return err
+		}
+		list[i] = nil
+		m, _ := meta.Accessor(obj) // note has read it
+		delete(gone, key{m.GetNamespace(), m.GetName()})
+		if changed {
+			events = append(events, e)
+		}
+	}
+	for k := range gone {
+		delete(v.known, k)
+		events = append(events, v.kind.blank(k))
+	}
+	v.api.deliver(events)
+	v.api.listed(v.kind, len(v.known))
+	return nil
+}
+
+// Resync is part of cache.ReflectorStore. Nothing is kept that could be
+// delivered again.
+func (v *versions) Resync() error { return nil }
+
+// count tells of a Node that came or went.
+func (v *versions) count() {
+	if v.kind.name == "nodes" {
+		v.api.listed(v.kind, len(v.known))
+	}
+}
+
+// note remembers the version of obj. changed says that it is a new one.
+func (v *versions) note(obj any) (e Event, changed bool, err error) {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return e, false, fmt.Errorf("%s: an object without metadata: %w", v.kind.name, err)
+	}
+	k, now := key{m.GetNamespace(), m.GetName()}, version(m.GetResourceVersion())
+	if was, had := v.known[k]; had && was == now && now != 0 {
+		return e, false, nil
+	}
+	v.known[k] = now
+	slim, err := v.slim(obj)
+	if err != nil {
+		return e, false, err
+	}
+	return v.kind.event(slim.(runtime.Object)), true, nil
+}
+
+// version makes a resourceVersion a number. API servers count; others may not.
+func version(s string) uint64 {
+	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
+		return n
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s)) // never fails
+	return h.Sum64()
+}
+
+// read are the annotations that a proxy reads.
+var read = []string{model.SchedulerAnnotation, corev1.AnnotationLoadBalancerSourceRangesKey, corev1.EndpointsLastChangeTriggerTime}
+
+// slimmer returns a function that takes off an object what a proxy does not
+// read, which is most of it, and lets objects share strings. Safe from several
+// goroutines, and idempotent.
+func slimmer(pods bool) cache.TransformFunc {
+	s := &slim{pods: pods, shared: map[string]*string{}}
+	return func(obj any) (any, error) {
+		switch o := obj.(type) {
+		case *corev1.Service:
+			o.ObjectMeta = s.meta(&o.ObjectMeta, "")
+			o.Spec.Selector = nil
+			o.Status.Conditions = nil
+		case *discoveryv1.EndpointSlice:
+			o.ObjectMeta = s.meta(&o.ObjectMeta, discoveryv1.LabelServiceName)
+			for i := range o.Endpoints {
+				s.endpoint(&o.Endpoints[i])
+			}
+		case *corev1.Node:
+			labels := o.Labels
+			o.ObjectMeta = s.meta(&o.ObjectMeta, "")
+			o.Labels = labels
+			o.Status = corev1.NodeStatus{Addresses: o.Status.Addresses}
+		}
+		return obj, nil
+	}
+}
+
+type slim struct {
+	pods   bool
+	mu     sync.Mutex
+	shared map[string]*string
+}
+
+func (s *slim) meta(m *metav1.ObjectMeta, label string) metav1.ObjectMeta {
+	out := metav1.ObjectMeta{
+		Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion,
+		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp,
+	}
+	for name, value := range m.Annotations {
+		if !slices.Contains(read, name) {
+			continue
+		}
+		if out.Annotations == nil {
+			out.Annotations = map[string]string{}
+		}
+		out.Annotations[name] = value
+	}
+	if value, ok := m.Labels[label]; ok {
+		out.Labels = map[string]string{label: value}
+	}
+	return out
+}
+
+var yes, no = true, false
+
+func (s *slim) endpoint(e *discoveryv1.Endpoint) {
+	e.Hostname, e.DeprecatedTopology = nil, nil
+	if !s.pods {
+		e.TargetRef = nil
+	}
+	for _, p := range []**bool{&e.Conditions.Ready, &e.Conditions.Serving, &e.Conditions.Terminating} {
+		switch {
+		case *p == nil:
+		case **p:
+			*p = &yes
+		default:
+			*p = &no
+		}
+	}
+	e.NodeName, e.Zone = s.share(e.NodeName), nil
+}
+
+// maxShared bounds what is shared: a cluster has fewer nodes than this.
+const maxShared = 20000
+
+func (s *slim) share(p *string) *string {
+	if p == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if same, ok := s.shared[*p]; ok {
+		return same
+	}
+	if len(s.shared) < maxShared {
+		s.shared[*p] = p
+	}
+	return p
+}
