@@ -2,6 +2,7 @@ package proxier
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -16,9 +17,11 @@ type drain struct {
 	empty bool // it was seen without connections, at weight 0
 }
 
-// Draining is part of state.Drain.
+// Draining is part of state.Drain. Behind a virtual server that was taken over
+// every real server drains, whatever its protocol: to make flows of our own of
+// those that it has, they would have to be cut.
 func (p *Proxier) Draining(real state.ID) bool {
-	if !p.config.Desired.Drains(real) {
+	if !p.config.Desired.Drains(real) && !p.actual.Adopted(real.Server()) {
 		return false
 	}
 	d := p.draining[real]
@@ -60,6 +63,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 			wants = append(wants, state.Want{ID: id})
 		}
 	}
+	wants = append(wants, p.emptied(wants)...)
 	p.write(ctx, r, wants)
 	for _, w := range wants {
 		if _, still := p.actual[w.ID]; !still {
@@ -67,4 +71,42 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 		}
 	}
 	r.Draining = len(p.draining)
+}
+
+// emptied returns what only stayed for the real servers that now go: virtual
+// servers that were taken over and that nobody wants, and their addresses.
+func (p *Proxier) emptied(going []state.Want) []state.Want {
+	gone := map[state.ID]bool{}
+	for _, w := range going {
+		if server := w.ID.Server(); p.actual.Adopted(server) && !p.pending[server].Present {
+			gone[w.ID], gone[server] = true, true
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	at := map[netip.Addr]bool{} // addresses that others still need
+	for id := range p.actual {
+		switch {
+		case id.Kind == state.RealServer && !gone[id]:
+			delete(gone, id.Server())
+		case id.Kind == state.Entry && id.Set == state.SetVIPs:
+			at[id.Addr] = true
+		}
+	}
+	for id := range p.actual {
+		at[id.Addr] = at[id.Addr] || id.Kind == state.VirtualServer && !gone[id]
+	}
+	var out []state.Want
+	for id := range gone {
+		if id.Kind != state.VirtualServer {
+			continue
+		}
+		out = append(out, state.Want{ID: id})
+		if vip := state.VIPID(id.Addr); !at[id.Addr] && !slices.Contains(out, state.Want{ID: vip}) {
+			out = append(out, state.Want{ID: vip})
+		}
+	}
+	slices.SortFunc(out, func(a, b state.Want) int { return a.ID.Compare(b.ID) })
+	return out
 }

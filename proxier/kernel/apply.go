@@ -251,7 +251,7 @@ func (l *Linux) applyFlows(ops []state.Op, errs []error) {
 			local, errs[i] = l.toNode(f)
 			flows = append(flows, local...)
 		} else {
-			flows = append(flows, f)
+			flows = append(flows, l.adopts.flow(f))
 		}
 		ends[i] = len(flows)
 	}
@@ -277,7 +277,7 @@ func (l *Linux) toNode(f netutil.Flow) ([]netutil.Flow, error) {
 		if ip := a.Prefix.Addr(); ip.Is4() == f.Dst.Addr().Is4() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
 			g := f
 			g.Dst = netip.AddrPortFrom(ip, f.Dst.Port())
-			out = append(out, g)
+			out = append(out, l.adopts.flow(g))
 		}
 	}
 	return out, nil
@@ -331,7 +331,7 @@ func (l *Linux) link(op state.Op) error {
 	case err != nil:
 		return err
 	case op.Verb != state.Delete && exists:
-		return nil // one that is there serves, whoever made it
+		return l.adoptLink(index, alias)
 	case op.Verb != state.Delete:
 		_, err := l.links.CreateDummy(LinkName, linkAlias)
 		return err

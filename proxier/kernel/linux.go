@@ -27,6 +27,14 @@ type Options struct {
 	Images  []netip.Prefix  // that nobody else on the node may use
 	Backend netutil.Backend // of iptables; empty: find out
 	NodeIPs []netip.Addr    // override what the default routes say, one a family at most
+
+	// TakeOver makes what kube-proxy's IPVS mode has left ours: kube-ipvs0
+	// unless it bears another's alias, the host addresses on it, and virtual
+	// servers on them or on its node ports. Those by firewall mark never are.
+	TakeOver bool
+	// ExcludeCIDRs are addresses that TakeOver leaves alone, with the virtual
+	// servers on them.
+	ExcludeCIDRs []netip.Prefix
 }
 
 // ParseBackend reads the name of an iptables variant; "auto" is empty.
@@ -68,6 +76,7 @@ type Linux struct {
 	loopback int // index of the loopback device
 	index    int // of the dummy device while a plan is applied, 0: not looked up
 	execs    uint64
+	adopts   adoption // as found by the last Read
 }
 
 // OpenLinux opens the kernel. The error says what the kernel or the process

@@ -19,6 +19,10 @@ import (
 // Services there are, and one run of iptables-save a family.
 func (l *Linux) Read(ctx context.Context) (state.State, error) {
 	s := state.State{}
+	var err error
+	if l.adopts, err = l.adoption(ctx); err != nil {
+		return nil, err
+	}
 	for _, read := range []func(context.Context, state.State) error{
 		l.readSettings, l.readSets, l.readVIPs, l.readServers, l.readRules,
 	} {
@@ -106,9 +110,9 @@ func (l *Linux) readSet(s state.State, name state.SetName, kernel string) error 
 
 // readVIPs reads the device, the addresses on it that are ours, and the routes
 // of images. An address is ours if SetVIPs has it, which it got before the
-// address was added, or if the route is ours.
+// address was added, or if the route is ours, or if it is taken over.
 func (l *Linux) readVIPs(_ context.Context, s state.State) error {
-	index, _, exists, err := l.links.FindDummy(LinkName)
+	index, alias, exists, err := l.links.FindDummy(LinkName)
 	if err != nil {
 		return err
 	}
@@ -140,6 +144,9 @@ func (l *Linux) readVIPs(_ context.Context, s state.State) error {
 		return nil
 	}
 	s[state.LinkID()] = state.None
+	if l.adopts.device && alias != linkAlias {
+		s[state.LinkID()] = foreignLink
+	}
 	addrs, err := l.links.Addresses()
 	if err != nil {
 		return err
@@ -150,7 +157,7 @@ func (l *Linux) readVIPs(_ context.Context, s state.State) error {
 		}
 		ip := a.Prefix.Addr()
 		spec, routed := vips[ip]
-		if _, listed := s[state.VIPEntryID(ip)]; !routed && !listed {
+		if _, listed := s[state.VIPEntryID(ip)]; !routed && !listed && !l.adopts.address(ip) {
 			continue // somebody else's
 		}
 		if !routed || beaten[ip] {

@@ -67,7 +67,8 @@ func judgeServer(op state.Op, errs []error) error {
 	return stale(err, unix.EEXIST, unix.ESRCH, unix.ENOENT)
 }
 
-// readServers reads the virtual servers that bear our flag and their real servers.
+// readServers reads the virtual servers that bear our flag or are taken over,
+// and their real servers.
 func (l *Linux) readServers(_ context.Context, s state.State) error {
 	services, err := l.ipvs.Services()
 	if err != nil {
@@ -75,7 +76,7 @@ func (l *Linux) readServers(_ context.Context, s state.State) error {
 	}
 	for i := range services {
 		svc := &services[i]
-		if svc.Flags&state.FlagOurs == 0 || svc.FWMark != 0 {
+		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !l.adopts.service(svc) {
 			continue
 		}
 		spec := state.Spec{Scheduler: svc.SchedName, Flags: svc.Flags}

@@ -18,11 +18,15 @@ type Drain interface {
 // objects; all others are left alone. Each ID may be named once. A real server
 // that is not wanted gets weight 0 as long as drain says so, unless its
 // virtual server goes too; one that is wanted again gets its weight back. A
+// virtual server without FlagOurs, which was taken over from somebody else,
+// does not go before what drains behind it, and neither does its address: the
+// connections were not made by rules of ours that would carry them on. A
 // Flow is always deleted: nobody knows whether it is there. The
 // order of the result is that of wants; NewPlan puts it in order.
 func Diff(wants []Want, actual State, drain Drain) []Op {
 	var ops []Op
 	leaving := leavingServers(wants)
+	busy := busyServers(wants, leaving, actual, drain)
 	for _, w := range wants {
 		have, there := actual[w.ID]
 		switch {
@@ -34,6 +38,8 @@ func Diff(wants []Want, actual State, drain Drain) []Op {
 			ops = append(ops, Op{Verb: Change, ID: w.ID, Spec: w.Spec, Old: have})
 		case w.Present || !there || w.ID.Kind == Setting:
 			// As it should be. Settings are never taken back.
+		case busy[w.ID]:
+			// Something drains on it.
 		case w.ID.Kind == RealServer && !leaving[w.ID.Server()] && drain.Draining(w.ID):
 			if have.Value().Weight != 0 {
 				ops = append(ops, Op{Verb: Change, ID: w.ID, Spec: Weight(0), Old: have})
@@ -56,6 +62,37 @@ func leavingServers(wants []Want) map[ID]bool {
 		}
 	}
 	return leaving
+}
+
+// busyServers returns those of the leaving virtual servers that were taken
+// over and have real servers that drain, with their addresses, and takes them
+// out of leaving.
+func busyServers(wants []Want, leaving map[ID]bool, actual State, drain Drain) map[ID]bool {
+	adopted := map[ID]bool{}
+	for id := range leaving {
+		if actual.Adopted(id) {
+			adopted[id] = true
+		}
+	}
+	if len(adopted) == 0 {
+		return nil
+	}
+	busy := map[ID]bool{}
+	for _, w := range wants {
+		if _, there := actual[w.ID]; !there || w.ID.Kind != RealServer || w.Present || !adopted[w.ID.Server()] || !drain.Draining(w.ID) {
+			continue
+		}
+		busy[w.ID.Server()], busy[VIPID(w.ID.Addr)] = true, true
+		delete(leaving, w.ID.Server())
+	}
+	return busy
+}
+
+// Adopted reports whether s has the virtual server, and it was somebody else's
+// until now.
+func (s State) Adopted(server ID) bool {
+	spec, ok := s[server]
+	return ok && server.Kind == VirtualServer && spec.Value().Flags&FlagOurs == 0
 }
 
 var weights = [...]SpecRef{Intern(Spec{Weight: 0}), Intern(Spec{Weight: 1})}

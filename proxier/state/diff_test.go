@@ -18,6 +18,8 @@ var (
 	dnsServer = VirtualServerID(UDP, ap("10.96.0.53:53"))
 	dnsReal   = RealServerID(dnsServer, ap("10.244.0.12:53"))
 	rr        = Intern(Spec{Scheduler: "rr", Flags: FlagOurs})
+	theirs    = Intern(Spec{Scheduler: "rr"})
+	webVIP    = VIPID(webServer.Addr)
 	lc        = Intern(Spec{Scheduler: "lc", Flags: FlagOurs})
 )
 
@@ -46,6 +48,12 @@ func TestDiff(t *testing.T) {
 			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 1 (was weight 0)"}},
 		{name: "does not drain when its server goes", want: []Want{{ID: webReal}, {ID: webServer}}, actual: State{webServer: rr, webReal: Weight(1)}, drain: drains{webReal: true},
 			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp", "delete virtual server 10.96.0.10:80/tcp"}},
+		{name: "somebody else's, taken over", want: []Want{{webServer, rr, true}, {webReal, Weight(1), true}}, actual: State{webServer: theirs, webReal: Weight(1)},
+			ops: []string{"change virtual server 10.96.0.10:80/tcp rr (was rr foreign)"}},
+		{name: "somebody else's, with connections", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: State{webServer: theirs, webReal: Weight(1), webVIP: None}, drain: drains{webReal: true},
+			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 0 (was weight 1)"}},
+		{name: "somebody else's, drained", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: State{webServer: theirs, webReal: Weight(0), webVIP: None},
+			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp", "delete virtual server 10.96.0.10:80/tcp", "delete vip 10.96.0.10"}},
 		{name: "settings stay", want: []Want{{ID: SettingID(IPForward)}}, actual: State{SettingID(IPForward): None}},
 		{name: "flows are always deleted", want: []Want{{ID: ID{Kind: Flow, Proto: UDP, Addr: netip.MustParseAddr("10.96.0.53"), Port: 53}}},
 			ops: []string{"delete flow udp to 10.96.0.53:53"}},
@@ -94,6 +102,34 @@ func TestPlanOrder(t *testing.T) {
 	}
 	if len(in) != len(want) {
 		t.Fatalf("plan has %d ops, want %d", len(in), len(want))
+	}
+}
+
+// An address that was somebody else's and is in use becomes ours, and so
+// guarded by our rules, when it is published.
+func TestPlanTakesAddressesLast(t *testing.T) {
+	at := ap("10.96.0.10:80")
+	other := netip.MustParseAddr("10.96.0.11")
+	publish := Op{Verb: Add, ID: EntryID(SetCluster, TCP, at), Spec: None, Old: None}
+	own := Op{Verb: Add, ID: VIPEntryID(at.Addr()), Spec: None, Old: None}
+	mend := Op{Verb: Change, ID: VIPID(at.Addr()), Spec: None, Old: None}
+	fresh := []Op{{Verb: Add, ID: VIPEntryID(other), Spec: None, Old: None}, {Verb: Add, ID: VIPID(other), Spec: None, Old: None}}
+	plan := NewPlan([]Op{own, mend, publish, fresh[0], fresh[1]})
+	if got := plan[:5]; !slices.Equal(got, Plan{fresh[0], fresh[1], publish, own, mend}) {
+		t.Errorf("got %v", got)
+	}
+	if n := len(plan.Stages()); n != 6 {
+		t.Errorf("%d stages", n)
+	}
+}
+
+func TestPlanDeletesFlowsOfOthers(t *testing.T) {
+	del := func(id ID, was SpecRef) Op { return Op{Verb: Delete, ID: id, Spec: None, Old: was} }
+	for was, want := range map[SpecRef]string{theirs: "delete flow udp to 10.96.0.53:53 answered by 10.244.0.12:53", rr: "delete flow udp answered by 10.244.0.12:53"} {
+		plan := NewPlan([]Op{del(dnsReal, Weight(0)), del(dnsServer, was)})
+		if got := plan[len(plan)-1].String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
 

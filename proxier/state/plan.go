@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 )
 
@@ -57,6 +58,8 @@ type Plan []Op
 //	settings, link, sets, rules, image routes
 //	add:    VIP's entry (which is the proof that it is ours), virtual servers, real servers, VIP,
 //	        what rejects, drops and filters, the frontend, and what publishes it last
+//	        (after it the entry of a VIP that is there already and was somebody else's:
+//	        our rules refuse what is for a VIP and not published)
 //	delete: the reverse; what rejects or drops goes after real servers have come
 //	        and comes before they go
 //
@@ -67,7 +70,18 @@ type Plan []Op
 // entry without NAT would keep the next ones from a frontend that is there now.
 func NewPlan(ops []Op) Plan {
 	plan := slices.Concat(ops, flows(ops))
-	slices.SortStableFunc(plan, func(a, b Op) int { return cmp.Compare(a.step(), b.step()) })
+	taken := takenAddresses(ops)
+	step := func(o Op) int {
+		switch s := o.step(); {
+		case s == stepOwn && taken[o.ID.Addr]:
+			return stepTakeOwn
+		case s == stepVIP && taken[o.ID.Addr]:
+			return stepTakeVIP
+		default:
+			return s
+		}
+	}
+	slices.SortStableFunc(plan, func(a, b Op) int { return cmp.Compare(step(a), step(b)) })
 	return plan
 }
 
@@ -90,6 +104,7 @@ func (p Plan) Stages() []Plan {
 func flows(ops []Op) []Op {
 	var out []Op
 	seen := map[ID]bool{}
+	adopted := adoptedServers(ops)
 	add := func(id ID) {
 		if !seen[id] {
 			seen[id] = true
@@ -101,6 +116,10 @@ func flows(ops []Op) []Op {
 		onNodePort := op.ID.Set.Type() == HashNetPort
 		id := ID{Kind: Flow, Proto: op.ID.Proto, Addr: op.ID.Addr, Port: op.ID.Port}
 		switch {
+		case op.ID.Proto == UDP && op.Verb == Delete && op.ID.Kind == RealServer && adopted[op.ID.Server()]:
+			// The endpoint stays one, behind virtual servers of ours: flows by these go on.
+			id.Peer, id.PeerPort = op.ID.Peer, op.ID.PeerPort
+			add(id)
 		case op.ID.Proto == UDP && op.Verb == Delete && op.ID.Kind == RealServer:
 			add(ID{Kind: Flow, Proto: UDP, Addr: FamilyOf(op.ID.Peer), Peer: op.ID.Peer, PeerPort: op.ID.PeerPort})
 		case op.ID.Proto == UDP && published:
@@ -111,6 +130,42 @@ func flows(ops []Op) []Op {
 		case published && !onNodePort: // on a node port the node itself has refused what came too early
 			id.Peer, id.PeerPort = id.Addr, id.Port // unanswered and without NAT: others belong to connections
 			add(id)
+		}
+	}
+	return out
+}
+
+// takenAddresses returns the addresses that are there already and become ours.
+func takenAddresses(ops []Op) map[netip.Addr]bool {
+	var there, out map[netip.Addr]bool
+	for _, op := range ops {
+		if op.Verb == Change && op.ID.Kind == VIP {
+			if there == nil {
+				there, out = map[netip.Addr]bool{}, map[netip.Addr]bool{}
+			}
+			there[op.ID.Addr] = true
+		}
+	}
+	if there == nil {
+		return nil
+	}
+	for _, op := range ops {
+		if op.Verb == Add && op.ID.Kind == Entry && op.ID.Set == SetVIPs && there[op.ID.Addr] {
+			out[op.ID.Addr] = true
+		}
+	}
+	return out
+}
+
+// adoptedServers returns the virtual servers that go and never were ours.
+func adoptedServers(ops []Op) map[ID]bool {
+	var out map[ID]bool
+	for _, op := range ops {
+		if op.Verb == Delete && op.ID.Kind == VirtualServer && op.Old.Value().Flags&FlagOurs == 0 {
+			if out == nil {
+				out = map[ID]bool{}
+			}
+			out[op.ID] = true
 		}
 	}
 	return out
@@ -141,6 +196,8 @@ const (
 	stepFilter
 	stepFrontend
 	stepPublish
+	stepTakeOwn
+	stepTakeVIP
 
 	stepUnpublish
 	stepUnfrontend

@@ -1,0 +1,104 @@
+package netutil
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// nftTable is a message about a table of nftables.
+const nftTable = unix.NFNL_SUBSYS_NFTABLES << 8
+
+// HasNFTable reports whether the network namespace has the table called name
+// in family, 4 or 6. A kernel without nftables has none.
+func HasNFTable(family int, name string) (bool, error) {
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	var b Batch
+	b.Begin(nftTable|unix.NFT_MSG_GETTABLE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+	b.String(unix.NFTA_TABLE_NAME, name)
+	err = c.Get(&b, func(uint16, []byte) error { return nil })
+	if absent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the nftables table %s of IPv%d: %w", name, family, err)
+	}
+	return true, nil
+}
+
+// DeleteNFTable deletes the table called name of family, 4 or 6, with all that
+// is in it, at once. It reports whether there was one.
+func DeleteNFTable(family int, name string) (bool, error) {
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	var b Batch
+	// nftables takes changes as transactions only: between two messages whose
+	// header names the subsystem (linux/netfilter/nfnetlink.h).
+	subsystem := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
+	b.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
+	b.Begin(nftTable|unix.NFT_MSG_DELTABLE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+	b.String(unix.NFTA_TABLE_NAME, name)
+	b.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
+	err = c.transact(&b, 1)
+	if absent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("delete the nftables table %s of IPv%d: %w", name, family, err)
+	}
+	return true, nil
+}
+
+// absent reports whether err says that there is no such table, or nothing of
+// nftables at all.
+func absent(err error) bool {
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+func nfprotocol(family int) byte {
+	if family == 6 {
+		return unix.NFPROTO_IPV6
+	}
+	return unix.NFPROTO_IPV4
+}
+
+// transact sends all of b as one transaction and returns its first error.
+// Older kernels do not answer the message that ends one, so that the answer to
+// request ack is waited for.
+func (c *Conn) transact(b *Batch, ack int) error {
+	base := c.seq + 1
+	c.seq += uint32(b.Len())
+	for i := range b.Len() {
+		var flags uint16
+		if i == ack {
+			flags = unix.NLM_F_ACK
+		}
+		b.stamp(i, flags, base+uint32(i), c.pid)
+	}
+	if err := c.send(b.buf, b.Len()); err != nil {
+		return err
+	}
+	var failed error
+	for done := false; !done; {
+		err := c.receive(func(h unix.NlMsghdr, data []byte) error {
+			if i := h.Seq - base; h.Type != unix.NLMSG_ERROR || i >= uint32(b.Len()) {
+				return nil
+			}
+			failed = errors.Join(failed, errno(data))
+			done = done || failed != nil || h.Seq == base+uint32(ack)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrUnknownFate, err)
+		}
+	}
+	return failed
+}

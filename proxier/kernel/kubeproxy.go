@@ -1,0 +1,146 @@
+package kernel
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"kube-ipvs/ipset"
+	"kube-ipvs/netutil"
+)
+
+// What kube-proxy calls its own, of all modes and of releases since 1.11. It
+// shares the prefix KUBE- with the kubelet, with hostport plugins and with
+// kube-router, so that only whole names count.
+
+// kubeProxyChains are its iptables chains, with the mode that has them; empty
+// for both.
+var kubeProxyChains = map[string]string{
+	"KUBE-SERVICES": "", "KUBE-FORWARD": "", "KUBE-PROXY-FIREWALL": "",
+
+	"KUBE-NODEPORTS": modeIPTables, "KUBE-EXTERNAL-SERVICES": modeIPTables, "KUBE-PROXY-CANARY": modeIPTables,
+
+	"KUBE-NODE-PORT": modeIPVS, "KUBE-LOAD-BALANCER": modeIPVS, "KUBE-SOURCE-RANGES-FIREWALL": modeIPVS,
+	"KUBE-IPVS-FILTER": modeIPVS, "KUBE-IPVS-OUT-FILTER": modeIPVS,
+}
+
+// sharedChains were made by the kubelet too before Kubernetes 1.28, with the
+// same rules. They tell nothing, but go with the rest: what they do, our rules
+// do. The kubelet's own chains, KUBE-KUBELET-CANARY, KUBE-IPTABLES-HINT,
+// KUBE-FIREWALL and KUBE-MARK-DROP, are never touched.
+var sharedChains = map[string]bool{"KUBE-POSTROUTING": true, "KUBE-MARK-MASQ": true}
+
+// serviceChain is a chain of one Service or endpoint: a hash in base 32
+// follows what it is for.
+var serviceChain = regexp.MustCompile(`^KUBE-(SVC|SVL|SEP|FW|XLB|EXT)-[A-Z2-7]{16}$`)
+
+// ofKubeProxy reports whether only kube-proxy makes a chain, and in which mode.
+func ofKubeProxy(chain string) (mode string, ok bool) {
+	if serviceChain.MatchString(chain) {
+		return modeIPTables, true
+	}
+	mode, ok = kubeProxyChains[chain]
+	return mode, ok
+}
+
+// removable reports whether a chain goes with kube-proxy.
+func removable(c netutil.Chain) bool {
+	_, ok := ofKubeProxy(c.Name)
+	return ok || c.Table == "nat" && sharedChains[c.Name]
+}
+
+// The modes.
+const (
+	modeIPVS     = "ipvs"
+	modeIPTables = "iptables"
+	modeNFTables = "nftables"
+)
+
+// kubeProxyTable is its nftables table, of both families.
+const kubeProxyTable = "kube-proxy"
+
+// kubeProxySets are its ipsets without the prefix.
+var kubeProxySets = []string{
+	"LOOP-BACK", "CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL", "LOAD-BALANCER", "LOAD-BALANCER-LOCAL", "LOAD-BALANCER-FW",
+	"LOAD-BALANCER-SOURCE-CIDR", "LOAD-BALANCER-SOURCE-IP", "NODE-PORT-TCP", "NODE-PORT-UDP", "NODE-PORT-LOCAL-TCP",
+	"NODE-PORT-LOCAL-UDP", "NODE-PORT-SCTP-HASH", "NODE-PORT-LOCAL-SCTP-HASH", "HEALTH-CHECK-NODE-PORT", "IPVS-IPS",
+	"NODE-PORT-SCTP", "NODE-PORT-LOCAL-SCTP", // until 1.12
+}
+
+// maxSetName is IPSET_MAXNAMELEN of linux/netfilter/ipset/ip_set.h less the NUL.
+const maxSetName = 31
+
+// kubeProxySet returns the set's name in the kernel for family 4 or 6, which
+// kube-proxy cuts off where it is too long.
+func kubeProxySet(name string, family int) string {
+	prefix := "KUBE-"
+	if family == 6 {
+		prefix = "KUBE-6-"
+	}
+	full := prefix + name
+	return full[:min(len(full), maxSetName)]
+}
+
+// setsOfKubeProxy returns those of its sets that are there.
+func setsOfKubeProxy(c *ipset.Client) ([]ipset.Set, error) {
+	names := map[string]bool{}
+	for _, n := range kubeProxySets {
+		names[kubeProxySet(n, 4)], names[kubeProxySet(n, 6)] = true, true
+	}
+	all, err := c.Sets()
+	if err != nil {
+		return nil, err
+	}
+	var out []ipset.Set
+	for _, s := range all {
+		if names[s.Name] {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// Found is what of kube-proxy stands on a node.
+type Found struct {
+	Modes []string // that it was in: ipvs, iptables, nftables; empty with signs: unknown
+	Signs []string // what was found, in words
+}
+
+// Any reports whether there is anything.
+func (f Found) Any() bool { return len(f.Signs) > 0 }
+
+// String tells it in one line, such as "ipvs mode: 17 sets (KUBE-CLUSTER-IP,
+// ...), device kube-ipvs0". It is empty if there is nothing.
+func (f Found) String() string {
+	if !f.Any() {
+		return ""
+	}
+	mode := "unknown mode"
+	if len(f.Modes) > 0 {
+		mode = strings.Join(f.Modes, " and ") + " mode"
+	}
+	return mode + ": " + strings.Join(f.Signs, ", ")
+}
+
+// add notes a sign of a mode, which may be empty.
+func (f *Found) add(mode, format string, args ...any) {
+	f.Signs = append(f.Signs, fmt.Sprintf(format, args...))
+	if mode == "" {
+		return
+	}
+	for _, m := range f.Modes {
+		if m == mode {
+			return
+		}
+	}
+	f.Modes = append(f.Modes, mode)
+}
+
+// some names a few of many.
+func some(names []string) string {
+	const few = 3
+	if len(names) > few {
+		return strings.Join(names[:few], ", ") + ", ..."
+	}
+	return strings.Join(names, ", ")
+}

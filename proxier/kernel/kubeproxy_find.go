@@ -1,0 +1,151 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+
+	"kube-ipvs/ipset"
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/state"
+)
+
+// FindKubeProxy looks for what kube-proxy, of any mode, has programmed on this
+// node, whether it runs or has left it behind. Chains that the kubelet makes
+// do not count, and nothing of ours. It changes nothing.
+func FindKubeProxy(ctx context.Context) (Found, error) {
+	l, err := openOthers()
+	if err != nil {
+		return Found{}, err
+	}
+	defer l.Close()
+	return l.findKubeProxy(ctx)
+}
+
+func (l *Linux) findKubeProxy(ctx context.Context) (Found, error) {
+	var f Found
+	for _, find := range []func(context.Context, *Found) error{l.findDevice, l.findSets, l.findChains, l.findTables} {
+		if err := find(ctx, &f); err != nil {
+			return Found{}, err
+		}
+	}
+	return f, nil
+}
+
+// openOthers opens what finding and removing kube-proxy's things needs.
+func openOthers() (*Linux, error) {
+	l := &Linux{}
+	var err error
+	if l.ipvs, err = ipvs.Open(); err != nil {
+		return nil, err
+	}
+	if l.ipset, err = ipset.Open(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	if l.links, err = netutil.OpenLinks(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// findDevice looks for a device kube-ipvs0 that nobody has named with
+// addresses, and for virtual servers on addresses of it that are not ours.
+func (l *Linux) findDevice(_ context.Context, f *Found) error {
+	d, err := l.readDevice()
+	if err != nil || !d.exists {
+		return err
+	}
+	ours, err := l.ownVIPs()
+	if err != nil {
+		return err
+	}
+	theirs := slices.DeleteFunc(d.hosts, func(a netip.Addr) bool { return ours[a] })
+	if d.alias == "" && len(theirs) > 0 {
+		f.add(modeIPVS, "device %s with %d addresses", LinkName, len(theirs))
+	}
+	services, err := l.ipvs.Services()
+	if err != nil {
+		return err
+	}
+	n := 0
+	for i := range services {
+		key := ipvs.KeyOf(&services[i])
+		if key.FWMark == 0 && services[i].Flags&state.FlagOurs == 0 && slices.Contains(theirs, key.Addr.Addr()) {
+			n++
+		}
+	}
+	if n > 0 {
+		f.add(modeIPVS, "%d virtual servers on its addresses", n)
+	}
+	return nil
+}
+
+// ownVIPs returns the addresses on the device that are ours, as far as the
+// sets tell: those have an address before the device does.
+func (l *Linux) ownVIPs() (map[netip.Addr]bool, error) {
+	out := map[netip.Addr]bool{}
+	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+		err := l.ipset.List(state.SetVIPs.Kernel(family), func(e ipset.Entry) { out[e.Addr] = true })
+		if err != nil && !errors.Is(err, ipset.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (l *Linux) findSets(_ context.Context, f *Found) error {
+	sets, err := setsOfKubeProxy(l.ipset)
+	if err != nil || len(sets) == 0 {
+		return err
+	}
+	var names []string
+	for _, s := range sets {
+		names = append(names, s.Name)
+	}
+	slices.Sort(names)
+	f.add(modeIPVS, "%d ipsets (%s)", len(names), some(names))
+	return nil
+}
+
+func (l *Linux) findChains(ctx context.Context, f *Found) error {
+	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
+		for _, family := range []int{4, 6} {
+			text, err := b.Saved(ctx, family)
+			if err != nil {
+				return err
+			}
+			mode := ""
+			var names []string
+			for _, c := range netutil.Chains(text) {
+				m, ok := ofKubeProxy(c.Name)
+				if !ok {
+					continue
+				}
+				names = append(names, c.Table+" "+c.Name)
+				if m != "" {
+					mode = m
+				}
+			}
+			if len(names) > 0 {
+				slices.Sort(names)
+				f.add(mode, "%d chains of iptables-%s for IPv%d (%s)", len(names), b, family, some(names))
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Linux) findTables(_ context.Context, f *Found) error {
+	for _, family := range []int{4, 6} {
+		has, err := netutil.HasNFTable(family, kubeProxyTable)
+		if err != nil {
+			return err
+		}
+		if has {
+			f.add(modeNFTables, "nftables table %s for IPv%d", kubeProxyTable, family)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// testLock is a name that no real daemon on this machine has.
+var testLock = fmt.Sprintf("@kube-ipvs-test-%d", os.Getpid())
+
+const lockVariable = "KUBE_IPVS_NODE_TEST_LOCK"
+
+func init() {
+	roles["hold the lock"] = func() error {
+		release, err := lock(os.Getenv(lockVariable), Identity{PID: os.Getpid(), Version: "v1", Node: "node-1", Started: time.Unix(0, 0).UTC()})
+		if err != nil {
+			return err
+		}
+		fmt.Println("locked")
+		untilInputEnds()
+		return release.Close()
+	}
+}
+
+func TestLockNamesItsHolder(t *testing.T) {
+	t.Setenv(lockVariable, testLock)
+	cmd := as("hold the lock")
+	if got := running(t, cmd); got != "locked" {
+		t.Fatal(got)
+	}
+	for range 2 { // whoever has asked once may ask again
+		_, err := lock(testLock, Identity{})
+		want := fmt.Sprintf(`another kube-ipvs programs this node: pid %d, version "v1", node "node-1", since 1970-01-01T00:00:00Z`, cmd.Process.Pid)
+		if !errors.Is(err, ErrLocked) || err.Error() != want {
+			t.Fatalf("%v\nwant %s", err, want)
+		}
+	}
+	if got := running(t, as("hold the lock")); !strings.Contains(got, "another kube-ipvs") {
+		t.Errorf("a second process said %q", got)
+	}
+}
+
+// A holder that is killed leaves nothing behind.
+func TestLockEndsWithItsHolder(t *testing.T) {
+	t.Setenv(lockVariable, testLock)
+	cmd := as("hold the lock")
+	running(t, cmd)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	release, err := lock(testLock, Identity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := release.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if release, err = lock(testLock, Identity{}); err != nil {
+		t.Fatalf("after a release: %v", err)
+	}
+	_ = release.Close()
+}
+
+// The lock is that of a network namespace.
+func TestLockOfAnotherNamespace(t *testing.T) {
+	release, err := lock(testLock, Identity{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release.Close()
+	if err := as("", "unshare", "--net", "true").Run(); err != nil {
+		lacks(t, "network namespaces: %v", err)
+	}
+	t.Setenv(lockVariable, testLock)
+	if got := running(t, as("hold the lock", "unshare", "--net")); got != "locked" {
+		t.Error(got)
+	}
+}
+
+// A socket that is bound and answers no one, or with nonsense, is named by
+// what the kernel knows.
+func TestLockHeldByAStranger(t *testing.T) {
+	l, err := net.Listen("unix", testLock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go answer(l, []byte("nonsense\n"))
+	_, err = lock(testLock, Identity{})
+	if want := fmt.Sprintf("pid %d, which does not say", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	_ = l.Close()
+
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: testLock}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = lock(testLock, Identity{}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("bound, and nobody listens: %v", err)
+	}
+	time.AfterFunc(lockPause, func() { _ = unix.Close(fd) })
+	release, err := lock(testLock, Identity{})
+	if err != nil {
+		t.Fatalf("the holder ended while it was asked: %v", err)
+	}
+	_ = release.Close()
+}
