@@ -304,6 +304,7 @@ func TestMinSyncPeriod(t *testing.T) {
 			p.Events([]source.Event{webSlice("10.96.0.1", fmt.Sprintf("10.244.0.%d", i+1))})
 			time.Sleep(100 * time.Millisecond)
 		}
+		synctest.Wait()
 		if rounds < 9 || rounds > 12 {
 			t.Errorf("%d rounds in ten seconds", rounds)
 		}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/source"
 )
 
@@ -33,14 +36,17 @@ type daemon struct {
 	health  *health.Health
 	metrics *health.Metrics
 	ports   *health.Ports
-	traffic *kernel.Traffic // nil: nobody asks for it
-	links   *netutil.Links  // of ports alone
+	objects *objects
+	traffic *kernel.Traffic  // nil: nobody asks for it
+	events  *source.Reporter // nil: there is no API server to write them to
+	rounds  chan struct{}    // holds one: there was a round
+	links   *netutil.Links   // of ports alone
 	started time.Time
 }
 
 // newDaemon wires the parts. Nothing runs yet.
-func newDaemon(o *options, c proxier.Config, k kernel.Kernel) (*daemon, error) {
-	d := &daemon{config: o.effective, flags: o, log: c.Log, started: time.Now()}
+func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*daemon, error) {
+	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), started: time.Now()}
 	c.Observe = d.observe
 	c.Names = d.config.TrafficMetrics != config.TrafficOff
 	d.proxier = proxier.New(k, c)
@@ -49,7 +55,7 @@ func newDaemon(o *options, c proxier.Config, k kernel.Kernel) (*daemon, error) {
 		families = append(families, corev1.IPv6Protocol)
 	}
 	d.health = health.New(health.Config{
-		Families: families, SyncPeriod: d.config.SyncPeriod, NodeExpected: len(d.config.Manifests) == 0,
+		Families: families, SyncPeriod: d.config.SyncPeriod, NodeExpected: from.servers != nil,
 		Backlog: d.proxier.Backlog,
 	})
 	d.metrics = health.NewMetrics(d.health, version)
@@ -60,7 +66,32 @@ func newDaemon(o *options, c proxier.Config, k kernel.Kernel) (*daemon, error) {
 	d.ports = health.NewPorts(health.PortsConfig{
 		Addresses: d.addresses, IPv6: c.Desired.IPv6, Healthy: d.health.Healthy, Log: d.log,
 	})
+	if from.servers != nil {
+		if d.events, err = source.NewReporter(from.servers, d.config.NodeName, d.log); err != nil {
+			return nil, err
+		}
+	}
 	return d, d.addTraffic()
+}
+
+// prepare does what the loop does not, and gives up the rights that are not
+// needed any more. What fails is told and does not keep Services from being served.
+func (d *daemon) prepare() {
+	done, err := node.Setup(node.Config{Sysctls: sysctls(d.config), OOMScoreAdj: &d.config.OOMScoreAdj})
+	for _, text := range done.Changed {
+		d.log.Info("set", "what", text)
+	}
+	for _, text := range done.Warnings {
+		d.log.Warn("not set", "what", text)
+	}
+	if err != nil {
+		d.log.Error("the node is not as the configuration wants it", "err", err)
+	}
+	kept, err := node.DropCapabilities()
+	if err != nil {
+		d.log.Warn("capabilities that are not needed stay", "err", err)
+	}
+	d.log.Info("capabilities", "kept", strings.Join(kept, ","))
 }
 
 func (d *daemon) addTraffic() error {
@@ -89,6 +120,13 @@ func (d *daemon) observe(r *proxier.Round) {
 	d.health.Observe(r)
 	d.metrics.Observe(r)
 	d.ports.Observe(r)
+	if d.events != nil {
+		d.events.Report(slices.Concat(r.Problems, d.ports.ListenProblems()))
+	}
+	select {
+	case d.rounds <- struct{}{}:
+	default:
+	}
 }
 
 // addresses returns the node's addresses without the VIPs, which are nobody's
@@ -136,12 +174,12 @@ func (t tap) Events(events []source.Event) {
 var errConfigChanged = errors.New("the configuration file has changed")
 
 // run runs all parts until ctx ends or one of them cannot go on.
-func (d *daemon) run(ctx context.Context, src source.Source) error {
+func (d *daemon) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	failed := make(chan error, 8)
-	for what, part := range d.parts(src, cancel) {
+	for what, part := range d.parts(cancel) {
 		wg.Go(func() {
 			if err := part(ctx); err != nil && ctx.Err() == nil {
 				failed <- fmt.Errorf("%s: %w", what, err)
@@ -165,10 +203,10 @@ func (d *daemon) run(ctx context.Context, src source.Source) error {
 }
 
 // parts are what runs beside the loop.
-func (d *daemon) parts(src source.Source, end context.CancelCauseFunc) map[string]func(context.Context) error {
+func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Context) error {
 	c := d.config
 	parts := map[string]func(context.Context) error{
-		"follow the Services":                  func(ctx context.Context) error { return src.Run(ctx, tap{d.proxier, d.health, c.NodeName}) },
+		"follow the Services":                  func(ctx context.Context) error { return d.objects.Run(ctx, tap{d.proxier, d.health, c.NodeName}) },
 		"watch the node's links and addresses": d.watchLinks,
 		"serve health":                         func(ctx context.Context) error { return d.serve(ctx, c.HealthzAddress, d.health.Handler()) },
 		"serve metrics":                        func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
@@ -181,7 +219,39 @@ func (d *daemon) parts(src source.Source, end context.CancelCauseFunc) map[strin
 			return nil
 		}
 	}
+	if d.events != nil {
+		parts["write Events"] = func(ctx context.Context) error { d.events.Run(ctx); return nil }
+	}
+	if c.Takeover {
+		parts["remove what kube-proxy has left"] = d.succeed
+	}
 	return parts
+}
+
+// succeed removes what kube-proxy has left: most of it when our rules stand,
+// and the rest when the last connection over its virtual servers has ended.
+func (d *daemon) succeed(ctx context.Context) error {
+	for first := true; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.rounds:
+		}
+		r := d.proxier.Last()
+		if r.Number == 0 || r.NotReady != "" || !first && r.Draining > 0 {
+			continue
+		}
+		n, err := kernel.RemoveKubeProxy(ctx)
+		if err != nil {
+			d.log.Error("not all that kube-proxy has left could be removed; it is tried again with the next round", "err", err)
+			continue
+		}
+		d.log.Info("taken over from kube-proxy", "removed", n, "draining", r.Draining)
+		if r.Draining == 0 {
+			return nil
+		}
+		first = false
+	}
 }
 
 func (d *daemon) watchLinks(ctx context.Context) error {

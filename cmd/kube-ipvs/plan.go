@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"sync"
 	"text/tabwriter"
+	"time"
 
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/kernel"
-	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
@@ -29,9 +30,9 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 		return exitUsage, err
 	}
 	c.Log = slog.New(slog.DiscardHandler)
-	src, err := newSource(o.effective, c.Log)
+	src, err := openObjects(o.effective, c.Log)
 	if err != nil {
-		return exitFailed, err
+		return exitUsage, err
 	}
 	k, err := kernel.OpenLinux(ctx, ko)
 	if err != nil {
@@ -50,7 +51,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 }
 
 // preview lets the source deliver once and compares.
-func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src source.Source) (*proxier.Preview, error) {
+func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *objects) (*proxier.Preview, error) {
 	p := proxier.New(k, c)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -60,11 +61,13 @@ func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src source.
 	wg.Go(func() { failed <- src.Run(ctx, once) })
 	select {
 	case <-once.loaded:
+	case <-time.After(planWait):
+		return nil, fmt.Errorf("the Services could not be read within %s: %s", planWait, once.why())
 	case err := <-failed:
 		if err == nil {
 			err = ctx.Err()
 		}
-		return nil, fmt.Errorf("read the manifests: %w", err)
+		return nil, fmt.Errorf("read the Services: %w", err)
 	}
 	cancel()
 	wg.Wait()
@@ -76,6 +79,30 @@ type onceLoaded struct {
 	*proxier.Proxier
 	once   sync.Once
 	loaded chan struct{}
+
+	mu       sync.Mutex
+	problems []model.Problem
+}
+
+// planWait is how long a plan waits for its source.
+const planWait = 30 * time.Second
+
+// Problems is part of source.Sink.
+func (s *onceLoaded) Problems(ps []model.Problem) {
+	s.Proxier.Problems(ps)
+	s.mu.Lock()
+	s.problems = ps
+	s.mu.Unlock()
+}
+
+// why returns what the source has said to be wrong.
+func (s *onceLoaded) why() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.problems) == 0 {
+		return "there is no answer"
+	}
+	return s.problems[0].String()
 }
 
 func (s *onceLoaded) Loaded() { s.Proxier.Loaded(); s.once.Do(func() { close(s.loaded) }) }

@@ -3,12 +3,17 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"log/slog"
+	"os"
+	"time"
 
+	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/config"
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
-	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/node"
+	"kube-ipvs/proxier/state"
 )
 
 func runCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
@@ -17,8 +22,8 @@ func runCommand(ctx context.Context, args []string, out io.Writer) (int, error) 
 Programs this node so that it serves the Services that the API server has, or
 the manifests if there are any, and follows them: a change is programmed at
 once. Stopping it (SIGTERM) leaves what is programmed in place; starting it
-again over that writes nothing. Flags and --config are those of kube-proxy, and
-some more.
+again over that writes nothing. SIGHUP has everything compared with the kernel
+now. Flags and --config are those of kube-proxy, and some more.
 It needs CAP_NET_ADMIN and a kernel with IPVS, ipset and iptables.`, out)
 	o.add(fs)
 	o.addInstead(fs)
@@ -35,36 +40,108 @@ It needs CAP_NET_ADMIN and a kernel with IPVS, ipset and iptables.`, out)
 	for _, w := range o.effective.Warnings {
 		c.Log.Warn("configuration", "warning", w)
 	}
-	src, err := newSource(o.effective, c.Log)
+	if o.initOnly {
+		return result(initOnly(c.Desired, o.effective, out))
+	}
+	from, err := openObjects(o.effective, c.Log)
+	if err != nil {
+		return exitUsage, err
+	}
+	err = run(ctx, &o, c, ko, from)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		c.Log.Info("stopped while starting")
+		err = nil
+	}
+	return result(err)
+}
+
+func result(err error) (int, error) {
 	if err != nil {
 		return exitFailed, err
+	}
+	return exitOK, nil
+}
+
+// run makes sure that nobody else programs the node, prepares it, and runs the
+// daemon until ctx ends.
+func run(ctx context.Context, o *options, c proxier.Config, ko kernel.Options, from *objects) error {
+	e := o.effective
+	lock, err := node.Lock(node.Identity{PID: os.Getpid(), Version: version, Node: e.NodeName, Started: time.Now()})
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := refuseKubeProxy(ctx, e); err != nil {
+		return err
 	}
 	k, err := kernel.OpenLinux(ctx, ko)
 	if err != nil {
-		return exitFailed, err
+		return err
 	}
 	defer k.Close()
 	if err := k.Check(ctx, c.Desired.Scheduler); err != nil {
-		return exitFailed, err
+		return err
 	}
-	if o.initOnly {
-		return exitOK, nil
-	}
-	d, err := newDaemon(&o, c, k)
+	d, err := newDaemon(o, c, k, from)
 	if err != nil {
-		return exitFailed, err
+		return err
 	}
 	defer d.close()
-	c.Log.Info("started", "version", version, "node", c.Desired.NodeName, "clusterIPServers", c.Desired.Mode,
-		"iptables", k.Backend(), "manifests", o.effective.Manifests)
-	return exitOK, d.run(ctx, src)
+	d.prepare()
+	c.Log.Info("started", "version", version, "node", e.NodeName, "clusterIPServers", c.Desired.Mode, "iptables", k.Backend(), "source", from.name)
+	return d.run(ctx)
 }
 
-// newSource returns where objects come from: the manifests, or the API server
-// if there are none.
-func newSource(e *config.Config, log *slog.Logger) (source.Source, error) {
-	if len(e.Manifests) > 0 {
-		return source.Manifests(e.Manifests, log), nil
+// refuseKubeProxy returns an error if kube-proxy has the node, unless it was
+// said that it may be taken over.
+func refuseKubeProxy(ctx context.Context, e *config.Config) error {
+	if e.Takeover {
+		return nil
 	}
-	return nil, errors.New("no --manifests are given, and the API server cannot be followed yet")
+	found, err := kernel.FindKubeProxy(ctx)
+	if err != nil {
+		return fmt.Errorf("look for kube-proxy: %w", err)
+	}
+	if found.Any() {
+		return fmt.Errorf("kube-proxy is active on this node, or was not cleaned up (%s): stop it and run kube-ipvs with --takeover, which keeps connections, or run kube-proxy --cleanup", found)
+	}
+	return nil
+}
+
+// initOnly does what needs more rights than the daemon keeps.
+func initOnly(d desired.Config, e *config.Config, out io.Writer) error {
+	if err := kernel.Usable(); err != nil { // which also has modules loaded, and with them their sysctls
+		return err
+	}
+	done, err := node.Setup(node.Config{Sysctls: append(loopSysctls(d), sysctls(e)...)})
+	for _, text := range done.Changed {
+		fmt.Fprintln(out, "set", text)
+	}
+	for _, text := range done.Warnings {
+		fmt.Fprintln(out, "warning:", text)
+	}
+	return err
+}
+
+// loopSysctls are those that the loop keeps as they should be.
+func loopSysctls(d desired.Config) []node.Sysctl {
+	var out []node.Sysctl
+	for _, o := range desired.Skeleton(d) {
+		if o.ID.Kind == state.Setting && o.ID.Setting.Path() != "" {
+			out = append(out, node.Sysctl{Path: o.ID.Setting.Path(), Value: o.Spec.Value().Text})
+		}
+	}
+	return out
+}
+
+// sysctls are those that are set once, at the start.
+func sysctls(e *config.Config) []node.Sysctl {
+	ct := e.Conntrack
+	out := node.ConntrackSysctls(node.ConntrackConfig{ // the loop keeps the other timeouts
+		MaxPerCore: ct.MaxPerCore, Min: ct.Min, UDPTimeout: ct.UDPTimeout, UDPStreamTimeout: ct.UDPStreamTimeout, TCPBeLiberal: ct.TCPBeLiberal,
+	}, node.Cores())
+	if e.StrictARP {
+		out = append(out, node.StrictARPSysctls()...)
+	}
+	return out
 }

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// Daemon is a kube-ipvs that runs on the node and follows a folder.
+// Daemon is a kube-ipvs that runs on the node and follows a folder or an API.
 type Daemon struct {
-	Dir    string // of the manifests
+	Dir    string // of the manifests, if it follows a folder
 	binary string
 	flags  []string
 	cmd    *exec.Cmd
@@ -44,9 +44,19 @@ func (l *log) String() string {
 
 // Start runs "binary run --manifests dir" with further flags.
 func Start(binary, dir string, flags ...string) (*Daemon, error) {
-	d := &Daemon{Dir: dir, log: &log{}, binary: binary, flags: append([]string{"--manifests", dir}, flags...)}
+	d, err := Run(binary, append([]string{"--manifests", dir}, flags...)...)
+	d.Dir = dir
+	return d, err
+}
+
+// Run runs "binary run" with the flags that say what it follows, and others.
+func Run(binary string, flags ...string) (*Daemon, error) {
+	d := &Daemon{log: &log{}, binary: binary, flags: flags}
 	return d, d.start()
 }
+
+// PID returns the number of the process that was started last.
+func (d *Daemon) PID() int { return d.cmd.Process.Pid }
 
 func (d *Daemon) start() error {
 	cmd, done := exec.Command(d.binary, append([]string{"run"}, d.flags...)...), make(chan struct{})
@@ -75,7 +85,7 @@ func (d *Daemon) Restart() error {
 	return d.start()
 }
 
-// Settled waits until the kernel holds what the manifests ask for, in the
+// Settled waits until the kernel holds what the daemon's source asks for, in the
 // opinion of "plan" with the flags of this daemon. What drains counts as right.
 func (d *Daemon) Settled(ctx context.Context) error {
 	return Await(ctx, 10*time.Second, func() error {
@@ -92,6 +102,16 @@ func (d *Daemon) Log() string { return d.log.String() }
 
 // Stop ends the daemon by SIGTERM and waits for it.
 func (d *Daemon) Stop() error { return d.end(syscall.SIGTERM) }
+
+// Wait waits for the daemon to end by itself.
+func (d *Daemon) Wait() error {
+	select {
+	case <-d.done:
+		return d.err
+	case <-time.After(30 * time.Second):
+		return errors.New("kube-ipvs has not ended within 30 s")
+	}
+}
 
 // Kill ends the daemon by SIGKILL and waits for it.
 func (d *Daemon) Kill() {

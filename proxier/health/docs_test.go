@@ -1,0 +1,49 @@
+package health
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"kube-ipvs/proxier"
+)
+
+// Every metric of ours and of kube-proxy's is described for those who read
+// dashboards, by name and type.
+func TestMetricsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := NewMetrics(New(Config{Families: both, SyncPeriod: time.Minute, Backlog: func() proxier.Backlog { return proxier.Backlog{} }}), "test")
+	m.Observe(&proxier.Round{Number: 1, Queued: time.Now(), Triggers: []time.Time{time.Now()}, Ops: map[proxier.Write]int{{Verb: "add", Kind: "entry"}: 1, {Verb: "delete", Kind: "flow"}: 1}, Objects: map[string]int{"entry": 1}})
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		name := f.GetName()
+		if !strings.HasPrefix(name, "kube") {
+			continue
+		}
+		row := "| `" + name + "` | "
+		kind := strings.ToLower(dto.MetricType_name[int32(f.GetType())])
+		if line := lineWith(string(text), row); line == "" {
+			t.Errorf("docs/metrics.md does not name %s (%s): %s", name, kind, f.GetHelp())
+		} else if !strings.Contains(line, "| "+kind+" |") {
+			t.Errorf("docs/metrics.md: %s is a %s: %s", name, kind, line)
+		}
+	}
+}
+
+func lineWith(text, part string) string {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, part) {
+			return line
+		}
+	}
+	return ""
+}

@@ -1,0 +1,137 @@
+package life
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// Two daemons would fight. The second one is told whom it would fight with, and
+// a killed one leaves nothing in its way.
+func TestSecondDaemonIsRefused(t *testing.T) {
+	n := newNode(t, "direct")
+	n.enrich()
+	d := n.start()
+	d.first()
+	n.refused(1, []string{"another kube-ipvs programs this node", fmt.Sprintf("pid %d", d.pid)}, n.run()...)
+	d.kill()
+	next := n.start()
+	next.first()
+	next.stop()
+}
+
+// What it does not need for its work, the daemon does not keep.
+func TestCapabilitiesAreDropped(t *testing.T) {
+	n := newNode(t, "direct")
+	n.enrich()
+	d := n.start()
+	d.first()
+	const netAdminAndRaw = "0000000000003000"
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", d.pid))
+	if err != nil || len(tasks) < 2 {
+		t.Fatalf("threads %q, %v", tasks, err)
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status := string(text)
+		for _, set := range []string{"CapPrm", "CapEff", "CapBnd"} {
+			if !strings.Contains(status, set+":\t"+netAdminAndRaw) {
+				t.Errorf("%s of a thread is not %s:\n%s", set, netAdminAndRaw, status)
+			}
+		}
+	}
+	// With these it does all that it has to.
+	want := n.snapshot()
+	n.sh("iptables -t nat -F KIPVS-NAT; ipvsadm -C; ip link del kube-ipvs0; ipset del KIPVS-ALL 10.96.0.10,tcp:80")
+	n.signal(d, syscall.SIGHUP)
+	n.await(func() error {
+		if diff := difference(want, n.snapshot()); diff != "" {
+			return fmt.Errorf("not mended:\n%s", diff)
+		}
+		return nil
+	})
+	d.stop()
+}
+
+// run returns the arguments of a daemon over the node's folder.
+func (n *node) run(flags ...string) []string {
+	return append(append([]string{"run", "--manifests", n.dir}, n.flags...), flags...)
+}
+
+func (n *node) signal(d *daemon, sig syscall.Signal) {
+	n.t.Helper()
+	if err := syscall.Kill(d.pid, sig); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// A changed configuration file ends the daemon, in order, for a restart with it.
+func TestChangedConfigurationEnds(t *testing.T) {
+	n := newNode(t, "direct")
+	n.enrich()
+	file := filepath.Join(n.tmp, "config.yaml")
+	text := "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: ipvs\n"
+	n.write(file, text)
+	d := n.start("--config", file)
+	d.first()
+	want := n.snapshot()
+	n.write(file, text) // as it was
+	n.write(file, text+"ipvs: {scheduler: lc}\n")
+	d.awaitRecord(0, func(r record) bool { return strings.HasPrefix(r.Msg, "the configuration file has changed") })
+	if err := d.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	d.ended = true
+	if diff := difference(want, n.snapshot()); diff != "" {
+		t.Errorf("what is programmed did not stay:\n%s", diff)
+	}
+}
+
+func (n *node) write(file, text string) {
+	n.t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// kube-proxy's rules would fight with ours.
+func TestKubeProxyIsRefused(t *testing.T) {
+	n := newNode(t, "direct")
+	n.enrich()
+	n.sh("iptables -t nat -N KUBE-SERVICES; iptables -t nat -A PREROUTING -j KUBE-SERVICES")
+	n.refused(1, []string{"kube-proxy is active on this node", "--takeover", "KUBE-SERVICES"}, n.run()...)
+	d := n.start("--takeover")
+	d.awaitRecord(0, func(r record) bool { return r.Msg == "taken over from kube-proxy" })
+	if out := n.sh("iptables-save -t nat"); strings.Contains(out, "KUBE-") {
+		t.Errorf("kube-proxy's chains are still there:\n%s", out)
+	}
+	n.settled()
+	d.stop()
+}
+
+// The sysctls can be set beforehand, by somebody with more rights.
+func TestInitOnly(t *testing.T) {
+	n := newNode(t, "direct")
+	n.enrich()
+	before := n.snapshot()
+	n.sh("sysctl -qw net.ipv4.vs.conntrack=0 net.ipv4.ip_forward=0 net.netfilter.nf_conntrack_tcp_timeout_established=77")
+	out, code := n.kube(n.run("--init-only", "--conntrack-max-per-core=0")...)
+	if code != 0 || !strings.Contains(out, "net.ipv4.vs.conntrack from 0 to 1") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	if got := n.sh("sysctl -n net.ipv4.vs.conntrack net.ipv4.ip_forward net.netfilter.nf_conntrack_tcp_timeout_established"); strings.Join(strings.Fields(got), " ") != "1 1 86400" {
+		t.Errorf("sysctls are %s", got)
+	}
+	if diff := difference(before, n.snapshot()); diff != "" {
+		t.Errorf("more than sysctls was written:\n%s", diff)
+	}
+	if out, code := n.kube(n.run("--init-only", "--conntrack-max-per-core=0")...); code != 0 || strings.Contains(out, "set ") {
+		t.Errorf("again: exit code %d: %s", code, out)
+	}
+}
