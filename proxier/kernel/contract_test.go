@@ -51,17 +51,20 @@ var testConfig = desired.Config{
 	Mode: desired.Direct, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: "node",
 }
 
+func testRules() [2]string {
+	return [2]string{testConfig.Rules(state.IPv4), testConfig.Rules(state.IPv6)}
+}
+
 func openLinux(t interface {
 	Fatal(...any)
 	Helper()
 }, backend netutil.Backend) *Linux {
 	t.Helper()
-	l, err := OpenLinux(ctx, Options{
-		IPv6: true, Backend: backend, Rules: [2]string{testConfig.Rules(state.IPv4), testConfig.Rules(state.IPv6)},
-	})
+	l, err := OpenLinux(ctx, Options{IPv6: true, Backend: backend})
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.Expect(testRules())
 	// IPVS cannot reach real servers before the namespace has a local table.
 	lo, err := netutil.OpenLinks()
 	if err != nil {

@@ -23,7 +23,6 @@ const linkAlias = "kube-ipvs"
 // Options are what Linux must be told.
 type Options struct {
 	IPv6    bool            // the node has IPv6
-	Rules   [2]string       // what the rules are to be, IPv4 and IPv6
 	Images  []netip.Prefix  // that nobody else on the node may use
 	Backend netutil.Backend // of iptables; empty: find out
 	NodeIPs []netip.Addr    // override what the default routes say, one a family at most
@@ -67,6 +66,7 @@ func Usable() error {
 // Linux is the kernel of this network namespace. It is a Kernel.
 type Linux struct {
 	options  Options
+	expected [2]string // what the rules are to be, IPv4 and IPv6
 	backend  netutil.Backend
 	ipvs     *ipvs.Client
 	ipset    *ipset.Client
@@ -164,7 +164,7 @@ func (l *Linux) Facts(context.Context) (state.Facts, error) {
 }
 
 // Expect is part of Kernel.
-func (l *Linux) Expect(rules [2]string) { l.options.Rules = rules }
+func (l *Linux) Expect(rules [2]string) { l.expected = rules }
 
 // ProbeScheduler is part of Kernel.
 func (l *Linux) ProbeScheduler(_ context.Context, name string) error {

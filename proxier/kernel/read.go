@@ -181,7 +181,7 @@ func (l *Linux) readRules(ctx context.Context, s state.State) error {
 		if netutil.Equal(have, netutil.Ruleset{}) {
 			continue
 		}
-		spec := state.Spec{Text: l.options.Rules[number(family)/6]}
+		spec := state.Spec{Text: l.expected[number(family)/6]}
 		want, err := netutil.ParseRules(spec.Text, prefix(family))
 		if err != nil {
 			return err

@@ -217,7 +217,7 @@ func TestRemoveKubeProxySpares(t *testing.T) {
 
 func openTakeOver(t *testing.T, exclude ...string) *Linux {
 	t.Helper()
-	o := Options{IPv6: true, Backend: netutil.NFT, TakeOver: true, Rules: [2]string{testConfig.Rules(state.IPv4), testConfig.Rules(state.IPv6)}}
+	o := Options{IPv6: true, Backend: netutil.NFT, TakeOver: true}
 	for _, p := range exclude {
 		o.ExcludeCIDRs = append(o.ExcludeCIDRs, netip.MustParsePrefix(p))
 	}
@@ -225,6 +225,7 @@ func openTakeOver(t *testing.T, exclude ...string) *Linux {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.Expect(testRules())
 	return l
 }
 
