@@ -8,14 +8,23 @@ import (
 
 // Batch is a list of netlink requests in the kernel's own format. Begin starts
 // a request, Attr, Nest and the rest add to the one begun last. The zero value
-// is ready; Reset empties it and keeps its memory.
+// is ready; Reset empties it and keeps its memory, up to a bound.
 type Batch struct {
 	buf   []byte
 	start []int
 }
 
+// keptBytes is what Reset keeps at the most: a cold start of a large cluster
+// would otherwise hold megabytes for good.
+const keptBytes = 1 << 20
+
 // Reset empties b.
-func (b *Batch) Reset() { b.buf, b.start = b.buf[:0], b.start[:0] }
+func (b *Batch) Reset() {
+	if cap(b.buf) > keptBytes {
+		b.buf, b.start = nil, nil
+	}
+	b.buf, b.start = b.buf[:0], b.start[:0]
+}
 
 // Len returns the number of requests.
 func (b *Batch) Len() int { return len(b.start) }

@@ -59,8 +59,14 @@ func (f Flow) String() string {
 // it was opened in. Only one goroutine may use it at a time.
 type Conntrack struct {
 	conn    *Conn
-	filters map[uint8]support // a family: whether the kernel deletes by filter
+	filters map[filter]support // whether the kernel deletes by it
 	deleted atomic.Uint64
+}
+
+// filter is a kind of filter that a kernel may have or not, or have wrongly.
+type filter struct {
+	family    uint8
+	unreplied bool
 }
 
 // support is what is known of a feature of the kernel.
@@ -84,7 +90,7 @@ func OpenConntrack() (*Conntrack, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conntrack{conn: c, filters: map[uint8]support{}}, nil
+	return &Conntrack{conn: c, filters: map[filter]support{}}, nil
 }
 
 // Close closes the socket.
@@ -94,7 +100,8 @@ func (c *Conntrack) Close() error { return c.conn.Close() }
 // may not be able to any more by then: it needs CAP_SYS_ADMIN.
 func (c *Conntrack) Probe() {
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		c.canFilter(family)
+		c.canFilter(filter{family, false})
+		c.canFilter(filter{family, true})
 	}
 }
 
@@ -121,7 +128,7 @@ func (c *Conntrack) DeleteFlows(flows []Flow) []error {
 		switch {
 		case f.check() != nil:
 			errs[i] = f.check()
-		case f.filterable() && c.canFilter(f.family()):
+		case f.filterable() && c.canFilter(filter{f.family(), f.Unreplied}):
 			direct = append(direct, i)
 		default:
 			scan = append(scan, i)
@@ -158,14 +165,14 @@ func (c *Conntrack) deleteByFilter(flows []Flow, which []int, errs []error) {
 	}
 }
 
-func (c *Conntrack) canFilter(family uint8) bool {
-	if c.filters[family] == unknown {
-		c.filters[family] = no
-		if probeFilter(family) == nil {
-			c.filters[family] = yes
+func (c *Conntrack) canFilter(f filter) bool {
+	if c.filters[f] == unknown {
+		c.filters[f] = no
+		if probeFilter(f) == nil {
+			c.filters[f] = yes
 		}
 	}
-	return c.filters[family] == yes
+	return c.filters[f] == yes
 }
 
 var errFilter = errors.New("the kernel deletes the wrong conntrack entries by filter")
@@ -174,7 +181,7 @@ var errFilter = errors.New("the kernel deletes the wrong conntrack entries by fi
 // nothing else. It tries it where nothing can be lost: in a new network
 // namespace, on entries of its own. Where it may not make a namespace, which
 // needs CAP_SYS_ADMIN, the answer is an error.
-func probeFilter(family uint8) error {
+func probeFilter(f filter) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
@@ -187,7 +194,7 @@ func probeFilter(family uint8) error {
 				return err
 			}
 			defer c.Close()
-			return c.tryFilter(family)
+			return c.tryFilter(f)
 		}()
 	}()
 	return <-result
@@ -197,21 +204,23 @@ func probeFilter(family uint8) error {
 // thing that a filter compares, and looks which of them the filter deletes.
 // From 5.8 up to 6.18 at least, the kernel's comparison of IPv6 addresses is
 // the wrong way round: it would delete all flows but those meant.
-func (c *Conntrack) tryFilter(family uint8) error {
+func (c *Conntrack) tryFilter(f filter) error {
 	dst, end, other, client := "192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"
-	if family == unix.AF_INET6 {
+	if f.family == unix.AF_INET6 {
 		dst, end, other, client = "2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4"
 	}
 	at := func(addr string, port uint16) netip.AddrPort {
 		return netip.AddrPortFrom(netip.MustParseAddr(addr), port)
 	}
-	fits := Flow{Proto: unix.IPPROTO_UDP, Dst: at(dst, 53), Endpoint: at(end, 5353), Unreplied: true}
+	fits := Flow{Proto: unix.IPPROTO_UDP, Dst: at(dst, 53), Endpoint: at(end, 5353), Unreplied: f.unreplied}
 	want := []Flow{
-		{Proto: fits.Proto, Dst: at(other, 53), Endpoint: fits.Endpoint, Unreplied: true},
-		{Proto: fits.Proto, Dst: at(dst, 54), Endpoint: fits.Endpoint, Unreplied: true},
-		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: at(other, 5353), Unreplied: true},
-		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: at(end, 5354), Unreplied: true},
-		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: fits.Endpoint},
+		{Proto: fits.Proto, Dst: at(other, 53), Endpoint: fits.Endpoint, Unreplied: f.unreplied},
+		{Proto: fits.Proto, Dst: at(dst, 54), Endpoint: fits.Endpoint, Unreplied: f.unreplied},
+		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: at(other, 5353), Unreplied: f.unreplied},
+		{Proto: fits.Proto, Dst: fits.Dst, Endpoint: at(end, 5354), Unreplied: f.unreplied},
+	}
+	if f.unreplied {
+		want = append(want, Flow{Proto: fits.Proto, Dst: fits.Dst, Endpoint: fits.Endpoint})
 	}
 	var b Batch
 	for i, f := range append(want, fits) {
@@ -222,7 +231,7 @@ func (c *Conntrack) tryFilter(family uint8) error {
 		return fmt.Errorf("the kernel does not delete conntrack entries by filter: %w", err)
 	}
 	left := map[Flow]bool{}
-	err := c.dump(family, func(e entry) { left[Flow{e.proto, e.dst, e.end, !e.replied}] = true })
+	err := c.dump(f.family, func(e entry) { left[Flow{e.proto, e.dst, e.end, !e.replied}] = true })
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,8 +47,8 @@ It needs CAP_NET_ADMIN and a kernel with IPVS, ipset and iptables.`, out)
 		return exitUsage, err
 	}
 	err = run(ctx, &o, c, ko, from)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		c.Log.Info("stopped while starting")
+	if ctx.Err() != nil && err != nil {
+		c.Log.Info("stopped while starting", "in", err)
 		err = nil
 	}
 	return result(err)

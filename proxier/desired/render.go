@@ -25,7 +25,10 @@ type Reason func(id state.ID, why string)
 // this Service's to publish; one that another Service has is left out.
 func Render(c Config, f state.Facts, v model.View, owns func(frontend) bool, because Reason) Fragment {
 	r := render{config: c, facts: f, view: v, because: because}
-	for _, fe := range c.frontends(v.Service) {
+	frontends := c.frontends(v.Service)
+	// The Table keeps it: what append would leave over adds up.
+	r.out.Own = make([]state.Object, 0, r.size(frontends))
+	for _, fe := range frontends {
 		if owns(fe) {
 			r.frontend(fe)
 		}
@@ -68,6 +71,24 @@ func (r *render) tell(id state.ID, why []string) {
 		text += w
 	}
 	r.because(id, text)
+}
+
+// size returns how many objects the frontends need, or a little more: each a
+// virtual server, its real servers, and entries that publish it.
+func (r *render) size(frontends []frontend) int {
+	const each, entriesOfNodePort = 3, 4
+	n := 0
+	for _, f := range frontends {
+		eps := r.endpoints(f)
+		n += each + len(eps.Cluster)
+		if f.localServer != (state.ID{}) {
+			n += 1 + len(eps.Local)
+		}
+		if f.reach == NodePort {
+			n += entriesOfNodePort
+		}
+	}
+	return n
 }
 
 // endpoints returns those of the frontend's port in its family.

@@ -46,30 +46,32 @@ func (c talker) say() string {
 	return got
 }
 
-// tolerated is how many datagrams a change may cost a flow.
-const tolerated = 2
+// tolerated is how many datagrams a change may cost a flow. Mostly it is one or
+// two; one flow in some hundreds loses more, after the new endpoint has
+// answered once: IPVS ends the old connection by a timer of its own.
+const tolerated = 4
 
-// moves sends until want answers, then checks that it goes on to. No more
-// than the tolerated number may get another outcome; those in before may have
-// been on their way while the change was made.
+// moves sends until want goes on answering. No more than the tolerated number
+// may get another outcome; those in before may have been on their way while
+// the change was made.
 func (c talker) moves(t *testing.T, want string, before ...string) {
 	t.Helper()
+	const steady = 4
 	var said []string
-	spent := 0
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	spent, row := 0, 0
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline) && row < steady; {
 		got := c.say()
 		said = append(said, got)
-		if got == want {
-			break
-		}
-		if !slices.Contains(before, got) {
+		switch row++; {
+		case got == want:
+		case slices.Contains(before, got) && !slices.Contains(said, want):
+			row = 0
+		default:
+			row = 0
 			spent++
 		}
 	}
-	for range 3 {
-		said = append(said, c.say())
-	}
-	if spent > tolerated || !slices.Equal(said[len(said)-4:], []string{want, want, want, want}) {
+	if spent > tolerated || row < steady {
 		t.Errorf("%s: %s; want %s after at most %d others", c.request, brief(said), want, tolerated)
 	}
 }
