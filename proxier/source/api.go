@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -39,7 +38,7 @@ func API(o APIOptions) (Source, error) {
 	if len(o.Configs) == 0 {
 		return nil, errors.New("no API server is named")
 	}
-	a := &api{options: o}
+	a := &api{options: o, backoff: backoff}
 	for _, c := range o.Configs {
 		s, err := newAPIServer(c)
 		if err != nil {
@@ -51,8 +50,8 @@ func API(o APIOptions) (Source, error) {
 }
 
 // nodeWait is how long the start waits for the Node when all else is there. A
-// node that has none yet can serve, without topology hints.
-const nodeWait = 5 * time.Second
+// node that has none yet can serve, without topology hints. Tests wait less.
+var nodeWait = 5 * time.Second
 
 // backoff is between tries to read from an API server: soon at first, because
 // it mostly restarts, and with jitter, because all nodes ask.
@@ -101,6 +100,7 @@ func (o APIOptions) kinds() []kind {
 
 type api struct {
 	options APIOptions
+	backoff wait.Backoff
 	servers apiServers
 	trouble *trouble
 	hold    *hold
@@ -117,7 +117,19 @@ type api struct {
 func (a *api) Run(ctx context.Context, sink Sink) error {
 	// What goes wrong is told by Problems, once.
 	ctx = klog.NewContext(ctx, logr.Discard())
+	kinds := a.begin(sink)
+	var wg sync.WaitGroup
+	for _, k := range kinds {
+		wg.Go(func() { a.follow(ctx, k) })
+	}
+	wg.Wait()
+	a.end()
+	return nil
+}
+
+func (a *api) begin(sink Sink) []kind {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.sink, a.trouble = sink, newTrouble(sink.Problems)
 	a.hold = newHold(a.trouble)
 	a.waiting, a.early, a.synced, a.timers = map[string]bool{}, nil, false, nil
@@ -125,25 +137,22 @@ func (a *api) Run(ctx context.Context, sink Sink) error {
 	for _, k := range kinds {
 		a.waiting[k.name] = true
 	}
-	a.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, k := range kinds {
-		wg.Go(func() { a.follow(ctx, k) })
-	}
-	wg.Wait()
+	return kinds
+}
+
+func (a *api) end() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.synced = true // a timer that has fired comes too late
 	for _, t := range a.timers {
 		t.Stop()
 	}
-	return nil
 }
 
 func (a *api) follow(ctx context.Context, k kind) {
-	b := backoff
+	b := a.backoff
 	store := &versions{known: map[key]uint64{}, kind: k, api: a, slim: slimmer(a.options.Pods)}
-	lw := &listerWatcher{kind: k, servers: &a.servers, trouble: a.trouble, streams: &streams{kind: k, trouble: a.trouble}, field: k.field}
+	lw := &listerWatcher{kind: k, servers: &a.servers, field: k.field, health: &health{kind: k, trouble: a.trouble, failed: map[string]string{}}}
 	cache.NewReflectorWithOptions(lw, k.typ, store, cache.ReflectorOptions{Name: k.name, Backoff: &b, Clock: impatient{ctx: ctx}}).RunWithContext(ctx)
 }
 
@@ -185,6 +194,9 @@ func (a *api) listed(k kind, n int) {
 	defer a.mu.Unlock()
 	if k.name == "nodes" {
 		a.nodeListed(n)
+		if n == 0 {
+			return // it may come while the others are waited for
+		}
 	}
 	if !a.waiting[k.name] {
 		return
@@ -221,10 +233,4 @@ func (a *api) sync() {
 	a.sink.Events(a.early)
 	a.sink.Synced()
 	a.early = nil
-	// Decoding everything at once has left much garbage, and the next collection
-	// may be hours away.
-	a.timers = append(a.timers, time.AfterFunc(settleMemory, debug.FreeOSMemory))
 }
-
-// settleMemory is when the first rounds have let go of what was delivered.
-const settleMemory = 5 * time.Second

@@ -22,6 +22,7 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
 // ClientOptions are how to talk to the API server, in kube-proxy's words.
@@ -75,7 +76,7 @@ func baseConfig(o ClientOptions) (*rest.Config, error) {
 		if len(o.Servers) > 0 {
 			server = urlOf(o.Servers[0]) // without a scheme, credentials would be left out
 		}
-		c, err := clientcmd.BuildConfigFromFlags(server, o.Kubeconfig)
+		c, err := readKubeconfig(o.Kubeconfig, server)
 		if err != nil {
 			return nil, fmt.Errorf("kubeconfig %s: %w", o.Kubeconfig, err)
 		}
@@ -90,6 +91,21 @@ func baseConfig(o ClientOptions) (*rest.Config, error) {
 		}
 		return c, nil
 	}
+}
+
+// readKubeconfig never falls back to the credentials of a pod, as client-go
+// does if there is no cluster in the file.
+func readKubeconfig(path, server string) (*rest.Config, error) {
+	file, err := (&clientcmd.ClientConfigLoadingRules{ExplicitPath: path}).Load()
+	if err != nil {
+		return nil, err
+	}
+	overrides := &clientcmd.ConfigOverrides{ClusterInfo: clientcmdapi.Cluster{Server: server}}
+	c, err := clientcmd.NewDefaultClientConfig(*file, overrides).ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("it names no cluster and user in its current-context")
+	}
+	return c, err
 }
 
 // groupVersion is where an API server has a kind.
@@ -183,8 +199,7 @@ const listTimeout = 2 * time.Minute
 type listerWatcher struct {
 	kind    kind
 	servers *apiServers
-	trouble *trouble
-	streams *streams
+	health  *health
 	field   string // selector; emptied where the server does not know it
 }
 
@@ -194,7 +209,10 @@ func (lw *listerWatcher) ListWithContext(ctx context.Context, o metav1.ListOptio
 	if lw.unknownField(err) {
 		list, err = lw.list(ctx, o)
 	}
-	lw.note(ctx, "list", err)
+	lw.note(ctx, verbList, err)
+	if err == nil {
+		lw.health.works(verbList)
+	}
 	return list, err
 }
 
@@ -225,8 +243,8 @@ func (lw *listerWatcher) WatchWithContext(ctx context.Context, o metav1.ListOpti
 		w, err = lw.watch(ctx, o)
 	}
 	// A server that cannot stream its list is asked for it otherwise next.
-	if o.SendInitialEvents == nil || err == nil || silent(err) || apierrors.IsUnauthorized(err) {
-		lw.note(ctx, "watch", err)
+	if o.SendInitialEvents == nil || silent(err) || apierrors.IsUnauthorized(err) {
+		lw.note(ctx, verbWatch, err)
 	}
 	return w, err
 }
@@ -252,7 +270,7 @@ func (lw *listerWatcher) watch(ctx context.Context, o metav1.ListOptions) (apiwa
 	if err != nil {
 		return nil, err
 	}
-	return lw.streams.follow(w), nil
+	return lw.follow(ctx, w), nil
 }
 
 // outcome is how a request went. client-go makes an empty watch of one that
@@ -284,15 +302,10 @@ func (lw *listerWatcher) unknownField(err error) bool {
 	return true
 }
 
-// note tells of an error, or that all is well.
+// note tells of an error, unless it is the end or a version that is too old:
+// those are no fault.
 func (lw *listerWatcher) note(ctx context.Context, verb string, err error) {
-	switch {
-	case err == nil:
-		lw.trouble.solved(lw.kind.name + " " + verb)
-		lw.trouble.solved(lw.kind.name)
-	case ctx.Err() != nil || apierrors.IsResourceExpired(err) || apierrors.IsGone(err):
-	default:
-		about, class, text := describe(lw.kind, verb, err)
-		lw.trouble.change(about, class, problemOf("", "", text))
+	if err != nil && ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
+		lw.health.fails(verb, err)
 	}
 }

@@ -1,11 +1,11 @@
 package source
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"reflect"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,29 +13,24 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 )
 
-// steady is how long a stream must last to be taken for a good one.
-const steady = 10 * time.Second
+// steady is how long a stream must last to be taken for a good one after
+// others that were not. Tests take less.
+var steady = 10 * time.Second
 
-// streams judges the watches of a kind: a reflector starts another one when
-// something cannot be read, and says nothing of it.
-type streams struct {
-	kind    kind
-	trouble *trouble
-	broken  atomic.Int32 // in a row
-}
-
-// follow passes on the events of w, and ends when w has ended or Stop is called.
-func (s *streams) follow(w apiwatch.Interface) apiwatch.Interface {
+// follow passes on the events of w, until w has ended or Stop is called. It
+// tells of what cannot be read: a reflector starts another watch then, and
+// says nothing of it.
+func (lw *listerWatcher) follow(ctx context.Context, w apiwatch.Interface) apiwatch.Interface {
 	f := &followed{inner: w, out: make(chan apiwatch.Event), done: make(chan struct{})}
 	go func() {
 		defer close(f.out)
 		good := time.AfterFunc(steady, func() {
-			s.broken.Store(0)
-			s.trouble.solved(s.about())
+			lw.health.streamed(true)
+			lw.health.works(verbWatch)
 		})
 		defer good.Stop()
 		for e := range w.ResultChan() {
-			e = s.judge(e)
+			e = lw.judge(ctx, e)
 			select {
 			case f.out <- e:
 			case <-f.done:
@@ -46,24 +41,22 @@ func (s *streams) follow(w apiwatch.Interface) apiwatch.Interface {
 	return f
 }
 
-func (s *streams) about() string { return s.kind.name + " stream" }
-
 // judge tells of an error, unless it is the first one in a row: a connection
 // that is lost may look like that.
-func (s *streams) judge(e apiwatch.Event) apiwatch.Event {
-	if e.Type != apiwatch.Error && reflect.TypeOf(e.Object) != reflect.TypeOf(s.kind.typ) {
-		status := apierrors.NewInternalError(fmt.Errorf("a watch of %s told of a %T", s.kind.name, e.Object)).ErrStatus
+func (lw *listerWatcher) judge(ctx context.Context, e apiwatch.Event) apiwatch.Event {
+	if e.Type != apiwatch.Error && reflect.TypeOf(e.Object) != reflect.TypeOf(lw.kind.typ) {
+		status := apierrors.NewInternalError(fmt.Errorf("a watch of %s told of a %T", lw.kind.name, e.Object)).ErrStatus
 		e = apiwatch.Event{Type: apiwatch.Error, Object: &status}
 	}
-	if e.Type != apiwatch.Error {
-		return e
-	}
-	if status, ok := e.Object.(*metav1.Status); ok && (status.Code == http.StatusGone || status.Code == http.StatusTooManyRequests) {
-		return e
-	}
-	if s.broken.Add(1) > 1 {
-		s.trouble.change(s.about(), "stream", problemOf("", "", fmt.Sprintf("what the API server streams of %s cannot be read since %s: %s; they are listed again and again instead",
-			s.kind.name, time.Now().Format(time.TimeOnly), oneLine(apierrors.FromObject(e.Object)))))
+	status, _ := e.Object.(*metav1.Status)
+	switch {
+	case e.Type != apiwatch.Error:
+		if lw.health.unbroken() {
+			lw.health.works(verbWatch)
+		}
+	case status != nil && (status.Code == http.StatusGone || status.Code == http.StatusTooManyRequests):
+	case !lw.health.streamed(false):
+		lw.note(ctx, verbWatch, apierrors.FromObject(e.Object))
 	}
 	return e
 }

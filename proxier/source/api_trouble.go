@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -16,14 +17,13 @@ import (
 
 // trouble collects what is wrong with a source, each thing once.
 type trouble struct {
-	mu    sync.Mutex
-	told  map[string]model.Problem
-	class map[string]string // of what was told
-	hear  func([]model.Problem)
+	mu   sync.Mutex
+	told map[string]model.Problem
+	hear func([]model.Problem)
 }
 
 func newTrouble(to func([]model.Problem)) *trouble {
-	return &trouble{told: map[string]model.Problem{}, class: map[string]string{}, hear: to}
+	return &trouble{told: map[string]model.Problem{}, hear: to}
 }
 
 func problemOf(object, field, message string) model.Problem {
@@ -31,17 +31,16 @@ func problemOf(object, field, message string) model.Problem {
 }
 
 // tell says what is wrong about something, unless it is known.
-func (t *trouble) tell(about string, p model.Problem) { t.change(about, "", p) }
+func (t *trouble) tell(about string, p model.Problem) { t.put(about, p, false) }
 
-// change is tell for what goes wrong in several ways: another class of it
-// takes the place of what was told.
-func (t *trouble) change(about, class string, p model.Problem) {
+// put is tell that may replace what is known.
+func (t *trouble) put(about string, p model.Problem, replace bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, known := t.told[about]; known && t.class[about] == class {
+	if _, known := t.told[about]; known && !replace {
 		return
 	}
-	t.told[about], t.class[about] = p, class
+	t.told[about] = p
 	t.say()
 }
 
@@ -53,7 +52,6 @@ func (t *trouble) solved(about string) {
 		return
 	}
 	delete(t.told, about)
-	delete(t.class, about)
 	t.say()
 }
 
@@ -67,8 +65,8 @@ func (t *trouble) say() {
 }
 
 // describe says what an error of reading a kind means, and about what it is:
-// there is one such problem at a time. It changes with its class only, so that a server which fails in turns
-// in several ways does not fill the log.
+// there is one such problem at a time. It changes with its class only, so that
+// retries do not fill the log.
 func describe(k kind, verb string, err error) (about, class, text string) {
 	resource := k.name
 	if k.group.Group != "" {
@@ -95,11 +93,17 @@ func classOf(err error) string {
 	return "no answer"
 }
 
+// oneLine leaves out the query of a request, which is longer than what it is about.
 func oneLine(err error) string {
 	const most = 300
-	text := strings.Join(strings.Fields(err.Error()), " ")
+	text := err.Error()
+	if failed := (*url.Error)(nil); errors.As(err, &failed) {
+		where, _, _ := strings.Cut(failed.URL, "?")
+		text = where + ": " + failed.Err.Error()
+	}
+	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > most {
-		text = text[:most] + "..."
+		text = strings.ToValidUTF8(text[:most], "") + "..."
 	}
 	return text
 }

@@ -31,14 +31,8 @@ type Reporter struct {
 
 	mu      sync.Mutex
 	current map[string]model.Problem // by what they say
-	written map[string]mark          // the last Event of each
+	written map[string]time.Time     // when each was written last
 	refused bool                     // the last Event could not be written
-}
-
-// mark says when an Event was written, and whether its Problem has gone since.
-type mark struct {
-	at   time.Time
-	gone bool
 }
 
 // Limits of Events: a change that breaks thousands of Services on thousands
@@ -54,7 +48,7 @@ const (
 func NewReporter(configs []*rest.Config, node string, log *slog.Logger) (*Reporter, error) {
 	r := &Reporter{
 		node: node, log: log, now: time.Now, poke: make(chan struct{}, 1),
-		current: map[string]model.Problem{}, written: map[string]mark{},
+		current: map[string]model.Problem{}, written: map[string]time.Time{},
 	}
 	for _, c := range configs {
 		s, err := newAPIServer(c)
@@ -71,19 +65,18 @@ func NewReporter(configs []*rest.Config, node string, log *slog.Logger) (*Report
 func (r *Reporter) Report(problems []model.Problem) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	clear(r.current)
+	before := r.current
+	r.current = map[string]model.Problem{}
 	for _, p := range problems {
 		if strings.HasPrefix(p.Object, "Service ") {
 			r.current[p.UID+" "+p.String()] = p
 		}
 	}
-	for id, m := range r.written {
-		_, still := r.current[id]
-		// What has gone and come back is told again, when its time has come.
-		if (m.gone || !still) && r.now().Sub(m.at) > eventAgain {
+	for id, at := range r.written {
+		_, was := before[id]
+		_, is := r.current[id]
+		if !(was && is) && r.now().Sub(at) > eventAgain {
 			delete(r.written, id)
-		} else {
-			r.written[id] = mark{m.at, m.gone || !still}
 		}
 	}
 	select {
@@ -108,7 +101,11 @@ func (r *Reporter) Run(ctx context.Context) {
 		if limit.Wait(ctx) != nil {
 			return
 		}
-		r.note(id, r.write(ctx, p))
+		err := r.write(ctx, p)
+		if ctx.Err() != nil {
+			return // which is no fault of the API server
+		}
+		r.note(id, err)
 	}
 }
 
@@ -129,7 +126,7 @@ func (r *Reporter) next() (p model.Problem, id string, ok bool) {
 func (r *Reporter) note(id string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.written[id] = mark{at: r.now()}
+	r.written[id] = r.now()
 	if err != nil && !r.refused {
 		r.log.Warn("Events cannot be written; what is wrong stands in this log", "err", err)
 	}
@@ -150,20 +147,18 @@ func (r *Reporter) write(ctx context.Context, p model.Problem) error {
 }
 
 func (r *Reporter) event(p model.Problem) *eventsv1.Event {
-	const most = 1024 // bytes of a note, by the API
+	const mostNote, mostNode = 1024, 128 // bytes, by the API
 	namespace, name, _ := strings.Cut(strings.TrimPrefix(p.Object, "Service "), "/")
 	note := p.Message
 	if p.Field != "" {
 		note = p.Field + ": " + note
 	}
-	if len(note) > most {
-		note = strings.ToValidUTF8(note[:most], "")
-	}
+	note = strings.ToValidUTF8(note[:min(len(note), mostNote)], "")
 	hash := fnv.New64a()
 	_, _ = fmt.Fprint(hash, r.node, p.UID, p.String()) // never fails
 	return &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", name, hash.Sum64()^uint64(r.now().Unix()/int64(eventAgain/time.Second)))},
-		EventTime:  metav1.NewMicroTime(r.now()), ReportingController: "kube-ipvs", ReportingInstance: r.node,
+		EventTime:  metav1.NewMicroTime(r.now()), ReportingController: "kube-ipvs", ReportingInstance: r.node[:min(len(r.node), mostNode)],
 		Action: "Program", Reason: "NotProgrammed", Type: corev1.EventTypeWarning, Note: note,
 		Regarding: corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name, UID: types.UID(p.UID)},
 	}

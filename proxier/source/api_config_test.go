@@ -1,0 +1,46 @@
+package source
+
+import (
+	"strings"
+	"testing"
+)
+
+// What is wrong with a kubeconfig is told with its path, and the credentials
+// of a pod are no substitute.
+func TestLoadConfigsSaysWhatIsWrong(t *testing.T) {
+	const user, context = `users: [{name: u, user: {token: x}}]`, `contexts: [{name: c, context: {cluster: c, user: u}}], current-context: c`
+	for name, c := range map[string]struct{ text, want string }{
+		"empty":                {"", "names no cluster"},
+		"no YAML":              {"{[", "did not find expected"},
+		"another kind":         {"kind: Pod\napiVersion: v1\n", `"Pod"`},
+		"no cluster":           {"{apiVersion: v1, kind: Config}", "names no cluster"},
+		"no server":            {"{apiVersion: v1, kind: Config, clusters: [{name: c, cluster: {}}], " + user + ", " + context + "}", "no server"},
+		"context of nothing":   {"{apiVersion: v1, kind: Config, current-context: gone}", "gone"},
+		"certificate is no CA": {`{apiVersion: v1, kind: Config, clusters: [{name: c, cluster: {server: "https://x", certificate-authority: missing.pem}}], ` + user + ", " + context + "}", "missing.pem"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := t.TempDir() + "/kubeconfig"
+			write(t, path, c.text)
+			t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+			t.Setenv("KUBERNETES_SERVICE_PORT", "443")
+			configs, err := LoadConfigs(ClientOptions{Kubeconfig: path})
+			if err == nil {
+				t.Fatalf("no error, but %v", configs[0].Host)
+			}
+			if text := err.Error(); !strings.Contains(text, path) || !strings.Contains(text, c.want) || strings.Contains(text, "\n") {
+				t.Errorf("error %q, want %q and the path", text, c.want)
+			}
+		})
+	}
+}
+
+func TestLoadConfigsWithoutKubeconfig(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	configs, err := LoadConfigs(ClientOptions{Servers: []string{"http://127.0.0.1:8001"}})
+	if err != nil || len(configs) != 1 || configs[0].Host != "http://127.0.0.1:8001" || configs[0].BearerToken != "" {
+		t.Errorf("%v, %v", configs, err)
+	}
+	if _, err := LoadConfigs(ClientOptions{}); err == nil || !strings.Contains(err.Error(), "--kubeconfig") || !strings.Contains(err.Error(), "--manifests") {
+		t.Errorf("error %v", err)
+	}
+}
