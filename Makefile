@@ -4,9 +4,10 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel test/wire test/life
+LAB_TEST_TIMEOUT := 15m
+LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/takeover test/cluster
 
-.PHONY: build demo test check unit lab-test lab-shell lint fuzz clean
+.PHONY: build demo test check unit lab-test lab-shell bench-cluster lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -29,14 +30,23 @@ check:
 unit:
 	go test -race -shuffle=on ./...
 
+# The first time, it builds a kernel and a control plane, and keeps them outside
+# the tree.
 lab-test: build
 	test/lab/selftest
-	@for p in $(LAB_PACKAGES); do \
+	@peers=$$(test/peers/build) || exit 1; for p in $(LAB_PACKAGES); do \
 		echo "lab: $$p"; \
 		CGO_ENABLED=0 go test -c -o out/lab/$$(echo $$p | tr / -).test ./$$p || exit 1; \
-		(cd $$p && KUBE_IPVS_LAB=1 KUBE_IPVS_BINARY=$(CURDIR)/bin/kube-ipvs \
-			$(CURDIR)/test/lab/run -- $(CURDIR)/out/lab/$$(echo $$p | tr / -).test -test.timeout=15m $(LAB_FLAGS)) || exit 1; \
+		(cd $$p && KUBE_IPVS_LAB=1 KUBE_IPVS_BINARY=$(CURDIR)/bin/kube-ipvs KUBE_IPVS_PEERS=$$peers \
+			$(CURDIR)/test/lab/run -- $(CURDIR)/out/lab/$$(echo $$p | tr / -).test -test.timeout=$(LAB_TEST_TIMEOUT) $(LAB_FLAGS)) || exit 1; \
 	done
+
+# Memory and CPU with 10,000 Services of a real API server, beside kube-proxy's.
+bench-cluster: LAB_PACKAGES := test/cluster
+bench-cluster: LAB_FLAGS := -test.v -test.run TestLarge -large
+bench-cluster: LAB_TEST_TIMEOUT := 55m
+bench-cluster: export LAB_TIMEOUT := 3600
+bench-cluster: lab-test
 
 lab-shell: build
 	test/lab/shell

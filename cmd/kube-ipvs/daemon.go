@@ -139,7 +139,7 @@ func (d *daemon) observe(r *proxier.Round) {
 // that collecting it more often costs next to nothing. GOGC and GOMEMLIMIT of
 // the environment are left in force.
 func settleMemory() {
-	const percent = 30
+	const percent = 10
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(percent)
 	}

@@ -1,0 +1,147 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs/test/testbed"
+)
+
+func (c *Cluster) etcd() *Program {
+	peer := fmt.Sprintf("http://127.0.0.1:%d", peerPort)
+	return c.program(c.host, "etcd", "--name=lab", "--data-dir="+filepath.Join(c.dir, "etcd"),
+		"--listen-client-urls="+c.etcdURL(), "--advertise-client-urls="+c.etcdURL(),
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=lab="+peer,
+		"--unsafe-no-fsync", "--log-level=warn", "--quota-backend-bytes=4294967296")
+}
+
+// Compaction is left to the tests, and so is the life of endpoints.
+func (c *Cluster) apiserver(o Options) *Program {
+	mode := o.Authorization
+	if mode == "" {
+		mode = "AlwaysAllow"
+	}
+	key := filepath.Join(c.dir, "key.pem")
+	return c.program(c.host, "kube-apiserver",
+		"--etcd-servers="+c.etcdURL(), "--etcd-compaction-interval=0",
+		"--bind-address="+c.host.IPv4.String(), "--advertise-address="+c.host.IPv4.String(), fmt.Sprintf("--secure-port=%d", apiPort),
+		"--cert-dir="+filepath.Join(c.dir, "certs"), "--token-auth-file="+filepath.Join(c.dir, "tokens.csv"), "--authorization-mode="+mode,
+		"--service-cluster-ip-range="+c.bed.ServiceCIDR4.String()+","+c.bed.ServiceCIDR6.String(),
+		"--service-account-issuer=https://lab.example", "--service-account-key-file="+key, "--service-account-signing-key-file="+key,
+		"--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--enable-priority-and-fairness=false")
+}
+
+// Controllers starts kube-controller-manager with some of its controllers.
+func (c *Cluster) Controllers(ctx context.Context, names ...string) (*Program, error) {
+	const port = 10257
+	p := c.program(c.host, "kube-controller-manager", "--kubeconfig="+c.Kubeconfig(Admin), "--controllers="+strings.Join(names, ","),
+		"--leader-elect=false", "--bind-address="+c.host.IPv4.String(), fmt.Sprintf("--secure-port=%d", port),
+		"--cert-dir="+filepath.Join(c.dir, "certs"), "--authorization-always-allow-paths=/healthz")
+	c.more = append(c.more, p)
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	return p, p.ready(ctx, c.http, fmt.Sprintf("https://%s:%d/healthz", c.host.IPv4, port))
+}
+
+// KubeProxy starts kube-proxy on the bed's node, in the mode iptables, nftables
+// or ipvs, and waits until it has programmed what the API has. The Node must be
+// there: see Nodes. Stop leaves what it has programmed; see CleanUp.
+func (c *Cluster) KubeProxy(ctx context.Context, mode string) (*Program, error) {
+	p := c.program(c.bed.Node, "kube-proxy", "--kubeconfig="+c.Kubeconfig(Admin), "--hostname-override="+c.bed.Node.Name,
+		"--cluster-cidr="+c.bed.PodCIDR4.String()+","+c.bed.PodCIDR6.String(), "--proxy-mode="+mode, "--conntrack-max-per-core=0",
+		"--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249")
+	c.more = append(c.more, p)
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	return p, p.ready(ctx, http.DefaultClient, "http://127.0.0.1:10256/healthz")
+}
+
+// Dismiss ends a program of Controllers or KubeProxy. Its log goes with the next
+// of the same name.
+func (c *Cluster) Dismiss(p *Program) error {
+	c.more = slices.DeleteFunc(c.more, func(q *Program) bool { return q == p })
+	if p == nil || !p.Runs() {
+		return nil
+	}
+	return p.Stop()
+}
+
+// Wipe removes from the bed's node all that any proxy has programmed, and what
+// the kernel remembers of connections. "kube-proxy --cleanup" is of no use: v1.36
+// fails after the mode ipvs, since it deletes chains that others still name.
+func (c *Cluster) Wipe(ctx context.Context) error {
+	_, err := c.bed.Node.Shell(ctx, `nft flush ruleset
+ipvsadm -C
+ipset destroy
+ip link del kube-ipvs0 2>/dev/null || true
+for f in -4 -6; do
+  ip $f -o route show table local proto 77 | while read -r route; do ip $f route del $route table local proto 77; done
+done
+conntrack -F 2>&1
+conntrack -F -f ipv6 2>&1`)
+	return err
+}
+
+// Nodes makes the Nodes of the bed.
+func (c *Cluster) Nodes(ctx context.Context) error {
+	for _, h := range []*testbed.Host{c.bed.Node, c.bed.Node2} {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: h.Name}}
+		n, err := c.client.CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{})
+		if err != nil {
+			return err
+		}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: h.IPv4.String()}, {Type: corev1.NodeInternalIP, Address: h.IPv6.String()}}
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+		if _, err := c.client.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Compact has etcd forget every revision but the last: whoever wants to go on
+// from an older one is told that it is gone.
+func (c *Cluster) Compact(ctx context.Context) error {
+	var now struct {
+		Header struct {
+			Revision string `json:"revision"`
+		} `json:"header"`
+	}
+	if err := c.ask(ctx, "range", map[string]any{"key": []byte("x")}, &now); err != nil {
+		return err
+	}
+	return c.ask(ctx, "compaction", map[string]any{"revision": now.Header.Revision, "physical": true}, &now)
+}
+
+// ask calls etcd by its HTTP gateway.
+func (c *Cluster) ask(ctx context.Context, what string, question, answer any) error {
+	body, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.etcdURL()+"/v3/kv/"+what, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("etcd: %s: %s", what, r.Status)
+	}
+	return json.NewDecoder(r.Body).Decode(answer)
+}

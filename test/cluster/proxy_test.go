@@ -1,0 +1,48 @@
+package cluster
+
+import (
+	"context"
+	"testing"
+
+	"kube-ipvs/test/testbed"
+)
+
+func kubeProxy(t *testing.T, mode string) *Program {
+	t.Helper()
+	p, err := kubeProxyOf(t, control, mode)
+	must(t, err)
+	return p
+}
+
+// kubeProxyOf runs kube-proxy until the test ends, and removes what it leaves.
+func kubeProxyOf(t *testing.T, c *Cluster, mode string) (*Program, error) {
+	t.Helper()
+	p, err := c.KubeProxy(t.Context(), mode)
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		if err := c.Dismiss(p); err != nil {
+			t.Error(err)
+		}
+		if err := c.Wipe(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return p, err
+}
+
+// The lab's control plane is one that kube-proxy works with: what kube-ipvs
+// does beside it is not the lab's doing.
+func TestKubeProxy(t *testing.T) {
+	for _, mode := range []string{"iptables", "ipvs"} {
+		t.Run(mode, func(t *testing.T) {
+			begin(t)
+			s := testbed.Service{Name: "web", Number: 1, Type: "NodePort"}
+			apply(t, bed.With(s, testbed.Backends(bed.P1)))
+			kubeProxy(t, mode)
+			for _, from := range []*testbed.Host{bed.C1, bed.Node} {
+				reached(t, from, s.Frontends(), "p1")
+			}
+			reached(t, bed.Ext, s.Outside(), "p1")
+		})
+	}
+}
