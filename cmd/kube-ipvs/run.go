@@ -23,7 +23,7 @@ the manifests if there are any, and follows them: a change is programmed at
 once. Stopping it (SIGTERM) leaves what is programmed in place; starting it
 again over that writes nothing. SIGHUP has everything compared with the kernel
 now. Flags and --config are those of kube-proxy, and some more.
-It needs CAP_NET_ADMIN and a kernel with IPVS, ipset and iptables.`, out)
+It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptables.`, out)
 	o.add(fs)
 	o.addInstead(fs)
 	if err := parse(fs, args); err != nil {

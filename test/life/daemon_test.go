@@ -135,3 +135,38 @@ func TestInitOnly(t *testing.T) {
 		t.Errorf("again: exit code %d: %s", code, out)
 	}
 }
+
+// After that two capabilities do, where nobody may write sysctls. CAP_NET_RAW is
+// for iptables: its match of sets opens a raw socket.
+func TestFewRights(t *testing.T) {
+	n := newNode(t, "direct")
+	n.enrich()
+	if out, code := n.kube(n.run("--init-only", "--conntrack-max-per-core=0")...); code != 0 {
+		t.Fatalf("exit code %d: %s", code, out)
+	}
+	n.sh("sysctl -qw net.ipv6.conf.all.forwarding=1")
+	script := filepath.Join(n.tmp, "unprivileged")
+	n.write(script, `#!/bin/sh
+set -e
+mount -o bind /proc/sys /proc/sys
+mount -o remount,ro,bind /proc/sys
+exec setpriv --bounding-set -all,+net_admin,+net_raw --inh-caps -all "$@"
+`)
+	if err := os.Chmod(script, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	n.prefix = []string{"unshare", "--mount", script}
+	d := n.start("--conntrack-max-per-core=0")
+	if r := d.first(); r.Failed != 0 {
+		t.Errorf("%d writes failed", r.Failed)
+	}
+	n.settled()
+	n.remove("outside.yaml")
+	n.settled()
+	d.stop()
+	for _, r := range d.records() {
+		if r.Level == "ERROR" {
+			t.Errorf("%s", r.Msg)
+		}
+	}
+}
