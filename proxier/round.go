@@ -73,7 +73,8 @@ type Failing struct {
 type HealthCheck struct {
 	Key   model.Key
 	Port  uint16
-	Local int // different ready addresses on this node
+	Local int    // different ready addresses on this node
+	UID   string // of the Service
 }
 
 // Locality is a traffic policy Local: of internal or external traffic, in a family.

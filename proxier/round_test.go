@@ -154,6 +154,7 @@ func TestTallies(t *testing.T) {
 	svc.Service.Spec.Type = corev1.ServiceTypeLoadBalancer
 	svc.Service.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 	svc.Service.Spec.HealthCheckNodePort = 30999
+	svc.Service.UID = "u-1"
 	elsewhere, here := webSlice("10.96.0.1", "10.244.9.1"), webSlice("10.96.0.1", "10.244.0.1")
 	here.Slice.Endpoints[0].NodeName = &c.Desired.NodeName
 	gone := svc
@@ -166,9 +167,9 @@ func TestTallies(t *testing.T) {
 		checks  []HealthCheck
 		without int
 	}{
-		{[]source.Event{svc, elsewhere}, []HealthCheck{{key, 30999, 0}}, 1},
-		{[]source.Event{here}, []HealthCheck{{key, 30999, 1}}, 0},
-		{[]source.Event{elsewhere}, []HealthCheck{{key, 30999, 0}}, 1},
+		{[]source.Event{svc, elsewhere}, []HealthCheck{{key, 30999, 0, "u-1"}}, 1},
+		{[]source.Event{here}, []HealthCheck{{key, 30999, 1, "u-1"}}, 0},
+		{[]source.Event{elsewhere}, []HealthCheck{{key, 30999, 0, "u-1"}}, 1},
 		{[]source.Event{gone}, nil, 0},
 	} {
 		p.Events(step.events)

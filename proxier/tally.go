@@ -38,7 +38,7 @@ func (t tallying) View(key model.Key) (model.View, bool) {
 	var check HealthCheck
 	var without []Locality
 	if ok {
-		check = HealthCheck{Key: key, Port: v.HealthCheckPort, Local: v.LocalReady}
+		check = HealthCheck{Key: key, Port: v.HealthCheckPort, Local: v.LocalReady, UID: v.UID}
 		without = withoutLocal(v)
 	}
 	t.tallies.set(key, check, without)

@@ -66,7 +66,7 @@ func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*d
 		return nil, fmt.Errorf("open links: %w", err)
 	}
 	d.ports = health.NewPorts(health.PortsConfig{
-		Addresses: d.addresses, IPv6: c.Desired.IPv6, Healthy: d.health.Healthy, Log: d.log,
+		Addresses: d.addresses, IPv6: c.Desired.IPv6, Healthy: d.health.Healthy, Changed: d.report, Log: d.log,
 	})
 	if from.servers != nil {
 		if d.events, err = source.NewReporter(from.servers, d.config.NodeName, d.log); err != nil {
@@ -125,12 +125,17 @@ func (d *daemon) observe(r *proxier.Round) {
 	if r.NotReady == "" {
 		d.settled.Do(settleMemory)
 	}
-	if d.events != nil {
-		d.events.Report(slices.Concat(r.Problems, d.ports.ListenProblems()))
-	}
+	d.report()
 	select {
 	case d.rounds <- struct{}{}:
 	default:
+	}
+}
+
+// report has Events written about what is wrong now.
+func (d *daemon) report() {
+	if r := d.proxier.Last(); r != nil && d.events != nil {
+		d.events.Report(slices.Concat(r.Problems, d.ports.ListenProblems()))
 	}
 }
 

@@ -111,6 +111,7 @@ type world struct {
 	addrs    []netip.Addr
 	err      error
 	lists    int
+	changes  int // of the problems
 	stop     func()
 }
 
@@ -118,7 +119,7 @@ func newWorld(ipv6 bool) *world {
 	w := &world{net: &fakeNet{open: map[string]*fakeListener{}, taken: map[string]bool{}}}
 	w.Ports = NewPorts(PortsConfig{
 		Addresses: func() ([]netip.Addr, error) { w.mu.Lock(); defer w.mu.Unlock(); w.lists++; return w.addrs, w.err },
-		IPv6:      ipv6, Healthy: func() bool { return true }, Log: quiet(),
+		IPv6:      ipv6, Healthy: func() bool { return true }, Changed: func() { w.mu.Lock(); defer w.mu.Unlock(); w.changes++ }, Log: quiet(),
 	})
 	w.Ports.listen = w.net.listen
 	ctx, cancel := context.WithCancel(context.Background())

@@ -20,6 +20,7 @@ type PortsConfig struct {
 	Addresses func() ([]netip.Addr, error) // the node's, now; called by Run, where not all of them serve node ports
 	IPv6      bool                         // the node has IPv6
 	Healthy   func() bool                  // Health.Healthy
+	Changed   func()                       // called by Run when ListenProblems are others; may be nil
 	Log       *slog.Logger
 }
 
@@ -154,13 +155,17 @@ func (p *Ports) sync(ctx context.Context) time.Time {
 	p.closeOthers(want)
 	again = sooner(again, p.openAll(ctx, want))
 	for at, t := range p.tries {
-		problems = append(problems, problem(want[at].Key, fmt.Sprintf(
+		problems = append(problems, problem(want[at], fmt.Sprintf(
 			"load balancers get no answer at %s: %v; it is tried again", at, t.err)))
 	}
 	slices.SortFunc(problems, func(a, b model.Problem) int { return cmp.Compare(a.String(), b.String()) })
 	p.mu.Lock()
+	changed := !slices.Equal(p.problems, problems)
 	p.problems = problems
 	p.mu.Unlock()
+	if changed && p.config.Changed != nil {
+		p.config.Changed()
+	}
 	return again
 }
 
@@ -184,13 +189,13 @@ func (p *Ports) own(checks []proxier.HealthCheck) ([]proxier.HealthCheck, []mode
 			owned = append(owned, c)
 			continue
 		}
-		problems = append(problems, problem(c.Key, fmt.Sprintf("port %d is that of Service %s, which alone is answered for there", c.Port, by)))
+		problems = append(problems, problem(c, fmt.Sprintf("port %d is that of Service %s, which alone is answered for there", c.Port, by)))
 	}
 	return owned, problems
 }
 
-func problem(k model.Key, message string) model.Problem {
-	return model.Problem{Object: "Service " + k.String(), Field: "spec.healthCheckNodePort", Message: message}
+func problem(c proxier.HealthCheck, message string) model.Problem {
+	return model.Problem{UID: c.UID, Object: "Service " + c.Key.String(), Field: "spec.healthCheckNodePort", Message: message}
 }
 
 // closeOthers closes what is not wanted or has failed. It is done before

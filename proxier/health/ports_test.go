@@ -159,6 +159,9 @@ func TestPortTaken(t *testing.T) {
 		if ps := w.ListenProblems(); len(ps) != 0 {
 			t.Errorf("problems %v", ps)
 		}
+		if w.changes != 2 {
+			t.Errorf("told of %d changes, want that of the problem and of its end", w.changes)
+		}
 		// Who does not want it any more has no problem.
 		w.net.take("tcp4 0.0.0.0:30003", true)
 		w.checks(check("a", 30003, 1))

@@ -12,7 +12,7 @@ import (
 )
 
 // needed are the capabilities that running needs: netlink, sysctls and
-// iptables need the first; the legacy variant opens a raw socket.
+// iptables need the first; to ask for sets, the iptables tools open a raw socket.
 var needed = []struct {
 	bit  uint
 	name string
