@@ -45,6 +45,7 @@
 //	proxier              the loop
 //	proxier/config       kube-proxy's configuration and ours, from flags and file
 //	proxier/health       what others are told: probes, metrics, health-check node ports
+//	proxier/node         what a node has once: lock, capabilities, sysctls
 //	proxier/source       where objects come from
 //	proxier/model        Services and endpoint choice
 //	proxier/desired      rendering, and the rules

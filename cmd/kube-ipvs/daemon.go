@@ -42,7 +42,6 @@ type daemon struct {
 	events  *source.Reporter // nil: there is no API server to write them to
 	rounds  chan struct{}    // holds one: there was a round
 	links   *netutil.Links   // of ports alone
-	settled sync.Once        // everything of the start has been programmed
 	started time.Time
 }
 
@@ -122,8 +121,8 @@ func (d *daemon) observe(r *proxier.Round) {
 	d.health.Observe(r)
 	d.metrics.Observe(r)
 	d.ports.Observe(r)
-	if r.NotReady == "" {
-		d.settled.Do(settleMemory)
+	if r.NotReady == "" && r.Full {
+		settleMemory()
 	}
 	d.report()
 	select {
@@ -139,12 +138,12 @@ func (d *daemon) report() {
 	}
 }
 
-// settleMemory gives back what the start has used: decoding and writing
-// everything at once leaves much garbage. From then on little is allocated, so
-// that collecting it more often costs next to nothing. GOGC and GOMEMLIMIT of
-// the environment are left in force.
+// settleMemory gives back what the start or an audit has used: reading and
+// writing everything at once leaves much garbage. Between them little is
+// allocated, so that collecting it more often costs next to nothing. GOGC and
+// GOMEMLIMIT of the environment are left in force. Idempotent.
 func settleMemory() {
-	const percent = 10
+	const percent = 30
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(percent)
 	}

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/source"
@@ -21,6 +22,7 @@ func openObjects(e *config.Config, log *slog.Logger) (*objects, error) {
 	if len(e.Manifests) > 0 {
 		return &objects{Source: source.Manifests(e.Manifests, log), name: "manifests"}, nil
 	}
+	klog.SetSlogLogger(log) // what client-go has to say
 	servers, err := source.LoadConfigs(source.ClientOptions{
 		Kubeconfig: e.Client.Kubeconfig, Servers: e.APIServers, AcceptContentTypes: e.Client.AcceptContentTypes,
 		ContentType: e.Client.ContentType, QPS: e.Client.QPS, Burst: e.Client.Burst, UserAgent: "kube-ipvs/" + version,

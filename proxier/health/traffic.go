@@ -14,7 +14,7 @@ import (
 
 // Traffic is what the kernel has counted for a virtual server, or for one
 // endpoint behind it, since that came to be. The counters begin at 0 again when
-// the kernel makes it anew. Of one virtual server there is either kind of row:
+// the kernel makes it anew, or go on if it still remembers the old one. Of one virtual server there is either kind of row:
 // all rows of a Service port are added up.
 type Traffic struct {
 	Namespace, Service, Port string

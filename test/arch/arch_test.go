@@ -19,6 +19,7 @@ var rules = map[string][]string{
 	"proxier/source":      {"kube-ipvs/proxier/state", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
 	"proxier/kernel":      {"k8s.io/", "kube-ipvs/proxier/model", "kube-ipvs/proxier/desired", "kube-ipvs/proxier/source"},
 	"proxier/config":      {"k8s.io/client-go/", "kube-ipvs/proxier/kernel", "kube-ipvs/ipset"},
+	"proxier/node":        {"kube-ipvs/proxier/", "kube-ipvs/ipset", "k8s.io/"},
 	"proxier/kernel/ipvs": {"k8s.io/", "kube-ipvs/proxier/state", "kube-ipvs/ipset"},
 }
 

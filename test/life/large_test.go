@@ -1,9 +1,13 @@
 package life
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -64,8 +68,9 @@ func TestCostOfALargeCluster(t *testing.T) {
 		}
 	}
 	n.put("small.yaml", manifest(large(alone, largeEndpointsOf(alone))))
-	d := n.start()
+	d := n.start("--traffic-metrics=service", "--traffic-metrics-top=20000")
 	cold(t, d)
+	scrape(t, n, d)
 	change(t, n, d)
 	d.stop()
 	d = n.start()
@@ -106,6 +111,38 @@ func cold(t *testing.T, d *daemon) {
 	if got := d.n.sh("grep -c '^TCP' /proc/net/ip_vs; grep -c '^  -> [0-9A-F]*:' /proc/net/ip_vs"); got != want {
 		t.Errorf("the kernel shows %q virtual and real servers, want %q", got, want)
 	}
+}
+
+// scrape tells what reading all metrics costs, with series for every Service.
+func scrape(t *testing.T, n *node, d *daemon) {
+	t.Helper()
+	const scrapes = 10
+	before := d.cpu()
+	var lines string
+	for range scrapes {
+		lines = n.sh("curl -sf http://127.0.0.1:10249/metrics | grep -c '^kube_ipvs_service_'")
+	}
+	t.Logf("one of %d scrapes: %s of CPU", scrapes, (d.cpu()-before)/scrapes)
+	var series int
+	if _, err := fmt.Sscan(lines, &series); err != nil || series < largeServices {
+		t.Errorf("%d series of Services, want one at least for each of %d", series, largeServices)
+	}
+}
+
+// cpu returns what the daemon has used of it: utime and stime, 14 and 15 of
+// proc_pid_stat(5), in hundredths of a second.
+func (d *daemon) cpu() time.Duration {
+	d.n.t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.pid))
+	if err != nil {
+		d.n.t.Fatal(err)
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	var user, system time.Duration
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		d.n.t.Fatal(err)
+	}
+	return (user + system) * 10 * time.Millisecond
 }
 
 // change exchanges one endpoint of one Service.
