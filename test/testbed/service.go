@@ -10,7 +10,7 @@ import (
 // so that a test names what matters to it and nothing else.
 type Service struct {
 	Name        string
-	Number      int      // 1 to 10
+	Number      int      // 1 to 10, or to 40 without addresses in the LAN
 	Type        string   // ClusterIP if empty
 	External    bool     // has external IPs, too
 	Protocols   []string // TCP and UDP if empty

@@ -135,10 +135,15 @@ func connections(t *testing.T, service string) float64 {
 func TestTrafficMetrics(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		direct := strings.HasSuffix(t.Name(), "/direct")
-		s := testbed.Service{Name: "web", Number: 1, Protocols: []string{"TCP"}}
-		out := testbed.Service{Name: "out", Number: 2, Protocols: []string{"TCP"}, Type: "NodePort"}
+		// A real server that comes back soon goes on counting where it was, some
+		// seconds later: these virtual servers are of this test alone.
+		number := 21
+		if !direct {
+			number = 23
+		}
+		s := testbed.Service{Name: "web", Number: number, Protocols: []string{"TCP"}}
+		out := testbed.Service{Name: "out", Number: number + 1, Protocols: []string{"TCP"}, Type: "NodePort"}
 		serve(t, d, testbed.Backends(bed.P1, bed.P2), s, out)
-		// A real server that comes back soon goes on counting where it was.
 		before := map[string]float64{}
 		for _, s := range []string{"web", "out"} {
 			before[s] = connections(t, s)
