@@ -2,7 +2,6 @@ package health
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -48,15 +47,6 @@ const (
 	TrafficService  TrafficLevel = "service"
 	TrafficEndpoint TrafficLevel = "endpoint" // Services too
 )
-
-// ParseTrafficLevel reads a level as a flag has it.
-func ParseTrafficLevel(s string) (TrafficLevel, error) {
-	switch l := TrafficLevel(s); l {
-	case TrafficOff, TrafficService, TrafficEndpoint:
-		return l, nil
-	}
-	return "", fmt.Errorf("%q is none of off, service and endpoint", s)
-}
 
 // TrafficConfig is what a traffic collector must be told.
 type TrafficConfig struct {

@@ -349,17 +349,6 @@ func TestTrafficIsShared(t *testing.T) {
 	}
 }
 
-func TestParseTrafficLevel(t *testing.T) {
-	for _, s := range []string{"off", "service", "endpoint"} {
-		if l, err := ParseTrafficLevel(s); string(l) != s || err != nil {
-			t.Errorf("%s: %v %v", s, l, err)
-		}
-	}
-	if _, err := ParseTrafficLevel("pod"); err == nil {
-		t.Error("pod is accepted")
-	}
-}
-
 // BenchmarkTrafficScrape is a whole scrape, as text, of 10,000 services.
 func BenchmarkTrafficScrape(b *testing.B) {
 	for _, bb := range []struct {

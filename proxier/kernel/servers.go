@@ -84,10 +84,10 @@ func (l *Linux) readServers(_ context.Context, s state.State) error {
 			spec.Timeout = svc.Timeout
 		}
 		key := ipvs.KeyOf(svc)
-		s[state.VirtualServerID(state.Protocol(key.Proto), key.Addr)] = state.Intern(spec)
+		s[serverID(key)] = state.Intern(spec)
 	}
 	return ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
-		server := state.VirtualServerID(state.Protocol(key.Proto), key.Addr)
+		server := serverID(key)
 		if _, ours := s[server]; !ours {
 			return
 		}
@@ -117,7 +117,7 @@ func (l *Linux) Connections(_ context.Context, reals []state.ID) (map[state.ID]u
 	if len(at) > fewServers {
 		err := ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
 			for _, d := range dests {
-				note(state.VirtualServerID(state.Protocol(key.Proto), key.Addr), d)
+				note(serverID(key), d)
 			}
 		})
 		return out, err
@@ -135,4 +135,9 @@ func (l *Linux) Connections(_ context.Context, reals []state.ID) (map[state.ID]u
 		}
 	}
 	return out, nil
+}
+
+// serverID returns the ID of a virtual server that IPVS names by key.
+func serverID(key ipvs.ServiceKey) state.ID {
+	return state.VirtualServerID(state.Protocol(key.Proto), key.Addr)
 }

@@ -138,14 +138,7 @@ type nodePort struct {
 // has reports whether a virtual server is one of kube-proxy's node ports.
 func (n nodePorts) has(s *moby.Service) bool {
 	key := ipvs.KeyOf(s)
-	return key.FWMark == 0 && n.node[key.Addr.Addr()] && n.ports[nodePort{familyOf(key.Addr.Addr()), uint16(key.Proto), key.Addr.Port()}]
-}
-
-func familyOf(a netip.Addr) int {
-	if a.Is4() {
-		return 4
-	}
-	return 6
+	return key.FWMark == 0 && n.node[key.Addr.Addr()] && n.ports[nodePort{number(key.Addr.Addr()), uint16(key.Proto), key.Addr.Port()}]
 }
 
 func (l *Linux) nodePorts() (nodePorts, error) {

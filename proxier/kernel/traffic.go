@@ -77,7 +77,3 @@ func (t *Traffic) RealServers(server state.ID) (map[state.ID]Counted, error) {
 	}
 	return out, nil
 }
-
-func serverID(key ipvs.ServiceKey) state.ID {
-	return state.VirtualServerID(state.Protocol(key.Proto), key.Addr)
-}

@@ -134,7 +134,6 @@ var apiScheme = func() *runtime.Scheme {
 
 // apiServer is one API server.
 type apiServer struct {
-	host    string
 	clients map[groupVersion]rest.Interface
 }
 
@@ -146,7 +145,7 @@ func newAPIServer(c *rest.Config) (*apiServer, error) {
 	own := *client // the original may be shared: http.DefaultClient
 	own.Transport = observed{cmp.Or(client.Transport, http.DefaultTransport)}
 	client = &own
-	s := &apiServer{host: c.Host, clients: map[groupVersion]rest.Interface{}}
+	s := &apiServer{clients: map[groupVersion]rest.Interface{}}
 	for _, gv := range []groupVersion{core, discovery, events} {
 		own := rest.CopyConfig(c)
 		own.GroupVersion, own.APIPath = &gv.GroupVersion, gv.path
