@@ -37,7 +37,7 @@ func (p *Proxier) Draining(real state.ID) bool {
 func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 	var at []state.ID
 	for id := range p.draining {
-		switch have, ok := p.actual[id]; {
+		switch have, ok := p.actual.Get(id); {
 		case !ok || have.Value().Weight != 0:
 			if _, failed := p.pending[id]; !failed {
 				delete(p.draining, id) // gone, or wanted again
@@ -66,7 +66,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 	wants = append(wants, p.emptied(wants)...)
 	p.write(ctx, r, wants)
 	for _, w := range wants {
-		if _, still := p.actual[w.ID]; !still {
+		if !p.actual.Has(w.ID) {
 			delete(p.draining, w.ID)
 		}
 	}
@@ -86,16 +86,16 @@ func (p *Proxier) emptied(going []state.Want) []state.Want {
 		return nil
 	}
 	at := map[netip.Addr]bool{} // addresses that others still need
-	for id := range p.actual {
+	for id := range p.actual.All() {
 		switch {
 		case id.Kind == state.RealServer && !gone[id]:
 			delete(gone, id.Server())
 		case id.Kind == state.Entry && id.Set == state.SetVIPs:
-			at[id.Addr] = true
+			at[id.Addr()] = true
 		}
 	}
-	for id := range p.actual {
-		at[id.Addr] = at[id.Addr] || id.Kind == state.VirtualServer && !gone[id]
+	for id := range p.actual.All() {
+		at[id.Addr()] = at[id.Addr()] || id.Kind == state.VirtualServer && !gone[id]
 	}
 	var out []state.Want
 	for id := range gone {
@@ -103,7 +103,7 @@ func (p *Proxier) emptied(going []state.Want) []state.Want {
 			continue
 		}
 		out = append(out, state.Want{ID: id})
-		if vip := state.VIPID(id.Addr); !at[id.Addr] && !slices.Contains(out, state.Want{ID: vip}) {
+		if vip := state.VIPID(id.Addr()); !at[id.Addr()] && !slices.Contains(out, state.Want{ID: vip}) {
 			out = append(out, state.Want{ID: vip})
 		}
 	}

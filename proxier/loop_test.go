@@ -103,7 +103,7 @@ func TestFailedWriteIsRetriedWithBackoff(t *testing.T) {
 		if k.Reads > 3 {
 			t.Errorf("the kernel was read %d times", k.Reads)
 		}
-		if _, ok := k.State[serverAt("10.96.0.2:80")]; !ok {
+		if !k.State.Has(serverAt("10.96.0.2:80")) {
 			t.Error("the neighbour was not programmed")
 		}
 		if f := p.Last().Failures; len(p.pending) == 0 && len(f) == 0 {
@@ -113,7 +113,7 @@ func TestFailedWriteIsRetriedWithBackoff(t *testing.T) {
 		p.Events(nil)
 		time.Sleep(retryLast)
 		synctest.Wait()
-		if _, ok := k.State[bad]; !ok || len(p.pending) > 0 {
+		if ok := k.State.Has(bad); !ok || len(p.pending) > 0 {
 			t.Error("not programmed when it became possible")
 		}
 	})
@@ -140,9 +140,9 @@ func TestAuditRepairsDrift(t *testing.T) {
 		synctest.Wait()
 		server := serverAt("10.96.0.1:80")
 		stray := state.EntryID(state.SetCluster, state.TCP, netip.MustParseAddrPort("10.96.9.9:80"))
-		delete(k.State, state.RealServerID(server, netip.MustParseAddrPort("10.244.0.1:8080")))
-		k.State[server] = state.Intern(state.Spec{Scheduler: "lc", Flags: state.FlagOurs})
-		k.State[stray] = state.None
+		k.State.Delete(state.RealServerID(server, netip.MustParseAddrPort("10.244.0.1:8080")))
+		k.State.Put(server, state.Intern(state.Spec{Scheduler: "lc", Flags: state.FlagOurs}))
+		k.State.Put(stray, state.None)
 		before := k.Writes
 		p.Events(nil) // what the test wrote, the loop must see
 		time.Sleep(c.AuditPeriod)
@@ -185,23 +185,23 @@ func TestFailedReads(t *testing.T) {
 		time.Sleep(retryLast)
 		synctest.Wait()
 		gone := serverAt("10.96.0.1:80")
-		delete(k.State, gone)
+		k.State.Delete(gone)
 		k.ReadErr = errors.New("interrupted")
 		p.Audit()
 		synctest.Wait()
-		if _, ok := k.State[gone]; ok || p.Last().Err == nil {
+		if ok := k.State.Has(gone); ok || p.Last().Err == nil {
 			t.Errorf("compared with what could not be read, error %v", p.Last().Err)
 		}
 		p.Events([]source.Event{webService("10.96.0.3")})
 		synctest.Wait()
-		if _, ok := k.State[serverAt("10.96.0.3:80")]; !ok {
+		if !k.State.Has(serverAt("10.96.0.3:80")) {
 			t.Error("a change waits for a comparison that fails")
 		}
 		k.ReadErr = nil
 		p.Events(nil)
 		time.Sleep(retryLast)
 		synctest.Wait()
-		if _, ok := k.State[gone]; !ok || p.Last().Err != nil {
+		if ok := k.State.Has(gone); !ok || p.Last().Err != nil {
 			t.Errorf("not compared when it became possible, error %v", p.Last().Err)
 		}
 	})
@@ -228,21 +228,21 @@ func TestIncompleteSourceRemovesNothing(t *testing.T) {
 		p.Loaded()
 		time.Sleep(c.AuditPeriod + time.Second)
 		synctest.Wait()
-		for id, spec := range before {
-			if k.State[id] != spec {
+		for id, spec := range before.All() {
+			if now, ok := k.State.Get(id); !ok || now != spec {
 				t.Errorf("%s was removed or changed", id)
 			}
 		}
-		if _, ok := k.State[state.EntryID(state.SetReject, state.TCP, netip.MustParseAddrPort("10.96.0.1:80"))]; ok {
+		if k.State.Has(state.EntryID(state.SetReject, state.TCP, netip.MustParseAddrPort("10.96.0.1:80"))) {
 			t.Error("what may have endpoints is refused")
 		}
-		if _, ok := k.State[serverAt("10.96.0.3:80")]; !ok {
+		if !k.State.Has(serverAt("10.96.0.3:80")) {
 			t.Error("what is new and known was not added")
 		}
 		p.Events([]source.Event{webSlice("10.96.0.1", "10.244.0.1")})
 		p.Synced()
 		synctest.Wait()
-		if _, ok := k.State[serverAt("10.96.0.2:80")]; ok {
+		if k.State.Has(serverAt("10.96.0.2:80")) {
 			t.Error("what nobody wants stays although all is known")
 		}
 	})
@@ -266,7 +266,7 @@ func TestFactsAreFollowed(t *testing.T) {
 		}
 		time.Sleep(2 * factsInterval)
 		synctest.Wait()
-		if got := k.State[state.VIPID(netip.MustParseAddr("10.96.0.1"))].Value().Source; got != moved {
+		if got := specOf(k, state.VIPID(netip.MustParseAddr("10.96.0.1"))).Source; got != moved {
 			t.Errorf("the VIP's source is %s, want %s", got, moved)
 		}
 		if n := k.Reads - reads; n > 1 {
@@ -293,4 +293,12 @@ func TestFirstThingsFirst(t *testing.T) {
 	if len(order) != 6 || order[0] != serverAt("10.96.0.1:80").String() || order[1] != "entry KIPVS-CLUSTER 10.96.0.1,tcp:80" {
 		t.Errorf("the API server came up in this order: %q", order)
 	}
+}
+
+// specOf returns what an object holds, or the zero Spec if it is not there.
+func specOf(k *kernel.Fake, id state.ID) state.Spec {
+	if spec, ok := k.State.Get(id); ok {
+		return spec.Value()
+	}
+	return state.Spec{}
 }

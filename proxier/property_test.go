@@ -73,7 +73,7 @@ func finishDrains(p *Proxier) {
 	p.round(context.Background())
 }
 
-func lines(s state.State) []string { return strings.Split(s.String(), "\n") }
+func lines(s *state.State) []string { return strings.Split(s.String(), "\n") }
 
 // Whatever happens, in whatever order and with a tenth of all writes failing,
 // the kernel comes to hold exactly what a start from nothing gives; no write
@@ -161,14 +161,14 @@ func quiet(t *rapid.T, p *Proxier, fake *kernel.Fake) {
 }
 
 // withoutSettings leaves out what is never taken back.
-func withoutSettings(s state.State) state.State {
-	s = s.Clone()
-	for id := range s {
-		if id.Kind == state.Setting {
-			delete(s, id)
+func withoutSettings(s *state.State) *state.State {
+	out := &state.State{}
+	for id, spec := range s.All() {
+		if id.Kind != state.Setting {
+			out.Put(id, spec)
 		}
 	}
-	return s
+	return out
 }
 
 // wantsNow reports whether the table wants the object.
@@ -187,7 +187,7 @@ func (p *Proxier) wantsNow(id state.ID) bool {
 // meddle removes or changes something behind the loop's back.
 func meddle(t *rapid.T, fake *kernel.Fake) {
 	var ids []state.ID
-	for id := range fake.State {
+	for id := range fake.State.All() {
 		if id.Kind == state.RealServer || id.Kind == state.Entry && id.Set != state.SetVIPs || id.Kind == state.VIP {
 			ids = append(ids, id)
 		}
@@ -197,5 +197,5 @@ func meddle(t *rapid.T, fake *kernel.Fake) {
 	}
 	slices.SortFunc(ids, state.ID.Compare)
 	id := ids[rapid.IntRange(0, len(ids)-1).Draw(t, "meddle with")]
-	delete(fake.State, id)
+	fake.State.Delete(id)
 }

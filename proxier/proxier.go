@@ -52,10 +52,10 @@ type Proxier struct {
 	// Of Run alone.
 	model      *model.Model
 	table      *desired.Table
-	actual     state.State // what the kernel holds, as read and written since; nil: never read
-	loaded     bool        // the source has delivered what it could
-	synced     bool        // the source has delivered everything: absence is a fact
-	stale      bool        // the kernel must be read before the next write
+	actual     *state.State // what the kernel holds, as read and written since; nil: never read
+	loaded     bool         // the source has delivered what it could
+	synced     bool         // the source has delivered everything: absence is a fact
+	stale      bool         // the kernel must be read before the next write
 	facts      state.Facts
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read
@@ -67,7 +67,7 @@ type Proxier struct {
 	told       map[string]bool // problems that have been logged
 	node       nodeObject
 	failing    failures
-	objects    map[string]int // in actual, by kind
+	objects    state.Counts // in actual
 	tallies    *tallies
 	names      *names
 	triggers   []time.Time // of changes taken and not programmed yet
@@ -86,7 +86,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, pending: map[state.ID]state.Want{}, asked: map[state.ID]bool{},
 		draining: map[state.ID]*drain{}, told: map[string]bool{},
-		failing: failures{}, objects: map[string]int{}, tallies: newTallies(), names: newNames(c.Names), began: time.Now(),
+		failing: failures{}, tallies: newTallies(), names: newNames(c.Names), began: time.Now(),
 	}
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
 	return p

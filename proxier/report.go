@@ -42,7 +42,7 @@ func (p *Proxier) notReady(r *Round) string {
 // report makes the round public and logs it: one line, and one for each object
 // that failed or was found changed.
 func (p *Proxier) report(r *Round) {
-	r.Objects = maps.Clone(p.objects)
+	r.Objects = p.objects.Map()
 	r.Draining = len(p.draining)
 	r.Failing = p.failing.sum(p.pending)
 	r.Checks, r.NoLocal = p.tallies.sum()
@@ -76,7 +76,7 @@ func (p *Proxier) report(r *Round) {
 		level = slog.LevelDebug
 	}
 	args := []any{"round", r.Number, "took", r.Took, "full", r.Full, "services", r.Services, "writes", r.Writes(),
-		"failed", len(r.Failures), "drift", len(r.Drift), "draining", len(p.draining), "objects", len(p.actual),
+		"failed", len(r.Failures), "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
 		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
 	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b Write) int { return cmp.Compare(a.String(), b.String()) }) {
 		args = append(args, w.String(), r.Ops[w])

@@ -89,17 +89,17 @@ func compareDrift(a, b Drift) int {
 }
 
 // differences tells what sets read apart from what was believed, sorted.
-func differences(believed, read state.State) []Drift {
+func differences(believed, read *state.State) []Drift {
 	var out []Drift
-	for id, spec := range believed {
-		if have, ok := read[id]; !ok {
+	for id, spec := range believed.All() {
+		if have, ok := read.Get(id); !ok {
 			out = append(out, Drift{id, "is gone"})
 		} else if have != spec {
 			out = append(out, Drift{id, "was changed"})
 		}
 	}
-	for id := range read {
-		if _, ok := believed[id]; !ok {
+	for id := range read.All() {
+		if !believed.Has(id) {
 			out = append(out, Drift{id, "was added"})
 		}
 	}
@@ -133,7 +133,7 @@ func (p *Proxier) probeSchedulers(ctx context.Context, keys []model.Key, again b
 
 // probe asks the kernel only where no virtual server of ours is the proof.
 func (p *Proxier) probe(ctx context.Context, name string) error {
-	for id, spec := range p.actual {
+	for id, spec := range p.actual.All() {
 		if id.Kind == state.VirtualServer && spec.Value().Scheduler == name {
 			return nil
 		}

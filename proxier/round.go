@@ -269,7 +269,7 @@ func (p *Proxier) everything() []state.Want {
 		wanted[w.ID] = true
 	}
 	rest := len(wants)
-	for id := range p.actual {
+	for id := range p.actual.All() {
 		if !wanted[id] {
 			wants = append(wants, state.Want{ID: id})
 		}

@@ -189,7 +189,7 @@ func TestObjectsAreCounted(t *testing.T) {
 	for _, endpoint := range []string{"10.244.0.1", "", "10.244.0.2"} {
 		p.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", endpoint)})
 		p.round(t.Context())
-		for kind, n := range k.State.Count() {
+		for kind, n := range k.State.Count().Map() {
 			if p.Last().Objects[kind] != n {
 				t.Errorf("%d of %s, the kernel has %d", p.Last().Objects[kind], kind, n)
 			}
@@ -220,12 +220,12 @@ func TestNodeIsFollowed(t *testing.T) {
 				n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeExternalIP, Address: "203.0.113.1"}, {Type: corev1.NodeInternalIP, Address: ip}}
 			})})
 			synctest.Wait()
-			rules := k.State[state.RulesID(state.IPv4)].Value().Text
+			rules := specOf(k, state.RulesID(state.IPv4)).Text
 			if !strings.Contains(rules, "! -s "+cidr) {
 				t.Errorf("the rules do not know pods of %s:\n%s", cidr, rules)
 			}
 			entry := state.NetEntryID(state.SetNodePort, state.TCP, netip.MustParsePrefix(ip+"/32"), 30080)
-			if _, ok := k.State[entry]; !ok {
+			if !k.State.Has(entry) {
 				t.Errorf("no node port on %s", ip)
 			}
 			if len(p.Last().Problems) != 0 {
@@ -259,7 +259,7 @@ func TestNames(t *testing.T) {
 		p.Synced()
 		p.round(t.Context())
 		seen := map[string]int{}
-		for id := range k.State {
+		for id := range k.State.All() {
 			if id.Kind == state.VirtualServer {
 				name, ok := p.Served(id)
 				if !ok {

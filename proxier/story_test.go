@@ -229,7 +229,7 @@ func (s *story) conns(data string) {
 			s.Fatal(err)
 		}
 		found := false
-		for id := range s.fake.State {
+		for id := range s.fake.State.All() {
 			if id.String() == name {
 				s.fake.Conns[id], found = n, true
 			}
@@ -251,13 +251,13 @@ func everywhere(id state.ID) bool {
 }
 
 func (s *story) kernel() string {
-	now := s.fake.State.Clone()
-	for id := range now {
-		if everywhere(id) {
-			delete(now, id)
+	now := &state.State{}
+	for id, spec := range s.fake.State.All() {
+		if !everywhere(id) {
+			now.Put(id, spec)
 		}
 	}
-	if len(now) == 0 {
+	if now.Len() == 0 {
 		return ""
 	}
 	return now.String() + "\n"

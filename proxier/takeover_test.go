@@ -28,9 +28,9 @@ func takenOver(t *testing.T, proto state.Protocol) {
 	wanted := serverAt("10.96.0.1:80")
 	k := newFake()
 	for id, spec := range map[state.ID]state.SpecRef{
-		state.LinkID(): state.None, left: theirs, busy: state.Weight(1), idle: state.Weight(1), state.VIPID(left.Addr): state.Intern(state.Spec{Text: "theirs"}), wanted: theirs,
+		state.LinkID(): state.None, left: theirs, busy: state.Weight(1), idle: state.Weight(1), state.VIPID(left.Addr()): state.Intern(state.Spec{Text: "theirs"}), wanted: theirs,
 	} {
-		k.State[id] = spec
+		k.State.Put(id, spec)
 	}
 	k.Conns[busy] = 1
 	p := running(t, kernel.Kernel(k), testConfig(desired.Direct))
@@ -38,23 +38,23 @@ func takenOver(t *testing.T, proto state.Protocol) {
 	p.Synced()
 	time.Sleep(5 * drainInterval)
 	synctest.Wait()
-	if spec := k.State[wanted]; spec.Value().Flags&state.FlagOurs == 0 {
+	if specOf(k, wanted).Flags&state.FlagOurs == 0 {
 		t.Error("what is wanted was not made ours")
 	}
-	for _, id := range []state.ID{left, busy, state.VIPID(left.Addr)} {
-		if _, ok := k.State[id]; !ok {
+	for _, id := range []state.ID{left, busy, state.VIPID(left.Addr())} {
+		if !k.State.Has(id) {
 			t.Errorf("%s is gone in spite of a connection", id)
 		}
 	}
-	if _, ok := k.State[idle]; ok || k.State[busy].Value().Weight != 0 {
+	if ok := k.State.Has(idle); ok || specOf(k, busy).Weight != 0 {
 		t.Errorf("does not drain: %v", k.State)
 	}
 	k.Conns[busy] = 0
 	p.Events(nil) // hands that over to the loop
 	time.Sleep(2 * drainInterval)
 	synctest.Wait()
-	for _, id := range []state.ID{left, busy, state.VIPID(left.Addr)} {
-		if _, ok := k.State[id]; ok {
+	for _, id := range []state.ID{left, busy, state.VIPID(left.Addr())} {
+		if k.State.Has(id) {
 			t.Errorf("%s is left", id)
 		}
 	}

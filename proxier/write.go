@@ -20,7 +20,7 @@ func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
 	}
 	index := &wantIndex{wants: wants}
 	held := p.held()
-	for _, stage := range state.NewPlan(ops).Stages() {
+	for stage := range state.NewPlan(ops).Stages() {
 		stage = p.possible(r, stage, held, index)
 		if len(stage) == 0 {
 			continue
@@ -45,9 +45,9 @@ var errWaits = errors.New("it waits for")
 
 // apply notes in what the kernel is known to hold that op was written.
 func (p *Proxier) apply(op state.Op) {
-	before := len(p.actual)
+	before := p.actual.Len()
 	p.actual.Apply(op)
-	p.objects[op.ID.Kind.String()] += len(p.actual) - before
+	p.objects[op.ID.Kind] += p.actual.Len() - before
 }
 
 // possible returns the ops of a stage of which nothing stands in the way. A
@@ -76,7 +76,7 @@ func (p *Proxier) obstacle(op state.Op, held map[state.ID]state.ID) string {
 		return ""
 	}
 	for _, need := range p.config.Desired.Needs(op.ID) {
-		if _, ok := p.actual[need]; !ok {
+		if !p.actual.Has(need) {
 			return need.String()
 		}
 	}
@@ -141,7 +141,7 @@ func (a *wantIndex) of(op state.Op) state.Want {
 
 // careful leaves out of ops what rests on something being absent from an
 // incomplete source: removals, and refusing what is served now.
-func careful(ops []state.Op, actual state.State) []state.Op {
+func careful(ops []state.Op, actual *state.State) []state.Op {
 	var out []state.Op
 	for _, op := range ops {
 		switch {
@@ -156,10 +156,10 @@ func careful(ops []state.Op, actual state.State) []state.Op {
 }
 
 // served reports whether the frontend that a refusing entry is for is published.
-func served(id state.ID, actual state.State) bool {
+func served(id state.ID, actual *state.State) bool {
 	for _, set := range state.SetNames() {
 		if id.Set = set; set.Publishes() {
-			if _, ok := actual[id]; ok {
+			if actual.Has(id) {
 				return true
 			}
 		}

@@ -12,26 +12,27 @@ import (
 
 // arrange groups what the kernel holds by Service. The names come from the
 // comments of set entries.
-func arrange(c desired.Config, s state.State, conns map[state.ID]uint32) *nodeState {
+func arrange(c desired.Config, s *state.State, conns map[state.ID]uint32) *nodeState {
 	a := arranger{config: c, state: s, reals: map[state.ID][]endpointState{}, shown: map[state.ID]bool{}}
-	for id, spec := range s {
+	for id, spec := range s.All() {
 		if id.Kind == state.RealServer {
 			a.reals[id.Server()] = append(a.reals[id.Server()], endpointState{id.Endpoint(), spec.Value().Weight, conns[id]})
 		}
 	}
-	out := &nodeState{Objects: s.Count(), VIPs: []netip.Addr{}, Services: []serviceState{}}
+	out := &nodeState{Objects: s.Count().Map(), VIPs: []netip.Addr{}, Services: []serviceState{}}
 	services := map[string][]frontendState{}
 	node := map[state.ID]bool{} // node ports have an entry for each network
-	for id := range s {
+	for id := range s.All() {
 		if id.Kind == state.VIP {
-			out.VIPs = append(out.VIPs, id.Addr)
+			out.VIPs = append(out.VIPs, id.Addr())
 		}
 		if id.Kind != state.Entry || !id.Set.Publishes() {
 			continue
 		}
 		if id.Set.Type() == state.HashNetPort {
 			one := id
-			one.Addr, one.Bits = state.FamilyOf(id.Addr), 0
+			one = one.At(state.FamilyOf(id.Addr()))
+			one.Bits = 0
 			if node[one] {
 				continue
 			}
@@ -46,7 +47,7 @@ func arrange(c desired.Config, s state.State, conns map[state.ID]uint32) *nodeSt
 		})
 		out.Services = append(out.Services, serviceState{name, frontends})
 	}
-	for id := range s {
+	for id := range s.All() {
 		if id.Kind == state.VirtualServer && !a.shown[id] {
 			out.Unpublished = append(out.Unpublished, a.server(id, ""))
 		}
@@ -59,7 +60,7 @@ func arrange(c desired.Config, s state.State, conns map[state.ID]uint32) *nodeSt
 
 type arranger struct {
 	config desired.Config
-	state  state.State
+	state  *state.State
 	reals  map[state.ID][]endpointState
 	shown  map[state.ID]bool
 }
@@ -69,7 +70,7 @@ func (a *arranger) name(id state.ID) string {
 	if !id.Set.Comments() {
 		id = state.EntryID(state.SetAll, id.Proto, id.AddrPort())
 	}
-	if spec, ok := a.state[id]; ok && spec.Value().Text != "" {
+	if spec, ok := a.state.Get(id); ok && spec.Value().Text != "" {
 		return spec.Value().Text
 	}
 	return "(unknown Service)"
@@ -102,7 +103,7 @@ func (a *arranger) servers(id state.ID) []state.ID {
 		c := a.config
 		c.Mode = mode
 		ids := c.Servers(id)
-		if _, ok := a.state[ids[0]]; ok {
+		if a.state.Has(ids[0]) {
 			return ids
 		}
 	}
@@ -127,7 +128,7 @@ func (a *arranger) notes(id state.ID) []string {
 		if id.Set.Type() == state.HashNetPort {
 			at.Set = n.nodePort
 		}
-		if _, ok := a.state[at]; ok {
+		if a.state.Has(at) {
 			out = append(out, n.text)
 		}
 	}
@@ -137,7 +138,7 @@ func (a *arranger) notes(id state.ID) []string {
 func (a *arranger) server(id state.ID, traffic string) serverState {
 	a.shown[id] = true
 	v := serverState{Address: id.AddrPort().String(), Protocol: id.Proto.String(), For: traffic, Endpoints: []endpointState{}}
-	if spec, ok := a.state[id]; ok {
+	if spec, ok := a.state.Get(id); ok {
 		v.Scheduler, v.Affinity = spec.Value().Scheduler, spec.Value().Timeout
 	} else {
 		v.Scheduler = "MISSING"

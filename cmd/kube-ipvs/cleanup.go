@@ -67,7 +67,7 @@ func cleanup(ctx context.Context, b netutil.Backend, meant func(state.ID) bool) 
 		return 0, err
 	}
 	var wants []state.Want
-	for id := range have {
+	for id := range have.All() {
 		if meant(id) {
 			wants = append(wants, state.Want{ID: id})
 		}

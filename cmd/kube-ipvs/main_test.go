@@ -76,14 +76,14 @@ func TestImagePrefixMustNotHoldPods(t *testing.T) {
 
 // programmed is a node with a Service of policy Local without local endpoints,
 // another that drains, and a virtual server that a cut start left.
-func programmed() (state.State, map[state.ID]uint32) {
-	s := state.State{}
+func programmed() (*state.State, map[state.ID]uint32) {
+	s := &state.State{}
 	spec := func(text string) state.SpecRef { return state.Intern(state.Spec{Text: text}) }
 	server := func(addr string, sp state.Spec, reals map[string]uint32) state.ID {
 		id := state.VirtualServerID(state.TCP, netip.MustParseAddrPort(addr))
-		s[id] = state.Intern(sp)
+		s.Put(id, state.Intern(sp))
 		for r, w := range reals {
-			s[state.RealServerID(id, netip.MustParseAddrPort(r))] = state.Weight(w)
+			s.Put(state.RealServerID(id, netip.MustParseAddrPort(r)), state.Weight(w))
 		}
 		return id
 	}
@@ -95,15 +95,15 @@ func programmed() (state.State, map[state.ID]uint32) {
 	server("252.0.0.1:30080", rr, map[string]uint32{"10.244.0.3:8080": 1})
 	server("10.96.0.99:80", rr, nil)
 	cluster, lb := netip.MustParseAddrPort("10.96.0.10:80"), netip.MustParseAddrPort("192.168.50.200:80")
-	s[state.EntryID(state.SetAll, state.TCP, cluster)] = spec("default/web:http")
-	s[state.EntryID(state.SetCluster, state.TCP, cluster)] = state.None
-	s[state.EntryID(state.SetAll, state.TCP, lb)] = spec("default/api")
-	s[state.EntryID(state.SetExternalLocal, state.TCP, lb)] = state.None
-	s[state.EntryID(state.SetNoLocal, state.TCP, lb)] = state.None
+	s.Put(state.EntryID(state.SetAll, state.TCP, cluster), spec("default/web:http"))
+	s.Put(state.EntryID(state.SetCluster, state.TCP, cluster), state.None)
+	s.Put(state.EntryID(state.SetAll, state.TCP, lb), spec("default/api"))
+	s.Put(state.EntryID(state.SetExternalLocal, state.TCP, lb), state.None)
+	s.Put(state.EntryID(state.SetNoLocal, state.TCP, lb), state.None)
 	for _, half := range state.Halves(netip.PrefixFrom(state.IPv4, 0)) {
-		s[state.NetEntryID(state.SetNodePort, state.TCP, half, 30080)] = spec("default/api")
+		s.Put(state.NetEntryID(state.SetNodePort, state.TCP, half, 30080), spec("default/api"))
 	}
-	s[state.VIPID(cluster.Addr())] = state.None
+	s.Put(state.VIPID(cluster.Addr()), state.None)
 	return s, map[state.ID]uint32{state.RealServerID(web, netip.MustParseAddrPort("10.244.0.2:8080")): 3}
 }
 

@@ -99,7 +99,7 @@ func readState(ctx context.Context, c desired.Config) (*nodeState, error) {
 		return nil, err
 	}
 	var reals []state.ID
-	for id := range s {
+	for id := range s.All() {
 		if id.Kind == state.RealServer {
 			reals = append(reals, id)
 		}

@@ -40,9 +40,9 @@ func (t *traffic) Traffic(ctx context.Context) ([]health.Traffic, error) {
 			rows = append(rows, row(served, "", id, kernel.Counted{}))
 		}
 		for real, counted := range reals {
-			pod := t.proxier.PodOf(served.Key, real.Peer)
+			pod := t.proxier.PodOf(served.Key, real.Peer())
 			if pod == "" {
-				pod = real.Peer.String()
+				pod = real.Peer().String()
 			}
 			rows = append(rows, row(served, pod, real, counted))
 		}

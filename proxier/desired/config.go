@@ -138,7 +138,7 @@ func (c Config) images(a netip.Addr) Images { return c.Images[index(a)] }
 // SeesAll reports whether IPVS sees every packet of the connections that a
 // virtual server takes, so that its counters of packets and bytes are whole,
 // and those of open connections true. Behind an image it sees the first packet.
-func (c Config) SeesAll(server state.ID) bool { return !c.isImage(server.Addr) }
+func (c Config) SeesAll(server state.ID) bool { return !c.isImage(server.Addr()) }
 
 // families returns the families in use.
 func (c Config) families() []netip.Addr {

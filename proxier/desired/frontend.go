@@ -176,7 +176,7 @@ func (c Config) Servers(entry state.ID) []state.ID {
 	if entry.Kind != state.Entry {
 		return nil
 	}
-	im := c.images(entry.Addr)
+	im := c.images(entry.Addr())
 	at := func(a netip.Addr) state.ID {
 		return state.VirtualServerID(entry.Proto, netip.AddrPortFrom(a, entry.Port))
 	}
@@ -184,13 +184,13 @@ func (c Config) Servers(entry state.ID) []state.ID {
 	switch entry.Set {
 	case state.SetCluster:
 		if c.Mode == Direct {
-			return []state.ID{at(entry.Addr)}
+			return []state.ID{at(entry.Addr())}
 		}
-		return []state.ID{at(imageOf(entry.Addr, im.Cluster))}
+		return []state.ID{at(imageOf(entry.Addr(), im.Cluster))}
 	case state.SetExternal:
-		return []state.ID{at(imageOf(entry.Addr, im.Cluster))}
+		return []state.ID{at(imageOf(entry.Addr(), im.Cluster))}
 	case state.SetExternalLocal:
-		return []state.ID{at(imageOf(entry.Addr, im.Cluster)), at(imageOf(entry.Addr, im.Local))}
+		return []state.ID{at(imageOf(entry.Addr(), im.Cluster)), at(imageOf(entry.Addr(), im.Local))}
 	case state.SetNodePort:
 		return []state.ID{at(nodePort)}
 	case state.SetNodePortLocal:

@@ -10,10 +10,10 @@ import (
 // wrongly: a frontend published without what is behind it, a rule or entry
 // without its set, a real server without its virtual server, an address that
 // is not known as ours. Tests call it after every single write.
-func (c Config) Sound(s state.State) error {
-	for id := range s {
+func (c Config) Sound(s *state.State) error {
+	for id := range s.All() {
 		for _, need := range c.Needs(id) {
-			if _, ok := s[need]; !ok {
+			if !s.Has(need) {
 				return fmt.Errorf("%s without %s", id, need)
 			}
 		}
@@ -24,12 +24,12 @@ func (c Config) Sound(s state.State) error {
 // Needs returns what must be there while id is: it is added later and deleted
 // earlier.
 func (c Config) Needs(id state.ID) []state.ID {
-	family := state.FamilyOf(id.Addr)
+	family := state.FamilyOf(id.Addr())
 	switch id.Kind {
 	case state.RealServer:
 		return []state.ID{id.Server()}
 	case state.VIP:
-		return []state.ID{state.LinkID(), state.VIPEntryID(id.Addr)}
+		return []state.ID{state.LinkID(), state.VIPEntryID(id.Addr())}
 	case state.Route:
 		return []state.ID{state.RulesID(family)}
 	case state.Rules:

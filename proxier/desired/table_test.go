@@ -25,28 +25,28 @@ func config(mode Mode) Config {
 
 var facts = state.Facts{NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}, MTU: 1500}
 
-func apply(s state.State, wants []state.Want) {
+func apply(s *state.State, wants []state.Want) {
 	for _, w := range wants {
 		if w.Present {
-			s[w.ID] = w.Spec
+			s.Put(w.ID, w.Spec)
 		} else {
-			delete(s, w.ID)
+			s.Delete(w.ID)
 		}
 	}
 }
 
-func asState(t interface{ Fatalf(string, ...any) }, wants []state.Want) state.State {
-	s := state.State{}
+func asState(t interface{ Fatalf(string, ...any) }, wants []state.Want) *state.State {
+	s := &state.State{}
 	for _, w := range wants {
-		if _, twice := s[w.ID]; twice {
+		if s.Has(w.ID) {
 			t.Fatalf("%s is wanted twice", w.ID)
 		}
-		s[w.ID] = w.Spec
+		s.Put(w.ID, w.Spec)
 	}
 	return s
 }
 
-func lines(s state.State) []string { return strings.Split(s.String(), "\n") }
+func lines(s *state.State) []string { return strings.Split(s.String(), "\n") }
 
 // event changes a model at random.
 func event(t *rapid.T, m *model.Model) {

@@ -125,8 +125,8 @@ func stale(err error, signs ...error) error {
 func (l *Linux) encodeEntry(b *netutil.Batch, op state.Op) error {
 	id := op.ID
 	e := ipset.Entry{
-		Addr: id.Addr, Bits: uint8(id.Addr.BitLen()), Proto: uint8(id.Proto), Port: id.Port,
-		Peer: id.Peer, Comment: op.Spec.Value().Text,
+		Addr: id.Addr(), Bits: uint8(id.Addr().BitLen()), Proto: uint8(id.Proto), Port: id.Port,
+		Peer: id.Peer(), Comment: op.Spec.Value().Text,
 	}
 	switch id.Set.Type() {
 	case state.HashNetPort:
@@ -134,7 +134,7 @@ func (l *Linux) encodeEntry(b *netutil.Batch, op state.Op) error {
 	case state.HashIPPortNet:
 		e.PeerBits = id.Bits
 	}
-	name, kind := id.Set.Kernel(id.Addr), ipset.Type(id.Set.Type())
+	name, kind := id.Set.Kernel(id.Addr()), ipset.Type(id.Set.Type())
 	if op.Verb == state.Delete {
 		ipset.DeleteEntry(b, name, kind, e)
 	} else {
@@ -150,7 +150,7 @@ func judgeEntry(_ state.Op, errs []error) error {
 func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
 	id, spec := op.ID, op.Spec.Value()
 	if id.Kind == state.Route {
-		p := netip.PrefixFrom(id.Addr, int(id.Bits))
+		p := netip.PrefixFrom(id.Addr(), int(id.Bits))
 		if op.Verb == state.Delete {
 			netutil.DeleteImageRoute(b, l.loopback, p)
 		} else {
@@ -163,18 +163,18 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
 	case err != nil:
 		return err
 	case op.Verb == state.Delete:
-		netutil.DeleteVIPRoute(b, index, id.Addr)
-		netutil.DeleteAddress(b, index, id.Addr)
+		netutil.DeleteVIPRoute(b, index, id.Addr())
+		netutil.DeleteAddress(b, index, id.Addr())
 	case index == noDevice:
 		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
 	case op.Old == wrongRoute:
 		// The address may be gone and bring the kernel's route back beside
 		// ours, of which a replacement would then take the place: begin anew.
-		netutil.DeleteVIPRoute(b, index, id.Addr)
+		netutil.DeleteVIPRoute(b, index, id.Addr())
 		fallthrough
 	default:
-		netutil.AddAddress(b, index, id.Addr)
-		netutil.ReplaceVIPRoute(b, index, id.Addr, spec.Source, spec.MTU)
+		netutil.AddAddress(b, index, id.Addr())
+		netutil.ReplaceVIPRoute(b, index, id.Addr(), spec.Source, spec.MTU)
 	}
 	return nil
 }
@@ -212,7 +212,7 @@ func judgeAddress(op state.Op, errs []error) error {
 func (l *Linux) dropKernelRoutes(ops []state.Op, results [][]error) {
 	var early []state.Op
 	for i, op := range ops {
-		if n := len(results[i]); n > 0 && op.Verb != state.Delete && (op.Verb == state.Add || op.Old == wrongRoute) && op.ID.Kind == state.VIP && op.ID.Addr.Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
+		if n := len(results[i]); n > 0 && op.Verb != state.Delete && (op.Verb == state.Add || op.Old == wrongRoute) && op.ID.Kind == state.VIP && op.ID.Addr().Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
 			early = append(early, op)
 		}
 	}
@@ -221,7 +221,7 @@ func (l *Linux) dropKernelRoutes(ops []state.Op, results [][]error) {
 		l.batch.Reset()
 		for _, op := range early {
 			spec := op.Spec.Value()
-			netutil.ReplaceVIPRoute(&l.batch, l.index, op.ID.Addr, spec.Source, spec.MTU)
+			netutil.ReplaceVIPRoute(&l.batch, l.index, op.ID.Addr(), spec.Source, spec.MTU)
 		}
 		errs := l.links.Exec(&l.batch)
 		var still []state.Op
@@ -246,7 +246,7 @@ func (l *Linux) applyFlows(ops []state.Op, errs []error) {
 		if id.Port == 0 {
 			f.Dst = netip.AddrPort{}
 		}
-		if id.Port != 0 && id.Addr.IsUnspecified() {
+		if id.Port != 0 && id.Addr().IsUnspecified() {
 			var local []netutil.Flow
 			local, errs[i] = l.toNode(f)
 			flows = append(flows, local...)
@@ -291,12 +291,12 @@ func (l *Linux) applyOne(ctx context.Context, op state.Op) error {
 	case state.Link:
 		return l.link(op)
 	case state.Set:
-		name := op.ID.Set.Kernel(op.ID.Addr)
+		name := op.ID.Set.Kernel(op.ID.Addr())
 		if op.Verb == state.Delete {
 			return l.ipset.Destroy(name)
 		}
 		family := uint8(unix.AF_INET)
-		if op.ID.Addr.Is6() {
+		if op.ID.Addr().Is6() {
 			family = unix.AF_INET6
 		}
 		return l.ipset.Create(ipset.Set{Name: name, Type: ipset.Type(op.ID.Set.Type()), Family: family, Comments: op.ID.Set.Comments()})
@@ -353,7 +353,7 @@ func (l *Linux) link(op state.Op) error {
 // restore makes the rules of a family what they are to be, in one run of
 // iptables-restore, or removes them.
 func (l *Linux) restore(ctx context.Context, op state.Op) error {
-	family := op.ID.Addr
+	family := op.ID.Addr()
 	have, err := l.rules(ctx, family)
 	if err != nil {
 		return err

@@ -32,7 +32,7 @@ func (l *Linux) Check(ctx context.Context, scheduler string) error {
 		}
 	}
 	proved := false
-	for id, spec := range have {
+	for id, spec := range have.All() {
 		proved = proved || id.Kind == state.VirtualServer && spec.Value().Scheduler == scheduler
 	}
 	if !proved {
@@ -41,7 +41,7 @@ func (l *Linux) Check(ctx context.Context, scheduler string) error {
 			return fmt.Errorf("%w; this kernel has: %s", err, strings.Join(names, ", "))
 		}
 	}
-	if _, proved := have[state.RulesID(state.IPv4)]; proved {
+	if have.Has(state.RulesID(state.IPv4)) {
 		return nil
 	}
 	return l.probeRules(ctx)

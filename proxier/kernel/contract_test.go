@@ -129,7 +129,7 @@ func drawEntry(t *rapid.T, proto state.Protocol, at, endpoint netip.AddrPort, wi
 	}
 	switch set.Type() {
 	case state.HashIP:
-		return state.ID{Kind: state.Entry, Set: set, Addr: at.Addr()}, spec
+		return state.VIPEntryID(at.Addr()), spec
 	case state.HashIPPortIP:
 		return state.HairpinID(proto, endpoint), spec
 	case state.HashIPPortNet:
@@ -153,11 +153,11 @@ func fate(errs []error, i int) string {
 }
 
 // settings are the same in both from the start.
-func comparable(s state.State) []string {
+func comparable(s *state.State) []string {
 	s = s.Clone()
-	for id := range s {
+	for id := range s.All() {
 		if id.Kind == state.Setting {
-			delete(s, id)
+			s.Delete(id)
 		}
 	}
 	return strings.Split(s.String(), "\n")
@@ -210,7 +210,7 @@ func empty(t interface{ Fatalf(string, ...any) }, l *Linux) {
 		t.Fatalf("%v", err)
 	}
 	var ops []state.Op
-	for id, spec := range have {
+	for id, spec := range have.All() {
 		if id.Kind != state.Setting {
 			ops = append(ops, state.Op{Verb: state.Delete, ID: id, Spec: state.None, Old: spec})
 		}
@@ -315,7 +315,7 @@ func TestForeignServersAreNotRead(t *testing.T) {
 			t.Fatal(errs)
 		}
 		have, err := l.Read(ctx)
-		if _, there := have[id]; there || err != nil {
+		if there := have.Has(id); there || err != nil {
 			t.Errorf("a foreign virtual server was read as ours, or %v", err)
 		}
 		ours := foreign

@@ -10,7 +10,7 @@ import (
 
 // Fake is a Kernel in memory. It refuses what the kernel refuses.
 type Fake struct {
-	State      state.State         // what is programmed and ours
+	State      *state.State        // what is programmed and ours
 	NodeFacts  state.Facts         // what Facts returns
 	Conns      map[state.ID]uint32 // connections of real servers
 	Schedulers []string            // what virtual servers may have
@@ -23,7 +23,7 @@ type Fake struct {
 // NewFake returns an empty node.
 func NewFake() *Fake {
 	return &Fake{
-		State: state.State{}, Conns: map[state.ID]uint32{},
+		State: &state.State{}, Conns: map[state.ID]uint32{},
 		Schedulers: []string{"rr", "wrr", "lc", "wlc", "sh", "mh"},
 	}
 }
@@ -35,7 +35,7 @@ func (f *Fake) Facts(context.Context) (state.Facts, error) { return f.NodeFacts,
 func (f *Fake) Expect([2]string) {}
 
 // Read is part of Kernel.
-func (f *Fake) Read(context.Context) (state.State, error) {
+func (f *Fake) Read(context.Context) (*state.State, error) {
 	f.Reads++
 	if f.ReadErr != nil {
 		return nil, f.ReadErr
@@ -79,16 +79,20 @@ func (f *Fake) apply(op state.Op) error {
 
 // cascade removes what the kernel removes with something else.
 func (f *Fake) cascade(gone func(state.ID) bool) {
-	for id := range f.State {
+	var all []state.ID
+	for id := range f.State.All() {
 		if gone(id) {
-			delete(f.State, id)
+			all = append(all, id)
 		}
+	}
+	for _, id := range all {
+		f.State.Delete(id)
 	}
 }
 
 // refuse returns why the kernel would not do op.
 func (f *Fake) refuse(op state.Op) error {
-	_, there := f.State[op.ID]
+	there := f.State.Has(op.ID)
 	// All else is replaced or removed whatever was there before.
 	strict := op.ID.Kind == state.VirtualServer || op.ID.Kind == state.RealServer
 	switch {
@@ -105,12 +109,12 @@ func (f *Fake) refuse(op state.Op) error {
 // needs returns which other object op lacks, or which needs its own.
 func (f *Fake) needs(op state.Op) error {
 	need := func(id state.ID) error {
-		if _, ok := f.State[id]; !ok {
+		if !f.State.Has(id) {
 			return fmt.Errorf("%w: %s does not exist", ErrStale, id)
 		}
 		return nil
 	}
-	family := state.FamilyOf(op.ID.Addr)
+	family := state.FamilyOf(op.ID.Addr())
 	switch kind := op.ID.Kind; {
 	case kind == state.VirtualServer && op.Verb != state.Delete:
 		if s := op.Spec.Value().Scheduler; !slices.Contains(f.Schedulers, s) {
@@ -132,7 +136,7 @@ func (f *Fake) needs(op state.Op) error {
 			}
 		}
 	case kind == state.Set && op.Verb == state.Delete:
-		if _, used := f.State[state.RulesID(family)]; used {
+		if f.State.Has(state.RulesID(family)) {
 			return fmt.Errorf("set is in use by a rule")
 		}
 		f.cascade(func(id state.ID) bool {
@@ -149,7 +153,7 @@ func (f *Fake) Stats() Stats { return Stats{Messages: uint64(f.Writes), Dumps: u
 func (f *Fake) Connections(_ context.Context, reals []state.ID) (map[state.ID]uint32, error) {
 	out := map[state.ID]uint32{}
 	for _, id := range reals {
-		if _, ok := f.State[id]; ok {
+		if f.State.Has(id) {
 			out[id] = f.Conns[id]
 		}
 	}

@@ -22,7 +22,7 @@ type Kernel interface {
 
 	// Read asks the kernel for everything that is programmed now and is ours.
 	// An error means unknown, never empty.
-	Read(context.Context) (state.State, error)
+	Read(context.Context) (*state.State, error)
 
 	// Apply executes the plan in order and goes on after an op that fails.
 	// It returns nil when all succeeded, else one error an op, nil for those

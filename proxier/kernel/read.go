@@ -17,13 +17,13 @@ import (
 
 // Read is part of Kernel. It costs a fixed number of dumps, however many
 // Services there are, and one run of iptables-save a family.
-func (l *Linux) Read(ctx context.Context) (state.State, error) {
-	s := state.State{}
+func (l *Linux) Read(ctx context.Context) (*state.State, error) {
+	s := &state.State{}
 	var err error
 	if l.adopts, err = l.adoption(ctx); err != nil {
 		return nil, err
 	}
-	for _, read := range []func(context.Context, state.State) error{
+	for _, read := range []func(context.Context, *state.State) error{
 		l.readSettings, l.readSets, l.readVIPs, l.readServers, l.readRules,
 	} {
 		if err := read(ctx, s); err != nil {
@@ -40,7 +40,7 @@ func (l *Linux) families() []netip.Addr {
 	return []netip.Addr{state.IPv4}
 }
 
-func (l *Linux) readSettings(_ context.Context, s state.State) error {
+func (l *Linux) readSettings(_ context.Context, s *state.State) error {
 	for _, k := range state.SettingKeys() {
 		if k.Path() == "" {
 			continue
@@ -52,7 +52,7 @@ func (l *Linux) readSettings(_ context.Context, s state.State) error {
 		if err != nil {
 			return err
 		}
-		s[state.SettingID(k)] = state.Intern(state.Spec{Text: v})
+		s.Put(state.SettingID(k), state.Intern(state.Spec{Text: v}))
 	}
 	tcp, fin, udp, err := l.ipvs.Timeouts()
 	if err != nil {
@@ -61,13 +61,13 @@ func (l *Linux) readSettings(_ context.Context, s state.State) error {
 	for k, d := range map[state.SettingKey]time.Duration{
 		state.IPVSTCPTimeout: tcp, state.IPVSTCPFinTimeout: fin, state.IPVSUDPTimeout: udp,
 	} {
-		s[state.SettingID(k)] = state.Intern(state.Spec{Text: strconv.FormatInt(int64(d/time.Second), 10)})
+		s.Put(state.SettingID(k), state.Intern(state.Spec{Text: strconv.FormatInt(int64(d/time.Second), 10)}))
 	}
 	return nil
 }
 
 // readSets reads our sets and what is in them.
-func (l *Linux) readSets(_ context.Context, s state.State) error {
+func (l *Linux) readSets(_ context.Context, s *state.State) error {
 	sets, err := l.ipset.Sets()
 	if err != nil {
 		return err
@@ -82,7 +82,7 @@ func (l *Linux) readSets(_ context.Context, s state.State) error {
 			if !ok || set.Type != ipset.Type(name.Type()) {
 				continue
 			}
-			s[state.SetID(name, family)] = state.None
+			s.Put(state.SetID(name, family), state.None)
 			if err := l.readSet(s, name, set.Name); err != nil {
 				return err
 			}
@@ -91,27 +91,28 @@ func (l *Linux) readSets(_ context.Context, s state.State) error {
 	return nil
 }
 
-func (l *Linux) readSet(s state.State, name state.SetName, kernel string) error {
+func (l *Linux) readSet(s *state.State, name state.SetName, kernel string) error {
 	return l.ipset.List(kernel, func(e ipset.Entry) {
-		id := state.ID{Kind: state.Entry, Set: name, Proto: state.Protocol(e.Proto), Addr: e.Addr, Port: e.Port, Peer: e.Peer}
+		var bits uint8
 		switch name.Type() {
 		case state.HashNetPort:
-			id.Bits = e.Bits
+			bits = e.Bits
 		case state.HashIPPortNet:
-			id.Bits = e.PeerBits
+			bits = e.PeerBits
 		}
+		id := state.MemberID(name, state.Protocol(e.Proto), netip.AddrPortFrom(e.Addr, e.Port), e.Peer, bits)
 		spec := state.None
 		if e.Comment != "" {
 			spec = state.Intern(state.Spec{Text: e.Comment})
 		}
-		s[id] = spec
+		s.Put(id, spec)
 	})
 }
 
 // readVIPs reads the device, the addresses on it that are ours, and the routes
 // of images. An address is ours if SetVIPs has it, which it got before the
 // address was added, or if the route is ours, or if it is taken over.
-func (l *Linux) readVIPs(_ context.Context, s state.State) error {
+func (l *Linux) readVIPs(_ context.Context, s *state.State) error {
 	index, alias, exists, err := l.links.FindDummy(LinkName)
 	if err != nil {
 		return err
@@ -134,18 +135,18 @@ func (l *Linux) readVIPs(_ context.Context, s state.State) error {
 			}
 			vips[ip] = state.Intern(spec)
 		default:
-			s[state.RouteID(r.Dst)] = state.None
+			s.Put(state.RouteID(r.Dst), state.None)
 		}
 	}
 	for ip := range vips {
-		s[state.VIPID(ip)] = wrongRoute // until its address is found: IPv6 routes outlive the device
+		s.Put(state.VIPID(ip), wrongRoute) // until its address is found: IPv6 routes outlive the device
 	}
 	if !exists {
 		return nil
 	}
-	s[state.LinkID()] = state.None
+	s.Put(state.LinkID(), state.None)
 	if l.adopts.device && alias != linkAlias {
-		s[state.LinkID()] = foreignLink
+		s.Put(state.LinkID(), foreignLink)
 	}
 	addrs, err := l.links.Addresses()
 	if err != nil {
@@ -157,13 +158,13 @@ func (l *Linux) readVIPs(_ context.Context, s state.State) error {
 		}
 		ip := a.Prefix.Addr()
 		spec, routed := vips[ip]
-		if _, listed := s[state.VIPEntryID(ip)]; !routed && !listed && !l.adopts.address(ip) {
+		if listed := s.Has(state.VIPEntryID(ip)); !routed && !listed && !l.adopts.address(ip) {
 			continue // somebody else's
 		}
 		if !routed || beaten[ip] {
 			spec = wrongRoute
 		}
-		s[state.VIPID(ip)] = spec
+		s.Put(state.VIPID(ip), spec)
 	}
 	return nil
 }
@@ -172,7 +173,7 @@ func (l *Linux) readVIPs(_ context.Context, s state.State) error {
 // be: equal to none that is wanted, so that it is mended.
 var wrongRoute = state.Intern(state.Spec{Text: "wrong route"})
 
-func (l *Linux) readRules(ctx context.Context, s state.State) error {
+func (l *Linux) readRules(ctx context.Context, s *state.State) error {
 	for _, family := range l.families() {
 		have, err := l.rules(ctx, family)
 		if err != nil {
@@ -189,7 +190,7 @@ func (l *Linux) readRules(ctx context.Context, s state.State) error {
 		if !netutil.Equal(have, want) {
 			spec.Text = "changed" // equal to nothing that is wanted
 		}
-		s[state.RulesID(family)] = state.Intern(spec)
+		s.Put(state.RulesID(family), state.Intern(spec))
 	}
 	return nil
 }

@@ -16,11 +16,11 @@ import (
 // service returns the virtual server that id names or belongs to.
 func service(id state.ID, spec state.Spec) *moby.Service {
 	family := uint16(unix.AF_INET)
-	if id.Addr.Is6() {
+	if id.Addr().Is6() {
 		family = unix.AF_INET6
 	}
 	return &moby.Service{
-		AddressFamily: family, Protocol: uint16(id.Proto), Address: id.Addr.AsSlice(), Port: id.Port,
+		AddressFamily: family, Protocol: uint16(id.Proto), Address: id.Addr().AsSlice(), Port: id.Port,
 		SchedName: spec.Scheduler, Flags: spec.Flags, Timeout: spec.Timeout,
 	}
 }
@@ -40,7 +40,7 @@ func (l *Linux) encodeServer(b *netutil.Batch, op state.Op) error {
 		return nil
 	}
 	dest := &moby.Destination{
-		AddressFamily: svc.AddressFamily, Address: id.Peer.AsSlice(), Port: id.PeerPort,
+		AddressFamily: svc.AddressFamily, Address: id.Peer().AsSlice(), Port: id.PeerPort,
 		Weight: int(spec.Weight), ConnectionFlags: moby.ConnectionFlagMasq,
 	}
 	switch op.Verb {
@@ -69,7 +69,7 @@ func judgeServer(op state.Op, errs []error) error {
 
 // readServers reads the virtual servers that bear our flag or are taken over,
 // and their real servers.
-func (l *Linux) readServers(_ context.Context, s state.State) error {
+func (l *Linux) readServers(_ context.Context, s *state.State) error {
 	services, err := l.ipvs.Services()
 	if err != nil {
 		return err
@@ -84,15 +84,15 @@ func (l *Linux) readServers(_ context.Context, s state.State) error {
 			spec.Timeout = svc.Timeout
 		}
 		key := ipvs.KeyOf(svc)
-		s[serverID(key)] = state.Intern(spec)
+		s.Put(serverID(key), state.Intern(spec))
 	}
 	return ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
 		server := serverID(key)
-		if _, ours := s[server]; !ours {
+		if !s.Has(server) {
 			return
 		}
 		for _, d := range dests {
-			s[state.RealServerID(server, d.Addr)] = state.Weight(d.Weight)
+			s.Put(state.RealServerID(server, d.Addr), state.Weight(d.Weight))
 		}
 	})
 }

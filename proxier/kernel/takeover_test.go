@@ -237,7 +237,7 @@ func adopted(t *testing.T, l *Linux) []string {
 		t.Fatal(err)
 	}
 	var out []string
-	for id, spec := range have {
+	for id, spec := range have.All() {
 		switch id.Kind {
 		case state.Link, state.VIP, state.VirtualServer, state.RealServer:
 			out = append(out, state.Object{ID: id, Spec: spec}.String())
@@ -286,7 +286,7 @@ func TestTakeOverEdits(t *testing.T) {
 		defer l.Close()
 		server := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:80"))
 		real := state.RealServerID(server, netip.MustParseAddrPort("10.244.0.11:8080"))
-		vip := server.Addr
+		vip := server.Addr()
 		var wants []state.Want
 		for _, o := range desired.Skeleton(testConfig) {
 			wants = append(wants, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
@@ -301,7 +301,7 @@ func TestTakeOverEdits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for id := range have {
+		for id := range have.All() {
 			if !slices.ContainsFunc(wants, func(w state.Want) bool { return w.ID == id }) {
 				wants = append(wants, state.Want{ID: id})
 			}

@@ -23,21 +23,28 @@ type Drain interface {
 // connections were not made by rules of ours that would carry them on. A
 // Flow is always deleted: nobody knows whether it is there. The
 // order of the result is that of wants; NewPlan puts it in order.
-func Diff(wants []Want, actual State, drain Drain) []Op {
+func Diff(wants []Want, actual *State, drain Drain) []Op {
 	var ops []Op
 	leaving := leavingServers(wants)
 	busy := busyServers(wants, leaving, actual, drain)
-	for _, w := range wants {
-		have, there := actual[w.ID]
+	for i := range wants {
+		w := &wants[i]
+		have, there := actual.Get(w.ID)
+		if w.Present && there && have == w.Spec {
+			continue // as it should be, like most
+		}
+		if ops == nil {
+			ops = make([]Op, 0, len(wants)-i)
+		}
 		switch {
 		case w.ID.Kind == Flow:
 			ops = append(ops, Op{Verb: Delete, ID: w.ID, Spec: None, Old: None})
 		case w.Present && !there:
 			ops = append(ops, Op{Verb: Add, ID: w.ID, Spec: w.Spec, Old: None})
-		case w.Present && have != w.Spec:
+		case w.Present:
 			ops = append(ops, Op{Verb: Change, ID: w.ID, Spec: w.Spec, Old: have})
-		case w.Present || !there || w.ID.Kind == Setting:
-			// As it should be. Settings are never taken back.
+		case !there || w.ID.Kind == Setting:
+			// Settings are never taken back.
 		case busy[w.ID]:
 			// Something drains on it.
 		case w.ID.Kind == RealServer && !leaving[w.ID.Server()] && drain.Draining(w.ID):
@@ -67,10 +74,13 @@ func leavingServers(wants []Want) map[ID]bool {
 // busyServers returns those of the leaving virtual servers that were taken
 // over and have real servers that drain, with their addresses, and takes them
 // out of leaving.
-func busyServers(wants []Want, leaving map[ID]bool, actual State, drain Drain) map[ID]bool {
-	adopted := map[ID]bool{}
+func busyServers(wants []Want, leaving map[ID]bool, actual *State, drain Drain) map[ID]bool {
+	var adopted map[ID]bool
 	for id := range leaving {
 		if actual.Adopted(id) {
+			if adopted == nil {
+				adopted = map[ID]bool{}
+			}
 			adopted[id] = true
 		}
 	}
@@ -79,10 +89,10 @@ func busyServers(wants []Want, leaving map[ID]bool, actual State, drain Drain) m
 	}
 	busy := map[ID]bool{}
 	for _, w := range wants {
-		if _, there := actual[w.ID]; !there || w.ID.Kind != RealServer || w.Present || !adopted[w.ID.Server()] || !drain.Draining(w.ID) {
+		if w.ID.Kind != RealServer || w.Present || !actual.Has(w.ID) || !adopted[w.ID.Server()] || !drain.Draining(w.ID) {
 			continue
 		}
-		busy[w.ID.Server()], busy[VIPID(w.ID.Addr)] = true, true
+		busy[w.ID.Server()], busy[VIPID(w.ID.Addr())] = true, true
 		delete(leaving, w.ID.Server())
 	}
 	return busy
@@ -90,8 +100,8 @@ func busyServers(wants []Want, leaving map[ID]bool, actual State, drain Drain) m
 
 // Adopted reports whether s has the virtual server, and it was somebody else's
 // until now.
-func (s State) Adopted(server ID) bool {
-	spec, ok := s[server]
+func (s *State) Adopted(server ID) bool {
+	spec, ok := s.Get(server)
 	return ok && server.Kind == VirtualServer && spec.Value().Flags&FlagOurs == 0
 }
 
@@ -106,12 +116,12 @@ func Weight(w uint32) SpecRef {
 }
 
 // Apply records in s that op has happened.
-func (s State) Apply(op Op) {
+func (s *State) Apply(op Op) {
 	switch {
 	case op.ID.Kind == Flow:
 	case op.Verb == Delete:
-		delete(s, op.ID)
+		s.Delete(op.ID)
 	default:
-		s[op.ID] = op.Spec
+		s.Put(op.ID, op.Spec)
 	}
 }

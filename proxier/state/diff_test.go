@@ -1,12 +1,15 @@
 package state
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 )
 
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+type objects map[ID]SpecRef
 
 type drains map[ID]bool
 
@@ -19,7 +22,7 @@ var (
 	dnsReal   = RealServerID(dnsServer, ap("10.244.0.12:53"))
 	rr        = Intern(Spec{Scheduler: "rr", Flags: FlagOurs})
 	theirs    = Intern(Spec{Scheduler: "rr"})
-	webVIP    = VIPID(webServer.Addr)
+	webVIP    = VIPID(webServer.Addr())
 	lc        = Intern(Spec{Scheduler: "lc", Flags: FlagOurs})
 )
 
@@ -27,41 +30,41 @@ func TestDiff(t *testing.T) {
 	tests := []struct {
 		name   string
 		want   []Want
-		actual State
+		actual objects
 		drain  drains
 		ops    []string
 	}{
 		{name: "nothing wanted, nothing there"},
-		{name: "as it should be", want: []Want{{webServer, rr, true}}, actual: State{webServer: rr}},
+		{name: "as it should be", want: []Want{{webServer, rr, true}}, actual: objects{webServer: rr}},
 		{name: "missing", want: []Want{{webServer, rr, true}}, ops: []string{"add virtual server 10.96.0.10:80/tcp rr"}},
-		{name: "other scheduler", want: []Want{{webServer, lc, true}}, actual: State{webServer: rr},
+		{name: "other scheduler", want: []Want{{webServer, lc, true}}, actual: objects{webServer: rr},
 			ops: []string{"change virtual server 10.96.0.10:80/tcp lc (was rr)"}},
-		{name: "left alone", want: []Want{{webServer, rr, true}}, actual: State{webServer: rr, dnsServer: lc}},
-		{name: "real server gone", want: []Want{{ID: webReal}}, actual: State{webServer: rr, webReal: Weight(1)},
+		{name: "left alone", want: []Want{{webServer, rr, true}}, actual: objects{webServer: rr, dnsServer: lc}},
+		{name: "real server gone", want: []Want{{ID: webReal}}, actual: objects{webServer: rr, webReal: Weight(1)},
 			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp"}},
-		{name: "real server drains", want: []Want{{ID: webReal}}, actual: State{webServer: rr, webReal: Weight(1)}, drain: drains{webReal: true},
+		{name: "real server drains", want: []Want{{ID: webReal}}, actual: objects{webServer: rr, webReal: Weight(1)}, drain: drains{webReal: true},
 			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 0 (was weight 1)"}},
-		{name: "goes on draining", want: []Want{{ID: webReal}}, actual: State{webServer: rr, webReal: Weight(0)}, drain: drains{webReal: true}},
-		{name: "drained", want: []Want{{ID: webReal}}, actual: State{webServer: rr, webReal: Weight(0)},
+		{name: "goes on draining", want: []Want{{ID: webReal}}, actual: objects{webServer: rr, webReal: Weight(0)}, drain: drains{webReal: true}},
+		{name: "drained", want: []Want{{ID: webReal}}, actual: objects{webServer: rr, webReal: Weight(0)},
 			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp"}},
-		{name: "comes back while draining", want: []Want{{webReal, Weight(1), true}}, actual: State{webServer: rr, webReal: Weight(0)}, drain: drains{webReal: true},
+		{name: "comes back while draining", want: []Want{{webReal, Weight(1), true}}, actual: objects{webServer: rr, webReal: Weight(0)}, drain: drains{webReal: true},
 			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 1 (was weight 0)"}},
-		{name: "does not drain when its server goes", want: []Want{{ID: webReal}, {ID: webServer}}, actual: State{webServer: rr, webReal: Weight(1)}, drain: drains{webReal: true},
+		{name: "does not drain when its server goes", want: []Want{{ID: webReal}, {ID: webServer}}, actual: objects{webServer: rr, webReal: Weight(1)}, drain: drains{webReal: true},
 			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp", "delete virtual server 10.96.0.10:80/tcp"}},
-		{name: "somebody else's, taken over", want: []Want{{webServer, rr, true}, {webReal, Weight(1), true}}, actual: State{webServer: theirs, webReal: Weight(1)},
+		{name: "somebody else's, taken over", want: []Want{{webServer, rr, true}, {webReal, Weight(1), true}}, actual: objects{webServer: theirs, webReal: Weight(1)},
 			ops: []string{"change virtual server 10.96.0.10:80/tcp rr (was rr foreign)"}},
-		{name: "somebody else's, with connections", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: State{webServer: theirs, webReal: Weight(1), webVIP: None}, drain: drains{webReal: true},
+		{name: "somebody else's, with connections", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: objects{webServer: theirs, webReal: Weight(1), webVIP: None}, drain: drains{webReal: true},
 			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 0 (was weight 1)"}},
-		{name: "somebody else's, drained", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: State{webServer: theirs, webReal: Weight(0), webVIP: None},
+		{name: "somebody else's, drained", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: objects{webServer: theirs, webReal: Weight(0), webVIP: None},
 			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp", "delete virtual server 10.96.0.10:80/tcp", "delete vip 10.96.0.10"}},
-		{name: "settings stay", want: []Want{{ID: SettingID(IPForward)}}, actual: State{SettingID(IPForward): None}},
-		{name: "flows are always deleted", want: []Want{{ID: ID{Kind: Flow, Proto: UDP, Addr: netip.MustParseAddr("10.96.0.53"), Port: 53}}},
+		{name: "settings stay", want: []Want{{ID: SettingID(IPForward)}}, actual: objects{SettingID(IPForward): None}},
+		{name: "flows are always deleted", want: []Want{{ID: FlowID(UDP, ap("10.96.0.53:53"), netip.AddrPort{})}},
 			ops: []string{"delete flow udp to 10.96.0.53:53"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for _, op := range Diff(tt.want, tt.actual, tt.drain) {
+			for _, op := range Diff(tt.want, Collect(maps.All(tt.actual)), tt.drain) {
 				got = append(got, op.String())
 			}
 			if !slices.Equal(got, tt.ops) {
@@ -90,7 +93,7 @@ func TestPlanOrder(t *testing.T) {
 		del(webReal), del(webServer), del(VIPEntryID(vip)), del(RouteID(netip.MustParsePrefix("240.0.0.0/5"))), del(RulesID(IPv4)),
 		del(SetID(SetAll, IPv4)), del(LinkID()),
 	}
-	flow := del(ID{Kind: Flow, Proto: TCP, Addr: at.Addr(), Port: at.Port(), Peer: at.Addr(), PeerPort: at.Port()})
+	flow := del(FlowID(TCP, at, at))
 	ops := slices.Clone(want)
 	want = append(want, flow) // it follows from the frontend
 	slices.Reverse(ops)
@@ -118,7 +121,7 @@ func TestPlanTakesAddressesLast(t *testing.T) {
 	if got := plan[:5]; !slices.Equal(got, Plan{fresh[0], fresh[1], publish, own, mend}) {
 		t.Errorf("got %v", got)
 	}
-	if n := len(plan.Stages()); n != 6 {
+	if n := len(slices.Collect(plan.Stages())); n != 6 {
 		t.Errorf("%d stages", n)
 	}
 }

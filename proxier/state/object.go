@@ -26,17 +26,32 @@ const (
 
 // ID names one object. It is comparable and serves as map key. Which fields
 // are set depends on the kind; the others are zero. Addr is always valid and
-// tells the family of the object.
+// tells the family of the object. Addresses are kept without their zones, and
+// so that no garbage collection has to look at an ID: there are many.
 type ID struct {
-	Kind     Kind
-	Set      SetName    // Set, Entry
-	Setting  SettingKey // Setting
-	Proto    Protocol   // VirtualServer, RealServer, Entry, Flow
-	Bits     uint8      // prefix length: Route; Entry of a set with a network
-	Port     uint16     // VirtualServer, RealServer, Entry; Flow: original destination port
-	PeerPort uint16     // RealServer: the endpoint's port; Flow: the endpoint's port
-	Addr     netip.Addr // the address; Set, Rules, Link, Setting: the family's unspecified address
-	Peer     netip.Addr // RealServer: the endpoint; Entry: third dimension; Flow: the endpoint; if it is the destination: flows without NAT that nobody has answered
+	Port       uint16  // VirtualServer, RealServer, Entry; Flow: original destination port
+	PeerPort   uint16  // RealServer: the endpoint's port; Flow: the endpoint's port
+	addr, peer address // see Addr and Peer
+	Kind       Kind
+	Set        SetName    // Set, Entry
+	Setting    SettingKey // Setting
+	Proto      Protocol   // VirtualServer, RealServer, Entry, Flow
+	Bits       uint8      // prefix length: Route; Entry of a set with a network
+}
+
+// Addr returns the address; of Set, Rules, Link and Setting the family's
+// unspecified one.
+func (id ID) Addr() netip.Addr { return id.addr.netip() }
+
+// Peer returns of a RealServer the endpoint's address, of an Entry the third
+// dimension, and of a Flow the endpoint's address, or an invalid one: if that
+// is the destination, flows without NAT that nobody has answered are meant.
+func (id ID) Peer() netip.Addr { return id.peer.netip() }
+
+// At returns id with another address.
+func (id ID) At(a netip.Addr) ID {
+	id.addr = addressOf(a)
+	return id
 }
 
 // Spec is what an object holds beside its name. Two objects are equal when
@@ -97,14 +112,21 @@ var (
 
 // Compare orders IDs: by kind, then address, then the rest.
 func (id ID) Compare(o ID) int {
-	return cmp.Or(cmp.Compare(id.Kind, o.Kind), cmp.Compare(id.Set, o.Set), id.Addr.Compare(o.Addr), cmp.Compare(id.Port, o.Port),
-		cmp.Compare(id.Proto, o.Proto), id.Peer.Compare(o.Peer), cmp.Compare(id.PeerPort, o.PeerPort),
-		cmp.Compare(id.Bits, o.Bits), cmp.Compare(id.Setting, o.Setting))
+	switch {
+	case id.Kind != o.Kind:
+		return cmp.Compare(id.Kind, o.Kind)
+	case id.Set != o.Set:
+		return cmp.Compare(id.Set, o.Set)
+	case id.addr != o.addr:
+		return id.addr.compare(o.addr)
+	}
+	return cmp.Or(cmp.Compare(id.Port, o.Port), cmp.Compare(id.Proto, o.Proto), id.peer.compare(o.peer),
+		cmp.Compare(id.PeerPort, o.PeerPort), cmp.Compare(id.Bits, o.Bits), cmp.Compare(id.Setting, o.Setting))
 }
 
 // Family returns 4 or 6.
 func (id ID) Family() int {
-	if id.Addr.Is4() {
+	if id.addr.is4() {
 		return 4
 	}
 	return 6
@@ -120,66 +142,54 @@ func FamilyOf(a netip.Addr) netip.Addr {
 
 // VirtualServerID names the virtual server at addr.
 func VirtualServerID(proto Protocol, addr netip.AddrPort) ID {
-	return ID{Kind: VirtualServer, Proto: proto, Addr: addr.Addr(), Port: addr.Port()}
+	return ID{Kind: VirtualServer, Proto: proto, addr: addressOf(addr.Addr()), Port: addr.Port()}
 }
 
 // RealServerID names the endpoint behind the virtual server vs.
 func RealServerID(vs ID, endpoint netip.AddrPort) ID {
-	vs.Kind, vs.Peer, vs.PeerPort = RealServer, endpoint.Addr(), endpoint.Port()
+	vs.Kind, vs.peer, vs.PeerPort = RealServer, addressOf(endpoint.Addr()), endpoint.Port()
 	return vs
 }
 
 // Server returns the ID of the virtual server that a real server belongs to.
 func (id ID) Server() ID {
-	id.Kind, id.Peer, id.PeerPort = VirtualServer, netip.Addr{}, 0
+	id.Kind, id.peer, id.PeerPort = VirtualServer, address{}, 0
 	return id
 }
 
 // Endpoint returns a real server's own address and port.
-func (id ID) Endpoint() netip.AddrPort { return netip.AddrPortFrom(id.Peer, id.PeerPort) }
+func (id ID) Endpoint() netip.AddrPort { return netip.AddrPortFrom(id.Peer(), id.PeerPort) }
 
 // AddrPort returns the address and port of a virtual server or set entry.
-func (id ID) AddrPort() netip.AddrPort { return netip.AddrPortFrom(id.Addr, id.Port) }
+func (id ID) AddrPort() netip.AddrPort { return netip.AddrPortFrom(id.Addr(), id.Port) }
 
 // VIPID names an address on kube-ipvs0.
-func VIPID(a netip.Addr) ID { return ID{Kind: VIP, Addr: a} }
+func VIPID(a netip.Addr) ID { return ID{Kind: VIP, addr: addressOf(a)} }
 
 // RouteID names the local route of a prefix of images.
 func RouteID(p netip.Prefix) ID {
-	return ID{Kind: Route, Addr: p.Masked().Addr(), Bits: uint8(p.Bits())}
+	return ID{Kind: Route, addr: addressOf(p.Masked().Addr()), Bits: uint8(p.Bits())}
 }
 
 // LinkID names the dummy device.
-func LinkID() ID { return ID{Kind: Link, Addr: IPv4} }
+func LinkID() ID { return ID{Kind: Link, addr: addressOf(IPv4)} }
 
 // SetID names the set of family, which is IPv4 or IPv6.
-func SetID(name SetName, family netip.Addr) ID { return ID{Kind: Set, Set: name, Addr: family} }
-
-// RulesID names the rules of family, which is IPv4 or IPv6.
-func RulesID(family netip.Addr) ID { return ID{Kind: Rules, Addr: family} }
-
-// SettingID names a setting.
-func SettingID(k SettingKey) ID { return ID{Kind: Setting, Setting: k, Addr: k.family()} }
-
-// State is the objects of a node: what is wanted, or what is there.
-type State map[ID]SpecRef
-
-// Clone returns a copy.
-func (s State) Clone() State {
-	c := make(State, len(s))
-	for id, spec := range s {
-		c[id] = spec
-	}
-	return c
+func SetID(name SetName, family netip.Addr) ID {
+	return ID{Kind: Set, Set: name, addr: addressOf(family)}
 }
 
-// Count returns how many objects of each kind there are, by the kind's name.
-func (s State) Count() map[string]int {
-	n := map[string]int{}
-	for id := range s {
-		n[id.Kind.String()]++
-	}
-	return n
+// RulesID names the rules of family, which is IPv4 or IPv6.
+func RulesID(family netip.Addr) ID { return ID{Kind: Rules, addr: addressOf(family)} }
+
+// SettingID names a setting.
+func SettingID(k SettingKey) ID { return ID{Kind: Setting, Setting: k, addr: addressOf(k.family())} }
+
+// FlowID names the conntrack entries of clients of the frontend to that are
+// answered by an endpoint. Without a port, to stands for its family: to any
+// frontend; an invalid endpoint stands for any.
+func FlowID(proto Protocol, to, endpoint netip.AddrPort) ID {
+	return ID{Kind: Flow, Proto: proto, addr: addressOf(to.Addr()), Port: to.Port(), peer: addressOf(endpoint.Addr()), PeerPort: endpoint.Port()}
 }
 
 // Facts are what rendering must know of the node. Read afresh at start and

@@ -1,9 +1,8 @@
 package state
 
 import (
-	"cmp"
+	"iter"
 	"net/netip"
-	"slices"
 )
 
 // Verb is what an Op does.
@@ -69,89 +68,118 @@ type Plan []Op
 // TCP and SCTP clients repeat their first packet while nobody answers it; its
 // entry without NAT would keep the next ones from a frontend that is there now.
 func NewPlan(ops []Op) Plan {
-	plan := slices.Concat(ops, flows(ops))
+	flows := flows(ops)
 	taken := takenAddresses(ops)
-	step := func(o Op) int {
+	step := func(o *Op) int {
 		switch s := o.step(); {
-		case s == stepOwn && taken[o.ID.Addr]:
+		case s == stepOwn && taken[o.ID.addr]:
 			return stepTakeOwn
-		case s == stepVIP && taken[o.ID.Addr]:
+		case s == stepVIP && taken[o.ID.addr]:
 			return stepTakeVIP
 		default:
 			return s
 		}
 	}
-	slices.SortStableFunc(plan, func(a, b Op) int { return cmp.Compare(step(a), step(b)) })
-	return plan
+	var at [steps]int // where the next op of a step goes
+	for i := range ops {
+		at[step(&ops[i])]++
+	}
+	next := 0
+	for s, n := range at {
+		at[s], next = next, next+n
+	}
+	plan := make(Plan, next, next+len(flows))
+	for i := range ops {
+		s := step(&ops[i])
+		plan[at[s]] = ops[i]
+		at[s]++
+	}
+	return append(plan, flows...) // the last step
 }
 
 // Stages splits the plan where later ops may stand on earlier ones: within a
 // stage the order does not matter.
-func (p Plan) Stages() []Plan {
-	var out []Plan
-	for from := 0; from < len(p); {
-		to := from + 1
-		for to < len(p) && p[to].step() == p[from].step() {
-			to++
+func (p Plan) Stages() iter.Seq[Plan] {
+	return func(yield func(Plan) bool) {
+		for from := 0; from < len(p); {
+			to, step := from+1, p[from].step()
+			for to < len(p) && p[to].step() == step {
+				to++
+			}
+			if !yield(p[from:to]) {
+				return
+			}
+			from = to
 		}
-		out = append(out, p[from:to])
-		from = to
 	}
-	return out
 }
 
 // flows returns the conntrack deletions that ops call for.
 func flows(ops []Op) []Op {
 	var out []Op
-	seen := map[ID]bool{}
+	var seen map[ID]bool
 	adopted := adoptedServers(ops)
 	add := func(id ID) {
+		if seen == nil {
+			seen = map[ID]bool{}
+		}
 		if !seen[id] {
 			seen[id] = true
 			out = append(out, Op{Verb: Delete, ID: id, Spec: None, Old: None})
 		}
 	}
-	for _, op := range ops {
-		published := op.Verb == Add && op.ID.Kind == Entry && op.ID.Set.Publishes()
-		onNodePort := op.ID.Set.Type() == HashNetPort
-		id := ID{Kind: Flow, Proto: op.ID.Proto, Addr: op.ID.Addr, Port: op.ID.Port}
+	for i := range ops {
+		op := &ops[i]
 		switch {
-		case op.ID.Proto == UDP && op.Verb == Delete && op.ID.Kind == RealServer && adopted[op.ID.Server()]:
-			// The endpoint stays one, behind virtual servers of ours: flows by these go on.
-			id.Peer, id.PeerPort = op.ID.Peer, op.ID.PeerPort
-			add(id)
 		case op.ID.Proto == UDP && op.Verb == Delete && op.ID.Kind == RealServer:
-			add(ID{Kind: Flow, Proto: UDP, Addr: FamilyOf(op.ID.Peer), Peer: op.ID.Peer, PeerPort: op.ID.PeerPort})
-		case op.ID.Proto == UDP && published:
-			if onNodePort {
-				id.Addr = FamilyOf(op.ID.Addr) // any address of the node
+			// Behind what was taken over the endpoint stays one, behind virtual
+			// servers of ours: flows by these go on.
+			id := FlowID(UDP, op.ID.AddrPort(), op.ID.Endpoint())
+			if !adopted[op.ID.Server()] {
+				id = FlowID(UDP, netip.AddrPortFrom(FamilyOf(op.ID.Peer()), 0), op.ID.Endpoint())
 			}
 			add(id)
-		case published && !onNodePort: // on a node port the node itself has refused what came too early
-			id.Peer, id.PeerPort = id.Addr, id.Port // unanswered and without NAT: others belong to connections
-			add(id)
+		case op.Verb == Add && op.ID.Kind == Entry && op.ID.Set.Publishes():
+			if id, ok := op.ID.early(); ok {
+				add(id)
+			}
 		}
 	}
 	return out
 }
 
+// early names the conntrack entries of what came before a frontend was
+// published by the entry id.
+func (id ID) early() (flow ID, ok bool) {
+	onNodePort := id.Set.Type() == HashNetPort
+	switch {
+	case id.Proto == UDP && onNodePort: // any address of the node
+		return FlowID(UDP, netip.AddrPortFrom(FamilyOf(id.Addr()), id.Port), netip.AddrPort{}), true
+	case id.Proto == UDP:
+		return FlowID(UDP, id.AddrPort(), netip.AddrPort{}), true
+	case onNodePort: // the node itself has refused what came too early
+		return ID{}, false
+	}
+	return FlowID(id.Proto, id.AddrPort(), id.AddrPort()), true // unanswered and without NAT: others belong to connections
+}
+
 // takenAddresses returns the addresses that are there already and become ours.
-func takenAddresses(ops []Op) map[netip.Addr]bool {
-	var there, out map[netip.Addr]bool
-	for _, op := range ops {
-		if op.Verb == Change && op.ID.Kind == VIP {
+func takenAddresses(ops []Op) map[address]bool {
+	var there, out map[address]bool
+	for i := range ops {
+		if op := &ops[i]; op.Verb == Change && op.ID.Kind == VIP {
 			if there == nil {
-				there, out = map[netip.Addr]bool{}, map[netip.Addr]bool{}
+				there, out = map[address]bool{}, map[address]bool{}
 			}
-			there[op.ID.Addr] = true
+			there[op.ID.addr] = true
 		}
 	}
 	if there == nil {
 		return nil
 	}
-	for _, op := range ops {
-		if op.Verb == Add && op.ID.Kind == Entry && op.ID.Set == SetVIPs && there[op.ID.Addr] {
-			out[op.ID.Addr] = true
+	for i := range ops {
+		if op := &ops[i]; op.Verb == Add && op.ID.Kind == Entry && op.ID.Set == SetVIPs && there[op.ID.addr] {
+			out[op.ID.addr] = true
 		}
 	}
 	return out
@@ -160,8 +188,8 @@ func takenAddresses(ops []Op) map[netip.Addr]bool {
 // adoptedServers returns the virtual servers that go and never were ours.
 func adoptedServers(ops []Op) map[ID]bool {
 	var out map[ID]bool
-	for _, op := range ops {
-		if op.Verb == Delete && op.ID.Kind == VirtualServer && op.Old.Value().Flags&FlagOurs == 0 {
+	for i := range ops {
+		if op := &ops[i]; op.Verb == Delete && op.ID.Kind == VirtualServer && op.Old.Value().Flags&FlagOurs == 0 {
 			if out == nil {
 				out = map[ID]bool{}
 			}
@@ -214,28 +242,30 @@ const (
 	stepUnlink
 	stepUnsetting
 	stepFlow
+	steps
 )
 
-// step tells where in a plan the op stands.
-func (o Op) step() int {
-	if o.ID.Kind == Entry {
-		return o.entryStep()
-	}
-	steps := [kinds][2]int{
-		Setting: {stepSetting, stepUnsetting}, Link: {stepLink, stepUnlink}, Set: {stepSet, stepUnset},
-		Rules: {stepRules, stepUnrules}, Route: {stepRoute, stepUnroute}, VirtualServer: {stepServer, stepUnserver},
-		RealServer: {stepReal, stepUnreal}, VIP: {stepVIP, stepUnVIP}, Flow: {stepFlow, stepFlow},
-	}
-	switch {
-	case o.Verb == Delete:
-		return steps[o.ID.Kind][1]
-	case o.ID.Kind == RealServer && o.Spec.Value().Weight == 0:
-		return stepDrain
-	}
-	return steps[o.ID.Kind][0]
+// stepsOf are those of adding and changing, and of deleting, by kind.
+var stepsOf = [kinds][2]int{
+	Setting: {stepSetting, stepUnsetting}, Link: {stepLink, stepUnlink}, Set: {stepSet, stepUnset},
+	Rules: {stepRules, stepUnrules}, Route: {stepRoute, stepUnroute}, VirtualServer: {stepServer, stepUnserver},
+	RealServer: {stepReal, stepUnreal}, VIP: {stepVIP, stepUnVIP}, Flow: {stepFlow, stepFlow},
 }
 
-func (o Op) entryStep() int {
+// step tells where in a plan the op stands.
+func (o *Op) step() int {
+	switch {
+	case o.ID.Kind == Entry:
+		return o.entryStep()
+	case o.Verb == Delete:
+		return stepsOf[o.ID.Kind][1]
+	case o.ID.Kind == RealServer && o.Spec != weights[1] && o.Spec.Value().Weight == 0:
+		return stepDrain
+	}
+	return stepsOf[o.ID.Kind][0]
+}
+
+func (o *Op) entryStep() int {
 	add, del := stepGate, stepUngate
 	switch s := o.ID.Set; {
 	case s == SetVIPs:

@@ -36,19 +36,19 @@ func (id ID) String() string {
 	case Link:
 		return "link kube-ipvs0"
 	case Set:
-		return fmt.Sprintf("set %s %s", id.Set.Kernel(id.Addr), id.Set.Type())
+		return fmt.Sprintf("set %s %s", id.Set.Kernel(id.Addr()), id.Set.Type())
 	case Rules:
 		return fmt.Sprintf("rules IPv%d", id.Family())
 	case Route:
-		return fmt.Sprintf("route local %s", netip.PrefixFrom(id.Addr, int(id.Bits)))
+		return fmt.Sprintf("route local %s", netip.PrefixFrom(id.Addr(), int(id.Bits)))
 	case VirtualServer:
 		return fmt.Sprintf("virtual server %s/%s", id.AddrPort(), id.Proto)
 	case RealServer:
 		return fmt.Sprintf("real server %s of %s/%s", id.Endpoint(), id.AddrPort(), id.Proto)
 	case VIP:
-		return fmt.Sprintf("vip %s", id.Addr)
+		return fmt.Sprintf("vip %s", id.Addr())
 	case Entry:
-		return fmt.Sprintf("entry %s %s", id.Set.Kernel(id.Addr), id.member())
+		return fmt.Sprintf("entry %s %s", id.Set.Kernel(id.Addr()), id.member())
 	case Flow:
 		return "flow " + id.flow()
 	}
@@ -59,15 +59,15 @@ func (id ID) String() string {
 func (id ID) member() string {
 	switch id.Set.Type() {
 	case HashIP:
-		return id.Addr.String()
+		return id.Addr().String()
 	case HashNetPort:
-		return fmt.Sprintf("%s,%s:%d", netip.PrefixFrom(id.Addr, int(id.Bits)), id.Proto, id.Port)
+		return fmt.Sprintf("%s,%s:%d", netip.PrefixFrom(id.Addr(), int(id.Bits)), id.Proto, id.Port)
 	case HashIPPortIP:
-		return fmt.Sprintf("%s,%s:%d,%s", id.Addr, id.Proto, id.Port, id.Peer)
+		return fmt.Sprintf("%s,%s:%d,%s", id.Addr(), id.Proto, id.Port, id.Peer())
 	case HashIPPortNet:
-		return fmt.Sprintf("%s,%s:%d,%s", id.Addr, id.Proto, id.Port, netip.PrefixFrom(id.Peer, int(id.Bits)))
+		return fmt.Sprintf("%s,%s:%d,%s", id.Addr(), id.Proto, id.Port, netip.PrefixFrom(id.Peer(), int(id.Bits)))
 	}
-	return fmt.Sprintf("%s,%s:%d", id.Addr, id.Proto, id.Port)
+	return fmt.Sprintf("%s,%s:%d", id.Addr(), id.Proto, id.Port)
 }
 
 func (id ID) flow() string {
@@ -76,7 +76,7 @@ func (id ID) flow() string {
 	if id.Port != 0 {
 		fmt.Fprintf(&b, " to %s", id.AddrPort())
 	}
-	if id.Peer.IsValid() {
+	if id.Peer().IsValid() {
 		fmt.Fprintf(&b, " answered by %s", id.Endpoint())
 	}
 	return b.String()
@@ -129,9 +129,9 @@ func (o Object) String() string {
 }
 
 // String prints one object a line, sorted.
-func (s State) String() string {
-	lines := make([]string, 0, len(s))
-	for id, spec := range s {
+func (s *State) String() string {
+	lines := make([]string, 0, s.Len())
+	for id, spec := range s.All() {
 		lines = append(lines, Object{id, spec}.String())
 	}
 	slices.Sort(lines)

@@ -97,27 +97,35 @@ func (n SetName) Comments() bool { return setTable[n].comments }
 
 // EntryID names the address, protocol and port in a set of type hash:ip,port.
 func EntryID(set SetName, proto Protocol, addr netip.AddrPort) ID {
-	return ID{Kind: Entry, Set: set, Proto: proto, Addr: addr.Addr(), Port: addr.Port()}
+	return ID{Kind: Entry, Set: set, Proto: proto, addr: addressOf(addr.Addr()), Port: addr.Port()}
+}
+
+// MemberID names an entry as the kernel lists it: peer and bits are those of
+// sets that have them.
+func MemberID(set SetName, proto Protocol, addr netip.AddrPort, peer netip.Addr, bits uint8) ID {
+	id := EntryID(set, proto, addr)
+	id.peer, id.Bits = addressOf(peer), bits
+	return id
 }
 
 // NetEntryID names an entry of a set of type hash:net,port.
 func NetEntryID(set SetName, proto Protocol, net netip.Prefix, port uint16) ID {
-	return ID{Kind: Entry, Set: set, Proto: proto, Addr: net.Masked().Addr(), Bits: uint8(net.Bits()), Port: port}
+	return ID{Kind: Entry, Set: set, Proto: proto, addr: addressOf(net.Masked().Addr()), Bits: uint8(net.Bits()), Port: port}
 }
 
 // SourceEntryID names an entry of SetSourceAllowed: net may reach addr.
 func SourceEntryID(proto Protocol, addr netip.AddrPort, net netip.Prefix) ID {
-	return ID{Kind: Entry, Set: SetSourceAllowed, Proto: proto, Addr: addr.Addr(), Port: addr.Port(),
-		Peer: net.Masked().Addr(), Bits: uint8(net.Bits())}
+	return ID{Kind: Entry, Set: SetSourceAllowed, Proto: proto, addr: addressOf(addr.Addr()), Port: addr.Port(),
+		peer: addressOf(net.Masked().Addr()), Bits: uint8(net.Bits())}
 }
 
 // HairpinID names the entry of SetHairpin for a local endpoint.
 func HairpinID(proto Protocol, endpoint netip.AddrPort) ID {
-	return ID{Kind: Entry, Set: SetHairpin, Proto: proto, Addr: endpoint.Addr(), Port: endpoint.Port(), Peer: endpoint.Addr()}
+	return ID{Kind: Entry, Set: SetHairpin, Proto: proto, addr: addressOf(endpoint.Addr()), Port: endpoint.Port(), peer: addressOf(endpoint.Addr())}
 }
 
 // VIPEntryID names the entry of SetVIPs for a.
-func VIPEntryID(a netip.Addr) ID { return ID{Kind: Entry, Set: SetVIPs, Addr: a} }
+func VIPEntryID(a netip.Addr) ID { return ID{Kind: Entry, Set: SetVIPs, addr: addressOf(a)} }
 
 // Halves returns p in the form in which ipset takes it: a prefix of length 0,
 // which the hash types refuse, becomes its two halves.
