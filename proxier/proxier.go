@@ -74,6 +74,7 @@ type Proxier struct {
 	began      time.Time
 	ready      bool // everything that was there at the start has been programmed
 	rounds     uint64
+	needs      []state.ID // memory for obstacle and hold
 
 	auditAt, retryAt, drainAt time.Time // when due; zero: not
 	retryDelay                time.Duration

@@ -121,12 +121,12 @@ func (p *Proxier) probeSchedulers(ctx context.Context, keys []model.Key, again b
 		}
 	}
 	for _, k := range keys {
-		v, ok := p.model.View(k)
-		if !ok || v.Scheduler == "" {
+		s, ok := p.model.Service(k)
+		if !ok || s.Scheduler == "" {
 			continue
 		}
-		if _, known := p.schedulers[v.Scheduler]; !known {
-			p.schedulers[v.Scheduler] = p.probe(ctx, v.Scheduler)
+		if _, known := p.schedulers[s.Scheduler]; !known {
+			p.schedulers[s.Scheduler] = p.probe(ctx, s.Scheduler)
 		}
 	}
 }

@@ -236,11 +236,25 @@ func (p *Proxier) wants(ctx context.Context, r *Round) []state.Want {
 	p.probeSchedulers(ctx, keys, r.Full)
 	keys = append(keys, p.model.TakeDirty()...)
 	r.Services = len(keys)
-	changed := p.table.Update(tallying{p.model, p.tallies}, keys)
+	views := tallying{p.model, p.tallies}
+	var changed []state.Want
+	if r.Full {
+		p.table.Refresh(views, keys)
+	} else {
+		changed = p.table.Update(views, keys)
+	}
 	p.names.update(p.config.Desired, p.table, p.model, keys)
 	if r.Full {
 		changed = p.everything() // says it all, but for flows, which nobody can read
 	} else if !due(p.retryAt) {
+		return changed
+	}
+	return p.withPending(r, changed)
+}
+
+// withPending adds what has failed and is not named anyway.
+func (p *Proxier) withPending(r *Round, changed []state.Want) []state.Want {
+	if len(p.pending) == 0 {
 		return changed
 	}
 	named := make(map[state.ID]bool, len(changed))
@@ -264,15 +278,25 @@ func (p *Proxier) wants(ctx context.Context, r *Round) []state.Want {
 // everything returns all that is wanted, and that all else must go.
 func (p *Proxier) everything() []state.Want {
 	wants := p.table.All()
-	wanted := make(map[state.ID]bool, len(wants))
-	for _, w := range wants {
-		wanted[w.ID] = true
+	there := 0
+	for i := range wants {
+		if p.actual.Has(wants[i].ID) {
+			there++
+		}
+	}
+	if there == p.actual.Len() {
+		return wants // as it mostly is: then nothing else is there
+	}
+	left := make(map[state.ID]bool, p.actual.Len())
+	for id := range p.actual.All() {
+		left[id] = true
+	}
+	for i := range wants {
+		delete(left, wants[i].ID)
 	}
 	rest := len(wants)
-	for id := range p.actual.All() {
-		if !wanted[id] {
-			wants = append(wants, state.Want{ID: id})
-		}
+	for id := range left {
+		wants = append(wants, state.Want{ID: id})
 	}
 	slices.SortFunc(wants[rest:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })
 	return wants

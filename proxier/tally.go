@@ -87,7 +87,8 @@ func (t *tallies) sum() ([]HealthCheck, map[Locality]int) {
 // leaves none of them.
 func withoutLocal(v model.View) []Locality {
 	var out []Locality
-	for family, eps := range map[string][]model.Endpoints{"IPv4": v.V4, "IPv6": v.V6} {
+	for i, eps := range [...][]model.Endpoints{v.V4, v.V6} {
+		family := [...]string{"IPv4", "IPv6"}[i]
 		if !slices.ContainsFunc(eps, func(e model.Endpoints) bool { return e.Any && len(e.Local) == 0 }) {
 			continue
 		}

@@ -15,11 +15,14 @@ func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
 	if !p.synced {
 		ops = careful(ops, p.actual)
 	}
-	for _, w := range wants {
-		delete(p.pending, w.ID)
+	if len(p.pending) > 0 {
+		for i := range wants {
+			delete(p.pending, wants[i].ID)
+		}
 	}
 	index := &wantIndex{wants: wants}
 	held := p.held()
+	var done tally
 	for stage := range state.NewPlan(ops).Stages() {
 		stage = p.possible(r, stage, held, index)
 		if len(stage) == 0 {
@@ -34,8 +37,26 @@ func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
 			}
 			p.apply(op)
 			p.forget(op)
-			delete(p.asked, op.ID)
-			r.Ops[Write{op.Verb.String(), op.ID.Kind.String()}]++
+			if len(p.asked) > 0 {
+				delete(p.asked, op.ID)
+			}
+			done.count(op)
+		}
+	}
+	done.add(r.Ops)
+}
+
+// tally counts the writes that succeeded.
+type tally [state.Delete + 1]state.Counts
+
+func (t *tally) count(op state.Op) { t[op.Verb][op.ID.Kind]++ }
+
+func (t *tally) add(to map[Write]int) {
+	for verb := range t {
+		for kind, n := range t[verb] {
+			if n > 0 {
+				to[Write{state.Verb(verb).String(), state.Kind(kind).String()}] += n
+			}
 		}
 	}
 }
@@ -55,7 +76,7 @@ func (p *Proxier) apply(op state.Op) {
 // somebody else's of the same address; a frontend published without what is
 // behind it would answer wrongly.
 func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID, index *wantIndex) state.Plan {
-	var out state.Plan
+	out := stage[:0] // nobody needs the stage any more
 	for _, op := range stage {
 		if why := p.obstacle(op, held); why != "" {
 			p.fail(r, op, fmt.Errorf("%w %s", errWaits, why), index)
@@ -75,7 +96,8 @@ func (p *Proxier) obstacle(op state.Op, held map[state.ID]state.ID) string {
 		}
 		return ""
 	}
-	for _, need := range p.config.Desired.Needs(op.ID) {
+	p.needs = p.config.Desired.Needs(p.needs[:0], op.ID)
+	for _, need := range p.needs {
 		if !p.actual.Has(need) {
 			return need.String()
 		}
@@ -101,7 +123,8 @@ func (p *Proxier) hold(held map[state.ID]state.ID, id state.ID) {
 	if w := p.pending[id]; w.Present {
 		return
 	}
-	for _, need := range p.config.Desired.Needs(id) {
+	p.needs = p.config.Desired.Needs(p.needs[:0], id)
+	for _, need := range p.needs {
 		held[need] = id
 	}
 }

@@ -3,6 +3,7 @@ package desired
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -12,10 +13,19 @@ import (
 // come to another in it, and a Service may be rendered twice, so that only the
 // end tells what is wanted.
 type batch struct {
-	table *Table
-	own   map[state.ID]touch
-	order []state.ID                 // touched objects, in the order in which they came up
-	scrap map[state.ID]state.SpecRef // reused: what a Service had before
+	table    *Table
+	quiet    bool // nobody asks what is touched
+	own      map[state.ID]touch
+	order    []state.ID  // touched objects, in the order in which they came up
+	affected []model.Key // Services that must be rendered too
+
+	// Memory for one Service.
+	render    render
+	frontends frontends
+	had       Fragment
+	hadClaims []state.ID
+	hadSpecs  map[state.ID]state.SpecRef
+	packer    state.Packer
 }
 
 // touch is what became of an object so far.
@@ -25,137 +35,182 @@ type touch struct {
 }
 
 func newBatch(t *Table) *batch {
-	return &batch{table: t, own: map[state.ID]touch{}, scrap: map[state.ID]state.SpecRef{}}
+	return &batch{table: t, own: map[state.ID]touch{}, hadSpecs: map[state.ID]state.SpecRef{}}
 }
 
-// update renders one Service and returns others that must be rendered too.
-func (b *batch) update(views Views, key model.Key) []model.Key {
+// reset begins an Update.
+func (b *batch) reset(quiet bool) {
+	b.quiet, b.order, b.affected = quiet, b.order[:0], nil
+	clear(b.own)
+	b.render.config, b.render.facts = &b.table.config, b.table.facts
+}
+
+// large reports whether b had better not be kept: it would have the memory of
+// the largest Update ever.
+func (b *batch) large() bool {
+	const many = 1000
+	return len(b.order) > many || cap(b.render.out.Own) > many || cap(b.had.Own) > many
+}
+
+// update renders one Service and notes others that must be rendered too.
+func (b *batch) update(views Views, key model.Key) {
 	t := b.table
-	old := t.services[key]
+	s := t.services[key]
 	view, ok := views.View(key)
 	switch {
-	case !ok && old == nil:
-		return nil
-	case !ok:
-		affected := b.reclaim(old, nil)
-		b.replace(old, Fragment{})
+	case !ok && s == nil:
+		return
+	case s == nil:
+		s = &service{}
+		t.services[key] = s
+	}
+	b.had = Fragment{b.had.Own[:0], b.had.Shared[:0]}
+	b.hadClaims = s.parts(&b.had, b.hadClaims[:0])
+	if !ok {
+		b.reclaim(s, b.hadClaims, nil)
+		b.replace(s, Fragment{})
 		delete(t.services, key)
-		delete(t.troubled, old)
-		return affected
-	case old == nil:
-		old = &service{}
-		t.services[key] = old
+		delete(t.troubled, s)
+		return
 	}
-	var affected []model.Key
-	if r := (rank{created: view.Created.Unix(), key: key}); r != old.rank {
-		affected = b.reclaim(old, nil) // claims are ordered by rank: enter anew
-		old.rank = r
+	if r := (rank{created: view.Created.Unix(), key: key}); r != s.rank {
+		b.reclaim(s, b.hadClaims, nil) // claims are ordered by rank: enter anew
+		b.hadClaims, s.rank = b.hadClaims[:0], r
 	}
-	frontends := t.config.frontends(view.Service)
-	affected = append(affected, b.reclaim(old, frontends)...)
-	old.origin, old.uid, old.lost, old.problems = view.Origin, view.UID, nil, t.problems(view)
-	fragment := Render(t.config, t.facts, view, func(f frontend) bool {
-		claim := t.lost(old, f)
-		if claim != nil {
-			old.lost = append(old.lost, loss{f, *claim})
+	b.frontends.list(&t.config, view.Service)
+	b.reclaim(s, b.hadClaims, b.frontends.claims)
+	wrong := trouble{origin: view.Origin, uid: view.UID, problems: t.problems(view)}
+	b.render.service(view, b.frontends.all, func(f *frontend) bool {
+		if len(t.rivals) == 0 {
+			return true // whoever claims has it
 		}
-		return claim == nil
-	}, nil)
-	b.replace(old, fragment)
-	delete(t.troubled, old)
-	if len(old.lost)+len(old.problems) > 0 {
-		t.troubled[old] = true
+		claim, lost := t.lost(s, f)
+		if lost {
+			wrong.lost = append(wrong.lost, loss{*f, claim})
+		}
+		return !lost
+	})
+	b.replace(s, b.render.out)
+	b.keep(s)
+	delete(t.troubled, s)
+	if len(wrong.lost)+len(wrong.problems) > 0 {
+		t.troubled[s] = wrong
 	}
-	return affected
 }
 
-// reclaim makes the claims of s those of frontends and returns the Services
-// that won or lost one by it.
-func (b *batch) reclaim(s *service, frontends []frontend) []model.Key {
-	var affected []model.Key
+// keep has s keep what was rendered.
+func (b *batch) keep(s *service) {
+	out := &b.render.out
+	for i := range out.Own {
+		b.packer.Add(out.Own[i].ID, out.Own[i].Spec)
+	}
+	for i := range out.Shared {
+		b.packer.Add(out.Shared[i].ID, out.Shared[i].Spec)
+	}
+	for _, id := range b.frontends.claims {
+		b.packer.Add(id, state.None)
+	}
+	s.kept, s.own, s.both = b.packer.Done(), len(out.Own), len(out.Own)+len(out.Shared)
+}
+
+// reclaim makes the claims of s others and notes the Services that won or lost
+// one by it.
+func (b *batch) reclaim(s *service, had, claims []state.ID) {
+	if slices.Equal(had, claims) {
+		return
+	}
 	note := func(other *service) {
 		if other != nil && other != s {
-			affected = append(affected, other.rank.key)
+			b.affected = append(b.affected, other.rank.key)
 		}
 	}
-	var claims []state.ID
-	for _, f := range frontends {
-		claims = append(claims, f.claims()...)
+	var kept map[state.ID]bool // those of had; true: of claims too
+	if len(had) > 0 && len(claims) > 0 {
+		kept = make(map[state.ID]bool, len(had))
+		for _, id := range had {
+			kept[id] = false
+		}
+		for _, id := range claims {
+			if _, both := kept[id]; both {
+				kept[id] = true
+			}
+		}
 	}
-	keep := make(map[state.ID]bool, len(claims))
-	for _, id := range claims {
-		keep[id] = true
-	}
-	had := make(map[state.ID]bool, len(s.claims))
-	for _, id := range s.claims {
-		had[id] = true
-		if !keep[id] {
+	for _, id := range had {
+		if !kept[id] {
 			note(b.table.release(s, id))
 		}
 	}
 	for _, id := range claims {
-		if !had[id] {
+		if !kept[id] {
 			note(b.table.claim(s, id))
 		}
 	}
-	s.claims = claims
-	return affected
 }
 
 // replace notes the difference between what s had and what it needs now.
 func (b *batch) replace(s *service, now Fragment) {
-	clear(b.scrap)
-	for _, o := range s.fragment.Own {
-		b.scrap[o.ID] = o.Spec
+	if !b.quiet {
+		b.replaceOwn(s, now)
 	}
-	for _, o := range now.Own {
+	for i := range now.Shared {
+		b.count(&now.Shared[i], 1)
+	}
+	for i := range b.had.Shared {
+		b.count(&b.had.Shared[i], -1)
+	}
+}
+
+func (b *batch) replaceOwn(s *service, now Fragment) {
+	clear(b.hadSpecs)
+	for i := range b.had.Own {
+		b.hadSpecs[b.had.Own[i].ID] = b.had.Own[i].Spec
+	}
+	for i := range now.Own {
 		// One that it keeps counts too if another Service came to have it
 		// earlier in this batch and must let go of it.
-		spec, had := b.scrap[o.ID]
+		o := &now.Own[i]
+		spec, had := b.hadSpecs[o.ID]
 		if before, touched := b.own[o.ID]; !had || spec != o.Spec || touched && before.by != s {
 			b.touch(o.ID, touch{by: s, spec: o.Spec})
 		}
-		delete(b.scrap, o.ID)
+		delete(b.hadSpecs, o.ID)
 	}
-	for _, o := range s.fragment.Own {
-		if _, left := b.scrap[o.ID]; !left {
+	for i := range b.had.Own {
+		id := b.had.Own[i].ID
+		if _, left := b.hadSpecs[id]; !left {
 			continue
 		}
-		if by := b.own[o.ID].by; by == nil || by == s {
-			b.touch(o.ID, touch{})
+		if by := b.own[id].by; by == nil || by == s {
+			b.touch(id, touch{})
 		}
 	}
-	for _, o := range now.Shared {
-		b.count(o, 1)
-	}
-	for _, o := range s.fragment.Shared {
-		b.count(o, -1)
-	}
-	s.fragment = now
 }
 
 // count adds n references to a shared object. The content that came last
 // counts; it depends on the node alone, so all Services agree on it.
-func (b *batch) count(o state.Object, n int) {
+func (b *batch) count(o *state.Object, n int) {
 	t := b.table
-	sh := t.shared[o.ID]
-	if sh == nil {
-		sh = &share{spec: o.Spec}
-		t.shared[o.ID] = sh
-		b.touch(o.ID, touch{})
-	}
-	sh.refs += n
-	if n > 0 && sh.spec != o.Spec {
+	sh, known := t.shared[o.ID]
+	touched := !known || n > 0 && sh.spec != o.Spec
+	if !known || n > 0 {
 		sh.spec = o.Spec
-		b.touch(o.ID, touch{})
 	}
-	if sh.refs == 0 {
+	if sh.refs += n; sh.refs == 0 {
 		delete(t.shared, o.ID)
+		touched = true
+	} else {
+		t.shared[o.ID] = sh
+	}
+	if touched {
 		b.touch(o.ID, touch{})
 	}
 }
 
 func (b *batch) touch(id state.ID, t touch) {
+	if b.quiet {
+		return
+	}
 	if _, again := b.own[id]; !again {
 		b.order = append(b.order, id)
 	}
@@ -169,7 +224,7 @@ func (b *batch) wants() []state.Want {
 		w := state.Want{ID: id}
 		if t := b.own[id]; t.by != nil {
 			w.Spec, w.Present = t.spec, true
-		} else if sh := b.table.shared[id]; sh != nil {
+		} else if sh, ok := b.table.shared[id]; ok {
 			w.Spec, w.Present = sh.spec, true
 		}
 		out = append(out, w)
@@ -179,22 +234,25 @@ func (b *batch) wants() []state.Want {
 
 // problems returns what of a Service cannot be had on this node.
 func (t *Table) problems(v model.View) []model.Problem {
-	c := t.config
-	object := "Service " + v.Key.String()
+	c := &t.config
 	var out []model.Problem
+	add := func(field, message string) {
+		out = append(out, model.Problem{UID: v.UID, Origin: v.Origin, Object: "Service " + v.Key.String(), Field: field, Message: message})
+	}
 	if v.Scheduler != "" && c.Missing != nil {
 		if err := c.Missing(v.Scheduler); err != nil {
-			out = append(out, model.Problem{UID: v.UID, Origin: v.Origin, Object: object, Field: "metadata.annotations[kube-ipvs/scheduler]",
-				Message: fmt.Sprintf("%v; the default %q is used", err, c.Scheduler)})
+			add("metadata.annotations[kube-ipvs/scheduler]", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
 		}
 	}
-	for field, addrs := range map[string][]netip.Addr{
-		"spec.clusterIPs": v.ClusterIPs, "spec.externalIPs": v.ExternalIPs, "status.loadBalancer.ingress": v.LoadBalancerIPs,
+	for _, at := range [...]struct {
+		field string
+		addrs []netip.Addr
+	}{
+		{"spec.clusterIPs", v.ClusterIPs}, {"spec.externalIPs", v.ExternalIPs}, {"status.loadBalancer.ingress", v.LoadBalancerIPs},
 	} {
-		for _, a := range addrs {
+		for _, a := range at.addrs {
 			if c.isImage(a) {
-				out = append(out, model.Problem{UID: v.UID, Origin: v.Origin, Object: object, Field: field,
-					Message: fmt.Sprintf("%s lies in an image prefix of this node and is left out; move that by --image-prefix", a)})
+				add(at.field, fmt.Sprintf("%s lies in an image prefix of this node and is left out; move that by --image-prefix", a))
 			}
 		}
 	}

@@ -110,17 +110,21 @@ func (im Images) nodePort() (cluster, local, sink netip.Addr) {
 
 // imageOf replaces the leading bits of a by those of p, as NETMAP does.
 func imageOf(a netip.Addr, p netip.Prefix) netip.Addr {
-	from, to := a.AsSlice(), p.Addr().AsSlice()
+	from, to := a.As16(), p.Addr().As16()
+	bits := p.Bits() + 128 - a.BitLen()
 	for i := range from {
 		keep := byte(0xff)
-		if n := p.Bits() - 8*i; n >= 8 {
+		if n := bits - 8*i; n >= 8 {
 			keep = 0
 		} else if n > 0 {
 			keep = 0xff >> n
 		}
 		to[i] |= from[i] & keep
 	}
-	image, _ := netip.AddrFromSlice(to)
+	image := netip.AddrFrom16(to)
+	if a.Is4() {
+		return image.Unmap()
+	}
 	return image
 }
 
@@ -133,15 +137,15 @@ func index(a netip.Addr) int {
 }
 
 // images returns the prefixes for the family of a.
-func (c Config) images(a netip.Addr) Images { return c.Images[index(a)] }
+func (c *Config) images(a netip.Addr) Images { return c.Images[index(a)] }
 
 // SeesAll reports whether IPVS sees every packet of the connections that a
 // virtual server takes, so that its counters of packets and bytes are whole,
 // and those of open connections true. Behind an image it sees the first packet.
-func (c Config) SeesAll(server state.ID) bool { return !c.isImage(server.Addr()) }
+func (c *Config) SeesAll(server state.ID) bool { return !c.isImage(server.Addr()) }
 
 // families returns the families in use.
-func (c Config) families() []netip.Addr {
+func (c *Config) families() []netip.Addr {
 	if c.IPv6 {
 		return []netip.Addr{state.IPv4, state.IPv6}
 	}
@@ -149,15 +153,15 @@ func (c Config) families() []netip.Addr {
 }
 
 // isImage reports whether a lies in a range that is ours alone.
-func (c Config) isImage(a netip.Addr) bool {
-	_, yes := c.images(a).Overlap(netip.PrefixFrom(a, a.BitLen()))
-	return yes
+func (c *Config) isImage(a netip.Addr) bool {
+	im := &c.Images[index(a)]
+	return im.Cluster.Contains(a) || im.Local.Contains(a) || im.NodePort.Contains(a)
 }
 
 // Drains reports whether a real server that is not wanted any more has
 // connections that end with it, so that it must drain: it stands behind a
 // virtual server that carries every packet, and its protocol has connections.
-func (c Config) Drains(real state.ID) bool {
+func (c *Config) Drains(real state.ID) bool {
 	if real.Proto == state.UDP {
 		return false
 	}

@@ -3,6 +3,7 @@ package desired
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -60,17 +61,17 @@ func (f frontend) field() string {
 	return fmt.Sprintf("spec.ports[%d].nodePort", f.port)
 }
 
-// claims returns the IDs of which only one Service may have each: where the
+// claims appends the IDs of which only one Service may have each: where the
 // frontend is published, and the virtual servers behind it.
-func (f frontend) claims() []state.ID {
-	ids := []state.ID{f.server}
+func (f *frontend) claims(to []state.ID) []state.ID {
+	to = append(to, f.server)
 	if f.localServer != (state.ID{}) {
-		ids = append(ids, f.localServer)
+		to = append(to, f.localServer)
 	}
 	if f.reach != NodePort {
-		ids = append(ids, state.EntryID(state.SetAll, f.proto, f.addr))
+		to = append(to, state.EntryID(state.SetAll, f.proto, f.addr))
 	}
-	return ids
+	return to
 }
 
 func protocol(p corev1.Protocol) state.Protocol {
@@ -83,54 +84,83 @@ func protocol(p corev1.Protocol) state.Protocol {
 	return state.TCP
 }
 
-// frontends lists the frontends of a Service in order of precedence: an
-// address that is named twice is what it is named first.
-func (c Config) frontends(s *model.Service) []frontend {
-	var out []frontend
-	seen := map[state.ID]bool{}
-	add := func(f frontend) {
-		if f.addr.Addr().Is6() && !c.IPv6 || c.isImage(f.addr.Addr()) {
-			return
-		}
-		for _, id := range f.claims() {
-			if seen[id] {
-				return
-			}
-			seen[id] = true
-		}
-		out = append(out, f)
-	}
-	for i, p := range s.Ports {
+// frontends are those of a Service, in order of precedence: an address that is
+// named twice is what it is named first.
+type frontends struct {
+	all    []frontend
+	claims []state.ID        // of all, in order, each once
+	seen   map[state.ID]bool // claims, once they are many
+}
+
+// list makes fs those of s.
+func (fs *frontends) list(c *Config, s *model.Service) {
+	fs.all, fs.claims, fs.seen = fs.all[:0], fs.claims[:0], nil
+	for i := range s.Ports {
+		p := &s.Ports[i]
 		proto := protocol(p.Protocol)
 		for _, ip := range s.ClusterIPs {
-			add(c.clusterFrontend(s, i, proto, netip.AddrPortFrom(ip, p.Port)))
+			fs.add(c, c.clusterFrontend(s, i, proto, netip.AddrPortFrom(ip, p.Port)))
 		}
 		for _, ip := range s.LoadBalancerIPs {
 			f := c.externalFrontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, p.Port))
 			f.sourced = hasFamily(s.SourceRanges, ip)
-			add(f)
+			fs.add(c, f)
 		}
 		for _, ip := range c.externalIPs(s) {
-			add(c.externalFrontend(s, External, i, proto, netip.AddrPortFrom(ip, p.Port)))
+			fs.add(c, c.externalFrontend(s, External, i, proto, netip.AddrPortFrom(ip, p.Port)))
 		}
 		if p.NodePort == 0 {
 			continue
 		}
 		for _, ip := range s.ClusterIPs { // node ports answer in the Service's families
-			add(c.nodePortFrontend(s, i, proto, netip.AddrPortFrom(state.FamilyOf(ip), p.NodePort)))
+			fs.add(c, c.nodePortFrontend(s, i, proto, netip.AddrPortFrom(state.FamilyOf(ip), p.NodePort)))
 		}
 	}
-	return out
 }
 
-func (c Config) externalIPs(s *model.Service) []netip.Addr {
+func (fs *frontends) add(c *Config, f frontend) {
+	if f.addr.Addr().Is6() && !c.IPv6 || c.isImage(f.addr.Addr()) {
+		return
+	}
+	had := len(fs.claims)
+	fs.claims = f.claims(fs.claims)
+	for _, id := range fs.claims[had:] {
+		if fs.has(id, had) {
+			fs.claims = fs.claims[:had]
+			return
+		}
+	}
+	if fs.seen != nil {
+		for _, id := range fs.claims[had:] {
+			fs.seen[id] = true
+		}
+	}
+	fs.all = append(fs.all, f)
+}
+
+// has reports whether id is one of the first n claims.
+func (fs *frontends) has(id state.ID, n int) bool {
+	const few = 16
+	if n <= few {
+		return slices.Contains(fs.claims[:n], id)
+	}
+	if fs.seen == nil {
+		fs.seen = make(map[state.ID]bool, 2*n)
+		for _, id := range fs.claims[:n] {
+			fs.seen[id] = true
+		}
+	}
+	return fs.seen[id]
+}
+
+func (c *Config) externalIPs(s *model.Service) []netip.Addr {
 	if c.NoExternalIPs {
 		return nil
 	}
 	return s.ExternalIPs
 }
 
-func (c Config) clusterFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
+func (c *Config) clusterFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
 	f := frontend{reach: ClusterIP, port: port, proto: proto, addr: addr, local: s.InternalLocal}
 	at := addr
 	if c.Mode == Image {
@@ -140,7 +170,7 @@ func (c Config) clusterFrontend(s *model.Service, port int, proto state.Protocol
 	return f
 }
 
-func (c Config) externalFrontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) frontend {
+func (c *Config) externalFrontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) frontend {
 	im := c.images(addr.Addr())
 	f := frontend{reach: reach, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
 	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(imageOf(addr.Addr(), im.Cluster), addr.Port()))
@@ -150,7 +180,7 @@ func (c Config) externalFrontend(s *model.Service, reach Reach, port int, proto 
 	return f
 }
 
-func (c Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
+func (c *Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
 	cluster, local, _ := c.images(addr.Addr()).nodePort()
 	f := frontend{reach: NodePort, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
 	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(cluster, addr.Port()))
@@ -172,10 +202,15 @@ func hasFamily(nets []netip.Prefix, ip netip.Addr) bool {
 // Servers returns the virtual servers behind an entry that publishes a
 // frontend: first the one that all of the cluster sees, then, for policy
 // Local, the one seen from outside. It returns nil for other objects.
-func (c Config) Servers(entry state.ID) []state.ID {
+func (c *Config) Servers(entry state.ID) []state.ID {
 	if entry.Kind != state.Entry {
 		return nil
 	}
+	return c.servers(nil, entry)
+}
+
+// servers appends what Servers returns of an entry.
+func (c *Config) servers(to []state.ID, entry state.ID) []state.ID {
 	im := c.images(entry.Addr())
 	at := func(a netip.Addr) state.ID {
 		return state.VirtualServerID(entry.Proto, netip.AddrPortFrom(a, entry.Port))
@@ -184,17 +219,17 @@ func (c Config) Servers(entry state.ID) []state.ID {
 	switch entry.Set {
 	case state.SetCluster:
 		if c.Mode == Direct {
-			return []state.ID{at(entry.Addr())}
+			return append(to, at(entry.Addr()))
 		}
-		return []state.ID{at(imageOf(entry.Addr(), im.Cluster))}
+		return append(to, at(imageOf(entry.Addr(), im.Cluster)))
 	case state.SetExternal:
-		return []state.ID{at(imageOf(entry.Addr(), im.Cluster))}
+		return append(to, at(imageOf(entry.Addr(), im.Cluster)))
 	case state.SetExternalLocal:
-		return []state.ID{at(imageOf(entry.Addr(), im.Cluster)), at(imageOf(entry.Addr(), im.Local))}
+		return append(to, at(imageOf(entry.Addr(), im.Cluster)), at(imageOf(entry.Addr(), im.Local)))
 	case state.SetNodePort:
-		return []state.ID{at(nodePort)}
+		return append(to, at(nodePort))
 	case state.SetNodePortLocal:
-		return []state.ID{at(nodePort), at(nodePortLocal)}
+		return append(to, at(nodePort), at(nodePortLocal))
 	}
-	return nil
+	return to
 }

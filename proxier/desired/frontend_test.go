@@ -15,7 +15,9 @@ func TestNoExternalIPs(t *testing.T) {
 	}
 	for forbidden, want := range map[bool][]Reach{false: {ClusterIP, External}, true: {ClusterIP}} {
 		c := Config{Mode: Direct, Images: DefaultImages, NoExternalIPs: forbidden}
-		got := c.frontends(s)
+		var fs frontends
+		fs.list(&c, s)
+		got := fs.all
 		if len(got) != len(want) {
 			t.Fatalf("forbidden %v: %v, want %v", forbidden, got, want)
 		}

@@ -2,10 +2,9 @@ package desired
 
 import (
 	"cmp"
-	"fmt"
-	"hash/fnv"
 	"net/netip"
 	"slices"
+	"strconv"
 	"time"
 
 	"kube-ipvs/proxier/model"
@@ -23,25 +22,56 @@ type Reason func(id state.ID, why string)
 
 // Render returns the Fragment of a Service. owns tells whether a frontend is
 // this Service's to publish; one that another Service has is left out.
-func Render(c Config, f state.Facts, v model.View, owns func(frontend) bool, because Reason) Fragment {
-	r := render{config: c, facts: f, view: v, because: because}
-	frontends := c.frontends(v.Service)
-	// The Table keeps it: what append would leave over adds up.
-	r.out.Own = make([]state.Object, 0, r.size(frontends))
-	for _, fe := range frontends {
-		if owns(fe) {
-			r.frontend(fe)
-		}
-	}
+func Render(c Config, f state.Facts, v model.View, owns func(*frontend) bool, because Reason) Fragment {
+	r := render{config: &c, facts: f, because: because}
+	var fs frontends
+	fs.list(&c, v.Service)
+	r.service(v, fs.all, owns)
 	return r.out
 }
 
+// render renders one Service after another, in the same memory.
 type render struct {
-	config  Config
+	config  *Config
 	facts   state.Facts
 	view    model.View
 	because Reason
 	out     Fragment
+	order   []ranked    // memory of server
+	last    [3]lastSpec // that were interned, by use: most Services share some
+}
+
+// The uses of render.last.
+const (
+	ofServer = iota
+	ofVIP4
+	ofVIP6
+)
+
+type lastSpec struct {
+	spec state.Spec
+	ref  state.SpecRef
+}
+
+// intern returns the reference for s, at once if it was the last one of a use.
+func (r *render) intern(use int, s state.Spec) state.SpecRef {
+	last := &r.last[use]
+	if last.ref == (state.SpecRef{}) || last.spec != s {
+		*last = lastSpec{s, state.Intern(s)}
+	}
+	return last.ref
+}
+
+// service makes r.out the Fragment of a Service that has the frontends.
+func (r *render) service(v model.View, all []frontend, owns func(*frontend) bool) {
+	r.view = v
+	r.out.Own, r.out.Shared = r.out.Own[:0], r.out.Shared[:0]
+	for i := range all {
+		if fe := &all[i]; owns(fe) {
+			r.frontend(fe)
+		}
+	}
+	r.view = model.View{} // it must not stay for this
 }
 
 func (r *render) own(id state.ID, spec state.SpecRef, why ...string) {
@@ -50,8 +80,8 @@ func (r *render) own(id state.ID, spec state.SpecRef, why ...string) {
 }
 
 func (r *render) share(id state.ID, spec state.SpecRef, why ...string) {
-	for _, o := range r.out.Shared {
-		if o.ID == id {
+	for i := range r.out.Shared {
+		if r.out.Shared[i].ID == id {
 			return
 		}
 	}
@@ -73,33 +103,15 @@ func (r *render) tell(id state.ID, why []string) {
 	r.because(id, text)
 }
 
-// size returns how many objects the frontends need, or a little more: each a
-// virtual server, its real servers, and entries that publish it.
-func (r *render) size(frontends []frontend) int {
-	const each, entriesOfNodePort = 3, 4
-	n := 0
-	for _, f := range frontends {
-		eps := r.endpoints(f)
-		n += each + len(eps.Cluster)
-		if f.localServer != (state.ID{}) {
-			n += 1 + len(eps.Local)
-		}
-		if f.reach == NodePort {
-			n += entriesOfNodePort
-		}
-	}
-	return n
-}
-
 // endpoints returns those of the frontend's port in its family.
-func (r *render) endpoints(f frontend) model.Endpoints {
+func (r *render) endpoints(f *frontend) model.Endpoints {
 	if f.addr.Addr().Is4() {
 		return r.view.V4[f.port]
 	}
 	return r.view.V6[f.port]
 }
 
-func (r *render) frontend(f frontend) {
+func (r *render) frontend(f *frontend) {
 	eps := r.endpoints(f)
 	var what string
 	if r.because != nil {
@@ -130,12 +142,11 @@ func (r *render) frontend(f frontend) {
 }
 
 // server adds a virtual server and its real servers.
-func (r *render) server(id state.ID, endpoints []netip.AddrPort, f frontend, why string) {
+func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *frontend, why string) {
 	r.own(id, r.serverSpec(), why)
-	order := slices.Clone(endpoints)
-	shuffle(order, r.config.NodeName, r.view.Key, f.port)
-	for _, ep := range order {
-		r.own(state.RealServerID(id, ep), state.Weight(1), why, "endpoint")
+	r.order = shuffle(r.order[:0], endpoints, r.config.NodeName, r.view.Key, f.port)
+	for i := range r.order {
+		r.own(state.RealServerID(id, r.order[i].endpoint), state.Weight(1), why, "endpoint")
 	}
 }
 
@@ -148,12 +159,12 @@ func (r *render) serverSpec() state.SpecRef {
 		s.Flags |= state.FlagPersistent
 		s.Timeout = uint32(r.view.Affinity / time.Second)
 	}
-	return state.Intern(s)
+	return r.intern(ofServer, s)
 }
 
 // SchedulerOf returns the scheduler of a Service's virtual servers: its own if
 // the kernel has that, else the default.
-func (c Config) SchedulerOf(s *model.Service) string {
+func (c *Config) SchedulerOf(s *model.Service) string {
 	if s.Scheduler == "" || c.Missing != nil && c.Missing(s.Scheduler) != nil {
 		return c.Scheduler
 	}
@@ -164,11 +175,11 @@ func (c Config) SchedulerOf(s *model.Service) string {
 // packets must leave with the node's address and its uplink's MTU, not with
 // the VIP and that of the dummy device.
 func (r *render) vip(a netip.Addr) state.SpecRef {
-	return state.Intern(state.Spec{Source: r.facts.NodeIP(a), MTU: r.facts.MTU})
+	return r.intern(ofVIP4+index(a), state.Spec{Source: r.facts.NodeIP(a), MTU: r.facts.MTU})
 }
 
 // gates adds the entries that refuse, drop or filter.
-func (r *render) gates(f frontend, eps model.Endpoints, what string) {
+func (r *render) gates(f *frontend, eps model.Endpoints, what string) {
 	switch {
 	case !eps.Any:
 		r.enter(f, state.SetReject, state.SetNodePortReject, what, "refused, there is no endpoint")
@@ -197,7 +208,7 @@ func (r *render) gates(f frontend, eps model.Endpoints, what string) {
 
 // enter adds f to the set for its kind: node ports with each network that
 // serves them, others with their address.
-func (r *render) enter(f frontend, addresses, nodePorts state.SetName, why ...string) {
+func (r *render) enter(f *frontend, addresses, nodePorts state.SetName, why ...string) {
 	set := addresses
 	if f.reach == NodePort {
 		set = nodePorts
@@ -216,7 +227,7 @@ func (r *render) enter(f frontend, addresses, nodePorts state.SetName, why ...st
 }
 
 // publish adds what makes the frontend answer.
-func (r *render) publish(f frontend, what string) {
+func (r *render) publish(f *frontend, what string) {
 	if f.reach != NodePort {
 		r.enter(f, state.SetAll, 0, what)
 	}
@@ -234,7 +245,7 @@ func (r *render) publish(f frontend, what string) {
 const maxComment = 255
 
 // comment names the Service port, so that the entry explains itself.
-func (r *render) comment(f frontend) state.SpecRef {
+func (r *render) comment(f *frontend) state.SpecRef {
 	text := r.view.Key.String()
 	if name := r.view.Ports[f.port].Name; name != "" {
 		text += ":" + name
@@ -244,7 +255,7 @@ func (r *render) comment(f frontend) state.SpecRef {
 
 // nodePortNetworks returns the networks of node addresses that serve node
 // ports in the family of a, as ipset takes them.
-func (c Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
+func (c *Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	for _, p := range c.NodePortAddresses {
 		if p.Addr().Is4() == a.Is4() {
@@ -257,31 +268,46 @@ func (c Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
 	return out
 }
 
-// shuffle puts endpoints into an order that differs from node to node and
+// ranked is an endpoint and its place among others.
+type ranked struct {
+	rank     uint64
+	endpoint netip.AddrPort
+}
+
+// shuffle appends the endpoints in an order that differs from node to node and
 // from port to port but not from time to time: round robin begins with the
 // last one added, and 5,000 nodes must not all begin with the same.
-func shuffle(endpoints []netip.AddrPort, node string, key model.Key, port int) {
-	if len(endpoints) < 2 {
-		return
+func shuffle(to []ranked, endpoints []netip.AddrPort, node string, key model.Key, port int) []ranked {
+	if len(endpoints) == 1 {
+		return append(to, ranked{endpoint: endpoints[0]})
 	}
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%s\x00%s\x00%d", node, key, port)
-	seed := h.Sum64()
-	rank := func(a netip.AddrPort) uint64 {
+	seed := fnv64a(node, "\x00", key.Namespace, "/", key.Name, "\x00", strconv.Itoa(port))
+	for _, e := range endpoints {
 		x := seed
-		b := a.Addr().As16()
-		for i, c := range b {
+		for i, c := range e.Addr().As16() {
 			x ^= uint64(c) << (8 * (i % 8))
 			x = mix(x)
 		}
-		return mix(x ^ uint64(a.Port()))
+		to = append(to, ranked{mix(x ^ uint64(e.Port())), e})
 	}
-	slices.SortFunc(endpoints, func(a, b netip.AddrPort) int {
-		if c := cmp.Compare(rank(a), rank(b)); c != 0 {
+	slices.SortFunc(to, func(a, b ranked) int {
+		if c := cmp.Compare(a.rank, b.rank); c != 0 {
 			return c
 		}
-		return a.Compare(b)
+		return a.endpoint.Compare(b.endpoint)
 	})
+	return to
+}
+
+// fnv64a is the hash of hash/fnv of texts one after another.
+func fnv64a(texts ...string) uint64 {
+	h := uint64(14695981039346656037)
+	for _, text := range texts {
+		for i := range len(text) {
+			h = (h ^ uint64(text[i])) * 1099511628211
+		}
+	}
+	return h
 }
 
 // mix is the finaliser of splitmix64.

@@ -10,9 +10,11 @@ import (
 // wrongly: a frontend published without what is behind it, a rule or entry
 // without its set, a real server without its virtual server, an address that
 // is not known as ours. Tests call it after every single write.
-func (c Config) Sound(s *state.State) error {
+func (c *Config) Sound(s *state.State) error {
+	var needs []state.ID
 	for id := range s.All() {
-		for _, need := range c.Needs(id) {
+		needs = c.Needs(needs[:0], id)
+		for _, need := range needs {
 			if !s.Has(need) {
 				return fmt.Errorf("%s without %s", id, need)
 			}
@@ -21,33 +23,29 @@ func (c Config) Sound(s *state.State) error {
 	return nil
 }
 
-// Needs returns what must be there while id is: it is added later and deleted
+// Needs appends what must be there while id is: it is added later and deleted
 // earlier.
-func (c Config) Needs(id state.ID) []state.ID {
-	family := state.FamilyOf(id.Addr())
+func (c *Config) Needs(to []state.ID, id state.ID) []state.ID {
 	switch id.Kind {
 	case state.RealServer:
-		return []state.ID{id.Server()}
+		return append(to, id.Server())
 	case state.VIP:
-		return []state.ID{state.LinkID(), state.VIPEntryID(id.Addr())}
+		return append(to, state.LinkID(), state.VIPEntryID(id.Addr()))
 	case state.Route:
-		return []state.ID{state.RulesID(family)}
+		return append(to, state.RulesID(state.FamilyOf(id.Addr())))
 	case state.Rules:
-		var sets []state.ID
 		for _, n := range state.SetNames() {
-			sets = append(sets, state.SetID(n, family))
+			to = append(to, state.SetID(n, id.Addr()))
 		}
-		return sets
 	case state.Entry:
-		out := []state.ID{state.SetID(id.Set, family)}
+		family := state.FamilyOf(id.Addr())
+		to = append(to, state.SetID(id.Set, family))
 		if id.Set.Publishes() {
-			out = append(out, c.Servers(id)...)
-			out = append(out, state.RulesID(family))
+			to = append(c.servers(to, id), state.RulesID(family))
 			if id.Set != state.SetNodePort && id.Set != state.SetNodePortLocal {
-				out = append(out, state.EntryID(state.SetAll, id.Proto, id.AddrPort()))
+				to = append(to, state.EntryID(state.SetAll, id.Proto, id.AddrPort()))
 			}
 		}
-		return out
 	}
-	return nil
+	return to
 }

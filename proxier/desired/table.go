@@ -18,19 +18,53 @@ type Table struct {
 	services map[model.Key]*service
 	owners   map[state.ID]*service   // by claim
 	rivals   map[state.ID][]*service // who else claims it, best first
-	shared   map[state.ID]*share
-	troubled map[*service]bool // those with problems or lost frontends
+	shared   map[state.ID]share
+	troubled map[*service]trouble // those with problems or lost frontends
+	batch    *batch               // memory for Update
 }
 
 // service is what the Table keeps of a Service.
 type service struct {
-	rank     rank
-	origin   string
-	uid      string
-	fragment Fragment
-	claims   []state.ID
-	lost     []loss
-	problems []model.Problem
+	rank rank
+	kept state.Packed // own objects, then shared ones, then claims
+	own  int          // of kept
+	both int          // own and shared, of kept
+}
+
+// parts appends what is kept of s.
+func (s *service) parts(to *Fragment, claims []state.ID) []state.ID {
+	at := 0
+	for id, spec := range s.kept.All() {
+		switch o := (state.Object{ID: id, Spec: spec}); {
+		case at < s.own:
+			to.Own = append(to.Own, o)
+		case at < s.both:
+			to.Shared = append(to.Shared, o)
+		default:
+			claims = append(claims, id)
+		}
+		at++
+	}
+	return claims
+}
+
+// objects calls each with what s has, of itself alone or with others.
+func (s *service) objects(each func(o state.Object, shared bool)) {
+	at := 0
+	for id, spec := range s.kept.All() {
+		if at == s.both {
+			return
+		}
+		each(state.Object{ID: id, Spec: spec}, at >= s.own)
+		at++
+	}
+}
+
+// trouble is what is wrong with a Service here.
+type trouble struct {
+	origin, uid string
+	lost        []loss
+	problems    []model.Problem
 }
 
 // rank orders rivals: the older Service wins, then the lesser name, so that
@@ -61,7 +95,7 @@ func NewTable(c Config, f state.Facts) *Table {
 	return &Table{
 		config: c, facts: f, skeleton: Skeleton(c),
 		services: map[model.Key]*service{}, owners: map[state.ID]*service{},
-		rivals: map[state.ID][]*service{}, shared: map[state.ID]*share{}, troubled: map[*service]bool{},
+		rivals: map[state.ID][]*service{}, shared: map[state.ID]share{}, troubled: map[*service]trouble{},
 	}
 }
 
@@ -79,8 +113,11 @@ func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach))
 	if s == nil {
 		return
 	}
-	for _, f := range t.config.frontends(v) {
-		if t.lost(s, f) != nil {
+	var fs frontends
+	fs.list(&t.config, v)
+	for i := range fs.all {
+		f := &fs.all[i]
+		if _, lost := t.lost(s, f); lost {
 			continue
 		}
 		each(f.server, v.Ports[f.port], f.reach)
@@ -94,16 +131,12 @@ func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach))
 // the first of those that share it. It looks at all Services.
 func (t *Table) Owners(ids map[state.ID]bool) map[state.ID]model.Key {
 	best := map[state.ID]*service{}
-	note := func(s *service, objects []state.Object) {
-		for _, o := range objects {
+	for _, s := range t.services {
+		s.objects(func(o state.Object, _ bool) {
 			if old := best[o.ID]; ids[o.ID] && (old == nil || s.rank.compare(old.rank) < 0) {
 				best[o.ID] = s
 			}
-		}
-	}
-	for _, s := range t.services {
-		note(s, s.fragment.Own)
-		note(s, s.fragment.Shared)
+		})
 	}
 	out := make(map[state.ID]model.Key, len(best))
 	for id, s := range best {
@@ -120,32 +153,52 @@ type Views interface {
 // Update renders the named Services anew, with those that win or lose a
 // frontend by it, and returns what is wanted of each object that this touched.
 func (t *Table) Update(views Views, keys []model.Key) []state.Want {
-	batch := newBatch(t)
-	queue := slices.Clone(keys)
-	for len(queue) > 0 { // ends: a claim passes only to whoever ranks best for it
-		key := queue[0]
-		queue = append(queue[1:], batch.update(views, key)...)
+	return t.render(views, keys, false).wants()
+}
+
+// Refresh is Update where nobody asks what was touched, since All follows.
+func (t *Table) Refresh(views Views, keys []model.Key) { t.render(views, keys, true) }
+
+func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
+	b := t.batch
+	if b == nil {
+		b = newBatch(t)
 	}
-	return batch.wants()
+	b.reset(quiet)
+	for _, key := range keys {
+		b.update(views, key)
+	}
+	for len(b.affected) > 0 { // ends: a claim passes only to whoever ranks best for it
+		key := b.affected[0]
+		b.affected = b.affected[1:]
+		b.update(views, key)
+	}
+	if t.batch = b; b.large() {
+		t.batch = nil
+	}
+	return b
 }
 
 // All returns everything that is wanted, always in the same order.
 func (t *Table) All() []state.Want {
-	var out []state.Want
-	add := func(id state.ID, spec state.SpecRef) {
-		out = append(out, state.Want{ID: id, Spec: spec, Present: true})
+	n := len(t.skeleton) + len(t.shared)
+	for _, s := range t.services {
+		n += s.own
 	}
+	out := make([]state.Want, 0, n)
 	for _, o := range t.skeleton {
-		add(o.ID, o.Spec)
+		out = append(out, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
 	}
 	for _, s := range t.sorted() {
-		for _, o := range s.fragment.Own {
-			add(o.ID, o.Spec)
-		}
+		s.objects(func(o state.Object, shared bool) {
+			if !shared {
+				out = append(out, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
+			}
+		})
 	}
 	own := len(out)
 	for id, s := range t.shared {
-		add(id, s.spec)
+		out = append(out, state.Want{ID: id, Spec: s.spec, Present: true})
 	}
 	slices.SortFunc(out[own:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })
 	return out
@@ -156,19 +209,18 @@ func (t *Table) All() []state.Want {
 func (t *Table) Of(keys []model.Key) []state.Want {
 	seen := map[state.ID]bool{}
 	var out []state.Want
-	add := func(objects []state.Object) {
-		for _, o := range objects {
-			if !seen[o.ID] {
-				seen[o.ID] = true
-				out = append(out, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
-			}
+	add := func(o state.Object, _ bool) {
+		if !seen[o.ID] {
+			seen[o.ID] = true
+			out = append(out, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
 		}
 	}
-	add(t.skeleton)
+	for _, o := range t.skeleton {
+		add(o, true)
+	}
 	for _, k := range keys {
 		if s := t.services[k]; s != nil {
-			add(s.fragment.Own)
-			add(s.fragment.Shared)
+			s.objects(add)
 		}
 	}
 	return out
@@ -177,11 +229,11 @@ func (t *Table) Of(keys []model.Key) []state.Want {
 // Problems returns what could not be rendered as asked for, in no order.
 func (t *Table) Problems() []model.Problem {
 	var out []model.Problem
-	for s := range t.troubled {
-		out = append(out, s.problems...)
-		for _, l := range s.lost {
-			p := model.Problem{UID: s.uid, Origin: s.origin, Object: "Service " + s.rank.key.String(), Field: l.frontend.field()}
-			p.Message = fmt.Sprintf("%s is left out: Service %s, which is older or comes first by name, has the same address and port", l.frontend, t.owners[l.claim].rank.key)
+	for s, wrong := range t.troubled {
+		out = append(out, wrong.problems...)
+		for _, l := range wrong.lost {
+			p := model.Problem{UID: wrong.uid, Origin: wrong.origin, Object: "Service " + s.rank.key.String(), Field: l.frontend.field()}
+			p.Message = fmt.Sprintf("%s is left out: Service %s, which is older or comes first by name, has the same address and port", &l.frontend, t.owners[l.claim].rank.key)
 			out = append(out, p)
 		}
 	}
@@ -196,7 +248,10 @@ func (t *Table) Explain(views Views) map[state.ID]string {
 		if !ok {
 			continue
 		}
-		owns := func(f frontend) bool { return t.lost(s, f) == nil }
+		owns := func(f *frontend) bool {
+			_, lost := t.lost(s, f)
+			return !lost
+		}
 		Render(t.config, t.facts, v, owns, func(id state.ID, text string) {
 			if why[id] == "" {
 				why[id] = s.rank.key.String() + ": " + text
@@ -215,14 +270,15 @@ func (t *Table) sorted() []*service {
 	return out
 }
 
-// lost returns the first claim of f that s does not have, or nil.
-func (t *Table) lost(s *service, f frontend) *state.ID {
-	for _, id := range f.claims() {
+// lost returns the first claim of f that s does not have, if any.
+func (t *Table) lost(s *service, f *frontend) (claim state.ID, lost bool) {
+	var claims [3]state.ID // as many as a frontend has at most
+	for _, id := range f.claims(claims[:0]) {
 		if t.owners[id] != s {
-			return &id
+			return id, true
 		}
 	}
-	return nil
+	return state.ID{}, false
 }
 
 // claim enters s for id. It returns the Service that had it and must give it

@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"hash/fnv"
 	"net/netip"
 	"strings"
 	"testing"
@@ -221,13 +222,22 @@ func TestShuffleSpreadsOverNodes(t *testing.T) {
 		for i := range endpoints {
 			eps = append(eps, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, 0, byte(i)}), 8080))
 		}
-		shuffle(eps, string(rune('a'+n%26))+time.Duration(n).String(), model.Key{Namespace: "default", Name: "web"}, 0)
-		first[eps[endpoints-1]]++
+		order := shuffle(nil, eps, string(rune('a'+n%26))+time.Duration(n).String(), model.Key{Namespace: "default", Name: "web"}, 0)
+		first[order[endpoints-1].endpoint]++
 	}
 	for ep, n := range first {
 		if n < nodes/endpoints*8/10 || n > nodes/endpoints*12/10 {
 			t.Errorf("%s is first on %d of %d nodes, want about %d", ep, n, nodes, nodes/endpoints)
 		}
+	}
+}
+
+// A new version must not shuffle anew.
+func TestShuffleHash(t *testing.T) {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte("node\x00default/web"))
+	if got := fnv64a("node", "\x00", "default/web"); got != h.Sum64() {
+		t.Errorf("got %x, want %x", got, h.Sum64())
 	}
 }
 

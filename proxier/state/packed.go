@@ -1,0 +1,111 @@
+package state
+
+import (
+	"encoding/binary"
+	"iter"
+	"slices"
+)
+
+// Packed is a list of objects in little memory, to be read from the first to
+// the last: a real server after another takes four or five bytes.
+//
+// Each object is spelled in record form, and only the bytes are kept that
+// differ from those of the object before: a varint that has a bit for each of
+// these, the first byte's being the lowest, and then the bytes.
+type Packed struct {
+	data  string
+	specs []SpecRef // that the records name by their place here
+}
+
+// record is an object as bytes. Those that differ most often come first.
+type record [47]byte
+
+func (r *record) set(id *ID, spec int) {
+	*r = record{4: byte(id.Kind), 6: byte(id.Set), 9: id.peer.family, 12: byte(id.Proto), 13: id.Bits, 18: id.addr.family, 19: byte(id.Setting)}
+	binary.LittleEndian.PutUint16(r[7:], id.PeerPort)
+	binary.LittleEndian.PutUint16(r[10:], id.Port)
+	r[5], r[44], r[45], r[46] = byte(spec), byte(spec>>8), byte(spec>>16), byte(spec>>24)
+	for i := range 4 {
+		r[i], r[14+i] = id.peer.bytes[15-i], id.addr.bytes[15-i]
+	}
+	copy(r[20:], id.peer.bytes[:12])
+	copy(r[32:], id.addr.bytes[:12])
+}
+
+func (r *record) get() (id ID, spec int) {
+	id = ID{Kind: Kind(r[4]), Set: SetName(r[6]), Proto: Protocol(r[12]), Bits: r[13], Setting: SettingKey(r[19]),
+		PeerPort: binary.LittleEndian.Uint16(r[7:]), Port: binary.LittleEndian.Uint16(r[10:])}
+	id.peer.family, id.addr.family = r[9], r[18]
+	for i := range 4 {
+		id.peer.bytes[15-i], id.addr.bytes[15-i] = r[i], r[14+i]
+	}
+	copy(id.peer.bytes[:12], r[20:])
+	copy(id.addr.bytes[:12], r[32:])
+	return id, int(r[5]) | int(r[44])<<8 | int(r[45])<<16 | int(r[46])<<24
+}
+
+// Packer makes Packed of objects. The zero Packer may be used, and used again.
+type Packer struct {
+	last  record
+	data  []byte
+	specs []SpecRef
+}
+
+// Add puts an object to the end.
+func (p *Packer) Add(id ID, spec SpecRef) {
+	at := slices.Index(p.specs, spec)
+	if at < 0 {
+		at = len(p.specs)
+		p.specs = append(p.specs, spec)
+	}
+	var now record
+	now.set(&id, at)
+	var differ uint64
+	for i := range now {
+		if now[i] != p.last[i] {
+			differ |= 1 << i
+		}
+	}
+	p.data = binary.AppendUvarint(p.data, differ)
+	for i := 0; differ != 0; i, differ = i+1, differ>>1 {
+		if differ&1 != 0 {
+			p.data = append(p.data, now[i])
+		}
+	}
+	p.last = now
+}
+
+// Done returns what was added since the last Done.
+func (p *Packer) Done() Packed {
+	out := Packed{data: string(p.data), specs: slices.Clone(p.specs)}
+	clear(p.specs)
+	p.last, p.data, p.specs = record{}, p.data[:0], p.specs[:0]
+	return out
+}
+
+// All returns the objects, in order.
+func (p Packed) All() iter.Seq2[ID, SpecRef] {
+	return func(yield func(ID, SpecRef) bool) {
+		var r record
+		for data := p.data; data != ""; {
+			var differ uint64
+			for shift := 0; ; shift += 7 {
+				b := data[0]
+				data = data[1:]
+				differ |= uint64(b&0x7f) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			for i := 0; differ != 0; i, differ = i+1, differ>>1 {
+				if differ&1 != 0 {
+					r[i], data = data[0], data[1:]
+				}
+			}
+			id, spec := r.get()
+			if !yield(id, p.specs[spec]) {
+				return
+			}
+		}
+	}
+}
