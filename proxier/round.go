@@ -278,24 +278,26 @@ func (p *Proxier) withPending(r *Round, changed []state.Want) []state.Want {
 // everything returns all that is wanted, and that all else must go.
 func (p *Proxier) everything() []state.Want {
 	wants := p.table.All()
-	there := 0
-	for i := range wants {
-		if p.actual.Has(wants[i].ID) {
-			there++
+	left := p.actual.Len()
+	if left == len(wants) { // as it mostly is: then nobody need be asked for what is left
+		for i := range wants {
+			if p.actual.Has(wants[i].ID) {
+				left--
+			}
 		}
 	}
-	if there == p.actual.Len() {
-		return wants // as it mostly is: then nothing else is there
+	if left == 0 {
+		return wants
 	}
-	left := make(map[state.ID]bool, p.actual.Len())
+	others := make(map[state.ID]bool, p.actual.Len())
 	for id := range p.actual.All() {
-		left[id] = true
+		others[id] = true
 	}
 	for i := range wants {
-		delete(left, wants[i].ID)
+		delete(others, wants[i].ID)
 	}
 	rest := len(wants)
-	for id := range left {
+	for id := range others {
 		wants = append(wants, state.Want{ID: id})
 	}
 	slices.SortFunc(wants[rest:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })

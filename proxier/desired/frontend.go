@@ -62,9 +62,12 @@ func (f frontend) field() string {
 }
 
 // claims appends the IDs of which only one Service may have each: where the
-// frontend is published, and the virtual servers behind it.
+// frontend is published, and the virtual servers behind it. One at the
+// frontend's own address goes with that: all others have images for addresses.
 func (f *frontend) claims(to []state.ID) []state.ID {
-	to = append(to, f.server)
+	if f.server.AddrPort() != f.addr {
+		to = append(to, f.server)
+	}
 	if f.localServer != (state.ID{}) {
 		to = append(to, f.localServer)
 	}

@@ -92,16 +92,14 @@ func (f *Fake) cascade(gone func(state.ID) bool) {
 
 // refuse returns why the kernel would not do op.
 func (f *Fake) refuse(op state.Op) error {
-	there := f.State.Has(op.ID)
 	// All else is replaced or removed whatever was there before.
-	strict := op.ID.Kind == state.VirtualServer || op.ID.Kind == state.RealServer
-	switch {
-	case op.Verb == state.Add && there && strict:
-		return fmt.Errorf("%w: exists", ErrStale)
-	case op.Verb == state.Change && !there && strict:
-		return fmt.Errorf("%w: does not exist", ErrStale)
-	case op.Verb == state.Delete && !there && strict:
-		return fmt.Errorf("%w: does not exist", ErrStale)
+	if op.ID.Kind == state.VirtualServer || op.ID.Kind == state.RealServer {
+		switch there := f.State.Has(op.ID); {
+		case op.Verb == state.Add && there:
+			return fmt.Errorf("%w: exists", ErrStale)
+		case op.Verb != state.Add && !there:
+			return fmt.Errorf("%w: does not exist", ErrStale)
+		}
 	}
 	return f.needs(op)
 }

@@ -64,8 +64,24 @@ func knownProtocol(p corev1.Protocol) bool {
 	return p == corev1.ProtocolTCP || p == corev1.ProtocolUDP || p == corev1.ProtocolSCTP
 }
 
-// goodLabel reports whether s is a DNS label.
-func goodLabel(s string) bool { return len(validation.IsDNS1123Label(s)) == 0 }
+// goodLabel reports whether s is a DNS label, as validation.IsDNS1123Label does
+// without a regular expression: every name is judged whenever it comes.
+func goodLabel(s string) bool {
+	if len(s) == 0 || len(s) > validation.DNS1123LabelMaxLength {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z' || '0' <= c && c <= '9':
+		case c == '-' && i > 0 && i < len(s)-1:
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // goodName reports whether s can be the name of an object such as a slice.
-func goodName(s string) bool { return len(validation.IsDNS1123Subdomain(s)) == 0 }
+func goodName(s string) bool {
+	return goodLabel(s) || len(validation.IsDNS1123Subdomain(s)) == 0
+}

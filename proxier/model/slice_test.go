@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"pgregory.net/rapid"
 )
 
 func TestSliceFaults(t *testing.T) {
@@ -117,4 +119,17 @@ func TestEndpointSize(t *testing.T) {
 	if size := unsafe.Sizeof(endpoint{}); size > 48 {
 		t.Errorf("an endpoint takes %d bytes", size)
 	}
+}
+
+// Names are judged as API servers do.
+func TestGoodNames(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.OneOf(rapid.StringMatching(`[a-z0-9.-]{0,5}`), rapid.StringMatching(`[-a-zA-Z0-9_.]{0,3}`), rapid.StringMatching(`[a-z]{60,66}`), rapid.String()).Draw(t, "name")
+		if got, want := goodLabel(s), len(validation.IsDNS1123Label(s)) == 0; got != want {
+			t.Errorf("label %q is good: %t, want %t", s, got, want)
+		}
+		if got, want := goodName(s), len(validation.IsDNS1123Subdomain(s)) == 0; got != want {
+			t.Errorf("name %q is good: %t, want %t", s, got, want)
+		}
+	})
 }

@@ -14,8 +14,11 @@ import (
 // these, the first byte's being the lowest, and then the bytes.
 type Packed struct {
 	data  string
-	specs []SpecRef // that the records name by their place here
+	specs []SpecRef // that the records name by their place here, behind usual
 }
+
+// usual are the Specs that most objects have.
+var usual = [...]SpecRef{None, Weight(1)}
 
 // record is an object as bytes. Those that differ most often come first.
 type record [47]byte
@@ -53,13 +56,8 @@ type Packer struct {
 
 // Add puts an object to the end.
 func (p *Packer) Add(id ID, spec SpecRef) {
-	at := slices.Index(p.specs, spec)
-	if at < 0 {
-		at = len(p.specs)
-		p.specs = append(p.specs, spec)
-	}
 	var now record
-	now.set(&id, at)
+	now.set(&id, p.place(spec))
 	var differ uint64
 	for i := range now {
 		if now[i] != p.last[i] {
@@ -73,6 +71,19 @@ func (p *Packer) Add(id ID, spec SpecRef) {
 		}
 	}
 	p.last = now
+}
+
+// place returns the number of a Spec.
+func (p *Packer) place(spec SpecRef) int {
+	if at := slices.Index(usual[:], spec); at >= 0 {
+		return at
+	}
+	at := slices.Index(p.specs, spec)
+	if at < 0 {
+		at = len(p.specs)
+		p.specs = append(p.specs, spec)
+	}
+	return len(usual) + at
 }
 
 // Done returns what was added since the last Done.
@@ -102,8 +113,12 @@ func (p Packed) All() iter.Seq2[ID, SpecRef] {
 					r[i], data = data[0], data[1:]
 				}
 			}
-			id, spec := r.get()
-			if !yield(id, p.specs[spec]) {
+			id, at := r.get()
+			spec := usual[min(at, len(usual)-1)]
+			if at >= len(usual) {
+				spec = p.specs[at-len(usual)]
+			}
+			if !yield(id, spec) {
 				return
 			}
 		}

@@ -22,6 +22,16 @@ type place struct {
 	proto Protocol
 }
 
+// usual is how many objects lie at a place at least, mostly: an address and the
+// entry that makes it ours; or a virtual server, one real server, and the two
+// entries that publish it.
+func (p place) usual() int {
+	if p.port == 0 {
+		return 2
+	}
+	return 4
+}
+
 // held is an object at a place.
 type held struct {
 	rest
@@ -117,8 +127,11 @@ func (s *State) Put(id ID, spec SpecRef) {
 		list[i].spec = spec
 		return
 	}
-	if s.at == nil {
+	switch {
+	case s.at == nil:
 		s.at = map[place][]held{}
+	case list == nil:
+		list = make([]held, 0, p.usual())
 	}
 	s.at[p] = slices.Insert(list, i, held{r, spec})
 	s.n++
