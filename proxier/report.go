@@ -75,6 +75,9 @@ func (p *Proxier) report(r *Round) {
 	if r.Writes() == 0 && len(r.Failures) == 0 && len(r.Drift) == 0 && r.Number > 1 {
 		level = slog.LevelDebug
 	}
+	if !p.log.Enabled(context.Background(), level) {
+		return
+	}
 	args := []any{"round", r.Number, "took", r.Took, "full", r.Full, "services", r.Services, "writes", r.Writes(),
 		"failed", len(r.Failures), "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
 		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}

@@ -13,30 +13,29 @@ type candidate struct {
 
 func (m *Model) view(e *entry) View {
 	s := e.service
-	v := View{Service: s, Origin: e.origin, V4: make([]Endpoints, len(s.Ports)), V6: make([]Endpoints, len(s.Ports))}
-	var ready4, ready6 map[netip.Addr]bool
+	n := len(s.Ports)
+	both := make([]Endpoints, 2*n)
+	v := View{Service: s, Origin: e.origin, V4: both[:n:n], V6: both[n:]}
 	for _, a := range s.ClusterIPs {
-		ready := make(map[netip.Addr]bool)
 		into := v.V4
 		if a.Is6() {
-			into, ready6 = v.V6, ready
-		} else {
-			ready4 = ready
+			into = v.V6
 		}
-		for i, p := range s.Ports {
-			m.gather(e.slices, p, a.Is6())
+		var ready map[netip.Addr]bool
+		for i := range s.Ports {
+			m.gather(e.slices, &s.Ports[i], a.Is6())
 			into[i] = m.choose()
-			m.countReady(ready)
+			ready = m.countReady(ready)
 		}
+		v.LocalReady = max(v.LocalReady, len(ready))
 	}
 	clear(m.candidates) // they must not keep slices that go
-	v.LocalReady = max(len(ready4), len(ready6))
 	return v
 }
 
 // gather makes candidates of all endpoints of a port and a family, sorted and
 // without duplicates.
-func (m *Model) gather(from []*slice, p Port, v6 bool) {
+func (m *Model) gather(from []*slice, p *Port, v6 bool) {
 	all := m.candidates[:0]
 	for _, s := range from {
 		if s.v6 != v6 {
@@ -83,7 +82,8 @@ func (m *Model) choose() Endpoints {
 	var out Endpoints
 	near := m.topology()
 	var draining, drainingLocal []netip.AddrPort
-	for _, c := range m.candidates {
+	for i := range m.candidates {
+		c := &m.candidates[i]
 		local := m.local(c.endpoint)
 		if local {
 			out.OnNode = append(out.OnNode, c.at)
@@ -91,7 +91,10 @@ func (m *Model) choose() Endpoints {
 		switch {
 		case c.ready:
 			out.Any = true
-			if near(c.endpoint) {
+			if near.has(m, c.endpoint) {
+				if out.Cluster == nil { // most are chosen
+					out.Cluster = make([]netip.AddrPort, 0, len(m.candidates))
+				}
 				out.Cluster = append(out.Cluster, c.at)
 			}
 			if local {
@@ -116,12 +119,32 @@ func (m *Model) choose() Endpoints {
 
 func (m *Model) local(e *endpoint) bool { return e.node == m.nodeName && e.node != noName }
 
+// vicinity is how near an endpoint must be.
+type vicinity uint8
+
+const (
+	anywhere vicinity = iota
+	hintNode          // its hints name this node
+	hintZone          // its hints name the zone of this node
+)
+
+func (v vicinity) has(m *Model, e *endpoint) bool {
+	switch v {
+	case hintNode:
+		return lists(e.forNodes, m.nodeName)
+	case hintZone:
+		return lists(e.forZones, m.zone)
+	}
+	return true
+}
+
 // topology returns which of the ready candidates are near enough. Hints count
 // only if all ready candidates have them and some name this node or zone:
 // half of the hints would send all traffic to half of the endpoints.
-func (m *Model) topology() func(*endpoint) bool {
+func (m *Model) topology() vicinity {
 	hintsNode, hintsZone, thisNode, thisZone := true, true, false, false
-	for _, c := range m.candidates {
+	for i := range m.candidates {
+		c := &m.candidates[i]
 		if !c.ready {
 			continue
 		}
@@ -132,18 +155,23 @@ func (m *Model) topology() func(*endpoint) bool {
 	}
 	switch {
 	case hintsNode && thisNode:
-		return func(e *endpoint) bool { return lists(e.forNodes, m.nodeName) }
+		return hintNode
 	case hintsZone && thisZone:
-		return func(e *endpoint) bool { return lists(e.forZones, m.zone) }
+		return hintZone
 	}
-	return func(*endpoint) bool { return true }
+	return anywhere
 }
 
 // countReady adds the addresses of ready candidates on this node.
-func (m *Model) countReady(into map[netip.Addr]bool) {
-	for _, c := range m.candidates {
+func (m *Model) countReady(into map[netip.Addr]bool) map[netip.Addr]bool {
+	for i := range m.candidates {
+		c := &m.candidates[i]
 		if c.ready && !c.terminating && m.local(c.endpoint) {
+			if into == nil {
+				into = map[netip.Addr]bool{}
+			}
 			into[c.at.Addr()] = true
 		}
 	}
+	return into
 }

@@ -76,7 +76,7 @@ func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 		return
 	}
 	e.good, e.origin = !c.bad, origin
-	if !reflect.DeepEqual(read, e.service) {
+	if known := read != nil && e.service != nil; known && !reflect.DeepEqual(read, e.service) || !known && read != e.service {
 		e.service = read
 		m.dirty[key] = true
 	}

@@ -81,8 +81,10 @@ func NewPlan(ops []Op) Plan {
 		}
 	}
 	var at [steps]int // where the next op of a step goes
+	of := make([]uint8, len(ops))
 	for i := range ops {
-		at[step(&ops[i])]++
+		of[i] = uint8(step(&ops[i]))
+		at[of[i]]++
 	}
 	next := 0
 	for s, n := range at {
@@ -90,9 +92,8 @@ func NewPlan(ops []Op) Plan {
 	}
 	plan := make(Plan, next, next+len(flows))
 	for i := range ops {
-		s := step(&ops[i])
-		plan[at[s]] = ops[i]
-		at[s]++
+		plan[at[of[i]]] = ops[i]
+		at[of[i]]++
 	}
 	return append(plan, flows...) // the last step
 }

@@ -57,35 +57,35 @@ func (p place) id(r rest) ID {
 	return ID{Port: p.port, addr: p.addr, Proto: p.proto, PeerPort: r.peerPort, peer: r.peer, Kind: r.kind, Set: r.set, Setting: r.setting, Bits: r.bits}
 }
 
-func (r rest) compare(o rest) int {
+func (r *rest) compare(o *rest) int {
 	switch {
 	case r.kind != o.kind:
 		return cmp.Compare(r.kind, o.kind)
+	case r.set != o.set:
+		return cmp.Compare(r.set, o.set)
 	case r.peer != o.peer:
 		return r.peer.compare(o.peer)
 	case r.peerPort != o.peerPort:
 		return cmp.Compare(r.peerPort, o.peerPort)
 	}
-	return cmp.Or(cmp.Compare(r.set, o.set), cmp.Compare(r.setting, o.setting), cmp.Compare(r.bits, o.bits))
+	return cmp.Or(cmp.Compare(r.setting, o.setting), cmp.Compare(r.bits, o.bits))
 }
 
 // find returns where r is in a sorted list, or where it belongs.
-func find(list []held, r rest) (int, bool) {
-	const few = 8
-	if len(list) > few {
-		return slices.BinarySearchFunc(list, r, func(h held, r rest) int { return h.rest.compare(r) })
-	}
-	for i := range list {
-		if list[i].rest == r {
-			return i, true
+func find(list []held, r *rest) (int, bool) {
+	from, to := 0, len(list)
+	for from < to {
+		at := (from + to) / 2
+		switch c := list[at].compare(r); {
+		case c == 0:
+			return at, true
+		case c < 0:
+			from = at + 1
+		default:
+			to = at
 		}
 	}
-	for i := range list {
-		if list[i].compare(r) > 0 {
-			return i, false
-		}
-	}
-	return len(list), false
+	return from, false
 }
 
 // Collect returns a State of some objects, of which each is named once.
@@ -104,7 +104,7 @@ func (s *State) Len() int { return s.n }
 func (s *State) Get(id ID) (spec SpecRef, ok bool) {
 	p, r := id.split()
 	list := s.at[p]
-	i, ok := find(list, r)
+	i, ok := find(list, &r)
 	if !ok {
 		return SpecRef{}, false
 	}
@@ -114,7 +114,7 @@ func (s *State) Get(id ID) (spec SpecRef, ok bool) {
 // Has reports whether the object is there.
 func (s *State) Has(id ID) bool {
 	p, r := id.split()
-	_, ok := find(s.at[p], r)
+	_, ok := find(s.at[p], &r)
 	return ok
 }
 
@@ -122,7 +122,7 @@ func (s *State) Has(id ID) bool {
 func (s *State) Put(id ID, spec SpecRef) {
 	p, r := id.split()
 	list := s.at[p]
-	i, ok := find(list, r)
+	i, ok := find(list, &r)
 	if ok {
 		list[i].spec = spec
 		return
@@ -141,7 +141,7 @@ func (s *State) Put(id ID, spec SpecRef) {
 func (s *State) Delete(id ID) {
 	p, r := id.split()
 	list := s.at[p]
-	i, ok := find(list, r)
+	i, ok := find(list, &r)
 	if !ok {
 		return
 	}
