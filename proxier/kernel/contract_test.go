@@ -154,13 +154,13 @@ func fate(errs []error, i int) string {
 
 // settings are the same in both from the start.
 func comparable(s *state.State) []string {
-	s = s.Clone()
-	for id := range s.All() {
-		if id.Kind == state.Setting {
-			s.Delete(id)
+	rest := &state.State{}
+	for id, spec := range s.All() {
+		if id.Kind != state.Setting {
+			rest.Put(id, spec)
 		}
 	}
-	return strings.Split(s.String(), "\n")
+	return strings.Split(rest.String(), "\n")
 }
 
 // TestFakeIsLikeLinux gives both the same random writes, sensible or not, one
