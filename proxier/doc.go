@@ -24,6 +24,10 @@
 // shows that the kernel is not what it was taken for, and on a timer: the
 // audit, which reports what others have changed before it repairs it.
 //
+// Memory goes by the number of objects, so that these are kept small: an ID has
+// no pointers, a State shares what the objects of an address have in common,
+// and a fragment is packed until its Service is rendered again.
+//
 // # Ours
 //
 // Chains and sets are ours by name, routes by their protocol number, the
