@@ -17,22 +17,12 @@ var large = flag.Bool("large", false, "measure memory and CPU with a large clust
 
 const (
 	largeServices  = 10000
+	besideServices = 2000 // where kube-proxy is measured too: in the lab it takes too long for more
 	largeEndpoints = 10
 	idle           = time.Minute
 	mostMemory     = 80 << 10 // KiB
 	proxyPatience  = 5 * time.Minute
 )
-
-// beside are sizes at which kube-proxy is measured too: in the lab it would
-// take too long for more, and in mode nftables, where it writes everything in
-// one transaction, for so many.
-var beside = []struct {
-	services int
-	modes    []string
-}{
-	{2000, []string{"ipvs", "iptables"}},
-	{250, []string{"nftables"}},
-}
 
 // usage is what a process takes.
 type usage struct {
@@ -102,7 +92,7 @@ func measure(t *testing.T, what string, services, pid int) usage {
 func mib(kib int) float64 { return float64(kib) / 1024 }
 
 // What a large cluster takes of memory and, when nothing happens, of CPU; and
-// what smaller ones take, beside what these take of kube-proxy. A test only
+// what a smaller one takes, beside what it takes of kube-proxy. A test only
 // bounds our memory.
 func TestLarge(t *testing.T) {
 	if !*large {
@@ -115,15 +105,13 @@ func TestLarge(t *testing.T) {
 			t.Errorf("%d KiB are resident, want %d at most", u.resident, mostMemory)
 		}
 	})
-	for _, b := range beside {
-		t.Run(fmt.Sprint(b.services), func(t *testing.T) {
-			c := filled(t, b.services)
-			t.Run("kube-ipvs", func(t *testing.T) { measureOurs(t, c, b.services) })
-			for _, mode := range b.modes {
-				t.Run("kube-proxy "+mode, func(t *testing.T) { measureProxy(t, c, mode, b.services) })
-			}
-		})
-	}
+	t.Run(fmt.Sprint(besideServices), func(t *testing.T) {
+		c := filled(t, besideServices)
+		t.Run("kube-ipvs", func(t *testing.T) { measureOurs(t, c, besideServices) })
+		for _, mode := range []string{"ipvs", "iptables", "nftables"} {
+			t.Run("kube-proxy "+mode, func(t *testing.T) { measureProxy(t, c, mode, besideServices) })
+		}
+	})
 }
 
 // filled returns a control plane that has many Services. An API server that
@@ -163,34 +151,38 @@ func measureProxy(t *testing.T, c *Cluster, mode string, many int) {
 	if err != nil {
 		t.Skipf("this lab is too slow for it: %v", err)
 	}
-	if err := testbed.Await(t.Context(), proxyPatience, func() error { return written(t.Context(), mode, many*largeEndpoints) }); err != nil {
+	if err := testbed.Await(t.Context(), proxyPatience, func() error { return written(t.Context(), mode, many) }); err != nil {
 		t.Skipf("this lab is too slow for it: %v", err)
 	}
 	t.Logf("all were programmed %s after the start", time.Since(began).Round(time.Second))
 	measure(t, "kube-proxy in mode "+mode, many, p.PID())
 }
 
-// endpointsOf prints how many endpoints kube-proxy has written, by mode. A dump
-// of everything in one answer would keep it from writing for long.
-var endpointsOf = map[string]string{
+// counts print how many endpoints kube-proxy has written, by mode. In mode
+// nftables they come in one transaction with their Services, which are counted.
+var counts = map[string]string{
 	"ipvs":     "grep -c '^  -> [0-9A-F]' /proc/net/ip_vs || true",
 	"iptables": "iptables-save -t nat | grep -c '^-A KUBE-SEP-.* -j DNAT' || true",
-	"nftables": "nft -n -a list chains ip | grep -c 'chain endpoint-' || true",
+	"nftables": "nft list map ip kube-proxy service-ips | grep -c ': goto service-' || true",
 }
 
-// written wants that many endpoints of the node's kernel.
-func written(ctx context.Context, mode string, least int) error {
+// written wants the endpoints of that many Services in the node's kernel.
+func written(ctx context.Context, mode string, services int) error {
+	least := services * largeEndpoints
+	if mode == "nftables" {
+		least = services
+	}
 	time.Sleep(2 * time.Second) // leaves the CPU to it
-	out, err := bed.Node.Shell(ctx, endpointsOf[mode])
+	out, err := bed.Node.Shell(ctx, counts[mode])
 	if err != nil {
 		return err
 	}
 	var n int
 	if _, err := fmt.Sscan(out, &n); err != nil {
-		return fmt.Errorf("%q is no number of endpoints: %w", out, err)
+		return fmt.Errorf("%q is no number: %w", out, err)
 	}
 	if n < least {
-		return fmt.Errorf("it has written %d endpoints, want %d", n, least)
+		return fmt.Errorf("it has written %d of %d", n, least)
 	}
 	return nil
 }
