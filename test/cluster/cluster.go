@@ -15,7 +15,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -155,18 +154,10 @@ func (c *Cluster) Client() kubernetes.Interface { return c.client }
 // the network that is under test.
 func (c *Cluster) Config(user string) *rest.Config {
 	return &rest.Config{
-		Host: c.server(), BearerToken: token(user), QPS: -1, Dial: c.dial,
-		TLSClientConfig: rest.TLSClientConfig{Insecure: true},
-		ContentConfig:   rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf},
+		Host: c.server(), BearerToken: token(user), QPS: -1, Dial: c.host.DialContext,
+		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, WarningHandler: rest.NoWarnings{},
+		ContentConfig: rest.ContentConfig{ContentType: runtime.ContentTypeProtobuf},
 	}
-}
-
-func (c *Cluster) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
-	err = c.host.Do(func() error {
-		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
-		return err
-	})
-	return conn, err
 }
 
 // Kubeconfig returns the path of a file that says how others reach it.

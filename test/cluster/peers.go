@@ -56,16 +56,27 @@ func (c *Cluster) Controllers(ctx context.Context, names ...string) (*Program, e
 
 // KubeProxy starts kube-proxy on the bed's node, in the mode iptables, nftables
 // or ipvs, and waits until it has programmed what the API has. The Node must be
-// there: see Nodes. Stop leaves what it has programmed; see CleanUp.
+// there: see Nodes. Stop leaves what it has programmed; see Wipe.
 func (c *Cluster) KubeProxy(ctx context.Context, mode string) (*Program, error) {
-	p := c.program(c.bed.Node, "kube-proxy", "--kubeconfig="+c.Kubeconfig(Admin), "--hostname-override="+c.bed.Node.Name,
+	return c.Run(ctx, c.bed.Node, c.Peer("kube-proxy"), "http://127.0.0.1:10256/healthz", "--kubeconfig="+c.Kubeconfig(Admin), "--hostname-override="+c.bed.Node.Name,
 		"--cluster-cidr="+c.bed.PodCIDR4.String()+","+c.bed.PodCIDR6.String(), "--proxy-mode="+mode, "--conntrack-max-per-core=0",
 		"--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249")
+}
+
+// Peer returns the path of a program of the peers.
+func (c *Cluster) Peer(name string) string { return filepath.Join(c.peers, name) }
+
+// Run starts a program on a host, and waits until a GET of ready from there is
+// answered by 200. Dismiss or Close ends it.
+func (c *Cluster) Run(ctx context.Context, h *testbed.Host, path, ready string, args ...string) (*Program, error) {
+	p := c.program(h, filepath.Base(path), args...)
+	p.path = path
 	c.more = append(c.more, p)
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	return p, p.ready(ctx, http.DefaultClient, "http://127.0.0.1:10256/healthz")
+	transport := &http.Transport{DialContext: h.DialContext, DisableKeepAlives: true}
+	return p, p.ready(ctx, &http.Client{Transport: transport}, ready)
 }
 
 // Dismiss ends a program of Controllers or KubeProxy. Its log goes with the next
@@ -79,10 +90,13 @@ func (c *Cluster) Dismiss(p *Program) error {
 }
 
 // Wipe removes from the bed's node all that any proxy has programmed, and what
-// the kernel remembers of connections. "kube-proxy --cleanup" is of no use: v1.36
+// the kernel remembers of connections.
+func (c *Cluster) Wipe(ctx context.Context) error { return c.WipeHost(ctx, c.bed.Node) }
+
+// WipeHost is Wipe for any host. "kube-proxy --cleanup" is of no use: v1.36
 // fails after the mode ipvs, since it deletes chains that others still name.
-func (c *Cluster) Wipe(ctx context.Context) error {
-	_, err := c.bed.Node.Shell(ctx, `nft flush ruleset
+func (c *Cluster) WipeHost(ctx context.Context, h *testbed.Host) error {
+	_, err := h.Shell(ctx, `nft flush ruleset
 ipvsadm -C
 ipset destroy
 ip link del kube-ipvs0 2>/dev/null || true

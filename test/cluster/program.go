@@ -30,7 +30,7 @@ type Program struct {
 
 // program describes a program of the peers; it does not start it.
 func (c *Cluster) program(h *testbed.Host, name string, args ...string) *Program {
-	return &Program{Name: name, host: h, path: filepath.Join(c.peers, name), args: args, log: filepath.Join(c.dir, name+".log")}
+	return &Program{Name: name, host: h, path: filepath.Join(c.peers, name), args: args, log: filepath.Join(c.dir, h.Name+"-"+name+".log")}
 }
 
 // Start starts it, unless it runs. That it is ready is for others to await.

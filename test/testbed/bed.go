@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ type Host struct {
 	Name       string
 	IPv4, IPv6 netip.Addr
 	ns         int // file descriptor of the namespace
+	jobs       chan job
 }
 
 // IP returns the host's address of the family of a.
@@ -117,13 +119,13 @@ func open(name string) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open namespace %s: %w", path, err)
 	}
-	all := lan
+	all := slices.Concat(lan, outside)
 	for _, p := range pods {
 		all = append(all, p.spec)
 	}
 	for _, s := range all {
 		if s.name == name {
-			return &Host{Name: name, IPv4: netip.MustParseAddr(s.v4), IPv6: netip.MustParseAddr(s.v6), ns: fd}, nil
+			return &Host{Name: name, IPv4: netip.MustParseAddr(s.v4), IPv6: netip.MustParseAddr(s.v6), ns: fd, jobs: make(chan job)}, nil
 		}
 	}
 	return nil, fmt.Errorf("no host %s", name)
@@ -141,24 +143,51 @@ func (b *Bed) Close() {
 	for _, p := range pods {
 		fmt.Fprintf(&s, "ip netns del %s\n", p.name)
 	}
+	s.WriteString("for ns in router far; do ip netns del $ns 2>/dev/null || true; done\n")
 	s.WriteString("ip netns del ext; ip netns del node2; ip netns del lan; ip link del eth0 2>/dev/null || true\n")
 	if err := shell(context.Background(), s.String()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
 }
 
-// Do runs f on a thread in the host's namespace.
+// Do runs f on a thread in the host's namespace. Threads are kept for a while,
+// for to make one is what a short request would spend most of its time on.
 func (h *Host) Do(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(h.ns, unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter namespace of %s: %w", h.Name, err)
+	j := job{f, make(chan error, 1)}
+	select {
+	case h.jobs <- j:
+	default:
+		go h.work(j)
+	}
+	return <-j.done
+}
+
+// job is something to do in a host's namespace.
+type job struct {
+	f    func() error
+	done chan error
+}
+
+// idle is how long a thread waits for more to do.
+const idle = time.Second
+
+// work does a job, and others that come up soon after it.
+func (h *Host) work(j job) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+	if err := unix.Setns(h.ns, unix.CLONE_NEWNET); err != nil {
+		j.done <- fmt.Errorf("enter namespace of %s: %w", h.Name, err)
+		return
+	}
+	rest := time.NewTimer(idle)
+	for {
+		j.done <- j.f()
+		rest.Reset(idle)
+		select {
+		case j = <-h.jobs:
+		case <-rest.C:
 			return
 		}
-		done <- f()
-	}()
-	return <-done
+	}
 }
 
 // Shell runs a script in the host's namespace and returns its output.

@@ -10,7 +10,7 @@ import (
 // so that a test names what matters to it and nothing else.
 type Service struct {
 	Name        string
-	Number      int      // 1 to 10, or to 40 without addresses in the LAN
+	Number      int      // 1 to 12 for addresses in the LAN; to 250 in the pools of AddRouter
 	Type        string   // ClusterIP if empty
 	External    bool     // has external IPs, too
 	Protocols   []string // TCP and UDP if empty
@@ -18,6 +18,9 @@ type Service struct {
 	Spec        []string // further lines of the spec
 	Annotations string   // in YAML's flow style, such as "a: b"
 }
+
+// lanNumbers is how many Services have addresses in the LAN.
+const lanNumbers = 12
 
 // TargetPort is where the endpoints of a Service listen.
 const TargetPort = 8080
@@ -49,16 +52,25 @@ func (s Service) frontend(name, v4, v6 string) Frontend {
 
 // ClusterIP returns the Service's own addresses.
 func (s Service) ClusterIP() Frontend {
+	if s.Number > lanNumbers {
+		return s.frontend("ClusterIP", fmt.Sprintf("10.96.1.%d", s.Number), fmt.Sprintf("fd96::1%03d", s.Number))
+	}
 	return s.frontend("ClusterIP", fmt.Sprintf("10.96.0.%d", 100+s.Number), fmt.Sprintf("fd96::%d", 100+s.Number))
 }
 
 // LoadBalancer returns its load-balancer addresses.
 func (s Service) LoadBalancer() Frontend {
+	if s.Number > lanNumbers {
+		return s.frontend("load-balancer IP", pooled(lbPool4, s.Number), pooled(lbPool6, s.Number))
+	}
 	return s.frontend("load-balancer IP", fmt.Sprintf("192.168.50.%d", 200+s.Number), fmt.Sprintf("fd50::%d", 200+s.Number))
 }
 
 // ExternalIP returns its external addresses.
 func (s Service) ExternalIP() Frontend {
+	if s.Number > lanNumbers {
+		return s.frontend("external IP", pooled(externalPool4, s.Number), pooled(externalPool6, s.Number))
+	}
 	return s.frontend("external IP", fmt.Sprintf("192.168.50.%d", 212+s.Number), fmt.Sprintf("fd50::%d", 212+s.Number))
 }
 

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Answer is what a listener said: its name, and where the request came from.
@@ -97,11 +95,13 @@ func serveUDP(p net.PacketConn, name string) {
 
 // From says from which address and port a client sends, and how long it waits
 // for an answer; the zero value leaves the first two to the kernel and waits
-// for Timeout.
+// for Timeout. A client that is to tell why it is refused takes any ICMP error
+// for the end of a request over TCP or UDP, and returns it as an ICMPError.
 type From struct {
 	Addr     netip.Addr
 	Port     uint16
 	Patience time.Duration
+	Why      bool
 }
 
 func (f From) patience() time.Duration { return cmp.Or(f.Patience, Timeout) }
@@ -134,23 +134,8 @@ type Session struct {
 // Dial opens a session from h. TCP and SCTP wait for the listener's name.
 func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort, from From) (*Session, error) {
 	s := &Session{udp: network == "udp", patience: from.patience()}
-	err := h.Do(func() error {
-		var err error
-		if network == "sctp" {
-			s.conn, err = dialSCTP(ctx, to, from)
-			return err
-		}
-		d := net.Dialer{Timeout: s.patience, Control: reuse}
-		if from.Addr.IsValid() || from.Port != 0 {
-			d.LocalAddr = net.TCPAddrFromAddrPort(from.local(to))
-			if s.udp {
-				d.LocalAddr = net.UDPAddrFromAddrPort(from.local(to))
-			}
-		}
-		s.conn, err = d.DialContext(ctx, network, to.String())
-		return err
-	})
-	if err != nil {
+	var err error
+	if s.conn, err = h.connect(ctx, network, to, from); err != nil {
 		return nil, err
 	}
 	s.r = bufio.NewReader(s.conn)
@@ -158,14 +143,20 @@ func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort, from
 		return s, nil
 	}
 	if s.First, err = s.answer(); err != nil {
-		_ = s.conn.Close()
+		err = explainConn(s.conn, err)
+		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func reuse(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+// DialContext is net.Dialer's, from the host.
+func (h *Host) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = h.Do(func() error {
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
 }
 
 func (s *Session) answer() (Answer, error) {
@@ -181,10 +172,11 @@ func (s *Session) answer() (Answer, error) {
 // returns First; UDP returns who answered this datagram.
 func (s *Session) Ask() (Answer, error) {
 	if _, err := s.conn.Write([]byte("ping\n")); err != nil {
-		return Answer{}, err
+		return Answer{}, explainConn(s.conn, err)
 	}
 	if s.udp {
-		return s.answer()
+		a, err := s.answer()
+		return a, explainConn(s.conn, err)
 	}
 	_ = s.conn.SetReadDeadline(time.Now().Add(s.patience))
 	line, err := s.r.ReadString('\n')
@@ -208,13 +200,16 @@ func (h *Host) Ask(ctx context.Context, network string, to netip.AddrPort, from 
 }
 
 // Outcome is what became of a request, in one word for comparison: who
-// answered, "refused", "reset", "forbidden" (a local filter ate it), "lost", or
-// the error.
+// answered, "refused", "reset", "forbidden" (a local filter ate it), "lost", the
+// ICMP error that a client has asked to be told of, or the error.
 func Outcome(a Answer, err error) string {
 	var timeout net.Error
+	var icmp *ICMPError
 	switch {
 	case err == nil:
 		return a.Name
+	case errors.As(err, &icmp):
+		return icmp.Name()
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "refused"
 	case errors.Is(err, syscall.ECONNRESET):

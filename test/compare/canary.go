@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"kube-ipvs/test/testbed"
+)
+
+// The canary is a Service whose port and whose endpoints' port change each time
+// that somebody wants to know whether a proxy has programmed all that it was
+// told: a proxy hears of Services in order, and of EndpointSlices in order, and
+// programs what it has heard.
+var canaryNames = []string{"canary even", "canary odd"}
+
+func canaryTarget(generation int) uint16 { return uint16(9000 + generation%len(canaryNames)) }
+
+// Programmed waits until the proxies of both nodes have programmed every change
+// that was made before.
+func (s *Scene) Programmed(ctx context.Context) error {
+	return s.Proxy.programmed(ctx, s.World)
+}
+
+func (p *Proxy) programmed(ctx context.Context, w *World) error {
+	p.generation++
+	v := testbed.Service{Name: "canary", Number: 250, Protocols: []string{"TCP"}, Port: 1000 + p.generation}
+	target := canaryTarget(p.generation)
+	text := v.Manifest() + w.Slices(v.Name, "tcp", "TCP", int(target), testbed.Backends(w.P1))
+	if err := w.Control.Apply(ctx, text); err != nil {
+		return fmt.Errorf("change the canary: %w", err)
+	}
+	want := canaryNames[p.generation%len(canaryNames)]
+	for _, h := range []*testbed.Host{w.Node, w.Node2} {
+		for _, to := range []netip.AddrPort{v.ClusterIP().V4, v.ClusterIP().V6} {
+			err := testbed.Await(ctx, time.Minute, func() error {
+				a, err := h.Ask(ctx, "tcp", to, testbed.From{Patience: 300 * time.Millisecond})
+				if got := testbed.Outcome(a, err); got != want {
+					return fmt.Errorf("%s from %s to the canary %s, want %s", got, h.Name, to, want)
+				}
+				return nil
+			})
+			if err != nil {
+				return fmt.Errorf("%s has not programmed the last change: %w\n%s", p.Name, err, p.log())
+			}
+		}
+	}
+	return nil
+}

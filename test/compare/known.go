@@ -1,0 +1,85 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Known is a difference of kube-ipvs from iptables mode that is meant, or that
+// cannot be helped.
+type Known struct {
+	Proxies []string `json:"proxies"` // direct, image
+	Cases   string   `json:"cases"`   // regular expression: all of "chapter / scenario / case"
+	Outcome string   `json:"outcome"` // regular expression: all of what kube-ipvs is seen to do
+	Reason  string   `json:"reason"`  // in a line that a user understands
+	Kernel  string   `json:"kernel,omitempty"`
+	Better  bool     `json:"better,omitempty"` // for the user
+	cases   *regexp.Regexp
+	outcome *regexp.Regexp
+	used    bool
+}
+
+func readKnown(path string) ([]*Known, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out []*Known
+	if err := yaml.UnmarshalStrict(text, &out); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for i, k := range out {
+		var errs [2]error
+		k.cases, errs[0] = regexp.Compile("^(?:" + k.Cases + ")$")
+		k.outcome, errs[1] = regexp.Compile("^(?:" + k.Outcome + ")$")
+		if err := errors.Join(errs[:]...); err != nil || k.Reason == "" || len(k.Proxies) == 0 {
+			return nil, fmt.Errorf("%s: entry %d (%s) must name proxies, cases, outcome and reason: %w", path, i+1, k.Reason, err)
+		}
+	}
+	return out, nil
+}
+
+// apply finds the reason of every difference. Its errors are the differences
+// that have none and, if the results are complete, the reasons without one.
+func apply(known []*Known, r *Results, ours []string, complete bool) []error {
+	var errs []error
+	for _, row := range r.Rows {
+		for _, p := range ours {
+			if !slices.Contains(r.Proxies, p) || r.Equal(row, p) || !r.Played(row) {
+				continue
+			}
+			at := slices.IndexFunc(known, func(k *Known) bool {
+				return slices.Contains(k.Proxies, p) && k.cases.MatchString(row.ID()) && k.outcome.MatchString(row.Outcomes[p])
+			})
+			if at < 0 {
+				errs = append(errs, fmt.Errorf("%s: %s: %s, but %s: %s", row.ID(), p, row.Outcomes[p], r.Proxies[0], row.Outcomes[r.Proxies[0]]))
+				continue
+			}
+			k := known[at]
+			k.used = true
+			if row.Reasons == nil {
+				row.Reasons = map[string]string{}
+			}
+			row.Reasons[p] = k.text()
+			row.Better = row.Better || k.Better
+		}
+	}
+	for _, k := range known {
+		if complete && !k.used {
+			errs = append(errs, fmt.Errorf("no difference was seen that the known one of %v is about: %s: %s", k.Proxies, k.Cases, k.Reason))
+		}
+	}
+	return errs
+}
+
+func (k *Known) text() string {
+	if k.Kernel == "" {
+		return k.Reason
+	}
+	return k.Reason + " (kernel: " + k.Kernel + ")"
+}

@@ -1,0 +1,143 @@
+// Command compare puts kube-proxy in each of its modes and kube-ipvs into the
+// same situations, one after another, on a real kernel and with a real control
+// plane, sends the same packets, and tells who did what. It runs in the lab: see
+// the compare target of the Makefile. It exits with 0 only if kube-ipvs did what
+// kube-proxy's iptables mode did, or something else that is known.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+)
+
+type options struct {
+	binary, peers, only, known, out, docs string
+	proxies                               []string
+	list                                  bool
+}
+
+func main() {
+	var o options
+	pflag.StringVar(&o.binary, "binary", "bin/kube-ipvs", "the kube-ipvs to compare")
+	pflag.StringVar(&o.peers, "peers", os.Getenv("KUBE_IPVS_PEERS"), "folder of etcd, kube-apiserver and kube-proxy, see test/peers/build")
+	pflag.StringVar(&o.only, "case", "", "regular expression: play only scenarios whose \"chapter / name\" it matches")
+	pflag.StringSliceVar(&o.proxies, "proxies", nil, "play only these; iptables always is")
+	pflag.StringVar(&o.known, "known", "test/compare/known.yaml", "the known differences")
+	pflag.StringVar(&o.out, "out", "out", "folder to write comparison.json and comparison.md to")
+	pflag.StringVar(&o.docs, "docs", "", "file to write the report to, too, if everything was played")
+	pflag.BoolVar(&o.list, "list", false, "print the names of the scenarios and end")
+	pflag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := compare(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "compare:", err)
+		os.Exit(1)
+	}
+}
+
+func compare(ctx context.Context, o options) error {
+	chosen, err := choose(o)
+	if err != nil || o.list {
+		return err
+	}
+	known, err := readKnown(o.known)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "compare-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := linkLegacy(filepath.Join(dir, "legacy")); err != nil {
+		return err
+	}
+	binary, err := filepath.Abs(o.binary)
+	if err != nil {
+		return err
+	}
+	players := slices.DeleteFunc(proxies(binary, dir), func(p *Proxy) bool {
+		return len(o.proxies) > 0 && p.Mode != "iptables" && !slices.Contains(o.proxies, p.Name)
+	})
+	results := newResults(players)
+	if err := playAll(ctx, o.peers, players, chosen, results); err != nil {
+		return err
+	}
+	results.complete()
+	return o.report(results, known, players)
+}
+
+func choose(o options) ([]Scenario, error) {
+	scenarios := all()
+	if err := check(scenarios); err != nil {
+		return nil, err
+	}
+	only, err := regexp.Compile(o.only)
+	if err != nil {
+		return nil, fmt.Errorf("--case: %w", err)
+	}
+	scenarios = slices.DeleteFunc(scenarios, func(s Scenario) bool { return !only.MatchString(s.Chapter + " / " + s.Name) })
+	if len(scenarios) == 0 {
+		return nil, fmt.Errorf("--case %q matches no scenario; see --list", o.only)
+	}
+	if o.list {
+		for _, s := range scenarios {
+			fmt.Println(s.Chapter + " / " + s.Name + inVariant(s.Variant))
+		}
+	}
+	return scenarios, nil
+}
+
+func playAll(ctx context.Context, peers string, players []*Proxy, chosen []Scenario, results *Results) (err error) {
+	w, err := newWorld(ctx, peers)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	for _, p := range players {
+		if err := (&run{world: w, proxy: p, results: results, out: os.Stderr}).all(ctx, chosen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// report prints and writes what was seen. Its error says what was not as it should be.
+func (o options) report(r *Results, known []*Known, players []*Proxy) error {
+	complete := o.only == "" && len(o.proxies) == 0
+	var ours []string
+	for _, p := range players {
+		if p.Ours() {
+			ours = append(ours, p.Name)
+		}
+	}
+	faults := apply(known, r, ours, complete)
+	r.Table(os.Stdout)
+	fmt.Printf("\n%s\n", r.summary(ours))
+	if err := errors.Join(os.MkdirAll(o.out, 0o755), r.JSON(filepath.Join(o.out, "comparison.json")), r.Markdown(filepath.Join(o.out, "comparison.md"), known, ours)); err != nil {
+		return err
+	}
+	if complete && o.docs != "" {
+		if err := r.Markdown(o.docs, known, ours); err != nil {
+			return err
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	var lines []string
+	for _, f := range faults {
+		lines = append(lines, f.Error())
+	}
+	return fmt.Errorf("%d differences that are not as known:\n%s", len(faults), strings.Join(lines, "\n"))
+}

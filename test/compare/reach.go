@@ -1,0 +1,34 @@
+package main
+
+import "kube-ipvs/test/testbed"
+
+// reachScenarios are who reaches what, and which source endpoints see.
+func reachScenarios() []Scenario {
+	type service = testbed.Service
+	return chapter("Who answers",
+		Scenario{Name: "ClusterIP", Still: &Still{
+			Services: []Backed{{service{Name: "web"}, onBoth}},
+			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+		}},
+		Scenario{Name: "NodePort", Still: &Still{
+			Services: []Backed{{service{Name: "web", Type: "NodePort"}, onBoth}},
+			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+		}},
+		Scenario{Name: "load balancer and external IPs", Still: &Still{
+			Services: []Backed{{service{Name: "web", Type: "LoadBalancer", External: true}, onBoth}},
+			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+		}},
+		Scenario{Name: "no cluster CIDR", Variant: NoClusterCIDR, Still: &Still{
+			Services: []Backed{{service{Name: "web", Type: "LoadBalancer", External: true}, onBoth}},
+			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+		}},
+		Scenario{Name: "masquerade all", Variant: MasqueradeAll, Still: &Still{
+			Services: []Backed{{service{Name: "web", Type: "LoadBalancer", External: true}, onBoth}},
+			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+		}},
+		Scenario{Name: "iptables-legacy", Variant: Legacy, Still: &Still{
+			Services: []Backed{{service{Name: "web", Type: "LoadBalancer", External: true}, onBoth}},
+			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+		}},
+	)
+}

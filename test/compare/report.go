@@ -1,0 +1,102 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// summary counts in one line.
+func (r *Results) summary(ours []string) string {
+	var parts []string
+	counted := 0
+	for _, row := range r.Rows {
+		if r.Played(row) {
+			counted++
+		}
+	}
+	for _, p := range r.Proxies[1:] {
+		equal := 0
+		for _, row := range r.Rows {
+			if r.Equal(row, p) {
+				equal++
+			}
+		}
+		name := "kube-proxy-" + p
+		if slices.Contains(ours, p) {
+			name = "kube-ipvs (" + p + ")"
+		}
+		parts = append(parts, fmt.Sprintf("%s equal %d", name, equal))
+	}
+	line := fmt.Sprintf("%d cases: %s", counted, strings.Join(parts, ", "))
+	if n := len(r.Rows) - counted; n > 0 {
+		line += fmt.Sprintf("; %d that %s mode could not play", n, r.Proxies[0])
+	}
+	return line
+}
+
+// scenarioRows calls each with the rows of every scenario, chapter by chapter.
+func (r *Results) scenarioRows(each func(chapter, scenario string, rows []*Row)) {
+	type group struct{ chapter, scenario string }
+	var chapters []string
+	groups, rows := map[string][]group{}, map[group][]*Row{}
+	for _, row := range r.Rows {
+		g := group{row.Chapter, row.Scenario}
+		if rows[g] == nil {
+			if groups[g.chapter] == nil {
+				chapters = append(chapters, g.chapter)
+			}
+			groups[g.chapter] = append(groups[g.chapter], g)
+		}
+		rows[g] = append(rows[g], row)
+	}
+	for _, c := range chapters {
+		for _, g := range groups[c] {
+			each(g.chapter, g.scenario, rows[g])
+		}
+	}
+}
+
+// Table prints everything: what iptables mode did, and who did something else.
+func (r *Results) Table(w io.Writer) {
+	last := ""
+	r.scenarioRows(func(chapter, scenario string, rows []*Row) {
+		if chapter != last {
+			fmt.Fprintf(w, "\n== %s\n", chapter)
+			last = chapter
+		}
+		fmt.Fprintf(w, "\n%s%s\n", scenario, inVariant(rows[0].Variant))
+		for _, m := range merge(rows, r.Proxies) {
+			fmt.Fprintf(w, "  %-62s %s\n", m, m.Outcomes[r.Proxies[0]])
+			for _, p := range r.Proxies[1:] {
+				if r.Equal(m.Row, p) {
+					continue
+				}
+				mark := "≠"
+				if m.Reasons[p] != "" {
+					mark = "(≠)"
+				}
+				fmt.Fprintf(w, "  %62s %s\n", mark+" "+p, m.Outcomes[p])
+			}
+		}
+	})
+}
+
+func inVariant(v Variant) string {
+	if v == Base {
+		return ""
+	}
+	return " [" + string(v) + "]"
+}
+
+// JSON writes everything to a file.
+func (r *Results) JSON(path string) error {
+	text, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(text, '\n'), 0o644)
+}

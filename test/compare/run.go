@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"kube-ipvs/test/testbed"
+)
+
+// run has one proxy play the scenarios, and records what is seen.
+type run struct {
+	world   *World
+	proxy   *Proxy
+	results *Results
+	out     io.Writer // progress
+	numbers int
+}
+
+// limit of one scenario: whoever waits longer waits in vain.
+const limit = 4 * time.Minute
+
+func (r *run) all(ctx context.Context, of []Scenario) error {
+	began := time.Now()
+	for _, v := range variants {
+		var those []Scenario
+		for _, s := range of {
+			if s.Variant == v {
+				those = append(those, s)
+			}
+		}
+		if len(those) == 0 {
+			continue
+		}
+		if err := r.variant(ctx, v, those); err != nil {
+			return fmt.Errorf("%s: %w", r.proxy.Name, err)
+		}
+	}
+	fmt.Fprintf(r.out, "%s has played all in %s\n", r.proxy.Name, time.Since(began).Round(time.Second))
+	return nil
+}
+
+// variant starts the proxy on an empty cluster, plays and stops it. A proxy that
+// cannot be started has played nothing, which is recorded of each scenario.
+func (r *run) variant(ctx context.Context, v Variant, of []Scenario) error {
+	r.numbers = firstNumber
+	if err := r.world.Control.Clear(ctx); err != nil {
+		return err
+	}
+	err := r.proxy.Start(ctx, r.world, v)
+	if err == nil {
+		err = r.play(ctx, of)
+	} else {
+		for _, s := range of {
+			r.results.fail(r.proxy, s, err)
+		}
+		fmt.Fprintf(r.out, "%s does not start: %v\n", r.proxy.Name, err)
+		err = nil
+	}
+	return errors.Join(err, r.proxy.Stop(context.WithoutCancel(ctx), r.world))
+}
+
+// firstNumber of a Service: those up to 12 have addresses in the LAN, which a
+// scenario takes by itself if it is about that.
+const firstNumber = 12
+
+func (r *run) play(ctx context.Context, of []Scenario) error {
+	if err := r.stills(ctx, of); err != nil {
+		return err
+	}
+	var kept []*Scene
+	for _, s := range of {
+		if s.Play == nil || ctx.Err() != nil {
+			continue
+		}
+		began := time.Now()
+		scene := r.scene(s)
+		err := r.bounded(ctx, s, s.Play, scene)
+		if len(scene.later) > 0 && err == nil {
+			kept = append(kept, scene)
+		} else if err := scene.clean(ctx); err != nil {
+			return fmt.Errorf("clean up after %q: %w", s.Name, err)
+		}
+		fmt.Fprintf(r.out, "%s: %s / %s: %s\n", r.proxy.Name, s.Chapter, s.Name, time.Since(began).Round(100*time.Millisecond))
+	}
+	for _, scene := range kept {
+		for _, f := range scene.later {
+			_ = r.bounded(ctx, scene.scenario, func(ctx context.Context, _ *Scene) error { return f(ctx) }, scene)
+		}
+		if err := scene.clean(ctx); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// bounded calls f, and records why it could not be done.
+func (r *run) bounded(ctx context.Context, s Scenario, f func(context.Context, *Scene) error, scene *Scene) error {
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := f(bounded, scene)
+	if err != nil && ctx.Err() == nil {
+		r.results.fail(r.proxy, s, err)
+		fmt.Fprintf(r.out, "%s: %s / %s: %v\n", r.proxy.Name, s.Chapter, s.Name, err)
+	}
+	return err
+}
+
+func (r *run) scene(s Scenario) *Scene {
+	return &Scene{
+		World: r.world, Proxy: r.proxy, scenario: s, numbers: &r.numbers,
+		record: func(what, outcome string) { r.results.record(r.proxy, s, what, outcome) },
+	}
+}
+
+// stills sets all that do not change up at once, and makes all requests at once.
+func (r *run) stills(ctx context.Context, of []Scenario) error {
+	began := time.Now()
+	var scenes []*Scene
+	for _, s := range of {
+		if s.Still == nil {
+			continue
+		}
+		scene := r.scene(s)
+		for _, v := range s.Still.Services {
+			name := v.Name
+			v.Service = scene.Number(v.Service)
+			scene.services[len(scene.services)-1].Name = name
+			backends := v.Backends
+			if backends == nil {
+				backends = func(*World) []testbed.Backend { return nil }
+			}
+			if err := scene.Apply(ctx, v.Service, backends(r.world)...); err != nil {
+				return fmt.Errorf("%s: %w", s.Name, err)
+			}
+		}
+		scenes = append(scenes, scene)
+	}
+	if len(scenes) == 0 {
+		return nil
+	}
+	if err := r.proxy.programmed(ctx, r.world); err != nil {
+		return err
+	}
+	var asks []Ask
+	var whose []*Scene
+	for _, scene := range scenes {
+		own := scene.scenario.Still.Asks(scene)
+		asks, whose = append(asks, own...), append(whose, slices.Repeat([]*Scene{scene}, len(own))...)
+	}
+	for i, outcome := range r.world.outcomes(ctx, asks) {
+		whose[i].record(asks[i].String(), outcome)
+	}
+	fmt.Fprintf(r.out, "%s: %d still scenarios with %d requests: %s\n", r.proxy.Name, len(scenes), len(asks), time.Since(began).Round(100*time.Millisecond))
+	for _, scene := range scenes {
+		if err := scene.clean(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
