@@ -8,9 +8,11 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -123,6 +125,17 @@ func (c *Cluster) Nodes(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// SetZone has the Node of a host be in a zone, or in none if it is empty.
+func (c *Cluster) SetZone(ctx context.Context, h *testbed.Host, zone string) error {
+	value := "null"
+	if zone != "" {
+		value = strconv.Quote(zone)
+	}
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%s}}}`, corev1.LabelTopologyZone, value)
+	_, err := c.client.CoreV1().Nodes().Patch(ctx, h.Name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	return err
 }
 
 // Compact has etcd forget every revision but the last: whoever wants to go on

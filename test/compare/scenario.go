@@ -52,6 +52,9 @@ var variants = []Variant{Base, NoClusterCIDR, MasqueradeAll, ShortTimeouts, Lega
 func all() []Scenario {
 	return slices.Concat(
 		reachScenarios(),
+		rangeScenarios(),
+		unservedScenarios(),
+		topologyScenarios(),
 	)
 }
 

@@ -65,10 +65,42 @@ func (w *World) furnish(ctx context.Context, peers string) error {
 	if _, err := w.Node.Shell(ctx, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"); err != nil {
 		return err
 	}
+	if err := w.plainErrors(ctx); err != nil {
+		return err
+	}
 	if w.Control, err = cluster.Start(ctx, w.Bed, cluster.Options{Peers: peers, Host: w.Ext}); err != nil {
 		return err
 	}
-	return w.Control.Nodes(ctx)
+	if err := w.Control.Nodes(ctx); err != nil {
+		return err
+	}
+	for _, h := range []*testbed.Host{w.Node, w.Node2} {
+		if err := w.Control.SetZone(ctx, h, zoneOf(h.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// zoneOf returns the zone of a node: each is in one of its own.
+func zoneOf(node string) string { return "zone-of-" + node }
+
+// plainErrors has the kernel's limits on ICMP errors, which make it a matter of
+// chance who is told why, lifted. The one on errors for want of a route cannot
+// be, so that the router has a rule for what comes its way of the Services' network.
+func (w *World) plainErrors(ctx context.Context) error {
+	for _, h := range []*testbed.Host{w.Node, w.Node2, w.Router} {
+		if _, err := h.Shell(ctx, "sysctl -qw net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0"); err != nil {
+			return err
+		}
+	}
+	if _, err := w.Node.Shell(ctx, "sysctl -qw net.ipv4.icmp_msgs_per_sec=1000000 net.ipv4.icmp_msgs_burst=1000000"); err != nil {
+		return err
+	}
+	_, err := w.Router.Shell(ctx, fmt.Sprintf(`ip route add %[1]s dev eth1; ip -6 route add %[2]s dev eth1
+iptables -A FORWARD -d %[1]s -j REJECT --reject-with icmp-net-unreachable
+ip6tables -A FORWARD -d %[2]s -j REJECT --reject-with icmp6-no-route`, w.ServiceCIDR4, w.ServiceCIDR6))
+	return err
 }
 
 func (w *World) listen(h *testbed.Host, port uint16, name string) error {
