@@ -119,7 +119,8 @@ func (p *Proxy) config(w *World, h *testbed.Host) string {
 	}
 	f("ipvs: {minSyncPeriod: 100ms, syncPeriod: 30s%s}", timeouts)
 	if p.Ours() {
-		f("---\napiVersion: kube-ipvs/v1alpha1\nkind: KubeIPVSConfiguration\nclusterIPServers: %s", p.Servers)
+		// The others look at all that there is in each of their syncPeriods.
+		f("---\napiVersion: kube-ipvs/v1alpha1\nkind: KubeIPVSConfiguration\nclusterIPServers: %s\nauditPeriod: 30s", p.Servers)
 	}
 	return out.String()
 }

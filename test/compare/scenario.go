@@ -55,6 +55,10 @@ func all() []Scenario {
 		rangeScenarios(),
 		unservedScenarios(),
 		topologyScenarios(),
+		affinityScenarios(),
+		spreadScenarios(),
+		packetScenarios(),
+		hostScenarios(),
 	)
 }
 

@@ -37,14 +37,20 @@ func greeting(name string, peer net.Addr) string { return fmt.Sprintf("%s %s\n",
 // bed or the returned function closes it: with its name and the peer's address,
 // then, on TCP, with an echo of whatever comes.
 func (b *Bed) Serve(h *Host, port uint16, name string) (stop func(), err error) {
+	return b.ServeAt(h, fmt.Sprintf(":%d", port), name)
+}
+
+// ServeAt is Serve on one address: UDP answers come from there, whatever
+// other addresses the host has.
+func (b *Bed) ServeAt(h *Host, at, name string) (stop func(), err error) {
 	var l net.Listener
 	var p net.PacketConn
 	err = h.Do(func() error {
 		var err error
-		if l, err = net.Listen("tcp", fmt.Sprintf(":%d", port)); err != nil {
+		if l, err = net.Listen("tcp", at); err != nil {
 			return err
 		}
-		p, err = net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+		p, err = net.ListenPacket("udp", at)
 		return err
 	})
 	if err != nil {

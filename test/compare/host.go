@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"kube-ipvs/test/testbed"
+)
+
+// hostScenarios are nodes on which others have rules, settings and addresses, too.
+func hostScenarios() []Scenario {
+	among := func(name string, prepare func(s *Scene) (script, undo string)) Scenario {
+		return Scenario{Name: name, Play: func(ctx context.Context, s *Scene) error {
+			v := s.Number(testbed.Service{Name: "web", Type: "LoadBalancer"})
+			if err := s.Apply(ctx, v, testbed.Backends(s.P1, s.R1)...); err != nil {
+				return err
+			}
+			if err := s.Programmed(ctx); err != nil {
+				return err
+			}
+			script, undo := prepare(s)
+			if err := s.Shell(ctx, s.Node, script, undo); err != nil {
+				return err
+			}
+			s.Ask(ctx, "", crossing([]*testbed.Host{s.C1, s.Node}, []testbed.Frontend{v.ClusterIP()}, "tcp", "udp")...)
+			s.Ask(ctx, "", crossing([]*testbed.Host{s.C1, s.Node, s.Ext, s.Far}, v.Outside(), "tcp", "udp")...)
+			return nil
+		}}
+	}
+	return chapter("Living with others",
+		among("INPUT and FORWARD drop by default", dropPolicy),
+		among("firewalld", func(*Scene) (string, string) {
+			return firewall("ct status dnat accept", "reject with icmpx admin-prohibited")
+		}),
+		among("a firewall that drops all that is new", func(*Scene) (string, string) { return firewall("", "drop") }),
+		among("marks as Calico uses them", calicoMarks),
+		among("rp_filter 1 and src_valid_mark 1", reversePath),
+		Scenario{Name: "host ports with the same numbers", Play: hostPorts},
+		Scenario{Name: "NodeLocal DNSCache", Play: localCache},
+		Scenario{Name: "somebody runs ipvsadm -C", Play: cleared},
+		Scenario{Name: "who answers ARP and ND", Play: neighbours},
+	)
+}
+
+// rules makes a script of rules for both families, and one that removes them.
+// Names of chains come first: they are made before, and removed after.
+func rules(chains []string, rules ...string) (script, undo string) {
+	var on, off strings.Builder
+	for _, tool := range []string{"iptables -w", "ip6tables -w"} {
+		for _, c := range chains {
+			fmt.Fprintf(&on, "%s -t %s\n", tool, strings.Replace(c, " ", " -N ", 1))
+		}
+		for _, r := range rules {
+			if tool == "ip6tables -w" {
+				r = strings.NewReplacer("{pods}", "fd44::/64", "{p2}", "[fd44::12]:8080", "{icmp}", "ipv6-icmp").Replace(r)
+			}
+			r = strings.NewReplacer("{pods}", "10.244.0.0/16", "{p2}", "10.244.0.12:8080", "{icmp}", "icmp").Replace(r)
+			fmt.Fprintf(&on, "%s -t %s\n", tool, strings.Replace(r, " ", " -A ", 1))
+			fmt.Fprintf(&off, "%s -t %s\n", tool, strings.Replace(r, " ", " -D ", 1))
+		}
+		for _, c := range chains {
+			fmt.Fprintf(&off, "%s -t %s\n", tool, strings.Replace(c, " ", " -X ", 1))
+		}
+	}
+	return on.String(), off.String()
+}
+
+// dropPolicy is a host whose network plugin accepts what pods send and get.
+func dropPolicy(*Scene) (script, undo string) {
+	script, undo = rules(nil,
+		"filter INPUT -i lo -j ACCEPT", "filter INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "filter INPUT -p {icmp} -j ACCEPT",
+		"filter FORWARD -s {pods} -j ACCEPT", "filter FORWARD -d {pods} -j ACCEPT")
+	for _, tool := range []string{"iptables -w", "ip6tables -w"} {
+		for _, chain := range []string{"INPUT", "FORWARD"} {
+			script += fmt.Sprintf("%s -P %s DROP\n", tool, chain)
+			undo = fmt.Sprintf("%s -P %s ACCEPT\n", tool, chain) + undo
+		}
+	}
+	return script, undo
+}
+
+// firewall is a table of its own, behind those of iptables.
+func firewall(accept, last string) (script, undo string) {
+	chain := func(hook string) string {
+		return fmt.Sprintf(`  chain %s {
+    type filter hook %s priority 10; policy accept;
+    ct state established,related accept
+    %s
+    iifname "lo" accept
+    meta l4proto { icmp, ipv6-icmp } accept
+    tcp dport 22 accept
+    %s
+  }
+`, hook, hook, accept, last)
+	}
+	return "nft -f - <<'END'\ntable inet host_firewall {\n" + chain("input") + chain("forward") + "}\nEND", "nft delete table inet host_firewall"
+}
+
+// calicoMarks are those of Calico's iptables data plane: one says in raw where a
+// packet comes from, others say in filter that it is accepted, and by whose policy.
+func calicoMarks(*Scene) (script, undo string) {
+	return rules([]string{"raw cali-PREROUTING", "filter cali-FORWARD", "filter cali-INPUT", "filter cali-OUTPUT"},
+		"raw PREROUTING -j cali-PREROUTING", "filter FORWARD -j cali-FORWARD", "filter INPUT -j cali-INPUT", "filter OUTPUT -j cali-OUTPUT",
+		"raw cali-PREROUTING -j MARK --set-xmark 0x0/0xf0000", "raw cali-PREROUTING -i v+ -j MARK --set-xmark 0x40000/0x40000",
+		"filter cali-FORWARD -j MARK --set-xmark 0x0/0xe0000", "filter cali-FORWARD -i v+ -j MARK --set-xmark 0x10000/0x10000",
+		"filter cali-FORWARD -o v+ -j MARK --set-xmark 0x10000/0x10000", "filter cali-FORWARD -m mark --mark 0x10000/0x10000 -j ACCEPT",
+		"filter cali-INPUT -i v+ -j MARK --set-xmark 0xab00000/0xfff00000", "filter cali-OUTPUT -o v+ -j MARK --set-xmark 0x10000/0x10000")
+}
+
+func reversePath(*Scene) (script, undo string) {
+	set := func(value int) string {
+		return fmt.Sprintf("for f in /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/src_valid_mark; do echo %d >$f; done", value)
+	}
+	return set(1), set(0)
+}
+
+// hostPorts has a network plugin serve the numbers of a Service's port and of
+// its node port on the node's addresses.
+func hostPorts(ctx context.Context, s *Scene) error {
+	v := s.Number(testbed.Service{Name: "web", Type: "LoadBalancer"})
+	if err := s.Apply(ctx, v, testbed.Backends(s.P1)...); err != nil {
+		return err
+	}
+	if err := s.Programmed(ctx); err != nil {
+		return err
+	}
+	var maps []string
+	for _, hook := range []string{"PREROUTING", "OUTPUT"} {
+		maps = append(maps, "nat "+hook+" -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT")
+	}
+	for _, number := range []uint16{80, v.NodePort().V4.Port()} {
+		for _, proto := range []string{"tcp", "udp"} {
+			maps = append(maps, fmt.Sprintf("nat CNI-HOSTPORT-DNAT -p %s --dport %d -j DNAT --to-destination {p2}", proto, number))
+		}
+	}
+	script, undo := rules([]string{"nat CNI-HOSTPORT-DNAT"}, maps...)
+	if err := s.Shell(ctx, s.Node, script, undo); err != nil {
+		return err
+	}
+	hostPort := port(v.NodePort(), 80, "the host port")
+	s.Ask(ctx, "", crossing([]*testbed.Host{s.C1, s.Node}, []testbed.Frontend{v.ClusterIP()}, "tcp", "udp")...)
+	s.Ask(ctx, "", crossing([]*testbed.Host{s.C1, s.Ext, s.Far}, append(v.Outside(), hostPort), "tcp", "udp")...)
+	return nil
+}
+
+// localCache has a cache of the node own a ClusterIP and listen there, past
+// connection tracking, and then go away.
+func localCache(ctx context.Context, s *Scene) error {
+	v := s.Number(testbed.Service{Name: "dns", Port: 53})
+	if err := s.Apply(ctx, v, testbed.Backends(s.P1, s.R1)...); err != nil {
+		return err
+	}
+	if err := s.Programmed(ctx); err != nil {
+		return err
+	}
+	at := v.ClusterIP()
+	var on, off strings.Builder
+	fmt.Fprintf(&on, "ip link add nodelocaldns type dummy\nip addr add %s/32 dev nodelocaldns\nip -6 addr add %s/128 dev nodelocaldns nodad\n", at.V4.Addr(), at.V6.Addr())
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		for _, proto := range []string{"tcp", "udp"} {
+			ip := at.Addr(tool == "iptables").Addr()
+			to, from := fmt.Sprintf("-p %s -d %s --dport 53", proto, ip), fmt.Sprintf("-p %s -s %s --sport 53", proto, ip)
+			for _, r := range [][3]string{
+				{"raw", "PREROUTING", to + " -j NOTRACK"}, {"raw", "OUTPUT", to + " -j NOTRACK"}, {"raw", "OUTPUT", from + " -j NOTRACK"},
+				{"filter", "INPUT", to + " -j ACCEPT"}, {"filter", "OUTPUT", from + " -j ACCEPT"},
+			} {
+				fmt.Fprintf(&on, "%s -w -t %s -I %s %s\n", tool, r[0], r[1], r[2])
+				fmt.Fprintf(&off, "%s -w -t %s -D %s %s\n", tool, r[0], r[1], r[2])
+			}
+		}
+	}
+	asks := crossing([]*testbed.Host{s.C1, s.Node}, []testbed.Frontend{at}, "tcp", "udp")
+	other := crossing([]*testbed.Host{s.RC, s.Node2}, []testbed.Frontend{at}, "tcp", "udp")
+	if err := s.Shell(ctx, s.Node, on.String(), ""); err != nil {
+		return err
+	}
+	for _, four := range []bool{true, false} {
+		stop, err := s.ServeAt(s.Node, at.Addr(four).String(), "local cache")
+		if err != nil {
+			return err
+		}
+		s.Undo(func(context.Context) error { stop(); return nil })
+	}
+	s.Ask(ctx, "with the cache", append(asks, other...)...)
+	if err := s.Shell(ctx, s.Node, off.String()+"ip link del nodelocaldns", ""); err != nil {
+		return err
+	}
+	s.Ask(ctx, "without it again", asks...)
+	return nil
+}
+
+// neighbours asks the LAN for virtual IPs, of which some are in its network.
+func neighbours(ctx context.Context, s *Scene) error {
+	v := testbed.Service{Name: "in-the-lan", Number: 1, Type: "LoadBalancer", External: true}
+	if err := s.Apply(ctx, v, testbed.Backends(s.P1)...); err != nil {
+		return err
+	}
+	if err := s.Programmed(ctx); err != nil {
+		return err
+	}
+	asks := crossing([]*testbed.Host{s.Ext}, vips(v), "arp")
+	s.each(asks, func(a Ask) string {
+		// The LAN's client has routes to them by way of the node.
+		out, err := a.From.Shell(ctx, fmt.Sprintf("ip route add %[1]s dev eth0; ping -n -c1 -W1 %[1]s >/dev/null || true; ip neigh show %[1]s; ip neigh flush to %[1]s; ip route del %[1]s", a.To.Addr()))
+		switch {
+		case err != nil:
+			return err.Error()
+		case strings.Contains(out, "lladdr"):
+			return "the node answers"
+		}
+		return "nobody answers"
+	})
+	return nil
+}
