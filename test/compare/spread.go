@@ -133,7 +133,7 @@ func datagramName(to netip.AddrPort) (string, error) {
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, 256)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 500_000}); err != nil {
 		return "", err
 	}
 	if err := unix.Connect(fd, address); err != nil {
