@@ -148,6 +148,24 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *frontend, wh
 	for i := range r.order {
 		r.own(state.RealServerID(id, r.order[i].endpoint), state.Weight(1), why, "endpoint")
 	}
+	if id.Proto == state.UDP {
+		r.leaving(id, endpoints, f, why)
+	}
+}
+
+// leaving adds, with weight 0, the endpoints that are terminating and answer
+// still: a client that waits for an answer is to get it, and flows stay until
+// the endpoint serves no more, as in kube-proxy's iptables mode. Connections
+// need none of that: they outlive their real server, or it drains.
+func (r *render) leaving(id state.ID, chosen []netip.AddrPort, f *frontend, why string) {
+	eps := r.endpoints(f)
+	local := id == f.localServer || f.reach == ClusterIP && f.local
+	for _, ep := range eps.Leaving {
+		if slices.Contains(chosen, ep) || local && !slices.Contains(eps.OnNode, ep) {
+			continue
+		}
+		r.own(state.RealServerID(id, ep), state.Weight(0), why, "terminating endpoint, for the flows that it has")
+	}
 }
 
 func (r *render) serverSpec() state.SpecRef {

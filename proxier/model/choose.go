@@ -81,7 +81,7 @@ func (e *endpoint) worth() int {
 func (m *Model) choose() Endpoints {
 	var out Endpoints
 	near := m.topology()
-	var draining, drainingLocal []netip.AddrPort
+	var leavingLocal []netip.AddrPort
 	for i := range m.candidates {
 		c := &m.candidates[i]
 		local := m.local(c.endpoint)
@@ -102,17 +102,17 @@ func (m *Model) choose() Endpoints {
 			}
 		case c.serving && c.terminating:
 			out.Any = true
-			draining = append(draining, c.at)
+			out.Leaving = append(out.Leaving, c.at)
 			if local {
-				drainingLocal = append(drainingLocal, c.at)
+				leavingLocal = append(leavingLocal, c.at)
 			}
 		}
 	}
 	if len(out.Cluster) == 0 {
-		out.Cluster = draining
+		out.Cluster = out.Leaving
 	}
 	if len(out.Local) == 0 {
-		out.Local = drainingLocal
+		out.Local = leavingLocal
 	}
 	return out
 }

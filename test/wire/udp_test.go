@@ -152,6 +152,30 @@ func TestUDPOlder(t *testing.T) {
 	})
 }
 
+// TestUDPLeaves checks that flows stay with a terminating endpoint, which no new
+// ones come to, as long as it serves.
+func TestUDPLeaves(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		s := udpService()
+		serve(t, d, testbed.Backends(bed.P1), s)
+		rs := requests(s.Frontends(), bed.C1, bed.Node, bed.Ext)
+		rs = slices.DeleteFunc(rs, func(r request) bool { return r.network != "udp" })
+		cs := talkers(t, rs)
+		together(cs, func(c talker) { c.moves(t, "p1") })
+		serve(t, d, []testbed.Backend{{Host: bed.P1, State: "terminating"}, {Host: bed.P2}}, s)
+		answered(t, rs, anyone, "p2")
+		for range 3 {
+			together(cs, func(c talker) {
+				if got := c.say(); got != "p1" {
+					t.Errorf("%s: %s, while p1 serves still", c.request, got)
+				}
+			})
+		}
+		serve(t, d, []testbed.Backend{{Host: bed.P1, State: "dead"}, {Host: bed.P2}}, s)
+		together(cs, func(c talker) { c.moves(t, "p2", "p1") })
+	})
+}
+
 // TestUDPStays checks that a flow keeps its endpoint while others come and go
 // and while kube-ipvs is started anew.
 func TestUDPStays(t *testing.T) {
