@@ -128,11 +128,25 @@ func TestPlanTakesAddressesLast(t *testing.T) {
 
 func TestPlanDeletesFlowsOfOthers(t *testing.T) {
 	del := func(id ID, was SpecRef) Op { return Op{Verb: Delete, ID: id, Spec: None, Old: was} }
-	for was, want := range map[SpecRef]string{theirs: "delete flow udp to 10.96.0.53:53 answered by 10.244.0.12:53", rr: "delete flow udp answered by 10.244.0.12:53"} {
-		plan := NewPlan([]Op{del(dnsReal, Weight(0)), del(dnsServer, was)})
-		if got := plan[len(plan)-1].String(); got != want {
-			t.Errorf("got %q, want %q", got, want)
+	plan := NewPlan([]Op{del(dnsReal, Weight(0)), del(dnsServer, theirs)})
+	want := "delete flow udp to 10.96.0.53:53 answered by 10.244.0.12:53"
+	if got := plan[len(plan)-1].String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A frontend goes, and its endpoint may be that of another one.
+func TestPlanKeepsFlowsOfOtherFrontends(t *testing.T) {
+	del := func(id ID, was SpecRef) Op { return Op{Verb: Delete, ID: id, Spec: None, Old: was} }
+	plan := NewPlan([]Op{del(dnsReal, Weight(1)), del(dnsServer, rr), del(EntryID(SetCluster, UDP, ap("10.96.0.53:53")), None)})
+	var flows []string
+	for _, op := range plan {
+		if op.ID.Kind == Flow {
+			flows = append(flows, op.String())
 		}
+	}
+	if want := []string{"delete flow udp to 10.96.0.53:53"}; !slices.Equal(flows, want) {
+		t.Errorf("got %q, want %q", flows, want)
 	}
 }
 
@@ -150,7 +164,7 @@ func TestPlanDeletesFlows(t *testing.T) {
 		{"tcp node port appears", Op{Verb: Add, ID: NetEntryID(SetNodePort, TCP, netip.MustParsePrefix("0.0.0.0/1"), 30053), Spec: None}, ""},
 		{"udp node port appears", Op{Verb: Add, ID: nodePort, Spec: None}, "delete flow udp to 0.0.0.0:30053"},
 		{"udp frontend is refused", Op{Verb: Add, ID: EntryID(SetReject, UDP, ap("10.96.0.53:53")), Spec: None}, ""},
-		{"udp frontend goes", Op{Verb: Delete, ID: EntryID(SetCluster, UDP, ap("10.96.0.53:53")), Spec: None}, ""},
+		{"udp frontend goes", Op{Verb: Delete, ID: EntryID(SetCluster, UDP, ap("10.96.0.53:53")), Spec: None}, "delete flow udp to 10.96.0.53:53"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -63,8 +63,9 @@ type Plan []Op
 //	        and comes before they go
 //
 // Last go conntrack entries that know nothing of the change: UDP has no
-// connection that ends, so that its flows to a vanished real server go, and
-// those that began before their frontend was published or while it was refused.
+// connection that ends, so that its flows to a vanished real server go, those
+// of a frontend that is published no more, and those that began before their
+// frontend was published or while it was refused.
 // TCP and SCTP clients repeat their first packet while nobody answers it; its
 // entry without NAT would keep the next ones from a frontend that is there now.
 func NewPlan(ops []Op) Plan {
@@ -119,7 +120,7 @@ func (p Plan) Stages() iter.Seq[Plan] {
 func flows(ops []Op) []Op {
 	var out []Op
 	var seen map[ID]bool
-	adopted := adoptedServers(ops)
+	adopted, gone := deletedServers(ops)
 	add := func(id ID) {
 		if seen == nil {
 			seen = map[ID]bool{}
@@ -131,17 +132,17 @@ func flows(ops []Op) []Op {
 	}
 	for i := range ops {
 		op := &ops[i]
-		switch {
+		switch publishes := op.ID.Kind == Entry && op.ID.Set.Publishes(); {
 		case op.ID.Proto == UDP && op.Verb == Delete && op.ID.Kind == RealServer:
-			// Behind what was taken over the endpoint stays one, behind virtual
-			// servers of ours: flows by these go on.
-			id := FlowID(UDP, op.ID.AddrPort(), op.ID.Endpoint())
-			if !adopted[op.ID.Server()] {
-				id = FlowID(UDP, netip.AddrPortFrom(FamilyOf(op.ID.Peer()), 0), op.ID.Endpoint())
+			switch server := op.ID.Server(); {
+			case adopted[server]: // the endpoint stays one, behind virtual servers of ours: flows by these go on
+				add(FlowID(UDP, op.ID.AddrPort(), op.ID.Endpoint()))
+			case gone[server]: // its entry says which flows go: the endpoint may be that of other frontends
+			default:
+				add(FlowID(UDP, netip.AddrPortFrom(FamilyOf(op.ID.Peer()), 0), op.ID.Endpoint()))
 			}
-			add(id)
-		case op.Verb == Add && op.ID.Kind == Entry && op.ID.Set.Publishes():
-			if id, ok := op.ID.early(); ok {
+		case publishes && (op.Verb == Add || op.Verb == Delete && op.ID.Proto == UDP):
+			if id, ok := op.ID.older(); ok {
 				add(id)
 			}
 		}
@@ -149,9 +150,9 @@ func flows(ops []Op) []Op {
 	return out
 }
 
-// early names the conntrack entries of what came before a frontend was
-// published by the entry id.
-func (id ID) early() (flow ID, ok bool) {
+// older names the conntrack entries of what came before a frontend was
+// published by the entry id, or before it is so no more.
+func (id ID) older() (flow ID, ok bool) {
 	onNodePort := id.Set.Type() == HashNetPort
 	switch {
 	case id.Proto == UDP && onNodePort: // any address of the node
@@ -186,18 +187,25 @@ func takenAddresses(ops []Op) map[address]bool {
 	return out
 }
 
-// adoptedServers returns the virtual servers that go and never were ours.
-func adoptedServers(ops []Op) map[ID]bool {
-	var out map[ID]bool
+// deletedServers returns the virtual servers that go: those that never were
+// ours, and those that were.
+func deletedServers(ops []Op) (adopted, ours map[ID]bool) {
+	note := func(in *map[ID]bool, id ID) {
+		if *in == nil {
+			*in = map[ID]bool{}
+		}
+		(*in)[id] = true
+	}
 	for i := range ops {
-		if op := &ops[i]; op.Verb == Delete && op.ID.Kind == VirtualServer && op.Old.Value().Flags&FlagOurs == 0 {
-			if out == nil {
-				out = map[ID]bool{}
-			}
-			out[op.ID] = true
+		switch op := &ops[i]; {
+		case op.Verb != Delete || op.ID.Kind != VirtualServer:
+		case op.Old.Value().Flags&FlagOurs == 0:
+			note(&adopted, op.ID)
+		default:
+			note(&ours, op.ID)
 		}
 	}
-	return out
+	return adopted, ours
 }
 
 // Publishes reports whether an entry of the set is what makes a frontend answer.
