@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 
 	"kube-ipvs/test/testbed"
@@ -23,15 +24,55 @@ func (s *Scene) Programmed(ctx context.Context) error {
 	return s.Proxy.programmed(ctx, s.World)
 }
 
+// change is one of the canary. Those who wait at the same time wait for the same
+// one: it must begin after what they have changed.
+type change struct {
+	done chan struct{}
+	err  error
+}
+
+// canary is a proxy's.
+type canary struct {
+	generation int
+	busy       sync.Mutex // while the canary changes
+	mu         sync.Mutex // of next
+	next       *change    // that has not begun
+}
+
 func (p *Proxy) programmed(ctx context.Context, w *World) error {
-	p.generation++
-	v := testbed.Service{Name: "canary", Number: 250, Protocols: []string{"TCP"}, Port: 1000 + p.generation}
-	target := canaryTarget(p.generation)
+	c := &p.canary
+	c.mu.Lock()
+	next, mine := c.next, c.next == nil
+	if mine {
+		next = &change{done: make(chan struct{})}
+		c.next = next
+	}
+	c.mu.Unlock()
+	if !mine {
+		<-next.done
+		return next.err
+	}
+	c.busy.Lock()
+	c.mu.Lock()
+	c.next = nil
+	c.mu.Unlock()
+	next.err = p.seen(ctx, w)
+	c.busy.Unlock()
+	close(next.done)
+	return next.err
+}
+
+// seen changes the canary, and waits until the proxies have programmed that.
+func (p *Proxy) seen(ctx context.Context, w *World) error {
+	p.canary.generation++
+	generation := p.canary.generation
+	v := testbed.Service{Name: "canary", Number: 250, Protocols: []string{"TCP"}, Port: 1000 + generation}
+	target := canaryTarget(generation)
 	text := v.Manifest() + w.Slices(v.Name, "tcp", "TCP", int(target), testbed.Backends(w.P1))
 	if err := w.Control.Apply(ctx, text); err != nil {
 		return fmt.Errorf("change the canary: %w", err)
 	}
-	want := canaryNames[p.generation%len(canaryNames)]
+	want := canaryNames[generation%len(canaryNames)]
 	for _, h := range []*testbed.Host{w.Node, w.Node2} {
 		for _, to := range []netip.AddrPort{v.ClusterIP().V4, v.ClusterIP().V6} {
 			err := testbed.Await(ctx, time.Minute, func() error {

@@ -74,6 +74,7 @@ func compare(ctx context.Context, o options) error {
 		return err
 	}
 	results.complete()
+	results.order(chosen)
 	return o.report(results, known, players)
 }
 

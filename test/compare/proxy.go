@@ -14,14 +14,14 @@ import (
 
 // Proxy is a service proxy that runs on both nodes.
 type Proxy struct {
-	Name       string // in the report
-	Mode       string // kube-proxy's, or empty: it is kube-ipvs
-	Servers    string // kube-ipvs's clusterIPServers
-	binary     string // of kube-ipvs
-	dir        string
-	variant    Variant
-	generation int // of the canary
-	running    map[*testbed.Host]*cluster.Program
+	Name    string // in the report
+	Mode    string // kube-proxy's, or empty: it is kube-ipvs
+	Servers string // kube-ipvs's clusterIPServers
+	binary  string // of kube-ipvs
+	dir     string
+	variant Variant
+	canary  canary
+	running map[*testbed.Host]*cluster.Program
 }
 
 // The proxies. The first is what the others are compared with.
@@ -70,11 +70,14 @@ func (p *Proxy) StartOn(ctx context.Context, w *World, h *testbed.Host) error {
 
 // Restart ends it on a node by SIGTERM, and starts it again.
 func (p *Proxy) Restart(ctx context.Context, w *World, h *testbed.Host) error {
-	if err := w.Control.Dismiss(p.running[h]); err != nil {
+	if err := p.StopOn(w, h); err != nil {
 		return err
 	}
 	return p.StartOn(ctx, w, h)
 }
+
+// StopOn ends it on a node by SIGTERM. What it has programmed stays.
+func (p *Proxy) StopOn(w *World, h *testbed.Host) error { return w.Control.Dismiss(p.running[h]) }
 
 // Stop ends it on both nodes, and removes what it has left there.
 func (p *Proxy) Stop(ctx context.Context, w *World) error {

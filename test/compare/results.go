@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // Row is a case: what was seen of one request, or of one question, of a scenario.
@@ -19,10 +22,12 @@ type Row struct {
 // ID names the row; known differences are looked up by it.
 func (r *Row) ID() string { return r.Chapter + " / " + r.Scenario + " / " + r.Case }
 
-// Results are the rows, in the order in which the first proxy came to them.
+// Results are the rows, in the order in which the first proxy came to them until
+// they are put into that of the scenarios.
 type Results struct {
 	Proxies []string `json:"proxies"` // the first is what the others are compared with
 	Rows    []*Row   `json:"rows"`
+	mu      sync.Mutex
 	index   map[string]*Row
 }
 
@@ -38,6 +43,8 @@ func newResults(proxies []*Proxy) *Results {
 const notPlayed = "not played: "
 
 func (r *Results) record(p *Proxy, s Scenario, what, outcome string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	row := &Row{Chapter: s.Chapter, Scenario: s.Name, Variant: s.Variant, Case: what}
 	if old := r.index[row.ID()]; old != nil {
 		row = old
@@ -55,6 +62,18 @@ func (r *Results) record(p *Proxy, s Scenario, what, outcome string) {
 func (r *Results) fail(p *Proxy, s Scenario, err error) {
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	r.record(p, s, "the scenario", notPlayed+first)
+}
+
+// order puts the rows into the order of the scenarios: some are played side by
+// side.
+func (r *Results) order(of []Scenario) {
+	place := map[[2]string]int{}
+	for i, s := range of {
+		place[[2]string{s.Chapter, s.Name}] = i
+	}
+	slices.SortStableFunc(r.Rows, func(a, b *Row) int {
+		return cmp.Compare(place[[2]string{a.Chapter, a.Scenario}], place[[2]string{b.Chapter, b.Scenario}])
+	})
 }
 
 // complete gives every row an outcome of every proxy, and every scenario that

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"kube-ipvs/test/testbed"
@@ -17,7 +19,7 @@ type run struct {
 	proxy   *Proxy
 	results *Results
 	out     io.Writer // progress
-	numbers int
+	numbers atomic.Int64
 }
 
 // limit of one scenario: whoever waits longer waits in vain.
@@ -46,7 +48,7 @@ func (r *run) all(ctx context.Context, of []Scenario) error {
 // variant starts the proxy on an empty cluster, plays and stops it. A proxy that
 // cannot be started has played nothing, which is recorded of each scenario.
 func (r *run) variant(ctx context.Context, v Variant, of []Scenario) error {
-	r.numbers = firstNumber
+	r.numbers.Store(firstNumber)
 	if err := r.world.Control.Clear(ctx); err != nil {
 		return err
 	}
@@ -71,20 +73,9 @@ func (r *run) play(ctx context.Context, of []Scenario) error {
 	if err := r.stills(ctx, of); err != nil {
 		return err
 	}
-	var kept []*Scene
-	for _, s := range of {
-		if s.Play == nil || ctx.Err() != nil {
-			continue
-		}
-		began := time.Now()
-		scene := r.scene(s)
-		err := r.bounded(ctx, s, s.Play, scene)
-		if len(scene.later) > 0 && err == nil {
-			kept = append(kept, scene)
-		} else if err := scene.clean(ctx); err != nil {
-			return fmt.Errorf("clean up after %q: %w", s.Name, err)
-		}
-		fmt.Fprintf(r.out, "%s: %s / %s: %s\n", r.proxy.Name, s.Chapter, s.Name, time.Since(began).Round(100*time.Millisecond))
+	kept, err := r.plays(ctx, of)
+	if err != nil {
+		return err
 	}
 	for _, scene := range kept {
 		for _, f := range scene.later {
@@ -95,6 +86,62 @@ func (r *run) play(ctx context.Context, of []Scenario) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// sideBySide is how many Plays that do not mind each other are played at a time:
+// most of a Play is to wait for proxies.
+const sideBySide = 3
+
+// plays plays all, and returns the Scenes that are not over.
+func (r *run) plays(ctx context.Context, of []Scenario) ([]*Scene, error) {
+	var kept []*Scene
+	var errs []error
+	var mu sync.Mutex
+	one := func(s Scenario) {
+		scene, err := r.one(ctx, s)
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+		if scene != nil {
+			kept = append(kept, scene)
+		}
+	}
+	var all sync.WaitGroup
+	slots := make(chan struct{}, sideBySide)
+	for _, s := range of {
+		if s.Play != nil && s.Together {
+			slots <- struct{}{}
+			all.Go(func() {
+				one(s)
+				<-slots
+			})
+		}
+	}
+	all.Wait()
+	for _, s := range of {
+		if s.Play != nil && !s.Together {
+			one(s)
+		}
+	}
+	return kept, errors.Join(errs...)
+}
+
+// one plays a scenario, and returns its Scene if something of it is for later.
+func (r *run) one(ctx context.Context, s Scenario) (*Scene, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	began := time.Now()
+	scene := r.scene(s)
+	err := r.bounded(ctx, s, s.Play, scene)
+	fmt.Fprintf(r.out, "%s: %s / %s: %s\n", r.proxy.Name, s.Chapter, s.Name, time.Since(began).Round(100*time.Millisecond))
+	if len(scene.later) > 0 && err == nil {
+		return scene, nil
+	}
+	if err := scene.clean(ctx); err != nil {
+		return nil, fmt.Errorf("clean up after %q: %w", s.Name, err)
+	}
+	return nil, nil
 }
 
 // bounded calls f, and records why it could not be done.

@@ -16,6 +16,9 @@ type Scenario struct {
 	Name    string  // unique within the chapter
 	Variant Variant // how the proxy is configured
 	Still   *Still
+	// Together tells that the Play does not mind others at the same time: it
+	// touches nothing but Services of its own.
+	Together bool
 	// Play puts objects there, changes them, asks, and records, all by the Scene.
 	// Its error means that the scenario could not be played, which is recorded.
 	Play func(ctx context.Context, s *Scene) error
@@ -59,6 +62,12 @@ func all() []Scenario {
 		spreadScenarios(),
 		packetScenarios(),
 		hostScenarios(),
+		endingScenarios(),
+		datagramScenarios(),
+		changeScenarios(),
+		restartScenarios(),
+		idleScenarios(),
+		clashScenarios(),
 	)
 }
 
@@ -66,6 +75,14 @@ func all() []Scenario {
 func chapter(name string, of ...Scenario) []Scenario {
 	for i := range of {
 		of[i].Chapter = name
+	}
+	return of
+}
+
+// together marks Plays that do not mind each other.
+func together(of ...Scenario) []Scenario {
+	for i := range of {
+		of[i].Together = true
 	}
 	return of
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"kube-ipvs/test/testbed"
 )
@@ -15,7 +16,7 @@ type Scene struct {
 	Proxy    *Proxy
 	scenario Scenario
 	record   func(what, outcome string)
-	numbers  *int // the last number that a Service was given
+	numbers  *atomic.Int64 // the last number that a Service was given
 	services []testbed.Service
 	undo     []func(context.Context) error
 	later    []func(context.Context) error
@@ -24,8 +25,7 @@ type Scene struct {
 // Number completes a Service by a number that no other has at the same time,
 // from which its addresses and ports follow, and by a name of its own.
 func (s *Scene) Number(v testbed.Service) testbed.Service {
-	*s.numbers++
-	v.Number = *s.numbers
+	v.Number = int(s.numbers.Add(1))
 	s.services = append(s.services, v)
 	v.Name = fmt.Sprintf("%s-%d", v.Name, v.Number)
 	return v
