@@ -17,7 +17,7 @@ import (
 func idleScenarios() []Scenario {
 	return chapter("Idle connections", together(
 		// IPVS is given 5 s for each state that a timeout can be given for.
-		Scenario{Name: "15 s idle", Variant: ShortTimeouts, Play: idle(15 * time.Second)},
+		Scenario{Name: "10 s idle", Variant: ShortTimeouts, Play: idle(10 * time.Second)},
 		// CLOSE_WAIT is 60 s whatever the timeouts: tcp_timeouts of ip_vs_proto_tcp.c.
 		Scenario{Name: "70 s idle", Play: idle(70 * time.Second)},
 	)...)

@@ -62,11 +62,11 @@ func all() []Scenario {
 		spreadScenarios(),
 		packetScenarios(),
 		hostScenarios(),
+		idleScenarios(), // early: what else there is goes on in the silence
 		endingScenarios(),
 		datagramScenarios(),
 		changeScenarios(),
 		restartScenarios(),
-		idleScenarios(),
 		clashScenarios(),
 	)
 }
