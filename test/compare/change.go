@@ -12,16 +12,15 @@ import (
 
 // changeScenarios are changes of Services that clients use all the time.
 func changeScenarios() []Scenario {
-	return chapter("Changes under traffic", together(
+	return chapter("Changes under traffic", append(together(
 		Scenario{Name: "type changed to and fro", Play: retyped},
 		Scenario{Name: "port changed", Play: renumbered},
 		Scenario{Name: "node port changed", Play: nodePortRenumbered},
 		Scenario{Name: "ClusterIP given to another Service", Play: inherited},
 		Scenario{Name: "all endpoints replaced at once", Play: swapped},
 		Scenario{Name: "external IP moved to another Service", Play: movedExternal},
-		Scenario{Name: "node address added and removed", Play: newAddress},
 		Scenario{Name: "named port with another number in each pod", Play: twoNumbers},
-	)...)
+	), Scenario{Name: "node address added and removed", Play: newAddress})...)
 }
 
 // retyped changes the type, and asks where the Service was, is and will be.
@@ -197,7 +196,7 @@ func newAddress(ctx context.Context, s *Scene) error {
 	}
 	const v4, v6 = "192.168.50.77", "fd50::77"
 	const remove = "ip addr del " + v4 + "/24 dev eth0 || true; ip -6 addr del " + v6 + "/64 dev eth0 || true"
-	if err := s.Shell(ctx, s.Node, "ip addr add "+v4+"/24 dev eth0; ip -6 addr add "+v6+"/64 dev eth0 nodad", remove); err != nil {
+	if err := s.Shell(ctx, s.Node, "ip addr add "+v4+"/24 dev eth0; ip -6 addr add "+v6+"/64 dev eth0 nodad preferred_lft 0", remove); err != nil {
 		return err
 	}
 	at := v.NodePort()

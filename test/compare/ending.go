@@ -216,14 +216,14 @@ func (g *again) outcome() string {
 // rolling replaces endpoints as a rolling update does, while clients connect
 // some 200 times a second.
 func rolling(ctx context.Context, s *Scene) error {
-	v := s.Number(testbed.Service{Name: "rolling", Type: "LoadBalancer"})
+	v := s.Number(testbed.Service{Name: "rolling", Type: "LoadBalancer", Protocols: []string{"TCP"}})
 	if err := s.Apply(ctx, v, testbed.Backends(s.P1)...); err != nil {
 		return err
 	}
 	if err := s.Programmed(ctx); err != nil {
 		return err
 	}
-	l := s.press(ctx, append(s.sides(v, "tcp", "udp"), everyWay(s.RC, v.ClusterIP(), "tcp", "udp")...)...)
+	l := s.press(ctx, append(s.sides(v, "tcp"), everyWay(s.RC, v.ClusterIP(), "tcp")...)...)
 	defer l.end()
 	if err := l.more(ctx, 3); err != nil {
 		return err
