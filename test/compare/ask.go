@@ -31,8 +31,10 @@ const (
 	// ever does; enough show each of two endpoints that are chosen by chance, all
 	// but one time in millions.
 	few, some, enough = 3, 8, 27
-	// atOnce is how many requests are made side by side.
-	atOnce = 64
+	// atOnce is how many requests are made side by side, but for those that have
+	// taken unhurried: they wait for what does not come.
+	atOnce    = 32
+	unhurried = time.Second
 )
 
 // String names the request in the report.
@@ -49,11 +51,14 @@ func (a Ask) String() string {
 
 // way says protocol and family, which the report merges where they agree.
 func (a Ask) way() string {
-	family := "IPv6"
+	return strings.ToUpper(a.Network) + " " + a.family()
+}
+
+func (a Ask) family() string {
 	if a.To.Addr().Is4() {
-		family = "IPv4"
+		return "IPv4"
 	}
-	return strings.ToUpper(a.Network) + " " + family
+	return "IPv6"
 }
 
 // outcome makes the request until more of it would show nothing new, and says
@@ -78,20 +83,26 @@ func (w *World) several(ctx context.Context, a Ask, times int, seen sightings) {
 	var mu sync.Mutex
 	for range times {
 		wg.Go(func() {
-			answer, err := a.From.Ask(ctx, a.Network, a.To, a.With)
+			what, who := w.once(ctx, a)
 			mu.Lock()
 			defer mu.Unlock()
-			what, who := testbed.Outcome(answer, err), ""
-			switch {
-			case err == nil:
-				who, what = answer.Name, w.sourceName(a, answer.Peer.Addr())
-			case what == "refused" && a.Network != "udp":
-				what = "RST"
-			}
 			seen.note(what, who)
 		})
 	}
 	wg.Wait()
+}
+
+// once makes the request, and says what became of it and who answered.
+func (w *World) once(ctx context.Context, a Ask) (what, who string) {
+	answer, err := a.From.Ask(ctx, a.Network, a.To, a.With)
+	what = testbed.Outcome(answer, err)
+	switch {
+	case err == nil:
+		who, what = answer.Name, w.sourceName(a, answer.Peer.Addr())
+	case what == "refused" && a.Network == "tcp":
+		what = "RST"
+	}
+	return what, who
 }
 
 // sightings are what became of a request, and who answered.
@@ -184,8 +195,10 @@ func (w *World) once(ctx context.Context, asks []Ask) []string {
 	for i, a := range asks {
 		slots <- struct{}{}
 		wg.Go(func() {
+			leave := sync.OnceFunc(func() { <-slots })
+			defer leave()
+			defer time.AfterFunc(unhurried, leave).Stop()
 			out[i] = w.outcome(ctx, a)
-			<-slots
 		})
 	}
 	wg.Wait()

@@ -9,7 +9,7 @@ func rangeScenarios() []Scenario {
 			Services: []Backed{{rangedService(ranges), onThis}},
 			Asks: func(s *Scene) []Ask {
 				to := []testbed.Frontend{s.Service("web").LoadBalancer()}
-				return append(crossing(s.clients(), to, "tcp"), bound(crossing(s.nodes(), to, "tcp"))...)
+				return append(crossing(s.clients(), to, "tcp"), bound(crossing(s.nodes(), to, "tcp"), (*testbed.Host).IP)...)
 			},
 		}}
 	}

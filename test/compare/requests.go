@@ -18,14 +18,6 @@ func crossing(from []*testbed.Host, to []testbed.Frontend, networks ...string) [
 	return out
 }
 
-// bound has clients bind their own address first.
-func bound(asks []Ask) []Ask {
-	for i, a := range asks {
-		asks[i].With.Addr = a.From.IP(a.To.Addr())
-	}
-	return asks
-}
-
 // port returns a frontend by another port, and says whose that is.
 func port(f testbed.Frontend, number uint16, whose string) testbed.Frontend {
 	return testbed.Frontend{

@@ -68,6 +68,11 @@ func all() []Scenario {
 		changeScenarios(),
 		restartScenarios(),
 		clashScenarios(),
+		targetScenarios(),
+		policyScenarios(),
+		refuseScenarios(),
+		sourceScenarios(),
+		familyScenarios(),
 	)
 }
 

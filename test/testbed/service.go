@@ -3,6 +3,7 @@ package testbed
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -14,6 +15,7 @@ type Service struct {
 	Type        string   // ClusterIP if empty
 	External    bool     // has external IPs, too
 	Protocols   []string // TCP and UDP if empty
+	Families    []string // IPv4 and IPv6 if empty; the first is that of the primary ClusterIP
 	Port        int      // 80 if zero
 	Spec        []string // further lines of the spec
 	Annotations string   // in YAML's flow style, such as "a: b"
@@ -106,6 +108,13 @@ func (s Service) protocols() []string {
 	return s.Protocols
 }
 
+func (s Service) families() []string {
+	if s.Families == nil {
+		return []string{"IPv4", "IPv6"}
+	}
+	return s.Families
+}
+
 // Manifest returns the Service as YAML, without endpoints.
 func (s Service) Manifest() string {
 	var out strings.Builder
@@ -115,7 +124,11 @@ func (s Service) Manifest() string {
 	if s.Type != "" {
 		w("  type: %s", s.Type)
 	}
-	w("  clusterIPs: [%q, %q]\n  ipFamilies: [IPv4, IPv6]", cluster.V4.Addr(), cluster.V6.Addr())
+	var ips []string
+	for _, family := range s.families() {
+		ips = append(ips, strconv.Quote(cluster.Addr(family == "IPv4").Addr().String()))
+	}
+	w("  clusterIPs: [%s]\n  ipFamilies: [%s]", strings.Join(ips, ", "), strings.Join(s.families(), ", "))
 	if s.External {
 		w("  externalIPs: [%q, %q]", external.V4.Addr(), external.V6.Addr())
 	}
