@@ -31,10 +31,11 @@ const (
 	// ever does; enough show each of two endpoints that are chosen by chance, all
 	// but one time in millions.
 	few, some, enough = 3, 8, 27
-	// atOnce is how many requests are made side by side, but for those that have
-	// taken unhurried: they wait for what does not come.
-	atOnce    = 32
-	unhurried = time.Second
+	// atOnce is how many requests are made side by side. Those that have taken
+	// unhurried wait for what does not come: some more of them do no harm.
+	atOnce    = 24
+	waiting   = 72
+	unhurried = 1200 * time.Millisecond
 )
 
 // String names the request in the report.
@@ -191,10 +192,12 @@ func (w *World) outcomes(ctx context.Context, asks []Ask) []string {
 func (w *World) once(ctx context.Context, asks []Ask) []string {
 	out := make([]string, len(asks))
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
+	slots, all := make(chan struct{}, atOnce), make(chan struct{}, atOnce+waiting)
 	for i, a := range asks {
+		all <- struct{}{}
 		slots <- struct{}{}
 		wg.Go(func() {
+			defer func() { <-all }()
 			leave := sync.OnceFunc(func() { <-slots })
 			defer leave()
 			defer time.AfterFunc(unhurried, leave).Stop()
