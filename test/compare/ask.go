@@ -27,6 +27,8 @@ type Ask struct {
 const (
 	// patience lets a SYN be sent twice: under load the first may be late.
 	patience = 2500 * time.Millisecond
+	// silence is the patience with who has not said a word to the first few.
+	silence = 1300 * time.Millisecond
 	// few tries are enough where every endpoint has answered, and some where nobody
 	// ever does; enough show each of two endpoints that are chosen by chance, all
 	// but one time in millions.
@@ -73,6 +75,9 @@ func (w *World) outcome(ctx context.Context, a Ask) string {
 	for tries, next := 0, few; next > 0 && ctx.Err() == nil; next = seen.next(tries, w.endpointsOf(a.To)) {
 		w.several(ctx, a, next, seen)
 		tries += next
+		if len(seen) == 1 && seen["lost"] != nil {
+			a.With.Patience = min(a.With.Patience, silence)
+		}
 	}
 	return seen.String()
 }

@@ -96,7 +96,6 @@ func comesAndGoes(ctx context.Context, s *Scene) error {
 		{"none yet", nil},
 		{"one has come", testbed.Backends(s.P1)},
 		{"it has gone", nil},
-		{"another has come", testbed.Backends(s.R1)},
 	} {
 		if err := s.Apply(ctx, v, step.backends...); err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 func sourceScenarios() []Scenario {
 	both := testbed.Service{Name: "plain", Type: "LoadBalancer", External: true}
 	local := testbed.Service{Name: "local", Type: "LoadBalancer", External: true, Spec: []string{"externalTrafficPolicy: Local"}}
+	narrow := testbed.Service{Name: "local", Type: "LoadBalancer", Spec: local.Spec}
 	internal := testbed.Service{Name: "internal", Spec: []string{"internalTrafficPolicy: Local"}}
 	every := func(from func(s *Scene) []*testbed.Host, networks ...string) func(s *Scene) []Ask {
 		return func(s *Scene) []Ask {
@@ -38,7 +39,7 @@ func sourceScenarios() []Scenario {
 			Scenario{Name: "external policy Local, " + string(v), Variant: v, Still: &Still{
 				Services: []Backed{{local, onBoth}}, Asks: every(clients, "tcp")}},
 			Scenario{Name: "external policy Local and no local endpoint, " + string(v), Variant: v, Still: &Still{
-				Services: []Backed{{local, onOther}}, Asks: every(clients, "tcp")}},
+				Services: []Backed{{narrow, onOther}}, Asks: every(clients, "tcp")}},
 			Scenario{Name: "internal policy Local, " + string(v), Variant: v, Still: &Still{
 				Services: []Backed{{internal, onBoth}}, Asks: every(insiders, "tcp")}},
 			Scenario{Name: "an endpoint asks itself, " + string(v), Variant: v, Still: &Still{
