@@ -178,7 +178,8 @@ func (r *rules) nat() {
 	r.nodePorts(toSink)
 
 	mark := uint32(1) << r.config.MasqueradeBit
-	r.add("POST", r.in(state.SetHairpin, "dst,dst,src"), "-j MASQUERADE")
+	// At random, as below: many pods that ask themselves share the node's address.
+	r.add("POST", r.in(state.SetHairpin, "dst,dst,src"), "-j MASQUERADE --random-fully")
 	r.add("POST", fmt.Sprintf("-m mark ! --mark 0x%x/0x%x", mark, mark), "-j RETURN")
 	r.add("POST", fmt.Sprintf("-j MARK --set-xmark 0x0/0x%x", mark))
 	r.add("POST", "-j MASQUERADE --random-fully")

@@ -49,3 +49,27 @@ func hairpin(t *testing.T, r request, kept bool) {
 		t.Errorf("%s: %q, want p1 and p2", r, got)
 	}
 }
+
+// TestHairpinPort wants masquerading to choose the source port at random: pods
+// that ask themselves from the same port would compete for that of the node.
+func TestHairpinPort(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		s := testbed.Service{Name: "own", Number: 1}
+		serve(t, d, testbed.Backends(bed.P1), s)
+		for _, four := range families {
+			kept := 0
+			for port := uint16(42000); port < 42004; port++ {
+				a, err := bed.P1.Ask(t.Context(), "tcp", s.ClusterIP().Addr(four), testbed.From{Port: port})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Peer.Port() == port {
+					kept++
+				}
+			}
+			if kept > 1 { // chance may choose the same one
+				t.Errorf("to %s: %d of 4 connections kept their source port", s.ClusterIP().Addr(four), kept)
+			}
+		}
+	})
+}
