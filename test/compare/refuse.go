@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -57,8 +56,13 @@ func manyConnects(ctx context.Context, s *Scene) error {
 		}
 		s.Undo(func(ctx context.Context) error { return s.limitErrors(ctx, h, 0) })
 	}
-	asks := slices.Concat(everyWay(s.C1, v.ClusterIP(), "tcp"), everyWay(s.Node, v.ClusterIP(), "tcp"),
-		everyWay(s.Ext, v.LoadBalancer(), "tcp"), everyWay(s.Far, v.NodePort(), "tcp"))
+	cluster, lb, port := v.ClusterIP(), v.LoadBalancer(), v.NodePort()
+	asks := []Ask{
+		{From: s.C1, Network: "tcp", To: cluster.V4, Target: cluster.Name},
+		{From: s.Node, Network: "tcp", To: cluster.V6, Target: cluster.Name},
+		{From: s.Ext, Network: "tcp", To: lb.V6, Target: lb.Name},
+		{From: s.Far, Network: "tcp", To: port.V4, Target: port.Name},
+	}
 	for _, a := range asks {
 		s.Record("25 connects side by side, "+a.String(), s.atOnce(ctx, a))
 	}

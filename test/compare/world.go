@@ -150,7 +150,7 @@ func (w *World) endpointsOf(to netip.AddrPort) []string {
 // sourceName says whose address an endpoint saw, in the words of the report.
 func (w *World) sourceName(a Ask, seen netip.Addr) string {
 	switch name := w.names[seen]; {
-	case seen == a.From.IP(seen) || seen == a.With.Addr:
+	case seen == a.With.Addr, !a.With.Addr.IsValid() && seen == a.From.IP(seen):
 		return "source kept"
 	case name != "":
 		return "source = " + name
