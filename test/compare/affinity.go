@@ -27,9 +27,9 @@ func (s *Scene) sticky(name string, seconds int) testbed.Service {
 	}})
 }
 
-// everyClient returns requests of all clients to all frontends of a Service, so
+// byClient returns requests of all clients to all frontends of a Service, so
 // that those of one client over one protocol and family stand together.
-func (s *Scene) everyClient(v testbed.Service) [][]Ask {
+func (s *Scene) byClient(v testbed.Service) [][]Ask {
 	var out [][]Ask
 	for _, from := range []*testbed.Host{s.C1, s.RC, s.Node, s.Ext, s.Far} {
 		frontends := []testbed.Frontend{v.ClusterIP(), v.LoadBalancer(), v.NodePort()}
@@ -94,7 +94,7 @@ func affinityKeeps(ctx context.Context, s *Scene) error {
 	if err := s.Programmed(ctx); err != nil {
 		return err
 	}
-	rows := s.everyClient(v)
+	rows := s.byClient(v)
 	shared := map[string]bool{}
 	for i, names := range s.stuck(ctx, rows) {
 		for j, name := range names {
@@ -128,7 +128,7 @@ func affinityMoves(ctx context.Context, s *Scene) error {
 	if err := s.Programmed(ctx); err != nil {
 		return err
 	}
-	rows, others := s.everyClient(v), s.everyClient(other)
+	rows, others := s.byClient(v), s.byClient(other)
 	first, foreign := s.stuck(ctx, rows), s.stuck(ctx, others)
 	if err := s.Apply(ctx, v, all[1:]...); err != nil {
 		return err
@@ -182,7 +182,7 @@ func affinityEnds(ctx context.Context, s *Scene) error {
 	if err := s.Programmed(ctx); err != nil {
 		return err
 	}
-	rows := s.everyClient(v)
+	rows := s.byClient(v)
 	before := s.stuck(ctx, rows)
 	over := time.After((seconds + 2) * time.Second)
 	s.Later(func(ctx context.Context) error {
@@ -214,7 +214,7 @@ func affinityRestart(ctx context.Context, s *Scene) error {
 	if err := s.Programmed(ctx); err != nil {
 		return err
 	}
-	rows := slices.DeleteFunc(s.everyClient(v), func(row []Ask) bool { return row[0].From == s.RC })
+	rows := slices.DeleteFunc(s.byClient(v), func(row []Ask) bool { return row[0].From == s.RC })
 	before := s.stuck(ctx, rows)
 	if err := s.Proxy.Restart(ctx, s.World, s.Node); err != nil {
 		return err

@@ -185,7 +185,7 @@ func (w *World) ping(ctx context.Context, a Ask) string {
 // order. One that was lost at some times and answered at others is made anew: a
 // busy machine loses a packet now and then, and a fault does not go away.
 func (w *World) outcomes(ctx context.Context, asks []Ask) []string {
-	out := w.once(ctx, asks)
+	out := w.sideBySide(ctx, asks)
 	for i, seen := range out {
 		if strings.Contains(seen, "; or ") && strings.Contains(seen, "lost") {
 			out[i] = w.outcome(ctx, asks[i])
@@ -194,7 +194,7 @@ func (w *World) outcomes(ctx context.Context, asks []Ask) []string {
 	return out
 }
 
-func (w *World) once(ctx context.Context, asks []Ask) []string {
+func (w *World) sideBySide(ctx context.Context, asks []Ask) []string {
 	out := make([]string, len(asks))
 	var wg sync.WaitGroup
 	slots, all := make(chan struct{}, atOnce), make(chan struct{}, atOnce+waiting)
