@@ -105,6 +105,7 @@ ip link del kube-ipvs0 2>/dev/null || true
 for f in -4 -6; do
   ip $f -o route show table local proto 77 | while read -r route; do ip $f route del $route table local proto 77; done
 done
+sysctl -qw net.ipv4.conf.all.route_localnet=0
 conntrack -F 2>&1
 conntrack -F -f ipv6 2>&1`)
 	return err
