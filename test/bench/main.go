@@ -1,0 +1,97 @@
+// Command bench measures what kube-ipvs costs, beside kube-proxy in each of its
+// modes and beside the floor that the kernel sets, in one run. It runs in the lab:
+// see the bench target of the Makefile. Nothing is asserted.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+)
+
+// bench is a run.
+type bench struct {
+	binary, peers string
+	small         bool
+	results       *Results
+}
+
+// part is one of the parts of a run.
+type part struct {
+	name string
+	run  func(context.Context, *bench) error
+}
+
+var parts = []part{}
+
+func main() {
+	var out, docs, size string
+	var only []string
+	b := &bench{}
+	pflag.StringVar(&b.binary, "binary", "bin/kube-ipvs", "the kube-ipvs to measure")
+	pflag.StringVar(&b.peers, "peers", os.Getenv("KUBE_IPVS_PEERS"), "folder of etcd, kube-apiserver and kube-proxy, see test/peers/build")
+	pflag.StringVar(&out, "out", "out", "folder to write bench.json to")
+	pflag.StringVar(&docs, "docs", "", "file to write the report to, if all parts were run")
+	pflag.StringVar(&size, "size", "full", "full or small")
+	pflag.StringSliceVar(&only, "parts", nil, "run only these parts")
+	pflag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	b.small = size == "small"
+	b.results = &Results{Machine: machine(), Small: b.small}
+	if len(only) > 0 {
+		docs = ""
+	}
+	if err := b.run(ctx, only, out, docs); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (b *bench) run(ctx context.Context, only []string, out, docs string) error {
+	var err error
+	if b.binary, err = filepath.Abs(b.binary); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if len(only) > 0 && !slices.Contains(only, p.name) {
+			continue
+		}
+		began := time.Now()
+		if err := p.run(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		b.say("%s took %s", p.name, time.Since(began).Round(time.Second))
+	}
+	fmt.Print(b.results.tables())
+	return b.results.write(out, docs)
+}
+
+// say tells how far the run is.
+func (b *bench) say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+// machine says what was measured on.
+func machine() string {
+	var u unix.Utsname
+	_ = unix.Uname(&u)
+	release := unix.ByteSliceToString(u.Release[:])
+	model := "unknown CPU"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && (strings.HasPrefix(name, "model name") || strings.HasPrefix(name, "host")) {
+				model = strings.TrimSpace(value)
+			}
+		}
+	}
+	return fmt.Sprintf("Linux %s, %d CPU, %s", release, runtime.NumCPU(), model)
+}
