@@ -32,7 +32,9 @@ type part struct {
 	run  func(context.Context, *bench) error
 }
 
-var parts = []part{}
+var parts = []part{
+	{"reconciler", reconciler},
+}
 
 func main() {
 	var out, docs, size string

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
+)
+
+// addresses measures what an address costs when there are many, by families.
+func (b *bench) addresses(ctx context.Context) error {
+	counts := []int{100, 10_000}
+	if b.small {
+		counts = []int{100, 1000}
+	}
+	for _, n := range counts {
+		for _, six := range []bool{false, true} {
+			if err := b.bind(ctx, n, six); err != nil {
+				return fmt.Errorf("bind %d addresses: %w", n, err)
+			}
+		}
+	}
+	return nil
+}
+
+// loopback is the index of lo, which local routes need no address on.
+const loopback = 1
+
+func (b *bench) bind(ctx context.Context, n int, six bool) error {
+	if err := shell(ctx, "ip link add bench1 type dummy"); err != nil {
+		return err
+	}
+	links, err := netutil.OpenLinks()
+	if err != nil {
+		return err
+	}
+	index, _, _, err := links.FindDummy("bench1")
+	if err != nil {
+		return err
+	}
+	family, first := "IPv4", netip.MustParseAddr("10.200.0.1")
+	if six {
+		family, first = "IPv6", netip.MustParseAddr("fd99::1")
+	}
+	var add, del, route, unroute netutil.Batch
+	for i, a := 0, first; i < n; i, a = i+1, a.Next() {
+		netutil.AddAddress(&add, index, a)
+		netutil.DeleteAddress(&del, index, a)
+		netutil.AddImageRoute(&route, loopback, netip.PrefixFrom(a, a.BitLen()))
+		netutil.DeleteImageRoute(&unroute, loopback, netip.PrefixFrom(a, a.BitLen()))
+	}
+	for _, step := range []struct {
+		topic, subject string
+		batch          *netutil.Batch
+	}{
+		{"bind a VIP", "address", &add}, {"unbind a VIP", "address", &del},
+		{"bind a VIP", "local route", &route}, {"unbind a VIP", "local route", &unroute},
+	} {
+		f := b.of(step.topic+", "+family, step.subject, size{n, 0}, "µs")
+		began := time.Now()
+		if errs := links.Exec(step.batch); errs != nil {
+			return fmt.Errorf("%s by %s, %s: %w", step.topic, step.subject, family, errors.Join(errs...))
+		}
+		f.Samples = append(f.Samples, float64(time.Since(began).Microseconds())/float64(n))
+	}
+	return errors.Join(links.Close(), shell(ctx, "ip link del bench1"))
+}
+
+// conntrack measures what it costs to delete the entries of one endpoint among
+// many.
+func (b *bench) conntrack(ctx context.Context) error {
+	many := 100_000
+	if b.small {
+		many = 10_000
+	}
+	var restore strings.Builder
+	for i := range many {
+		fmt.Fprintf(&restore, "-I -p udp -s 10.%d.%d.%d -d 10.96.0.10 --sport %d --dport 53 -r 10.244.%d.%d -q 10.%d.%d.%d --reply-port-src 53 --reply-port-dst %d -t 600\n",
+			1+i>>16, i>>8&255, i&255, 1024+i%60_000, i%100, 1+i%200, 1+i>>16, i>>8&255, i&255, 1024+i%60_000)
+	}
+	fill := exec.CommandContext(ctx, "conntrack", "-R", "-")
+	fill.Stdin = strings.NewReader(restore.String())
+	if out, err := fill.CombinedOutput(); err != nil {
+		return fmt.Errorf("fill the connection table: %w: %.300s", err, out)
+	}
+	c, err := netutil.OpenConntrack()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	f := b.of("conntrack entries of one endpoint deleted", ours, size{many, 0}, "ms")
+	f.Note = "the number is that of flows in the table"
+	for i := range 20 {
+		began := time.Now()
+		if errs := c.DeleteFlows([]netutil.Flow{{Proto: uint8(state.UDP), Endpoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, byte(i), byte(1 + i)}), 53)}}); errs != nil {
+			return errors.Join(errs...)
+		}
+		f.Samples = append(f.Samples, ms(time.Since(began)))
+	}
+	return shell(ctx, "conntrack -F 2>&1")
+}
+
+// userspace measures the loop over a kernel in memory, as Cilium's benchmark of
+// its load-balancer control plane does.
+func (b *bench) userspace(ctx context.Context) error {
+	s := size{50_000, 1}
+	if b.small {
+		s = size{5_000, 1}
+	}
+	events := cluster(s)
+	rate, allocs := b.figure("userspace alone", s, "services/s"), b.figure("userspace alone, allocations", s, "a Service")
+	bytes, live := b.figure("userspace alone, allocated", s, "B a Service"), b.figure("userspace alone, live", s, "B a Service")
+	for range 3 {
+		var before, after, rest runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		began := time.Now()
+		l := startLoop(ctx, sink{}, events)
+		if _, err := l.next(ctx); err != nil {
+			return err
+		}
+		took := time.Since(began)
+		runtime.ReadMemStats(&after)
+		runtime.GC()
+		runtime.ReadMemStats(&rest)
+		n := float64(s.services)
+		rate.Samples = append(rate.Samples, n/took.Seconds())
+		allocs.Samples = append(allocs.Samples, float64(after.Mallocs-before.Mallocs)/n)
+		bytes.Samples = append(bytes.Samples, float64(after.TotalAlloc-before.TotalAlloc)/n)
+		live.Samples = append(live.Samples, (float64(rest.HeapAlloc)-float64(before.HeapAlloc))/n)
+		l.stop()
+	}
+	return nil
+}
+
+// sink is a kernel that takes everything and keeps nothing.
+type sink struct{}
+
+func (sink) Facts(context.Context) (state.Facts, error) {
+	return state.Facts{NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.10")}}, nil
+}
+func (sink) Expect([2]string)                             {}
+func (sink) Read(context.Context) (*state.State, error)   { return &state.State{}, nil }
+func (sink) Apply(context.Context, state.Plan) []error    { return nil }
+func (sink) Stats() kernel.Stats                          { return kernel.Stats{} }
+func (sink) ProbeScheduler(context.Context, string) error { return nil }
+func (sink) Connections(context.Context, []state.ID) (map[state.ID]uint32, error) {
+	return nil, nil
+}
+
+var _ kernel.Kernel = sink{}
