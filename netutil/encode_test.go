@@ -58,8 +58,10 @@ func TestEncoders(t *testing.T) {
 		{"IPv6 route", func(b *Batch) { ReplaceVIPRoute(b, 7, v6, netip.Addr{}, 0) }, [][]byte{
 			golden(unix.RTM_NEWROUTE, create, local(10, 128, 77, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(1))),
 			golden(unix.RTM_DELROUTE, 0, local(10, 128, unix.RTPROT_KERNEL, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(7)))}},
-		{"deleted route", func(b *Batch) { DeleteVIPRoute(b, 7, v4) }, [][]byte{
-			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(7)))}},
+		{"deleted route", func(b *Batch) { DeleteVIPRoute(b, v4) }, [][]byte{
+			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()))}},
+		{"bare route", func(b *Batch) { ReplaceBareVIPRoute(b, v6, netip.Addr{}, 0) }, [][]byte{
+			golden(unix.RTM_NEWROUTE, create, local(10, 128, 77, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(1)))}},
 		{"image route, masked", func(b *Batch) { AddImageRoute(b, 1, netip.MustParsePrefix("10.9.8.7/16")) }, [][]byte{
 			golden(unix.RTM_NEWROUTE, create, local(2, 16, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, []byte{10, 9, 0, 0}), attr(unix.RTA_OIF, u32(1)))}},
 	}

@@ -171,7 +171,7 @@ func testVIP(t *testing.T, vip, node netip.Addr, subnet string) {
 	}
 
 	b.Reset()
-	DeleteVIPRoute(&b, index, vip)
+	DeleteVIPRoute(&b, vip)
 	DeleteAddress(&b, index, vip)
 	do(&b)
 	if r := vipRoutes(t, l, host); len(r) != 0 {

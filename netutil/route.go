@@ -18,6 +18,18 @@ const RouteProtocol = 77
 // LOOPBACK_IFINDEX of the kernel's net/flow.h.
 const loopback = 1
 
+// Binding says how a ClusterIP becomes the node's own.
+type Binding string
+
+// The bindings.
+const (
+	// BindAddress puts it on kube-ipvs0, as kube-proxy does. What the kernel
+	// takes for one grows with the number of those that are there.
+	BindAddress Binding = "address"
+	// BindRoute makes a local route of it, through lo, and no address.
+	BindRoute Binding = "route"
+)
+
 // LocalRoute is a route of type local in table local.
 type LocalRoute struct {
 	Dst       netip.Prefix
@@ -156,6 +168,20 @@ func ReplaceVIPRoute(b *Batch, link int, vip, src netip.Addr, mtu uint32) {
 	if vip.Is6() {
 		via = loopback
 	}
+	vipRoute(b, via, vip, src, mtu)
+	if vip.Is6() {
+		localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), unix.RTPROT_KERNEL)
+	}
+}
+
+// ReplaceBareVIPRoute adds the request that makes vip local by a route alone,
+// through lo, whether it is an address of a link or not. Idempotent; it takes
+// the place of an IPv4 route of any link.
+func ReplaceBareVIPRoute(b *Batch, vip, src netip.Addr, mtu uint32) {
+	vipRoute(b, loopback, vip, src, mtu)
+}
+
+func vipRoute(b *Batch, via int, vip, src netip.Addr, mtu uint32) {
 	localRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, via, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
 	if src.IsValid() {
 		b.Attr(unix.RTA_PREFSRC, src.AsSlice()...)
@@ -166,21 +192,19 @@ func ReplaceVIPRoute(b *Batch, link int, vip, src netip.Addr, mtu uint32) {
 		b.U32(unix.RTAX_MTU, mtu)
 		b.End(at)
 	}
-	if vip.Is6() {
-		localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), unix.RTPROT_KERNEL)
-	}
 }
 
-// DeleteVIPRoute adds a request that deletes our route for vip. It belongs
+// DeleteVIPRoute adds a request that deletes our route for vip, through
+// whichever link it goes. It belongs
 // before DeleteAddress, which leaves our route except where it takes the last
 // IPv4 address off the link: then the kernel deletes all routes through it.
 // The kernel answers ESRCH when there is none.
-func DeleteVIPRoute(b *Batch, link int, vip netip.Addr) {
-	if vip.Is6() {
-		link = loopback
-	}
-	localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
+func DeleteVIPRoute(b *Batch, vip netip.Addr) {
+	localRoute(b, unix.RTM_DELROUTE, 0, anyLink, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
 }
+
+// anyLink says that a request means the route through whichever link.
+const anyLink = 0
 
 // AddImageRoute adds a request that makes all addresses of p local, through
 // lo. Idempotent.
@@ -203,5 +227,7 @@ func localRoute(b *Batch, typ uint16, flags int, link int, p netip.Prefix, proto
 	}
 	b.Begin(typ, flags, family(p.Addr()), uint8(p.Bits()), 0, 0, unix.RT_TABLE_LOCAL, protocol, scope, unix.RTN_LOCAL, 0, 0, 0, 0)
 	b.Attr(unix.RTA_DST, p.Addr().AsSlice()...)
-	b.U32(unix.RTA_OIF, uint32(link))
+	if link != anyLink {
+		b.U32(unix.RTA_OIF, uint32(link))
+	}
 }

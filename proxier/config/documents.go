@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kube-proxy/config/v1alpha1"
 
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
 )
 
@@ -36,6 +37,8 @@ type KubeIPVSConfiguration struct {
 	AuditPeriod metav1.Duration `json:"auditPeriod"`
 	// DrainTimeout is how long connections of a removed endpoint may go on.
 	DrainTimeout metav1.Duration `json:"drainTimeout"`
+	// VIPBinding is address or route.
+	VIPBinding string `json:"vipBinding"`
 	// IPTablesBackend is nft, legacy or auto.
 	IPTablesBackend string `json:"iptablesBackend"`
 	// ImagePrefixes are the private prefixes of each family.
@@ -124,7 +127,7 @@ func defaults() *documents {
 	p.Conntrack.TCPCloseWaitTimeout = &metav1.Duration{Duration: time.Hour}
 	p.Logging.Format = "text"
 	d.own = KubeIPVSConfiguration{
-		ClusterIPServers: string(desired.Direct), IPTablesBackend: "auto",
+		ClusterIPServers: string(desired.Direct), VIPBinding: string(netutil.BindAddress), IPTablesBackend: "auto",
 		AuditPeriod: metav1.Duration{Duration: 5 * time.Minute}, DrainTimeout: metav1.Duration{Duration: 15 * time.Minute},
 		TrafficMetrics: string(TrafficOff), TrafficMetricsTop: 1000,
 	}

@@ -94,6 +94,8 @@ func (l *layers) traffic(c *Config) {
 	} else {
 		c.MasqueradeBit = uint8(bit)
 	}
+	c.VIPBinding = netutil.Binding(l.docs.own.VIPBinding)
+	l.check("vipBinding", oneOf(c.VIPBinding, netutil.BindAddress, netutil.BindRoute))
 	switch b := netutil.Backend(l.docs.own.IPTablesBackend); b {
 	case "auto":
 	case netutil.NFT, netutil.Legacy:

@@ -163,14 +163,21 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
 	case err != nil:
 		return err
 	case op.Verb == state.Delete:
-		netutil.DeleteVIPRoute(b, index, id.Addr())
-		netutil.DeleteAddress(b, index, id.Addr())
+		netutil.DeleteVIPRoute(b, id.Addr())
+		if l.options.Binding != netutil.BindRoute || op.Old == wrongRoute {
+			netutil.DeleteAddress(b, index, id.Addr())
+		}
 	case index == noDevice:
 		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
+	case l.options.Binding == netutil.BindRoute:
+		netutil.ReplaceBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
+		if op.Old == wrongRoute { // it may be an address; connections go on by the route
+			netutil.DeleteAddress(b, index, id.Addr())
+		}
 	case op.Old == wrongRoute:
 		// The address may be gone and bring the kernel's route back beside
 		// ours, of which a replacement would then take the place: begin anew.
-		netutil.DeleteVIPRoute(b, index, id.Addr())
+		netutil.DeleteVIPRoute(b, id.Addr())
 		fallthrough
 	default:
 		netutil.AddAddress(b, index, id.Addr())
@@ -202,7 +209,9 @@ func judgeAddress(op state.Op, errs []error) error {
 	if op.Verb == state.Delete {
 		return stale(first(errs, unix.ESRCH, unix.ENOENT, unix.EADDRNOTAVAIL, unix.ENODEV))
 	}
-	return stale(first(errs, unix.ESRCH), unix.ENODEV) // ESRCH: see dropKernelRoutes
+	// ESRCH: see dropKernelRoutes. EADDRNOTAVAIL: the address that a route is
+	// to stand for was none.
+	return stale(first(errs, unix.ESRCH, unix.EADDRNOTAVAIL), unix.ENODEV)
 }
 
 // dropKernelRoutes deletes the kernel's own routes of IPv6 addresses that were

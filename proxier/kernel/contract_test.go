@@ -60,7 +60,15 @@ func openLinux(t interface {
 	Helper()
 }, backend netutil.Backend) *Linux {
 	t.Helper()
-	l, err := OpenLinux(ctx, Options{IPv6: true, Backend: backend})
+	return openBound(t, backend, netutil.BindAddress)
+}
+
+func openBound(t interface {
+	Fatal(...any)
+	Helper()
+}, backend netutil.Backend, binding netutil.Binding) *Linux {
+	t.Helper()
+	l, err := OpenLinux(ctx, Options{IPv6: true, Backend: backend, Binding: binding})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,31 +176,35 @@ func comparable(s *state.State) []string {
 // them.
 func TestFakeIsLikeLinux(t *testing.T) {
 	needLab(t)
-	inNetns(t, func() {
-		rapid.Check(t, func(t *rapid.T) {
-			linux, fake := openLinux(t, netutil.NFT), NewFake()
-			defer linux.Close()
-			defer empty(t, linux)
-			for range rapid.IntRange(1, 8).Draw(t, "plans") {
-				var plan state.Plan
-				for range rapid.IntRange(1, 8).Draw(t, "ops") {
-					plan = append(plan, drawOp(t))
-				}
-				real, faked := linux.Apply(ctx, plan), fake.Apply(ctx, plan)
-				for i, op := range plan {
-					if a, b := fate(real, i), fate(faked, i); a != b {
-						t.Fatalf("%s: Linux says %s (%v), the fake %s (%v)", op, a, errAt(real, i), b, errAt(faked, i))
-					}
-				}
-				read, err := linux.Read(ctx)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(comparable(fake.State), comparable(read)); diff != "" {
-					t.Fatalf("after %v (-fake +Linux):\n%s", plan, diff)
+	for _, binding := range []netutil.Binding{netutil.BindAddress, netutil.BindRoute} {
+		t.Run(string(binding), func(t *testing.T) { inNetns(t, func() { fakeIsLikeLinux(t, binding) }) })
+	}
+}
+
+func fakeIsLikeLinux(t *testing.T, binding netutil.Binding) {
+	rapid.Check(t, func(t *rapid.T) {
+		linux, fake := openBound(t, netutil.NFT, binding), NewFake()
+		defer linux.Close()
+		defer empty(t, linux)
+		for range rapid.IntRange(1, 8).Draw(t, "plans") {
+			var plan state.Plan
+			for range rapid.IntRange(1, 8).Draw(t, "ops") {
+				plan = append(plan, drawOp(t))
+			}
+			real, faked := linux.Apply(ctx, plan), fake.Apply(ctx, plan)
+			for i, op := range plan {
+				if a, b := fate(real, i), fate(faked, i); a != b {
+					t.Fatalf("%s: Linux says %s (%v), the fake %s (%v)", op, a, errAt(real, i), b, errAt(faked, i))
 				}
 			}
-		})
+			read, err := linux.Read(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(comparable(fake.State), comparable(read)); diff != "" {
+				t.Fatalf("after %v (-fake +Linux):\n%s", plan, diff)
+			}
+		}
 	})
 }
 

@@ -22,6 +22,7 @@ const linkAlias = "kube-ipvs"
 
 // Options are what Linux must be told.
 type Options struct {
+	Binding netutil.Binding // of ClusterIPs; empty: BindAddress
 	IPv6    bool            // the node has IPv6
 	Images  []netip.Prefix  // that nobody else on the node may use
 	Backend netutil.Backend // of iptables; empty: find out

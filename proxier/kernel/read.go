@@ -134,12 +134,18 @@ func (l *Linux) readVIPs(_ context.Context, s *state.State) error {
 				spec.MTU = r.MTU
 			}
 			vips[ip] = state.Intern(spec)
+			if l.options.Binding == netutil.BindRoute && r.Link != l.loopback {
+				vips[ip] = wrongRoute // of BindAddress
+			}
 		default:
 			s.Put(state.RouteID(r.Dst), state.None)
 		}
 	}
-	for ip := range vips {
-		s.Put(state.VIPID(ip), wrongRoute) // until its address is found: IPv6 routes outlive the device
+	for ip, spec := range vips {
+		if l.options.Binding != netutil.BindRoute {
+			spec = wrongRoute // until its address is found: IPv6 routes outlive the device
+		}
+		s.Put(state.VIPID(ip), spec)
 	}
 	if !exists {
 		return nil
@@ -161,7 +167,7 @@ func (l *Linux) readVIPs(_ context.Context, s *state.State) error {
 		if listed := s.Has(state.VIPEntryID(ip)); !routed && !listed && !l.adopts.address(ip) {
 			continue // somebody else's
 		}
-		if !routed || beaten[ip] {
+		if !routed || beaten[ip] || l.options.Binding == netutil.BindRoute {
 			spec = wrongRoute
 		}
 		s.Put(state.VIPID(ip), spec)

@@ -140,7 +140,7 @@ func (s *sockets) message(b *netutil.Batch, index int, op state.Op) {
 		map[state.Verb]func(*netutil.Batch, *moby.Service, *moby.Destination){state.Add: s.ipvs.NewDest, state.Change: s.ipvs.SetDest, state.Delete: s.ipvs.DelDest}[op.Verb](b, svc, dest)
 	case state.VIP:
 		if gone {
-			netutil.DeleteVIPRoute(b, index, id.Addr())
+			netutil.DeleteVIPRoute(b, id.Addr())
 			netutil.DeleteAddress(b, index, id.Addr())
 			return
 		}

@@ -85,6 +85,12 @@ func (d *Daemon) Restart() error {
 	return d.start()
 }
 
+// RestartWith is Restart with further flags, of which the last one counts.
+func (d *Daemon) RestartWith(flags ...string) error {
+	d.flags = append(d.flags, flags...)
+	return d.Restart()
+}
+
 // Settled waits until the kernel holds what the daemon's source asks for, in the
 // opinion of "plan" with the flags of this daemon. What drains counts as right.
 func (d *Daemon) Settled(ctx context.Context) error {

@@ -50,13 +50,17 @@ func (tt target) addr(four bool) netip.AddrPort {
 
 var modes = []string{"direct", "image"}
 
+// bindings are what the tests of a mode use: one each, for what is behind a
+// frontend does not depend on how its address came to be the node's.
+var bindings = map[string]string{"direct": "address", "image": "route"}
+
 // TestReach asks every kind of frontend, over both protocols and families,
 // from a pod, the node itself and outside, and checks who answers and from
 // where the endpoint saw the request come.
 func TestReach(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
-			d := start(t, "--cluster-ip-servers", mode)
+			d := start(t, "--cluster-ip-servers", mode, "--vip-binding", bindings[mode])
 			put(t, d, "every.yaml", every+everySlices(bed.P1, bed.R1))
 			for _, tt := range targets {
 				for _, network := range []string{"tcp", "udp"} {

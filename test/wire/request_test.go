@@ -149,7 +149,7 @@ func watch(t *testing.T, h *testbed.Host, addrs ...netip.Addr) (quiet func()) {
 func inModes(t *testing.T, f func(t *testing.T, d *testbed.Daemon), flags ...string) {
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
-			f(t, start(t, append([]string{"--cluster-ip-servers", mode}, flags...)...))
+			f(t, start(t, append([]string{"--cluster-ip-servers", mode, "--vip-binding", bindings[mode]}, flags...)...))
 		})
 	}
 }
