@@ -27,6 +27,7 @@ type mail struct {
 	synced   bool
 	facts    bool // links or addresses have changed
 	audit    bool // somebody wants a full audit now
+	audited  *audit
 }
 
 func newInbox() *inbox { return &inbox{poke: make(chan struct{}, 1)} }

@@ -120,7 +120,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 		case 0:
 			meddle(t, fake)
 			meddled = true
-			p.Audit()
+			compareAll(p)
 		case 1: // the process dies and starts again
 			p = New(faulty, c)
 			p.Synced()
@@ -150,11 +150,18 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 	quiet(t, again, fake)
 }
 
+// compareAll has everything compared with the kernel, and repaired.
+func compareAll(p *Proxier) {
+	p.Audit()
+	p.round(context.Background())
+	p.readers.Wait()
+	p.round(context.Background())
+}
+
 // quiet runs a full round and wants no write.
 func quiet(t *rapid.T, p *Proxier, fake *kernel.Fake) {
 	before := fake.Writes
-	p.Audit()
-	p.round(context.Background())
+	compareAll(p)
 	if n := fake.Writes - before; n != 0 {
 		t.Fatalf("%d writes over a kernel that is as it should be", n)
 	}

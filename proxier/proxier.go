@@ -3,6 +3,7 @@ package proxier
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,10 +53,13 @@ type Proxier struct {
 	// Of Run alone.
 	model      *model.Model
 	table      *desired.Table
-	actual     *state.State // what the kernel holds, as read and written since; nil: never read
-	loaded     bool         // the source has delivered what it could
-	synced     bool         // the source has delivered everything: absence is a fact
-	stale      bool         // the kernel must be read before the next write
+	actual     *state.State   // what the kernel holds, as read and written since; nil: never read
+	digest     *state.Digest  // of actual
+	underway   *audit         // nil: none
+	readers    sync.WaitGroup // of audits
+	loaded     bool           // the source has delivered what it could
+	synced     bool           // the source has delivered everything: absence is a fact
+	stale      bool           // the kernel must be read before the next write
 	facts      state.Facts
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read
@@ -103,6 +107,7 @@ func (p *Proxier) Run(ctx context.Context) {
 	// A round must not be cut in the middle: its last writes publish what its
 	// first ones made.
 	whole := context.WithoutCancel(ctx)
+	defer p.readers.Wait()
 	for ctx.Err() == nil {
 		p.round(whole)
 		pause(ctx, p.config.MinSyncPeriod)

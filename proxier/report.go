@@ -78,7 +78,7 @@ func (p *Proxier) report(r *Round) {
 	if !p.log.Enabled(context.Background(), level) {
 		return
 	}
-	args := []any{"round", r.Number, "took", r.Took, "full", r.Full, "services", r.Services, "writes", r.Writes(),
+	args := []any{"round", r.Number, "took", r.Took, "full", r.Full || r.Audited, "services", r.Services, "writes", r.Writes(),
 		"failed", len(r.Failures), "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
 		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
 	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b Write) int { return cmp.Compare(a.String(), b.String()) }) {

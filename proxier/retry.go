@@ -29,7 +29,7 @@ func (p *Proxier) fail(r *Round, op state.Op, err error, index *wantIndex) {
 // schedule sets when the loop wakes by itself.
 func (p *Proxier) schedule(r *Round) {
 	now := time.Now()
-	if r.Full {
+	if r.Full || r.Audited {
 		p.auditAt = now.Add(p.config.AuditPeriod)
 	}
 	p.drainAt = time.Time{}
@@ -68,8 +68,8 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 			r.Drift = common(drift, differences(p.actual, read))
 		}
 	}
-	p.actual, p.stale = read, false
-	p.objects = read.Count()
+	p.actual, p.stale, p.underway = read, false, nil
+	p.digest, p.objects = digestOf(read), read.Count()
 	return nil
 }
 

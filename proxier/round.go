@@ -24,7 +24,8 @@ type Round struct {
 	Took     time.Duration
 	Queued   time.Time        // when the oldest change came in that the round took; zero: it took none
 	Changes  Changes          // that it took
-	Full     bool             // everything was compared with the kernel, freshly read
+	Full     bool             // everything was read from the kernel and compared by the round itself
+	Audited  bool             // an audit beside the loop has ended with the round, and found nothing
 	Services int              // that were rendered
 	Ops      map[Write]int    // writes that succeeded
 	Failures []Failure        // writes that failed; they stay wanted and are retried
@@ -104,7 +105,7 @@ func (r *Round) Writes() int {
 // round takes what has come in and brings the kernel to it.
 func (p *Proxier) round(ctx context.Context) {
 	r := &Round{Started: time.Now(), Ops: map[Write]int{}}
-	audit := p.receive(r)
+	m := p.receive(r)
 	if !p.loaded {
 		p.waiting(r)
 		return // nothing is known yet: what is programmed keeps working
@@ -113,14 +114,10 @@ func (p *Proxier) round(ctx context.Context) {
 	r.Number = p.rounds
 	before := p.kernel.Stats()
 	start := p.actual == nil
-	if audit || due(p.auditAt) {
-		r.Full = true
-		clear(p.asked)
-	}
-	r.Full = r.Full || start || p.stale && (p.retryAt.IsZero() || due(p.retryAt))
-	p.work(ctx, r, start)
+	r.Full = start || p.stale && (p.retryAt.IsZero() || due(p.retryAt))
+	p.work(ctx, r, start, m)
 	r.Took = time.Since(r.Started)
-	r.Kernel = p.kernel.Stats().Since(before)
+	r.Kernel = r.Kernel.Plus(p.kernel.Stats().Since(before))
 	if r.Err == nil {
 		p.inbox.done()
 	}
@@ -128,8 +125,12 @@ func (p *Proxier) round(ctx context.Context) {
 }
 
 // work does a round; start says that it is the first.
-func (p *Proxier) work(ctx context.Context, r *Round, start bool) {
-	if r.Err = p.look(ctx, r); r.Err != nil {
+func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
+	r.Err = p.endAudit(r, m.audited)
+	if r.Err == nil {
+		r.Err = p.look(ctx, r)
+	}
+	if r.Err != nil {
 		p.stale = true
 		p.backOff()
 		return
@@ -140,13 +141,15 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool) {
 	}
 	p.write(ctx, r, wants)
 	p.drainRound(ctx, r)
+	if !r.Full && (m.audit || due(p.auditAt)) {
+		p.beginAudit(ctx)
+	}
 	p.schedule(r)
 	r.Triggers, p.triggers = p.triggers, nil
 }
 
-// receive applies the mail to the model. It reports whether somebody asked for
-// an audit.
-func (p *Proxier) receive(r *Round) bool {
+// receive takes the mail and applies it to the model.
+func (p *Proxier) receive(r *Round) mail {
 	m := p.inbox.take()
 	r.Queued, r.Changes = m.since, m.changes
 	for _, e := range m.events {
@@ -163,7 +166,7 @@ func (p *Proxier) receive(r *Round) bool {
 	if m.facts && p.factsAt.IsZero() {
 		p.factsAt = p.factsRead.Add(factsInterval)
 	}
-	return m.audit
+	return m
 }
 
 func (p *Proxier) event(e source.Event) {
@@ -233,7 +236,7 @@ func (p *Proxier) renderAll(r *Round) {
 // wants renders what is dirty and returns what the round must compare.
 func (p *Proxier) wants(ctx context.Context, r *Round) []state.Want {
 	keys := p.model.TakeDirty()
-	p.probeSchedulers(ctx, keys, r.Full)
+	p.probeSchedulers(ctx, keys, r.Full || r.Audited)
 	keys = append(keys, p.model.TakeDirty()...)
 	r.Services = len(keys)
 	views := tallying{p.model, p.tallies}

@@ -67,7 +67,13 @@ var errWaits = errors.New("it waits for")
 // apply notes in what the kernel is known to hold that op was written.
 func (p *Proxier) apply(op state.Op) {
 	before := p.actual.Len()
+	if spec, ok := p.actual.Get(op.ID); ok {
+		p.digest.Remove(op.ID, spec)
+	}
 	p.actual.Apply(op)
+	if spec, ok := p.actual.Get(op.ID); ok {
+		p.digest.Add(op.ID, spec)
+	}
 	p.objects[op.ID.Kind] += p.actual.Len() - before
 }
 

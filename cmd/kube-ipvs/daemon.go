@@ -121,7 +121,7 @@ func (d *daemon) observe(r *proxier.Round) {
 	d.health.Observe(r)
 	d.metrics.Observe(r)
 	d.ports.Observe(r)
-	if r.NotReady == "" && r.Full {
+	if r.NotReady == "" && (r.Full || r.Audited) {
 		settleMemory()
 	}
 	d.report()

@@ -108,7 +108,7 @@ const (
 
 // observe counts a round, of whose changes the oldest came in at queued.
 func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
-	o.rounds.WithLabelValues(strconv.FormatBool(r.Full)).Inc()
+	o.rounds.WithLabelValues(strconv.FormatBool(r.Full || r.Audited)).Inc()
 	o.took.Observe(r.Took.Seconds())
 	o.messages.Add(float64(r.Kernel.Messages))
 	o.sends.Add(float64(r.Kernel.Sends))
@@ -123,7 +123,7 @@ func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
 	if !queued.IsZero() {
 		o.programming.Observe(max(end(r).Sub(queued), 0).Seconds())
 	}
-	if r.Full {
+	if r.Full || r.Audited {
 		o.audits.Inc()
 		o.lastAudit.Store(end(r).UnixNano())
 	}

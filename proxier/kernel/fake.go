@@ -43,6 +43,25 @@ func (f *Fake) Read(context.Context) (*state.State, error) {
 	return f.State.Clone(), nil
 }
 
+// Reader is part of Kernel. It reads what is programmed now.
+func (f *Fake) Reader(ctx context.Context) (Reader, error) {
+	s, err := f.Read(ctx)
+	return snapshot{s}, err
+}
+
+// snapshot is a Reader of what was programmed.
+type snapshot struct{ *state.State }
+
+func (s snapshot) Each(_ context.Context, note func(state.ID, state.SpecRef)) error {
+	for id, spec := range s.All() {
+		note(id, spec)
+	}
+	return nil
+}
+
+func (s snapshot) Stats() Stats { return Stats{Dumps: 1} }
+func (s snapshot) Close() error { return nil }
+
 // Apply is part of Kernel.
 func (f *Fake) Apply(_ context.Context, plan state.Plan) []error {
 	var errs []error

@@ -24,6 +24,10 @@ type Kernel interface {
 	// An error means unknown, never empty.
 	Read(context.Context) (*state.State, error)
 
+	// Reader opens a second way to read, for another goroutine, which is to
+	// close it. It knows of the rules that Expect has told last.
+	Reader(context.Context) (Reader, error)
+
 	// Apply executes the plan in order and goes on after an op that fails.
 	// It returns nil when all succeeded, else one error an op, nil for those
 	// that did. An error that is ErrStale says that the kernel was not as the
@@ -42,6 +46,15 @@ type Kernel interface {
 	ProbeScheduler(context.Context, string) error
 }
 
+// Reader reads what is programmed while somebody else writes.
+type Reader interface {
+	// Each hands note everything that Read returns, each object once. What
+	// is changed meanwhile may be among it or not.
+	Each(ctx context.Context, note func(state.ID, state.SpecRef)) error
+	Stats() Stats
+	Close() error
+}
+
 // Stats counts what was asked of the kernel.
 type Stats struct {
 	Messages  uint64 // netlink requests
@@ -50,6 +63,12 @@ type Stats struct {
 	Errors    uint64 // requests that the kernel refused
 	Bytes     uint64 // sent
 	Processes uint64 // started
+}
+
+// Plus returns the sum of both.
+func (s Stats) Plus(o Stats) Stats {
+	return Stats{s.Messages + o.Messages, s.Sends + o.Sends, s.Dumps + o.Dumps,
+		s.Errors + o.Errors, s.Bytes + o.Bytes, s.Processes + o.Processes}
 }
 
 // Since returns what has been added to before.

@@ -15,23 +15,64 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Read is part of Kernel. It costs a fixed number of dumps, however many
-// Services there are, and one run of iptables-save a family.
+// Read is part of Kernel.
 func (l *Linux) Read(ctx context.Context) (*state.State, error) {
 	s := &state.State{}
 	var err error
 	if l.adopts, err = l.adoption(ctx); err != nil {
 		return nil, err
 	}
-	for _, read := range []func(context.Context, *state.State) error{
-		l.readSettings, l.readSets, l.readVIPs, l.readServers, l.readRules,
-	} {
-		if err := read(ctx, s); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	return s, l.each(ctx, s.Put)
 }
+
+// Reader is part of Kernel.
+func (l *Linux) Reader(ctx context.Context) (Reader, error) {
+	o := l.options
+	o.Backend = l.backend
+	r, err := OpenLinux(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	r.expected = l.expected
+	return r, nil
+}
+
+// Each is part of Reader.
+func (l *Linux) Each(ctx context.Context, note func(state.ID, state.SpecRef)) error {
+	var err error
+	if l.adopts, err = l.adoption(ctx); err != nil {
+		return err
+	}
+	return l.each(ctx, note)
+}
+
+// each costs a fixed number of dumps, however many Services there are, and one
+// run of iptables-save a family.
+func (l *Linux) each(ctx context.Context, note put) error {
+	listed := map[netip.Addr]bool{} // by SetVIPs
+	if err := l.readSettings(note); err != nil {
+		return err
+	}
+	err := l.readSets(func(id state.ID, spec state.SpecRef) {
+		if id.Kind == state.Entry && id.Set == state.SetVIPs {
+			listed[id.Addr()] = true
+		}
+		note(id, spec)
+	})
+	if err != nil {
+		return err
+	}
+	if err := l.readVIPs(listed, note); err != nil {
+		return err
+	}
+	if err := l.readServers(note); err != nil {
+		return err
+	}
+	return l.readRules(ctx, note)
+}
+
+// put takes what was read, each object once.
+type put = func(state.ID, state.SpecRef)
 
 func (l *Linux) families() []netip.Addr {
 	if l.options.IPv6 {
@@ -40,7 +81,7 @@ func (l *Linux) families() []netip.Addr {
 	return []netip.Addr{state.IPv4}
 }
 
-func (l *Linux) readSettings(_ context.Context, s *state.State) error {
+func (l *Linux) readSettings(note put) error {
 	for _, k := range state.SettingKeys() {
 		if k.Path() == "" {
 			continue
@@ -52,7 +93,7 @@ func (l *Linux) readSettings(_ context.Context, s *state.State) error {
 		if err != nil {
 			return err
 		}
-		s.Put(state.SettingID(k), state.Intern(state.Spec{Text: v}))
+		note(state.SettingID(k), state.Intern(state.Spec{Text: v}))
 	}
 	tcp, fin, udp, err := l.ipvs.Timeouts()
 	if err != nil {
@@ -61,13 +102,13 @@ func (l *Linux) readSettings(_ context.Context, s *state.State) error {
 	for k, d := range map[state.SettingKey]time.Duration{
 		state.IPVSTCPTimeout: tcp, state.IPVSTCPFinTimeout: fin, state.IPVSUDPTimeout: udp,
 	} {
-		s.Put(state.SettingID(k), state.Intern(state.Spec{Text: strconv.FormatInt(int64(d/time.Second), 10)}))
+		note(state.SettingID(k), state.Intern(state.Spec{Text: strconv.FormatInt(int64(d/time.Second), 10)}))
 	}
 	return nil
 }
 
 // readSets reads our sets and what is in them.
-func (l *Linux) readSets(_ context.Context, s *state.State) error {
+func (l *Linux) readSets(note put) error {
 	sets, err := l.ipset.Sets()
 	if err != nil {
 		return err
@@ -82,8 +123,8 @@ func (l *Linux) readSets(_ context.Context, s *state.State) error {
 			if !ok || set.Type != ipset.Type(name.Type()) {
 				continue
 			}
-			s.Put(state.SetID(name, family), state.None)
-			if err := l.readSet(s, name, set.Name); err != nil {
+			note(state.SetID(name, family), state.None)
+			if err := l.readSet(note, name, set.Name); err != nil {
 				return err
 			}
 		}
@@ -91,7 +132,7 @@ func (l *Linux) readSets(_ context.Context, s *state.State) error {
 	return nil
 }
 
-func (l *Linux) readSet(s *state.State, name state.SetName, kernel string) error {
+func (l *Linux) readSet(note put, name state.SetName, kernel string) error {
 	return l.ipset.List(kernel, func(e ipset.Entry) {
 		var bits uint8
 		switch name.Type() {
@@ -105,81 +146,90 @@ func (l *Linux) readSet(s *state.State, name state.SetName, kernel string) error
 		if e.Comment != "" {
 			spec = state.Intern(state.Spec{Text: e.Comment})
 		}
-		s.Put(id, spec)
+		note(id, spec)
 	})
 }
 
 // readVIPs reads the device, the addresses on it that are ours, and the routes
 // of images. An address is ours if SetVIPs has it, which it got before the
 // address was added, or if the route is ours, or if it is taken over.
-func (l *Linux) readVIPs(_ context.Context, s *state.State) error {
+func (l *Linux) readVIPs(listed map[netip.Addr]bool, note put) error {
 	index, alias, exists, err := l.links.FindDummy(LinkName)
 	if err != nil {
 		return err
 	}
-	routes, err := l.links.LocalRoutes()
+	if !exists {
+		index = noDevice
+	} else if l.adopts.device && alias != linkAlias {
+		note(state.LinkID(), foreignLink)
+	} else {
+		note(state.LinkID(), state.None)
+	}
+	routed, beaten, err := l.readRoutes(index, note)
 	if err != nil {
 		return err
 	}
-	vips := map[netip.Addr]state.SpecRef{} // by our routes
-	beaten := map[netip.Addr]bool{}        // the kernel's own route is there, which may win over ours
-	for _, r := range routes {
-		switch ip := r.Dst.Addr(); {
-		case r.Protocol == unix.RTPROT_KERNEL && exists && r.Link == index:
-			beaten[ip] = true
-		case r.Protocol != netutil.RouteProtocol:
-		case r.Dst.IsSingleIP():
-			spec := state.Spec{Source: r.Source}
-			if r.MTULocked {
-				spec.MTU = r.MTU
-			}
-			vips[ip] = state.Intern(spec)
-			if l.options.Binding == netutil.BindRoute && r.Link != l.loopback {
-				vips[ip] = wrongRoute // of BindAddress
-			}
-		default:
-			s.Put(state.RouteID(r.Dst), state.None)
-		}
-	}
-	for ip, spec := range vips {
+	vips := make(map[netip.Addr]state.SpecRef, len(routed))
+	for ip, spec := range routed {
 		if l.options.Binding != netutil.BindRoute {
 			spec = wrongRoute // until its address is found: IPv6 routes outlive the device
 		}
-		s.Put(state.VIPID(ip), spec)
-	}
-	if !exists {
-		return nil
-	}
-	s.Put(state.LinkID(), state.None)
-	if l.adopts.device && alias != linkAlias {
-		s.Put(state.LinkID(), foreignLink)
+		vips[ip] = spec
 	}
 	addrs, err := l.links.Addresses()
 	if err != nil {
 		return err
 	}
 	for _, a := range addrs {
-		if a.Link != index || !a.Prefix.IsSingleIP() {
-			continue
-		}
 		ip := a.Prefix.Addr()
-		spec, routed := vips[ip]
-		if listed := s.Has(state.VIPEntryID(ip)); !routed && !listed && !l.adopts.address(ip) {
+		spec, ok := routed[ip]
+		switch {
+		case a.Link != index, !a.Prefix.IsSingleIP(), !ok && !listed[ip] && !l.adopts.address(ip):
 			continue // somebody else's
-		}
-		if !routed || beaten[ip] || l.options.Binding == netutil.BindRoute {
+		case !ok, beaten[ip], l.options.Binding == netutil.BindRoute:
 			spec = wrongRoute
 		}
-		s.Put(state.VIPID(ip), spec)
+		vips[ip] = spec
+	}
+	for ip, spec := range vips {
+		note(state.VIPID(ip), spec)
 	}
 	return nil
+}
+
+// readRoutes reads the routes of images and returns what our routes say of
+// VIPs, and of which VIPs the kernel's own route is there, which may win over ours.
+func (l *Linux) readRoutes(device int, note put) (routed map[netip.Addr]state.SpecRef, beaten map[netip.Addr]bool, err error) {
+	routes, err := l.links.LocalRoutes()
+	if err != nil {
+		return nil, nil, err
+	}
+	routed, beaten = map[netip.Addr]state.SpecRef{}, map[netip.Addr]bool{}
+	for _, r := range routes {
+		ip, spec := r.Dst.Addr(), state.Spec{Source: r.Source}
+		if r.MTULocked {
+			spec.MTU = r.MTU
+		}
+		switch {
+		case r.Protocol == unix.RTPROT_KERNEL && r.Link == device:
+			beaten[ip] = true
+		case r.Protocol != netutil.RouteProtocol:
+		case !r.Dst.IsSingleIP():
+			note(state.RouteID(r.Dst), state.None)
+		case l.options.Binding == netutil.BindRoute && r.Link != l.loopback:
+			routed[ip] = wrongRoute // as BindAddress makes them
+		default:
+			routed[ip] = state.Intern(spec)
+		}
+	}
+	return routed, beaten, nil
 }
 
 // wrongRoute is the Spec of a VIP whose address or route is not as it should
 // be: equal to none that is wanted, so that it is mended.
 var wrongRoute = state.Intern(state.Spec{Text: "wrong route"})
 
-func (l *Linux) readRules(ctx context.Context, s *state.State) error {
+func (l *Linux) readRules(ctx context.Context, note put) error {
 	for _, family := range l.families() {
 		have, err := l.rules(ctx, family)
 		if err != nil {
@@ -196,7 +246,7 @@ func (l *Linux) readRules(ctx context.Context, s *state.State) error {
 		if !netutil.Equal(have, want) {
 			spec.Text = "changed" // equal to nothing that is wanted
 		}
-		s.Put(state.RulesID(family), state.Intern(spec))
+		note(state.RulesID(family), state.Intern(spec))
 	}
 	return nil
 }

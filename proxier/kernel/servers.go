@@ -69,30 +69,31 @@ func judgeServer(op state.Op, errs []error) error {
 
 // readServers reads the virtual servers that bear our flag or are taken over,
 // and their real servers.
-func (l *Linux) readServers(_ context.Context, s *state.State) error {
-	services, err := l.ipvs.Services()
-	if err != nil {
-		return err
-	}
-	for i := range services {
-		svc := &services[i]
-		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !l.adopts.service(svc) {
-			continue
+func (l *Linux) readServers(note put) error {
+	ours := map[state.ID]bool{}
+	err := l.ipvs.EachService(func(svc moby.Service, _ ipvs.Stats) {
+		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !l.adopts.service(&svc) {
+			return
 		}
 		spec := state.Spec{Scheduler: svc.SchedName, Flags: svc.Flags}
 		if svc.Flags&state.FlagPersistent != 0 {
 			spec.Timeout = svc.Timeout
 		}
-		key := ipvs.KeyOf(svc)
-		s.Put(serverID(key), state.Intern(spec))
+		id := serverID(ipvs.KeyOf(&svc))
+		ours[id] = true
+		note(id, state.Intern(spec))
+	})
+	if err != nil {
+		return err
 	}
 	return ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
 		server := serverID(key)
-		if !s.Has(server) {
+		if !ours[server] {
 			return
 		}
+		delete(ours, server) // the table may have it twice
 		for _, d := range dests {
-			s.Put(state.RealServerID(server, d.Addr), state.Weight(d.Weight))
+			note(state.RealServerID(server, d.Addr), state.Weight(d.Weight))
 		}
 	})
 }

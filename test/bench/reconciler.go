@@ -95,7 +95,7 @@ func (l *loop) next(ctx context.Context) (*proxier.Round, error) {
 				return nil, r.Err
 			case len(r.Failures) > 0:
 				return nil, fmt.Errorf("%d writes failed, such as: %s", len(r.Failures), r.Failures[0])
-			case r.Full || r.Changes != (proxier.Changes{}):
+			case r.Full || r.Audited || r.Changes != (proxier.Changes{}):
 				return r, nil
 			}
 		}
@@ -241,7 +241,7 @@ func (b *bench) audit(ctx context.Context, l *loop, s size) error {
 		began := time.Now()
 		l.Audit()
 		r, err := l.next(ctx)
-		for err == nil && !r.Full {
+		for err == nil && !r.Full && !r.Audited {
 			r, err = l.next(ctx)
 		}
 		if err != nil {
@@ -258,7 +258,7 @@ func (b *bench) audit(ctx context.Context, l *loop, s size) error {
 				if r, err = l.next(ctx); err != nil {
 					return err
 				}
-				full, seen = full || r.Full, seen || r.Changes != (proxier.Changes{})
+				full, seen = full || r.Full || r.Audited, seen || r.Changes != (proxier.Changes{})
 			}
 			wait.Samples = append(wait.Samples, ms(time.Since(began)))
 		}

@@ -147,9 +147,12 @@ type sink struct{}
 func (sink) Facts(context.Context) (state.Facts, error) {
 	return state.Facts{NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.10")}}, nil
 }
-func (sink) Expect([2]string)                             {}
-func (sink) Read(context.Context) (*state.State, error)   { return &state.State{}, nil }
-func (sink) Apply(context.Context, state.Plan) []error    { return nil }
+func (sink) Expect([2]string)                           {}
+func (sink) Read(context.Context) (*state.State, error) { return &state.State{}, nil }
+func (sink) Apply(context.Context, state.Plan) []error  { return nil }
+func (sink) Reader(context.Context) (kernel.Reader, error) {
+	return nil, errors.ErrUnsupported
+}
 func (sink) Stats() kernel.Stats                          { return kernel.Stats{} }
 func (sink) ProbeScheduler(context.Context, string) error { return nil }
 func (sink) Connections(context.Context, []state.ID) (map[state.ID]uint32, error) {

@@ -1,0 +1,62 @@
+package state
+
+import "hash/maphash"
+
+// Digest tells whether two sets of objects are the same without holding
+// either: objects are put into many cells by their hash, and each cell has a
+// sum. Adding and removing costs the same however many there are. The zero
+// Digest is that of no objects. Digests of one process may be compared.
+type Digest struct {
+	cells   [cells]uint64
+	touched *[cells / 64]uint64 // a bit for each cell that has changed since Watch
+}
+
+// cells is so many that what a busy cluster changes while the kernel is read
+// leaves nearly all of them alone.
+const cells = 1 << 15
+
+var seed = maphash.MakeSeed()
+
+// hash is that of an object. It has no pointers in it, which would differ
+// between equal objects.
+func hash(id ID, ref SpecRef) uint64 {
+	spec := ref.Value()
+	return maphash.Comparable(seed, struct {
+		id                          ID
+		flags, timeout, weight, mtu uint32
+		source                      address
+		scheduler, text             string
+	}{id, spec.Flags, spec.Timeout, spec.Weight, spec.MTU, addressOf(spec.Source), spec.Scheduler, spec.Text})
+}
+
+// Add puts an object in, which must not be there.
+func (d *Digest) Add(id ID, spec SpecRef) { d.sum(hash(id, spec), 1) }
+
+// Remove takes an object out, which must be there with that Spec.
+func (d *Digest) Remove(id ID, spec SpecRef) { d.sum(hash(id, spec), ^uint64(0)) }
+
+func (d *Digest) sum(h, sign uint64) {
+	at := h % cells
+	d.cells[at] += h * sign
+	if d.touched != nil {
+		d.touched[at/64] |= 1 << (at % 64)
+	}
+}
+
+// Watch begins to note what changes.
+func (d *Digest) Watch() { d.touched = new([cells / 64]uint64) }
+
+// Differs reports whether other, made while d was watched, is of other objects
+// than d, and ends the watch. What changed meanwhile is left out, with the
+// little that shares a cell with it.
+func (d *Digest) Differs(other *Digest) bool {
+	touched := d.touched
+	d.touched = nil
+	for at := range cells {
+		changed := touched != nil && touched[at/64]&(1<<(at%64)) != 0
+		if !changed && d.cells[at] != other.cells[at] {
+			return true
+		}
+	}
+	return false
+}
