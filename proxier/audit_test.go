@@ -52,6 +52,7 @@ func TestChangesDuringAnAudit(t *testing.T) {
 			if !k.State.Has(serverAt("10.96.9.9:80")) || k.State.Has(serverAt("10.96.0.3:80")) {
 				t.Error("changes wait for the audit")
 			}
+			p.Events(nil) // what the test has read, the loop may change from now on
 			time.Sleep(slowRead)
 			synctest.Wait()
 			if !k.State.Has(gone) {

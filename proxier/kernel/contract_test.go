@@ -148,6 +148,25 @@ func drawEntry(t *rapid.T, proto state.Protocol, at, endpoint netip.AddrPort, wi
 	return state.EntryID(set, proto, at), spec
 }
 
+// readBeside returns what a Reader reads, and wants each object once.
+func readBeside(t interface{ Fatalf(string, ...any) }, k Kernel) *state.State {
+	r, err := k.Reader(ctx)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	out := &state.State{}
+	err = r.Each(ctx, func(id state.ID, spec state.SpecRef) {
+		if out.Has(id) {
+			t.Fatalf("%s was read twice", id)
+		}
+		out.Put(id, spec)
+	})
+	if err := errors.Join(err, r.Close()); err != nil {
+		t.Fatalf("%v", err)
+	}
+	return out
+}
+
 // fate is what may differ between two kernels that are alike: whether a write
 // fails, and whether that means that the kernel is other than it was taken for.
 func fate(errs []error, i int) string {
