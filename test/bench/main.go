@@ -34,6 +34,9 @@ type part struct {
 
 var parts = []part{
 	{"reconciler", reconciler},
+	{"addresses", addresses},
+	{"conntrack", conntrack},
+	{"userspace", userspace},
 }
 
 func main() {
@@ -71,6 +74,7 @@ func (b *bench) run(ctx context.Context, only []string, out, docs string) error 
 		}
 		began := time.Now()
 		if err := p.run(ctx, b); err != nil {
+			fmt.Print(b.results.tables()) // what there is may tell why
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		b.say("%s took %s", p.name, time.Since(began).Round(time.Second))

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 )
 
 // addresses measures what an address costs when there are many, by families.
-func (b *bench) addresses(ctx context.Context) error {
+func addresses(ctx context.Context, b *bench) error {
 	counts := []int{100, 10_000}
 	if b.small {
 		counts = []int{100, 1000}
@@ -76,10 +77,13 @@ func (b *bench) bind(ctx context.Context, n int, six bool) error {
 
 // conntrack measures what it costs to delete the entries of one endpoint among
 // many.
-func (b *bench) conntrack(ctx context.Context) error {
+func conntrack(ctx context.Context, b *bench) error {
 	many := 100_000
 	if b.small {
 		many = 10_000
+	}
+	if err := netutil.WriteSysctl("net/netfilter/nf_conntrack_max", strconv.Itoa(2*many)); err != nil {
+		return err
 	}
 	var restore strings.Builder
 	for i := range many {
@@ -110,7 +114,7 @@ func (b *bench) conntrack(ctx context.Context) error {
 
 // userspace measures the loop over a kernel in memory, as Cilium's benchmark of
 // its load-balancer control plane does.
-func (b *bench) userspace(ctx context.Context) error {
+func userspace(ctx context.Context, b *bench) error {
 	s := size{50_000, 1}
 	if b.small {
 		s = size{5_000, 1}
