@@ -139,6 +139,9 @@ func (s sightings) next(tries int, endpoints []string) int {
 		tries >= enough:
 		return 0
 	}
+	if failed && len(answered) > 0 {
+		return enough - tries // who is lost waits long: all at once
+	}
 	return min(some, enough-tries)
 }
 
@@ -186,10 +189,15 @@ func (w *World) ping(ctx context.Context, a Ask) string {
 // busy machine loses a packet now and then, and a fault does not go away.
 func (w *World) outcomes(ctx context.Context, asks []Ask) []string {
 	out := w.sideBySide(ctx, asks)
+	var again []Ask
+	var whose []int
 	for i, seen := range out {
 		if strings.Contains(seen, "; or ") && strings.Contains(seen, "lost") {
-			out[i] = w.outcome(ctx, asks[i])
+			again, whose = append(again, asks[i]), append(whose, i)
 		}
+	}
+	for i, seen := range w.sideBySide(ctx, again) {
+		out[whose[i]] = seen
 	}
 	return out
 }

@@ -21,9 +21,9 @@ import (
 )
 
 type options struct {
-	binary, peers, only, known, out, docs string
-	proxies                               []string
-	list                                  bool
+	binary, peers, only, known, out, docs, seen string
+	proxies, merge                              []string
+	list                                        bool
 }
 
 func main() {
@@ -31,7 +31,9 @@ func main() {
 	pflag.StringVar(&o.binary, "binary", "bin/kube-ipvs", "the kube-ipvs to compare")
 	pflag.StringVar(&o.peers, "peers", os.Getenv("KUBE_IPVS_PEERS"), "folder of etcd, kube-apiserver and kube-proxy, see test/peers/build")
 	pflag.StringVar(&o.only, "case", "", "regular expression: play only scenarios whose \"chapter / name\" it matches")
-	pflag.StringSliceVar(&o.proxies, "proxies", nil, "play only these; iptables always is")
+	pflag.StringSliceVar(&o.proxies, "proxies", nil, "play only these")
+	pflag.StringVar(&o.seen, "seen", "", "only play, and write what was seen to this file: several labs play side by side")
+	pflag.StringSliceVar(&o.merge, "merge", nil, "do not play: report what such files hold")
 	pflag.StringVar(&o.known, "known", "test/compare/known.yaml", "the known differences")
 	pflag.StringVar(&o.out, "out", "out", "folder to write comparison.json and comparison.md to")
 	pflag.StringVar(&o.docs, "docs", "", "file to write the report to, too, if everything was played")
@@ -50,32 +52,39 @@ func compare(ctx context.Context, o options) error {
 	if err != nil || o.list {
 		return err
 	}
-	known, err := readKnown(o.known)
-	if err != nil {
-		return err
+	results := &Results{}
+	if len(o.merge) > 0 {
+		err = results.read(o.merge)
+	} else {
+		results, err = o.play(ctx, chosen)
 	}
-	dir, err := os.MkdirTemp("", "compare-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if err := linkLegacy(filepath.Join(dir, "legacy")); err != nil {
-		return err
-	}
-	binary, err := filepath.Abs(o.binary)
-	if err != nil {
-		return err
-	}
-	players := slices.DeleteFunc(proxies(binary, dir), func(p *Proxy) bool {
-		return len(o.proxies) > 0 && p.Mode != "iptables" && !slices.Contains(o.proxies, p.Name)
-	})
-	results := newResults(players)
-	if err := playAll(ctx, o.peers, players, chosen, results); err != nil {
-		return err
+	if err != nil || o.seen != "" {
+		return errors.Join(err, results.writeTo(o.seen))
 	}
 	results.complete()
 	results.order(chosen)
-	return o.report(results, known, players)
+	return o.report(results)
+}
+
+// play has the chosen proxies play the chosen scenarios.
+func (o options) play(ctx context.Context, chosen []Scenario) (*Results, error) {
+	dir, err := os.MkdirTemp("", "compare-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	if err := linkLegacy(filepath.Join(dir, "legacy")); err != nil {
+		return nil, err
+	}
+	binary, err := filepath.Abs(o.binary)
+	if err != nil {
+		return nil, err
+	}
+	players := slices.DeleteFunc(proxies(binary, dir), func(p *Proxy) bool {
+		return len(o.proxies) > 0 && !slices.Contains(o.proxies, p.Name)
+	})
+	results := newResults(players)
+	return results, playAll(ctx, o.peers, players, chosen, results)
 }
 
 func choose(o options) ([]Scenario, error) {
@@ -114,27 +123,28 @@ func playAll(ctx context.Context, peers string, players []*Proxy, chosen []Scena
 }
 
 // report prints and writes what was seen. Its error says what was not as it should be.
-func (o options) report(r *Results, known []*Known, players []*Proxy) error {
-	complete := o.only == "" && len(o.proxies) == 0
+func (o options) report(r *Results) error {
+	known, err := readKnown(o.known)
+	if err != nil {
+		return err
+	}
 	var ours []string
-	for _, p := range players {
+	complete := o.only == ""
+	for _, p := range proxies("", "") {
 		if p.Ours() {
 			ours = append(ours, p.Name)
 		}
+		complete = complete && slices.Contains(r.Proxies, p.Name)
 	}
 	faults := apply(known, r, ours, complete)
 	r.Table(os.Stdout)
 	fmt.Printf("\n%s\n", r.summary(ours))
-	if err := errors.Join(os.MkdirAll(o.out, 0o755), r.JSON(filepath.Join(o.out, "comparison.json")), r.Markdown(filepath.Join(o.out, "comparison.md"), known, ours)); err != nil {
-		return err
-	}
+	err = errors.Join(os.MkdirAll(o.out, 0o755), r.writeTo(filepath.Join(o.out, "comparison.json")), r.Markdown(filepath.Join(o.out, "comparison.md"), known, ours))
 	if complete && o.docs != "" {
-		if err := r.Markdown(o.docs, known, ours); err != nil {
-			return err
-		}
+		err = errors.Join(err, r.Markdown(o.docs, known, ours))
 	}
-	if len(faults) == 0 {
-		return nil
+	if err != nil || len(faults) == 0 {
+		return err
 	}
 	var lines []string
 	for _, f := range faults {

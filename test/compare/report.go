@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -92,11 +93,39 @@ func inVariant(v Variant) string {
 	return " [" + string(v) + "]"
 }
 
-// JSON writes everything to a file.
-func (r *Results) JSON(path string) error {
+// writeTo writes everything to a file, unless that has no name.
+func (r *Results) writeTo(path string) error {
+	if path == "" {
+		return nil
+	}
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// read adds what files of writeTo hold, each of other proxies.
+func (r *Results) read(paths []string) error {
+	index := map[string]*Row{}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		var more Results
+		if err := json.Unmarshal(text, &more); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		r.Proxies = append(r.Proxies, more.Proxies...)
+		for _, row := range more.Rows {
+			if old := index[row.ID()]; old != nil {
+				maps.Copy(old.Outcomes, row.Outcomes)
+				continue
+			}
+			index[row.ID()] = row
+			r.Rows = append(r.Rows, row)
+		}
+	}
+	return nil
 }
