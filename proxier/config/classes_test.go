@@ -53,7 +53,7 @@ var samples = map[string]struct{ yaml, flag string }{
 	"conntrack.udpStreamTimeout":          {"3m", "3m"},
 	"configSyncPeriod":                    {"1h", "1h"},
 
-	"clusterIPServers":            {"image", "image"},
+	"clusterIPServers":            {"direct", "direct"},
 	"manifests":                   {"[/m]", "/m"},
 	"apiServers":                  {"['https://a:6443', 'b:1']", "https://a:6443,b:1"},
 	"serviceProxyName":            {"mine", "mine"},
@@ -62,7 +62,7 @@ var samples = map[string]struct{ yaml, flag string }{
 	"auditPeriod":                 {"1m", "1m"},
 	"drainTimeout":                {"0s", "0s"},
 	"iptablesBackend":             {"nft", "nft"},
-	"vipBinding":                  {"route", "route"},
+	"vipBinding":                  {"address", "address"},
 	"imagePrefixes.ipv4.cluster":  {"20.0.0.0/8", "20.0.0.0/8"},
 	"imagePrefixes.ipv4.local":    {"11.0.0.0/8", "11.0.0.0/8"},
 	"imagePrefixes.ipv4.nodePort": {"12.0.0.0/30", "12.0.0.0/30"},

@@ -18,7 +18,7 @@ type KubeIPVSConfiguration struct {
 	metav1.TypeMeta `json:",inline"`
 
 	// ClusterIPServers says where the virtual servers of ClusterIPs stand:
-	// direct (default) or image.
+	// image (default) or direct.
 	ClusterIPServers string `json:"clusterIPServers"`
 	// Manifests are files and folders with Services and EndpointSlices. Empty:
 	// the API server.
@@ -127,7 +127,7 @@ func defaults() *documents {
 	p.Conntrack.TCPCloseWaitTimeout = &metav1.Duration{Duration: time.Hour}
 	p.Logging.Format = "text"
 	d.own = KubeIPVSConfiguration{
-		ClusterIPServers: string(desired.Direct), VIPBinding: string(netutil.BindAddress), IPTablesBackend: "auto",
+		ClusterIPServers: string(desired.Image), VIPBinding: string(netutil.BindRoute), IPTablesBackend: "auto",
 		AuditPeriod: metav1.Duration{Duration: 5 * time.Minute}, DrainTimeout: metav1.Duration{Duration: 15 * time.Minute},
 		TrafficMetrics: string(TrafficOff), TrafficMetricsTop: 1000,
 	}

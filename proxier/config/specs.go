@@ -25,7 +25,7 @@ var specs = []spec{
 	{path: "bindAddress", name: "bind-address", usage: "the node's primary address, as if given by --node-ip unless that is given too; an IPv6 address also moves the defaults of healthz and metrics to IPv6. Nothing is bound to it"},
 
 	{path: "mode", name: "proxy-mode", usage: "ipvs or nothing: there is no other mode. Flags of kube-proxy's other modes are accepted and ignored with a warning"},
-	{path: "clusterIPServers", name: "cluster-ip-servers", usage: "where the virtual servers of ClusterIPs stand: direct (on the ClusterIP) or image (on a private image of it: connections survive idling and removal)"},
+	{path: "clusterIPServers", name: "cluster-ip-servers", usage: "where the virtual servers of ClusterIPs stand: image (on a private image of it: connections survive idling and removal) or direct (on the ClusterIP)"},
 	{path: "ipvs.scheduler", name: "scheduler", aliases: []string{"ipvs-scheduler"}, usage: "IPVS scheduler of Services that do not name one by the annotation kube-ipvs/scheduler: rr, wrr, lc, wlc, sh, mh, ... as the kernel has them"},
 	{path: "detectLocalMode", name: "detect-local-mode", usage: "how traffic of pods is known, which is not masqueraded on its way to ClusterIPs: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"},
 	{path: "clusterCIDR", name: "cluster-cidr", joins: true, usage: "with ClusterCIDR: source addresses of pods, one CIDR a family: all other traffic to ClusterIPs is masqueraded"},
@@ -34,7 +34,7 @@ var specs = []spec{
 	{path: "nodePortAddresses", name: "nodeport-addresses", usage: "CIDRs of the node addresses that serve node ports, or: primary (those of the Node object), all (default: all)"},
 	{path: "iptables.masqueradeAll", name: "masquerade-all", usage: "masquerade all traffic to ClusterIPs"},
 	{path: "iptables.masqueradeBit", name: "iptables-masquerade-bit", usage: "bit of the packet mark, 0 to 31, that asks for masquerade"},
-	{path: "vipBinding", name: "vip-binding", usage: "how ClusterIPs become the node's own: address (on kube-ipvs0, where ip addr shows them) or route (local routes, whose cost does not grow with their number)"},
+	{path: "vipBinding", name: "vip-binding", usage: "how ClusterIPs become the node's own: route (local routes, whose cost does not grow with their number) or address (on kube-ipvs0, where ip addr shows them)"},
 	{path: "iptablesBackend", name: "iptables-backend", usage: "variant of iptables that this host uses: nft, legacy or auto"},
 	{path: "takeover", name: "takeover", usage: "adopt the virtual servers that kube-proxy's IPVS mode has left on this node, so that their connections go on"},
 	{path: "ipvs.excludeCIDRs", name: "ipvs-exclude-cidrs", usage: "virtual servers in these CIDRs are not adopted with --takeover. Those of others are never deleted anyway"},

@@ -45,7 +45,7 @@ func newNode(t *testing.T, mode string) *node {
 	t.Helper()
 	n := &node{
 		t: t, name: fmt.Sprintf("life%d", nodes.Add(1)), mode: mode, dir: t.TempDir(), tmp: t.TempDir(),
-		flags: []string{"--node-name", "node", "--cluster-cidr", "10.244.0.0/16,fd44::/64", "--cluster-ip-servers", mode, "--drain-timeout", "0s"},
+		flags: []string{"--node-name", "node", "--cluster-cidr", "10.244.0.0/16,fd44::/64", "--cluster-ip-servers", mode, "--vip-binding", "address", "--drain-timeout", "0s"},
 	}
 	if out, err := exec.Command("ip", "netns", "add", n.name).CombinedOutput(); err != nil {
 		t.Fatalf("add a namespace: %v: %s", err, out)
