@@ -49,7 +49,13 @@ func (r *Results) better(w func(string, ...any), ours []string) {
 // different lists the known differences with the number of cases of each.
 func (r *Results) different(w func(string, ...any), known []*Known) {
 	w("## Where kube-ipvs differs\n\n| with | cases | for the user | why |\n|---|---|---|---|")
+	told := map[string]bool{}
 	for _, k := range known {
+		with := strings.Join(k.Proxies, ", ")
+		if told[with+k.text()] {
+			continue // it was counted with the first of those of the same reason
+		}
+		told[with+k.text()] = true
 		n := 0
 		for _, row := range r.Rows {
 			for _, p := range k.Proxies {
@@ -62,7 +68,7 @@ func (r *Results) different(w func(string, ...any), known []*Known) {
 		if k.Better {
 			verdict = "better"
 		}
-		w("| %s | %d | %s | %s |", strings.Join(k.Proxies, ", "), n, verdict, cell(k.text()))
+		w("| %s | %d | %s | %s |", with, n, verdict, cell(k.text()))
 	}
 	w("")
 }

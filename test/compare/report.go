@@ -127,5 +127,10 @@ func (r *Results) read(paths []string) error {
 			r.Rows = append(r.Rows, row)
 		}
 	}
+	var order []string
+	for _, p := range proxies("", "") {
+		order = append(order, p.Name)
+	}
+	slices.SortFunc(r.Proxies, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
 	return nil
 }
