@@ -44,11 +44,11 @@ lab-test: build
 # The same objects and packets for kube-proxy in each mode and for kube-ipvs. It
 # fails where kube-ipvs differs from iptables mode and test/compare/known.yaml
 # does not say why. CASE is a regular expression for "chapter / scenario";
-# PROXIES are some of nftables,ipvs,direct,image. Two labs play side by side.
+# PROXIES are some of nftables,ipvs,direct,image. Labs play side by side, and mostly wait.
 CASE ?=
 PROXIES ?=
 comma := ,
-COMPARE_LABS := $(if $(PROXIES),iptables $(PROXIES),iptables$(comma)nftables ipvs$(comma)direct$(comma)image)
+COMPARE_LABS := $(if $(PROXIES),iptables $(PROXIES),iptables$(comma)nftables ipvs direct$(comma)image)
 compare: build
 	CGO_ENABLED=0 go build -o out/compare ./test/compare
 	@peers=$$(test/peers/build) || exit 1; export KUBE_IPVS_PEERS=$$peers LAB_TIMEOUT=2400; \

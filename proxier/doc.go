@@ -8,7 +8,8 @@
 //	kernel    Apply(Plan): the only writer
 //	round     what happened, as a value
 //
-// One goroutine runs it; everything else pokes it or reads the last Round.
+// One goroutine runs it and writes; everything else pokes it, reads the last
+// Round, or reads the kernel for an audit.
 //
 // What is wanted never depends on what could be written, and a failed read
 // aborts the round: nothing is deleted on missing facts. A failed write stays
@@ -20,9 +21,11 @@
 // A change renders the Services that it is about, compares their old fragment
 // with the new one, and looks at those objects alone in what the kernel is
 // known to hold. Objects that several Services share are counted. The full
-// comparison with the kernel, freshly read, happens at start, when an error
-// shows that the kernel is not what it was taken for, and on a timer: the
-// audit, which reports what others have changed before it repairs it.
+// comparison with the kernel, freshly read, happens at start and when an error
+// or an audit shows that the kernel is not what it was taken for; it reports
+// what others have changed before it repairs it. The audit comes on a timer: a
+// goroutine with sockets of its own reads the kernel and sums it up, and the loop
+// compares the sum with that of what it has written. It never writes.
 //
 // Memory goes by the number of objects, so that these are kept small: an ID has
 // no pointers, a State shares what the objects of an address have in common,
