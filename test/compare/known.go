@@ -19,9 +19,11 @@ type Known struct {
 	Reason  string   `json:"reason"`  // in a line that a user understands
 	Kernel  string   `json:"kernel,omitempty"`
 	Better  bool     `json:"better,omitempty"` // for the user
-	cases   *regexp.Regexp
-	outcome *regexp.Regexp
-	used    bool
+	// Sometimes says that a run may not show it, since it is a matter of moments.
+	Sometimes bool `json:"sometimes,omitempty"`
+	cases     *regexp.Regexp
+	outcome   *regexp.Regexp
+	used      bool
 }
 
 func readKnown(path string) ([]*Known, error) {
@@ -63,14 +65,14 @@ func apply(known []*Known, r *Results, ours []string, complete bool) []error {
 			k := known[at]
 			k.used = true
 			if row.Reasons == nil {
-				row.Reasons = map[string]string{}
+				row.Reasons, row.Better = map[string]string{}, map[string]bool{}
 			}
 			row.Reasons[p] = k.text()
-			row.Better = row.Better || k.Better
+			row.Better[p] = k.Better
 		}
 	}
 	for _, k := range known {
-		if complete && !k.used {
+		if complete && !k.used && !k.Sometimes {
 			errs = append(errs, fmt.Errorf("no difference was seen that the known one of %v is about: %s: %s", k.Proxies, k.Cases, k.Reason))
 		}
 	}

@@ -28,13 +28,10 @@ func (r *Results) better(w func(string, ...any), ours []string) {
 	w("## Beyond equal\n\nWhere kube-ipvs is better than all of kube-proxy's modes that were played:\n")
 	seen := map[string]bool{}
 	for _, row := range r.Rows {
-		if !row.Better || slices.ContainsFunc(r.Proxies, func(p string) bool {
-			return !slices.Contains(ours, p) && slices.ContainsFunc(ours, func(o string) bool { return row.Outcomes[o] == row.Outcomes[p] && row.Reasons[o] != "" })
-		}) {
-			continue
-		}
 		for _, p := range ours {
-			if reason := row.Reasons[p]; reason != "" && !seen[reason] {
+			reason := row.Reasons[p]
+			asOne := slices.ContainsFunc(r.Proxies, func(q string) bool { return !slices.Contains(ours, q) && row.Outcomes[q] == row.Outcomes[p] })
+			if row.Better[p] && !asOne && !seen[reason] {
 				seen[reason] = true
 				w("- %s (%s / %s)", reason, row.Chapter, row.Scenario)
 			}

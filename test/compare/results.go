@@ -16,7 +16,7 @@ type Row struct {
 	Case     string            `json:"case"`
 	Outcomes map[string]string `json:"outcomes"`         // by proxy
 	Reasons  map[string]string `json:"known,omitempty"`  // of kube-ipvs's known differences, by proxy
-	Better   bool              `json:"better,omitempty"` // the difference is one for the better
+	Better   map[string]bool   `json:"better,omitempty"` // the difference is one for the better, by proxy
 }
 
 // ID names the row; known differences are looked up by it.

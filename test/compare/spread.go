@@ -84,7 +84,7 @@ func (s *Scene) spreadOver(ctx context.Context, v testbed.Service, endpoints int
 // spread makes many requests, and says how evenly the endpoints have answered.
 func (s *Scene) spread(ctx context.Context, a Ask, endpoints int) string {
 	// A client's port that was used before would go where it went.
-	if _, err := s.Node.Shell(ctx, "conntrack -F 2>&1; conntrack -F -f ipv6 2>&1"); err != nil {
+	if _, err := s.Node.Shell(ctx, fmt.Sprintf("conntrack -D -d %s 2>&1 || true", a.To.Addr())); err != nil {
 		return err.Error()
 	}
 	counts, lost := map[string]int{}, 0

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"kube-ipvs/test/testbed"
 )
@@ -51,7 +52,7 @@ func unservedScenarios() []Scenario {
 				v := s.Service("ftp")
 				asks := crossing([]*testbed.Host{s.C1, s.Node, s.Ext}, v.Frontends(), "tcp", "udp")
 				for _, other := range []uint16{20, 80, nodeDaemon} {
-					asks = append(asks, crossing([]*testbed.Host{s.C1, s.Node, s.Ext}, []testbed.Frontend{port(v.ClusterIP(), other, "another port")}, "tcp")...)
+					asks = append(asks, crossing([]*testbed.Host{s.C1, s.Node, s.Ext}, []testbed.Frontend{port(v.ClusterIP(), other, fmt.Sprintf("another port (%d)", other))}, "tcp")...)
 				}
 				return asks
 			},
