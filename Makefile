@@ -7,7 +7,7 @@ GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
 LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/takeover test/cluster
 
-.PHONY: build demo test compare check unit lab-test lab-shell bench-cluster lint fuzz clean
+.PHONY: build demo test compare check unit lab-test bench lab-shell bench-cluster lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -63,6 +63,16 @@ bench-cluster: LAB_FLAGS := -test.v -test.run TestLarge -large
 bench-cluster: LAB_TEST_TIMEOUT := 55m
 bench-cluster: export LAB_TIMEOUT := 3600
 bench-cluster: lab-test
+
+# What kube-ipvs costs, beside kube-proxy in each mode and the floor: takes most
+# of an hour. SIZE=small takes minutes. PARTS is some of the parts.
+SIZE ?= full
+PARTS ?=
+bench: build
+	CGO_ENABLED=0 go build -o out/bench ./test/bench
+	@peers=$$(test/peers/build) || exit 1; LAB_TIMEOUT=$(BENCH_TIMEOUT) KUBE_IPVS_PEERS=$$peers \
+		test/lab/run -- out/bench --docs docs/performance.md --size '$(SIZE)' --parts '$(PARTS)'
+BENCH_TIMEOUT ?= 3600
 
 lab-shell: build
 	test/lab/shell

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -23,6 +24,7 @@ import (
 type bench struct {
 	binary, peers string
 	small         bool
+	subjects      []string // only these proxies are measured, if any are named
 	results       *Results
 }
 
@@ -32,7 +34,10 @@ type part struct {
 	run  func(context.Context, *bench) error
 }
 
+// The parts in the order in which they are run: the first two leave an empty node.
 var parts = []part{
+	{"control", control},
+	{"data", data},
 	{"reconciler", reconciler},
 	{"addresses", addresses},
 	{"conntrack", conntrack},
@@ -46,15 +51,19 @@ func main() {
 	pflag.StringVar(&b.binary, "binary", "bin/kube-ipvs", "the kube-ipvs to measure")
 	pflag.StringVar(&b.peers, "peers", os.Getenv("KUBE_IPVS_PEERS"), "folder of etcd, kube-apiserver and kube-proxy, see test/peers/build")
 	pflag.StringVar(&out, "out", "out", "folder to write bench.json to")
-	pflag.StringVar(&docs, "docs", "", "file to write the report to, if all parts were run")
+	pflag.StringVar(&docs, "docs", "", "file to write the report to, if all parts were run at full size")
 	pflag.StringVar(&size, "size", "full", "full or small")
 	pflag.StringSliceVar(&only, "parts", nil, "run only these parts")
+	pflag.StringSliceVar(&b.subjects, "subjects", nil, "measure only these proxies, such as kube-ipvs,ipvs")
 	pflag.Parse()
+	// One who waits in a system call is not to keep the others here from going on,
+	// however few CPUs there are.
+	runtime.GOMAXPROCS(16)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	b.small = size == "small"
 	b.results = &Results{Machine: machine(), Small: b.small}
-	if len(only) > 0 {
+	if len(only) > 0 || len(b.subjects) > 0 || b.small {
 		docs = ""
 	}
 	if err := b.run(ctx, only, out, docs); err != nil {
@@ -74,8 +83,7 @@ func (b *bench) run(ctx context.Context, only []string, out, docs string) error 
 		}
 		began := time.Now()
 		if err := p.run(ctx, b); err != nil {
-			fmt.Print(b.results.tables()) // what there is may tell why
-			return fmt.Errorf("%s: %w", p.name, err)
+			return errors.Join(fmt.Errorf("%s: %w", p.name, err), b.results.write(out, "")) // what was measured is not lost
 		}
 		b.say("%s took %s", p.name, time.Since(began).Round(time.Second))
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -61,7 +62,7 @@ type loop struct {
 func loopConfig() proxier.Config {
 	return proxier.Config{
 		Desired: desired.Config{
-			Mode: desired.Direct, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: "bench",
+			Mode: desired.Image, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: "bench",
 		},
 		AuditPeriod: time.Hour, DrainTimeout: 0, Log: slog.New(slog.DiscardHandler),
 	}
@@ -123,14 +124,19 @@ func (r *recorder) take(on bool) []state.Plan {
 	return plans
 }
 
+// kernelOptions are what the daemon has by default.
+func kernelOptions() kernel.Options {
+	return kernel.Options{IPv6: kernel.HasIPv6(), Binding: netutil.BindRoute}
+}
+
 func openRecorder(ctx context.Context) (*recorder, error) {
-	k, err := kernel.OpenLinux(ctx, kernel.Options{IPv6: kernel.HasIPv6()})
+	k, err := kernel.OpenLinux(ctx, kernelOptions())
 	return &recorder{Linux: k}, err
 }
 
 // reconcile measures everything at one size.
 func (b *bench) reconcile(ctx context.Context, s size) error {
-	events := cluster(s)
+	events := eventsOf(s)
 	k, err := openRecorder(ctx)
 	if err != nil {
 		return err
@@ -208,7 +214,7 @@ func (b *bench) oneChange(ctx context.Context, l *loop, k *recorder, s size, tim
 	f, floor := b.figure("one endpoint changed", s, "ms"), b.floor("one endpoint changed", s, "ms")
 	k.take(true)
 	for i := range times {
-		e := slice((i*7919)%s.services, s.endpoints, i+1)
+		e := bareSlice((i*7919)%s.services, s.endpoints, i+1)
 		began := time.Now()
 		l.Events([]source.Event{e})
 		r, err := l.next(ctx)
@@ -251,7 +257,7 @@ func (b *bench) audit(ctx context.Context, l *loop, s size) error {
 		f.Counts = countsOf(r.Kernel)
 		l.Audit()
 		for j, full := 0, false; !full; j++ {
-			e := slice((i*100+j)%s.services, s.endpoints, 1000+i*100+j)
+			e := bareSlice((i*100+j)%s.services, s.endpoints, 1000+i*100+j)
 			began := time.Now()
 			l.Events([]source.Event{e})
 			for seen := false; !seen; {

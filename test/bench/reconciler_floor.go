@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -39,7 +38,7 @@ func openSockets(ctx context.Context) (*sockets, error) {
 	s.ipvs, errs[0] = ipvs.Open()
 	s.ipset, errs[1] = ipset.Open()
 	s.links, errs[2] = netutil.OpenLinks()
-	s.rest, errs[3] = kernel.OpenLinux(ctx, kernel.Options{IPv6: kernel.HasIPv6()})
+	s.rest, errs[3] = kernel.OpenLinux(ctx, kernelOptions())
 	return s, errors.Join(errs[:]...)
 }
 
@@ -54,7 +53,7 @@ func (f *floor) replay(ctx context.Context, plans []state.Plan) error {
 		return err
 	}
 	defer s.close()
-	// The device must be there before requests can name it.
+	// What others stand on is not sent in batches.
 	i := slices.IndexFunc(plans, func(p state.Plan) bool { return len(p) > 0 && p[0].ID.Kind > state.Rules })
 	if i < 0 {
 		return errors.New("nothing was recorded")
@@ -64,10 +63,7 @@ func (f *floor) replay(ctx context.Context, plans []state.Plan) error {
 		return err
 	}
 	took := time.Since(began)
-	sends, err := s.encode(plans[i:])
-	if err != nil {
-		return err
-	}
+	sends := s.encode(plans[i:])
 	before := s.stats()
 	began = time.Now()
 	for _, send := range sends {
@@ -100,11 +96,7 @@ func (s *sockets) stats() kernel.Stats {
 }
 
 // encode turns plans into calls that each send one batch.
-func (s *sockets) encode(plans []state.Plan) ([]func(context.Context) []error, error) {
-	index, _, exists, err := s.links.FindDummy(kernel.LinkName)
-	if err != nil || !exists {
-		return nil, fmt.Errorf("%s is not there: %w", kernel.LinkName, err)
-	}
+func (s *sockets) encode(plans []state.Plan) []func(context.Context) []error {
 	var out []func(context.Context) []error
 	for _, p := range plans {
 		b := &netutil.Batch{}
@@ -120,15 +112,15 @@ func (s *sockets) encode(plans []state.Plan) ([]func(context.Context) []error, e
 			continue
 		}
 		for _, op := range p {
-			s.message(b, index, op)
+			s.message(b, op)
 		}
 		out = append(out, func(context.Context) []error { return exec(b) })
 	}
-	return out, nil
+	return out
 }
 
 // message adds an op's requests, as kernel.Linux does.
-func (s *sockets) message(b *netutil.Batch, index int, op state.Op) {
+func (s *sockets) message(b *netutil.Batch, op state.Op) {
 	id, spec, gone := op.ID, op.Spec.Value(), op.Verb == state.Delete
 	svc := &moby.Service{AddressFamily: unix.AF_INET, Protocol: uint16(id.Proto), Address: id.Addr().AsSlice(), Port: id.Port,
 		SchedName: spec.Scheduler, Flags: spec.Flags, Timeout: spec.Timeout}
@@ -141,11 +133,9 @@ func (s *sockets) message(b *netutil.Batch, index int, op state.Op) {
 	case state.VIP:
 		if gone {
 			netutil.DeleteVIPRoute(b, id.Addr())
-			netutil.DeleteAddress(b, index, id.Addr())
 			return
 		}
-		netutil.AddAddress(b, index, id.Addr())
-		netutil.ReplaceVIPRoute(b, index, id.Addr(), spec.Source, spec.MTU)
+		netutil.ReplaceBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
 	case state.Entry:
 		e := ipset.Entry{Addr: id.Addr(), Bits: uint8(id.Addr().BitLen()), Proto: uint8(id.Proto), Port: id.Port, Peer: id.Peer(), Comment: spec.Text}
 		if gone {

@@ -11,12 +11,12 @@ import (
 	"kube-ipvs/proxier/source"
 )
 
-// cluster returns Services with a ClusterIP each and their EndpointSlices, as a
+// eventsOf returns Services with a ClusterIP each and their EndpointSlices, as a
 // source would deliver them.
-func cluster(s size) []source.Event {
+func eventsOf(s size) []source.Event {
 	var out []source.Event
 	for i := range s.services {
-		out = append(out, source.Event{Service: service(i)}, slice(i, s.endpoints, 0))
+		out = append(out, source.Event{Service: bareService(i)}, bareSlice(i, s.endpoints, 0))
 	}
 	return out
 }
@@ -30,7 +30,7 @@ func deleted(events []source.Event) []source.Event {
 	return out
 }
 
-func service(i int) *corev1.Service {
+func bareService(i int) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("svc-%d", i)}}
 	s.Spec.ClusterIP = fmt.Sprintf("10.%d.%d.%d", 96+i>>16, i>>8&255, i&255)
 	s.Spec.Ports = []corev1.ServicePort{{Port: 80}}
@@ -38,9 +38,9 @@ func service(i int) *corev1.Service {
 	return s
 }
 
-// slice returns the endpoints of Service i in a version, which differs from the
+// bareSlice returns the endpoints of Service i in a version, which differs from the
 // one before in one endpoint.
-func slice(i, endpoints, version int) source.Event {
+func bareSlice(i, endpoints, version int) source.Event {
 	name, port := "", int32(8080)
 	s := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("svc-%d-x", i),
 		Labels: map[string]string{discoveryv1.LabelServiceName: fmt.Sprintf("svc-%d", i)}}}

@@ -119,7 +119,7 @@ func userspace(ctx context.Context, b *bench) error {
 	if b.small {
 		s = size{5_000, 1}
 	}
-	events := cluster(s)
+	events := eventsOf(s)
 	rate, allocs := b.figure("userspace alone", s, "services/s"), b.figure("userspace alone, allocations", s, "a Service")
 	bytes, live := b.figure("userspace alone, allocated", s, "B a Service"), b.figure("userspace alone, live", s, "B a Service")
 	for range 3 {

@@ -48,7 +48,7 @@ func (r *Results) table(topic string) string {
 				continue
 			}
 			ratio := "1"
-			if base := find(of, ours, s); base == nil || len(f.Samples) == 0 {
+			if base := find(of, ours, s); base == nil || len(f.Samples) == 0 || base.Median() == 0 {
 				ratio = ""
 			} else if subject != ours {
 				ratio = number(f.Median() / base.Median())

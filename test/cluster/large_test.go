@@ -5,8 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -24,49 +22,21 @@ const (
 	proxyPatience  = 5 * time.Minute
 )
 
-// usage is what a process takes.
-type usage struct {
-	resident, peak int           // KiB of memory, now and at most
-	own            int           // KiB of the resident memory that are no file's, such as the program's
-	cpu            time.Duration // since its start, with that of programs that it started and that have ended
-}
-
-// The clock that /proc counts in, whatever the kernel's own.
-const tick = 10 * time.Millisecond
-
-func usageOf(t *testing.T, pid int) usage {
+func usageOf(t *testing.T, pid int) Usage {
 	t.Helper()
-	var u usage
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	u, err := UsageOf(pid)
 	must(t, err)
-	for line := range strings.Lines(string(status)) {
-		for name, at := range map[string]*int{"VmRSS:": &u.resident, "VmHWM:": &u.peak, "RssAnon:": &u.own} {
-			if rest, ok := strings.CutPrefix(line, name); ok {
-				_, err := fmt.Sscan(rest, at)
-				must(t, err)
-			}
-		}
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	must(t, err)
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	for _, field := range fields[11:15] { // utime, stime, cutime, cstime: 14 to 17 of proc_pid_stat(5)
-		var ticks int64
-		_, err = fmt.Sscan(field, &ticks)
-		must(t, err)
-		u.cpu += time.Duration(ticks) * tick
-	}
 	return u
 }
 
 // calm waits until a process has had little to do for some seconds.
 func calm(t *testing.T, pid int) {
 	t.Helper()
-	last, quiet := usageOf(t, pid).cpu, 0
+	last, quiet := usageOf(t, pid).CPU, 0
 	must(t, testbed.Await(t.Context(), 10*time.Minute, func() error {
 		time.Sleep(time.Second)
-		now := usageOf(t, pid).cpu
-		if now-last > 5*tick {
+		now := usageOf(t, pid).CPU
+		if now-last > 5*Tick {
 			quiet = 0
 		}
 		quiet, last = quiet+1, now
@@ -78,14 +48,14 @@ func calm(t *testing.T, pid int) {
 }
 
 // measure tells what a proxy takes once all is programmed.
-func measure(t *testing.T, what string, services, pid int) usage {
+func measure(t *testing.T, what string, services, pid int) Usage {
 	t.Helper()
 	calm(t, pid)
 	before := usageOf(t, pid)
 	time.Sleep(idle) // what is measured is a time in which nothing happens
 	after := usageOf(t, pid)
 	t.Logf("%s with %d Services of %d endpoints: %.1f MiB resident (%.1f without files), %.1f at most, %s of CPU until it rested, %.2f %% of a CPU idle",
-		what, services, largeEndpoints, mib(after.resident), mib(after.own), mib(after.peak), before.cpu, 100*(after.cpu-before.cpu).Seconds()/idle.Seconds())
+		what, services, largeEndpoints, mib(after.Resident), mib(after.Own), mib(after.Peak), before.CPU, 100*(after.CPU-before.CPU).Seconds()/idle.Seconds())
 	return after
 }
 
@@ -101,8 +71,8 @@ func TestLarge(t *testing.T) {
 	t.Run(fmt.Sprint(largeServices), func(t *testing.T) {
 		c := filled(t, largeServices)
 		u := measureOurs(t, c, largeServices)
-		if u.resident > mostMemory {
-			t.Errorf("%d KiB are resident, want %d at most", u.resident, mostMemory)
+		if u.Resident > mostMemory {
+			t.Errorf("%d KiB are resident, want %d at most", u.Resident, mostMemory)
 		}
 	})
 	t.Run(fmt.Sprint(besideServices), func(t *testing.T) {
@@ -127,7 +97,7 @@ func filled(t *testing.T, many int) *Cluster {
 	return c
 }
 
-func measureOurs(t *testing.T, c *Cluster, many int) usage {
+func measureOurs(t *testing.T, c *Cluster, many int) Usage {
 	t.Helper()
 	d := startWith(t, c.Kubeconfig(Admin))
 	began := time.Now()

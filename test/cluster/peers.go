@@ -71,17 +71,26 @@ func (c *Cluster) Peer(name string) string { return filepath.Join(c.peers, name)
 // Run starts a program on a host, and waits until a GET of ready from there is
 // answered by 200. Dismiss or Close ends it.
 func (c *Cluster) Run(ctx context.Context, h *testbed.Host, path, ready string, args ...string) (*Program, error) {
-	p := c.program(h, filepath.Base(path), args...)
-	p.path = path
-	c.more = append(c.more, p)
-	if err := p.Start(); err != nil {
+	p, err := c.Launch(h, path, args...)
+	if err != nil {
 		return nil, err
 	}
 	transport := &http.Transport{DialContext: h.DialContext, DisableKeepAlives: true}
 	return p, p.ready(ctx, &http.Client{Transport: transport}, ready)
 }
 
-// Dismiss ends a program of Controllers or KubeProxy. Its log goes with the next
+// Launch starts a program on a host, and waits for nothing. Dismiss or Close ends it.
+func (c *Cluster) Launch(h *testbed.Host, path string, args ...string) (*Program, error) {
+	p := c.program(h, filepath.Base(path), args...)
+	p.path = path
+	if err := p.Start(); err != nil {
+		return nil, err
+	}
+	c.more = append(c.more, p)
+	return p, nil
+}
+
+// Dismiss ends a program of Controllers, KubeProxy, Run or Launch. Its log goes with the next
 // of the same name.
 func (c *Cluster) Dismiss(p *Program) error {
 	c.more = slices.DeleteFunc(c.more, func(q *Program) bool { return q == p })

@@ -25,10 +25,10 @@ func (c *Cluster) Seed(ctx context.Context, services []*corev1.Service, slices [
 	codec := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme)
 	return Each(len(services), func(i int) error {
 		v, s := services[i], slices[i]
-		complete(v, i)
+		complete(v)
 		s.TypeMeta = metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"}
-		stamp(&s.ObjectMeta, "s", i)
-		ip := addressOf(v, i)
+		stamp(&s.ObjectMeta, "s")
+		ip := addressOf(v)
 		var puts []any
 		for key, o := range map[string]runtime.Object{
 			path.Join("ipaddresses", ip.Name):              ip,
@@ -45,6 +45,21 @@ func (c *Cluster) Seed(ctx context.Context, services []*corev1.Service, slices [
 	})
 }
 
+// Rewrite writes an EndpointSlice of Seed, or one made later, into etcd, past
+// kube-apiserver, which tells those who watch.
+func (c *Cluster) Rewrite(ctx context.Context, s *discoveryv1.EndpointSlice) error {
+	s = s.DeepCopy()
+	s.TypeMeta = metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"}
+	s.ResourceVersion = "" // etcd's own
+	stamp(&s.ObjectMeta, "s")
+	value, err := runtime.Encode(protobuf.NewSerializer(scheme.Scheme, scheme.Scheme), s)
+	if err != nil {
+		return fmt.Errorf("rewrite EndpointSlice %s: %w", s.Name, err)
+	}
+	key := "/registry/" + path.Join("endpointslices", Namespace, s.Name)
+	return c.commit(ctx, []any{map[string]any{"requestPut": map[string]any{"key": []byte(key), "value": value}}})
+}
+
 // commit writes several objects at a revision. They must be of different kinds:
 // those who watch one kind expect each object to have a revision of its own.
 func (c *Cluster) commit(ctx context.Context, puts []any) error {
@@ -58,15 +73,15 @@ func (c *Cluster) commit(ctx context.Context, puts []any) error {
 	return err
 }
 
-func stamp(m *metav1.ObjectMeta, kind string, i int) {
-	m.Namespace, m.UID = Namespace, types.UID(fmt.Sprintf("seed-%s-%d", kind, i))
+func stamp(m *metav1.ObjectMeta, kind string) {
+	m.Namespace, m.UID = Namespace, types.UID(fmt.Sprintf("seed-%s-%s", kind, m.Name))
 	m.CreationTimestamp = metav1.NewTime(time.Now())
 }
 
 // complete sets what kube-apiserver would.
-func complete(s *corev1.Service, i int) {
+func complete(s *corev1.Service) {
 	s.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}
-	stamp(&s.ObjectMeta, "v", i)
+	stamp(&s.ObjectMeta, "v")
 	single, cluster := corev1.IPFamilyPolicySingleStack, corev1.ServiceInternalTrafficPolicyCluster
 	s.Spec.Type, s.Spec.SessionAffinity = corev1.ServiceTypeClusterIP, corev1.ServiceAffinityNone
 	s.Spec.ClusterIPs, s.Spec.IPFamilies = []string{s.Spec.ClusterIP}, []corev1.IPFamily{corev1.IPv4Protocol}
@@ -77,7 +92,7 @@ func complete(s *corev1.Service, i int) {
 }
 
 // addressOf is how kube-apiserver notes whose a ClusterIP is.
-func addressOf(s *corev1.Service, i int) *networkingv1.IPAddress {
+func addressOf(s *corev1.Service) *networkingv1.IPAddress {
 	ip := &networkingv1.IPAddress{
 		TypeMeta: metav1.TypeMeta{APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: "IPAddress"},
 		ObjectMeta: metav1.ObjectMeta{Name: s.Spec.ClusterIP, Labels: map[string]string{
@@ -85,7 +100,7 @@ func addressOf(s *corev1.Service, i int) *networkingv1.IPAddress {
 		}},
 		Spec: networkingv1.IPAddressSpec{ParentRef: &networkingv1.ParentReference{Resource: "services", Namespace: Namespace, Name: s.Name}},
 	}
-	stamp(&ip.ObjectMeta, "a", i)
+	stamp(&ip.ObjectMeta, "a")
 	ip.Namespace = ""
 	return ip
 }
