@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ func TestTakeover(t *testing.T) {
 			s := testbed.Service{Name: "web", Number: 1, Type: "NodePort"}
 			apply(t, bed.With(s, testbed.Backends(bed.P1, bed.P2)))
 			p := kubeProxy(t, mode)
+			tracked(t)
 			for _, f := range s.Frontends() {
 				reached(t, bed.C1, []testbed.Frontend{f}, "p1", "p2")
 			}
@@ -34,6 +36,22 @@ func TestTakeover(t *testing.T) {
 			reached(t, bed.Ext, s.Outside(), "r1")
 			settled(t, d)
 			l.halt(t)
+		})
+	}
+}
+
+// tracked waits until kube-proxy has written the rules of both families. Its mode
+// ipvs answers before that, and as long as no rule of a family asks for it the
+// kernel does not track connections of that family: those that begin then are new
+// to whatever rules come later, and nobody can take them over.
+func tracked(t *testing.T) {
+	t.Helper()
+	for _, tool := range []string{"iptables-save", "ip6tables-save"} {
+		await(t, func() error {
+			if rules := sh(t, bed.Node, tool+" -t nat"); !strings.Contains(rules, "-A KUBE-POSTROUTING") {
+				return fmt.Errorf("%s shows no rules of kube-proxy:\n%s", tool, rules)
+			}
+			return nil
 		})
 	}
 }
