@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/cluster"
 	"kube-ipvs/test/testbed"
 )
 
@@ -18,7 +18,7 @@ const patience = 200 * time.Millisecond // of one who asks for a Service
 // cold starts the proxy on a node where nothing is programmed, and waits until
 // it rests. If that takes too long, it returns why nothing else is measured.
 func (r *controlRun) cold(ctx context.Context) (why string, err error) {
-	forks, err := cluster.Forks()
+	forks, err := kube.Forks()
 	if err != nil {
 		return "", err
 	}
@@ -41,11 +41,11 @@ func (r *controlRun) cold(ctx context.Context) (why string, err error) {
 		r.skip(why, coldCPU)
 		return "not measured: " + why, nil
 	}
-	f.Samples = []float64{at.Sub(began).Seconds()}
+	r.answered, f.Samples = true, []float64{at.Sub(began).Seconds()}
 	r.add(f)
 	r.addCritical(began, firstAfter)
 	since, rests := r.proxy.rested(ctx, time.Until(began.Add(r.limits.cold)), r.limits.glances)
-	after, err := cluster.Forks()
+	after, err := kube.Forks()
 	if err != nil {
 		return "", err
 	}

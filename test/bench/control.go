@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/cluster"
 )
 
 const controlEndpoints = 10
@@ -34,7 +34,7 @@ func limitsOf(small bool) controlLimits {
 		return controlLimits{sizes: []int{100, 500}, follow: []int{500}, cold: 8 * time.Second, changes: 4, phase: 1500 * time.Millisecond, drain: 1500 * time.Millisecond,
 			rest: 2 * time.Second, again: 4 * time.Second, idle: time.Second, flood: 5 * time.Second, glances: 2}
 	}
-	return controlLimits{sizes: []int{100, 1000, 5000, 10000}, follow: []int{100, 1000, 10000}, cold: 5 * time.Minute, changes: 50, phase: 22 * time.Second, drain: 12 * time.Second,
+	return controlLimits{sizes: []int{100, 1000, 5000, 10000}, follow: []int{100, 1000, 10000}, cold: 3 * time.Minute, changes: 50, phase: 22 * time.Second, drain: 12 * time.Second,
 		rest: 10 * time.Second, again: 40 * time.Second, idle: 31 * time.Second, flood: time.Minute, glances: 6}
 }
 
@@ -50,6 +50,7 @@ type controlRun struct {
 	limits   controlLimits
 	probes   *probes
 	random   *rand.Rand
+	answered bool // all Services did
 }
 
 // control measures how fast a proxy follows a real API server, and what it takes.
@@ -60,6 +61,7 @@ func control(ctx context.Context, b *bench) (err error) {
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	limits := limitsOf(b.small)
+	hopeless := map[*proxy]string{} // why a proxy is not measured with more Services
 	players := b.chosen(append([]*proxy{{name: ours}}, peers()...))
 	for i, services := range limits.sizes {
 		began := time.Now()
@@ -72,27 +74,32 @@ func control(ctx context.Context, b *bench) (err error) {
 			}
 		}
 		b.say("%d Services are there after %s", services, time.Since(began).Round(time.Millisecond))
-		watched, err := l.watchProbes(ctx)
-		if err != nil {
-			return err
-		}
 		for _, p := range players {
 			began := time.Now()
-			r := &controlRun{bench: b, lab: l, proxy: p, services: services, limits: limits, probes: watched, random: rand.New(rand.NewPCG(1, uint64(services)))}
+			r := &controlRun{bench: b, lab: l, proxy: p, services: services, limits: limits, random: rand.New(rand.NewPCG(1, uint64(services)))}
+			if why := hopeless[p]; why != "" {
+				r.skip(why, coldStart)
+				continue
+			}
 			if err := r.all(ctx); err != nil {
 				return fmt.Errorf("%s with %d Services: %w", p.name, services, err)
 			}
+			if !r.answered {
+				hopeless[p] = fmt.Sprintf("not measured: with %d Services it took longer than %s to serve all", services, limits.cold)
+			}
 			b.say("%s with %d Services took %s", p.name, services, time.Since(began).Round(100*time.Millisecond))
 		}
-		watched.stop()
 	}
 	return nil
 }
 
 // all makes all measurements of a proxy that starts, and removes it.
 func (r *controlRun) all(ctx context.Context) (err error) {
+	if r.probes, err = r.lab.watchProbes(ctx); err != nil {
+		return err
+	}
 	defer func() {
-		err = errors.Join(err, r.proxy.leave(r.lab), r.probes.reset(context.WithoutCancel(ctx), r.lab))
+		err = errors.Join(err, r.proxy.leave(r.lab), r.probes.end(context.WithoutCancel(ctx), r.lab))
 	}()
 	why, err := r.cold(ctx)
 	if err != nil {
@@ -190,7 +197,7 @@ func (r *controlRun) memory(ctx context.Context, rests bool) error {
 		r.skip(lastLine(r.proxy), memory)
 		return nil
 	}
-	u, err := cluster.UsageOf(r.proxy.program.PID())
+	u, err := kube.UsageOf(r.proxy.program.PID())
 	if err != nil {
 		return err
 	}

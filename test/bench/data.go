@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/cluster"
 	"kube-ipvs/test/testbed"
 )
 
@@ -53,7 +53,7 @@ func data(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	players := append([]*proxy{{name: ours}, {name: ours + " " + other, servers: other}}, peers()...)
+	players := b.chosen(append([]*proxy{{name: ours}, {name: ours + " " + other, servers: other}}, peers()...))
 	for _, p := range players {
 		p.lasting = true
 	}
@@ -69,7 +69,7 @@ func data(ctx context.Context, b *bench) (err error) {
 			}
 		}
 		b.say("%d Services are there after %s", services, time.Since(began).Round(time.Millisecond))
-		for _, p := range b.chosen(players) {
+		for _, p := range players {
 			began := time.Now()
 			r := &dataRun{bench: b, lab: l, proxy: p, services: services, limits: limits}
 			if err := r.all(ctx); err != nil {
@@ -89,17 +89,17 @@ func datagramAddr(i int) netip.AddrPort {
 }
 
 func (l *lab) addDatagrams(ctx context.Context) error {
-	return cluster.Each(datagramServices, func(i int) error {
+	return kube.Each(datagramServices, func(i int) error {
 		udp := corev1.ProtocolUDP
 		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("datagrams-%d", i)}}
 		s.Spec.ClusterIP = datagramAddr(i).Addr().String()
 		s.Spec.Ports = []corev1.ServicePort{{Port: 80, Protocol: udp, TargetPort: intstr.FromInt32(testbed.TargetPort)}}
-		if _, err := l.control.Client().CoreV1().Services(cluster.Namespace).Create(ctx, s, metav1.CreateOptions{}); err != nil {
+		if _, err := l.control.Client().CoreV1().Services(kube.Namespace).Create(ctx, s, metav1.CreateOptions{}); err != nil {
 			return err
 		}
 		slice := l.slice(s.Name, l.R1.IPv4.String())
 		slice.Ports[0].Protocol = &udp
-		_, err := l.slices(cluster.Namespace).Create(ctx, slice, metav1.CreateOptions{})
+		_, err := l.slices(kube.Namespace).Create(ctx, slice, metav1.CreateOptions{})
 		return err
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 
-	"kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/cluster"
 	"kube-ipvs/test/testbed"
 )
 
@@ -24,10 +25,11 @@ import (
 // endpoints, and a control plane on a third machine.
 type lab struct {
 	*testbed.Bed
-	control *cluster.Cluster
+	control *kube.Cluster
 	binary  string
 	seeded  int // Services so far
 	servers []io.Closer
+	procs   int // GOMAXPROCS before
 
 	rewritten atomic.Int64 // seeded Services, for churn
 }
@@ -49,7 +51,9 @@ func newLab(ctx context.Context, b *bench) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{Bed: bed, binary: b.binary}
+	// Whoever waits in a system call is not to keep the other clients and servers
+	// here from going on, however few CPUs there are.
+	l := &lab{Bed: bed, binary: b.binary, procs: runtime.GOMAXPROCS(16)}
 	if err := l.furnish(ctx, b.peers); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
@@ -76,7 +80,7 @@ func (l *lab) furnish(ctx context.Context, peers string) error {
 		}
 	}
 	var err error
-	if l.control, err = cluster.Start(ctx, l.Bed, cluster.Options{Peers: peers, Host: l.Ext}); err != nil {
+	if l.control, err = kube.Start(ctx, l.Bed, kube.Options{Peers: peers, Host: l.Ext}); err != nil {
 		return err
 	}
 	return l.control.Nodes(ctx)
@@ -91,6 +95,7 @@ func (l *lab) close() error {
 		_ = s.Close()
 	}
 	l.Bed.Close()
+	runtime.GOMAXPROCS(l.procs)
 	return err
 }
 

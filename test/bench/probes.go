@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
 
-	"kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/cluster"
 	"kube-ipvs/test/testbed"
 )
 
@@ -35,14 +35,14 @@ var (
 // addProbes makes the probes, DNS, and endpoints for default/kubernetes, which
 // this API server leaves to others.
 func (l *lab) addProbes(ctx context.Context) error {
-	err := cluster.Each(probeCount, func(i int) error {
+	err := kube.Each(probeCount, func(i int) error {
 		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: probeName(i)}}
 		s.Spec.ClusterIP = probeAddr(i).Addr().String()
 		s.Spec.Ports = []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(testbed.TargetPort)}}
-		if _, err := l.control.Client().CoreV1().Services(cluster.Namespace).Create(ctx, s, metav1.CreateOptions{}); err != nil {
+		if _, err := l.control.Client().CoreV1().Services(kube.Namespace).Create(ctx, s, metav1.CreateOptions{}); err != nil {
 			return err
 		}
-		_, err := l.slices(cluster.Namespace).Create(ctx, l.slice(s.Name), metav1.CreateOptions{})
+		_, err := l.slices(kube.Namespace).Create(ctx, l.slice(s.Name), metav1.CreateOptions{})
 		return err
 	})
 	if err != nil {
@@ -52,7 +52,7 @@ func (l *lab) addProbes(ctx context.Context) error {
 	https := "https"
 	kubernetes := l.slice("kubernetes", r1)
 	kubernetes.Ports[0].Name = &https
-	if _, err := l.slices(cluster.Namespace).Create(ctx, kubernetes, metav1.CreateOptions{}); err != nil {
+	if _, err := l.slices(kube.Namespace).Create(ctx, kubernetes, metav1.CreateOptions{}); err != nil {
 		return err
 	}
 	dns := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "kube-dns"}}
@@ -69,7 +69,7 @@ func (l *lab) addProbes(ctx context.Context) error {
 	}
 	// A new API server makes the namespace, and the Service kubernetes, in its own time.
 	return testbed.Await(ctx, time.Minute, func() error {
-		if _, err := l.control.Client().CoreV1().Services(cluster.Namespace).Get(ctx, "kubernetes", metav1.GetOptions{}); err != nil {
+		if _, err := l.control.Client().CoreV1().Services(kube.Namespace).Get(ctx, "kubernetes", metav1.GetOptions{}); err != nil {
 			return err
 		}
 		if _, err := l.control.Client().CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{}); err != nil {
@@ -90,16 +90,20 @@ type probes struct {
 	mu      sync.Mutex
 	waiting map[string]func(active bool) // by name: who wants to be told
 	active  [probeCount]bool
-	used    int // by the proxy that runs
+	used    int // so far
 }
 
 // watchProbes begins to follow all EndpointSlices.
 func (l *lab) watchProbes(ctx context.Context) (*probes, error) {
-	list, err := l.slices(metav1.NamespaceAll).List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return nil, err
-	}
-	w, err := l.slices(metav1.NamespaceAll).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+	var w watch.Interface
+	err := testbed.Await(ctx, time.Minute, func() error {
+		list, err := l.slices(metav1.NamespaceAll).List(ctx, metav1.ListOptions{Limit: 1})
+		if err != nil {
+			return err
+		}
+		w, err = l.slices(metav1.NamespaceAll).Watch(ctx, metav1.ListOptions{ResourceVersion: list.ResourceVersion})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -121,8 +125,6 @@ func (l *lab) watchProbes(ctx context.Context) (*probes, error) {
 	return p, nil
 }
 
-func (p *probes) stop() { p.watch.Stop() }
-
 // expect calls f once, when the watch shows that a probe is as it is to be.
 func (p *probes) expect(i int, active bool, f func()) {
 	p.mu.Lock()
@@ -135,24 +137,25 @@ func (p *probes) expect(i int, active bool, f func()) {
 	}
 }
 
-// reset takes all endpoints of the probes away.
-func (p *probes) reset(ctx context.Context, l *lab) error {
-	p.mu.Lock()
-	p.waiting, p.used = map[string]func(bool){}, 0
-	p.mu.Unlock()
-	return cluster.Each(probeCount, func(i int) error {
+// end stops following, and takes all endpoints of the probes away. To remove
+// what a proxy has programmed may take the one CPU so long that connections to
+// the control plane are lost.
+func (p *probes) end(ctx context.Context, l *lab) error {
+	p.watch.Stop()
+	return kube.Each(probeCount, func(i int) error {
 		if !p.active[i] {
 			return nil
 		}
-		p.active[i] = false
-		return l.setProbe(ctx, i, false)
+		return testbed.Await(ctx, time.Minute, func() error { return l.control.Rewrite(ctx, l.probeSlice(i, false)) })
 	})
 }
 
 // setProbe gives a probe its only endpoint, or takes it, by the API.
 func (l *lab) setProbe(ctx context.Context, i int, active bool) error {
-	_, err := l.slices(cluster.Namespace).Update(ctx, l.probeSlice(i, active), metav1.UpdateOptions{})
-	return err
+	return testbed.Await(ctx, time.Minute, func() error {
+		_, err := l.slices(kube.Namespace).Update(ctx, l.probeSlice(i, active), metav1.UpdateOptions{})
+		return err
+	})
 }
 
 func (l *lab) probeSlice(i int, active bool) *discoveryv1.EndpointSlice {

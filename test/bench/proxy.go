@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/cluster"
 )
 
 // proxy is a service proxy that can run on the node.
@@ -22,8 +22,8 @@ type proxy struct {
 	servers string // kube-ipvs's clusterIPServers; its own default if empty
 	lasting bool   // kube-proxy does not write everything anew from time to time
 
-	program *cluster.Program // while it runs
-	config  string           // its file
+	program *kube.Program // while it runs
+	config  string        // its file
 }
 
 // peers are kube-proxy in each of its modes.
@@ -116,7 +116,7 @@ func (p *proxy) configuration(l *lab) string {
 	var out strings.Builder
 	f := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
 	f("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration")
-	f("hostnameOverride: %s\nclientConnection: {kubeconfig: %s}", l.Node.Name, l.control.Kubeconfig(cluster.Admin))
+	f("hostnameOverride: %s\nclientConnection: {kubeconfig: %s}", l.Node.Name, l.control.Kubeconfig(kube.Admin))
 	f("clusterCIDR: %s,%s\nconntrack: {maxPerCore: 0}", l.PodCIDR4, l.PodCIDR6)
 	switch {
 	case p.mode != "":
@@ -133,7 +133,7 @@ func (p *proxy) configuration(l *lab) string {
 // cpu returns the CPU time since its start, with that of the programs that it
 // has started. Of a process that has ended it is zero.
 func (p *proxy) cpu() time.Duration {
-	cpu, err := cluster.CPUOf(p.program.PID())
+	cpu, err := kube.CPUOf(p.program.PID())
 	if err != nil {
 		return 0
 	}
@@ -142,7 +142,7 @@ func (p *proxy) cpu() time.Duration {
 
 const (
 	glance  = 500 * time.Millisecond
-	restful = 2 * cluster.Tick // CPU time within a glance that is nothing
+	restful = 2 * kube.Tick // CPU time within a glance that is nothing
 )
 
 // rested waits until it has had nothing to do at some glances in a row. It
