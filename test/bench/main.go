@@ -83,7 +83,9 @@ func (b *bench) run(ctx context.Context, only []string, out, docs string) error 
 		}
 		began := time.Now()
 		if err := p.run(ctx, b); err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", p.name, err), b.results.write(out, "")) // what was measured is not lost
+			// What was measured is not lost, and may tell why.
+			fmt.Print(b.results.tables())
+			return errors.Join(fmt.Errorf("%s: %w", p.name, err), b.results.write(out, ""))
 		}
 		b.say("%s took %s", p.name, time.Since(began).Round(time.Second))
 	}
