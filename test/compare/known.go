@@ -46,10 +46,20 @@ func readKnown(path string) ([]*Known, error) {
 	return out, nil
 }
 
-// apply finds the reason of every difference. Its errors are the differences
-// that have none and, if the results are complete, the reasons without one.
-func apply(known []*Known, r *Results, ours []string, complete bool) []error {
-	var errs []error
+// fault is a difference that is not known.
+type fault struct {
+	row   *Row
+	proxy string
+	first string // the proxy that it differs from
+}
+
+func (f fault) String() string {
+	return fmt.Sprintf("%s: %s: %s, but %s: %s", f.row.ID(), f.proxy, f.row.Outcomes[f.proxy], f.first, f.row.Outcomes[f.first])
+}
+
+// apply finds the reason of every difference. It returns the differences that
+// have none, and the reasons without a difference.
+func apply(known []*Known, r *Results, ours []string) (faults []fault, unused []*Known) {
 	for _, row := range r.Rows {
 		for _, p := range ours {
 			if !slices.Contains(r.Proxies, p) || r.Equal(row, p) || !r.Played(row) {
@@ -59,7 +69,7 @@ func apply(known []*Known, r *Results, ours []string, complete bool) []error {
 				return slices.Contains(k.Proxies, p) && k.cases.MatchString(row.ID()) && k.outcome.MatchString(row.Outcomes[p])
 			})
 			if at < 0 {
-				errs = append(errs, fmt.Errorf("%s: %s: %s, but %s: %s", row.ID(), p, row.Outcomes[p], r.Proxies[0], row.Outcomes[r.Proxies[0]]))
+				faults = append(faults, fault{row, p, r.Proxies[0]})
 				continue
 			}
 			k := known[at]
@@ -72,11 +82,11 @@ func apply(known []*Known, r *Results, ours []string, complete bool) []error {
 		}
 	}
 	for _, k := range known {
-		if complete && !k.used && !k.Sometimes {
-			errs = append(errs, fmt.Errorf("no difference was seen that the known one of %v is about: %s: %s", k.Proxies, k.Cases, k.Reason))
+		if !k.used && !k.Sometimes {
+			unused = append(unused, k)
 		}
 	}
-	return errs
+	return faults, unused
 }
 
 func (k *Known) text() string {

@@ -20,10 +20,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
+// errAgain says that there are differences that are to be looked at again: a
+// busy machine makes some that do not last.
+var errAgain = errors.New("they are to be played again")
+
+const exitAgain = 3
+
 type options struct {
-	binary, peers, only, known, out, docs, seen string
-	proxies, merge                              []string
-	list                                        bool
+	binary, peers, only, known, out, docs, seen, again string
+	proxies, merge                                     []string
+	list                                               bool
 }
 
 func main() {
@@ -37,12 +43,19 @@ func main() {
 	pflag.StringVar(&o.known, "known", "test/compare/known.yaml", "the known differences")
 	pflag.StringVar(&o.out, "out", "out", "folder to write comparison.json and comparison.md to")
 	pflag.StringVar(&o.docs, "docs", "", "file to write the report to, too, if everything was played")
+	pflag.StringVar(&o.again, "again", "", "write to this file the --case that plays again what differs and is not known to, and exit with 3")
 	pflag.BoolVar(&o.list, "list", false, "print the names of the scenarios and end")
 	pflag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := compare(ctx, o); err != nil {
+	err := compare(ctx, o)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "compare:", err)
+	}
+	switch {
+	case errors.Is(err, errAgain):
+		os.Exit(exitAgain)
+	case err != nil:
 		os.Exit(1)
 	}
 }
@@ -136,7 +149,12 @@ func (o options) report(r *Results) error {
 		}
 		complete = complete && slices.Contains(r.Proxies, p.Name)
 	}
-	faults := apply(known, r, ours, complete)
+	faults, unused := apply(known, r, ours)
+	if complete {
+		for _, k := range unused {
+			fmt.Fprintf(os.Stderr, "compare: no difference was seen that the known one of %v is about: %s: %s\n", k.Proxies, k.Cases, k.Reason)
+		}
+	}
 	r.Table(os.Stdout)
 	fmt.Printf("\n%s\n", r.summary(ours))
 	err = errors.Join(os.MkdirAll(o.out, 0o755), r.writeTo(filepath.Join(o.out, "comparison.json")), r.Markdown(filepath.Join(o.out, "comparison.md"), known, ours))
@@ -146,9 +164,16 @@ func (o options) report(r *Results) error {
 	if err != nil || len(faults) == 0 {
 		return err
 	}
-	var lines []string
+	var lines, names []string
 	for _, f := range faults {
-		lines = append(lines, f.Error())
+		lines = append(lines, f.String())
+		if name := regexp.QuoteMeta(f.row.Chapter + " / " + f.row.Scenario); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
-	return fmt.Errorf("%d differences that are not as known:\n%s", len(faults), strings.Join(lines, "\n"))
+	err = fmt.Errorf("%d differences that are not known:\n%s", len(faults), strings.Join(lines, "\n"))
+	if o.again == "" {
+		return err
+	}
+	return errors.Join(err, errAgain, os.WriteFile(o.again, []byte("^("+strings.Join(names, "|")+")$"), 0o644))
 }
