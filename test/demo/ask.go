@@ -45,18 +45,13 @@ func (d *demo) ask(ctx context.Context, r request) result {
 	return out
 }
 
-// once asks once. Connections to the ClusterIP of web end by a reset: IPVS
-// counts one that ended in order for two minutes, and the endpoint that is
-// deleted later would drain as long.
+// once asks once, over a connection of its own.
 func (d *demo) once(ctx context.Context, from *testbed.Host, network, to string) (testbed.Answer, error) {
 	s, err := from.Dial(ctx, network, address(to), d.source())
 	if err != nil {
 		return testbed.Answer{}, err
 	}
 	defer s.Close()
-	if to == webCluster {
-		defer s.Reset()
-	}
 	return s.Ask()
 }
 

@@ -68,16 +68,16 @@ func (d *demo) drain(ctx context.Context) error {
 	if err := d.edit(webFile, before, after); err != nil {
 		return err
 	}
-	if err := d.awaitReal(ctx, webCluster, p2, func(s *realServer) bool { return s != nil && s.Weight == 0 }); err != nil {
-		return &falsehood{"the endpoint drains", "weight 0", err.Error()}
+	if err := d.awaitReal(ctx, webCluster, p2, func(s *realServer) bool { return s == nil }); err != nil {
+		return &falsehood{"the endpoint takes no new connection", "no real server for p2", err.Error()}
 	}
 	shown, err := d.frontend(ctx, webCluster+"/tcp")
 	if err != nil {
 		return err
 	}
 	d.page.command("kube-ipvs state", shown)
-	d.page.ok("p2 has weight 0: IPVS sends it no new connection")
-	if err := d.goesOn(held, "the connection to p2 goes on"); err != nil {
+	d.page.ok("p2 is no real server any more: IPVS sends it no new connection")
+	if err := d.goesOn(held, "the connection to p2 goes on: the kernel's conntrack carries it"); err != nil {
 		return err
 	}
 	rest := []string{"web/p1", "web/r1"}
@@ -88,26 +88,31 @@ func (d *demo) drain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.goesOn(held, "and still the old connection goes on"); err != nil {
-		return err
-	}
 	return d.gone(ctx, held, after)
 }
 
 // gone ends the pod p2 and what it was in the middle of.
 func (d *demo) gone(ctx context.Context, held *testbed.Session, endpoint string) error {
-	d.page.say("Now the connection ends (by a reset, which IPVS remembers for 10 s), and p2 too:")
-	d.page.say("its endpoint is taken out of the file.")
-	began := time.Now()
-	held.Reset()
-	d.pods["web/p2"]()
+	d.page.say("Its endpoint is taken out of the file, and p2 finishes what it has begun:")
+	seen := func() int { return strings.Count(d.daemon().Log(), `msg="manifests changed"`) }
+	before := seen()
 	if err := d.edit(webFile, endpoint, ""); err != nil {
 		return err
 	}
-	if err := d.awaitReal(ctx, webCluster, d.bed.P2, func(s *realServer) bool { return s == nil }); err != nil {
-		return &falsehood{"the real server goes when its last connection has gone", "no real server for p2", err.Error()}
+	err := testbed.Await(ctx, patience, func() error {
+		if seen() == before {
+			return fmt.Errorf("kube-ipvs has not read %s again", webFile)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	d.page.ok("after %s IPVS knew no connection of p2 any more, and its real server was removed", brief(time.Since(began)))
+	if err := d.goesOn(held, "and still the old connection goes on, until one of its two ends closes it"); err != nil {
+		return err
+	}
+	held.Close()
+	d.pods["web/p2"]()
 	return nil
 }
 

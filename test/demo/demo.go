@@ -32,6 +32,7 @@ const patience = 10 * time.Second
 const (
 	webFile      = "web-endpoints.yaml"
 	webCluster   = "10.96.0.80:80"
+	webImage     = "242.96.0.80:80" // under which IPVS knows it
 	webPort      = 30080
 	webNodePort  = "192.168.50.1:30080"
 	webBalancer  = "192.168.50.200:80"

@@ -22,7 +22,7 @@ func (d *demo) sabotage(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	const damage = "ipvsadm -D -t " + webCluster + "\nipset flush KIPVS-NODEPORT"
+	const damage = "ipvsadm -D -t " + webImage + "\nipset flush KIPVS-NODEPORT"
 	if _, err := d.bed.Node.Shell(ctx, damage); err != nil {
 		return err
 	}
@@ -107,8 +107,9 @@ func (d *demo) show(ctx context.Context) error {
 		}
 	}
 	d.page.ok("every port of every Service is there")
-	d.page.say("The same of web's ClusterIP and node port, as ipvsadm shows it. flag-3 says: this is ours.")
-	list := fmt.Sprintf("ipvsadm -Ln -t %s; ipvsadm -Ln -t 252.0.0.1:%d | tail -n +3", webCluster, webPort)
+	d.page.say("The same of web's ClusterIP and node port, as ipvsadm shows it: both reach IPVS under an address")
+	d.page.say("that no packet has outside this node. flag-3 says: this is ours.")
+	list := fmt.Sprintf("ipvsadm -Ln -t %s; ipvsadm -Ln -t 252.0.0.1:%d | tail -n +3", webImage, webPort)
 	out, err := d.bed.Node.Shell(ctx, list)
 	if err != nil {
 		return err
