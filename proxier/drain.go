@@ -13,8 +13,9 @@ import (
 // kernel's record of it is weight 0: a restart finds it there, and only the
 // time that has passed is forgotten.
 type drain struct {
-	since time.Time
-	empty bool // it was seen without connections, at weight 0
+	since  time.Time
+	looked bool // its connections have been counted, at weight 0
+	empty  bool // and there were none
 }
 
 // Draining is part of state.Drain. Behind a virtual server that was taken over
@@ -33,16 +34,19 @@ func (p *Proxier) Draining(real state.ID) bool {
 }
 
 // drainRound deletes draining real servers whose connections have ended or
-// whose time has passed.
+// whose time has passed. It looks at each at once, for most have none, and then
+// from time to time: rounds follow changes, of which there may be hundreds a
+// second, and to count connections costs what there are of real servers.
 func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 	var at []state.ID
-	for id := range p.draining {
+	all := r.Full || due(p.drainAt)
+	for id, d := range p.draining {
 		switch have, ok := p.actual.Get(id); {
 		case !ok || have.Value().Weight != 0:
 			if _, failed := p.pending[id]; !failed {
 				delete(p.draining, id) // gone, or wanted again
 			}
-		default:
+		case all || !d.looked:
 			at = append(at, id)
 		}
 	}
@@ -58,7 +62,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 	var wants []state.Want
 	for _, id := range at {
 		d := p.draining[id]
-		d.empty = conns != nil && conns[id] == 0
+		d.looked, d.empty = true, conns != nil && conns[id] == 0
 		if d.empty || time.Since(d.since) >= p.config.DrainTimeout {
 			wants = append(wants, state.Want{ID: id})
 		}

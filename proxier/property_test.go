@@ -70,6 +70,7 @@ func finishDrains(p *Proxier) {
 	for _, d := range p.draining {
 		d.since = d.since.Add(-time.Hour)
 	}
+	p.drainAt = time.Now()
 	p.round(context.Background())
 }
 

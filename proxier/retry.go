@@ -32,8 +32,10 @@ func (p *Proxier) schedule(r *Round) {
 	if r.Full || r.Audited {
 		p.auditAt = now.Add(p.config.AuditPeriod)
 	}
-	p.drainAt = time.Time{}
-	if len(p.draining) > 0 {
+	switch {
+	case len(p.draining) == 0:
+		p.drainAt = time.Time{}
+	case p.drainAt.IsZero() || due(p.drainAt):
 		p.drainAt = now.Add(drainInterval)
 	}
 	switch {

@@ -160,7 +160,9 @@ func (s *story) start() {
 	s.settle()
 }
 
+// settle runs rounds until nothing is left to do now. It is time to look at what drains.
 func (s *story) settle() {
+	s.proxier.drainAt = time.Now()
 	for range 200 {
 		s.proxier.round(context.Background())
 		if len(s.proxier.pending) == 0 && !s.proxier.stale {

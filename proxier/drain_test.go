@@ -1,0 +1,59 @@
+package proxier
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+)
+
+// counting is a kernel that counts how often it is asked for connections.
+type counting struct {
+	*kernel.Fake
+	asked int
+}
+
+func (k *counting) Connections(ctx context.Context, reals []state.ID) (map[state.ID]uint32, error) {
+	k.asked++
+	return k.Fake.Connections(ctx, reals)
+}
+
+// To count connections reads what is large: what drains is not counted anew for
+// each change that comes meanwhile, and still goes soon after its last connection.
+func TestDrainsAreLookedAtFromTimeToTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ip, other, pod = "10.96.0.10", "10.96.0.11", "10.244.0.1"
+		k := &counting{Fake: newFake()}
+		p := running(t, k, testConfig(desired.Direct))
+		p.Events([]source.Event{webService(ip), webSlice(ip, pod), webService(other), webSlice(other, pod)})
+		p.Synced()
+		synctest.Wait()
+		drained := state.RealServerID(serverAt(ip+":80"), netip.MustParseAddrPort(pod+":8080"))
+		k.Conns[drained] = 1
+		p.Events([]source.Event{webSlice(ip, "")})
+		synctest.Wait()
+		if k.asked != 1 || !k.State.Has(drained) {
+			t.Fatalf("connections counted %d times at the start of the drain, and it is there: %v", k.asked, k.State.Has(drained))
+		}
+		before := k.asked
+		for range 50 {
+			p.Events([]source.Event{webService(other)})
+			synctest.Wait()
+		}
+		if k.asked > before {
+			t.Errorf("connections counted %d times for changes that drain nothing", k.asked-before)
+		}
+		k.Conns[drained] = 0
+		time.Sleep(drainInterval)
+		synctest.Wait()
+		if k.State.Has(drained) {
+			t.Errorf("a real server without connections is there after %s", drainInterval)
+		}
+	})
+}
