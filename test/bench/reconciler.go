@@ -177,10 +177,12 @@ func (b *bench) reconcile(ctx context.Context, s size) error {
 		}
 	}
 	for range repeat {
-		if err := floorCold.replay(ctx, coldPlans); err != nil {
-			return fmt.Errorf("floor: %w", err)
+		bare, err := openSockets(ctx)
+		if err != nil {
+			return err
 		}
-		if err := floorGone.replay(ctx, gonePlans); err != nil {
+		err = errors.Join(floorCold.replay(ctx, bare, coldPlans), floorGone.replay(ctx, bare, gonePlans), bare.close())
+		if err != nil {
 			return fmt.Errorf("floor: %w", err)
 		}
 		if err := b.wipe(ctx); err != nil {
@@ -227,12 +229,17 @@ func (b *bench) oneChange(ctx context.Context, l *loop, k *recorder, s size, tim
 	plans := k.take(false)
 	// The floor repeats the last change there and back: what it was, is.
 	last := plans[len(plans)-lastOf(plans, f.Counts["messages"]):]
+	bare, err := openSockets(ctx)
+	if err != nil {
+		return err
+	}
+	defer bare.close()
 	for range times {
-		if err := floor.replay(ctx, inverse(last)); err != nil {
+		if err := floor.replay(ctx, bare, inverse(last)); err != nil {
 			return err
 		}
 		floor.Samples = floor.Samples[:len(floor.Samples)-1]
-		if err := floor.replay(ctx, last); err != nil {
+		if err := floor.replay(ctx, bare, last); err != nil {
 			return err
 		}
 	}

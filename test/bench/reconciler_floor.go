@@ -47,12 +47,7 @@ func (s *sockets) close() error {
 }
 
 // replay carries plans out and notes how long it took, and what it sent.
-func (f *floor) replay(ctx context.Context, plans []state.Plan) error {
-	s, err := openSockets(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
+func (f *floor) replay(ctx context.Context, s *sockets, plans []state.Plan) error {
 	// What others stand on is not sent in batches.
 	i := slices.IndexFunc(plans, func(p state.Plan) bool { return len(p) > 0 && p[0].ID.Kind > state.Rules })
 	if i < 0 {
