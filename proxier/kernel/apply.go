@@ -363,9 +363,13 @@ func (l *Linux) link(op state.Op) error {
 // iptables-restore, or removes them.
 func (l *Linux) restore(ctx context.Context, op state.Op) error {
 	family := op.ID.Addr()
-	have, err := l.rules(ctx, family)
-	if err != nil {
-		return err
+	have, fresh := l.fresh[family]
+	delete(l.fresh, family)
+	if !fresh || time.Since(l.freshAt) > freshFor {
+		var err error
+		if have, err = l.rules(ctx, family); err != nil {
+			return err
+		}
 	}
 	input := netutil.RemoveInput(have)
 	if op.Verb != state.Delete {

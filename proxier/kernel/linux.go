@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
@@ -77,8 +78,14 @@ type Linux struct {
 	loopback int // index of the loopback device
 	index    int // of the dummy device while a plan is applied, 0: not looked up
 	execs    uint64
-	adopts   adoption // as found by the last Read
+	adopts   adoption                       // as found by the last Read
+	fresh    map[netip.Addr]netutil.Ruleset // by family, as found by the last Read and not changed since
+	freshAt  time.Time
 }
+
+// freshFor is how long rules are as they were read: as long as it takes to write
+// what the reading has shown.
+const freshFor = time.Second
 
 // OpenLinux opens the kernel. The error says what the kernel or the process
 // lacks. It writes nothing.

@@ -230,11 +230,13 @@ func (l *Linux) readRoutes(device int, note put) (routed map[netip.Addr]state.Sp
 var wrongRoute = state.Intern(state.Spec{Text: "wrong route"})
 
 func (l *Linux) readRules(ctx context.Context, note put) error {
+	l.fresh, l.freshAt = map[netip.Addr]netutil.Ruleset{}, time.Now()
 	for _, family := range l.families() {
 		have, err := l.rules(ctx, family)
 		if err != nil {
 			return err
 		}
+		l.fresh[family] = have
 		if netutil.Equal(have, netutil.Ruleset{}) {
 			continue
 		}
