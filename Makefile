@@ -67,8 +67,10 @@ SIZE ?= full
 PARTS ?=
 bench: build
 	CGO_ENABLED=0 go build -o out/bench ./test/bench
-	@peers=$$(test/peers/build) || exit 1; LAB_TIMEOUT=$(BENCH_TIMEOUT) KUBE_IPVS_PEERS=$$peers \
-		test/lab/run -- out/bench --docs docs/performance.md --size '$(SIZE)' --parts '$(PARTS)'
+	@with=; case ',$(PARTS),' in ,,|*,userspace,*) with=out/userspace/bench.json; \
+		out/bench --out out/userspace --size '$(SIZE)' --parts userspace >out/userspace.log || exit 1;; esac; \
+		peers=$$(test/peers/build) || exit 1; LAB_TIMEOUT=$(BENCH_TIMEOUT) KUBE_IPVS_PEERS=$$peers \
+		test/lab/run -- out/bench --docs docs/performance.md --size '$(SIZE)' --parts '$(PARTS)' --with "$$with"
 BENCH_TIMEOUT ?= 3600
 
 lab-shell: build

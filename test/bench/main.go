@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -26,6 +27,7 @@ type bench struct {
 	small         bool
 	subjects      []string // only these proxies are measured, if any are named
 	results       *Results
+	included      string // part that was run elsewhere
 }
 
 // part is one of the parts of a run.
@@ -45,7 +47,7 @@ var parts = []part{
 }
 
 func main() {
-	var out, docs, size string
+	var out, docs, size, with string
 	var only []string
 	b := &bench{}
 	pflag.StringVar(&b.binary, "binary", "bin/kube-ipvs", "the kube-ipvs to measure")
@@ -54,11 +56,9 @@ func main() {
 	pflag.StringVar(&docs, "docs", "", "file to write the report to, if all parts were run at full size")
 	pflag.StringVar(&size, "size", "full", "full or small")
 	pflag.StringSliceVar(&only, "parts", nil, "run only these parts")
+	pflag.StringVar(&with, "with", "", "bench.json of a run of part userspace elsewhere, which is not run then: it needs no IPVS, and the lab is slow")
 	pflag.StringSliceVar(&b.subjects, "subjects", nil, "measure only these proxies, such as kube-ipvs,ipvs")
 	pflag.Parse()
-	// One who waits in a system call is not to keep the others here from going on,
-	// however few CPUs there are.
-	runtime.GOMAXPROCS(16)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	b.small = size == "small"
@@ -66,7 +66,7 @@ func main() {
 	if len(only) > 0 || len(b.subjects) > 0 || b.small {
 		docs = ""
 	}
-	if err := b.run(ctx, only, out, docs); err != nil {
+	if err := errors.Join(b.include(with), b.run(ctx, only, out, docs)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -78,7 +78,7 @@ func (b *bench) run(ctx context.Context, only []string, out, docs string) error 
 		return err
 	}
 	for _, p := range parts {
-		if len(only) > 0 && !slices.Contains(only, p.name) {
+		if len(only) > 0 && !slices.Contains(only, p.name) || b.included == p.name {
 			continue
 		}
 		began := time.Now()
@@ -93,18 +93,39 @@ func (b *bench) run(ctx context.Context, only []string, out, docs string) error 
 	return b.results.write(out, docs)
 }
 
+// include takes over the figures of another run of part userspace, if it is named.
+func (b *bench) include(path string) error {
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var other Results
+	if err := json.Unmarshal(text, &other); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for _, f := range other.Figures {
+		f.Note = join(f.Note, "measured outside the lab, on "+other.Machine)
+		b.results.Add(f)
+	}
+	b.included = "userspace"
+	return nil
+}
+
 // say tells how far the run is.
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
-// machine says what was measured on.
+// machine says what was measured on, but for the host of a User-Mode Linux.
 func machine() string {
 	var u unix.Utsname
 	_ = unix.Uname(&u)
-	release := unix.ByteSliceToString(u.Release[:])
+	release, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-")
 	model := "unknown CPU"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
-			if name, value, ok := strings.Cut(line, ":"); ok && (strings.HasPrefix(name, "model name") || strings.HasPrefix(name, "host")) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(name, "model name") {
 				model = strings.TrimSpace(value)
 			}
 		}
