@@ -105,7 +105,8 @@ func (r *Results) writeTo(path string) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-// read adds what files of writeTo hold, each of other proxies.
+// read adds what files of writeTo hold. Of a proxy that has played a scenario twice
+// the later file counts.
 func (r *Results) read(paths []string) error {
 	index := map[string]*Row{}
 	for _, path := range paths {
@@ -117,6 +118,7 @@ func (r *Results) read(paths []string) error {
 		if err := json.Unmarshal(text, &more); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
+		r.forget(&more)
 		r.Proxies = append(r.Proxies, more.Proxies...)
 		for _, row := range more.Rows {
 			if old := index[row.ID()]; old != nil {
@@ -132,5 +134,21 @@ func (r *Results) read(paths []string) error {
 		order = append(order, p.Name)
 	}
 	slices.SortFunc(r.Proxies, func(a, b string) int { return slices.Index(order, a) - slices.Index(order, b) })
+	r.Proxies = slices.Compact(r.Proxies)
+	r.Rows = slices.DeleteFunc(r.Rows, func(row *Row) bool { return len(row.Outcomes) == 0 })
 	return nil
+}
+
+// forget drops what the proxies of later results were seen to do in scenarios
+// that they have played again.
+func (r *Results) forget(later *Results) {
+	again := map[[2]string]bool{}
+	for _, row := range later.Rows {
+		again[[2]string{row.Chapter, row.Scenario}] = true
+	}
+	for _, row := range r.Rows {
+		if again[[2]string{row.Chapter, row.Scenario}] {
+			maps.DeleteFunc(row.Outcomes, func(proxy, _ string) bool { return slices.Contains(later.Proxies, proxy) })
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -128,6 +129,34 @@ func TestRead(t *testing.T) {
 		}
 	}
 	if len(got.Rows) != 2 || !slices.Equal(got.Proxies, []string{"iptables", "direct"}) {
+		t.Errorf("%d rows of %v", len(got.Rows), got.Proxies)
+	}
+}
+
+// What a proxy did in a scenario that it played again is what counts of it there.
+func TestReadAgain(t *testing.T) {
+	first := &Results{Proxies: []string{"iptables", "direct"}, Rows: []*Row{
+		{Chapter: "C", Scenario: "S", Case: "a", Outcomes: map[string]string{"iptables": "p1", "direct": "lost"}},
+		{Chapter: "C", Scenario: "S", Case: "the scenario", Outcomes: map[string]string{"direct": notPlayed + "x"}},
+		{Chapter: "C", Scenario: "T", Case: "a", Outcomes: map[string]string{"iptables": "p2", "direct": "p2"}},
+	}}
+	again := &Results{Proxies: []string{"iptables", "direct"}, Rows: []*Row{
+		{Chapter: "C", Scenario: "S", Case: "a", Outcomes: map[string]string{"iptables": "p1", "direct": "p1"}},
+	}}
+	paths := []string{filepath.Join(t.TempDir(), "1"), filepath.Join(t.TempDir(), "2")}
+	if err := errors.Join(first.writeTo(paths[0]), again.writeTo(paths[1])); err != nil {
+		t.Fatal(err)
+	}
+	got := &Results{}
+	if err := got.read(paths); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range got.Rows {
+		if row.Outcomes["direct"] != row.Outcomes["iptables"] {
+			t.Errorf("%s: %v", row.ID(), row.Outcomes)
+		}
+	}
+	if len(got.Rows) != 2 || len(got.Proxies) != 2 {
 		t.Errorf("%d rows of %v", len(got.Rows), got.Proxies)
 	}
 }
