@@ -1,6 +1,7 @@
 package proxier
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
 )
 
 // cluster returns n Services with endpoints each.
@@ -89,6 +91,49 @@ func live(b *testing.B, services, endpoints int) float64 {
 	after := heap()
 	runtime.KeepAlive(p)
 	return after - before
+}
+
+// sink is a kernel that takes everything and keeps nothing.
+type sink struct{ *kernel.Fake }
+
+func (sink) Read(context.Context) (*state.State, error) { return &state.State{}, nil }
+
+func (sink) Apply(context.Context, state.Plan) []error { return nil }
+
+// BenchmarkUserspace is a cold start without any kernel, of Services as the
+// daemon has them by default. It is to be run with -cpu 1: the garbage is then
+// collected on the CPU that makes it.
+func BenchmarkUserspace(b *testing.B) {
+	const services = 50_000
+	events := cluster(services, 1)
+	var before, after, rest runtime.MemStats
+	var kept uint64
+	var took time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		for range 3 { // interned values go in the collection after that of their users
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&before)
+		began := cpu(b)
+		b.StartTimer()
+		p := New(sink{newFake()}, testConfig(desired.Image))
+		p.Events(events)
+		p.Synced()
+		p.round(b.Context())
+		b.StopTimer()
+		took += cpu(b) - began
+		runtime.ReadMemStats(&after)
+		runtime.GC()
+		runtime.ReadMemStats(&rest)
+		kept = rest.HeapAlloc - before.HeapAlloc
+		runtime.KeepAlive(p)
+		b.StartTimer()
+	}
+	b.ReportMetric(services*float64(b.N)/took.Seconds(), "services/s-of-CPU")
+	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/services, "allocs/service")
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/services, "B/service")
+	b.ReportMetric(float64(kept)/services, "live-B/service")
 }
 
 // BenchmarkRestart starts over a kernel that is as it should be.
