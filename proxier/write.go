@@ -66,22 +66,25 @@ var errWaits = errors.New("it waits for")
 
 // apply notes in what the kernel is known to hold that op was written.
 func (p *Proxier) apply(op state.Op) {
-	before := p.actual.Len()
-	if spec, ok := p.actual.Get(op.ID); ok {
-		p.digest.Remove(op.ID, spec)
+	if old, had := p.actual.Apply(op); had {
+		p.digest.Remove(op.ID, old)
+		p.objects[op.ID.Kind]--
 	}
-	p.actual.Apply(op)
-	if spec, ok := p.actual.Get(op.ID); ok {
-		p.digest.Add(op.ID, spec)
+	if op.Verb != state.Delete {
+		p.digest.Add(op.ID, op.Spec)
+		p.objects[op.ID.Kind]++
 	}
-	p.objects[op.ID.Kind] += p.actual.Len() - before
 }
 
 // possible returns the ops of a stage of which nothing stands in the way. A
 // real server added to a virtual server that could not be added would go to
 // somebody else's of the same address; a frontend published without what is
-// behind it would answer wrongly.
+// behind it would answer wrongly. As long as no write has failed nothing does:
+// what an object needs is wanted too, and there, or in an earlier stage.
 func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID, index *wantIndex) state.Plan {
+	if len(p.pending) == 0 {
+		return stage
+	}
 	out := stage[:0] // nobody needs the stage any more
 	for _, op := range stage {
 		if why := p.obstacle(op, held); why != "" {

@@ -22,7 +22,7 @@ func (l *Linux) Read(ctx context.Context) (*state.State, error) {
 	if l.adopts, err = l.adoption(ctx); err != nil {
 		return nil, err
 	}
-	return s, l.each(ctx, s.Put)
+	return s, l.each(ctx, func(id state.ID, spec state.SpecRef) { s.Put(id, spec) })
 }
 
 // Reader is part of Kernel.

@@ -115,13 +115,13 @@ func Weight(w uint32) SpecRef {
 	return Intern(Spec{Weight: w})
 }
 
-// Apply records in s that op has happened.
-func (s *State) Apply(op Op) {
+// Apply records in s that op has happened, and returns what Put does.
+func (s *State) Apply(op Op) (old SpecRef, had bool) {
 	switch {
 	case op.ID.Kind == Flow:
+		return SpecRef{}, false
 	case op.Verb == Delete:
-		s.Delete(op.ID)
-	default:
-		s.Put(op.ID, op.Spec)
+		return s.Delete(op.ID)
 	}
+	return s.Put(op.ID, op.Spec)
 }

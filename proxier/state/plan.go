@@ -69,7 +69,6 @@ type Plan []Op
 // TCP and SCTP clients repeat their first packet while nobody answers it; its
 // entry without NAT would keep the next ones from a frontend that is there now.
 func NewPlan(ops []Op) Plan {
-	flows := flows(ops)
 	taken := takenAddresses(ops)
 	step := func(o *Op) int {
 		switch s := o.step(); {
@@ -87,16 +86,17 @@ func NewPlan(ops []Op) Plan {
 		of[i] = uint8(step(&ops[i]))
 		at[of[i]]++
 	}
+	flows := at[stepPublish] + at[stepUnpublish] + at[stepUnreal] // at most
 	next := 0
 	for s, n := range at {
 		at[s], next = next, next+n
 	}
-	plan := make(Plan, next, next+len(flows))
+	plan := make(Plan, next, next+flows)
 	for i := range ops {
 		plan[at[of[i]]] = ops[i]
 		at[of[i]]++
 	}
-	return append(plan, flows...) // the last step
+	return appendFlows(plan, ops) // the last step
 }
 
 // Stages splits the plan where later ops may stand on earlier ones: within a
@@ -116,19 +116,21 @@ func (p Plan) Stages() iter.Seq[Plan] {
 	}
 }
 
-// flows returns the conntrack deletions that ops call for.
-func flows(ops []Op) []Op {
-	var out []Op
-	var seen map[ID]bool
+// appendFlows appends to a plan the conntrack deletions that ops call for.
+func appendFlows(plan Plan, ops []Op) Plan {
+	var seen map[ID]bool // of UDP: for others a frontend is added once, and it alone counts
 	adopted, gone := deletedServers(ops)
 	add := func(id ID) {
-		if seen == nil {
-			seen = map[ID]bool{}
-		}
-		if !seen[id] {
+		if id.Proto == UDP {
+			if seen == nil {
+				seen = map[ID]bool{}
+			}
+			if seen[id] {
+				return
+			}
 			seen[id] = true
-			out = append(out, Op{Verb: Delete, ID: id, Spec: None, Old: None})
 		}
+		plan = append(plan, Op{Verb: Delete, ID: id, Spec: None, Old: None})
 	}
 	for i := range ops {
 		op := &ops[i]
@@ -147,7 +149,7 @@ func flows(ops []Op) []Op {
 			}
 		}
 	}
-	return out
+	return plan
 }
 
 // older names the conntrack entries of what came before a frontend was

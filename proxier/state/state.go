@@ -118,14 +118,15 @@ func (s *State) Has(id ID) bool {
 	return ok
 }
 
-// Put makes the object be there and hold spec.
-func (s *State) Put(id ID, spec SpecRef) {
+// Put makes the object be there and hold spec. It returns what it held before;
+// had tells whether it was there.
+func (s *State) Put(id ID, spec SpecRef) (old SpecRef, had bool) {
 	p, r := id.split()
 	list := s.at[p]
-	i, ok := find(list, &r)
-	if ok {
-		list[i].spec = spec
-		return
+	i, had := find(list, &r)
+	if had {
+		old, list[i].spec = list[i].spec, spec
+		return old, true
 	}
 	switch {
 	case s.at == nil:
@@ -135,16 +136,18 @@ func (s *State) Put(id ID, spec SpecRef) {
 	}
 	s.at[p] = slices.Insert(list, i, held{r, spec})
 	s.n++
+	return SpecRef{}, false
 }
 
-// Delete makes the object be not there.
-func (s *State) Delete(id ID) {
+// Delete makes the object be not there, and returns what Put does.
+func (s *State) Delete(id ID) (old SpecRef, had bool) {
 	p, r := id.split()
 	list := s.at[p]
-	i, ok := find(list, &r)
-	if !ok {
-		return
+	i, had := find(list, &r)
+	if !had {
+		return SpecRef{}, false
 	}
+	old = list[i].spec
 	s.n--
 	switch list = slices.Delete(list, i, i+1); {
 	case len(list) == 0:
@@ -154,6 +157,7 @@ func (s *State) Delete(id ID) {
 	default:
 		s.at[p] = list
 	}
+	return old, true
 }
 
 // All goes through the objects, in no order. They must not be changed meanwhile.
