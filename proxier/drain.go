@@ -107,7 +107,7 @@ func (p *Proxier) emptied(going []state.Want) []state.Want {
 			continue
 		}
 		out = append(out, state.Want{ID: id})
-		if vip := state.VIPID(id.Addr()); !at[id.Addr()] && !slices.Contains(out, state.Want{ID: vip}) {
+		if vip := state.VIPID(id.Addr()); !at[id.Addr()] && !slices.ContainsFunc(out, func(w state.Want) bool { return w.ID == vip }) {
 			out = append(out, state.Want{ID: vip})
 		}
 	}

@@ -229,7 +229,7 @@ func TestIncompleteSourceRemovesNothing(t *testing.T) {
 		time.Sleep(c.AuditPeriod + time.Second)
 		synctest.Wait()
 		for id, spec := range before.All() {
-			if now, ok := k.State.Get(id); !ok || now != spec {
+			if now, ok := k.State.Get(id); !ok || !now.Equal(spec) {
 				t.Errorf("%s was removed or changed", id)
 			}
 		}

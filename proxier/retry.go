@@ -96,7 +96,7 @@ func differences(believed, read *state.State) []Drift {
 	for id, spec := range believed.All() {
 		if have, ok := read.Get(id); !ok {
 			out = append(out, Drift{id, "is gone"})
-		} else if have != spec {
+		} else if !have.Equal(spec) {
 			out = append(out, Drift{id, "was changed"})
 		}
 	}

@@ -171,7 +171,7 @@ func (b *batch) replaceOwn(s *service, now Fragment) {
 		// earlier in this batch and must let go of it.
 		o := &now.Own[i]
 		spec, had := b.hadSpecs[o.ID]
-		if before, touched := b.own[o.ID]; !had || spec != o.Spec || touched && before.by != s {
+		if before, touched := b.own[o.ID]; !had || !spec.Equal(o.Spec) || touched && before.by != s {
 			b.touch(o.ID, touch{by: s, spec: o.Spec})
 		}
 		delete(b.hadSpecs, o.ID)
@@ -192,7 +192,7 @@ func (b *batch) replaceOwn(s *service, now Fragment) {
 func (b *batch) count(o *state.Object, n int) {
 	t := b.table
 	sh, known := t.shared[o.ID]
-	touched := !known || n > 0 && sh.spec != o.Spec
+	touched := !known || n > 0 && !sh.spec.Equal(o.Spec)
 	if !known || n > 0 {
 		sh.spec = o.Spec
 	}

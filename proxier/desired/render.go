@@ -49,15 +49,16 @@ const (
 )
 
 type lastSpec struct {
-	spec state.Spec
-	ref  state.SpecRef
+	known bool
+	spec  state.Spec
+	ref   state.SpecRef
 }
 
 // intern returns the reference for s, at once if it was the last one of a use.
 func (r *render) intern(use int, s state.Spec) state.SpecRef {
 	last := &r.last[use]
-	if last.ref == (state.SpecRef{}) || last.spec != s {
-		*last = lastSpec{s, state.Intern(s)}
+	if !last.known || last.spec != s {
+		*last = lastSpec{true, s, state.Intern(s)}
 	}
 	return last.ref
 }

@@ -164,17 +164,17 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
 		return err
 	case op.Verb == state.Delete:
 		netutil.DeleteVIPRoute(b, id.Addr())
-		if l.options.Binding != netutil.BindRoute || op.Old == wrongRoute {
+		if l.options.Binding != netutil.BindRoute || op.Old.Equal(wrongRoute) {
 			netutil.DeleteAddress(b, index, id.Addr())
 		}
 	case index == noDevice:
 		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
 	case l.options.Binding == netutil.BindRoute:
 		netutil.ReplaceBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
-		if op.Old == wrongRoute { // it may be an address; connections go on by the route
+		if op.Old.Equal(wrongRoute) { // it may be an address; connections go on by the route
 			netutil.DeleteAddress(b, index, id.Addr())
 		}
-	case op.Old == wrongRoute:
+	case op.Old.Equal(wrongRoute):
 		// The address may be gone and bring the kernel's route back beside
 		// ours, of which a replacement would then take the place: begin anew.
 		netutil.DeleteVIPRoute(b, id.Addr())
@@ -221,7 +221,7 @@ func judgeAddress(op state.Op, errs []error) error {
 func (l *Linux) dropKernelRoutes(ops []state.Op, results [][]error) {
 	var early []state.Op
 	for i, op := range ops {
-		if n := len(results[i]); n > 0 && op.Verb != state.Delete && (op.Verb == state.Add || op.Old == wrongRoute) && op.ID.Kind == state.VIP && op.ID.Addr().Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
+		if n := len(results[i]); n > 0 && op.Verb != state.Delete && (op.Verb == state.Add || op.Old.Equal(wrongRoute)) && op.ID.Kind == state.VIP && op.ID.Addr().Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
 			early = append(early, op)
 		}
 	}

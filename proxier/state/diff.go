@@ -30,7 +30,7 @@ func Diff(wants []Want, actual *State, drain Drain) []Op {
 	for i := range wants {
 		w := &wants[i]
 		have, there := actual.Get(w.ID)
-		if w.Present && there && have == w.Spec {
+		if w.Present && there && have.Equal(w.Spec) {
 			continue // as it should be, like most
 		}
 		if ops == nil {

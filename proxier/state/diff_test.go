@@ -9,6 +9,10 @@ import (
 
 func ap(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
+func (o Op) same(p Op) bool {
+	return o.Verb == p.Verb && o.ID == p.ID && o.Spec.Equal(p.Spec) && o.Old.Equal(p.Old)
+}
+
 type objects map[ID]SpecRef
 
 type drains map[ID]bool
@@ -99,7 +103,7 @@ func TestPlanOrder(t *testing.T) {
 	slices.Reverse(ops)
 	for i, op := range NewPlan(ops) {
 		in = append(in, op.String())
-		if op != want[i] {
+		if !op.same(want[i]) {
 			t.Fatalf("place %d: got %s, want %s", i, op, want[i])
 		}
 	}
@@ -118,7 +122,7 @@ func TestPlanTakesAddressesLast(t *testing.T) {
 	mend := Op{Verb: Change, ID: VIPID(at.Addr()), Spec: None, Old: None}
 	fresh := []Op{{Verb: Add, ID: VIPEntryID(other), Spec: None, Old: None}, {Verb: Add, ID: VIPID(other), Spec: None, Old: None}}
 	plan := NewPlan([]Op{own, mend, publish, fresh[0], fresh[1]})
-	if got := plan[:5]; !slices.Equal(got, Plan{fresh[0], fresh[1], publish, own, mend}) {
+	if got := plan[:5]; !slices.EqualFunc(got, Plan{fresh[0], fresh[1], publish, own, mend}, Op.same) {
 		t.Errorf("got %v", got)
 	}
 	if n := len(slices.Collect(plan.Stages())); n != 6 {

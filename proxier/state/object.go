@@ -3,7 +3,6 @@ package state
 import (
 	"cmp"
 	"net/netip"
-	"unique"
 )
 
 // Kind says what sort of thing in the kernel an ID names.
@@ -65,15 +64,6 @@ type Spec struct {
 	Source    netip.Addr // VIP: source address of the node's own packets to it, invalid for the kernel's choice
 	Text      string     // Rules: input of iptables-restore; Setting: value; Entry: comment
 }
-
-// SpecRef is an interned Spec: one word, comparable. Most objects share few Specs.
-type SpecRef = unique.Handle[Spec]
-
-// Intern returns the reference for s.
-func Intern(s Spec) SpecRef { return unique.Make(s) }
-
-// None is the Spec of objects that are only there or not there.
-var None = Intern(Spec{})
 
 // Object is an ID with what it holds.
 type Object struct {

@@ -75,10 +75,10 @@ func (p *Packer) Add(id ID, spec SpecRef) {
 
 // place returns the number of a Spec.
 func (p *Packer) place(spec SpecRef) int {
-	if at := slices.Index(usual[:], spec); at >= 0 {
+	if at := slices.IndexFunc(usual[:], spec.Equal); at >= 0 {
 		return at
 	}
-	at := slices.Index(p.specs, spec)
+	at := slices.IndexFunc(p.specs, spec.Equal)
 	if at < 0 {
 		at = len(p.specs)
 		p.specs = append(p.specs, spec)
