@@ -28,8 +28,8 @@
 // compares the sum with that of what it has written. It never writes.
 //
 // Memory goes by the number of objects, so that these are kept small: an ID has
-// no pointers, a State shares what the objects of an address have in common,
-// and a fragment is packed until its Service is rendered again.
+// no pointers, a map by ID grows without a copy and has no slack, and a fragment
+// is packed until its Service is rendered again.
 //
 // # Ours
 //

@@ -191,16 +191,16 @@ func (b *batch) replaceOwn(s *service, now Fragment) {
 // counts; it depends on the node alone, so all Services agree on it.
 func (b *batch) count(o *state.Object, n int) {
 	t := b.table
-	sh, known := t.shared[o.ID]
+	sh, known := t.shared.Get(o.ID)
 	touched := !known || n > 0 && !sh.spec.Equal(o.Spec)
 	if !known || n > 0 {
 		sh.spec = o.Spec
 	}
 	if sh.refs += n; sh.refs == 0 {
-		delete(t.shared, o.ID)
+		t.shared.Delete(o.ID)
 		touched = true
 	} else {
-		t.shared[o.ID] = sh
+		t.shared.Put(o.ID, sh)
 	}
 	if touched {
 		b.touch(o.ID, touch{})
@@ -224,7 +224,7 @@ func (b *batch) wants() []state.Want {
 		w := state.Want{ID: id}
 		if t := b.own[id]; t.by != nil {
 			w.Spec, w.Present = t.spec, true
-		} else if sh, ok := b.table.shared[id]; ok {
+		} else if sh, ok := b.table.shared.Get(id); ok {
 			w.Spec, w.Present = sh.spec, true
 		}
 		out = append(out, w)

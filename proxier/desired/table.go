@@ -16,9 +16,9 @@ type Table struct {
 	facts    state.Facts
 	skeleton []state.Object
 	services map[model.Key]*service
-	owners   map[state.ID]*service   // by claim
+	owners   state.Map[*service]     // by claim
 	rivals   map[state.ID][]*service // who else claims it, best first
-	shared   map[state.ID]share
+	shared   state.Map[share]
 	troubled map[*service]trouble // those with problems or lost frontends
 	batch    *batch               // memory for Update
 }
@@ -94,8 +94,8 @@ type share struct {
 func NewTable(c Config, f state.Facts) *Table {
 	return &Table{
 		config: c, facts: f, skeleton: Skeleton(c),
-		services: map[model.Key]*service{}, owners: map[state.ID]*service{},
-		rivals: map[state.ID][]*service{}, shared: map[state.ID]share{}, troubled: map[*service]trouble{},
+		services: map[model.Key]*service{},
+		rivals:   map[state.ID][]*service{}, troubled: map[*service]trouble{},
 	}
 }
 
@@ -181,7 +181,7 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 
 // All returns everything that is wanted, always in the same order.
 func (t *Table) All() []state.Want {
-	n := len(t.skeleton) + len(t.shared)
+	n := len(t.skeleton) + t.shared.Len()
 	for _, s := range t.services {
 		n += s.own
 	}
@@ -197,7 +197,7 @@ func (t *Table) All() []state.Want {
 		})
 	}
 	own := len(out)
-	for id, s := range t.shared {
+	for id, s := range t.shared.All() {
 		out = append(out, state.Want{ID: id, Spec: s.spec, Present: true})
 	}
 	slices.SortFunc(out[own:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })
@@ -233,7 +233,7 @@ func (t *Table) Problems() []model.Problem {
 		out = append(out, wrong.problems...)
 		for _, l := range wrong.lost {
 			p := model.Problem{UID: wrong.uid, Origin: wrong.origin, Object: "Service " + s.rank.key.String(), Field: l.frontend.field()}
-			p.Message = fmt.Sprintf("%s is left out: Service %s, which is older or comes first by name, has the same address and port", &l.frontend, t.owners[l.claim].rank.key)
+			p.Message = fmt.Sprintf("%s is left out: Service %s, which is older or comes first by name, has the same address and port", &l.frontend, t.owner(l.claim).rank.key)
 			out = append(out, p)
 		}
 	}
@@ -274,7 +274,7 @@ func (t *Table) sorted() []*service {
 func (t *Table) lost(s *service, f *frontend) (claim state.ID, lost bool) {
 	var claims [3]state.ID // as many as a frontend has at most
 	for _, id := range f.claims(claims[:0]) {
-		if t.owners[id] != s {
+		if t.owner(id) != s {
 			return id, true
 		}
 	}
@@ -284,16 +284,16 @@ func (t *Table) lost(s *service, f *frontend) (claim state.ID, lost bool) {
 // claim enters s for id. It returns the Service that had it and must give it
 // up, or nil.
 func (t *Table) claim(s *service, id state.ID) *service {
-	owner := t.owners[id]
+	owner := t.owner(id)
 	if owner == nil {
-		t.owners[id] = s
+		t.owners.Put(id, s)
 		return nil
 	}
 	if owner.rank.compare(s.rank) < 0 {
 		t.rivals[id] = insert(t.rivals[id], s)
 		return nil
 	}
-	t.owners[id] = s
+	t.owners.Put(id, s)
 	t.rivals[id] = insert(t.rivals[id], owner)
 	return owner
 }
@@ -301,7 +301,7 @@ func (t *Table) claim(s *service, id state.ID) *service {
 // release takes s off id. It returns the Service that has it from now on, if
 // that is a change for it, or nil.
 func (t *Table) release(s *service, id state.ID) *service {
-	if t.owners[id] != s {
+	if t.owner(id) != s {
 		t.rivals[id] = slices.DeleteFunc(t.rivals[id], func(r *service) bool { return r == s })
 		if len(t.rivals[id]) == 0 {
 			delete(t.rivals, id)
@@ -310,14 +310,21 @@ func (t *Table) release(s *service, id state.ID) *service {
 	}
 	waiting := t.rivals[id]
 	if len(waiting) == 0 {
-		delete(t.owners, id)
+		t.owners.Delete(id)
 		return nil
 	}
-	t.owners[id] = waiting[0]
+	best := waiting[0]
+	t.owners.Put(id, best)
 	if t.rivals[id] = slices.Delete(waiting, 0, 1); len(t.rivals[id]) == 0 {
 		delete(t.rivals, id)
 	}
-	return t.owners[id]
+	return best
+}
+
+// owner returns the Service that has a claim, or nil.
+func (t *Table) owner(claim state.ID) *service {
+	s, _ := t.owners.Get(claim)
+	return s
 }
 
 func insert(rivals []*service, s *service) []*service {

@@ -2,6 +2,7 @@ package state
 
 import (
 	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -94,6 +95,33 @@ func TestStateIsAMap(t *testing.T) {
 			t.Errorf("%d objects are counted, want %d", total, len(want))
 		}
 	})
+}
+
+// It stays one where there are many objects, that come and go.
+func TestManyInAState(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	s, want := &State{}, map[ID]SpecRef{}
+	for step, most := range []uint32{5000, 300, 5000, 1, 20_000} {
+		for range 20_000 {
+			n := r.Uint32N(20_000)
+			id := RealServerID(webServer, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), 80))
+			if n < most {
+				s.Put(id, Weight(n%2))
+				want[id] = Weight(n % 2)
+			} else {
+				s.Delete(id)
+				delete(want, id)
+			}
+		}
+		if got := maps.Collect(s.All()); !maps.EqualFunc(got, want, SpecRef.Equal) || s.Len() != len(want) {
+			t.Fatalf("step %d: %d objects, want %d", step, s.Len(), len(want))
+		}
+		for id := range want {
+			if !s.Has(id) {
+				t.Fatalf("step %d: %s is lost", step, id)
+			}
+		}
+	}
 }
 
 // What is packed is what comes out, also where a Packer is used again.
