@@ -152,6 +152,7 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 func (p *Proxier) receive(r *Round) mail {
 	m := p.inbox.take()
 	r.Queued, r.Changes = m.since, m.changes
+	p.model.Expect(m.changes.Services, m.changes.Slices)
 	for _, e := range m.events {
 		p.event(e)
 	}

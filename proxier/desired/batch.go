@@ -63,14 +63,14 @@ func (b *batch) update(views Views, key model.Key) {
 	case s == nil:
 		s = &service{}
 		t.services[key] = s
+		t.order = append(t.order, s)
 	}
 	b.had = Fragment{b.had.Own[:0], b.had.Shared[:0]}
 	b.hadClaims = s.parts(&b.had, b.hadClaims[:0])
 	if !ok {
 		b.reclaim(s, b.hadClaims, nil)
 		b.replace(s, Fragment{})
-		delete(t.services, key)
-		delete(t.troubled, s)
+		t.remove(s)
 		return
 	}
 	if r := (rank{created: view.Created.Unix(), key: key}); r != s.rank {

@@ -16,6 +16,7 @@ type Table struct {
 	facts    state.Facts
 	skeleton []state.Object
 	services map[model.Key]*service
+	order    []*service              // of services, for sorted; those that have gone may be in it still
 	owners   state.Map[*service]     // by claim
 	rivals   map[state.ID][]*service // who else claims it, best first
 	shared   state.Map[share]
@@ -29,6 +30,7 @@ type service struct {
 	kept state.Packed // own objects, then shared ones, then claims
 	own  int          // of kept
 	both int          // own and shared, of kept
+	gone bool         // from the Table
 }
 
 // parts appends what is kept of s.
@@ -75,7 +77,10 @@ type rank struct {
 }
 
 func (a rank) compare(b rank) int {
-	return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.key.Namespace, b.key.Namespace), cmp.Compare(a.key.Name, b.key.Name))
+	if a.created != b.created {
+		return cmp.Compare(a.created, b.created)
+	}
+	return a.key.Compare(b.key)
 }
 
 // loss is a frontend that another Service has.
@@ -165,6 +170,9 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 		b = newBatch(t)
 	}
 	b.reset(quiet)
+	if len(t.services) == 0 {
+		t.services = make(map[model.Key]*service, len(keys))
+	}
 	for _, key := range keys {
 		b.update(views, key)
 	}
@@ -179,7 +187,9 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 	return b
 }
 
-// All returns everything that is wanted, always in the same order.
+// All returns everything that is wanted: the skeleton, what Services have of their
+// own, by rank, and what they share, in the order in which it came up unless
+// some of it has gone.
 func (t *Table) All() []state.Want {
 	n := len(t.skeleton) + t.shared.Len()
 	for _, s := range t.services {
@@ -196,11 +206,9 @@ func (t *Table) All() []state.Want {
 			}
 		})
 	}
-	own := len(out)
 	for id, s := range t.shared.All() {
 		out = append(out, state.Want{ID: id, Spec: s.spec, Present: true})
 	}
-	slices.SortFunc(out[own:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })
 	return out
 }
 
@@ -261,13 +269,27 @@ func (t *Table) Explain(views Views) map[state.ID]string {
 	return why
 }
 
+// sorted returns the Services by rank. It is quick where they are in order
+// already, as mostly: they came so, or were sorted before.
 func (t *Table) sorted() []*service {
-	out := make([]*service, 0, len(t.services))
-	for _, s := range t.services {
-		out = append(out, s)
+	t.tidy()
+	slices.SortFunc(t.order, func(a, b *service) int { return a.rank.compare(b.rank) })
+	return t.order
+}
+
+// remove takes s out.
+func (t *Table) remove(s *service) {
+	delete(t.services, s.rank.key)
+	delete(t.troubled, s)
+	s.gone = true
+	if len(t.order) > 2*len(t.services) {
+		t.tidy()
 	}
-	slices.SortFunc(out, func(a, b *service) int { return a.rank.compare(b.rank) })
-	return out
+}
+
+// tidy takes out of t.order those that have gone.
+func (t *Table) tidy() {
+	t.order = slices.DeleteFunc(t.order, func(s *service) bool { return s.gone })
 }
 
 // lost returns the first claim of f that s does not have, if any.

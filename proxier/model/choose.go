@@ -14,7 +14,9 @@ type candidate struct {
 func (m *Model) view(e *entry) View {
 	s := e.service
 	n := len(s.Ports)
-	both := make([]Endpoints, 2*n)
+	m.endpoints, m.cluster = slices.Grow(m.endpoints[:0], 2*n), m.cluster[:0]
+	both := m.endpoints[:2*n]
+	clear(both)
 	v := View{Service: s, Origin: e.origin, V4: both[:n:n], V6: both[n:]}
 	for _, a := range s.ClusterIPs {
 		into := v.V4
@@ -81,6 +83,7 @@ func (e *endpoint) worth() int {
 func (m *Model) choose() Endpoints {
 	var out Endpoints
 	near := m.topology()
+	from := len(m.cluster)
 	var leavingLocal []netip.AddrPort
 	for i := range m.candidates {
 		c := &m.candidates[i]
@@ -92,10 +95,7 @@ func (m *Model) choose() Endpoints {
 		case c.ready:
 			out.Any = true
 			if near.has(m, c.endpoint) {
-				if out.Cluster == nil { // most are chosen
-					out.Cluster = make([]netip.AddrPort, 0, len(m.candidates))
-				}
-				out.Cluster = append(out.Cluster, c.at)
+				m.cluster = append(m.cluster, c.at)
 			}
 			if local {
 				out.Local = append(out.Local, c.at)
@@ -108,7 +108,7 @@ func (m *Model) choose() Endpoints {
 			}
 		}
 	}
-	if len(out.Cluster) == 0 {
+	if out.Cluster = slices.Clip(m.cluster[from:]); len(out.Cluster) == 0 {
 		out.Cluster = out.Leaving
 	}
 	if len(out.Local) == 0 {

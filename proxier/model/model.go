@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"unique"
@@ -26,7 +27,9 @@ type Model struct {
 	slices         map[Key]*slice
 	dirty          map[Key]bool
 	problems       map[ref][]Problem
-	candidates     []candidate // memory for View
+	candidates     []candidate // memory for View, as are those below
+	endpoints      []Endpoints
+	cluster        []netip.AddrPort // Endpoints.Cluster of all endpoints
 }
 
 // entry is a service, its slices, or both.
@@ -62,6 +65,15 @@ func (m *Model) SetNode(node Node) {
 	}
 	m.node, m.nodeName, m.zone = node, unique.Make(node.Name), unique.Make(node.Zone)
 	m.SetAllDirty()
+}
+
+// Expect makes room for so many Services and EndpointSlices more, if the Model is
+// empty: a map that grows is made anew again and again.
+func (m *Model) Expect(services, endpointSlices int) {
+	if len(m.services) == 0 && len(m.slices) == 0 {
+		m.services, m.slices = make(map[Key]*entry, services), make(map[Key]*slice, endpointSlices)
+		m.dirty = make(map[Key]bool, services)
+	}
 }
 
 // ApplyService says what a service is now. origin is used in problems only.
@@ -136,7 +148,7 @@ func (m *Model) TakeDirty() []Key {
 
 // View returns a service with its endpoints as this node may use them, and
 // false if there is no such service or a proxy has nothing to do for it.
-// The View belongs to the caller, but for its Service.
+// What it says of endpoints is good until the next call: most is looked at once.
 func (m *Model) View(key Key) (View, bool) {
 	e := m.services[key]
 	if e == nil || e.service == nil {
@@ -241,7 +253,12 @@ func (m *Model) sorted(keys []Key) []Key {
 		}
 	}
 	slices.SortFunc(keys, func(a, b Key) int {
-		return cmp.Or(cmp.Compare(rank[a], rank[b]), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+		if len(rank) > 0 {
+			if c := cmp.Compare(rank[a], rank[b]); c != 0 {
+				return c
+			}
+		}
+		return a.Compare(b)
 	})
 	return keys
 }
@@ -251,8 +268,11 @@ func (m *Model) rank(key Key) int {
 	if key == (Key{"default", "kubernetes"}) {
 		return -2
 	}
+	if key.Namespace != "kube-system" {
+		return 0
+	}
 	e := m.services[key]
-	if key.Namespace != "kube-system" || e == nil || e.service == nil {
+	if e == nil || e.service == nil {
 		return 0
 	}
 	if slices.ContainsFunc(e.service.Ports, func(p Port) bool { return p.Port == 53 }) {

@@ -5,6 +5,7 @@
 package model
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,6 +20,14 @@ type Key struct{ Namespace, Name string }
 
 // String returns namespace/name.
 func (k Key) String() string { return k.Namespace + "/" + k.Name }
+
+// Compare orders Keys by namespace, then name.
+func (k Key) Compare(o Key) int {
+	if k.Namespace != o.Namespace {
+		return cmp.Compare(k.Namespace, o.Namespace)
+	}
+	return cmp.Compare(k.Name, o.Name)
+}
 
 // Node is what endpoint choice must know of the node that this process serves.
 type Node struct {

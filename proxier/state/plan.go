@@ -270,7 +270,7 @@ func (o *Op) step() int {
 		return o.entryStep()
 	case o.Verb == Delete:
 		return stepsOf[o.ID.Kind][1]
-	case o.ID.Kind == RealServer && o.Spec.spec.Weight == 0:
+	case o.ID.Kind == RealServer && o.Spec.spec.rest.Weight == 0:
 		return stepDrain
 	}
 	return stepsOf[o.ID.Kind][0]

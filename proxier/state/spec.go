@@ -7,23 +7,29 @@ import "sync"
 // nothing.
 type SpecRef struct {
 	_    [0]func()
-	spec *Spec
+	spec *spec
+}
+
+// spec is a Spec. Nearly every comment is on one object alone, and all else is
+// the same on many.
+type spec struct {
+	text string
+	rest *Spec // without text; there is one of a kind
 }
 
 // Value returns the Spec. The zero SpecRef has none.
-func (r SpecRef) Value() Spec { return *r.spec }
+func (r SpecRef) Value() Spec {
+	s := *r.spec.rest
+	s.Text = r.spec.text
+	return s
+}
 
 // Equal reports whether both refer to equal Specs, or to nothing.
 func (r SpecRef) Equal(o SpecRef) bool {
-	if r.spec == o.spec {
-		return true
-	}
-	// Without a Text there is one of a kind.
-	return r.spec != nil && o.spec != nil && r.spec.Text != "" && *r.spec == *o.spec
+	return r.spec == o.spec || r.spec != nil && o.spec != nil && *r.spec == *o.spec
 }
 
-// few are the Specs without a Text: most objects share some, and they are kept
-// for good. Nearly every comment, on the other hand, is on one object alone.
+// few are the Specs without a Text, kept for good.
 var few = struct {
 	sync.RWMutex
 	refs map[Spec]SpecRef
@@ -31,8 +37,9 @@ var few = struct {
 
 // Intern returns a reference to s.
 func Intern(s Spec) SpecRef {
-	if s.Text != "" {
-		return SpecRef{spec: new(s)}
+	if text := s.Text; text != "" {
+		s.Text = ""
+		return SpecRef{spec: &spec{text, Intern(s).spec.rest}}
 	}
 	few.RLock()
 	ref, known := few.refs[s]
@@ -43,7 +50,7 @@ func Intern(s Spec) SpecRef {
 	few.Lock()
 	defer few.Unlock()
 	if ref, known = few.refs[s]; !known {
-		ref = SpecRef{spec: new(s)}
+		ref = SpecRef{spec: &spec{rest: new(s)}}
 		few.refs[s] = ref
 	}
 	return ref
