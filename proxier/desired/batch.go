@@ -110,7 +110,7 @@ func (b *batch) keep(s *service) {
 	for _, id := range b.frontends.claims {
 		b.packer.Add(id, state.None)
 	}
-	s.kept, s.own, s.both = b.packer.Done(), len(out.Own), len(out.Own)+len(out.Shared)
+	s.kept, s.own, s.both = b.packer.Done(), int32(len(out.Own)), int32(len(out.Own)+len(out.Shared))
 }
 
 // reclaim makes the claims of s others and notes the Services that won or lost

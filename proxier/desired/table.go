@@ -28,14 +28,14 @@ type Table struct {
 type service struct {
 	rank rank
 	kept state.Packed // own objects, then shared ones, then claims
-	own  int          // of kept
-	both int          // own and shared, of kept
+	own  int32        // of kept
+	both int32        // own and shared, of kept
 	gone bool         // from the Table
 }
 
 // parts appends what is kept of s.
 func (s *service) parts(to *Fragment, claims []state.ID) []state.ID {
-	at := 0
+	at := int32(0)
 	for id, spec := range s.kept.All() {
 		switch o := (state.Object{ID: id, Spec: spec}); {
 		case at < s.own:
@@ -52,7 +52,7 @@ func (s *service) parts(to *Fragment, claims []state.ID) []state.ID {
 
 // objects calls each with what s has, of itself alone or with others.
 func (s *service) objects(each func(o state.Object, shared bool)) {
-	at := 0
+	at := int32(0)
 	for id, spec := range s.kept.All() {
 		if at == s.both {
 			return
@@ -193,7 +193,7 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 func (t *Table) All() []state.Want {
 	n := len(t.skeleton) + t.shared.Len()
 	for _, s := range t.services {
-		n += s.own
+		n += int(s.own)
 	}
 	out := make([]state.Want, 0, n)
 	for _, o := range t.skeleton {

@@ -46,9 +46,9 @@ type Service struct {
 	SourceRanges    []netip.Prefix // who may use LoadBalancerIPs; empty: everybody
 	ExternalLocal   bool           // externalTrafficPolicy Local
 	InternalLocal   bool           // internalTrafficPolicy Local
+	HealthCheckPort uint16         // healthCheckNodePort where it counts: LoadBalancer and ExternalLocal; 0 for none
 	Affinity        time.Duration  // ClientIP session affinity, 0 for none
 	Scheduler       string         // annotation kube-ipvs/scheduler, empty for the node's default
-	HealthCheckPort uint16         // healthCheckNodePort where it counts: LoadBalancer and ExternalLocal; 0 for none
 	Ports           []Port
 }
 

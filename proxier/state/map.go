@@ -26,7 +26,7 @@ type cell struct {
 }
 
 const (
-	pageBits  = 8
+	pageBits  = 11 // 2,048 IDs fill 11 pages of the heap exactly
 	pageSize  = 1 << pageBits
 	firstPage = 8 // the first one grows, since many a Map is small
 	firstSize = 16
