@@ -190,6 +190,9 @@ func (b *batch) replaceOwn(s *service, now Fragment) {
 // count adds n references to a shared object. The content that came last
 // counts; it depends on the node alone, so all Services agree on it.
 func (b *batch) count(o *state.Object, n int) {
+	if o.ID.Set == state.SetVIPs {
+		return // its VIP counts for both
+	}
 	t := b.table
 	sh, known := t.shared.Get(o.ID)
 	touched := !known || n > 0 && !sh.spec.Equal(o.Spec)
@@ -202,9 +205,13 @@ func (b *batch) count(o *state.Object, n int) {
 	} else {
 		t.shared.Put(o.ID, sh)
 	}
-	if touched {
-		b.touch(o.ID, touch{})
+	if !touched {
+		return
 	}
+	if o.ID.Kind == state.VIP && (!known || sh.refs == 0) {
+		b.touch(state.VIPEntryID(o.ID.Addr()), touch{})
+	}
+	b.touch(o.ID, touch{})
 }
 
 func (b *batch) touch(id state.ID, t touch) {
@@ -224,6 +231,8 @@ func (b *batch) wants() []state.Want {
 		w := state.Want{ID: id}
 		if t := b.own[id]; t.by != nil {
 			w.Spec, w.Present = t.spec, true
+		} else if id.Set == state.SetVIPs {
+			w.Spec, w.Present = state.None, b.table.shared.Has(state.VIPID(id.Addr()))
 		} else if sh, ok := b.table.shared.Get(id); ok {
 			w.Spec, w.Present = sh.spec, true
 		}

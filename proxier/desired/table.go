@@ -19,9 +19,9 @@ type Table struct {
 	order    []*service              // of services, for sorted; those that have gone may be in it still
 	owners   state.Map[*service]     // by claim
 	rivals   map[state.ID][]*service // who else claims it, best first
-	shared   state.Map[share]
-	troubled map[*service]trouble // those with problems or lost frontends
-	batch    *batch               // memory for Update
+	shared   state.Map[share]        // but for the entries that make VIPs ours: each goes with its VIP
+	troubled map[*service]trouble    // those with problems or lost frontends
+	batch    *batch                  // memory for Update
 }
 
 // service is what the Table keeps of a Service.
@@ -191,7 +191,7 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 // own, by rank, and what they share, in the order in which it came up unless
 // some of it has gone.
 func (t *Table) All() []state.Want {
-	n := len(t.skeleton) + t.shared.Len()
+	n := len(t.skeleton) + 2*t.shared.Len()
 	for _, s := range t.services {
 		n += int(s.own)
 	}
@@ -207,6 +207,9 @@ func (t *Table) All() []state.Want {
 		})
 	}
 	for id, s := range t.shared.All() {
+		if id.Kind == state.VIP {
+			out = append(out, state.Want{ID: state.VIPEntryID(id.Addr()), Spec: state.None, Present: true})
+		}
 		out = append(out, state.Want{ID: id, Spec: s.spec, Present: true})
 	}
 	return out

@@ -217,28 +217,28 @@ func (m *Model) forget(key Key, e *entry) {
 }
 
 func (m *Model) attach(s *slice) {
-	if s.service == (Key{}) {
+	if s.service == "" {
 		return
 	}
-	e := m.entry(s.service)
+	e := m.entry(s.owner())
 	i, _ := slices.BinarySearchFunc(e.slices, s, compareSlices)
 	e.slices = slices.Insert(e.slices, i, s)
 	if e.service != nil {
-		m.dirty[s.service] = true
+		m.dirty[s.owner()] = true
 	}
 }
 
 func (m *Model) detach(s *slice) {
-	if s == nil || s.service == (Key{}) {
+	if s == nil || s.service == "" {
 		return
 	}
-	e := m.services[s.service]
+	e := m.services[s.owner()]
 	i, _ := slices.BinarySearchFunc(e.slices, s, compareSlices)
 	e.slices = slices.Delete(e.slices, i, i+1)
 	if e.service != nil {
-		m.dirty[s.service] = true
+		m.dirty[s.owner()] = true
 	}
-	m.forget(s.service, e)
+	m.forget(s.owner(), e)
 }
 
 // compareSlices needs no namespace: slices live in that of their service.

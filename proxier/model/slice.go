@@ -16,7 +16,7 @@ const maxEndpoints = 1000 // what API servers allow in a slice
 // objects would be most of this process.
 type slice struct {
 	key       Key
-	service   Key // zero: of no service
+	service   string // its name; empty: of no service
 	v6        bool
 	good      bool // an API server would have accepted it
 	ports     []slicePort
@@ -43,6 +43,9 @@ type endpoint struct {
 type name = unique.Handle[string]
 
 var noName = unique.Make("")
+
+// owner names the service of s.
+func (s *slice) owner() Key { return Key{s.key.Namespace, s.service} }
 
 func (s *slice) equal(o *slice) bool {
 	return s.service == o.service && s.v6 == o.v6 && slices.Equal(s.ports, o.ports) && slices.Equal(s.endpoints, o.endpoints)
@@ -81,7 +84,7 @@ func readSlice(es *discoveryv1.EndpointSlice, c *critic) *slice {
 		c.fault("addressType", omitObject, "%q is not IPv4, IPv6 or FQDN", es.AddressType)
 		return s
 	}
-	s.service = Key{es.Namespace, service}
+	s.service = service
 	s.readPorts(es.Ports, c)
 	s.readEndpoints(es.Endpoints, c)
 	return s
