@@ -219,6 +219,8 @@ func (p *Proxier) setFacts(r *Round, facts state.Facts) {
 	case p.table == nil:
 		p.table = desired.NewTable(p.config.Desired, facts)
 		p.expect()
+		p.facts = facts // nothing has been rendered yet, so that all is dirty
+		return
 	case sameFacts(p.facts, facts):
 		return
 	default:

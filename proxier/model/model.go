@@ -141,7 +141,7 @@ func (m *Model) DeleteSlice(namespace, name string) {
 // TakeDirty returns the services whose View may have changed since the last
 // call, in the order of Keys. Those gone or no longer ours are among them.
 func (m *Model) TakeDirty() []Key {
-	keys := slices.Collect(maps.Keys(m.dirty))
+	keys := slices.AppendSeq(make([]Key, 0, len(m.dirty)), maps.Keys(m.dirty))
 	m.dirty = map[Key]bool{} // clear would cost as much as the largest round ever
 	return m.sorted(keys)
 }
