@@ -3,6 +3,7 @@ package proxier
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,12 +17,23 @@ import (
 // counting is a kernel that counts how often it is asked for connections.
 type counting struct {
 	*kernel.Fake
+	mu    sync.Mutex
 	asked int
 }
 
 func (k *counting) Connections(ctx context.Context, reals []state.ID) (map[state.ID]uint32, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.asked++
 	return k.Fake.Connections(ctx, reals)
+}
+
+// have gives a real server connections, and returns how often they were asked for.
+func (k *counting) have(id state.ID, connections uint32) (asked int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.Conns[id] = connections
+	return k.asked
 }
 
 // To count connections reads what is large: what drains is not counted anew for
@@ -35,21 +47,20 @@ func TestDrainsAreLookedAtFromTimeToTime(t *testing.T) {
 		p.Synced()
 		synctest.Wait()
 		drained := state.RealServerID(serverAt(ip+":80"), netip.MustParseAddrPort(pod+":8080"))
-		k.Conns[drained] = 1
+		k.have(drained, 1)
 		p.Events([]source.Event{webSlice(ip, "")})
 		synctest.Wait()
-		if k.asked != 1 || !k.State.Has(drained) {
-			t.Fatalf("connections counted %d times at the start of the drain, and it is there: %v", k.asked, k.State.Has(drained))
+		before := k.have(drained, 1)
+		if before != 1 || !k.State.Has(drained) {
+			t.Fatalf("connections counted %d times at the start of the drain, and it is there: %v", before, k.State.Has(drained))
 		}
-		before := k.asked
 		for range 50 {
 			p.Events([]source.Event{webService(other)})
 			synctest.Wait()
 		}
-		if k.asked > before {
-			t.Errorf("connections counted %d times for changes that drain nothing", k.asked-before)
+		if after := k.have(drained, 0); after > before {
+			t.Errorf("connections counted %d times for changes that drain nothing", after-before)
 		}
-		k.Conns[drained] = 0
 		time.Sleep(drainInterval)
 		synctest.Wait()
 		if k.State.Has(drained) {
