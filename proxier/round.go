@@ -135,17 +135,26 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 		p.backOff()
 		return
 	}
-	wants := p.wants(ctx, r)
-	if start {
-		p.write(ctx, r, p.table.Of(p.model.First()))
+	if start && p.objects[state.VirtualServer] == 0 {
+		p.first(ctx, r)
 	}
-	p.write(ctx, r, wants)
+	p.write(ctx, r, p.wants(ctx, r))
 	p.drainRound(ctx, r)
 	if !r.Full && (m.audit || due(p.auditAt)) {
 		p.beginAudit(ctx)
 	}
 	p.schedule(r)
 	r.Triggers, p.triggers = p.triggers, nil
+}
+
+// first programs what everything else in the cluster needs, before the rest is
+// even rendered: on a node where nothing answers yet. Where something does, a
+// virtual IP that two Services ask for might change hands for a moment.
+func (p *Proxier) first(ctx context.Context, r *Round) {
+	keys := p.model.First()
+	p.probeSchedulers(ctx, keys, false)
+	p.table.Refresh(tallying{p.model, p.tallies}, keys)
+	p.write(ctx, r, p.table.Of(keys))
 }
 
 // receive takes the mail and applies it to the model.

@@ -3,6 +3,7 @@ package desired
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"kube-ipvs/proxier/model"
@@ -170,8 +171,10 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 		b = newBatch(t)
 	}
 	b.reset(quiet)
-	if len(t.services) == 0 {
-		t.services = make(map[model.Key]*service, len(keys))
+	if more := len(keys) + len(t.services); len(keys) > 2*len(t.services) {
+		services := make(map[model.Key]*service, more)
+		maps.Copy(services, t.services)
+		t.services = services
 	}
 	for _, key := range keys {
 		b.update(views, key)
