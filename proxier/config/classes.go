@@ -11,6 +11,8 @@ type class struct {
 	effect effect
 	usual  string // of what is ignored: the default, as JSON, that needs no warning
 	why    string // of what is ignored: why, and what happens instead
+	about  string // of what is honoured and has no flag: what it means
+	here   string // of what is honoured with exceptions: which
 }
 
 type effect int
@@ -30,10 +32,10 @@ const (
 // classes has every field of KubeProxyConfiguration: a test compares it with
 // the type. Those of KubeIPVSConfiguration are all honoured.
 var classes = map[string]class{
-	"featureGates": {},
+	"featureGates": {here: "AllowServiceExternalIPs=false; others are ignored, with a warning"},
 
 	"clientConnection.kubeconfig":         {},
-	"clientConnection.acceptContentTypes": {},
+	"clientConnection.acceptContentTypes": {about: "content types that the API server may answer in, in place of contentType"},
 	"clientConnection.contentType":        {},
 	"clientConnection.qps":                {},
 	"clientConnection.burst":              {},
@@ -54,7 +56,7 @@ var classes = map[string]class{
 	"bindAddressHardFail":         {},
 	"enableProfiling":             {},
 	"showHiddenMetricsForVersion": {effect: ignored, why: "it has no effect: kube-ipvs hides no metrics"},
-	"mode":                        {},
+	"mode":                        {here: "a contradiction is an error: anything but ipvs"},
 
 	"iptables.masqueradeBit":      {},
 	"iptables.masqueradeAll":      {},
@@ -87,7 +89,7 @@ var classes = map[string]class{
 	"detectLocal.bridgeInterface":     {},
 	"detectLocal.interfaceNamePrefix": {},
 	"clusterCIDR":                     {},
-	"nodePortAddresses":               {},
+	"nodePortAddresses":               {here: "honoured but for localhost: with others a warning, alone an error"},
 
 	"oomScoreAdj":                     {},
 	"conntrack.maxPerCore":            {},
@@ -97,7 +99,7 @@ var classes = map[string]class{
 	"conntrack.tcpBeLiberal":          {},
 	"conntrack.udpTimeout":            {},
 	"conntrack.udpStreamTimeout":      {},
-	"configSyncPeriod":                {},
+	"configSyncPeriod":                {here: "checked; no effect"},
 	"portRange":                       {effect: ignored, why: "it has no effect, in kube-proxy neither"},
 }
 

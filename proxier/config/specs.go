@@ -62,7 +62,7 @@ var specs = []spec{
 	{path: "metricsBindAddress", name: "metrics-port", usage: "deprecated: port of --metrics-bind-address, 0: not served", kind: "int", late: true, old: "it is deprecated; use --metrics-bind-address", set: bindPort(true)},
 	{path: "bindAddressHardFail", name: "bind-address-hard-fail", usage: "end when healthz or metrics cannot be served, instead of trying again"},
 	{path: "enableProfiling", name: "profiling", usage: "serve /debug/pprof with the metrics"},
-	{path: "trafficMetrics", name: "traffic-metrics", usage: "export IPVS's packet counters: off, by service or by endpoint"},
+	{path: "trafficMetrics", name: "traffic-metrics", usage: "export IPVS's counters of traffic: off, service (by Service port) or endpoint (by endpoint, too)"},
 	{path: "trafficMetricsTop", name: "traffic-metrics-top", usage: "how many series of traffic there may be, the busiest first"},
 
 	{path: "imagePrefixes.ipv4.cluster", name: "image-prefix", usage: imageUsage[0]},
