@@ -1,0 +1,84 @@
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	logged = regexp.MustCompile(`msg=(?:"([^"]+)"|(\w+))`)
+	joined = regexp.MustCompile(`" \+\s*"`)
+	// told are tables of docs/operations.md whose first column quotes what the
+	// program says, by how their heads begin.
+	told = []string{"| note of `state` |", "| reason |", "| message |"}
+)
+
+// sources returns what stands in the program's source, with long texts joined.
+func sources(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	for _, dir := range []string{"cmd", "proxier", "netutil", "ipset"} {
+		err := filepath.WalkDir(filepath.Join(Root(t), dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			b.Write(data)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.ReplaceAll(joined.ReplaceAllString(b.String(), ""), `\"`, `"`)
+}
+
+// Every line of the log and every reason that the text quotes is one that the
+// program can say. Three dots stand for what differs.
+func TestMessages(t *testing.T) {
+	source := sources(t)
+	n := 0
+	quoted := func(p page, text string) {
+		for part := range strings.SplitSeq(text, "...") {
+			part = strings.Trim(part, ` ";:,()`)
+			const few = 6 // bytes that could be anywhere
+			if len(part) < few {
+				continue
+			}
+			n++
+			if !strings.Contains(source, part) {
+				t.Errorf("%s: nothing says %q", p.path, part)
+			}
+		}
+	}
+	for _, p := range pages(t) {
+		for _, m := range logged.FindAllStringSubmatch(p.text, -1) {
+			quoted(p, m[1]+m[2])
+		}
+		inTable := false
+		for line := range strings.Lines(p.text) {
+			switch {
+			case !strings.HasPrefix(line, "|"):
+				inTable = false
+			case inTable:
+				first, _, _ := strings.Cut(strings.TrimPrefix(line, "|"), " | ")
+				for _, m := range span.FindAllStringSubmatch(first, -1) {
+					if !strings.HasPrefix(m[1], "msg=") {
+						quoted(p, m[1])
+					}
+				}
+			default:
+				for _, head := range told {
+					inTable = inTable || strings.HasPrefix(line, head)
+				}
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("%d texts were found, and there are more", n)
+	}
+}
