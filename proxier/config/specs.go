@@ -56,7 +56,7 @@ var specs = []spec{
 	{path: "conntrack.udpStreamTimeout", name: "conntrack-udp-timeout-stream", usage: "timeout of UDP flows with replies (0: leave it)"},
 	{path: "oomScoreAdj", name: "oom-score-adj", usage: "oom_score_adj of this process, -1000 to 1000"},
 
-	{path: "healthzBindAddress", name: "healthz-bind-address", usage: "address, and port unless 10256, of /healthz and /livez (default 0.0.0.0:10256); empty or none: not served. In a file empty means the default, and none is needed", kind: "string", set: bindText},
+	{path: "healthzBindAddress", name: "healthz-bind-address", usage: "address, and port unless 10256, of /healthz, /livez and /readyz (default 0.0.0.0:10256); empty or none: not served. In a file empty means the default, and none is needed", kind: "string", set: bindText},
 	{path: "metricsBindAddress", name: "metrics-bind-address", usage: "address, and port unless 10249, of /metrics (default 127.0.0.1:10249); empty or none: not served", kind: "string", set: bindText},
 	{path: "healthzBindAddress", name: "healthz-port", usage: "deprecated: port of --healthz-bind-address, 0: not served", kind: "int", late: true, old: "it is deprecated; use --healthz-bind-address", set: bindPort(false)},
 	{path: "metricsBindAddress", name: "metrics-port", usage: "deprecated: port of --metrics-bind-address, 0: not served", kind: "int", late: true, old: "it is deprecated; use --metrics-bind-address", set: bindPort(true)},
