@@ -33,7 +33,7 @@ func Hold(t testing.TB, file, part, want string) {
 		return
 	}
 	if !*update {
-		t.Errorf("docs/%s: the part %q is not what the code says; this test with -update writes it. First difference:\n%s", file, part, firstDifference(have, want))
+		t.Errorf("docs/%s: the part %q is not what the code says; go test -run %s -update writes it. First difference:\n%s", file, part, t.Name(), firstDifference(have, want))
 		return
 	}
 	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
