@@ -59,6 +59,9 @@ func TestMessages(t *testing.T) {
 		for _, m := range logged.FindAllStringSubmatch(p.text, -1) {
 			quoted(p, m[1]+m[2])
 		}
+		if p.path != "docs/operations.md" {
+			continue
+		}
 		inTable := false
 		for line := range strings.Lines(p.text) {
 			switch {
