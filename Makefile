@@ -5,9 +5,9 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
-LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/takeover test/cluster
+LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/takeover test/cluster test/docs
 
-.PHONY: build demo test compare check unit lab-test bench lab-shell bench-cluster lint fuzz clean
+.PHONY: build demo test compare check unit lab-test bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -72,6 +72,10 @@ bench: build
 		peers=$$(test/peers/build) || exit 1; LAB_TIMEOUT=$(BENCH_TIMEOUT) KUBE_IPVS_PEERS=$$peers \
 		test/lab/run -- out/bench --docs docs/performance.md --size '$(SIZE)' --parts '$(PARTS)' --with "$$with"
 BENCH_TIMEOUT ?= 3600
+
+# The parts of docs/ that are made from the code.
+docs:
+	go test -p 1 ./proxier/config ./cmd/kube-ipvs -run Documented -update
 
 lab-shell: build
 	test/lab/shell
