@@ -205,6 +205,9 @@ func (b Backend) Restore(ctx context.Context, family int, input string) error {
 	return nil
 }
 
+// noLockFile is what the legacy tools say where /run cannot be written.
+const noLockFile = "can't open lock file"
+
 // failedLine finds the number in the many ways in which the tools name a line.
 var failedLine = regexp.MustCompile(`\bline:? (\d+)\b`)
 
@@ -215,7 +218,7 @@ func restoreError(tool, input, msg string, err error) error {
 	m := failedLine.FindStringSubmatch(msg)
 	if m == nil {
 		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.ExitCode() == resourceProblem {
+		if errors.As(err, &exit) && exit.ExitCode() == resourceProblem && !strings.Contains(msg, noLockFile) {
 			return fmt.Errorf("%s: %w: %s", tool, ErrBusy, oneLine(msg))
 		}
 		return fmt.Errorf("%s: %w: %s", tool, err, oneLine(msg))

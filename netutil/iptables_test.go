@@ -167,6 +167,10 @@ func TestRestoreBusy(t *testing.T) {
 	if !errors.Is(err, ErrBusy) {
 		t.Error(err)
 	}
+	err = restoreError("iptables-legacy-restore", "*nat\nCOMMIT\n", "Fatal: can't open lock file /run/xtables.lock: Read-only file system", exit)
+	if errors.Is(err, ErrBusy) || !strings.Contains(err.Error(), "Read-only") {
+		t.Error(err)
+	}
 	// The nft tools exit with 4 for any refusal of the kernel.
 	err = restoreError("iptables-nft-restore", "*nat\nCOMMIT\n", "line 2: RULE_APPEND failed (Invalid argument): rule in chain X", exit)
 	if errors.Is(err, ErrBusy) {

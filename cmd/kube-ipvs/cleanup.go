@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"time"
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/state"
 )
 
@@ -17,7 +20,7 @@ func cleanupCommand(ctx context.Context, args []string, out io.Writer) (int, err
 Removes everything that kube-ipvs has programmed on this node: chains, sets,
 routes, addresses, virtual servers and the device kube-ipvs0, unless somebody
 else uses it. Nothing else is touched. Sysctls stay as they are: others may
-rely on them by now. May be called any number of times. Stop kube-ipvs first.`, out)
+rely on them by now. May be called any number of times, but not while kube-ipvs runs.`, out)
 	fs.StringVar(&backend, "iptables-backend", "auto", "variant of iptables to clean: nft, legacy or auto for both")
 	if err := fs.Parse(args); err != nil {
 		return exitUsage, err
@@ -32,6 +35,11 @@ rely on them by now. May be called any number of times. Stop kube-ipvs first.`, 
 	if err := kernel.Usable(); err != nil {
 		return exitFailed, err
 	}
+	lock, err := node.Lock(node.Identity{PID: os.Getpid(), Version: version, Started: time.Now()})
+	if err != nil {
+		return exitFailed, err // it would bring everything back
+	}
+	defer lock.Close()
 	backends := []netutil.Backend{b}
 	if b == "" {
 		if backends, err = netutil.Backends(ctx); err != nil {

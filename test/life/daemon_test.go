@@ -16,7 +16,9 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	n.enrich()
 	d := n.start()
 	d.first()
-	n.refused(1, []string{"another kube-ipvs programs this node", fmt.Sprintf("pid %d", d.pid)}, n.run()...)
+	for _, args := range [][]string{n.run(), {"cleanup"}} { // what is removed would come back
+		n.refused(1, []string{"another kube-ipvs programs this node", fmt.Sprintf("pid %d", d.pid)}, args...)
+	}
 	d.kill()
 	next := n.start()
 	next.first()
