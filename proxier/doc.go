@@ -25,7 +25,8 @@
 // or an audit shows that the kernel is not what it was taken for; it reports
 // what others have changed before it repairs it. The audit comes on a timer: a
 // goroutine with sockets of its own reads the kernel and sums it up, and the loop
-// compares the sum with that of what it has written. It never writes.
+// compares the sum with that of what it has written. It never writes. Between two
+// audits a cheap look (canary.go) finds out if something big is missing.
 //
 // Memory goes by the number of objects, so that these are kept small: an ID has
 // no pointers, a map by ID grows without a copy and has no slack, and a fragment

@@ -28,6 +28,7 @@ type mail struct {
 	facts    bool // links or addresses have changed
 	audit    bool // somebody wants a full audit now
 	audited  *audit
+	canary   *canary
 }
 
 func newInbox() *inbox { return &inbox{poke: make(chan struct{}, 1)} }

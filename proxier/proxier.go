@@ -21,6 +21,7 @@ type Config struct {
 	NodeCIDR         bool          // the source addresses of pods are the podCIDRs of the Node object
 	PrimaryNodePorts bool          // node ports are served on the node's primary addresses only
 	AuditPeriod      time.Duration // between full comparisons with the kernel
+	CanaryPeriod     time.Duration // between looks whether something big is missing in the kernel; 0: never
 	DrainTimeout     time.Duration // that a removed endpoint's connections may go on, in direct mode
 	MinSyncPeriod    time.Duration // between the end of a round and the next that changes cause
 	Names            bool          // keep what Served and PodOf tell
@@ -56,6 +57,7 @@ type Proxier struct {
 	actual     *state.State   // what the kernel holds, as read and written since; nil: never read
 	digest     *state.Digest  // of actual
 	underway   *audit         // nil: none
+	canary     *canary        // nil: none
 	readers    sync.WaitGroup // of audits
 	loaded     bool           // the source has delivered what it could
 	synced     bool           // the source has delivered everything: absence is a fact
@@ -80,8 +82,8 @@ type Proxier struct {
 	rounds     uint64
 	needs      []state.ID // memory for obstacle and hold
 
-	auditAt, retryAt, drainAt time.Time // when due; zero: not
-	retryDelay                time.Duration
+	auditAt, retryAt, drainAt, canaryAt time.Time // when due; zero: not
+	retryDelay                          time.Duration
 }
 
 // New returns a Proxier that has done nothing yet.
@@ -143,7 +145,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
-	for _, at := range []time.Time{p.auditAt, p.retryAt, p.drainAt, p.factsAt} {
+	for _, at := range []time.Time{p.auditAt, p.retryAt, p.drainAt, p.canaryAt, p.factsAt} {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}

@@ -32,6 +32,9 @@ func (p *Proxier) schedule(r *Round) {
 	if r.Full || r.Audited {
 		p.auditAt = now.Add(p.config.AuditPeriod)
 	}
+	if p.canaryAt.IsZero() && p.canary == nil && p.config.CanaryPeriod > 0 {
+		p.canaryAt = now.Add(p.config.CanaryPeriod)
+	}
 	switch {
 	case len(p.draining) == 0:
 		p.drainAt = time.Time{}

@@ -143,6 +143,7 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 	if !r.Full && (m.audit || due(p.auditAt)) {
 		p.beginAudit(ctx)
 	}
+	p.watch(ctx, m.canary)
 	p.schedule(r)
 	r.Triggers, p.triggers = p.triggers, nil
 }

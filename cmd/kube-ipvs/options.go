@@ -35,6 +35,9 @@ type options struct {
 }
 
 // newFlags returns a flag set whose help is written for a newcomer.
+// canaryPeriod is that of kube-proxy's canary chains.
+const canaryPeriod = 30 * time.Second
+
 func newFlags(name, about string, out io.Writer) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(out)
@@ -92,7 +95,7 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 	d := desiredConfig(e)
 	c := proxier.Config{
 		Desired: d, Zone: e.Zone, NodeCIDR: e.PodTraffic == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts,
-		AuditPeriod: e.AuditPeriod, DrainTimeout: e.DrainTimeout, MinSyncPeriod: e.MinSyncPeriod, Log: o.logger(),
+		AuditPeriod: e.AuditPeriod, CanaryPeriod: canaryPeriod, DrainTimeout: e.DrainTimeout, MinSyncPeriod: e.MinSyncPeriod, Log: o.logger(),
 	}
 	return c, kernelOptions(e, d), nil
 }

@@ -223,6 +223,9 @@ func fakeIsLikeLinux(t *testing.T, binding netutil.Binding) {
 			if diff := cmp.Diff(comparable(fake.State), comparable(read)); diff != "" {
 				t.Fatalf("after %v (-fake +Linux):\n%s", plan, diff)
 			}
+			if real, faked := sizesOf(t, linux), sizesOf(t, fake); real != faked {
+				t.Fatalf("after %v: Linux has %+v, the fake %+v", plan, real, faked)
+			}
 		}
 	})
 }

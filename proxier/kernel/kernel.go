@@ -38,6 +38,11 @@ type Kernel interface {
 	// servers. One that is not there has none.
 	Connections(context.Context, []state.ID) (map[state.ID]uint32, error)
 
+	// Sizes looks whether everything is still there, at a cost that does not
+	// grow with it: who removes all that IPVS or a set holds shows in it, who
+	// changes an object may not.
+	Sizes(ctx context.Context, servers []state.ID) (Sizes, error)
+
 	// Stats counts what all calls together have asked of the kernel.
 	Stats() Stats
 
@@ -51,6 +56,8 @@ type Reader interface {
 	// Each hands note everything that Read returns, each object once. What
 	// is changed meanwhile may be among it or not.
 	Each(ctx context.Context, note func(state.ID, state.SpecRef)) error
+	// EachRule is the part of Each that is about rules.
+	EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error
 	Stats() Stats
 	Close() error
 }
