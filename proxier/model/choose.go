@@ -87,25 +87,25 @@ func (m *Model) choose() Endpoints {
 	var leavingLocal []netip.AddrPort
 	for i := range m.candidates {
 		c := &m.candidates[i]
-		local := m.local(c.endpoint)
-		if local {
+		cluster, local := m.judge(c.endpoint, near)
+		if m.local(c.endpoint) {
 			out.OnNode = append(out.OnNode, c.at)
 		}
-		switch {
-		case c.ready:
+		switch cluster {
+		case Chosen:
 			out.Any = true
-			if near.has(m, c.endpoint) {
-				m.cluster = append(m.cluster, c.at)
-			}
-			if local {
-				out.Local = append(out.Local, c.at)
-			}
-		case c.serving && c.terminating:
+			m.cluster = append(m.cluster, c.at)
+		case OtherNode, OtherZone:
+			out.Any = true
+		case Leaving:
 			out.Any = true
 			out.Leaving = append(out.Leaving, c.at)
-			if local {
-				leavingLocal = append(leavingLocal, c.at)
-			}
+		}
+		switch local {
+		case Chosen:
+			out.Local = append(out.Local, c.at)
+		case Leaving:
+			leavingLocal = append(leavingLocal, c.at)
 		}
 	}
 	if out.Cluster = slices.Clip(m.cluster[from:]); len(out.Cluster) == 0 {
@@ -115,6 +115,32 @@ func (m *Model) choose() Endpoints {
 		out.Local = leavingLocal
 	}
 	return out
+}
+
+// judge says of a candidate whether it is chosen for policy Cluster and for
+// policy Local, and why not. Leaving ones are chosen where that leaves nobody.
+func (m *Model) judge(e *endpoint, near vicinity) (cluster, local Reason) {
+	switch {
+	case !e.ready && e.serving && e.terminating:
+		cluster = Leaving
+	case !e.ready && e.terminating:
+		cluster = Gone
+	case !e.ready:
+		cluster = NotReady
+	case near.has(m, e):
+		cluster = Chosen
+	case near == hintNode:
+		cluster = OtherNode
+	default:
+		cluster = OtherZone
+	}
+	switch {
+	case !m.local(e):
+		return cluster, NotLocal
+	case e.ready:
+		return cluster, Chosen
+	}
+	return cluster, cluster
 }
 
 func (m *Model) local(e *endpoint) bool { return e.node == m.nodeName && e.node != noName }

@@ -1,0 +1,145 @@
+package model
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// Reason says why an endpoint is chosen for a kind of virtual IP, or not.
+type Reason uint8
+
+// The reasons.
+const (
+	Chosen      Reason = iota // ready, and near enough
+	LastResort                // terminating, serves still, and chosen because no ready one could be
+	Leaving                   // terminating, serves still, but ready ones are there
+	Gone                      // terminating, serves no more
+	NotReady                  // not ready
+	OtherNode                 // all ready ones are hinted to nodes, and this one not to this node
+	OtherZone                 // the same with zones
+	NotLocal                  // on another node, or on one unknown, and policy Local wants this one
+	Duplicate                 // another slice, or an earlier entry, has the same address and port, in a better state
+	NoPort                    // its slice does not have the port
+	OtherFamily               // its slice is of a family in which the Service has no cluster IP
+)
+
+var reasonNames = [...]string{"chosen", "last-resort", "leaving", "gone", "not-ready", "other-node", "other-zone",
+	"not-local", "duplicate", "no-port", "other-family"}
+
+// String returns a word for programs: it does not change.
+func (r Reason) String() string { return reasonNames[r] }
+
+// Chooses reports whether an endpoint with the reason is chosen.
+func (r Reason) Chooses() bool { return r == Chosen || r == LastResort }
+
+// Verdict is an endpoint of an EndpointSlice, and what is made of it for one
+// port of the Service on this node.
+type Verdict struct {
+	At                          netip.AddrPort // port 0 with NoPort and OtherFamily
+	Slice                       string         // name of the EndpointSlice
+	Node                        string         // empty: unknown
+	Ready, Serving, Terminating bool
+	ForNodes, ForZones          string // hints, separated by commas
+	OnNode                      bool
+	Cluster, Local              Reason // for virtual IPs with policy Cluster, and with policy Local
+}
+
+// Here returns the node that endpoints are chosen for.
+func (m *Model) Here() Node { return m.node }
+
+// Verdicts returns every endpoint of every slice of a service, sorted by
+// address, and why View has it for a port and a family or not. It costs more
+// than View and is for people who ask.
+func (m *Model) Verdicts(key Key, port int, v6 bool) []Verdict {
+	e := m.services[key]
+	if e == nil || e.service == nil || port < 0 || port >= len(e.service.Ports) {
+		return nil
+	}
+	var out []Verdict
+	if slices.ContainsFunc(e.service.ClusterIPs, func(a netip.Addr) bool { return a.Is6() == v6 }) {
+		m.gather(e.slices, &e.service.Ports[port], v6)
+		out = m.verdicts(e.slices, &e.service.Ports[port], v6)
+		clear(m.candidates)
+	} else {
+		for _, s := range e.slices {
+			if s.v6 == v6 {
+				out = s.unused(out, OtherFamily)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Verdict) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Slice, b.Slice))
+	})
+	return out
+}
+
+// verdicts judges the endpoints of a family's slices; the candidates among
+// them have been gathered.
+func (m *Model) verdicts(from []*slice, p *Port, v6 bool) []Verdict {
+	kept := map[candidate]bool{}
+	for _, c := range m.candidates {
+		kept[c] = true
+	}
+	near := m.topology()
+	var out []Verdict
+	for _, s := range from {
+		if s.v6 != v6 {
+			continue
+		}
+		has := false
+		for _, sp := range s.ports {
+			if sp.name != p.Name || sp.protocol != p.Protocol {
+				continue
+			}
+			has = true
+			for i := range s.endpoints {
+				e := &s.endpoints[i]
+				v := s.verdict(e, sp.port)
+				v.OnNode = m.local(e)
+				v.Cluster, v.Local = m.judge(e, near)
+				if !kept[candidate{v.At, e}] {
+					v.Cluster, v.Local = Duplicate, Duplicate
+				}
+				out = append(out, v)
+			}
+		}
+		if !has {
+			out = s.unused(out, NoPort)
+		}
+	}
+	lastResort(out, func(v *Verdict) *Reason { return &v.Cluster })
+	lastResort(out, func(v *Verdict) *Reason { return &v.Local })
+	return out
+}
+
+// lastResort chooses the leaving ones where nobody is chosen.
+func lastResort(all []Verdict, of func(*Verdict) *Reason) {
+	for i := range all {
+		if *of(&all[i]) == Chosen {
+			return
+		}
+	}
+	for i := range all {
+		if r := of(&all[i]); *r == Leaving {
+			*r = LastResort
+		}
+	}
+}
+
+func (s *slice) verdict(e *endpoint, port uint16) Verdict {
+	return Verdict{
+		At: netip.AddrPortFrom(s.addr(e), port), Slice: s.key.Name, Node: e.node.Value(),
+		Ready: e.ready, Serving: e.serving, Terminating: e.terminating, ForNodes: e.forNodes.Value(), ForZones: e.forZones.Value(),
+	}
+}
+
+// unused appends the endpoints of s, none of which can be used.
+func (s *slice) unused(to []Verdict, why Reason) []Verdict {
+	for i := range s.endpoints {
+		v := s.verdict(&s.endpoints[i], 0)
+		v.Cluster, v.Local = why, why
+		to = append(to, v)
+	}
+	return to
+}
