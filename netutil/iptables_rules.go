@@ -249,6 +249,30 @@ func RestoreInput(want, have Ruleset) string {
 	return out.String()
 }
 
+// String spells the rules as iptables-save does, with the words that it uses.
+func (r Ruleset) String() string {
+	var out strings.Builder
+	for _, t := range r.tables {
+		if len(t.chains)+len(t.jumps) == 0 {
+			continue
+		}
+		fmt.Fprintf(&out, "*%s\n", t.name)
+		for _, c := range t.chains {
+			fmt.Fprintf(&out, ":%s - [0:0]\n", c.name)
+		}
+		for _, r := range t.jumps {
+			fmt.Fprintf(&out, "-A %s %s\n", r.chain, r.text)
+		}
+		for _, c := range t.chains {
+			for _, r := range c.rules {
+				fmt.Fprintf(&out, "-A %s %s\n", r.chain, r.text)
+			}
+		}
+		out.WriteString("COMMIT\n")
+	}
+	return out.String()
+}
+
 // RemoveInput returns the input for Restore that removes all of have and
 // nothing else.
 func RemoveInput(have Ruleset) string { return RestoreInput(Ruleset{}, have) }

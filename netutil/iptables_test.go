@@ -274,3 +274,20 @@ func FuzzParseRules(f *testing.F) {
 		}
 	})
 }
+
+// What is printed of a ruleset reads as that ruleset.
+func TestRulesetPrintsWhatItHolds(t *testing.T) {
+	const text = "*nat\n:PREROUTING ACCEPT [0:0]\n:X-A - [0:0]\n:X-B - [0:0]\n:OTHER - [0:0]\n" +
+		"-A PREROUTING -j X-A\n-A OTHER -j DROP\n-A X-A -s 10.0.0.0/8 -g X-B\n-A X-B -j RETURN\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"
+	have, err := ParseRules(text, "X-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ParseRules(have.String(), "X-")
+	if err != nil || !Equal(have, again) || !Equal(again, have) {
+		t.Errorf("%v; printed as\n%s", err, have)
+	}
+	if s := have.String(); strings.Contains(s, "OTHER") || strings.Contains(s, "filter") || !strings.Contains(s, "-A PREROUTING -j X-A\n") {
+		t.Errorf("printed as\n%s", s)
+	}
+}
