@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -17,6 +18,13 @@ type Preview struct {
 	Why      map[state.ID]string // for what is wanted
 	Problems []model.Problem     // of what was asked for
 	Complete bool                // the source was read in full; otherwise nothing is removed
+
+	// What it was made of.
+	Model  *model.Model
+	Table  *desired.Table
+	Config desired.Config // as the Node object completes it
+	Facts  state.Facts
+	Actual *state.State // what the kernel holds
 }
 
 // Preview compares what the source has delivered with the kernel and writes
@@ -37,7 +45,10 @@ func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
 		ops = careful(ops, p.actual)
 	}
 	p.problems(r)
-	return &Preview{Plan: state.NewPlan(ops), Why: p.table.Explain(p.model), Problems: r.Problems, Complete: p.synced}, nil
+	return &Preview{
+		Plan: state.NewPlan(ops), Why: p.table.Explain(p.model), Problems: r.Problems, Complete: p.synced,
+		Model: p.model, Table: p.table, Config: p.config.Desired, Facts: p.facts, Actual: p.actual,
+	}, nil
 }
 
 // readOnly is a Kernel that cannot write.

@@ -143,3 +143,14 @@ func (s *slice) unused(to []Verdict, why Reason) []Verdict {
 	}
 	return to
 }
+
+// SlicesOf returns the names of a service's EndpointSlices, sorted.
+func (m *Model) SlicesOf(key Key) []string {
+	var out []string
+	if e := m.services[key]; e != nil {
+		for _, s := range e.slices {
+			out = append(out, s.key.Name)
+		}
+	}
+	return out
+}

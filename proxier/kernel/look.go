@@ -1,0 +1,39 @@
+package kernel
+
+import (
+	"context"
+	"net/netip"
+
+	"kube-ipvs/netutil"
+)
+
+// What people ask and the loop does not.
+
+// Rules returns our chains of a family, which is state.IPv4 or state.IPv6, and
+// the jumps to them as the kernel has them now, in the format of iptables-save,
+// and how they differ from what Expect has told: a line each, that begins with
+// "+" for what lacks and "-" for what is too much.
+func (l *Linux) Rules(ctx context.Context, family netip.Addr) (text string, differ []string, err error) {
+	have, err := l.rules(ctx, family)
+	if err != nil {
+		return "", nil, err
+	}
+	want, err := netutil.ParseRules(l.expected[number(family)/6], prefix(family))
+	if err != nil {
+		return "", nil, err
+	}
+	return have.String(), netutil.Missing(have, want), nil
+}
+
+// Addresses lists the addresses of all links, those of VIPs among them.
+func (l *Linux) Addresses() ([]netip.Addr, error) {
+	all, err := l.links.Addresses()
+	out := make([]netip.Addr, 0, len(all))
+	for _, a := range all {
+		out = append(out, a.Prefix.Addr())
+	}
+	return out, err
+}
+
+// LinkTo returns the name of the link by which packets to an address leave now.
+func (l *Linux) LinkTo(a netip.Addr) (string, error) { return netutil.LinkTo(a) }
