@@ -57,6 +57,7 @@
 //	proxier/source       where objects come from
 //	proxier/model        Services and endpoint choice
 //	proxier/desired      rendering, and the rules
+//	proxier/explain      the way of a packet for one Service, in words
 //	proxier/state        vocabulary, Diff, Plan
 //	proxier/kernel       Kernel: Linux, Fake, Faulty
 //	proxier/kernel/ipvs  IPVS over netlink

@@ -33,6 +33,11 @@ func TestDispatch(t *testing.T) {
 		{"--help", []string{"--help"}, exitOK, "Usage: kube-ipvs COMMAND", ""},
 		{"no flag", []string{"plan", "--manifests", "x", "y"}, exitUsage, "", `"y" is not a flag`},
 		{"bad output", []string{"state", "-o", "yaml"}, exitUsage, "", "text|json"},
+		{"explain nothing", []string{"explain"}, exitUsage, "", "name a Service"},
+		{"explain two", []string{"explain", "default/a", "default/b"}, exitUsage, "", `"default/b" is too much`},
+		{"explain in XML", []string{"explain", "default/a", "-o", "xml"}, exitUsage, "", `"xml" is neither text nor json`},
+		{"explain nonsense", []string{"explain", "web"}, exitFailed, "", `"web" is neither NAMESPACE/NAME`},
+		{"explain from nowhere", []string{"explain", "default/web", "--from", "me"}, exitFailed, "", `--from: "me" is no address`},
 		{"cleanup with an argument", []string{"cleanup", "all"}, exitUsage, "", `"all" is not a flag`},
 		{"cleanup with a bad backend", []string{"cleanup", "--iptables-backend", "ebt"}, exitUsage, "", `"ebt" is neither nft nor legacy`},
 	}

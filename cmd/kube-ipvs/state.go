@@ -98,17 +98,21 @@ func readState(ctx context.Context, c desired.Config) (*nodeState, error) {
 	if err != nil {
 		return nil, err
 	}
+	conns, err := k.Connections(ctx, realServers(s))
+	if err != nil {
+		return nil, err
+	}
+	return arrange(c, s, conns), nil
+}
+
+func realServers(s *state.State) []state.ID {
 	var reals []state.ID
 	for id := range s.All() {
 		if id.Kind == state.RealServer {
 			reals = append(reals, id)
 		}
 	}
-	conns, err := k.Connections(ctx, reals)
-	if err != nil {
-		return nil, err
-	}
-	return arrange(c, s, conns), nil
+	return reals
 }
 
 func (n *nodeState) print(out io.Writer) {

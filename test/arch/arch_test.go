@@ -16,6 +16,7 @@ var rules = map[string][]string{
 	"proxier/state":       {"kube-ipvs/", "k8s.io/", "github.com/", "golang.org/"},
 	"proxier/model":       {"k8s.io/client-go/", "kube-ipvs/proxier/state", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
 	"proxier/desired":     {"k8s.io/client-go/", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
+	"proxier/explain":     {"k8s.io/client-go/", "kube-ipvs/proxier/source", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
 	"proxier/source":      {"kube-ipvs/proxier/state", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
 	"proxier/kernel":      {"k8s.io/", "kube-ipvs/proxier/model", "kube-ipvs/proxier/desired", "kube-ipvs/proxier/source"},
 	"proxier/config":      {"k8s.io/client-go/", "kube-ipvs/proxier/kernel", "kube-ipvs/ipset"},
@@ -27,6 +28,7 @@ var rules = map[string][]string{
 var direct = map[string][]string{
 	"proxier":         {"os/exec", "github.com/vishvananda/netlink", "github.com/moby/ipvs"},
 	"proxier/desired": {"os", "os/exec"},
+	"proxier/explain": {"os", "os/exec", "kube-ipvs/proxier"},
 	"proxier/health":  {"os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 	"proxier/model":   {"os", "os/exec"},
 }

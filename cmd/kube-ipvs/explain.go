@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+
+	"github.com/spf13/pflag"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/config"
+	"kube-ipvs/proxier/explain"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
+)
+
+func explainCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
+	var o options
+	var format, from string
+	fs := newFlags("explain NAMESPACE/NAME[:PORT] | IP:PORT[/PROTOCOL]", `
+Tells the way of a packet for one Service on this node, as the kernel has it
+now: why the node takes it, which rules and set entries let it pass and rewrite
+it, which virtual server takes it, which endpoints that has and why each of the
+Service's is among them or not, whom the endpoint sees, and what differs from
+what is wanted. IP:PORT is what clients dial: a ClusterIP, load-balancer or
+external IP, or an address of this node with a node port.
+The other flags are those of "run". No kube-ipvs need be running.
+Exit code: 0 as wanted, 2 something differs, 1 failed, 64 wrong usage.`, out)
+	fs.StringVarP(&format, "output", "o", "text", "text or json")
+	fs.StringVar(&from, "from", "", "tell the way of a client at this address, rule by rule")
+	o.add(fs)
+	query, err := oneArgument(fs, args)
+	if err != nil {
+		return exitUsage, err
+	}
+	if format != "text" && format != "json" {
+		return exitUsage, fmt.Errorf("--output: %q is neither text nor json", format)
+	}
+	q, err := explain.ParseQuery(query)
+	if err != nil {
+		return exitFailed, err
+	}
+	client, err := clientAddress(from)
+	if err != nil {
+		return exitFailed, err
+	}
+	c, ko, err := o.config()
+	if err != nil {
+		return exitUsage, err
+	}
+	c.Log = slog.New(slog.DiscardHandler)
+	src, err := openObjects(o.effective, c.Log)
+	if err != nil {
+		return exitUsage, err
+	}
+	k, err := kernel.OpenLinux(ctx, ko)
+	if err != nil {
+		return exitFailed, err
+	}
+	defer k.Close()
+	e, err := explained(ctx, c, k, ko, src, q, client)
+	if err != nil {
+		return exitFailed, err
+	}
+	if err := printExplanation(out, e, format); err != nil {
+		return exitFailed, err
+	}
+	if !e.AsDesired {
+		return exitDifferences, nil
+	}
+	return exitOK, nil
+}
+
+// oneArgument reads the flags, and the one argument that is none.
+func oneArgument(fs *pflag.FlagSet, args []string) (string, error) {
+	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
+		return "", err
+	}
+	switch fs.NArg() {
+	case 0:
+		return "", fmt.Errorf("name a Service, such as default/web, or what clients dial, such as 10.96.0.10:80")
+	case 1:
+		return fs.Arg(0), nil
+	}
+	return "", fmt.Errorf("one Service at a time: %q is too much", fs.Arg(1))
+}
+
+func clientAddress(text string) (netip.Addr, error) {
+	if text == "" {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err == nil {
+		err = explain.CheckFrom(a)
+	}
+	if err != nil {
+		return a, fmt.Errorf("--from: %q is no address of a client", text)
+	}
+	return a, nil
+}
+
+// explained reads everything once and explains.
+func explained(ctx context.Context, c proxier.Config, k *kernel.Linux, ko kernel.Options, src *objects, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
+	p, err := preview(ctx, c, k, src)
+	if err != nil {
+		return nil, err
+	}
+	n := &explain.Node{
+		Model: p.Model, Table: p.Table, Config: p.Config, Facts: p.Facts, Actual: p.Actual, Plan: p.Plan, Why: p.Why,
+		Problems: p.Problems, Complete: p.Complete, Routed: ko.Binding == netutil.BindRoute,
+		LinkOf: func(a netip.Addr) string {
+			name, err := k.LinkTo(a)
+			if err != nil {
+				return ""
+			}
+			return name
+		},
+	}
+	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
+		if i == 1 && !p.Config.IPv6 {
+			continue
+		}
+		if n.Rules[i], n.Differ[i], err = k.Rules(ctx, family); err != nil {
+			return nil, err
+		}
+	}
+	if n.Addresses, err = k.Addresses(); err != nil {
+		return nil, err
+	}
+	if n.Conns, err = k.Connections(ctx, realServers(p.Actual)); err != nil {
+		return nil, err
+	}
+	return n.Explain(q, from)
+}
+
+func printExplanation(out io.Writer, e *explain.Explanation, format string) error {
+	if format == "json" {
+		enc := json.NewEncoder(out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(e)
+	}
+	e.Print(out)
+	return nil
+}

@@ -1,0 +1,244 @@
+package explain
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// Explain tells what q asks for: of all kinds of clients, or of the one at from
+// if that is valid. The error says what q or from names that is not there.
+func (n *Node) Explain(q Query, from netip.Addr) (*Explanation, error) {
+	s, frontends, err := n.find(q)
+	if err != nil {
+		return nil, err
+	}
+	from = from.Unmap().WithZone("")
+	if q.At.IsValid() && from.IsValid() && from.Is4() != q.At.Addr().Is4() {
+		return nil, fmt.Errorf("a client at %s cannot dial %s, which is of another family", from, q.At)
+	}
+	n.prepare()
+	view, _ := n.Model.View(s.Key)
+	out := &Explanation{
+		Schema: schema, Service: s.Key.String(), Origin: view.Origin, Node: n.Config.NodeName, Zone: n.Model.Here().Zone,
+		Mode: string(n.Config.Mode), Frontends: []Frontend{}, Hairpin: n.hairpin(s), Complete: n.Complete,
+	}
+	for i := range frontends {
+		f := &frontends[i]
+		if from.IsValid() && from.Is4() != f.Addr.Addr().Is4() {
+			continue
+		}
+		out.Frontends = append(out.Frontends, n.frontend(s, f, q.At, n.clients(f, q.At.Addr(), from)))
+	}
+	if len(out.Frontends) == 0 && from.IsValid() {
+		return nil, fmt.Errorf("service %s has no frontend of the family of %s", s.Key, from)
+	}
+	out.Differs = n.differences(s, frontends, q)
+	out.AsDesired = len(out.Differs) == 0
+	out.Problems = n.problems(s)
+	return out, nil
+}
+
+// prepare takes apart what the kernel has said.
+func (n *Node) prepare() {
+	n.rules = [2]ruleset{parse(n.Rules[0]), parse(n.Rules[1])}
+	n.reals = map[state.ID][]real{}
+	for id, spec := range n.Actual.All() {
+		if id.Kind == state.RealServer {
+			n.reals[id.Server()] = append(n.reals[id.Server()], real{id.Endpoint(), spec.Value().Weight})
+		}
+	}
+	for _, all := range n.reals {
+		slices.SortFunc(all, func(a, b real) int { return a.at.Compare(b.at) })
+	}
+}
+
+// index returns 0 for IPv4 and 1 for IPv6.
+func index(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+func (n *Node) frontend(s *model.Service, f *desired.Frontend, dialled netip.AddrPort, clients []Client) Frontend {
+	family := 4
+	if f.Addr.Addr().Is6() {
+		family = 6
+	}
+	out := Frontend{
+		Kind: f.Reach.String(), Address: f.Addr.String(), Family: family, Protocol: f.Proto.String(), Port: s.Ports[f.Port].Name,
+		Policy: "Cluster", Takes: n.takesFacts(f), Ways: []Way{}, Servers: []Server{},
+	}
+	if f.Local {
+		out.Policy = "Local"
+	}
+	if f.Reach == desired.NodePort {
+		out.Address = fmt.Sprintf("*:%d", f.Addr.Port())
+	}
+	if f.Lost != (model.Key{}) {
+		out.ServedBy = f.Lost.String()
+		return out
+	}
+	out.SourceRanges = n.sourceRanges(f)
+	to := f.Addr
+	if f.Reach == desired.NodePort {
+		to = n.nodeAddress(f)
+	}
+	if dialled.IsValid() {
+		to = dialled
+	}
+	for _, c := range clients {
+		out.Ways = append(out.Ways, n.way(f, c, to))
+	}
+	out.Servers = n.servers(s, f)
+	return out
+}
+
+// nodeAddress returns an address of the node with the frontend's node port:
+// the node's own if that serves it, else another.
+func (n *Node) nodeAddress(f *desired.Frontend) netip.AddrPort {
+	all := append([]netip.Addr{n.Facts.NodeIP(f.Addr.Addr())}, n.Addresses...)
+	for _, a := range all {
+		if !a.IsValid() || a.Is4() != f.Addr.Addr().Is4() || a.IsLoopback() || a.IsLinkLocalUnicast() || n.Actual.Has(state.VIPID(a)) {
+			continue
+		}
+		if slices.ContainsFunc(f.Networks, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return netip.AddrPortFrom(a, f.Addr.Port())
+		}
+	}
+	return f.Addr
+}
+
+// sourceRanges returns who may use a frontend, if not everybody.
+func (n *Node) sourceRanges(f *desired.Frontend) []string {
+	if f.Reach == desired.NodePort || !n.Actual.Has(state.EntryID(state.SetSourceFiltered, f.Proto, f.Addr)) {
+		return nil
+	}
+	nets := []netip.Prefix{}
+	for id := range n.Actual.All() {
+		if id.Kind == state.Entry && id.Set == state.SetSourceAllowed && id.Proto == f.Proto && id.AddrPort() == f.Addr {
+			nets = append(nets, netip.PrefixFrom(id.Peer(), int(id.Bits)))
+		}
+	}
+	slices.SortFunc(nets, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
+	out := make([]string, 0, len(nets))
+	for _, p := range nets {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+// servers returns the virtual servers of a frontend, each with every endpoint.
+func (n *Node) servers(s *model.Service, f *desired.Frontend) []Server {
+	verdicts := n.Model.Verdicts(s.Key, f.Port, f.Addr.Addr().Is6())
+	wanted := map[state.ID]state.SpecRef{}
+	for _, o := range n.Table.Wanted(s.Key) {
+		wanted[o.ID] = o.Spec
+	}
+	one := n.server(f.Server, verdicts, wanted, f.Local && f.Reach == desired.ClusterIP)
+	if f.LocalServer == (state.ID{}) {
+		return []Server{one}
+	}
+	two := n.server(f.LocalServer, verdicts, wanted, true)
+	one.For, two.For = "pods and the node itself", "clients from outside"
+	return []Server{one, two}
+}
+
+func (n *Node) server(id state.ID, verdicts []model.Verdict, wanted map[state.ID]state.SpecRef, local bool) Server {
+	out := Server{Address: id.AddrPort().String(), Protocol: id.Proto.String(), Endpoints: []Endpoint{}}
+	if spec, ok := n.Actual.Get(id); ok {
+		out.Present, out.Scheduler, out.Affinity = true, spec.Value().Scheduler, spec.Value().Timeout
+	}
+	told := map[netip.AddrPort]bool{}
+	for i := range verdicts {
+		v := &verdicts[i]
+		reason := v.Cluster
+		if local {
+			reason = v.Local
+		}
+		e := Endpoint{
+			Address: v.At.String(), Slice: v.Slice, Node: v.Node, Ready: v.Ready, Serving: v.Serving, Terminating: v.Terminating,
+			ForNodes: v.ForNodes, ForZones: v.ForZones, Chosen: reason.Chooses(), Reason: reason.String(), Why: n.endpointWhy(v, reason),
+		}
+		if v.At.Port() == 0 {
+			e.Address = v.At.Addr().String()
+		}
+		if reason != model.Duplicate {
+			n.weigh(&e, id, v.At, wanted)
+			told[v.At] = true
+		}
+		out.Endpoints = append(out.Endpoints, e)
+	}
+	for _, r := range n.reals[id] {
+		if !told[r.at] {
+			e := Endpoint{Address: r.at.String(), Reason: "unknown", Why: "no EndpointSlice has it"}
+			n.weigh(&e, id, r.at, wanted)
+			out.Endpoints = append(out.Endpoints, e)
+		}
+	}
+	return out
+}
+
+// weigh says what the kernel has of an endpoint.
+func (n *Node) weigh(e *Endpoint, server state.ID, at netip.AddrPort, wanted map[state.ID]state.SpecRef) {
+	id := state.RealServerID(server, at)
+	spec, ok := n.Actual.Get(id)
+	if !ok {
+		return
+	}
+	w := spec.Value().Weight
+	e.Weight, e.Connections = &w, n.Conns[id]
+	if _, is := wanted[id]; w == 0 && !e.Chosen && is {
+		e.Why += "; flows that it has go on"
+	} else if w == 0 && !e.Chosen {
+		e.Why += "; its connections may end in peace"
+	}
+}
+
+// hairpin returns the endpoints of the Service that the kernel masquerades when
+// they are sent to themselves.
+func (n *Node) hairpin(s *model.Service) []string {
+	out := []string{}
+	for _, o := range n.Table.Wanted(s.Key) {
+		if o.ID.Kind == state.Entry && o.ID.Set == state.SetHairpin && n.Actual.Has(o.ID) {
+			out = append(out, o.ID.AddrPort().String()+"/"+o.ID.Proto.String())
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (n *Node) problems(s *model.Service) []string {
+	out := []string{}
+	for _, p := range n.Problems {
+		if p.Object == "Service "+s.Key.String() || slices.Contains(n.slices(s), p.Object) {
+			out = append(out, p.String())
+		}
+	}
+	return out
+}
+
+// slices names the EndpointSlices of a Service as problems do.
+func (n *Node) slices(s *model.Service) []string {
+	var out []string
+	for _, name := range n.Model.SlicesOf(s.Key) {
+		out = append(out, "EndpointSlice "+s.Key.Namespace+"/"+name)
+	}
+	return out
+}
+
+var errFrom = errors.New("no client has this address")
+
+// CheckFrom returns what keeps an address from being a client's.
+func CheckFrom(a netip.Addr) error {
+	if a.IsUnspecified() || a.IsMulticast() {
+		return fmt.Errorf("%s: %w", a, errFrom)
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package explain
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+func TestParseQuery(t *testing.T) {
+	at := netip.MustParseAddrPort
+	tests := []struct {
+		text string
+		want Query
+		says string // of the error
+	}{
+		{"default/web", Query{Service: model.Key{Namespace: "default", Name: "web"}}, ""},
+		{"default/web:http", Query{Service: model.Key{Namespace: "default", Name: "web"}, Port: "http"}, ""},
+		{"default/web:80", Query{Service: model.Key{Namespace: "default", Name: "web"}, Port: "80"}, ""},
+		{"10.96.0.1:443", Query{At: at("10.96.0.1:443")}, ""},
+		{"10.96.0.1:53/udp", Query{At: at("10.96.0.1:53"), Proto: state.UDP}, ""},
+		{"[fd96::1]:443/TCP", Query{At: at("[fd96::1]:443"), Proto: state.TCP}, ""},
+		{"[::ffff:10.96.0.1]:443", Query{At: at("10.96.0.1:443")}, ""},
+		{"fd96::1", Query{}, "write [fd96::1]:80"},
+		{"10.96.0.1:80/http", Query{}, `names "http", which is not tcp, udp or sctp`},
+		{"10.96.0.1:99999", Query{}, "neither NAMESPACE/NAME"},
+		{"web", Query{}, `"web" is neither`},
+		{"default/", Query{}, "neither"},
+		{"/web", Query{}, "neither"},
+		{"default/web:", Query{}, "neither"},
+		{"default/web/http", Query{}, "neither"},
+		{"", Query{}, "neither"},
+	}
+	for _, tt := range tests {
+		got, err := ParseQuery(tt.text)
+		if got != tt.want || (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%q: %+v, %v", tt.text, got, err)
+		}
+	}
+}
+
+func FuzzParseQuery(f *testing.F) {
+	for _, s := range []string{"default/web:http", "10.96.0.1:53/udp", "[fd96::1]:443", "::1", "a/b/c", "%:/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		q, err := ParseQuery(s)
+		if err == nil && (q.At.IsValid() == (q.Service != model.Key{})) {
+			t.Errorf("%q is taken for %+v", s, q)
+		}
+	})
+}
+
+const webManifest = `apiVersion: v1
+kind: Service
+metadata: {namespace: default, name: web}
+spec:
+  clusterIP: 10.96.0.10
+  ports: [{port: 80}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {namespace: default, name: web-1, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{port: 8080}]
+endpoints:
+- {addresses: ["10.244.0.11"], nodeName: n1}
+`
+
+func webNode(t *testing.T, change func(*desired.Config)) *Node {
+	m := model.New(model.Node{Name: "n1"})
+	load(t, m, webManifest)
+	c := config(desired.Image)
+	if change != nil {
+		change(&c)
+	}
+	n := newNode(c, m)
+	n.compare(t)
+	return n
+}
+
+func wayFrom(t *testing.T, n *Node, from string) Way {
+	t.Helper()
+	return mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.MustParseAddr(from)).Frontends[0].Ways[0]
+}
+
+// Whom the rules take for a pod decides, and that may hang on the link.
+func TestPodsByLink(t *testing.T) {
+	n := webNode(t, func(c *desired.Config) { c.PodCIDRs, c.PodInterface = [2]netip.Prefix{}, "cali+" })
+	links := map[string]string{"10.244.0.11": "cali123", "10.244.1.12": "eth0", "192.168.50.9": "eth0"}
+	n.LinkOf = func(a netip.Addr) string { return links[a.String()] }
+	for from, want := range map[string]string{"10.244.0.11": "pod", "10.244.1.12": "outside yes", "192.168.50.9": "outside yes", "192.168.50.1": "node yes"} {
+		w := wayFrom(t, n, from)
+		got := w.Client.Kind
+		if w.Client.Kind != FromPod { // which is the endpoint here
+			got += " " + w.Masquerade
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s (%s)", from, got, want, w.MasqueradeWhy)
+		}
+	}
+}
+
+// A rule that somebody has added and that nothing here understands is named,
+// not guessed at; one that is understood counts.
+func TestForeignRules(t *testing.T) {
+	n := webNode(t, nil)
+	first := "-A KIPVS-PRE -m conntrack --ctstatus CONFIRMED -j RETURN\n"
+	n.Rules[0] = strings.Replace(n.Rules[0], first, first+"-A KIPVS-PRE -m statistic --mode random --probability 0.5 -j DROP\n", 1)
+	n.compare(t)
+	w := wayFrom(t, n, "192.168.50.9")
+	if w.Outcome != Served || len(w.Unsure) != 1 || !strings.Contains(w.Unsure[0], "statistic") {
+		t.Errorf("%s, unsure %q", w.Outcome, w.Unsure)
+	}
+	n.Rules[0] = strings.Replace(n.Rules[0], "-m statistic --mode random --probability 0.5", "-s 192.168.50.0/24", 1)
+	n.compare(t)
+	if w := wayFrom(t, n, "192.168.50.9"); w.Outcome != Dropped || !strings.Contains(w.Why, "-s 192.168.50.0/24") {
+		t.Errorf("%s: %s", w.Outcome, w.Why)
+	}
+}
+
+// What is gone from the kernel changes the way that is told.
+func TestBrokenWays(t *testing.T) {
+	tests := []struct{ gone, from, outcome string }{
+		{"virtual server 242.96.0.10:80/tcp", "10.244.0.12", ToHost},
+		{"virtual server 242.96.0.10:80/tcp", "192.168.50.1", ToHost},
+		{"real server 10.244.0.11:8080 of 242.96.0.10:80/tcp", "10.244.0.12", Refused},
+		{"entry KIPVS-CLUSTER 10.96.0.10,tcp:80", "10.244.0.12", Refused}, // the guard
+		{"route local 240.0.0.0/5", "10.244.0.12", Unroutable},
+		{"entry KIPVS-HAIRPIN 10.244.0.11,tcp:8080,10.244.0.11", "10.244.0.11", Served},
+	}
+	for _, tt := range tests {
+		n := webNode(t, nil)
+		n.remove(t, tt.gone)
+		n.compare(t)
+		if w := wayFrom(t, n, tt.from); w.Outcome != tt.outcome {
+			t.Errorf("%s, from %s: %s (%s), want %s", tt.gone, tt.from, w.Outcome, w.Why, tt.outcome)
+		}
+	}
+	n := webNode(t, nil)
+	n.Rules[0] = ""
+	n.remove(t, "vip 10.96.0.10")
+	if w := wayFrom(t, n, "10.244.0.12"); w.Outcome != PassedOn {
+		t.Errorf("no rules, no address: %s (%s)", w.Outcome, w.Why)
+	}
+}
+
+// What tools read: nothing that is a list is null, and names do not change.
+func TestJSON(t *testing.T) {
+	n := webNode(t, nil)
+	b, err := json.Marshal(mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.MustParseAddr("10.244.0.12")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"schema":"kube-ipvs/explain/v1","service":"default/web","node":"n1","clusterIPServers":"image"`,
+		`"kind":"ClusterIP","address":"10.96.0.10:80","family":4,"protocol":"tcp","policy":"Cluster"`,
+		`"client":{"kind":"pod","address":"10.244.0.12"`, `"outcome":"served"`, `"virtualServer":"242.96.0.10:80/tcp","masquerade":"no"`,
+		`"chosen":true,"reason":"chosen","why":"ready","weight":1,"connections":0`, `"differences":[],"problems":[],"complete":true,"asDesired":true`,
+	} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("no %s in\n%s", want, b)
+		}
+	}
+	if strings.Contains(string(b), ":null") {
+		t.Errorf("a null in\n%s", b)
+	}
+}

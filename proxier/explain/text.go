@@ -1,0 +1,321 @@
+package explain
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+)
+
+// Print writes the explanation for people: a section for each frontend, in it
+// the way of a packet from step to step, and what differs in the end.
+func (e *Explanation) Print(out io.Writer) {
+	p := &printer{out: out}
+	about := ""
+	if e.Zone != "" {
+		about = ", zone " + e.Zone
+	}
+	p.line("Service %s on node %s%s, as the kernel has it now.", e.Service, orNone(e.Node), about)
+	if e.Origin != "" {
+		p.line("It comes from %s.", e.Origin)
+	}
+	if len(e.Frontends) == 0 {
+		p.line("Nothing of it can be dialled here.")
+	}
+	for i := range e.Frontends {
+		p.frontend(&e.Frontends[i], e.Hairpin)
+	}
+	p.ending(e)
+}
+
+type printer struct{ out io.Writer }
+
+func (p *printer) line(format string, args ...any) { fmt.Fprintf(p.out, format+"\n", args...) }
+
+// width is where text is wrapped.
+const width = 96
+
+// text writes a sentence or more, wrapped, all lines but the first indented a bit more.
+func (p *printer) text(format string, args ...any) {
+	const indent, more = "     ", "       "
+	line := indent
+	for i, word := range strings.Fields(fmt.Sprintf(format, args...)) {
+		switch {
+		case i == 0:
+			line += word
+		case len(line)+1+len(word) > width:
+			p.line("%s", line)
+			line = more + word
+		default:
+			line += " " + word
+		}
+	}
+	p.line("%s", line)
+}
+
+func (p *printer) frontend(f *Frontend, hairpin []string) {
+	title := fmt.Sprintf("%s %s/%s", f.Kind, f.Address, f.Protocol)
+	if f.Kind == "node port" {
+		title += fmt.Sprintf(" (IPv%d)", f.Family)
+	}
+	if f.Port != "" {
+		title += ", port " + f.Port
+	}
+	p.line("\n%s", title)
+	if f.ServedBy != "" {
+		p.line("  Service %s, which is older or comes first by name, has the same address and port.", f.ServedBy)
+		return
+	}
+	p.line("  1. The node takes the packet.")
+	for _, fact := range f.Takes {
+		if fact.Object == "" || strings.HasPrefix(fact.Object, "vip ") {
+			p.text("%s.", capital(fact.Text))
+		}
+	}
+	p.line("  2. Rules let it pass or not, and rewrite its destination.")
+	for _, g := range groups(f.Ways, alike) {
+		p.passage(f, g)
+	}
+	served := slices.DeleteFunc(slices.Clone(f.Ways), func(w Way) bool { return w.Outcome != Served })
+	p.line("  3. IPVS gives a new connection to an endpoint%s.", f.carrier())
+	if len(served) == 0 {
+		p.text("Nobody's packets get so far.")
+	}
+	for i := range f.Servers {
+		s := &f.Servers[i]
+		if len(served) == 0 || served[0].Client.Address == "" || served[0].Server == s.Address+"/"+s.Protocol {
+			p.server(s)
+		}
+	}
+	if len(served) > 0 {
+		p.line("  4. The endpoint sees the client, or this node in its place (masquerade).")
+	}
+	for _, g := range groups(served, seenAlike) {
+		p.source(g)
+	}
+	itself := slices.ContainsFunc(hairpin, func(s string) bool { return strings.HasPrefix(s, "[") == (f.Family == 6) })
+	if len(served) > 0 && served[0].Client.anybody && itself {
+		p.text("An endpoint that is sent to itself: this node, so that its answer comes back.")
+	}
+	for i := range f.Ways {
+		if f.Ways[i].Client.Address != "" {
+			p.steps(&f.Ways[i])
+		}
+	}
+}
+
+// carrier says what becomes of a connection's other packets.
+func (f *Frontend) carrier() string {
+	if len(f.Servers) > 0 && f.Servers[0].Address == f.Address {
+		return ", and carries all its packets"
+	}
+	return "; conntrack carries what follows"
+}
+
+// groups puts ways together that differ only in who goes them.
+func groups(ways []Way, alike func(a, b *Way) bool) [][]Way {
+	var out [][]Way
+	for _, w := range ways {
+		at := slices.IndexFunc(out, func(g []Way) bool { return alike(&g[0], &w) })
+		if at < 0 {
+			out = append(out, nil)
+			at = len(out) - 1
+		}
+		out[at] = append(out[at], w)
+	}
+	return out
+}
+
+func alike(a, b *Way) bool {
+	return a.Outcome == b.Outcome && a.Server == b.Server && a.IfFrom == b.IfFrom && a.Why == b.Why
+}
+
+func seenAlike(a, b *Way) bool {
+	return a.Masquerade == b.Masquerade && a.MasqueradeWhy == b.MasqueradeWhy && slices.Equal(a.Masqueraded, b.Masqueraded)
+}
+
+// who names the clients of some ways.
+func who(g []Way) string {
+	var names []string
+	for i := range g {
+		names = append(names, g[i].Client.name())
+	}
+	return capital(strings.Join(names, ", "))
+}
+
+// passage tells what the rules make of the packets of some clients.
+func (p *printer) passage(f *Frontend, g []Way) {
+	w := &g[0]
+	who := who(g)
+	if w.IfFrom {
+		p.text("%s: only from %s (loadBalancerSourceRanges); others are dropped.", who, orNone(strings.Join(f.SourceRanges, ", ")))
+	} else if f.SourceRanges != nil && w.Outcome == Served {
+		p.text("%s: the address is in loadBalancerSourceRanges (%s).", who, strings.Join(f.SourceRanges, ", "))
+	}
+	entry, to := w.rewriting()
+	switch {
+	case w.Outcome != Served:
+		p.text("%s: %s. %s.", who, outcomes[w.Outcome], capital(w.Why))
+	case to != "":
+		p.text("%s: entry %s matches, and the destination becomes %s, a private image that only this node knows.", who, orNone(entry), to)
+	default:
+		p.text("%s: entry %s matches, and the destination stays as it is.", who, orNone(entry))
+	}
+	for _, text := range w.Unsure {
+		p.text("Not sure: %s.", text)
+	}
+}
+
+var outcomes = map[string]string{
+	Served: "served", Refused: "refused at once", Dropped: "dropped, the client waits in vain", ToHost: "handed to the node itself",
+	PassedOn: "passed on", Unroutable: "lost",
+}
+
+// rewriting returns the entry that decided in table nat, and the destination
+// that it led to, if it is another.
+func (w *Way) rewriting() (entry, to string) {
+	for _, s := range w.Steps {
+		if s.Table != "nat" || strings.HasSuffix(s.Chain, "-POST") {
+			continue
+		}
+		for _, e := range s.Entries {
+			entry = e
+		}
+		if s.To != "" {
+			to = s.To
+		}
+	}
+	return entry, to
+}
+
+func (c *Client) name() string {
+	text := map[string]string{FromPod: "a pod", FromNode: "the node itself", FromOutside: "a client from outside"}[c.Kind]
+	if c.Address != "" {
+		text = c.Address + ", " + text
+	}
+	return text
+}
+
+// schedulers says in words what the usual ones do.
+var schedulers = map[string]string{
+	"rr": "the endpoints in turn", "wrr": "the endpoints in turn, by weight", "lc": "the endpoint with the fewest connections",
+	"wlc": "the endpoint with the fewest connections", "sh": "by a hash of the client's address", "mh": "by a hash of the client's address and port",
+}
+
+func (p *printer) server(s *Server) {
+	text := "virtual server " + s.Address + "/" + s.Protocol
+	if s.For != "" {
+		text += ", for " + s.For
+	}
+	switch does := schedulers[s.Scheduler]; {
+	case !s.Present:
+		text += ": MISSING"
+	case does != "":
+		text += fmt.Sprintf(": scheduler %s, %s", s.Scheduler, does)
+	default:
+		text += ": scheduler " + s.Scheduler
+	}
+	if s.Affinity > 0 {
+		text += fmt.Sprintf("; a client stays with its endpoint for %d s", s.Affinity)
+	}
+	p.text("%s", capital(text))
+	if len(s.Endpoints) == 0 {
+		p.line("       no EndpointSlice has an endpoint")
+	}
+	tw := tabwriter.NewWriter(p.out, 0, 8, 2, ' ', 0)
+	for i := range s.Endpoints {
+		e := &s.Endpoints[i]
+		fmt.Fprintf(tw, "       %s\t%s\t%s\t%s\n", e.Address, e.weightText(), yesNo(e.Chosen), e.Why)
+	}
+	_ = tw.Flush()
+}
+
+func yesNo(chosen bool) string {
+	if chosen {
+		return "chosen:"
+	}
+	return "not chosen:"
+}
+
+func (e *Endpoint) weightText() string {
+	switch {
+	case e.Weight != nil:
+		return fmt.Sprintf("weight %d", *e.Weight)
+	case e.Chosen:
+		return "MISSING"
+	}
+	return "-"
+}
+
+// source tells whom the endpoint sees.
+func (p *printer) source(g []Way) {
+	w := &g[0]
+	sees := "the client's own address"
+	switch w.Masquerade {
+	case "yes":
+		sees = "this node"
+	case "some":
+		sees = "this node, if it is sent to " + strings.Join(w.Masqueraded, ", ")
+	}
+	p.text("%s: %s. %s.", who(g), sees, capital(w.MasqueradeWhy))
+}
+
+// steps prints the rules that did something, for one client.
+func (p *printer) steps(w *Way) {
+	p.line("  Rule by rule, for %s (%s)", w.Client.name(), w.Client.Why)
+	for _, s := range w.Steps {
+		if _, ours := ourChain(s.Chain); !ours {
+			continue // a jump to ours
+		}
+		p.line("     %s %s: %s", s.Table, s.Chain, s.Rule)
+		text := s.Does
+		if len(s.Entries) > 0 {
+			text = "entry " + strings.Join(s.Entries, ", ") + ": " + text
+		}
+		p.line("       -> %s", text)
+	}
+	if len(w.Steps) == 0 {
+		p.line("     no rule of ours is about it")
+	}
+}
+
+func (p *printer) ending(e *Explanation) {
+	p.line("")
+	for _, text := range e.Problems {
+		p.line("Problem: %s", text)
+	}
+	if !e.Complete {
+		p.line("Some objects cannot be read: until they can, nothing would be removed or refused.")
+	}
+	if e.AsDesired {
+		p.line("All of it is as wanted.")
+		return
+	}
+	p.line("What differs from what is wanted:")
+	for _, d := range e.Differs {
+		text := d.What + " " + d.Object
+		switch {
+		case d.Want != "" && d.Have != "":
+			text += fmt.Sprintf(": wanted %s, is %s", d.Want, d.Have)
+		case d.Want+d.Have != "":
+			text += ": " + d.Want + d.Have
+		}
+		if d.Why != "" {
+			text += " (" + d.Why + ")"
+		}
+		p.line("  %s", text)
+		for _, detail := range d.Detail {
+			p.line("    %s", detail)
+		}
+	}
+}
+
+// capital begins a sentence; an address stays as it is.
+func capital(s string) string {
+	first, _, _ := strings.Cut(s, " ")
+	if s == "" || strings.ContainsAny(first, ".:") {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}

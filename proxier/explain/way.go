@@ -1,0 +1,234 @@
+package explain
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/state"
+)
+
+// Addresses that stand for those of a kind of client: of documentation, and so
+// nobody's (RFC 5737, RFC 3849).
+var (
+	outsiders = [2]netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")}
+	strangers = [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:1::1")}
+)
+
+// clients returns who is to ask: the one at from, or one of each kind that can
+// dial the address, which may be invalid.
+func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
+	switch {
+	case from.IsValid():
+		return []Client{n.client(from)}
+	case dialled.IsLoopback():
+		return []Client{{Kind: FromNode, addr: dialled}}
+	}
+	at := index(f.Addr.Addr())
+	var out []Client
+	if n.Config.PodInterface != "" {
+		link, wild := strings.CutSuffix(n.Config.PodInterface, "+")
+		if wild {
+			link += "0"
+		}
+		out = append(out, Client{Kind: FromPod, Link: link, anybody: true, addr: strangers[at]})
+	} else if p := n.Config.PodCIDRs[at]; p.IsValid() {
+		out = append(out, Client{Kind: FromPod, anybody: true, addr: p.Addr()})
+	}
+	if node := n.Facts.NodeIP(f.Addr.Addr()); node.IsValid() {
+		out = append(out, Client{Kind: FromNode, addr: node})
+	}
+	return append(out, Client{Kind: FromOutside, anybody: true, addr: outsiders[at]})
+}
+
+// client says what kind of client an address is.
+func (n *Node) client(a netip.Addr) Client {
+	c := Client{Kind: FromOutside, Address: a.String(), addr: a}
+	p, prefix := n.Config.PodCIDRs[index(a)], n.Config.PodInterface
+	if n.LinkOf != nil && prefix != "" {
+		c.Link = n.LinkOf(a)
+	}
+	name, wild := strings.CutSuffix(prefix, "+")
+	switch {
+	case n.isLocal(a) || n.Actual.Has(state.VIPID(a)):
+		c.Kind, c.Link, c.Why = FromNode, "", "the address is this node's own"
+	case prefix != "" && (c.Link == name || wild && strings.HasPrefix(c.Link, name)):
+		c.Kind, c.Why = FromPod, fmt.Sprintf("its packets come in by %s, and pods are known by links %s", c.Link, prefix)
+	case prefix != "":
+		c.Why = fmt.Sprintf("its packets come in by %q, and pods are known by links %s", c.Link, prefix)
+	case p.IsValid() && p.Contains(a):
+		c.Kind, c.Why = FromPod, fmt.Sprintf("the address is in the pods' range %s", p)
+	case p.IsValid():
+		c.Why = fmt.Sprintf("the address is neither this node's nor in the pods' range %s", p)
+	default:
+		c.Why = "the address is not this node's, and no range of pods is known"
+	}
+	return c
+}
+
+// takes reports whether the kernel takes packets to an address for its own:
+// table local has a route for it.
+func (n *Node) takes(a netip.Addr) bool {
+	if n.isLocal(a) || n.Actual.Has(state.VIPID(a)) {
+		return true
+	}
+	_, ok := n.imageRoute(a)
+	return ok
+}
+
+// imageRoute returns the route that makes an image the node's.
+func (n *Node) imageRoute(a netip.Addr) (state.ID, bool) {
+	for bits := 0; bits <= a.BitLen(); bits++ {
+		if id := state.RouteID(netip.PrefixFrom(a, bits)); n.Actual.Has(id) {
+			return id, true
+		}
+	}
+	return state.ID{}, false
+}
+
+// way sends a client's first packet to an address and port.
+func (n *Node) way(f *desired.Frontend, c Client, to netip.AddrPort) Way {
+	t := &tracer{node: n, rules: n.rules[index(to.Addr())],
+		packet: packet{client: c, source: c.addr, in: c.Link, proto: f.Proto, to: to}}
+	w := Way{Client: c, To: fmt.Sprintf("%s/%s", to, f.Proto)}
+	w.Outcome, w.Why = n.follow(t)
+	w.IfFrom, w.Unsure = t.ifFrom, t.unsure
+	if w.Outcome == Served {
+		server := state.VirtualServerID(f.Proto, t.packet.to)
+		w.Server = fmt.Sprintf("%s/%s", server.AddrPort(), server.Proto)
+		n.masquerade(t, &w, server)
+	}
+	if w.Steps = t.steps; w.Steps == nil {
+		w.Steps = []Step{}
+	}
+	return w
+}
+
+// follow takes the packet to IPVS, or to where it ends before. The hooks are in
+// the kernel's order: of the node's own packets IPVS sees those that table nat
+// has rewritten, before table filter does (ip_vs_core.c, ip_vs_ops4).
+func (n *Node) follow(t *tracer) (outcome, why string) {
+	own := t.packet.client.Kind == FromNode
+	hook := "PREROUTING"
+	if own {
+		hook = "OUTPUT"
+	}
+	if t.table("mangle", hook) == dropped {
+		return Dropped, n.dropWhy(t)
+	}
+	if t.table("nat", hook) == dropped {
+		return Dropped, "a rule of table nat drops it"
+	}
+	if !n.takes(t.packet.to.Addr()) {
+		if t.packet.nat {
+			return Unroutable, fmt.Sprintf("there is no local route for %s", t.packet.to.Addr())
+		}
+		return PassedOn, fmt.Sprintf("no rule is about %s here, and it is no address of this node", t.packet.to)
+	}
+	if !own {
+		if outcome, why := t.filter("INPUT"); outcome != "" {
+			return outcome, why
+		}
+	}
+	server := state.VirtualServerID(t.packet.proto, t.packet.to)
+	switch {
+	case !n.Actual.Has(server):
+	case n.serving(server) == 0:
+		return Refused, fmt.Sprintf("virtual server %s has no endpoint with a weight", server.AddrPort())
+	case t.packet.source.IsLoopback():
+		return Dropped, "IPVS does not take loopback sources"
+	default:
+		return Served, ""
+	}
+	if own {
+		if outcome, why := t.filter("OUTPUT"); outcome != "" {
+			return outcome, why
+		}
+	}
+	if t.packet.to.Addr().IsLoopback() {
+		return ToHost, "loopback addresses have no node ports, since IPVS does not take loopback sources: a process of this node that listens there would answer, else it is refused"
+	}
+	return ToHost, fmt.Sprintf("no virtual server has %s: a process of this node that listens there would answer, else it is refused", t.packet.to)
+}
+
+// filter returns what table filter makes of the packet, if it ends there.
+func (t *tracer) filter(hook string) (outcome, why string) {
+	switch t.table("filter", hook) {
+	case dropped:
+		return Dropped, "a rule of table filter drops it"
+	case rejected:
+		if t.packet.nat {
+			return Refused, "the Service has no endpoint anywhere"
+		}
+		return Refused, "the address is a Service's, and no Service has published this port"
+	}
+	return "", ""
+}
+
+// dropWhy says why the last rule dropped the packet.
+func (n *Node) dropWhy(t *tracer) string {
+	if len(t.steps) == 0 {
+		return "a rule drops it"
+	}
+	last := t.steps[len(t.steps)-1]
+	for _, e := range last.Entries {
+		set, _, _ := strings.Cut(e, " ")
+		switch name, _ := ourChain(set); name { // sets are named as chains are
+		case "SRC-FILTER":
+			return "its address is in none of loadBalancerSourceRanges"
+		case "DROP":
+			return "internal policy Local, and this node has no endpoint of the Service"
+		case "NO-LOCAL", "NODEPORT-NO-LOCAL":
+			return "external policy Local, and this node has no endpoint of the Service"
+		}
+	}
+	if strings.HasPrefix(last.Rule, "-d ") {
+		return "the address is an image, which exists only between NAT and IPVS: nobody may dial it"
+	}
+	return "the rule " + last.Rule + " drops it"
+}
+
+// serving counts the real servers that get connections.
+func (n *Node) serving(server state.ID) int {
+	count := 0
+	for _, r := range n.reals[server] {
+		if r.weight > 0 {
+			count++
+		}
+	}
+	return count
+}
+
+// masquerade says for each endpoint that may be picked whether the source is
+// rewritten.
+func (n *Node) masquerade(t *tracer, w *Way, server state.ID) {
+	var ends []tracer
+	var hidden []netip.AddrPort
+	for _, r := range n.reals[server] {
+		if r.weight == 0 {
+			continue
+		}
+		end := *t
+		end.packet.to, end.steps = r.at, slices.Clone(t.steps)
+		if end.table("nat", "POSTROUTING") == masqueraded {
+			hidden = append(hidden, r.at)
+			ends = slices.Insert(ends, 0, end)
+			continue
+		}
+		ends = append(ends, end)
+	}
+	t.steps, w.Masquerade = ends[0].steps, "some"
+	switch len(hidden) {
+	case 0:
+		w.Masquerade = "no"
+	case len(ends):
+		w.Masquerade = "yes"
+	default:
+		for _, at := range hidden {
+			w.Masqueraded = append(w.Masqueraded, at.String())
+		}
+	}
+	w.MasqueradeWhy = n.masqueradeWhy(w, t.steps)
+}

@@ -1,0 +1,198 @@
+package explain
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// endpointWhy says in words why an endpoint is chosen or not.
+func (n *Node) endpointWhy(v *model.Verdict, r model.Reason) string {
+	here := n.Model.Here()
+	switch r {
+	case model.Chosen:
+		switch {
+		case v.ForNodes != "" && v.Cluster == model.Chosen && strings.Contains(","+v.ForNodes+",", ","+here.Name+","):
+			return "ready, and its hints name this node"
+		case v.ForZones != "" && here.Zone != "" && strings.Contains(","+v.ForZones+",", ","+here.Zone+","):
+			return "ready, and its hints name this node's zone " + here.Zone
+		}
+		return "ready"
+	case model.LastResort:
+		return "terminating, and serves still: the last resort, since no ready endpoint could be chosen"
+	case model.Leaving:
+		return "terminating: it serves still, but there are ready ones"
+	case model.Gone:
+		return "terminating, and serves no more"
+	case model.NotReady:
+		return "not ready"
+	case model.OtherNode:
+		return fmt.Sprintf("its hints keep it for clients on %s; this is node %s", orNone(v.ForNodes), here.Name)
+	case model.OtherZone:
+		return fmt.Sprintf("its hints keep it for clients in zone %s; this node is in zone %s", orNone(v.ForZones), orNone(here.Zone))
+	case model.NotLocal:
+		return fmt.Sprintf("it is on node %s, and traffic policy Local takes endpoints of this node only", orNone(v.Node))
+	case model.Duplicate:
+		return fmt.Sprintf("EndpointSlice %s lists what is listed elsewhere too, and that counts", v.Slice)
+	case model.NoPort:
+		return fmt.Sprintf("its EndpointSlice %s does not have this port", v.Slice)
+	}
+	return fmt.Sprintf("its EndpointSlice %s is of a family in which the Service has no cluster IP", v.Slice)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}
+
+// masqueradeWhy says why the source is rewritten or kept: by the rule that has
+// marked the packet, or by the chain that has not.
+func (n *Node) masqueradeWhy(w *Way, steps []Step) string {
+	marked, through, hairpin := Step{}, "", false
+	for _, s := range steps {
+		chain, _ := ourChain(s.Chain)
+		switch {
+		case s.Table != "nat":
+		case strings.Contains(s.Rule, "-j MARK") && chain != "POST":
+			marked = s
+		case strings.Contains(s.Rule, "-j NETMAP"), strings.Contains(s.Rule, "-j DNAT"), strings.Contains(s.Rule, "-j ACCEPT"):
+			through = chain
+		case strings.Contains(s.Rule, "-j MASQUERADE") && len(s.Entries) > 0:
+			hairpin = true
+		}
+	}
+	by, _ := ourChain(marked.Chain)
+	switch {
+	case w.Masquerade == "no":
+		return n.keptWhy(w, through)
+	case hairpin && marked.Rule == "":
+		return "the client is the endpoint itself: without it the answer would not come back through this node"
+	case by == "CLUSTER" && strings.HasPrefix(marked.Rule, "-j"):
+		return "all traffic to ClusterIPs is masqueraded (masqueradeAll)"
+	case by == "CLUSTER":
+		return "the client is no pod: the endpoint's answer must come back through this node"
+	case by == "EXT" || by == "NODEPORT-ALL":
+		return "external policy Cluster: the endpoint may be on another node, and its answer must come back through this one"
+	case by == "EXT-LOCAL" || by == "NODEPORT-LOCAL":
+		return "the client is the node itself, which reaches the endpoints of all nodes"
+	}
+	return "the rule " + marked.Rule + " has marked it"
+}
+
+func (n *Node) keptWhy(w *Way, through string) string {
+	at, kind := index(w.Client.addr), w.Client.Kind
+	switch {
+	case strings.HasSuffix(through, "LOCAL") && kind == FromPod:
+		return "external policy Local: a pod reaches the endpoints of all nodes by its own address"
+	case strings.HasSuffix(through, "LOCAL"):
+		return "external policy Local: only endpoints of this node are used, and they see who asks"
+	case through == "CLUSTER" && kind == FromPod:
+		return "the client is a pod: the endpoint can answer it directly"
+	case through == "CLUSTER" && n.Config.PodInterface == "" && !n.Config.PodCIDRs[at].IsValid():
+		return "which addresses are pods' is not known in this family, so nothing to a ClusterIP is masqueraded"
+	case len(n.Differ[at]) > 0:
+		return "no rule in the kernel asks for masquerade, and the rules are not as wanted"
+	}
+	return "no rule asks for masquerade"
+}
+
+// ourChain returns the name of a chain of ours without its prefix.
+func ourChain(name string) (short string, ours bool) {
+	for _, prefix := range []string{state.Prefix4, state.Prefix6} {
+		if short, ok := strings.CutPrefix(name, prefix); ok {
+			return short, true
+		}
+	}
+	return name, false
+}
+
+// takesFacts says why packets to a frontend are the node's business.
+func (n *Node) takesFacts(f *desired.Frontend) []Fact {
+	addr := f.Addr.Addr()
+	var out []Fact
+	switch f.Reach {
+	case desired.ClusterIP:
+		vip := state.VIPID(addr)
+		fact := Fact{Present: n.Actual.Has(vip), Object: vip.String()}
+		how := "by a local route of protocol 77"
+		if !n.Routed {
+			how = "on kube-ipvs0, with a local route of protocol 77"
+		}
+		fact.Text = fmt.Sprintf("the address %s is one of this node's own, %s", addr, how)
+		if !fact.Present {
+			fact.Text = fmt.Sprintf("the address %s is not one of this node's, and should be", addr)
+		}
+		out = append(out, fact)
+	case desired.NodePort:
+		out = append(out, Fact{Present: true, Text: n.nodePortText(f)})
+	default:
+		out = append(out, Fact{Present: true, Text: fmt.Sprintf("the address %s does not become this node's: the load balancer or the network sends its packets here, and rules take them before they are routed on", addr)})
+	}
+	return append(out, n.publishing(f)...)
+}
+
+func (n *Node) nodePortText(f *desired.Frontend) string {
+	family := "IPv4"
+	if f.Addr.Addr().Is6() {
+		family = "IPv6"
+	}
+	if slices.Equal(f.Networks, state.Halves(netip.PrefixFrom(f.Addr.Addr(), 0))) {
+		return fmt.Sprintf("every %s address of this node has port %d, but for loopback and ClusterIPs", family, f.Addr.Port())
+	}
+	var nets []string
+	for _, p := range f.Networks {
+		nets = append(nets, p.String())
+	}
+	return fmt.Sprintf("the %s addresses of this node in %s have port %d", family, strings.Join(nets, ", "), f.Addr.Port())
+}
+
+// publishing says which entry makes the rules rewrite packets to a frontend,
+// and the route of the image that comes of it.
+func (n *Node) publishing(f *desired.Frontend) []Fact {
+	var out []Fact
+	for _, o := range n.entries(f) {
+		out = append(out, Fact{Present: n.Actual.Has(o), Object: o.String(), Text: "the entry that the rules look for"})
+	}
+	for _, id := range []state.ID{f.Server, f.LocalServer} {
+		if id == (state.ID{}) || id.AddrPort() == f.Addr {
+			continue
+		}
+		route, ok := n.imageRoute(id.Addr())
+		fact := Fact{Present: ok, Object: route.String(), Text: fmt.Sprintf("%s, a private image, is local too: it is where the virtual server stands", id.Addr())}
+		if !ok {
+			fact.Object, fact.Text = "", fmt.Sprintf("there is no local route for the image %s", id.Addr())
+		}
+		out = append(out, fact)
+	}
+	return out
+}
+
+// entries returns those that publish a frontend.
+func (n *Node) entries(f *desired.Frontend) []state.ID {
+	set := state.SetCluster
+	switch {
+	case f.Reach == desired.NodePort && f.Local:
+		set = state.SetNodePortLocal
+	case f.Reach == desired.NodePort:
+		set = state.SetNodePort
+	case f.Reach != desired.ClusterIP && f.Local:
+		set = state.SetExternalLocal
+	case f.Reach != desired.ClusterIP:
+		set = state.SetExternal
+	}
+	if f.Reach != desired.NodePort {
+		return []state.ID{state.EntryID(set, f.Proto, f.Addr)}
+	}
+	var out []state.ID
+	for _, p := range f.Networks {
+		out = append(out, state.NetEntryID(set, f.Proto, p, f.Addr.Port()))
+	}
+	return out
+}
