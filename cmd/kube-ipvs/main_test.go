@@ -38,6 +38,11 @@ func TestDispatch(t *testing.T) {
 		{"explain in XML", []string{"explain", "default/a", "-o", "xml"}, exitUsage, "", `"xml" is neither text nor json`},
 		{"explain nonsense", []string{"explain", "web"}, exitFailed, "", `"web" is neither NAMESPACE/NAME`},
 		{"explain from nowhere", []string{"explain", "default/web", "--from", "me"}, exitFailed, "", `--from: "me" is no address`},
+		{"top of none", []string{"top", "-n", "-1"}, exitUsage, "", "--rows: -1 is negative"},
+		{"top at once", []string{"top", "--interval", "0s"}, exitUsage, "", "--interval: 0s is shorter"},
+		{"top by colour", []string{"top", "--sort", "colour"}, exitUsage, "", `"colour" is none of active, bytes, new, packets, total`},
+		{"top in XML", []string{"top", "-o", "xml"}, exitUsage, "", `"xml" is neither`},
+		{"top of a Service", []string{"top", "default/web"}, exitUsage, "", `"default/web" is not a flag`},
 		{"cleanup with an argument", []string{"cleanup", "all"}, exitUsage, "", `"all" is not a flag`},
 		{"cleanup with a bad backend", []string{"cleanup", "--iptables-backend", "ebt"}, exitUsage, "", `"ebt" is neither nft nor legacy`},
 	}

@@ -195,17 +195,23 @@ func (t *trafficCollector) delta(key rowKey, r *Traffic, now time.Time) (delta c
 	} else if last.number == t.number {
 		return counts{}, true
 	}
-	have := last.counts // what is not known in full says nothing of having begun anew
+	have, delta := last.since(r)
+	last.counts, last.number, last.at = have, t.number, now
+	return delta, false
+}
+
+// since returns what a row has counted now, and what of it was added since c.
+func (c counts) since(r *Traffic) (have, delta counts) {
+	have = c // what is not known in full says nothing of having begun anew
 	have.connections = r.Connections
 	if r.Whole {
 		have = countsOf(r)
 	}
 	delta = have
-	if !have.below(last.counts) {
-		delta = have.minus(last.counts)
+	if !have.below(c) {
+		delta = have.minus(c)
 	}
-	last.counts, last.number, last.at = have, t.number, now
-	return delta, false
+	return have, delta
 }
 
 // counts is what only grows.

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"kube-ipvs/proxier/health"
+)
+
+// topTable is one table of top. Its JSON form is documented in docs/explain.md.
+type topTable struct {
+	Schema   string   `json:"schema"` // kube-ipvs/top/v1
+	Time     string   `json:"time"`
+	Interval float64  `json:"intervalSeconds"` // that was asked for
+	Services []topRow `json:"services"`
+	More     int      `json:"more"` // Services that are not shown
+}
+
+// topRow is a Service. What is null is not known in full.
+type topRow struct {
+	Service     string   `json:"service"`
+	Connections uint64   `json:"connectionsTotal"`
+	New         float64  `json:"newPerSecond"`
+	Active      *uint64  `json:"active"`
+	Inactive    *uint64  `json:"inactive"`
+	PacketsIn   *float64 `json:"packetsInPerSecond"`
+	PacketsOut  *float64 `json:"packetsOutPerSecond"`
+	BytesIn     *float64 `json:"bytesInPerSecond"`
+	BytesOut    *float64 `json:"bytesOutPerSecond"`
+}
+
+// orders are what to sort by: the first has more of it.
+var orders = map[string]func(r *health.Rate) float64{
+	"new":     func(r *health.Rate) float64 { return r.New },
+	"active":  func(r *health.Rate) float64 { return float64(r.Active) },
+	"packets": func(r *health.Rate) float64 { return r.PacketsIn + r.PacketsOut },
+	"bytes":   func(r *health.Rate) float64 { return r.BytesIn + r.BytesOut },
+	"total":   func(r *health.Rate) float64 { return float64(r.Connections) },
+}
+
+func sortNames() []string { return slices.Sorted(maps.Keys(orders)) }
+
+// newTopTable sorts the rates and keeps the first. Between equals new
+// connections decide, then all that there were, then names.
+func newTopTable(rates []health.Rate, o *topOptions, now time.Time) *topTable {
+	by := orders[o.sort]
+	slices.SortFunc(rates, func(a, b health.Rate) int {
+		return cmp.Or(cmp.Compare(by(&b), by(&a)), cmp.Compare(b.New, a.New), cmp.Compare(b.Connections, a.Connections),
+			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service))
+	})
+	t := &topTable{Schema: "kube-ipvs/top/v1", Time: now.UTC().Format(time.RFC3339), Interval: o.interval.Seconds(), Services: []topRow{}}
+	if o.rows > 0 && len(rates) > o.rows {
+		t.More = len(rates) - o.rows
+		rates = rates[:o.rows]
+	}
+	for i := range rates {
+		t.Services = append(t.Services, newTopRow(&rates[i]))
+	}
+	return t
+}
+
+func newTopRow(r *health.Rate) topRow {
+	row := topRow{Service: strings.TrimPrefix(r.Namespace+"/"+r.Service, "/"), Connections: r.Connections, New: r.New}
+	if r.Whole {
+		row.Active, row.Inactive = &r.Active, &r.Inactive
+		row.PacketsIn, row.PacketsOut, row.BytesIn, row.BytesOut = &r.PacketsIn, &r.PacketsOut, &r.BytesIn, &r.BytesOut
+	}
+	return row
+}
+
+func (t *topTable) write(out io.Writer, format string) error {
+	if format == "json" {
+		return json.NewEncoder(out).Encode(t)
+	}
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', tabwriter.AlignRight)
+	partial := false
+	fmt.Fprintln(w, "new/s\tactive\tinactive\tpackets in/s\tout/s\tbytes in/s\tout/s\tconnections\t  service")
+	for i := range t.Services {
+		r := &t.Services[i]
+		partial = partial || r.Active == nil
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t  %s\n", short(r.New), orDash(r.Active, count), orDash(r.Inactive, count),
+			orDash(r.PacketsIn, short), orDash(r.PacketsOut, short), orDash(r.BytesIn, short), orDash(r.BytesOut, short), r.Connections, r.Service)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if t.More > 0 {
+		fmt.Fprintf(out, "and %d more\n", t.More)
+	}
+	if len(t.Services) == 0 {
+		fmt.Fprintln(out, "no virtual server here is kube-ipvs's")
+	}
+	if partial {
+		fmt.Fprintln(out, "-: not known in full. Behind an image conntrack carries connections past IPVS, which counts new ones only.")
+	}
+	return nil
+}
+
+func count(n uint64) string { return fmt.Sprint(n) }
+
+func orDash[T any](v *T, text func(T) string) string {
+	if v == nil {
+		return "-"
+	}
+	return text(*v)
+}
+
+// short spells a rate in few characters: 0.5, 12, 3.4k.
+func short(v float64) string {
+	for _, unit := range []string{"", "k", "M", "G", "T"} {
+		if v < 1000 || unit == "T" {
+			if v >= 10 || v == float64(int(v)) {
+				return fmt.Sprintf("%.0f%s", v, unit)
+			}
+			return fmt.Sprintf("%.1f%s", v, unit)
+		}
+		v /= 1000
+	}
+	return ""
+}
