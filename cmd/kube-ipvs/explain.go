@@ -121,8 +121,9 @@ func explained(ctx context.Context, c proxier.Config, k *kernel.Linux, ko kernel
 		},
 	}
 	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
-		if i == 1 && !p.Config.IPv6 {
-			continue
+		n.Rules[i] = p.Config.Rules(family)
+		if spec, ok := p.Actual.Get(state.RulesID(family)); ok && spec.Value().Text == n.Rules[i] || i == 1 && !p.Config.IPv6 {
+			continue // read and found equal
 		}
 		if n.Rules[i], n.Differ[i], err = k.Rules(ctx, family); err != nil {
 			return nil, err

@@ -39,7 +39,7 @@ func TestDispatch(t *testing.T) {
 		{"explain nonsense", []string{"explain", "web"}, exitFailed, "", `"web" is neither NAMESPACE/NAME`},
 		{"explain from nowhere", []string{"explain", "default/web", "--from", "me"}, exitFailed, "", `--from: "me" is no address`},
 		{"top of none", []string{"top", "-n", "-1"}, exitUsage, "", "--rows: -1 is negative"},
-		{"top at once", []string{"top", "--interval", "0s"}, exitUsage, "", "--interval: 0s is shorter"},
+		{"top at once", []string{"top", "--interval", "0s"}, exitUsage, "", "--interval: 0s is shorter than 2s"},
 		{"top by colour", []string{"top", "--sort", "colour"}, exitUsage, "", `"colour" is none of active, bytes, new, packets, total`},
 		{"top in XML", []string{"top", "-o", "xml"}, exitUsage, "", `"xml" is neither`},
 		{"top of a Service", []string{"top", "default/web"}, exitUsage, "", `"default/web" is not a flag`},

@@ -25,6 +25,10 @@ type topOptions struct {
 	sort     string
 }
 
+// countersAge is how old the counters of IPVS may be: those that can be read are
+// sums that the kernel makes every two seconds (net/netfilter/ipvs/ip_vs_est.c).
+const countersAge = 2 * time.Second
+
 func topCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
 	var o options
 	var top topOptions
@@ -35,7 +39,7 @@ it goes on until it is interrupted. No kube-ipvs need be running.
 What IPVS does not see in full is shown as "-": behind an image (node ports,
 load-balancer and external IPs, and all with --cluster-ip-servers=image)
 conntrack carries a connection past it after the first packet.`, out)
-	fs.DurationVar(&top.interval, "interval", 2*time.Second, "time between two readings")
+	fs.DurationVar(&top.interval, "interval", countersAge, "time between two readings; the longer, the steadier the rates")
 	fs.IntVar(&top.count, "count", 0, "how many tables to print; 0: until interrupted on a terminal, else one")
 	fs.IntVarP(&top.rows, "rows", "n", 20, "how many Services to show; 0: all")
 	fs.StringVarP(&top.format, "output", "o", "text", "text, or json: one object a line")
@@ -66,8 +70,8 @@ conntrack carries a connection past it after the first packet.`, out)
 // check returns what is wrong with the flags.
 func (o *topOptions) check() error {
 	switch {
-	case o.interval < 10*time.Millisecond:
-		return fmt.Errorf("--interval: %s is shorter than 10ms", o.interval)
+	case o.interval < countersAge:
+		return fmt.Errorf("--interval: %s is shorter than %s, and the kernel sums its counters up no sooner", o.interval, countersAge)
 	case o.count < 0:
 		return fmt.Errorf("--count: %d is negative", o.count)
 	case o.rows < 0:

@@ -95,12 +95,18 @@ func (d *Daemon) RestartWith(flags ...string) error {
 // opinion of "plan" with the flags of this daemon. What drains counts as right.
 func (d *Daemon) Settled(ctx context.Context) error {
 	return Await(ctx, 10*time.Second, func() error {
-		out, err := exec.CommandContext(ctx, d.binary, append([]string{"plan"}, d.flags...)...).CombinedOutput()
+		out, err := d.Command(ctx, "plan").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("plan: %w\n%s", err, out)
 		}
 		return nil
 	})
+}
+
+// Command returns a command that runs a subcommand on the node with the flags of
+// this daemon, and the arguments before them.
+func (d *Daemon) Command(ctx context.Context, subcommand string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, d.binary, append(append([]string{subcommand}, args...), d.flags...)...)
 }
 
 // Log returns what the daemon has logged so far.
