@@ -87,7 +87,7 @@ func about(id state.ID, f *desired.Frontend) bool {
 }
 
 func (n *Node) difference(op state.Op, common bool) Difference {
-	d := Difference{Object: op.ID.String()}
+	d := Difference{Object: op.ID.String(), Common: common}
 	spell := func(spec state.SpecRef) string {
 		return strings.TrimSpace(strings.TrimPrefix(state.Object{ID: op.ID, Spec: spec}.String(), op.ID.String()))
 	}

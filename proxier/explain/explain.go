@@ -171,6 +171,7 @@ type Difference struct {
 	Want   string   `json:"want,omitempty"`
 	Have   string   `json:"have,omitempty"`
 	Why    string   `json:"why,omitempty"` // for what it is
+	Common bool     `json:"common"`        // all Services need it
 	Detail []string `json:"detail,omitempty"`
 }
 

@@ -170,3 +170,22 @@ func TestJSON(t *testing.T) {
 		t.Errorf("a null in\n%s", b)
 	}
 }
+
+// On a node where nothing is programmed, what all need does not drown the rest.
+func TestNothingProgrammed(t *testing.T) {
+	n := webNode(t, nil)
+	n.Actual, n.Rules = &state.State{}, [2]string{}
+	n.compare(t)
+	e := mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.Addr{})
+	var out strings.Builder
+	e.Print(&out)
+	for _, want := range []string{"The address 10.96.0.10 is not one of this node's, and should be.", "Virtual server 242.96.0.10:80/tcp: MISSING",
+		"missing virtual server 242.96.0.10:80/tcp", "more that all Services need"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if lines := strings.Count(out.String(), "\n"); lines > 50 || e.AsDesired {
+		t.Errorf("%d lines:\n%s", lines, out.String())
+	}
+}

@@ -293,21 +293,38 @@ func (p *printer) ending(e *Explanation) {
 		return
 	}
 	p.line("What differs from what is wanted:")
-	for _, d := range e.Differs {
-		text := d.What + " " + d.Object
-		switch {
-		case d.Want != "" && d.Have != "":
-			text += fmt.Sprintf(": wanted %s, is %s", d.Want, d.Have)
-		case d.Want+d.Have != "":
-			text += ": " + d.Want + d.Have
+	common := 0
+	for i := range e.Differs {
+		if e.Differs[i].Common {
+			if common++; common > maxCommon {
+				continue
+			}
 		}
-		if d.Why != "" {
-			text += " (" + d.Why + ")"
-		}
-		p.line("  %s", text)
-		for _, detail := range d.Detail {
-			p.line("    %s", detail)
-		}
+		p.difference(&e.Differs[i])
+	}
+	if common > maxCommon {
+		p.line("  and %d more that all Services need: kube-ipvs plan lists them", common-maxCommon)
+	}
+}
+
+// maxCommon is how many differences are told that are not about the Service: on
+// a node where nothing is programmed there are dozens.
+const maxCommon = 5
+
+func (p *printer) difference(d *Difference) {
+	text := d.What + " " + d.Object
+	switch {
+	case d.Want != "" && d.Have != "":
+		text += fmt.Sprintf(": wanted %s, is %s", d.Want, d.Have)
+	case d.Want+d.Have != "":
+		text += ": " + d.Want + d.Have
+	}
+	if d.Why != "" {
+		text += " (" + d.Why + ")"
+	}
+	p.line("  %s", text)
+	for _, detail := range d.Detail {
+		p.line("    %s", detail)
 	}
 }
 

@@ -27,9 +27,9 @@ func (n *node) refused(code int, words []string, args ...string) {
 	n.same("a refused start left something", before, n.snapshot())
 }
 
-// all returns every subcommand that needs the kernel.
+// all returns every subcommand that needs the kernel and iptables.
 func (n *node) all() [][]string {
-	return [][]string{{"run", "--manifests", n.dir}, {"plan", "--manifests", n.dir}, {"state"}, {"cleanup"}}
+	return [][]string{{"run", "--manifests", n.dir}, {"plan", "--manifests", n.dir}, {"explain", "default/web", "--manifests", n.dir}, {"state"}, {"cleanup"}}
 }
 
 func TestWithoutPrivilege(t *testing.T) {
@@ -47,7 +47,7 @@ func TestWithoutPrivilege(t *testing.T) {
 				n.sh("chmod -R a+rX %s", n.dir)
 				n.prefix = append(prefix, "--")
 			}
-			for _, args := range n.all() {
+			for _, args := range append(n.all(), []string{"top"}) {
 				n.refused(1, []string{"CAP_NET_ADMIN"}, args...)
 			}
 		})
