@@ -95,7 +95,7 @@ func (p *printer) frontend(f *Frontend, hairpin []string) {
 		p.source(g)
 	}
 	itself := slices.ContainsFunc(hairpin, func(s string) bool { return strings.HasPrefix(s, "[") == (f.Family == 6) })
-	if len(served) > 0 && served[0].Client.anybody && itself {
+	if itself && slices.ContainsFunc(served, func(w Way) bool { return w.Client.anybody && w.Masquerade == "no" }) {
 		p.text("An endpoint that is sent to itself: this node, so that its answer comes back.")
 	}
 	for i := range f.Ways {
