@@ -261,3 +261,55 @@ func benchmarkDelete(b *testing.B, n int, kernel support) {
 	}()
 	<-done
 }
+
+// Open finds what goes on, and not what waits or is over.
+func TestOpenFlows(t *testing.T) {
+	inNetns(t, func() {
+		c := openConntrack(t)
+		var b Batch
+		createNAT(&b, nat{6, "10.1.0.1:1000", "10.96.0.20:80", "10.2.0.1:8080", true})
+		createNAT(&b, nat{6, "[fd01::1]:1000", "[fd96::20]:80", "[fd02::1]:8080", true})
+		createNAT(&b, nat{17, "10.1.0.1:1000", "10.96.0.20:53", "10.2.0.1:5353", true}) // answered once
+		must(t, errors.Join(c.conn.Exec(&b)...))
+		var got []string
+		for _, family := range []int{4, 6} {
+			must(t, c.Open(family, func(proto uint8, to netip.AddrPort) { got = append(got, fmt.Sprintf("%d %s", proto, to)) }))
+		}
+		if want := []string{"6 10.96.0.20:80", "6 [fd96::20]:80"}; !slices.Equal(got, want) {
+			t.Errorf("open are %q, want %q", got, want)
+		}
+	})
+}
+
+// Which entries are open, by what the kernel says of them.
+func TestIsOpen(t *testing.T) {
+	tests := []struct {
+		name   string
+		proto  uint8
+		status uint32
+		tcp    uint8
+		want   bool
+	}{
+		{"established", unix.IPPROTO_TCP, seenReply | confirmed, tcpEstablished, true},
+		{"SYN sent", unix.IPPROTO_TCP, confirmed, 1, false},
+		{"TIME_WAIT, assured as it was", unix.IPPROTO_TCP, seenReply | assured | confirmed, 7, false},
+		{"UDP without an answer", unix.IPPROTO_UDP, confirmed, 0, false},
+		{"UDP answered once", unix.IPPROTO_UDP, seenReply | confirmed, 0, false},
+		{"UDP that goes on", unix.IPPROTO_UDP, seenReply | assured | confirmed, 0, true},
+	}
+	for _, tt := range tests {
+		var b Batch
+		b.Begin(ctGet, 0, unix.AF_INET, unix.NFNETLINK_V0, 0, 0)
+		b.Be32(ctaStatus, tt.status)
+		if tt.tcp != 0 {
+			info := b.Nest(ctaProtoinfo)
+			tcp := b.Nest(ctaProtoinfoTCP)
+			b.U8(ctaProtoinfoTCPState, tt.tcp)
+			b.End(tcp)
+			b.End(info)
+		}
+		if got := isOpen(tt.proto, b.buf[unix.SizeofNlMsghdr:]); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}

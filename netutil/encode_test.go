@@ -108,6 +108,8 @@ func FuzzParse(f *testing.F) {
 			}
 			if e, ok := parseEntry(p); ok && (!e.dst.Addr().IsValid() || e.id == nil) {
 				t.Fatal("an invalid entry passed")
+			} else if ok {
+				isOpen(e.proto, p)
 			}
 			parseDevice(p)
 			_ = errno(p)

@@ -13,7 +13,6 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
-	"kube-ipvs/proxier/state"
 )
 
 // topOptions are the flags of top.
@@ -23,6 +22,7 @@ type topOptions struct {
 	rows     int
 	format   string
 	sort     string
+	flows    bool
 }
 
 // countersAge is how old the counters of IPVS may be: those that can be read are
@@ -36,14 +36,16 @@ func topCommand(ctx context.Context, args []string, out io.Writer) (int, error) 
 Shows the busiest Services of this node: connections that are open, new ones,
 packets and bytes a second, from two readings of IPVS's counters. On a terminal
 it goes on until it is interrupted. No kube-ipvs need be running.
-What IPVS does not see in full is shown as "-": behind an image (node ports,
-load-balancer and external IPs, and all with --cluster-ip-servers=image)
-conntrack carries a connection past it after the first packet.`, out)
+Behind an image (node ports, load-balancer and external IPs, and all with
+--cluster-ip-servers=image) conntrack carries a connection past IPVS after its
+first packet. Open connections are then those that conntrack knows, and what
+nobody has counted in full is shown as "-".`, out)
 	fs.DurationVar(&top.interval, "interval", countersAge, "time between two readings; the longer, the steadier the rates")
 	fs.IntVar(&top.count, "count", 0, "how many tables to print; 0: until interrupted on a terminal, else one")
 	fs.IntVarP(&top.rows, "rows", "n", 20, "how many Services to show; 0: all")
 	fs.StringVarP(&top.format, "output", "o", "text", "text, or json: one object a line")
 	fs.StringVar(&top.sort, "sort", "new", "what to sort by: "+strings.Join(sortNames(), ", "))
+	fs.BoolVar(&top.flows, "conntrack", true, "look for open connections in conntrack where IPVS does not see them: lists its whole table each time")
 	o.addImages(fs)
 	if err := parse(fs, args); err != nil {
 		return exitUsage, err
@@ -59,7 +61,7 @@ conntrack carries a connection past it after the first packet.`, out)
 	if top.count == 0 && !terminal {
 		top.count = 1
 	}
-	reader, err := openTop(desired.Config{Images: images, IPv6: kernel.HasIPv6()})
+	reader, err := openTop(desired.Config{Images: images, IPv6: kernel.HasIPv6()}, top.flows)
 	if err != nil {
 		return exitFailed, err
 	}
@@ -94,8 +96,19 @@ func isTerminal(out io.Writer) bool {
 	return err == nil
 }
 
+// counters is what top reads.
+type counters interface {
+	health.TrafficReader
+	// Open returns how many connections each Service has by conntrack; nil if
+	// that is not to be known. A Service that has none may be missing.
+	Open() (map[service]uint64, error)
+}
+
+// service is a Service, as rates name it.
+type service struct{ namespace, name string }
+
 // run reads, waits and prints until there are enough tables or ctx ends.
-func (o *topOptions) run(ctx context.Context, reader health.TrafficReader, out io.Writer, refresh bool) error {
+func (o *topOptions) run(ctx context.Context, reader counters, out io.Writer, refresh bool) error {
 	var meter health.Meter
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
@@ -106,7 +119,11 @@ func (o *topOptions) run(ctx context.Context, reader health.TrafficReader, out i
 		}
 		now := time.Now()
 		if rates := meter.Take(rows, now); rates != nil {
-			t := newTopTable(rates, o, now)
+			open, err := reader.Open()
+			if err != nil {
+				return err
+			}
+			t := newTopTable(rates, open, o, now)
 			if refresh {
 				fmt.Fprint(out, "\x1b[H\x1b[2J") // home, and clear what was there
 			} else if printed > 0 && o.format == "text" {
@@ -126,79 +143,4 @@ func (o *topOptions) run(ctx context.Context, reader health.TrafficReader, out i
 		}
 	}
 	return nil
-}
-
-// topReader reads counters and knows whose they are. The names come from the
-// comments of set entries.
-type topReader struct {
-	config  desired.Config
-	traffic *kernel.Traffic
-	names   map[state.ID][2]string // namespace and name, by virtual server
-}
-
-func openTop(c desired.Config) (*topReader, error) {
-	t, err := kernel.OpenTraffic()
-	if err != nil {
-		return nil, err
-	}
-	return &topReader{config: c, traffic: t}, nil
-}
-
-func (r *topReader) close() { _ = r.traffic.Close() }
-
-// Traffic is part of health.TrafficReader.
-func (r *topReader) Traffic(context.Context) ([]health.Traffic, error) {
-	servers, err := r.traffic.Servers()
-	if err != nil {
-		return nil, err
-	}
-	// Sets are read again only when there is a virtual server that has no name.
-	for id := range servers {
-		if _, known := r.names[id]; known {
-			continue
-		}
-		entries, err := kernel.Published(r.config.IPv6)
-		if err != nil {
-			return nil, err
-		}
-		r.names = serverNames(r.config, entries)
-		for id := range servers {
-			if _, known := r.names[id]; !known {
-				r.names[id] = [2]string{"", "(unpublished)"}
-			}
-		}
-		break
-	}
-	rows := make([]health.Traffic, 0, len(servers))
-	for id, c := range servers {
-		rows = append(rows, health.Traffic{
-			Namespace: r.names[id][0], Service: r.names[id][1], Of: id, Whole: r.config.SeesAll(id), Connections: c.Connections,
-			PacketsIn: c.PacketsIn, PacketsOut: c.PacketsOut, BytesIn: c.BytesIn, BytesOut: c.BytesOut, Active: c.Active, Inactive: c.Inactive,
-		})
-	}
-	return rows, nil
-}
-
-// serverNames returns for which Service each virtual server stands, in either
-// mode: the counters tell which of them are there.
-func serverNames(c desired.Config, entries *state.State) map[state.ID][2]string {
-	a := arranger{config: c, state: entries}
-	out := map[state.ID][2]string{}
-	for id := range entries.All() {
-		if id.Kind != state.Entry || !id.Set.Publishes() {
-			continue
-		}
-		namespace, name, _ := strings.Cut(a.name(id), "/")
-		name, _, _ = strings.Cut(name, ":")
-		if name == "" {
-			namespace, name = "", namespace
-		}
-		for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
-			c.Mode = mode
-			for _, server := range c.Servers(id) {
-				out[server] = [2]string{namespace, name}
-			}
-		}
-	}
-	return out
 }

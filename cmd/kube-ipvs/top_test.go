@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -28,21 +30,54 @@ func rates() []health.Rate {
 }
 
 func TestTopText(t *testing.T) {
-	table := newTopTable(rates(), &topOptions{sort: "new", rows: 3}, time.Time{})
+	open := map[service]uint64{{"default", "image"}: 2500}
+	table := newTopTable(rates(), open, &topOptions{sort: "new", rows: 3}, time.Time{})
 	var out bytes.Buffer
 	if err := table.write(&out, "text"); err != nil {
 		t.Fatal(err)
 	}
 	want := `  new/s  active  inactive  packets in/s  out/s  bytes in/s  out/s  connections  service
-     12       -         -             -      -           -      -         5000  default/image
+     12    2500         -             -      -           -      -         5000  default/image
     0.5       7         2          1.5k    999        2.5M    12k           70  shop/db
-      0       -         -             -      -           -      -            3  (unpublished)
+      0       0         -             -      -           -      -            3  (unpublished)
 and 1 more
--: not known in full. Behind an image conntrack carries connections past IPVS, which counts new ones only.
+-: nobody has counted it in full. Behind an image conntrack carries connections past IPVS, which counts new ones only.
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// The documentation shows what is printed.
+func TestTopIsDocumented(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/explain.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := rates()
+	all[0].Service = "web"
+	table := newTopTable([]health.Rate{all[0], all[2]}, map[service]uint64{{"default", "web"}: 2500}, &topOptions{sort: "new"}, time.Time{})
+	var out bytes.Buffer
+	if err := table.write(&out, "text"); err != nil {
+		t.Fatal(err)
+	}
+	if text := indent(out.String()); !strings.Contains(string(docs), text) {
+		t.Errorf("docs/explain.md does not have\n%s", text)
+	}
+	b, err := json.Marshal(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range regexp.MustCompile(`"([A-Za-z]+)":`).FindAllStringSubmatch(string(b), -1) {
+		if !strings.Contains(string(docs), "`"+field[1]) {
+			t.Errorf("docs/explain.md does not know the field %s", field[1])
+		}
+	}
+}
+
+// indent makes text a block of code.
+func indent(text string) string {
+	return "    " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n    ") + "\n"
 }
 
 func TestTopOrder(t *testing.T) {
@@ -51,8 +86,11 @@ func TestTopOrder(t *testing.T) {
 		"bytes": "shop/db default/image (unpublished) default/idle", "total": "default/image shop/db (unpublished) default/idle",
 	} {
 		var got []string
-		for _, r := range newTopTable(rates(), &topOptions{sort: by}, time.Time{}).Services {
+		for _, r := range newTopTable(rates(), nil, &topOptions{sort: by}, time.Time{}).Services {
 			got = append(got, r.Service)
+			if (r.Active == nil) != (r.Inactive == nil) {
+				t.Errorf("%s has open connections that nobody has counted", r.Service)
+			}
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("by %s: %s, want %s", by, got, want)
@@ -69,6 +107,8 @@ func (c *counting) Traffic(context.Context) ([]health.Traffic, error) {
 	}
 	return []health.Traffic{{Namespace: "default", Service: "web", Of: state.ID{Bits: 1}, Connections: uint64(10 * c.reads), Whole: true, Active: 4}}, nil
 }
+
+func (c *counting) Open() (map[service]uint64, error) { return nil, nil }
 
 // It prints as many tables as were asked for, and not one before there are two
 // readings.
@@ -100,17 +140,29 @@ func TestTopCounts(t *testing.T) {
 	}
 }
 
-// Virtual servers have the names of the entries that publish them.
-func TestServerNames(t *testing.T) {
+// Virtual servers, and what clients dial, have the names of the entries that
+// publish them.
+func TestPublishedNames(t *testing.T) {
 	s, _ := programmed()
-	got := serverNames(desired.Config{Images: desired.DefaultImages, IPv6: true}, s)
-	for server, want := range map[string]string{
-		"10.96.0.10:80": "default web", "242.96.0.10:80": "default web", "240.168.50.200:80": "default api",
-		"248.168.50.200:80": "default api", "252.0.0.1:30080": "default api", "10.96.0.99:80": " ",
+	got := publishedBy(desired.Config{Images: desired.DefaultImages, IPv6: true}, s)
+	for server, want := range map[string]service{
+		"10.96.0.10:80": {"default", "web"}, "242.96.0.10:80": {"default", "web"}, "240.168.50.200:80": {"default", "api"},
+		"248.168.50.200:80": {"default", "api"}, "252.0.0.1:30080": {"default", "api"}, "10.96.0.99:80": {},
 	} {
-		id := state.VirtualServerID(state.TCP, netip.MustParseAddrPort(server))
-		if name := strings.Join([]string{got[id][0], got[id][1]}, " "); name != want {
-			t.Errorf("%s is of %q, want %q", server, name, want)
+		if name := got.servers[state.VirtualServerID(state.TCP, netip.MustParseAddrPort(server))]; name != want {
+			t.Errorf("%s is of %v, want %v", server, name, want)
+		}
+	}
+	for dialled, want := range map[string]service{
+		"10.96.0.10:80": {"default", "web"}, "192.168.50.200:80": {"default", "api"}, "192.168.50.1:30080": {"default", "api"},
+		"10.96.0.10:81": {}, "192.168.50.1:30081": {}, "[fd50::1]:30080": {}, "10.244.0.1:8080": {},
+	} {
+		name, ok := got.dialled(state.TCP, netip.MustParseAddrPort(dialled))
+		if name != want || ok != (want != service{}) {
+			t.Errorf("%s is of %v, want %v", dialled, name, want)
+		}
+		if name, ok := got.dialled(state.UDP, netip.MustParseAddrPort(dialled)); ok {
+			t.Errorf("%s/udp is of %v, want nobody", dialled, name)
 		}
 	}
 }

@@ -49,8 +49,15 @@ func sortNames() []string { return slices.Sorted(maps.Keys(orders)) }
 
 // newTopTable sorts the rates and keeps the first. Between equals new
 // connections decide, then all that there were, then names.
-func newTopTable(rates []health.Rate, o *topOptions, now time.Time) *topTable {
+//
+// open are the connections by conntrack: they count where IPVS does not see all.
+func newTopTable(rates []health.Rate, open map[service]uint64, o *topOptions, now time.Time) *topTable {
 	by := orders[o.sort]
+	for i := range rates {
+		if r := &rates[i]; !r.Whole {
+			r.Active = open[service{r.Namespace, r.Service}]
+		}
+	}
 	slices.SortFunc(rates, func(a, b health.Rate) int {
 		return cmp.Or(cmp.Compare(by(&b), by(&a)), cmp.Compare(b.New, a.New), cmp.Compare(b.Connections, a.Connections),
 			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service))
@@ -61,15 +68,19 @@ func newTopTable(rates []health.Rate, o *topOptions, now time.Time) *topTable {
 		rates = rates[:o.rows]
 	}
 	for i := range rates {
-		t.Services = append(t.Services, newTopRow(&rates[i]))
+		row := newTopRow(&rates[i])
+		if open == nil && !rates[i].Whole {
+			row.Active = nil
+		}
+		t.Services = append(t.Services, row)
 	}
 	return t
 }
 
 func newTopRow(r *health.Rate) topRow {
-	row := topRow{Service: strings.TrimPrefix(r.Namespace+"/"+r.Service, "/"), Connections: r.Connections, New: r.New}
+	row := topRow{Service: strings.TrimPrefix(r.Namespace+"/"+r.Service, "/"), Connections: r.Connections, New: r.New, Active: &r.Active}
 	if r.Whole {
-		row.Active, row.Inactive = &r.Active, &r.Inactive
+		row.Inactive = &r.Inactive
 		row.PacketsIn, row.PacketsOut, row.BytesIn, row.BytesOut = &r.PacketsIn, &r.PacketsOut, &r.BytesIn, &r.BytesOut
 	}
 	return row
@@ -84,7 +95,7 @@ func (t *topTable) write(out io.Writer, format string) error {
 	fmt.Fprintln(w, "new/s\tactive\tinactive\tpackets in/s\tout/s\tbytes in/s\tout/s\tconnections\t  service")
 	for i := range t.Services {
 		r := &t.Services[i]
-		partial = partial || r.Active == nil
+		partial = partial || r.Inactive == nil
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t  %s\n", short(r.New), orDash(r.Active, count), orDash(r.Inactive, count),
 			orDash(r.PacketsIn, short), orDash(r.PacketsOut, short), orDash(r.BytesIn, short), orDash(r.BytesOut, short), r.Connections, r.Service)
 	}
@@ -98,7 +109,7 @@ func (t *topTable) write(out io.Writer, format string) error {
 		fmt.Fprintln(out, "no virtual server here is kube-ipvs's")
 	}
 	if partial {
-		fmt.Fprintln(out, "-: not known in full. Behind an image conntrack carries connections past IPVS, which counts new ones only.")
+		fmt.Fprintln(out, "-: nobody has counted it in full. Behind an image conntrack carries connections past IPVS, which counts new ones only.")
 	}
 	return nil
 }

@@ -3,11 +3,13 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs/ipset"
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel/ipvs"
 	"kube-ipvs/proxier/state"
 )
@@ -89,4 +91,24 @@ func Published(ipv6 bool) (*state.State, error) {
 	s := &state.State{}
 	l := &Linux{ipset: c, options: Options{IPv6: ipv6}}
 	return s, l.readSets(func(id state.ID, spec state.SpecRef) { s.Put(id, spec) })
+}
+
+// OpenFlows calls each with the protocol of every open connection that
+// conntrack knows, and with what its client dialled. It lists all of them.
+func OpenFlows(ipv6 bool, each func(state.Protocol, netip.AddrPort)) error {
+	c, err := netutil.OpenConntrack()
+	if err != nil {
+		return fmt.Errorf("open conntrack: %w", err)
+	}
+	defer c.Close()
+	families := []int{4}
+	if ipv6 {
+		families = append(families, 6)
+	}
+	for _, family := range families {
+		if err := c.Open(family, func(proto uint8, to netip.AddrPort) { each(state.Protocol(proto), to) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }

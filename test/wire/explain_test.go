@@ -243,8 +243,9 @@ func busy(out string, whole bool) error {
 	first, second := table.Services[0], table.Services[1]
 	switch {
 	case first.Service != "default/busy" || first.New <= 0 || second.Service != "default/idle" || second.New != 0:
-	case (first.Active != nil) != whole || (first.BytesIn != nil) != whole:
-	case whole && (*first.Active == 0 || *first.BytesIn <= 0):
+	case first.Active == nil || *first.Active == 0: // one is open all the time
+	case second.Active == nil || *second.Active != 0:
+	case (first.BytesIn != nil) != whole, whole && *first.BytesIn <= 0:
 	default:
 		return nil
 	}
