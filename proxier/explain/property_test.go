@@ -178,6 +178,31 @@ func allowed(ranges []netip.Prefix, from netip.Addr) bool {
 	return !any
 }
 
+// What is told of a kind of clients is what is told of each of that kind, but
+// for endpoints and for those whom source ranges keep out.
+func TestKindsStandForTheirClients(t *testing.T) {
+	of := map[string][2]string{FromPod: {"10.244.7.7", "fd44::99"}, FromNode: {"192.168.50.1", "fd50::1"}, FromOutside: {"192.168.50.9", "fd50::9"}}
+	rapid.Check(t, func(t *rapid.T) {
+		n := draw(t, nil)
+		for _, key := range n.Model.Keys() {
+			for _, f := range mustExplain(t, n, key, netip.Addr{}).Frontends {
+				for _, kind := range f.Ways {
+					from := netip.MustParseAddr(of[kind.Client.Kind][f.Family/6])
+					e := mustExplain(t, n, key, from)
+					at := slices.IndexFunc(e.Frontends, func(g Frontend) bool {
+						return g.Kind == f.Kind && g.Address == f.Address && g.Protocol == f.Protocol
+					})
+					one := e.Frontends[at].Ways[0]
+					same := spell(one) == spell(kind) && one.MasqueradeWhy == kind.MasqueradeWhy
+					if !same && !(kind.IfFrom && one.Outcome == Dropped) || kind.IfFrom && f.SourceRanges == nil {
+						t.Fatalf("%s %s from a %s: %s, and from %s: %s", key, f.Address, kind.Client.Kind, spell(kind), from, spell(one))
+					}
+				}
+			}
+		}
+	})
+}
+
 // Whatever of a Service is taken away from the kernel is named.
 func TestWhatIsMissingIsNamed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -116,6 +116,7 @@ func (n *Node) findAddress(q Query) (*model.Service, []desired.Frontend, error) 
 	var service *model.Service
 	var found []desired.Frontend
 	var near []string // Services that have the address with another port
+	rival := ""       // one that has it by another protocol
 	for _, key := range n.Model.Keys() {
 		s, _ := n.Model.Service(key)
 		has := false
@@ -124,6 +125,9 @@ func (n *Node) findAddress(q Query) (*model.Service, []desired.Frontend, error) 
 				continue
 			}
 			if n.serves(&f, q) {
+				if service != nil && service != s {
+					rival = fmt.Sprintf("Service %s has it with %s, Service %s with %s", service.Key, found[0].Proto, s.Key, f.Proto)
+				}
 				service, found = s, append(found, f)
 			}
 			has = has || f.Reach != desired.NodePort && f.Addr.Addr() == q.At.Addr()
@@ -137,6 +141,8 @@ func (n *Node) findAddress(q Query) (*model.Service, []desired.Frontend, error) 
 		what += "/" + q.Proto.String()
 	}
 	switch {
+	case rival != "":
+		return nil, nil, fmt.Errorf("%s is two Services': %s; write %s/%s", what, rival, what, found[0].Proto)
 	case found != nil:
 		return service, found, nil
 	case near != nil:
