@@ -46,7 +46,11 @@ func (n *Node) Explain(q Query, from netip.Addr) (*Explanation, error) {
 
 // prepare takes apart what the kernel has said.
 func (n *Node) prepare() {
-	n.rules = [2]ruleset{parse(n.Rules[0]), parse(n.Rules[1])}
+	for i, text := range n.Rules {
+		if n.rules[i] == nil || n.parsed[i] != text {
+			n.rules[i], n.parsed[i] = parse(text), text
+		}
+	}
 	n.reals = map[state.ID][]real{}
 	for id, spec := range n.Actual.All() {
 		if id.Kind == state.RealServer {

@@ -33,8 +33,9 @@ type Node struct {
 	Problems []model.Problem     // of what was asked for
 	Complete bool                // the source was read in full
 
-	rules [2]ruleset
-	reals map[state.ID][]real // of a virtual server
+	rules  [2]ruleset
+	parsed [2]string           // what rules were made of
+	reals  map[state.ID][]real // of a virtual server
 }
 
 // real is a real server as the kernel has it.

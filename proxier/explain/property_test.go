@@ -185,23 +185,35 @@ func TestKindsStandForTheirClients(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := draw(t, nil)
 		for _, key := range n.Model.Keys() {
+			told := map[string]*Frontend{} // by client and frontend
+			s, _ := n.Model.Service(key)
+			for _, pair := range of {
+				for _, ip := range pair {
+					from := netip.MustParseAddr(ip)
+					if !s.Serves(from) {
+						continue
+					}
+					e := mustExplain(t, n, key, from)
+					for i := range e.Frontends {
+						told[ip+name(&e.Frontends[i])] = &e.Frontends[i]
+					}
+				}
+			}
 			for _, f := range mustExplain(t, n, key, netip.Addr{}).Frontends {
 				for _, kind := range f.Ways {
-					from := netip.MustParseAddr(of[kind.Client.Kind][f.Family/6])
-					e := mustExplain(t, n, key, from)
-					at := slices.IndexFunc(e.Frontends, func(g Frontend) bool {
-						return g.Kind == f.Kind && g.Address == f.Address && g.Protocol == f.Protocol
-					})
-					one := e.Frontends[at].Ways[0]
+					ip := of[kind.Client.Kind][f.Family/6]
+					one := told[ip+name(&f)].Ways[0]
 					same := spell(one) == spell(kind) && one.MasqueradeWhy == kind.MasqueradeWhy
 					if !same && !(kind.IfFrom && one.Outcome == Dropped) || kind.IfFrom && f.SourceRanges == nil {
-						t.Fatalf("%s %s from a %s: %s, and from %s: %s", key, f.Address, kind.Client.Kind, spell(kind), from, spell(one))
+						t.Fatalf("%s %s from a %s: %s, and from %s: %s", key, f.Address, kind.Client.Kind, spell(kind), ip, spell(one))
 					}
 				}
 			}
 		}
 	})
 }
+
+func name(f *Frontend) string { return fmt.Sprint(" ", f.Kind, f.Address, f.Family, f.Protocol) }
 
 // Whatever of a Service is taken away from the kernel is named.
 func TestWhatIsMissingIsNamed(t *testing.T) {
