@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,6 +55,7 @@ func TestServices(t *testing.T) {
 	settled(t, d)
 	for _, s := range types {
 		answers(s, "r1")
+		explained(t, d, s)
 		s.Port = 81
 		apply(t, s.Manifest())
 	}
@@ -68,6 +70,15 @@ func TestServices(t *testing.T) {
 		gone(t, s)
 	}
 	settled(t, d)
+}
+
+// explained asks what the API server and the kernel together say of a Service.
+func explained(t *testing.T, d *testbed.Daemon, s testbed.Service) {
+	t.Helper()
+	out, err := d.Command(t.Context(), "explain", "default/"+s.Name, "--from", bed.C1.IPv4.String()).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "10.244.1.31:8080  weight 1  chosen:") || !strings.Contains(string(out), "All of it is as wanted.") {
+		t.Errorf("explain %s: %v: %s", s.Name, err, out)
+	}
 }
 
 // The addresses of a load balancer and of a type come and go with the type.
