@@ -98,6 +98,7 @@ type Client struct {
 	Why     string `json:"why,omitempty"`     // why it is taken for one of its kind
 
 	anybody bool // it stands for all of its kind
+	orPod   bool // and for pods, which are not known from others
 	addr    netip.Addr
 }
 

@@ -105,6 +105,21 @@ func TestPodsByLink(t *testing.T) {
 	}
 }
 
+// Where pods are not known there are no pods, and nobody is said to be none.
+func TestPodsUnknown(t *testing.T) {
+	n := webNode(t, func(c *desired.Config) { c.PodCIDRs = [2]netip.Prefix{} })
+	var out strings.Builder
+	mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.Addr{}).Print(&out)
+	for _, want := range []string{"anybody else (pods are not told from others): the", "is not known in this family, so nothing"} {
+		if text := strings.Join(strings.Fields(out.String()), " "); !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if w := wayFrom(t, n, "192.168.50.9"); w.Masquerade != "no" {
+		t.Errorf("masquerade %s: %s", w.Masquerade, w.MasqueradeWhy)
+	}
+}
+
 // A rule that somebody has added and that nothing here understands is named,
 // not guessed at; one that is understood counts.
 func TestForeignRules(t *testing.T) {

@@ -191,6 +191,9 @@ func (w *Way) rewriting() (entry, to string) {
 
 func (c *Client) name() string {
 	text := map[string]string{FromPod: "a pod", FromNode: "the node itself", FromOutside: "a client from outside"}[c.Kind]
+	if c.orPod {
+		text = "anybody else (pods are not told from others)"
+	}
 	if c.Address != "" {
 		text = c.Address + ", " + text
 	}

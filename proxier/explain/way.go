@@ -28,6 +28,7 @@ func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
 	}
 	at := index(f.Addr.Addr())
 	var out []Client
+	unknown := false
 	if n.Config.PodInterface != "" {
 		link, wild := strings.CutSuffix(n.Config.PodInterface, "+")
 		if wild {
@@ -36,11 +37,13 @@ func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
 		out = append(out, Client{Kind: FromPod, Link: link, anybody: true, addr: strangers[at]})
 	} else if p := n.Config.PodCIDRs[at]; p.IsValid() {
 		out = append(out, Client{Kind: FromPod, anybody: true, addr: p.Addr()})
+	} else {
+		unknown = true
 	}
 	if node := n.Facts.NodeIP(f.Addr.Addr()); node.IsValid() {
 		out = append(out, Client{Kind: FromNode, addr: node})
 	}
-	return append(out, Client{Kind: FromOutside, anybody: true, addr: outsiders[at]})
+	return append(out, Client{Kind: FromOutside, anybody: true, orPod: unknown, addr: outsiders[at]})
 }
 
 // client says what kind of client an address is.
