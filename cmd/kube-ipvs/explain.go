@@ -147,3 +147,13 @@ func printExplanation(out io.Writer, e *explain.Explanation, format string) erro
 	e.Print(out)
 	return nil
 }
+
+func realServers(s *state.State) []state.ID {
+	var reals []state.ID
+	for id := range s.All() {
+		if id.Kind == state.RealServer {
+			reals = append(reals, id)
+		}
+	}
+	return reals
+}

@@ -11,6 +11,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/proxier/status"
 )
 
 func TestDispatch(t *testing.T) {
@@ -86,7 +87,7 @@ func TestImagePrefixMustNotHoldPods(t *testing.T) {
 
 // programmed is a node with a Service of policy Local without local endpoints,
 // another that drains, and a virtual server that a cut start left.
-func programmed() (*state.State, map[state.ID]uint32) {
+func programmed() (*state.State, map[state.ID]status.Connections) {
 	s := &state.State{}
 	spec := func(text string) state.SpecRef { return state.Intern(state.Spec{Text: text}) }
 	server := func(addr string, sp state.Spec, reals map[string]uint32) state.ID {
@@ -114,13 +115,13 @@ func programmed() (*state.State, map[state.ID]uint32) {
 		s.Put(state.NetEntryID(state.SetNodePort, state.TCP, half, 30080), spec("default/api"))
 	}
 	s.Put(state.VIPID(cluster.Addr()), state.None)
-	return s, map[state.ID]uint32{state.RealServerID(web, netip.MustParseAddrPort("10.244.0.2:8080")): 3}
+	return s, map[state.ID]status.Connections{state.RealServerID(web, netip.MustParseAddrPort("10.244.0.2:8080")): {Active: 1, Inactive: 2}}
 }
 
 func TestStateText(t *testing.T) {
 	s, conns := programmed()
 	var out bytes.Buffer
-	arrange(desired.Config{Images: desired.DefaultImages, IPv6: true}, s, conns).print(&out)
+	printState(&out, status.Arrange(desired.Config{Images: desired.DefaultImages, IPv6: true}, s, conns))
 	want := `default/api
   external  192.168.50.200:80/tcp
     dropped from outside: external policy Local, no endpoint on this node
@@ -137,7 +138,7 @@ default/web:http
       endpoint      10.244.0.2:8080    weight 0, 3 connections, draining
 virtual servers of ours without a frontend
     virtual server  10.96.0.99:80/tcp  rr
-5 virtual servers, 4 real servers, 1 VIPs on kube-ipvs0, 7 set entries
+5 virtual servers, 4 real servers, 1 VIPs, 7 set entries
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -146,11 +147,11 @@ virtual servers of ours without a frontend
 
 func TestStateJSON(t *testing.T) {
 	s, conns := programmed()
-	b, err := json.Marshal(arrange(desired.Config{Images: desired.DefaultImages, IPv6: true}, s, conns))
+	b, err := json.Marshal(status.Arrange(desired.Config{Images: desired.DefaultImages, IPv6: true}, s, conns))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"service":"default/web:http"`, `"kind":"node port","address":"*:30080 (IPv4)"`, `"weight":0,"connections":3`,
+	for _, want := range []string{`"service":"default/web:http"`, `"kind":"node port","address":"*:30080 (IPv4)"`, `"weight":0,"connections":3,"active":1,"inactive":2`,
 		`"affinitySeconds":60`, `"vips":["10.96.0.10"]`, `"unpublished":[{"address":"10.96.0.99:80"`} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %s in\n%s", want, b)

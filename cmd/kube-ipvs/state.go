@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/netip"
 	"text/tabwriter"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/proxier/status"
 )
 
 func stateCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
@@ -42,53 +42,11 @@ shows for it with its endpoints. No kube-ipvs need be running.`, out)
 		e.SetIndent("", "  ")
 		return exitOK, e.Encode(view)
 	}
-	view.print(out)
+	printState(out, view)
 	return exitOK, nil
 }
 
-// nodeState is what is programmed, as the state command shows it.
-type nodeState struct {
-	Services []serviceState `json:"services"`
-	VIPs     []netip.Addr   `json:"vips"`
-	// Unpublished virtual servers are ours and stand behind no frontend: those
-	// of a start that was cut short, for example.
-	Unpublished []serverState  `json:"unpublished,omitempty"`
-	Objects     map[string]int `json:"objects"`
-}
-
-// serviceState is one port of a Service.
-type serviceState struct {
-	Service   string          `json:"service"` // namespace/name:port
-	Frontends []frontendState `json:"frontends"`
-}
-
-// frontendState is one address that clients dial.
-type frontendState struct {
-	Kind     string        `json:"kind"`
-	Address  string        `json:"address"` // node ports: *:PORT
-	Protocol string        `json:"protocol"`
-	Notes    []string      `json:"notes,omitempty"` // such as "refused: no endpoint"
-	Servers  []serverState `json:"virtualServers"`
-}
-
-// serverState is one virtual server, as ipvsadm shows it.
-type serverState struct {
-	Address   string          `json:"address"`
-	Protocol  string          `json:"protocol"`
-	For       string          `json:"for,omitempty"` // whose traffic it takes, where there are two
-	Scheduler string          `json:"scheduler"`
-	Affinity  uint32          `json:"affinitySeconds,omitempty"`
-	Endpoints []endpointState `json:"endpoints"`
-}
-
-// endpointState is one real server.
-type endpointState struct {
-	Address     netip.AddrPort `json:"address"`
-	Weight      uint32         `json:"weight"` // 0: drains
-	Connections uint32         `json:"connections"`
-}
-
-func readState(ctx context.Context, c desired.Config) (*nodeState, error) {
+func readState(ctx context.Context, c desired.Config) (*status.Node, error) {
 	k, err := kernel.OpenLinux(ctx, kernel.Options{IPv6: c.IPv6})
 	if err != nil {
 		return nil, err
@@ -98,24 +56,17 @@ func readState(ctx context.Context, c desired.Config) (*nodeState, error) {
 	if err != nil {
 		return nil, err
 	}
-	conns, err := k.Connections(ctx, realServers(s))
+	connections := map[state.ID]status.Connections{}
+	err = kernel.EachReal(func(real state.ID, active, inactive uint32) {
+		connections[real] = status.Connections{Active: active, Inactive: inactive}
+	})
 	if err != nil {
 		return nil, err
 	}
-	return arrange(c, s, conns), nil
+	return status.Arrange(c, s, connections), nil
 }
 
-func realServers(s *state.State) []state.ID {
-	var reals []state.ID
-	for id := range s.All() {
-		if id.Kind == state.RealServer {
-			reals = append(reals, id)
-		}
-	}
-	return reals
-}
-
-func (n *nodeState) print(out io.Writer) {
+func printState(out io.Writer, n *status.Node) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	for _, s := range n.Services {
 		fmt.Fprintf(w, "%s\n", s.Service)
@@ -125,22 +76,22 @@ func (n *nodeState) print(out io.Writer) {
 				fmt.Fprintf(w, "    %s\n", note)
 			}
 			for _, v := range f.Servers {
-				v.print(w)
+				printServer(w, v)
 			}
 		}
 	}
 	if len(n.Unpublished) > 0 {
 		fmt.Fprintln(w, "virtual servers of ours without a frontend")
 		for _, v := range n.Unpublished {
-			v.print(w)
+			printServer(w, v)
 		}
 	}
 	_ = w.Flush()
-	fmt.Fprintf(out, "%d virtual servers, %d real servers, %d VIPs on %s, %d set entries\n", n.Objects["virtual server"],
-		n.Objects["real server"], n.Objects["vip"], kernel.LinkName, n.Objects["entry"])
+	fmt.Fprintf(out, "%d virtual servers, %d real servers, %d VIPs, %d set entries\n", n.Objects["virtual server"],
+		n.Objects["real server"], n.Objects["vip"], n.Objects["entry"])
 }
 
-func (v serverState) print(w io.Writer) {
+func printServer(w io.Writer, v status.Server) {
 	about := v.Scheduler
 	if v.Affinity > 0 {
 		about += fmt.Sprintf(", affinity %ds", v.Affinity)
@@ -150,7 +101,7 @@ func (v serverState) print(w io.Writer) {
 	}
 	fmt.Fprintf(w, "    virtual server\t%s/%s\t%s\n", v.Address, v.Protocol, about)
 	for _, e := range v.Endpoints {
-		about := fmt.Sprintf("weight %d, %d connections", e.Weight, e.Connections)
+		about := fmt.Sprintf("weight %d, %d connections", e.Weight, e.Total)
 		if e.Weight == 0 {
 			about += ", draining"
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"strings"
@@ -100,13 +101,12 @@ type nodePort struct {
 }
 
 func publishedBy(c desired.Config, entries *state.State) published {
-	a := arranger{config: c, state: entries}
 	out := published{map[state.ID]service{}, map[state.ID]service{}, map[state.ID][]nodePort{}}
 	for id := range entries.All() {
 		if id.Kind != state.Entry || !id.Set.Publishes() {
 			continue
 		}
-		s := serviceOf(a.name(id))
+		s := serviceOf(servicePort(entries, id))
 		if id.Set.Type() == state.HashNetPort {
 			key := anyAddress(id.Proto, id.AddrPort())
 			out.nodePorts[key] = append(out.nodePorts[key], nodePort{netip.PrefixFrom(id.Addr(), int(id.Bits)), s})
@@ -121,6 +121,21 @@ func publishedBy(c desired.Config, entries *state.State) published {
 		}
 	}
 	return out
+}
+
+// unnamed is the Service of a frontend that bears no comment.
+const unnamed = "(unknown Service)"
+
+// servicePort returns the Service port that an entry publishes.
+func servicePort(entries *state.State, id state.ID) string {
+	if !id.Set.Comments() {
+		id = state.EntryID(state.SetAll, id.Proto, id.AddrPort())
+	}
+	spec, ok := entries.Get(id)
+	if !ok {
+		return unnamed
+	}
+	return cmp.Or(spec.Value().Text, unnamed)
 }
 
 // serviceOf reads namespace/name:port, as comments have it.

@@ -75,13 +75,9 @@ func (l *Linux) readServers(note put) error {
 		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !l.adopts.service(&svc) {
 			return
 		}
-		spec := state.Spec{Scheduler: svc.SchedName, Flags: svc.Flags}
-		if svc.Flags&state.FlagPersistent != 0 {
-			spec.Timeout = svc.Timeout
-		}
 		id := serverID(ipvs.KeyOf(&svc))
 		ours[id] = true
-		note(id, state.Intern(spec))
+		note(id, serverSpec(&svc))
 	})
 	if err != nil {
 		return err
@@ -96,6 +92,15 @@ func (l *Linux) readServers(note put) error {
 			note(state.RealServerID(server, d.Addr), state.Weight(d.Weight))
 		}
 	})
+}
+
+// serverSpec returns what a virtual server holds.
+func serverSpec(svc *moby.Service) state.SpecRef {
+	spec := state.Spec{Scheduler: svc.SchedName, Flags: svc.Flags}
+	if svc.Flags&state.FlagPersistent != 0 {
+		spec.Timeout = svc.Timeout
+	}
+	return state.Intern(spec)
 }
 
 // fewServers is how many virtual servers are asked one by one before reading

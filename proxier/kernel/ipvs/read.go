@@ -119,10 +119,28 @@ func (c *Client) Destinations(s *moby.Service) ([]DestDetail, error) {
 }
 
 func (c *Client) exists(s *moby.Service) error {
+	return c.get(s, func([]byte) error { return nil })
+}
+
+// Service returns the virtual server that has the name of s. The error is
+// unix.ESRCH if there is none.
+func (c *Client) Service(s *moby.Service) (moby.Service, error) {
+	var found moby.Service
+	err := c.get(s, func(p []byte) (err error) {
+		found, _, err = parseService(p)
+		return err
+	})
+	if err != nil {
+		return moby.Service{}, fmt.Errorf("read the virtual server %v: %w", KeyOf(s), Error(err))
+	}
+	return found, nil
+}
+
+func (c *Client) get(s *moby.Service, answer func([]byte) error) error {
 	c.b.Reset()
 	c.begin(&c.b, cmdGetService)
 	service(&c.b, s, false)
-	return c.conn.Get(&c.b, func(uint16, []byte) error { return nil })
+	return c.conn.Get(&c.b, func(_ uint16, p []byte) error { return answer(p) })
 }
 
 func parseService(p []byte) (moby.Service, Stats, error) {

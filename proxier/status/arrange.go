@@ -1,0 +1,158 @@
+package status
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/state"
+)
+
+// Arrange groups what the kernel holds by Service. Of c only the private
+// prefixes count: which mode has programmed the node is seen.
+func Arrange(c desired.Config, s *state.State, connections map[state.ID]Connections) *Node {
+	entries, known := newSorter(), newServers()
+	out := &Node{Objects: s.Count().Map(), VIPs: []netip.Addr{}, Services: []Service{}}
+	for id, spec := range s.All() {
+		entries.note(id, spec)
+		known.note(id, spec, connections[id])
+		if id.Kind == state.VIP {
+			out.VIPs = append(out.VIPs, id.Addr())
+		}
+	}
+	a := arranger{index: entries.index(), servers: known, shown: map[state.ID]bool{}}
+	a.behind = func(entry state.ID) []state.ID {
+		for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
+			c.Mode = mode
+			if ids := c.Servers(entry); known.has(ids[0]) {
+				return ids
+			}
+		}
+		return nil
+	}
+	for i := range a.index.ports {
+		out.Services = append(out.Services, a.service(&a.index.ports[i], 0))
+	}
+	for id := range known.specs {
+		if !a.shown[id] {
+			out.Unpublished = append(out.Unpublished, a.server(id, ""))
+		}
+	}
+	slices.SortFunc(out.Unpublished, func(x, y Server) int {
+		return cmp.Or(cmp.Compare(x.Address, y.Address), cmp.Compare(x.Protocol, y.Protocol))
+	})
+	slices.SortFunc(out.VIPs, netip.Addr.Compare)
+	return out
+}
+
+// servers are the virtual servers that have been read.
+type servers struct {
+	specs map[state.ID]state.SpecRef
+	reals map[state.ID][]Endpoint
+}
+
+func newServers() *servers {
+	return &servers{map[state.ID]state.SpecRef{}, map[state.ID][]Endpoint{}}
+}
+
+// note takes an object. All but virtual and real servers are of no interest.
+func (s *servers) note(id state.ID, spec state.SpecRef, c Connections) {
+	switch id.Kind {
+	case state.VirtualServer:
+		s.specs[id] = spec
+	case state.RealServer:
+		server := id.Server()
+		s.reals[server] = append(s.reals[server], Endpoint{id.Endpoint(), spec.Value().Weight, c.Active + c.Inactive, c})
+	}
+}
+
+func (s *servers) has(id state.ID) bool {
+	_, ok := s.specs[id]
+	return ok
+}
+
+// arranger puts together what a Service has.
+type arranger struct {
+	index   *index
+	servers *servers
+	behind  func(entry state.ID) []state.ID // virtual servers of a frontend
+	shown   map[state.ID]bool               // virtual servers
+}
+
+// service returns a port with its first frontends; most 0: with all.
+func (a *arranger) service(p *port, most int) Service {
+	out := Service{Service: p.name, Frontends: []Frontend{}}
+	entries, more := p.first(most)
+	for _, entry := range entries {
+		out.Frontends = append(out.Frontends, a.frontend(entry))
+	}
+	out.More = more
+	return out
+}
+
+// first returns the frontends in the order in which they are shown, at most so
+// many, and how many are left out.
+func (p *port) first(most int) (entries []state.ID, more int) {
+	type shown struct {
+		kind, address string
+		entry         state.ID
+	}
+	all := make([]shown, 0, len(p.frontends))
+	for _, entry := range p.frontends {
+		kind, address := kindOf(entry)
+		all = append(all, shown{kind, address, entry})
+	}
+	slices.SortFunc(all, func(x, y shown) int {
+		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.address, y.address), cmp.Compare(x.entry.Proto.String(), y.entry.Proto.String()))
+	})
+	if most > 0 && len(all) > most {
+		all, more = all[:most], len(all)-most
+	}
+	for _, s := range all {
+		entries = append(entries, s.entry)
+	}
+	return entries, more
+}
+
+// kindOf says what an entry publishes, and by which address clients dial it.
+func kindOf(entry state.ID) (kind, address string) {
+	switch entry.Set {
+	case state.SetExternal, state.SetExternalLocal:
+		return "external", entry.AddrPort().String()
+	case state.SetNodePort, state.SetNodePortLocal:
+		return "node port", fmt.Sprintf("*:%d (IPv%d)", entry.Port, entry.Family())
+	}
+	return "ClusterIP", entry.AddrPort().String()
+}
+
+func (a *arranger) frontend(entry state.ID) Frontend {
+	f := Frontend{Protocol: entry.Proto.String(), Notes: a.index.notes(entry), Servers: []Server{}}
+	f.Kind, f.Address = kindOf(entry)
+	ids := a.behind(entry)
+	for i, id := range ids {
+		traffic := ""
+		if len(ids) > 1 {
+			traffic = []string{"traffic from pods and the node", "traffic from outside, policy Local"}[i]
+		}
+		f.Servers = append(f.Servers, a.server(id, traffic))
+	}
+	return f
+}
+
+func (a *arranger) server(id state.ID, traffic string) Server {
+	a.shown[id] = true
+	v := Server{Address: id.AddrPort().String(), Protocol: id.Proto.String(), For: traffic, Endpoints: []Endpoint{}}
+	if spec, ok := a.servers.specs[id]; ok {
+		v.Scheduler, v.Affinity = spec.Value().Scheduler, spec.Value().Timeout
+	} else {
+		v.Scheduler = Missing
+	}
+	v.Endpoints = append(v.Endpoints, a.servers.reals[id]...)
+	slices.SortFunc(v.Endpoints, func(x, y Endpoint) int { return x.Address.Compare(y.Address) })
+	return v
+}
+
+// Missing is the scheduler of a virtual server that is not there.
+const Missing = "MISSING"

@@ -1,0 +1,56 @@
+package status
+
+import (
+	"net/netip"
+)
+
+// Node is what is programmed on a node, as the command state prints it.
+type Node struct {
+	Services []Service    `json:"services"`
+	VIPs     []netip.Addr `json:"vips"`
+	// Unpublished virtual servers are ours and stand behind no frontend: those
+	// of a start that was cut short, for example.
+	Unpublished []Server       `json:"unpublished,omitempty"`
+	Objects     map[string]int `json:"objects"`
+}
+
+// Service is one port of a Service.
+type Service struct {
+	Service   string     `json:"service"` // namespace/name:port
+	Frontends []Frontend `json:"frontends"`
+	More      int        `json:"moreFrontends,omitempty"` // that are left out
+	Problems  []string   `json:"problems,omitempty"`      // of the Service; told by Page alone
+}
+
+// Frontend is one address that clients dial.
+type Frontend struct {
+	Kind     string   `json:"kind"`    // ClusterIP, external or node port
+	Address  string   `json:"address"` // node ports: *:PORT
+	Protocol string   `json:"protocol"`
+	Notes    []string `json:"notes,omitempty"` // such as "refused: no endpoint"
+	Servers  []Server `json:"virtualServers"`
+}
+
+// Server is one virtual server, as ipvsadm shows it.
+type Server struct {
+	Address   string     `json:"address"`
+	Protocol  string     `json:"protocol"`
+	For       string     `json:"for,omitempty"` // whose traffic it takes, where there are two
+	Scheduler string     `json:"scheduler"`     // MISSING: the virtual server is not there
+	Affinity  uint32     `json:"affinitySeconds,omitempty"`
+	Endpoints []Endpoint `json:"endpoints"`
+}
+
+// Endpoint is one real server.
+type Endpoint struct {
+	Address netip.AddrPort `json:"address"`
+	Weight  uint32         `json:"weight"`      // 0: drains
+	Total   uint32         `json:"connections"` // active and inactive
+	Connections
+}
+
+// Connections are those of a real server, as IPVS sorts them.
+type Connections struct {
+	Active   uint32 `json:"active"`   // established
+	Inactive uint32 `json:"inactive"` // in other states, and all of a protocol without states
+}
