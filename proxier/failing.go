@@ -1,7 +1,9 @@
 package proxier
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"kube-ipvs/proxier/kernel"
@@ -52,6 +54,31 @@ func (fs failures) sum(pending map[state.ID]state.Want) Failing {
 	}
 	if first != nil {
 		out.Since, out.First = first.since, first.String()
+	}
+	return out
+}
+
+// Unwritten is an object whose write has failed and not succeeded since.
+type Unwritten struct {
+	Failure
+	Since time.Time // of the first failure
+}
+
+// mostUnwritten is how many a Round names: when the kernel takes nothing, all fail.
+const mostUnwritten = 50
+
+// longest returns those that have failed for the longest time.
+func (fs failures) longest() []Unwritten {
+	var out []Unwritten
+	for id, f := range fs {
+		at, _ := slices.BinarySearchFunc(out, f.since, func(u Unwritten, since time.Time) int {
+			return cmp.Or(u.Since.Compare(since), u.Op.ID.Compare(id))
+		})
+		if at == mostUnwritten {
+			continue
+		}
+		out = slices.Insert(out, at, Unwritten{f.Failure, f.since})
+		out = out[:min(len(out), mostUnwritten)]
 	}
 	return out
 }

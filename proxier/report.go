@@ -45,6 +45,7 @@ func (p *Proxier) report(r *Round) {
 	r.Objects = p.objects.Map()
 	r.Draining = len(p.draining)
 	r.Failing = p.failing.sum(p.pending)
+	r.Unwritten = p.failing.longest()
 	r.Checks, r.NoLocal = p.tallies.sum()
 	r.NotReady = p.notReady(r)
 	r.NodePort = p.config.Desired.NodePortAddresses

@@ -19,29 +19,30 @@ import (
 
 // Round is what one pass of the loop did. It must not be changed.
 type Round struct {
-	Number   uint64
-	Started  time.Time
-	Took     time.Duration
-	Queued   time.Time        // when the oldest change came in that the round took; zero: it took none
-	Changes  Changes          // that it took
-	Full     bool             // everything was read from the kernel and compared by the round itself
-	Audited  bool             // an audit beside the loop has ended with the round, and found nothing
-	Services int              // that were rendered
-	Ops      map[Write]int    // writes that succeeded
-	Failures []Failure        // writes that failed; they stay wanted and are retried
-	Retried  int              // writes that were tried again
-	Drift    []Drift          // what others had changed in the kernel, with Full
-	Kernel   kernel.Stats     // what the round asked of the kernel
-	Draining int              // real servers that finish their connections
-	Objects  map[string]int   // in the kernel, after the round, by kind
-	Failing  Failing          // writes that have failed and not succeeded since
-	Problems []model.Problem  // of what was asked for, as it stands now, sorted
-	Triggers []time.Time      // what changed the endpoints that the round programmed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
-	Checks   []HealthCheck    // of all Services that have a health-check node port, sorted
-	NodePort []netip.Prefix   // node addresses that serve node ports; a family without any: all
-	NoLocal  map[Locality]int // Services without an endpoint on this node that their policy allows, though others have some
-	NotReady string           // why something of what was there at the start is not programmed; empty: it is, from then on
-	Err      error            // nothing was written, because something could not be read
+	Number    uint64
+	Started   time.Time
+	Took      time.Duration
+	Queued    time.Time        // when the oldest change came in that the round took; zero: it took none
+	Changes   Changes          // that it took
+	Full      bool             // everything was read from the kernel and compared by the round itself
+	Audited   bool             // an audit beside the loop has ended with the round, and found nothing
+	Services  int              // that were rendered
+	Ops       map[Write]int    // writes that succeeded
+	Failures  []Failure        // writes that failed; they stay wanted and are retried
+	Retried   int              // writes that were tried again
+	Drift     []Drift          // what others had changed in the kernel, with Full
+	Kernel    kernel.Stats     // what the round asked of the kernel
+	Draining  int              // real servers that finish their connections
+	Objects   map[string]int   // in the kernel, after the round, by kind
+	Failing   Failing          // writes that have failed and not succeeded since
+	Unwritten []Unwritten      // of Failing, those that have failed for the longest time
+	Problems  []model.Problem  // of what was asked for, as it stands now, sorted
+	Triggers  []time.Time      // what changed the endpoints that the round programmed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
+	Checks    []HealthCheck    // of all Services that have a health-check node port, sorted
+	NodePort  []netip.Prefix   // node addresses that serve node ports; a family without any: all
+	NoLocal   map[Locality]int // Services without an endpoint on this node that their policy allows, though others have some
+	NotReady  string           // why something of what was there at the start is not programmed; empty: it is, from then on
+	Err       error            // nothing was written, because something could not be read
 }
 
 // Write is a sort of write.

@@ -1,6 +1,7 @@
 package proxier
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -75,6 +76,13 @@ func TestFailingWrites(t *testing.T) {
 		if !f.Since.Equal(start) || !strings.Contains(f.First, mine.String()) || f.Count-f.Others != 1 || f.Others < 1 {
 			t.Errorf("failing %+v, want one of the node's since %v", f, start)
 		}
+		longest := p.Last().Unwritten
+		if len(longest) != f.Count || !slices.IsSortedFunc(longest, func(a, b Unwritten) int { return a.Since.Compare(b.Since) }) ||
+			!slices.ContainsFunc(longest, func(u Unwritten) bool {
+				return u.Op.ID == taken && errors.Is(u.Err, kernel.ErrForeign) && u.Since.Equal(start)
+			}) {
+			t.Errorf("unwritten %v, want %d with %v since %v", longest, f.Count, taken, start)
+		}
 		for _, ip := range []string{"10.96.0.1", "10.96.0.2"} {
 			told := slices.ContainsFunc(p.Last().Problems, func(pr model.Problem) bool { return pr.Object == "Service default/"+nameOf(ip) })
 			if !told {
@@ -85,7 +93,7 @@ func TestFailingWrites(t *testing.T) {
 		p.Events(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if r := p.Last(); r.Failing != (Failing{}) || len(r.Problems) > 0 {
+		if r := p.Last(); r.Failing != (Failing{}) || len(r.Unwritten) > 0 || len(r.Problems) > 0 {
 			t.Errorf("still failing: %+v, %v", r.Failing, r.Problems)
 		}
 	})

@@ -103,7 +103,10 @@ func (h *Health) SetNode(n *corev1.Node) {
 // by the node's fault and no reading of the kernel fails for twice the sync
 // period or longer. Before the first round it is healthy, as kube-proxy is: to
 // start it again would not make the source deliver.
-func (h *Health) Healthy() bool { return h.verdict(time.Now()).reason == "" }
+func (h *Health) Healthy() bool { return h.Unhealthy() == "" }
+
+// Unhealthy returns why the proxy does not keep up, or nothing if it does.
+func (h *Health) Unhealthy() string { return h.verdict(time.Now()).reason }
 
 // Ready returns whether everything that was there at the first sync has been
 // programmed, and if not, why. Once ready, it stays so.

@@ -44,6 +44,9 @@ func (p Pages) Handler() http.Handler {
 	var paths []string
 	page := func(path string, h http.HandlerFunc) {
 		paths = append(paths, path)
+		if path == "/" {
+			path = "/{$}" // or it would be the page of all paths that there are not
+		}
 		mux.HandleFunc(path, h)
 	}
 	if p.Metrics != nil {

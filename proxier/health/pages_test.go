@@ -54,6 +54,19 @@ func TestPages(t *testing.T) {
 	})
 }
 
+// A page at the root is that of no other path.
+func TestRootPage(t *testing.T) {
+	h := Pages{More: map[string]http.Handler{"/": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { plain(w, "root") })}}.Handler()
+	for path, want := range map[string]int{"/": 200, "/?q=x": 200, "/nothing": 404, "/healthz": 200, "/healthz/": 404} {
+		if w := get(t, h, path); w.Code != want {
+			t.Errorf("%s: %d, want %d", path, w.Code, want)
+		}
+	}
+	if w := get(t, h, "/statusz"); !strings.Contains(w.Body.String(), "Paths: / /healthz /statusz\n") {
+		t.Errorf("statusz: %s", w.Body)
+	}
+}
+
 func TestConfigzThatCannotBeShown(t *testing.T) {
 	h := Pages{Config: func() (any, any) { return make(chan int), nil }}.Handler()
 	if w := get(t, h, "/configz"); w.Code != 500 || !strings.Contains(w.Body.String(), "cannot be shown") {
