@@ -53,7 +53,7 @@
 //	proxier              the loop
 //	proxier/config       kube-proxy's configuration and ours, from flags and file
 //	proxier/health       what others are told: probes, metrics, health-check node ports
-//	proxier/status       what people are shown: what is programmed, by Service
+//	proxier/status       the status page: what is programmed, by Service, and the last rounds
 //	proxier/node         what a node has once: lock, capabilities, sysctls
 //	proxier/source       where objects come from
 //	proxier/model        Services and endpoint choice

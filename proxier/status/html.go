@@ -1,0 +1,246 @@
+package status
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed" // of the page
+	"encoding/base64"
+	"html/template"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed page.html
+var pageText string
+
+//go:embed page.css
+var style string
+
+// policy lets the browser use the page's own style and its form, and nothing else.
+var policy = "default-src 'none'; style-src 'sha256-" + digest(style) + "'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"number": number, "took": took, "plural": plural, "clock": clock, "machine": machine,
+}).Parse(pageText))
+
+// shown is what the template is given.
+type shown struct {
+	*View
+	Style   template.CSS
+	Plot    plot
+	Newest  []Round // Rounds, the other way round
+	Repairs []Drift // Drift, the other way round
+	Many    int     // endpoints that are shown of a virtual server
+	Open    bool    // they are shown unasked
+	Refresh int
+	query   query
+}
+
+// Endpoints of virtual servers are told one by one so far as a page stays a
+// page: many where few virtual servers are shown.
+const (
+	mostShown  = 1000
+	leastShown = 10
+	fewShown   = 3 // ports of Services whose endpoints are shown unasked
+)
+
+func writeHTML(b *bytes.Buffer, v *View, q query) error {
+	s := shown{
+		View: v, Style: template.CSS(style), Plot: newPlot(v.Rounds), Newest: slices.Clone(v.Rounds), Repairs: slices.Clone(v.Drift),
+		Open: len(v.Services) <= fewShown, Refresh: q.refresh, query: q,
+	}
+	slices.Reverse(s.Newest)
+	slices.Reverse(s.Repairs)
+	servers := 0
+	for _, svc := range v.Services {
+		servers += svc.Rows()
+	}
+	s.Many = max(leastShown, mostShown/max(1, servers))
+	return page.Execute(b, s)
+}
+
+// values returns the parameters that ask for another page of the same search.
+func (q *query) values(page int) url.Values {
+	v := url.Values{}
+	if q.text != "" {
+		v.Set("q", q.text)
+	}
+	if q.problems {
+		v.Set("problems", "1")
+	}
+	if page > 1 {
+		v.Set("page", strconv.Itoa(page))
+	}
+	if q.refresh > 0 {
+		v.Set("refresh", strconv.Itoa(q.refresh))
+	}
+	return v
+}
+
+// link returns a reference relative to the page, which may lie below a path of
+// another server.
+func link(path string, v url.Values) template.URL {
+	return template.URL(path + "?" + v.Encode()) //nolint:gosec // url.Values escapes what is in it
+}
+
+// PageLink returns where another page of the search is.
+func (s shown) PageLink(page int) template.URL { return link("", s.query.values(page)) }
+
+// JSONLink returns where the same is told to programs.
+func (s shown) JSONLink() template.URL {
+	v := s.query.values(s.Page)
+	v.Del("refresh")
+	return link("state", v)
+}
+
+// RefreshLink returns the page that is asked for again every so many seconds.
+func (s shown) RefreshLink(seconds int) template.URL {
+	q := s.query
+	q.refresh = seconds
+	return link("", q.values(s.Page))
+}
+
+// Next and Previous are for the template, which cannot count.
+func (s shown) Next() int     { return s.Page + 1 }
+func (s shown) Previous() int { return s.Page - 1 }
+
+// First returns the number of the first Service port of the page.
+func (s shown) First() int { return (s.Page-1)*s.PageSize + 1 }
+
+// Last returns the number of the last Service port of the page.
+func (s shown) Last() int { return (s.Page-1)*s.PageSize + len(s.Services) }
+
+// LastRound returns the newest round, or nil.
+func (s shown) LastRound() *Round {
+	if len(s.Newest) == 0 {
+		return nil
+	}
+	return &s.Newest[0]
+}
+
+// Ago returns how long before the View something was.
+func (s shown) Ago(t time.Time) string { return span(s.Time.Sub(t)) + " ago" }
+
+// Waits returns for how long changes have been waiting.
+func (s shown) Waits() string { return span(s.Time.Sub(s.Health.Since)) }
+
+// Rows returns how many virtual servers the frontends have, with those that
+// several share counted for each.
+func (s Service) Rows() int {
+	n := 0
+	for _, f := range s.Frontends {
+		n += len(f.Servers)
+	}
+	return n
+}
+
+// Drains counts the endpoints that get nothing new.
+func (v Server) Drains() int {
+	n := 0
+	for _, e := range v.Endpoints {
+		if e.Weight == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Serves counts the endpoints that get connections.
+func (v Server) Serves() int { return len(v.Endpoints) - v.Drains() }
+
+// Busy sums up the connections.
+func (v Server) Busy() Connections {
+	var c Connections
+	for _, e := range v.Endpoints {
+		c.Active += e.Active
+		c.Inactive += e.Inactive
+	}
+	return c
+}
+
+// FirstEndpoints returns so many endpoints, those that drain among them first:
+// they are what somebody looks for.
+func (v Server) FirstEndpoints(most int) []Endpoint {
+	if len(v.Endpoints) <= most {
+		return v.Endpoints
+	}
+	all := slices.Clone(v.Endpoints)
+	slices.SortStableFunc(all, func(a, b Endpoint) int { return order(a) - order(b) })
+	return all[:most]
+}
+
+func order(e Endpoint) int { return int(min(e.Weight, 1)) }
+
+// Left returns how many endpoints FirstEndpoints leaves out.
+func (v Server) Left(most int) int { return max(0, len(v.Endpoints)-most) }
+
+// IsMissing reports whether the kernel has no such virtual server.
+func (v Server) IsMissing() bool { return v.Scheduler == Missing }
+
+// number writes thousands apart.
+func number(n any) string {
+	var text string
+	switch n := n.(type) {
+	case int:
+		text = strconv.Itoa(n)
+	case uint32:
+		text = strconv.FormatUint(uint64(n), 10)
+	case uint64:
+		text = strconv.FormatUint(n, 10)
+	}
+	var b strings.Builder
+	for i, c := range text {
+		if i > 0 && (len(text)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
+
+// plural returns a number with what it counts.
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return number(n) + " " + many
+}
+
+// took writes seconds as people do.
+func took(seconds float64) string {
+	switch ms := seconds * 1000; {
+	case ms < 0.1:
+		return "< 0.1 ms"
+	case ms < 10:
+		return strconv.FormatFloat(ms, 'f', 1, 64) + " ms"
+	case ms < 1000:
+		return strconv.FormatFloat(ms, 'f', 0, 64) + " ms"
+	}
+	return strconv.FormatFloat(seconds, 'f', 1, 64) + " s"
+}
+
+// span writes a duration in its largest unit.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return strconv.Itoa(int(max(d, 0)/time.Second)) + " s"
+	case d < 2*time.Hour:
+		return strconv.Itoa(int(d/time.Minute)) + " min"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d/time.Hour)) + " h"
+	}
+	return strconv.Itoa(int(d/(24*time.Hour))) + " days"
+}
+
+// clock writes a time of the last days for people, in UTC as logs have it.
+func clock(t time.Time) string { return t.UTC().Format("Jan 2 15:04:05") }
+
+func machine(t time.Time) string { return t.UTC().Format(time.RFC3339) }

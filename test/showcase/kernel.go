@@ -1,0 +1,255 @@
+package showcase
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"net/netip"
+	"sync"
+
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
+)
+
+// Kernel is a kernel.Fake that can be read while the loop writes, as the real
+// one can, and that counts what was read. It also is a status.Kernel.
+type Kernel struct {
+	mu     sync.Mutex
+	fake   *kernel.Fake
+	reals  map[state.ID]map[state.ID]bool // by virtual server
+	refuse map[state.ID]error             // writes of these fail
+	extra  map[state.ID]state.SpecRef     // entries that Frontends tells, too
+	fail   error                          // of the methods of status.Kernel
+	count  Reads
+	holds  chan struct{} // not nil: Servers waits for it to be closed
+}
+
+// Reads are what was asked of a Kernel as a status.Kernel.
+type Reads struct {
+	Frontends, Servers, All int // calls
+	Asked                   int // virtual servers that were asked for
+}
+
+func newKernel() *Kernel {
+	k := &Kernel{fake: kernel.NewFake(), reals: map[state.ID]map[state.ID]bool{}, refuse: map[state.ID]error{}, extra: map[state.ID]state.SpecRef{}}
+	k.fake.NodeFacts = state.Facts{NodeIPs: []netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("fd50::1")}, MTU: 1500}
+	k.fake.OnOp = k.follow
+	return k
+}
+
+// follow keeps the real servers of each virtual server together.
+func (k *Kernel) follow(op state.Op) {
+	switch {
+	case op.ID.Kind == state.VirtualServer && op.Verb == state.Delete:
+		delete(k.reals, op.ID)
+	case op.ID.Kind != state.RealServer:
+	case op.Verb == state.Delete:
+		delete(k.reals[op.ID.Server()], op.ID)
+	default:
+		server := op.ID.Server()
+		if k.reals[server] == nil {
+			k.reals[server] = map[state.ID]bool{}
+		}
+		k.reals[server][op.ID] = true
+	}
+}
+
+// Tamper lets somebody else change the kernel.
+func (k *Kernel) Tamper(change func(*state.State)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	change(k.fake.State)
+	clear(k.reals)
+	for id, spec := range k.fake.State.All() {
+		k.follow(state.Op{Verb: state.Add, ID: id, Spec: spec})
+	}
+}
+
+// Hand adds an entry to those that Frontends tells, whatever the loop wants.
+func (k *Kernel) Hand(id state.ID, comment string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.extra[id] = state.Intern(state.Spec{Text: comment})
+}
+
+// Refuse makes writes of an object fail from now on; nil: not any more.
+func (k *Kernel) Refuse(id state.ID, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.refuse[id] = err; err == nil {
+		delete(k.refuse, id)
+	}
+}
+
+// Break makes reading for the page fail; nil: not any more.
+func (k *Kernel) Break(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fail = err
+}
+
+// Hold makes Servers wait until the returned function is called.
+func (k *Kernel) Hold() (release func()) {
+	c := make(chan struct{})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.holds = c
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.holds = nil
+		close(c)
+	}
+}
+
+// Reads returns what was read since the last call.
+func (k *Kernel) Reads() Reads {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c := k.count
+	k.count = Reads{}
+	return c
+}
+
+// Frontends is part of status.Kernel.
+func (k *Kernel) Frontends(_ context.Context, note func(state.ID, state.SpecRef)) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.count.Frontends++
+	for id, spec := range k.fake.State.All() {
+		if id.Kind == state.Entry {
+			note(id, spec)
+		}
+	}
+	for id, spec := range k.extra {
+		note(id, spec)
+	}
+	return k.fail
+}
+
+// Servers is part of status.Kernel.
+func (k *Kernel) Servers(ctx context.Context, ids []state.ID, note func(state.ID, state.SpecRef, uint32, uint32)) error {
+	k.mu.Lock()
+	holds := k.holds
+	k.count.Servers++
+	k.count.Asked += len(ids)
+	k.mu.Unlock()
+	if holds != nil {
+		select {
+		case <-holds:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, id := range ids {
+		spec, ok := k.fake.State.Get(id)
+		if !ok {
+			continue
+		}
+		note(id, spec, 0, 0)
+		for real := range k.reals[id] {
+			spec, _ := k.fake.State.Get(real)
+			active, inactive := k.connections(real)
+			note(real, spec, active, inactive)
+		}
+	}
+	return k.fail
+}
+
+// EachReal is part of status.Kernel.
+func (k *Kernel) EachReal(_ context.Context, note func(state.ID, uint32, uint32)) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.count.All++
+	for _, reals := range k.reals {
+		for real := range reals {
+			active, inactive := k.connections(real)
+			note(real, active, inactive)
+		}
+	}
+	return k.fail
+}
+
+var seed = maphash.MakeSeed()
+
+// connections makes up how busy a real server is; none is idle.
+func (k *Kernel) connections(real state.ID) (active, inactive uint32) {
+	h := maphash.Comparable(seed, real)
+	return uint32(h%40) + 1, uint32(h>>32) % 400
+}
+
+// The rest is part of kernel.Kernel.
+
+// Facts is part of kernel.Kernel.
+func (k *Kernel) Facts(ctx context.Context) (state.Facts, error) { return k.fake.Facts(ctx) }
+
+// Expect is part of kernel.Kernel.
+func (k *Kernel) Expect([2]string) {}
+
+// Read is part of kernel.Kernel.
+func (k *Kernel) Read(ctx context.Context) (*state.State, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fake.Read(ctx)
+}
+
+// Reader is part of kernel.Kernel.
+func (k *Kernel) Reader(ctx context.Context) (kernel.Reader, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fake.Reader(ctx)
+}
+
+// Sizes is part of kernel.Kernel.
+func (k *Kernel) Sizes(ctx context.Context, servers []state.ID) (kernel.Sizes, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fake.Sizes(ctx, servers)
+}
+
+// Apply is part of kernel.Kernel.
+func (k *Kernel) Apply(ctx context.Context, plan state.Plan) []error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.refuse) == 0 {
+		return k.fake.Apply(ctx, plan)
+	}
+	errs := make([]error, len(plan))
+	failed := false
+	for i := range plan {
+		if err := k.refuse[plan[i].ID]; err != nil {
+			errs[i] = fmt.Errorf("%w: %w", kernel.ErrForeign, err)
+		} else if err := k.fake.Apply(ctx, plan[i:i+1]); err != nil {
+			errs[i] = err[0]
+		}
+		failed = failed || errs[i] != nil
+	}
+	if !failed {
+		return nil
+	}
+	return errs
+}
+
+// Connections is part of kernel.Kernel.
+func (k *Kernel) Connections(_ context.Context, reals []state.ID) (map[state.ID]uint32, error) {
+	out := map[state.ID]uint32{}
+	for _, id := range reals {
+		active, inactive := k.connections(id)
+		out[id] = active + inactive
+	}
+	return out, nil
+}
+
+// Stats is part of kernel.Kernel.
+func (k *Kernel) Stats() kernel.Stats {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fake.Stats()
+}
+
+// ProbeScheduler is part of kernel.Kernel.
+func (k *Kernel) ProbeScheduler(ctx context.Context, name string) error {
+	return k.fake.ProbeScheduler(ctx, name)
+}
