@@ -21,10 +21,12 @@ import (
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/config"
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/status"
 )
 
 // daemon is a running kube-ipvs: the loop, where its objects come from, and
@@ -38,7 +40,10 @@ type daemon struct {
 	metrics *health.Metrics
 	ports   *health.Ports
 	objects *objects
-	traffic *kernel.Traffic  // nil: nobody asks for it
+	traffic *kernel.Traffic // nil: nobody asks for it
+	glance  *kernel.Glance  // of status alone
+	board   *status.Board
+	status  *status.Page
 	events  *source.Reporter // nil: there is no API server to write them to
 	rounds  chan struct{}    // holds one: there was a round
 	links   *netutil.Links   // of ports alone
@@ -47,7 +52,7 @@ type daemon struct {
 
 // newDaemon wires the parts. Nothing runs yet.
 func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*daemon, error) {
-	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), started: time.Now()}
+	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now()}
 	c.Observe = d.observe
 	c.Names = d.config.TrafficMetrics != config.TrafficOff
 	d.proxier = proxier.New(k, c)
@@ -72,7 +77,22 @@ func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*d
 			return nil, err
 		}
 	}
+	if err := d.addStatus(c.Desired); err != nil {
+		return nil, err
+	}
 	return d, d.addTraffic()
+}
+
+func (d *daemon) addStatus(c desired.Config) error {
+	var err error
+	if d.glance, err = kernel.OpenGlance(c.IPv6); err != nil {
+		return err
+	}
+	d.status = status.NewPage(status.Config{
+		Node: d.config.NodeName, Version: version, Desired: c, Board: d.board, Kernel: d.glance, Last: d.proxier.Last, Backlog: d.proxier.Backlog,
+		Unhealthy: d.health.Unhealthy, Ready: d.health.Ready, Log: d.log,
+	})
+	return nil
 }
 
 // prepare does what the loop does not, and gives up the rights that are not
@@ -111,6 +131,7 @@ func (d *daemon) addTraffic() error {
 // close closes the sockets. The daemon has ended.
 func (d *daemon) close() {
 	_ = d.links.Close()
+	_ = d.glance.Close()
 	if d.traffic != nil {
 		_ = d.traffic.Close()
 	}
@@ -121,6 +142,7 @@ func (d *daemon) observe(r *proxier.Round) {
 	d.health.Observe(r)
 	d.metrics.Observe(r)
 	d.ports.Observe(r)
+	d.board.Observe(r)
 	if r.NotReady == "" && (r.Full || r.Audited) {
 		settleMemory()
 	}
@@ -309,6 +331,6 @@ func (d *daemon) serve(ctx context.Context, addr netip.AddrPort, h http.Handler)
 func (d *daemon) pages() http.Handler {
 	return health.Pages{
 		Version: version, Mode: "ipvs", Started: d.started, Metrics: d.metrics.Handler(d.log), Config: d.config.Documents,
-		Flags: d.flags.set, Profiling: d.config.Profiling, Level: d.flags.level,
+		Flags: d.flags.set, Profiling: d.config.Profiling, Level: d.flags.level, More: d.status.Handlers(),
 	}.Handler()
 }
