@@ -7,7 +7,7 @@ GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
 LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/takeover test/cluster test/docs
 
-.PHONY: build demo test compare check unit lab-test bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -21,7 +21,7 @@ demo: build
 	color=never; [ ! -t 1 ] || color=always; \
 		test/lab/run -- out/demo --binary bin/kube-ipvs --examples examples --color $$color
 
-test: check unit lab-test
+test: check unit test-browser lab-test
 
 check:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -29,6 +29,10 @@ check:
 
 unit:
 	go test -race -shuffle=on ./...
+
+# The status page in a real browser; installs Chromium if there is none.
+test-browser:
+	test/browser/run
 
 # The first time, it builds a kernel and a control plane, and keeps them outside
 # the tree.

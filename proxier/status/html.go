@@ -28,7 +28,7 @@ func digest(text string) string {
 }
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": number, "took": took, "plural": plural, "clock": clock, "machine": machine,
+	"number": number, "took": took, "plural": plural, "clock": clock, "machine": machine, "wrong": wrong,
 }).Parse(pageText))
 
 // shown is what the template is given.

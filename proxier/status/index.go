@@ -35,6 +35,16 @@ var notes = []struct {
 	{state.SetSourceFiltered, 0, "only from loadBalancerSourceRanges", false},
 }
 
+// wrong reports whether a note is of what nobody can want.
+func wrong(text string) bool {
+	for _, n := range notes {
+		if n.text == text {
+			return n.wrong
+		}
+	}
+	return false
+}
+
 // bare returns what an entry has in common with all others for its frontend.
 // Node ports have an entry for each network.
 func bare(entry state.ID) state.ID {
