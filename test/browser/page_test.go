@@ -81,11 +81,13 @@ func TestHostileNames(t *testing.T) {
 // that forbids all else lets it.
 func TestColors(t *testing.T) {
 	b := open(t, false, "")
-	for scheme, want := range map[string]string{"light": "rgb(255, 255, 255)", "dark": "rgb(13, 17, 23)"} {
-		b.scheme(scheme)
-		is(b, `getComputedStyle(document.body).backgroundColor`, want)
+	for _, c := range []struct{ scheme, page, bar string }{
+		{"light", "rgb(255, 255, 255)", "rgb(130, 80, 223)"}, {"dark", "rgb(13, 17, 23)", "rgb(181, 138, 255)"},
+	} {
+		b.scheme(c.scheme)
+		is(b, `getComputedStyle(document.body).backgroundColor`, c.page)
+		is(b, `getComputedStyle(document.querySelector("svg rect.full")).fill`, c.bar)
 	}
-	is(b, `getComputedStyle(document.querySelector("svg rect.full")).fill`, "rgb(181, 138, 255)")
 	b.quiet()
 }
 

@@ -71,6 +71,7 @@ func TestCostOfALargeCluster(t *testing.T) {
 	d := n.start("--traffic-metrics=service", "--traffic-metrics-top=20000")
 	cold(t, d)
 	scrape(t, n, d)
+	browse(t, n, d)
 	change(t, n, d)
 	d.stop()
 	d = n.start()
@@ -126,6 +127,27 @@ func scrape(t *testing.T, n *node, d *daemon) {
 	var series int
 	if _, err := fmt.Sscan(lines, &series); err != nil || series < largeServices {
 		t.Errorf("%d series of Services, want one at least for each of %d", series, largeServices)
+	}
+}
+
+// browse tells what pages of the status page cost: those of 50 Services each,
+// and one that all real servers must be read for.
+func browse(t *testing.T, n *node, d *daemon) {
+	t.Helper()
+	const pages = 20
+	look := func(what, paths string, count int) {
+		t.Helper()
+		before := d.cpu()
+		out := n.sh("for path in %s; do curl -sf -o /dev/null -w '%%{time_total} ' \"http://127.0.0.1:10249/$path\"; done", paths)
+		t.Logf("%s: %s of CPU each, in %s seconds", what, (d.cpu()-before)/time.Duration(count), out)
+	}
+	look("the first page of the status page", "''", 1)
+	look("others", "$(for i in $(seq 2 21); do echo ?page=$i; done)", pages)
+	look("others, as JSON", "$(for i in $(seq 22 41); do echo state?page=$i; done)", pages)
+	look("one Service", "$(for i in $(seq 5001 5020); do echo ?q=large-$i; done)", pages)
+	look("an endpoint", "?q=10.244.3.7", 1)
+	if v := n.status("page=7&q=large-"); v.Found != largeServices || len(v.Services) != 50 || len(v.Services[0].Frontends[0].Servers[0].Endpoints) != largeEndpoints {
+		t.Errorf("%d Services found, %d on a page", v.Found, len(v.Services))
 	}
 }
 
