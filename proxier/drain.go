@@ -1,6 +1,7 @@
 package proxier
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -16,6 +17,30 @@ type drain struct {
 	since  time.Time
 	looked bool // its connections have been counted, at weight 0
 	empty  bool // and there were none
+}
+
+// Drain is a real server that finishes its connections.
+type Drain struct {
+	ID    state.ID
+	Since time.Time // it got no new ones; at least, if the process is younger
+}
+
+// mostDrains is how many a Round names.
+const mostDrains = 50
+
+// drains returns those that have been draining for the longest time.
+func (p *Proxier) drains() []Drain {
+	var out []Drain
+	for id, d := range p.draining {
+		at, _ := slices.BinarySearchFunc(out, d.since, func(o Drain, since time.Time) int {
+			return cmp.Or(o.Since.Compare(since), o.ID.Compare(id))
+		})
+		if at < mostDrains {
+			out = slices.Insert(out, at, Drain{id, d.since})
+			out = out[:min(len(out), mostDrains)]
+		}
+	}
+	return out
 }
 
 // Draining is part of state.Drain. Behind a virtual server that was taken over

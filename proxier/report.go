@@ -43,7 +43,7 @@ func (p *Proxier) notReady(r *Round) string {
 // that failed or was found changed.
 func (p *Proxier) report(r *Round) {
 	r.Objects = p.objects.Map()
-	r.Draining = len(p.draining)
+	r.Draining, r.Drains = len(p.draining), p.drains()
 	r.Failing = p.failing.sum(p.pending)
 	r.Unwritten = p.failing.longest()
 	r.Checks, r.NoLocal = p.tallies.sum()

@@ -33,6 +33,7 @@ type Round struct {
 	Drift     []Drift          // what others had changed in the kernel, with Full
 	Kernel    kernel.Stats     // what the round asked of the kernel
 	Draining  int              // real servers that finish their connections
+	Drains    []Drain          // of Draining, those that have been for the longest time
 	Objects   map[string]int   // in the kernel, after the round, by kind
 	Failing   Failing          // writes that have failed and not succeeded since
 	Unwritten []Unwritten      // of Failing, those that have failed for the longest time

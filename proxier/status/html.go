@@ -101,6 +101,9 @@ func (s shown) JSONLink() template.URL {
 	return link("state", v)
 }
 
+// SearchLink returns the page of what matches a text.
+func (s shown) SearchLink(text string) template.URL { return link("", url.Values{"q": {text}}) }
+
 // RefreshLink returns the page that is asked for again every so many seconds.
 func (s shown) RefreshLink(seconds int) template.URL {
 	q := s.query

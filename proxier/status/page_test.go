@@ -161,6 +161,9 @@ func TestProblems(t *testing.T) {
 		if v.Draining != 1 || !v.Health.Healthy || !v.Health.Ready || v.Objects["virtual server"] < 100 {
 			t.Errorf("draining %d, health %+v, objects %v", v.Draining, v.Health, v.Objects)
 		}
+		if d := v.Drains; len(d) != 1 || d[0].Endpoint != "10.244.3.9:8080" || d[0].Server != "10.90.0.10:443/tcp" || d[0].Service != "shop/cart:http" || d[0].Since.IsZero() {
+			t.Errorf("drains %+v", d)
+		}
 		if v := view(t, n.Page, "q=fastest"); v.ProblemsFound != 1 || v.Problems[0].Object != "Service shop/odd" || v.Found != 0 {
 			t.Errorf("the problems that a search finds: %+v", v.Problems)
 		}
@@ -369,7 +372,7 @@ func TestEmptyNode(t *testing.T) {
 			}
 		}
 		v := view(t, n.Page, "")
-		if v.Page != 1 || v.Pages != 1 || v.Total != 0 || len(v.Services) != 0 || v.Services == nil || v.Rounds == nil || v.Drift == nil || v.Problems == nil || v.Failing.Objects == nil {
+		if v.Page != 1 || v.Pages != 1 || v.Total != 0 || len(v.Services) != 0 || v.Services == nil || v.Rounds == nil || v.Drift == nil || v.Problems == nil || v.Drains == nil || v.Failing.Objects == nil {
 			t.Errorf("%+v", v)
 		}
 		time.Sleep(2 * time.Minute)

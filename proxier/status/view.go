@@ -20,6 +20,7 @@ type View struct {
 	Objects map[string]int `json:"objects"` // in the kernel, after the last round, by kind
 
 	Draining      int       `json:"draining"`           // endpoints that finish their connections
+	Drains        []Drain   `json:"drains"`             // of these, those that have been for the longest time
 	LastAudit     time.Time `json:"lastAudit,omitzero"` // when everything was last compared with the kernel
 	Failing       Failing   `json:"failing"`
 	Problems      []Problem `json:"problems"` // of what was asked for: those that the search finds, the first of them
@@ -62,6 +63,14 @@ type Unwritten struct {
 	Reason string    `json:"reason"`
 }
 
+// Drain is an endpoint that finishes its connections.
+type Drain struct {
+	Since    time.Time `json:"since"`
+	Endpoint string    `json:"endpoint"`
+	Server   string    `json:"virtualServer"`
+	Service  string    `json:"service,omitempty"` // namespace/name:port; empty: it is no Service's any more
+}
+
 // Problem is something wrong with what was asked for.
 type Problem struct {
 	Object  string `json:"object,omitempty"`
@@ -80,7 +89,7 @@ const (
 func (p *Page) view(ctx context.Context, q query) *View {
 	v := &View{
 		Time: time.Now(), Node: p.config.Node, Version: p.config.Version, Mode: string(p.config.Desired.Mode),
-		Query: q.text, Troubled: q.problems, PageSize: pageSize, Page: 1, Pages: 1, Services: []Service{},
+		Query: q.text, Troubled: q.problems, PageSize: pageSize, Page: 1, Pages: 1, Services: []Service{}, Drains: []Drain{},
 	}
 	v.Health.Reason = p.config.Unhealthy()
 	v.Health.Healthy = v.Health.Reason == ""
@@ -155,6 +164,7 @@ func (p *Page) services(ctx context.Context, v *View, q query, troubled map[stri
 		return err
 	}
 	v.Total = len(x.ports)
+	p.nameDrains(v, x)
 	found, err := p.find(ctx, x, q, troubled)
 	if err != nil {
 		return err
@@ -174,6 +184,32 @@ func (p *Page) services(ctx context.Context, v *View, q query, troubled map[stri
 		v.Services = append(v.Services, s)
 	}
 	return nil
+}
+
+// nameDrains says whose endpoints drain.
+func (p *Page) nameDrains(v *View, x *index) {
+	r := p.config.Last()
+	if r == nil || len(r.Drains) == 0 {
+		return
+	}
+	of := map[state.ID]string{}
+	for _, d := range r.Drains {
+		of[d.ID.Server()] = ""
+	}
+	for i := range x.ports {
+		for _, entry := range x.ports[i].frontends {
+			for _, id := range p.config.Desired.Servers(entry) {
+				if _, wanted := of[id]; wanted {
+					of[id] = x.ports[i].name
+				}
+			}
+		}
+	}
+	for _, d := range r.Drains {
+		server := d.ID.Server()
+		at := server.AddrPort().String() + "/" + server.Proto.String()
+		v.Drains = append(v.Drains, Drain{d.Since, d.ID.Endpoint().String(), at, of[server]})
+	}
 }
 
 // service returns namespace/name of a port.

@@ -255,6 +255,17 @@ func TestExactErrors(t *testing.T) {
 	if _, err := c.Destinations(gone); !errors.Is(err, unix.ESRCH) {
 		t.Error(err)
 	}
+	if s, err := c.Service(gone); !errors.Is(err, unix.ESRCH) {
+		t.Error(s, err)
+	}
+	all, err := c.Services()
+	must(t, err)
+	for _, want := range all {
+		one, err := c.Service(&moby.Service{AddressFamily: want.AddressFamily, Protocol: want.Protocol, Address: want.Address, Port: want.Port})
+		if diff := cmp.Diff(want, one, compareAddrs); diff != "" || err != nil {
+			t.Error(err, diff)
+		}
+	}
 }
 
 func TestTimeouts(t *testing.T) {
