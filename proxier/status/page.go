@@ -61,6 +61,7 @@ type Page struct {
 	indexed   time.Time
 	changes   uint64 // Board.changes when it was read
 	idle      *time.Timer
+	failed    bool // what is programmed could not be read the last time
 }
 
 // answer is a body that was made.
@@ -167,8 +168,11 @@ func (p *Page) answer(ctx context.Context, h handler, q query) (answer, error) {
 	a := answer{made: time.Now(), code: http.StatusOK}
 	if v.ReadError != "" {
 		a.code = http.StatusServiceUnavailable
-		p.config.Log.Warn("status page: what is programmed cannot be read", "err", v.ReadError)
+		if !p.failed {
+			p.config.Log.Warn("the status page lacks the Services: what is programmed cannot be read", "err", v.ReadError)
+		}
 	}
+	p.failed = v.ReadError != ""
 	var b bytes.Buffer
 	if err := h.write(&b, v, q); err != nil {
 		return answer{}, err

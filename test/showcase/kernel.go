@@ -19,7 +19,7 @@ type Kernel struct {
 	reals  map[state.ID]map[state.ID]bool // by virtual server
 	refuse map[state.ID]error             // writes of these fail
 	extra  map[state.ID]state.SpecRef     // entries that Frontends tells, too
-	fail   error                          // of the methods of status.Kernel
+	fail   error                          // of whoever reads
 	count  Reads
 	holds  chan struct{} // not nil: Servers waits for it to be closed
 }
@@ -81,11 +81,11 @@ func (k *Kernel) Refuse(id state.ID, err error) {
 	}
 }
 
-// Break makes reading for the page fail; nil: not any more.
+// Break makes reading fail, for the page and for the loop; nil: not any more.
 func (k *Kernel) Break(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.fail = err
+	k.fail, k.fake.ReadErr = err, err
 }
 
 // Hold makes Servers wait until the returned function is called.
