@@ -111,7 +111,7 @@ func TestKeyboard(t *testing.T) {
 	b := open(t, false, "")
 	const focused = `(document.activeElement.className || document.activeElement.id || document.activeElement.name || document.activeElement.textContent).trim()`
 	var got []string
-	for range 12 {
+	for range 20 {
 		b.do(chromedp.KeyEvent(kb.Tab))
 		got = append(got, ask[string](b, focused))
 	}
