@@ -72,7 +72,10 @@ func TestCostOfALargeCluster(t *testing.T) {
 	cold(t, d)
 	scrape(t, n, d)
 	browse(t, n, d)
-	change(t, n, d)
+	change(t, n, d, "one endpoint", 1999)
+	leave := n.viewers()
+	change(t, n, d, "one endpoint while pages are read", 1998)
+	leave()
 	d.stop()
 	d = n.start()
 	warm := d.first()
@@ -167,17 +170,34 @@ func (d *daemon) cpu() time.Duration {
 	return (user + system) * 10 * time.Millisecond
 }
 
-// change exchanges one endpoint of one Service.
-func change(t *testing.T, n *node, d *daemon) {
+// viewers read one page of the status page after the other until they leave.
+func (n *node) viewers() (leave func()) {
+	n.t.Helper()
+	cmd := n.command("sh", "-c", "while :; do for i in $(seq 200); do curl -sf -o /dev/null http://127.0.0.1:10249/?page=$i || exit 1; done; done")
+	if err := cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	return func() {
+		n.t.Helper()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if cmd.ProcessState.Exited() {
+			n.t.Error("a page was not served while the loop was at work")
+		}
+	}
+}
+
+// change exchanges one endpoint of one Service for another.
+func change(t *testing.T, n *node, d *daemon, what string, id int) {
 	t.Helper()
 	endpoints := largeEndpointsOf(alone)
-	endpoints[3] = endpoint{id: 1999}
+	endpoints[3] = endpoint{id: id}
 	since := len(d.records())
 	n.put("small.yaml", manifest(large(alone, endpoints)))
 	r := d.awaitRound(since, func(r record) bool { return r.Services > 0 })
-	tell(t, "one endpoint", r)
+	tell(t, what, r)
 	if r.Services != 1 || r.Messages > 5 || r.Processes != 0 || r.Writes != 2 || r.Full {
-		t.Errorf("the change of an endpoint: %d services, %d messages, %d processes, %d writes, full=%v, want 1, 5 at most, 0, 2, false",
-			r.Services, r.Messages, r.Processes, r.Writes, r.Full)
+		t.Errorf("%s: %d services, %d messages, %d processes, %d writes, full=%v, want 1, 5 at most, 0, 2, false",
+			what, r.Services, r.Messages, r.Processes, r.Writes, r.Full)
 	}
 }
