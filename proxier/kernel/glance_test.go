@@ -1,0 +1,83 @@
+package kernel
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/state"
+)
+
+// TestGlance wants of a glance the part of what a full reading returns that it
+// is for, whatever has been written; and nothing of others.
+func TestGlance(t *testing.T) {
+	needLab(t)
+	inNetns(t, func() {
+		glance, err := OpenGlance(true)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer glance.Close()
+		foreign := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.99:80"))
+		sh(t, "ip link set lo up; ipvsadm -A -t 10.96.0.99:80 -s rr; ipvsadm -a -t 10.96.0.99:80 -r 10.244.0.99:80 -m")
+		rapid.Check(t, func(t *rapid.T) {
+			linux := openLinux(t, netutil.NFT)
+			defer linux.Close()
+			defer empty(t, linux)
+			for range 6 {
+				var plan state.Plan
+				for range rapid.IntRange(1, 8).Draw(t, "ops") {
+					plan = append(plan, drawOp(t))
+				}
+				_ = linux.Apply(ctx, plan)
+			}
+			read, err := linux.Read(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, asked := &state.State{}, []state.ID{foreign}
+			for id, spec := range read.All() {
+				switch {
+				case id.Kind == state.VirtualServer:
+					asked = append(asked, id)
+					want.Put(id, spec)
+				case id.Kind == state.RealServer, id.Kind == state.Entry && id.Set != state.SetVIPs && id.Set != state.SetHairpin && id.Set != state.SetSourceAllowed:
+					want.Put(id, spec)
+				}
+			}
+			asked = append(asked, state.VirtualServerID(state.UDP, netip.MustParseAddrPort("10.96.0.98:80"))) // which is not there
+			if diff := cmp.Diff(comparable(want), comparable(glanceAt(t, glance, asked))); diff != "" {
+				t.Fatalf("(-read +glance):\n%s", diff)
+			}
+		})
+	})
+}
+
+// glanceAt reads the frontends and some virtual servers, and wants each object
+// once.
+func glanceAt(t *rapid.T, g *Glance, servers []state.ID) *state.State {
+	out := &state.State{}
+	note := func(id state.ID, spec state.SpecRef) {
+		if out.Has(id) {
+			t.Fatalf("%s was read twice", id)
+		}
+		out.Put(id, spec)
+	}
+	if err := g.Frontends(ctx, note); err != nil {
+		t.Fatal(err)
+	}
+	err := g.Servers(ctx, servers, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
+		if active != 0 || inactive != 0 {
+			t.Fatalf("%s has %d and %d connections", id, active, inactive)
+		}
+		note(id, spec)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
