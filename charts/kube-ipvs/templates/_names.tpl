@@ -32,6 +32,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: proxy
 {{- end -}}
 
+{{/* Labels of the pods: none that every new version of the chart changes, which would restart them. */}}
+{{- define "kube-ipvs.podLabels" -}}
+{{ include "kube-ipvs.selector" . }}
+{{- with merge dict .Values.podLabels .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* The name of the ServiceAccount. */}}
 {{- define "kube-ipvs.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
@@ -41,7 +49,68 @@ app.kubernetes.io/component: proxy
 {{- end -}}
 {{- end -}}
 
-{{/* The job label of what Prometheus scrapes, whichever monitor is used. */}}
+{{/* The job label of what Prometheus scrapes, whichever monitor is used: see jobLabel. */}}
 {{- define "kube-ipvs.job" -}}
-{{- include "kube-ipvs.fullname" . -}}
+{{- include "kube-ipvs.name" . -}}
+{{- end -}}
+
+{{/* The image of the program, by digest or tag. */}}
+{{- define "kube-ipvs.image" -}}
+{{- $i := .Values.image -}}
+{{- if not $i.repository -}}
+{{- fail "image.repository: it is empty, and no image is published: build one (docs/install.md) and name it, as in --set image.repository=registry.example.com/kube-ipvs" -}}
+{{- end -}}
+{{- $registry := ((.Values.global).imageRegistry) | default $i.registry -}}
+{{- $name := ternary (printf "%s/%s" ($registry | trimSuffix "/") $i.repository) $i.repository (ne $registry "") -}}
+{{- $tag := $i.tag | default .Chart.AppVersion -}}
+{{- if $i.digest -}}
+{{- printf "%s:%s@%s" $name $tag $i.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name $tag -}}
+{{- end -}}
+{{- end -}}
+
+{{/* An address and a port, as a listener and a URL take them. Call: (dict "ip" … "port" …). */}}
+{{- define "kube-ipvs.hostport" -}}
+{{- ternary (printf "[%s]:%v" .ip .port) (printf "%s:%v" .ip .port) (contains ":" .ip) -}}
+{{- end -}}
+
+{{/* Whether only the node itself can reach the metrics: a word, or nothing. */}}
+{{- define "kube-ipvs.metricsAreLocal" -}}
+{{- if or (hasPrefix "127." .Values.metrics.bindAddress) (eq "::1" .Values.metrics.bindAddress) -}}true{{- end -}}
+{{- end -}}
+
+{{/*
+Fails unless the cluster knows a kind of the Prometheus operator. Call:
+(list . "ServiceMonitor" "metrics.serviceMonitor.enabled").
+*/}}
+{{- define "kube-ipvs.requireMonitoring" -}}
+{{- $root := index . 0 -}}{{- $kind := index . 1 -}}{{- $value := index . 2 -}}
+{{- if not ($root.Capabilities.APIVersions.Has (printf "monitoring.coreos.com/v1/%s" $kind)) -}}
+{{- fail (printf "%s: the cluster does not know the kind %s of monitoring.coreos.com/v1: install the Prometheus operator's CRDs first, or leave this false. helm template learns of them by --api-versions monitoring.coreos.com/v1/%s" $value $kind $kind) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The name of cluster-wide objects: a release of the same name may exist in another namespace. */}}
+{{- define "kube-ipvs.clusterName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "kube-ipvs.fullname" .) -}}
+{{- end -}}
+
+{{/* How a monitor scrapes. Call: (list the monitor's values, a relabeling that comes first). */}}
+{{- define "kube-ipvs.endpoint" -}}
+{{- $m := index . 0 -}}
+port: metrics
+path: /metrics
+{{- with $m.interval }}
+interval: {{ . }}
+{{- end }}
+{{- with $m.scrapeTimeout }}
+scrapeTimeout: {{ . }}
+{{- end }}
+relabelings:
+{{ toYaml (prepend $m.relabelings (index . 1)) | indent 2 }}
+{{- with $m.metricRelabelings }}
+metricRelabelings:
+{{ toYaml . | indent 2 }}
+{{- end }}
 {{- end -}}

@@ -1,0 +1,42 @@
+{{/* What the schema cannot say. Each failure names the value and what to do. */}}
+{{- define "kube-ipvs.checks" -}}
+{{- $p := .Values.kubeProxyConfiguration -}}
+{{- if and (eq (int .Values.healthz.port) (int .Values.metrics.port)) -}}
+{{- fail (printf "metrics.port: %v is also healthz.port: choose another for one of the two" .Values.metrics.port) -}}
+{{- end -}}
+{{- if and (eq $p.detectLocalMode "BridgeInterface") (not $p.detectLocal.bridgeInterface) -}}
+{{- fail "kubeProxyConfiguration.detectLocal.bridgeInterface: detectLocalMode BridgeInterface needs it: name the bridge of the pods" -}}
+{{- end -}}
+{{- if and (eq $p.detectLocalMode "InterfaceNamePrefix") (not $p.detectLocal.interfaceNamePrefix) -}}
+{{- fail "kubeProxyConfiguration.detectLocal.interfaceNamePrefix: detectLocalMode InterfaceNamePrefix needs it: say how the pods' interfaces begin, as in cali" -}}
+{{- end -}}
+{{- $cidrs := splitList "," $p.clusterCIDR -}}
+{{- if eq (len $cidrs) 2 -}}
+{{- if eq (contains ":" (first $cidrs)) (contains ":" (last $cidrs)) -}}
+{{- fail (printf "kubeProxyConfiguration.clusterCIDR: %s are of the same family: give one of IPv4 and one of IPv6" $p.clusterCIDR) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (has "primary" $p.nodePortAddresses) (gt (len $p.nodePortAddresses) 1) -}}
+{{- fail "kubeProxyConfiguration.nodePortAddresses: primary must stand alone: remove the others, or it" -}}
+{{- end -}}
+{{- range $name := list "podMonitor" "serviceMonitor" -}}
+{{- if (index $.Values.metrics $name).enabled -}}
+{{- if include "kube-ipvs.metricsAreLocal" $ -}}
+{{- fail (printf "metrics.%s.enabled: nobody but the node can read metrics at metrics.bindAddress %s: set it to 0.0.0.0, or to :: on nodes with IPv6 only" $name $.Values.metrics.bindAddress) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
+{{- fail "metrics.podMonitor.enabled and metrics.serviceMonitor.enabled: with both, everything is scraped twice: choose one" -}}
+{{- end -}}
+{{- range $key, $_ := .Values.podLabels -}}
+{{- if has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component") -}}
+{{- fail (printf "podLabels: %s is one by which the chart finds its pods: choose another" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $arg := .Values.extraArgs -}}
+{{- if regexMatch "^--?(config|cleanup|init-only|write-config-to|version|hostname-override|healthz-bind-address|metrics-bind-address)(=|$)" $arg -}}
+{{- fail (printf "extraArgs: %s is the chart's own: use the values healthz, metrics and kubeProxyConfiguration" $arg) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
