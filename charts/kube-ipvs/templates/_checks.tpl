@@ -29,6 +29,11 @@
 {{- if and .Values.metrics.podMonitor.enabled .Values.metrics.serviceMonitor.enabled -}}
 {{- fail "metrics.podMonitor.enabled and metrics.serviceMonitor.enabled: with both, everything is scraped twice: choose one" -}}
 {{- end -}}
+{{- range $name := list "podMonitor" "serviceMonitor" -}}
+{{- if (index $.Values.metrics $name).enabled -}}
+{{- include "kube-ipvs.requireMonitoring" (list $ (title $name) (printf "metrics.%s.enabled" $name)) -}}
+{{- end -}}
+{{- end -}}
 {{- range $key, $_ := .Values.podLabels -}}
 {{- if has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component") -}}
 {{- fail (printf "podLabels: %s is one by which the chart finds its pods: choose another" $key) -}}
