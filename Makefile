@@ -7,7 +7,7 @@ GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
 LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/takeover test/cluster test/docs
 
-.PHONY: build demo test compare check unit test-browser lab-test bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -21,7 +21,7 @@ demo: build
 	color=never; [ ! -t 1 ] || color=always; \
 		test/lab/run -- out/demo --binary bin/kube-ipvs --examples examples --color $$color
 
-test: check unit test-browser lab-test
+test: check unit test-browser lab-test test-chart
 
 check:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -44,6 +44,23 @@ lab-test: build
 		(cd $$p && KUBE_IPVS_LAB=1 KUBE_IPVS_BINARY=$(CURDIR)/bin/kube-ipvs KUBE_IPVS_PEERS=$$peers \
 			$(CURDIR)/test/lab/run -- $(CURDIR)/out/lab/$$(echo $$p | tr / -).test -test.timeout=$(LAB_TEST_TIMEOUT) $(LAB_FLAGS)) || exit 1; \
 	done
+
+# The files of the container image and what they consist of, as the Dockerfile
+# makes them, without a container engine.
+image-rootfs: build
+	rm -rf out/image
+	test/image/rootfs bin/kube-ipvs out/image/root
+	go run ./test/image/sbom out/image/root '$(VERSION)' >out/image/sbom.spdx.json
+
+# The chart: what it renders and refuses, and its containers in the image's files,
+# installed by helm into a real API server. The first time, it builds helm.
+test-chart: build image-rootfs
+	@helm=$$(test/helm/build) && peers=$$(test/peers/build) || exit 1; export KUBE_IPVS_HELM=$$helm KUBE_IPVS_BINARY=$(CURDIR)/bin/kube-ipvs; \
+	go test -count=1 ./test/chart || exit 1; \
+	echo "lab: test/install"; \
+	CGO_ENABLED=0 go test -c -o out/lab/test-install.test ./test/install && cd test/install && \
+		KUBE_IPVS_LAB=1 KUBE_IPVS_PEERS=$$peers KUBE_IPVS_ROOTFS=$(CURDIR)/out/image/root \
+		$(CURDIR)/test/lab/run -- $(CURDIR)/out/lab/test-install.test -test.timeout=$(LAB_TEST_TIMEOUT) $(LAB_FLAGS)
 
 # The same objects and packets for kube-proxy in each mode and for kube-ipvs. It
 # fails where kube-ipvs differs from iptables mode and test/compare/known.yaml

@@ -61,6 +61,8 @@ type Options struct {
 	Peers         string        // folder of the programs, from test/peers/build
 	Host          *testbed.Host // where it runs; one control plane a host
 	Authorization string        // AlwaysAllow if empty, or RBAC
+	Audit         bool          // requests are recorded: see Requests
+	Gates         string        // feature gates of the API server, as NAME=true,…; none if empty
 }
 
 // Cut keeps the bed's node from reaching the API server, and resets what is
@@ -181,8 +183,9 @@ func (c *Cluster) files() error {
 		return err
 	}
 	content := map[string]string{
-		"key.pem":    string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})),
-		"tokens.csv": fmt.Sprintf("%s,%s,1,system:masters\n%s,%s,2\n", token(Admin), Admin, token(Guest), Guest),
+		auditPolicyFile: auditPolicy,
+		"key.pem":       string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})),
+		"tokens.csv":    fmt.Sprintf("%s,%s,1,system:masters\n%s,%s,2\n", token(Admin), Admin, token(Guest), Guest),
 	}
 	for _, user := range []string{Admin, Guest} {
 		content[filepath.Base(c.Kubeconfig(user))] = fmt.Sprintf(`apiVersion: v1

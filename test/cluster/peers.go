@@ -34,13 +34,20 @@ func (c *Cluster) apiserver(o Options) *Program {
 		mode = "AlwaysAllow"
 	}
 	key := filepath.Join(c.dir, "key.pem")
-	return c.program(c.host, "kube-apiserver",
+	var more []string
+	if o.Gates != "" {
+		more = append(more, "--feature-gates="+o.Gates)
+	}
+	if o.Audit {
+		more = append(more, "--audit-policy-file="+filepath.Join(c.dir, auditPolicyFile), "--audit-log-path="+c.auditLog())
+	}
+	return c.program(c.host, "kube-apiserver", append(more,
 		"--etcd-servers="+c.etcdURL(), "--etcd-compaction-interval=0",
 		"--bind-address="+c.host.IPv4.String(), "--advertise-address="+c.host.IPv4.String(), fmt.Sprintf("--secure-port=%d", apiPort),
 		"--cert-dir="+filepath.Join(c.dir, "certs"), "--token-auth-file="+filepath.Join(c.dir, "tokens.csv"), "--authorization-mode="+mode,
 		"--service-cluster-ip-range="+c.bed.ServiceCIDR4.String()+","+c.bed.ServiceCIDR6.String(),
 		"--service-account-issuer=https://lab.example", "--service-account-key-file="+key, "--service-account-signing-key-file="+key,
-		"--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--enable-priority-and-fairness=false")
+		"--disable-admission-plugins=ServiceAccount", "--endpoint-reconciler-type=none", "--enable-priority-and-fairness=false", "--allow-privileged=true")...)
 }
 
 // Controllers starts kube-controller-manager with some of its controllers.

@@ -1,0 +1,70 @@
+package cluster
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+const auditPolicyFile = "audit.yaml"
+
+// Every request, when it is answered; a watch when it begins to be.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules: [{level: Metadata}]
+`
+
+func (c *Cluster) auditLog() string { return filepath.Join(c.dir, "audit.log") }
+
+// Request is what the API server was asked for, and what came of it.
+type Request struct {
+	Verb, Group, Resource string
+	Code                  int32 // HTTP status
+}
+
+// Requests returns what a user has asked for so far, each sort of request once.
+// It needs Options.Audit.
+func (c *Cluster) Requests(user string) (map[Request]int, error) {
+	f, err := os.Open(c.auditLog())
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	out := map[Request]int{}
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e struct {
+			User           struct{ Username string }
+			Verb           string
+			RequestURI     string
+			ObjectRef      *struct{ APIGroup, Resource, Subresource string }
+			ResponseStatus struct{ Code int32 }
+		}
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			return nil, fmt.Errorf("audit log: %w: %s", err, lines.Text())
+		}
+		if e.User.Username != user {
+			continue
+		}
+		r := Request{Verb: e.Verb, Resource: e.RequestURI, Code: e.ResponseStatus.Code}
+		if o := e.ObjectRef; o != nil {
+			r.Group, r.Resource = o.APIGroup, o.Resource
+			if o.Subresource != "" {
+				r.Resource += "/" + o.Subresource
+			}
+		}
+		out[r]++
+	}
+	return out, lines.Err()
+}
+
+// Authority returns the path of the certificates by which a pod knows the API
+// server.
+func (c *Cluster) Authority() string { return filepath.Join(c.dir, "certs", "apiserver.crt") }
+
+// Address returns the URL of the API server.
+func (c *Cluster) Address() string { return c.server() }

@@ -1,0 +1,225 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// daemonSet reads what helm has made.
+func daemonSet(t *testing.T, name string) *appsv1.DaemonSet {
+	t.Helper()
+	ds, err := control.Client().AppsV1().DaemonSets(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	must(t, err)
+	return ds
+}
+
+// contain makes of a container what a kubelet tells the runtime.
+func contain(t *testing.T, pod corev1.PodSpec, c corev1.Container) container {
+	t.Helper()
+	if !pod.HostNetwork {
+		t.Fatal("the pod is not on the host network")
+	}
+	out := container{Root: image, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "KUBERNETES_SERVICE_HOST=" + kubernetesIP(t), "KUBERNETES_SERVICE_PORT=443"}}
+	if pod.PriorityClassName == "system-node-critical" {
+		out.Score = -997 // pkg/kubelet/qos
+	}
+	s := c.SecurityContext
+	out.Privileged = s.Privileged != nil && *s.Privileged
+	out.ReadOnly = s.ReadOnlyRootFilesystem != nil && *s.ReadOnlyRootFilesystem
+	out.NoNewRights = s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation
+	if s.Capabilities != nil {
+		if !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+			t.Fatalf("%s does not drop ALL capabilities", c.Name)
+		}
+		for _, name := range s.Capabilities.Add {
+			out.Capabilities = append(out.Capabilities, string(name))
+		}
+	} else if !out.Privileged {
+		t.Fatalf("%s does not say its capabilities", c.Name)
+	}
+	vars := map[string]string{}
+	for _, e := range c.Env {
+		if e.ValueFrom != nil {
+			if e.ValueFrom.FieldRef.FieldPath != "spec.nodeName" {
+				t.Fatalf("no kubelet here knows %s", e.ValueFrom)
+			}
+			e.Value = bed.Node.Name
+		}
+		vars[e.Name] = e.Value
+		out.Env = append(out.Env, e.Name+"="+e.Value)
+	}
+	out.Args = append([]string{"/kube-ipvs"}, c.Args...) // the image's ENTRYPOINT
+	for i, a := range out.Args {
+		for name, value := range vars {
+			out.Args[i] = strings.ReplaceAll(a, "$("+name+")", value)
+		}
+	}
+	out.Mounts = mounts(t, pod, c)
+	return out
+}
+
+func kubernetesIP(t *testing.T) string {
+	t.Helper()
+	s, err := control.Client().CoreV1().Services("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
+	must(t, err)
+	return s.Spec.ClusterIP
+}
+
+// mounts writes the volumes of a container into files.
+func mounts(t *testing.T, pod corev1.PodSpec, c corev1.Container) []mount {
+	t.Helper()
+	dir := t.TempDir()
+	var out []mount
+	for _, m := range c.VolumeMounts {
+		at := slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+		if at < 0 {
+			t.Fatalf("there is no volume %s", m.Name)
+		}
+		source := ""
+		switch v := pod.Volumes[at]; {
+		case v.ConfigMap != nil:
+			config, err := control.Client().CoreV1().ConfigMaps(namespace).Get(t.Context(), v.ConfigMap.Name, metav1.GetOptions{})
+			must(t, err)
+			source = filepath.Join(dir, m.SubPath)
+			must(t, os.WriteFile(source, []byte(config.Data[m.SubPath]), 0o644))
+		case v.HostPath != nil && *v.HostPath.Type == corev1.HostPathFileOrCreate:
+			source = v.HostPath.Path
+			f, err := os.OpenFile(source, os.O_CREATE, 0o644)
+			must(t, err)
+			must(t, f.Close())
+		default:
+			t.Fatalf("no kubelet here knows %v", v)
+		}
+		out = append(out, mount{Source: source, Target: m.MountPath, ReadOnly: m.ReadOnly})
+	}
+	if pod.AutomountServiceAccountToken != nil && *pod.AutomountServiceAccountToken {
+		out = append(out, mount{Source: account(t, pod.ServiceAccountName), Target: "/var/run/secrets/kubernetes.io/serviceaccount", ReadOnly: true})
+	}
+	return out
+}
+
+// account makes the folder in which a pod finds who it is.
+func account(t *testing.T, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	token, err := control.Client().CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), name, &authv1.TokenRequest{}, metav1.CreateOptions{})
+	must(t, err)
+	ca, err := os.ReadFile(control.Authority())
+	must(t, err)
+	for file, text := range map[string][]byte{"token": []byte(token.Status.Token), "ca.crt": ca, "namespace": []byte(namespace)} {
+		must(t, os.WriteFile(filepath.Join(dir, file), text, 0o644))
+	}
+	return dir
+}
+
+// once runs an init container, which must succeed, and returns what it says.
+func once(t *testing.T, c container) string {
+	t.Helper()
+	cmd, err := c.command()
+	must(t, err)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%q: %v: %s", c.Args, err, out)
+	}
+	return string(out)
+}
+
+// running is a container that has been started.
+type running struct {
+	cmd  *exec.Cmd
+	done chan struct{}
+	err  error // of Wait, once done is closed
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+func (r *running) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.said.Write(p)
+}
+
+func (r *running) log() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.said.String()
+}
+
+// launch starts a container, and ends it after the test at the latest.
+func launch(t *testing.T, c container) *running {
+	t.Helper()
+	cmd, err := c.command()
+	must(t, err)
+	r := &running{cmd: cmd, done: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = r, r
+	must(t, cmd.Start())
+	go func() {
+		r.err = cmd.Wait()
+		close(r.done)
+	}()
+	t.Cleanup(func() {
+		r.stop(t)
+		if t.Failed() {
+			t.Logf("the container said:\n%s", r.log())
+		}
+	})
+	return r
+}
+
+// stop ends it as a kubelet does. Idempotent.
+func (r *running) stop(t *testing.T) {
+	t.Helper()
+	_ = r.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-r.done:
+		if r.err != nil {
+			t.Errorf("it ended: %v", r.err)
+		}
+	case <-time.After(10 * time.Second): // terminationGracePeriodSeconds
+		_ = r.cmd.Process.Kill()
+		t.Error("it does not end")
+	}
+}
+
+// probe asks as the kubelet does: at the pod's address.
+func probe(ctx context.Context, c corev1.Container, p *corev1.Probe) error {
+	port := slices.IndexFunc(c.Ports, func(o corev1.ContainerPort) bool { return o.Name == p.HTTPGet.Port.StrVal })
+	if port < 0 {
+		return fmt.Errorf("there is no port %s", p.HTTPGet.Port.StrVal)
+	}
+	host := p.HTTPGet.Host
+	if host == "" {
+		host = bed.Node.IPv4.String()
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.TimeoutSeconds)*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d%s", host, c.Ports[port].ContainerPort, p.HTTPGet.Path), nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", req.URL, answer.Status)
+	}
+	return nil
+}

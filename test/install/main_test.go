@@ -1,0 +1,94 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/testbed"
+)
+
+var (
+	bed     *testbed.Bed
+	control *cluster.Cluster
+	image   string // the image's files, in memory
+	helm    = os.Getenv("KUBE_IPVS_HELM")
+	peers   = os.Getenv("KUBE_IPVS_PEERS")
+	rootfs  = os.Getenv("KUBE_IPVS_ROOTFS")
+)
+
+// patience only costs time when a test fails.
+const patience = time.Minute
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(containerVariable); text != "" {
+		fmt.Fprintln(os.Stderr, "container:", become(text))
+		os.Exit(125)
+	}
+	if os.Getenv("KUBE_IPVS_LAB") == "" {
+		fmt.Println("tests of the installed chart need the lab, where IPVS is real: make test-chart")
+		os.Exit(0)
+	}
+	code, err := 1, prepare(context.Background())
+	if err == nil {
+		code = m.Run()
+	} else {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	if control != nil {
+		_ = control.Close()
+	}
+	if bed != nil {
+		bed.Close()
+	}
+	os.Exit(code)
+}
+
+func prepare(ctx context.Context) error {
+	for name, path := range map[string]string{
+		"KUBE_IPVS_HELM": helm, "KUBE_IPVS_PEERS": filepath.Join(peers, "kube-apiserver"), "KUBE_IPVS_ROOTFS": filepath.Join(rootfs, "kube-ipvs"),
+	} {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("%s does not say what it should (make test-chart sets it): %w", name, err)
+		}
+	}
+	var err error
+	if bed, err = testbed.New(ctx); err != nil {
+		return err
+	}
+	if _, err := bed.Serve(bed.P1, testbed.TargetPort, bed.P1.Name); err != nil {
+		return err
+	}
+	// As the network plugin does: kube-ipvs in its container cannot.
+	if _, err := bed.Node.Shell(ctx, "sysctl -qw net.ipv6.conf.all.forwarding=1"); err != nil {
+		return err
+	}
+	image = filepath.Join(os.TempDir(), "image")
+	if out, err := exec.CommandContext(ctx, "cp", "-a", rootfs, image).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy the image: %w: %s", err, out)
+	}
+	// Without streaming lists, as older API servers are: that takes all the rights
+	// that are ever needed. With newer ones watch takes the place of list.
+	if control, err = cluster.Start(ctx, bed, cluster.Options{Peers: peers, Host: bed.Ext, Authorization: "RBAC", Audit: true, Gates: "WatchList=false"}); err != nil {
+		return err
+	}
+	return errors.Join(control.Nodes(ctx), definitions(ctx), clusterInfo(ctx))
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func await(t *testing.T, check func() error) {
+	t.Helper()
+	must(t, testbed.Await(t.Context(), patience, check))
+}
