@@ -81,9 +81,12 @@ func TestRelease(t *testing.T) {
 		wrong(t, "web")
 		await(t, func() error { return exact(t) })
 	})
+	t.Run("needs its rights", func(t *testing.T) {
+		clean(t)
+		lacking(t)
+	})
 	t.Run("upgrade", func(t *testing.T) {
 		must(t, second(runHelm(t.Context(), "upgrade", release, chart, "--reuse-values", "--set", "kubeProxyConfiguration.ipvs.scheduler=lc", "--set", "kubeIPVSConfiguration.iptablesBackend=legacy")))
-		clean(t) // who changes the variant of a node has the other one's rules removed before
 		d := start(t)
 		served(t, s, "p1")
 		scheduler(t, "lc")

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -10,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -145,21 +143,10 @@ type running struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error // of Wait, once done is closed
-	mu   sync.Mutex
-	said bytes.Buffer
+	said saying
 }
 
-func (r *running) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.said.Write(p)
-}
-
-func (r *running) log() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.said.String()
-}
+func (r *running) log() string { return r.said.String() }
 
 // launch starts a container, and ends it after the test at the latest.
 func launch(t *testing.T, c container) *running {
@@ -167,7 +154,7 @@ func launch(t *testing.T, c container) *running {
 	cmd, err := c.command()
 	must(t, err)
 	r := &running{cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = r, r
+	cmd.Stdout, cmd.Stderr = &r.said, &r.said
 	must(t, cmd.Start())
 	go func() {
 		r.err = cmd.Wait()

@@ -1,0 +1,65 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// saying keeps what a process says while it runs.
+type saying struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *saying) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+func (s *saying) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}
+
+// Each capability that the chart gives is needed: without it the program ends
+// or says what fails. The release must be installed, and the node be clean.
+func lacking(t *testing.T) {
+	pod := daemonSet(t, release).Spec.Template.Spec
+	for _, name := range pod.Containers[0].SecurityContext.Capabilities.Add {
+		c := contain(t, pod, pod.Containers[0])
+		c.Capabilities = slices.DeleteFunc(c.Capabilities, func(s string) bool { return s == string(name) })
+		cmd, err := c.command()
+		must(t, err)
+		var said saying
+		cmd.Stdout, cmd.Stderr = &said, &said
+		must(t, cmd.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		await(t, func() error {
+			select {
+			case err := <-ended:
+				ended <- err
+				if err == nil {
+					return errors.New("it has ended in peace")
+				}
+				return nil
+			default:
+			}
+			if log := said.String(); !strings.Contains(log, "level=ERROR") {
+				return fmt.Errorf("without %s it has nothing to say but:\n%s", name, log)
+			}
+			return nil
+		})
+		t.Logf("without %s:\n%s", name, said.String())
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+	clean(t)
+}
