@@ -66,10 +66,10 @@ func (c *Cluster) Controllers(ctx context.Context, names ...string) (*Program, e
 // KubeProxy starts kube-proxy on the bed's node, in the mode iptables, nftables
 // or ipvs, and waits until it has programmed what the API has. The Node must be
 // there: see Nodes. Stop leaves what it has programmed; see Wipe.
-func (c *Cluster) KubeProxy(ctx context.Context, mode string) (*Program, error) {
-	return c.Run(ctx, c.bed.Node, c.Peer("kube-proxy"), "http://127.0.0.1:10256/healthz", "--kubeconfig="+c.Kubeconfig(Admin), "--hostname-override="+c.bed.Node.Name,
+func (c *Cluster) KubeProxy(ctx context.Context, mode string, more ...string) (*Program, error) {
+	return c.Run(ctx, c.bed.Node, c.Peer("kube-proxy"), "http://127.0.0.1:10256/healthz", append(more, "--kubeconfig="+c.Kubeconfig(Admin), "--hostname-override="+c.bed.Node.Name,
 		"--cluster-cidr="+c.bed.PodCIDR4.String()+","+c.bed.PodCIDR6.String(), "--proxy-mode="+mode, "--conntrack-max-per-core=0",
-		"--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249")
+		"--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249")...)
 }
 
 // Peer returns the path of a program of the peers.

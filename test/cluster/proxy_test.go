@@ -7,17 +7,17 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-func kubeProxy(t *testing.T, mode string) *Program {
+func kubeProxy(t *testing.T, mode string, more ...string) *Program {
 	t.Helper()
-	p, err := kubeProxyOf(t, control, mode)
+	p, err := kubeProxyOf(t, control, mode, more...)
 	must(t, err)
 	return p
 }
 
 // kubeProxyOf runs kube-proxy until the test ends, and removes what it leaves.
-func kubeProxyOf(t *testing.T, c *Cluster, mode string) (*Program, error) {
+func kubeProxyOf(t *testing.T, c *Cluster, mode string, more ...string) (*Program, error) {
 	t.Helper()
-	p, err := c.KubeProxy(t.Context(), mode)
+	p, err := c.KubeProxy(t.Context(), mode, more...)
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		if err := c.Dismiss(p); err != nil {

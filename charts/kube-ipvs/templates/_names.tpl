@@ -114,3 +114,22 @@ metricRelabelings:
 {{ toYaml . | indent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/*
+affinity, and with takeover never beside a kube-proxy: the pod comes when that one has
+gone, which may take its time to stop, and keeps it from coming back. Labels are those of
+kubeadm and kubespray, and of RKE2's static pods.
+*/}}
+{{- define "kube-ipvs.affinity" -}}
+{{- $affinity := deepCopy .Values.affinity -}}
+{{- if .Values.takeover -}}
+{{- $terms := list -}}
+{{- range $key, $value := dict "k8s-app" "kube-proxy" "component" "kube-proxy" -}}
+{{- $terms = append $terms (dict "topologyKey" "kubernetes.io/hostname" "namespaces" (list "kube-system") "labelSelector" (dict "matchLabels" (dict $key $value))) -}}
+{{- end -}}
+{{- $anti := get $affinity "podAntiAffinity" | default dict -}}
+{{- $required := concat $terms (get $anti "requiredDuringSchedulingIgnoredDuringExecution" | default list) -}}
+{{- $_ := set $affinity "podAntiAffinity" (set $anti "requiredDuringSchedulingIgnoredDuringExecution" $required) -}}
+{{- end -}}
+{{- with $affinity }}{{ toYaml . }}{{ end -}}
+{{- end -}}
