@@ -49,7 +49,7 @@ func (c *Client) Exec(b *netutil.Batch) []error {
 
 // Create makes a set. Idempotent: an equal set that is there stays with its
 // entries; one with another type, family, size or without the comments is
-// ErrExist.
+// ErrExist. One that only lacks the counters stays, too, and counts nothing.
 func (c *Client) Create(s Set) error {
 	if s.MaxEntries == 0 {
 		s.MaxEntries = DefaultMaxEntries
@@ -73,6 +73,7 @@ func (c *Client) compare(s Set) error {
 		return Error(err)
 	}
 	is.Entries, is.References, is.Memory = s.Entries, s.References, s.Memory
+	is.Counters = is.Counters || s.Counters // what an older version has made goes on
 	if is != s {
 		return fmt.Errorf("%w: type %s, address family %d, comments %t, %d entries at the most",
 			ErrExist, is.Type, is.Family, is.Comments, is.MaxEntries)
@@ -130,6 +131,17 @@ func (c *Client) Sets() ([]Set, error) {
 		return nil, fmt.Errorf("list the sets: %w", noIpset(Error(err)))
 	}
 	return sets, nil
+}
+
+// Set returns the set of a name without its entries; ErrNotFound if there is none.
+// The kernel walks the set to count its entries.
+func (c *Client) Set(name string) (Set, error) {
+	var is Set
+	err := netutil.Retry(func() error { return c.headers(name, func(s Set) { is = s }) })
+	if err != nil {
+		return Set{}, fmt.Errorf("look at set %s: %w", name, Error(err))
+	}
+	return is, nil
 }
 
 // headers hands each set, or the one of a name, to each.

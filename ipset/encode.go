@@ -78,8 +78,15 @@ func create(b *netutil.Batch, s Set, flags int) {
 	data := b.Nest(nl.IPSET_ATTR_DATA)
 	// No hash size: the kernel starts small and doubles as entries come.
 	b.Be32(nl.IPSET_ATTR_MAXELEM|unix.NLA_F_NET_BYTEORDER, s.MaxEntries)
+	var with uint32
 	if s.Comments {
-		b.Be32(nl.IPSET_ATTR_CADT_FLAGS|unix.NLA_F_NET_BYTEORDER, nl.IPSET_FLAG_WITH_COMMENT)
+		with |= nl.IPSET_FLAG_WITH_COMMENT
+	}
+	if s.Counters {
+		with |= nl.IPSET_FLAG_WITH_COUNTERS
+	}
+	if with != 0 {
+		b.Be32(nl.IPSET_ATTR_CADT_FLAGS|unix.NLA_F_NET_BYTEORDER, with)
 	}
 	b.End(data)
 }

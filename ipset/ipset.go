@@ -68,6 +68,9 @@ type Entry struct {
 	// Comment is any text of up to MaxComment bytes without NUL, in a set
 	// with comments. The ipset tool cannot restore one with a double quote.
 	Comment string
+
+	// Told by the kernel, of a set with counters; ignored on the way in.
+	Packets uint64 // that rules have found in the set by this entry
 }
 
 // Set is a set without its entries.
@@ -76,6 +79,7 @@ type Set struct {
 	Type       Type
 	Family     uint8 // unix.AF_INET or unix.AF_INET6
 	Comments   bool  // entries can carry comments
+	Counters   bool  // entries count the packets that rules find by them
 	MaxEntries uint32
 
 	// Told by the kernel, ignored by Create.

@@ -253,6 +253,53 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+// A set with counters tells how many packets a rule has found in it, and goes
+// on to where it is asked for again; one without them is taken as it is.
+func TestCounters(t *testing.T) {
+	c := isolated(t)
+	s := Set{Name: "counts", Type: HashIPPort, Family: unix.AF_INET, Counters: true}
+	plain := Set{Name: "plain", Type: HashIPPort, Family: unix.AF_INET}
+	must(t, c.Create(s))
+	must(t, c.Create(plain))
+	hit := Entry{Addr: netip.MustParseAddr("127.0.0.1"), Bits: 32, Proto: 17, Port: 53}
+	missed := hit
+	missed.Port = 54
+	apply(t, c, AddEntry, s.Name, s.Type, []Entry{hit, missed})
+	run(t, "ip link set lo up; iptables -A OUTPUT -m set --match-set counts dst,dst -j DROP")
+	for range 3 {
+		// An unconnected socket is not told of the drop of an earlier datagram.
+		run(t, "echo | socat -u - UDP4-SENDTO:127.0.0.1:53 2>/dev/null || true")
+	}
+	apply(t, c, AddEntry, s.Name, s.Type, []Entry{hit}) // as a repair does
+	must(t, c.Create(s))
+	hit.Packets = 3
+	got := listed(t, c, s.Name)
+	if len(got) != 2 || !got[hit] || !got[missed] {
+		t.Errorf("%v, want %v and %v", got, hit, missed)
+	}
+	is, err := c.Set(s.Name)
+	must(t, err)
+	if !is.Counters || is.Entries != 2 || is.MaxEntries != DefaultMaxEntries {
+		t.Errorf("%+v", is)
+	}
+	if _, err := c.Set("gone"); !errors.Is(err, ErrNotFound) {
+		t.Error(err)
+	}
+	s.Name = plain.Name
+	must(t, c.Create(s))
+	plain.Name = "counts"
+	if err := c.Create(plain); !errors.Is(err, ErrExist) {
+		t.Error(err)
+	}
+}
+
+func run(t *testing.T, script string) {
+	t.Helper()
+	if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", script, err, out)
+	}
+}
+
 func TestProbe(t *testing.T) {
 	c := isolated(t)
 	for typ := range layouts {

@@ -62,7 +62,9 @@ func (s *Set) header(p []byte) {
 		case nl.IPSET_ATTR_MEMSIZE:
 			s.Memory = be32(a.Data)
 		case nl.IPSET_ATTR_CADT_FLAGS:
-			s.Comments = be32(a.Data)&nl.IPSET_FLAG_WITH_COMMENT != 0
+			flags := be32(a.Data)
+			s.Comments = flags&nl.IPSET_FLAG_WITH_COMMENT != 0
+			s.Counters = flags&nl.IPSET_FLAG_WITH_COUNTERS != 0
 		}
 	}
 }
@@ -101,6 +103,10 @@ func parseEntry(p []byte) (Entry, bool) {
 			e.PeerBits = one(a.Data)
 		case nl.IPSET_ATTR_COMMENT:
 			e.Comment = text(a.Data)
+		case nl.IPSET_ATTR_PACKETS:
+			if len(a.Data) >= 8 {
+				e.Packets = binary.BigEndian.Uint64(a.Data)
+			}
 		}
 	}
 	if !e.Addr.IsValid() {

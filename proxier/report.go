@@ -44,6 +44,7 @@ func (p *Proxier) notReady(r *Round) string {
 func (p *Proxier) report(r *Round) {
 	r.Objects = p.objects.Map()
 	r.Draining, r.Drains = len(p.draining), p.drains()
+	r.Known.Services, r.Known.Slices = p.model.Size()
 	r.Failing = p.failing.sum(p.pending)
 	r.Unwritten = p.failing.longest()
 	r.Checks, r.NoLocal = p.tallies.sum()

@@ -34,6 +34,7 @@ type Round struct {
 	Kernel    kernel.Stats     // what the round asked of the kernel
 	Draining  int              // real servers that finish their connections
 	Drains    []Drain          // of Draining, those that have been for the longest time
+	Known     Known            // what the source has said, as it stands now
 	Objects   map[string]int   // in the kernel, after the round, by kind
 	Failing   Failing          // writes that have failed and not succeeded since
 	Unwritten []Unwritten      // of Failing, those that have failed for the longest time
@@ -54,6 +55,12 @@ func (w Write) String() string { return w.Verb + " " + w.Kind }
 
 // Changes counts what a source has said.
 type Changes struct{ Services, Slices int }
+
+// Known counts objects that are followed. Nodes of one cluster agree in it.
+type Known struct {
+	Services int // that are ours to serve
+	Slices   int // EndpointSlices
+}
 
 // Drift is something of ours that somebody else changed.
 type Drift struct {

@@ -44,6 +44,7 @@ type daemon struct {
 	glance  *kernel.Glance  // of status alone
 	board   *status.Board
 	status  *status.Page
+	meter   *kernel.Meter
 	events  *source.Reporter // nil: there is no API server to write them to
 	rounds  chan struct{}    // holds one: there was a round
 	links   *netutil.Links   // of ports alone
@@ -77,10 +78,7 @@ func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*d
 			return nil, err
 		}
 	}
-	if err := d.addStatus(c.Desired); err != nil {
-		return nil, err
-	}
-	return d, d.addTraffic()
+	return d, errors.Join(d.addStatus(c.Desired), d.addMeter(c.Desired), d.addTraffic())
 }
 
 func (d *daemon) addStatus(c desired.Config) error {
@@ -115,6 +113,17 @@ func (d *daemon) prepare() {
 	d.log.Info("capabilities", "kept", strings.Join(kept, ","))
 }
 
+func (d *daemon) addMeter(c desired.Config) error {
+	var err error
+	if d.meter, err = kernel.OpenMeter(c.IPv6); err != nil {
+		return err
+	}
+	m := &meter{kernel: d.meter, proxier: d.proxier, config: c}
+	return errors.Join(
+		d.metrics.Register(health.NewTablesCollector(m, d.log)),
+		d.metrics.Register(health.NewRefusedCollector(m, d.config.TrafficMetricsTop, d.log)))
+}
+
 func (d *daemon) addTraffic() error {
 	level := health.TrafficLevel(d.config.TrafficMetrics)
 	if level == health.TrafficOff {
@@ -132,6 +141,9 @@ func (d *daemon) addTraffic() error {
 func (d *daemon) close() {
 	_ = d.links.Close()
 	_ = d.glance.Close()
+	if d.meter != nil {
+		_ = d.meter.Close()
+	}
 	if d.traffic != nil {
 		_ = d.traffic.Close()
 	}

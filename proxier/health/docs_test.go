@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"kube-ipvs/proxier"
@@ -19,6 +20,13 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := NewMetrics(New(Config{Families: both, SyncPeriod: time.Minute, Backlog: func() proxier.Backlog { return proxier.Backlog{} }}), "test")
+	for _, c := range []prometheus.Collector{
+		NewTablesCollector(&fakeTables{tables: []Table{{}, {Set: "X"}}}, quiet()), NewRefusedCollector(&fakeRefused{rows: []Refused{{Service: "web"}}}, 0, quiet()),
+	} {
+		if err := m.Register(c); err != nil {
+			t.Fatal(err)
+		}
+	}
 	m.Observe(&proxier.Round{Number: 1, Queued: time.Now(), Triggers: []time.Time{time.Now()}, Ops: map[proxier.Write]int{{Verb: "add", Kind: "entry"}: 1, {Verb: "delete", Kind: "flow"}: 1}, Objects: map[string]int{"entry": 1}})
 	families, err := m.registry.Gather()
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 	"k8s.io/client-go/tools/metrics"
@@ -164,6 +165,13 @@ func TestLint(t *testing.T) {
 	if err := m.Register(NewTrafficCollector(&fakeTraffic{rows: []Traffic{{Service: "web", Endpoint: "a", Whole: true}}}, TrafficConfig{Level: TrafficEndpoint, Log: quiet()})); err != nil {
 		t.Fatal(err)
 	}
+	for _, c := range []prometheus.Collector{
+		NewTablesCollector(&fakeTables{tables: []Table{{}, {Set: "X"}}}, quiet()), NewRefusedCollector(&fakeRefused{rows: []Refused{{Service: "web"}}}, 0, quiet()),
+	} {
+		if err := m.Register(c); err != nil {
+			t.Fatal(err)
+		}
+	}
 	m.Observe(fullRound(time.Now()))
 	var all []*dto.MetricFamily
 	for _, f := range gather(t, m) {
@@ -191,7 +199,7 @@ func TestLint(t *testing.T) {
 func fullRound(started time.Time) *proxier.Round {
 	r := &proxier.Round{
 		Number: 1, Started: started, Took: 2 * time.Second, Queued: started.Add(-time.Second), Changes: proxier.Changes{Services: 3, Slices: 4},
-		Full: true, Retried: 5, Draining: 6, Objects: map[string]int{"virtual server": 7, "rules": 2},
+		Full: true, Retried: 5, Draining: 6, Drains: []proxier.Drain{{Since: started.Add(-time.Minute)}, {Since: started}}, Known: proxier.Known{Services: 12, Slices: 13}, Objects: map[string]int{"virtual server": 7, "rules": 2},
 		Ops:      map[proxier.Write]int{{Verb: "add", Kind: "virtual server"}: 10, {Verb: "delete", Kind: "flow"}: 1},
 		Failing:  proxier.Failing{Count: 3, Since: started, First: "x", Others: 1},
 		Problems: make([]model.Problem, 8), Triggers: []time.Time{started.Add(time.Second), started.Add(-time.Hour), started.Add(time.Hour)},
@@ -239,6 +247,9 @@ func TestRoundAsMetrics(t *testing.T) {
 			"kube_ipvs_netlink_messages_total": "100", "kube_ipvs_netlink_sends_total": "20", "kube_ipvs_netlink_errors_total": "3",
 			"kube_ipvs_netlink_bytes_total": "4000", "kube_ipvs_processes_started_total": "2",
 			"kube_ipvs_draining_real_servers": "6", "kube_ipvs_problems": "8", "kube_ipvs_ready": "1",
+			"kube_ipvs_oldest_drain_age_seconds":                          "62",
+			"kube_ipvs_followed_objects{kind=service}":                    "12",
+			"kube_ipvs_followed_objects{kind=endpoint_slice}":             "13",
 			"kubeproxy_sync_proxy_rules_duration_seconds{ip_family=IPv4}": "1/2", "kubeproxy_sync_proxy_rules_duration_seconds{ip_family=IPv6}": "1/2",
 			// One trigger was before the start of the process; one is of a clock that is ahead.
 			"kubeproxy_network_programming_duration_seconds{ip_family=IPv4}":                              "2/1",
@@ -287,6 +298,7 @@ func TestAbortedRound(t *testing.T) {
 		expect("after a good round", map[string]string{
 			"kube_ipvs_programming_duration_seconds": "2/64", // since the aborted round's change came in
 			"kube_ipvs_objects{kind=virtual_server}": "0", "kube_ipvs_healthy": "1", "kube_ipvs_rounds_total{full=false}": "1",
+			"kube_ipvs_oldest_drain_age_seconds":                                                          "0",
 			"kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=IPv6}":                           fmt.Sprint(seconds(later.Add(time.Second))),
 			"kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=IPv4,traffic_policy=internal}": "0",
 		})

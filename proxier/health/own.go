@@ -30,6 +30,8 @@ type ownMetrics struct {
 	bytes       prometheus.Counter
 	processes   prometheus.Counter
 	draining    prometheus.Gauge
+	known       *prometheus.GaugeVec
+	drains      atomic.Int64 // since when, Unix time in nanoseconds; 0: none
 	problems    prometheus.Gauge
 	lastAudit   atomic.Int64 // Unix time in nanoseconds; 0: none
 }
@@ -58,11 +60,13 @@ func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
 		bytes:       counter("netlink_bytes_total", "Bytes sent to the kernel over netlink."),
 		processes:   counter("processes_started_total", "Processes that were started, such as iptables-restore."),
 		draining:    prometheus.NewGauge(prometheus.GaugeOpts{Name: own + "draining_real_servers", Help: "Removed endpoints whose connections may still end in peace."}),
+		known:       gauges("followed_objects", "Objects that the proxy follows. Nodes of one cluster have the same, soon after a change.", "kind"),
 		problems:    prometheus.NewGauge(prometheus.GaugeOpts{Name: own + "problems", Help: "What is wrong with the objects that say what to program."}),
 	}
 	o.start()
 	reg.MustRegister(o.rounds, o.took, o.programming, o.writes, o.planWrites, o.objects, o.failing, o.retries, o.audits, o.drift,
-		o.messages, o.sends, o.errors, o.bytes, o.processes, o.draining, o.problems,
+		o.messages, o.sends, o.errors, o.bytes, o.processes, o.draining, o.known, o.problems,
+		gauge(own+"oldest_drain_age_seconds", "For how long the first of the removed endpoints that drain has done so, since this process began at most; 0: none does.", o.drainAge),
 		gauge(own+"last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.auditTime()) }),
 		gauge(own+"last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.auditTime)),
 		gauge(own+"ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := h.Ready(); return boolean(ready) }),
@@ -94,6 +98,9 @@ func (o *ownMetrics) start() {
 	for _, full := range []string{"true", "false"} {
 		o.rounds.WithLabelValues(full)
 	}
+	for _, kind := range []string{kindService, kindSlice} {
+		o.known.WithLabelValues(kind)
+	}
 	for _, cause := range []string{causeNode, causeNeighbour} {
 		o.failing.WithLabelValues(cause)
 	}
@@ -104,6 +111,8 @@ const (
 	causeNeighbour = "neighbour"
 	resultOK       = "ok"
 	resultFailed   = "failed"
+	kindService    = "service"
+	kindSlice      = "endpoint_slice"
 )
 
 // observe counts a round, of whose changes the oldest came in at queued.
@@ -131,6 +140,12 @@ func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
 		o.drift.WithLabelValues(label(d.ID.Kind.String())).Inc()
 	}
 	o.draining.Set(float64(r.Draining))
+	o.drains.Store(0)
+	if len(r.Drains) > 0 {
+		o.drains.Store(r.Drains[0].Since.UnixNano())
+	}
+	o.known.WithLabelValues(kindService).Set(float64(r.Known.Services))
+	o.known.WithLabelValues(kindSlice).Set(float64(r.Known.Slices))
 	for k := state.Setting; k < state.Flow; k++ {
 		o.objects.WithLabelValues(label(k.String())).Set(float64(r.Objects[k.String()]))
 	}
@@ -154,6 +169,14 @@ func (o *ownMetrics) auditTime() time.Time {
 		return time.Unix(0, at)
 	}
 	return time.Time{}
+}
+
+func (o *ownMetrics) drainAge() float64 {
+	since := o.drains.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(time.Since(time.Unix(0, since)), 0).Seconds()
 }
 
 // age returns how long ago at was, or the call of age itself while there is none.

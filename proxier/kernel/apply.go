@@ -308,7 +308,7 @@ func (l *Linux) applyOne(ctx context.Context, op state.Op) error {
 		if op.ID.Addr().Is6() {
 			family = unix.AF_INET6
 		}
-		return l.ipset.Create(ipset.Set{Name: name, Type: ipset.Type(op.ID.Set.Type()), Family: family, Comments: op.ID.Set.Comments()})
+		return l.ipset.Create(ipset.Set{Name: name, Type: ipset.Type(op.ID.Set.Type()), Family: family, Comments: op.ID.Set.Comments(), Counters: op.ID.Set.Refuses()})
 	case state.Rules:
 		return l.restore(ctx, op)
 	}

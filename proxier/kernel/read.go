@@ -134,20 +134,24 @@ func (l *Linux) readSets(note put) error {
 
 func (l *Linux) readSet(note put, name state.SetName, kernel string) error {
 	return l.ipset.List(kernel, func(e ipset.Entry) {
-		var bits uint8
-		switch name.Type() {
-		case state.HashNetPort:
-			bits = e.Bits
-		case state.HashIPPortNet:
-			bits = e.PeerBits
-		}
-		id := state.MemberID(name, state.Protocol(e.Proto), netip.AddrPortFrom(e.Addr, e.Port), e.Peer, bits)
 		spec := state.None
 		if e.Comment != "" {
 			spec = state.Intern(state.Spec{Text: e.Comment})
 		}
-		note(id, spec)
+		note(entryID(name, e), spec)
 	})
+}
+
+// entryID names an entry of one of our sets as the kernel lists it.
+func entryID(set state.SetName, e ipset.Entry) state.ID {
+	var bits uint8
+	switch set.Type() {
+	case state.HashNetPort:
+		bits = e.Bits
+	case state.HashIPPortNet:
+		bits = e.PeerBits
+	}
+	return state.MemberID(set, state.Protocol(e.Proto), netip.AddrPortFrom(e.Addr, e.Port), e.Peer, bits)
 }
 
 // readVIPs reads the device, the addresses on it that are ours, and the routes

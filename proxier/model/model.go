@@ -25,6 +25,7 @@ type Model struct {
 	nodeName, zone name
 	services       map[Key]*entry
 	slices         map[Key]*slice
+	served         int // services that have a View
 	dirty          map[Key]bool
 	problems       map[ref][]Problem
 	candidates     []candidate // memory for View, as are those below
@@ -89,9 +90,20 @@ func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 	}
 	e.good, e.origin = !c.bad, origin
 	if known := read != nil && e.service != nil; known && !reflect.DeepEqual(read, e.service) || !known && read != e.service {
-		e.service = read
+		m.serve(e, read)
 		m.dirty[key] = true
 	}
+}
+
+// serve makes s what is known of an entry's service; nil: there is none.
+func (m *Model) serve(e *entry, s *Service) {
+	if e.service != nil {
+		m.served--
+	}
+	if s != nil {
+		m.served++
+	}
+	e.service = s
 }
 
 // DeleteService says that a service is gone. Its slices are remembered.
@@ -104,7 +116,8 @@ func (m *Model) DeleteService(key Key) {
 	if e.service != nil {
 		m.dirty[key] = true
 	}
-	e.service, e.good = nil, false
+	m.serve(e, nil)
+	e.good = false
 	m.forget(key, e)
 }
 
@@ -177,6 +190,9 @@ func (m *Model) Keys() []Key {
 	}
 	return m.sorted(keys)
 }
+
+// Size returns how many services have a View, and how many slices are known.
+func (m *Model) Size() (services, slices int) { return m.served, len(m.slices) }
 
 // Problems returns what is wrong with the objects now, sorted.
 func (m *Model) Problems() []Problem {

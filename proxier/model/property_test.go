@@ -100,6 +100,9 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 			e.apply(m)
 			last[e.object()] = e
 			now := views(m)
+			if n, _ := m.Size(); n != len(now) {
+				t.Fatalf("%d services, but %d views", n, len(now))
+			}
 			dirty := m.TakeDirty()
 			for _, name := range []string{"a", "b", "c"} {
 				key := Key{"default", name}

@@ -95,6 +95,16 @@ func (n SetName) Type() SetType { return setTable[n].kind }
 // serve, so that a node explains itself without a running daemon.
 func (n SetName) Comments() bool { return setTable[n].comments }
 
+// Refuses reports whether entries keep clients away from a frontend for want
+// of endpoints. The kernel counts the packets that find them.
+func (n SetName) Refuses() bool {
+	switch n {
+	case SetReject, SetDrop, SetNoLocal, SetNodePortReject, SetNodePortNoLocal:
+		return true
+	}
+	return false
+}
+
 // EntryID names the address, protocol and port in a set of type hash:ip,port.
 func EntryID(set SetName, proto Protocol, addr netip.AddrPort) ID {
 	return ID{Kind: Entry, Set: set, Proto: proto, addr: addressOf(addr.Addr()), Port: addr.Port()}
@@ -141,13 +151,4 @@ func Halves(p netip.Prefix) []netip.Prefix {
 
 // Refuses reports whether the object is an entry that keeps clients away from
 // a frontend for want of endpoints.
-func (id ID) Refuses() bool {
-	if id.Kind != Entry {
-		return false
-	}
-	switch id.Set {
-	case SetReject, SetDrop, SetNoLocal, SetNodePortReject, SetNodePortNoLocal:
-		return true
-	}
-	return false
-}
+func (id ID) Refuses() bool { return id.Kind == Entry && id.Set.Refuses() }

@@ -1,0 +1,76 @@
+package health
+
+import (
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Table is how full a table of the kernel is.
+type Table struct {
+	Set            string // the ipset of ours; empty: tracked connections
+	Entries, Limit uint64 // Limit 0: none
+}
+
+// TablesReader reads how full the kernel's tables are.
+type TablesReader interface {
+	Tables() ([]Table, error)
+}
+
+// NewTablesCollector returns a collector that reads r at each scrape. Tables
+// that cannot be read are left out.
+func NewTablesCollector(r TablesReader, log *slog.Logger) prometheus.Collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(own+name, help, labels, nil)
+	}
+	return &tablesCollector{
+		reader: r, log: log,
+		tracked:      desc("conntrack_entries", "Connections that the kernel tracks in the node's network namespace, whosever."),
+		trackedLimit: desc("conntrack_limit", "How many connections the kernel tracks at most; new ones beyond are dropped. 0: no limit."),
+		set:          desc("ipset_entries", "Entries of an ipset of ours.", "set"),
+		setLimit:     desc("ipset_limit", "How many entries an ipset of ours can have.", "set"),
+		errors:       counter("table_read_errors_total", "Scrapes without all of the kernel's tables, because they could not be read."),
+	}
+}
+
+type tablesCollector struct {
+	reader                               TablesReader
+	log                                  *slog.Logger
+	tracked, trackedLimit, set, setLimit *prometheus.Desc
+	errors                               prometheus.Counter
+
+	mu     sync.Mutex
+	failed bool // the last reading
+}
+
+// Describe is part of prometheus.Collector.
+func (c *tablesCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.tracked, c.trackedLimit, c.set, c.setLimit} {
+		ch <- d
+	}
+	c.errors.Describe(ch)
+}
+
+// Collect is part of prometheus.Collector.
+func (c *tablesCollector) Collect(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tables, err := c.reader.Tables()
+	if err != nil {
+		c.errors.Inc()
+		if !c.failed {
+			c.log.Warn("not all tables of the kernel can be read; their metrics are left out", "err", err)
+		}
+	}
+	c.failed = err != nil
+	c.errors.Collect(ch)
+	for _, t := range tables {
+		have, limit, labels := c.set, c.setLimit, []string{t.Set}
+		if t.Set == "" {
+			have, limit, labels = c.tracked, c.trackedLimit, nil
+		}
+		ch <- prometheus.MustNewConstMetric(have, prometheus.GaugeValue, float64(t.Entries), labels...)
+		ch <- prometheus.MustNewConstMetric(limit, prometheus.GaugeValue, float64(t.Limit), labels...)
+	}
+}
