@@ -1,0 +1,167 @@
+package monitoring
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Each alert fires when it should, with the text that it should have, and does
+// not a little earlier, nor where something alike is no reason.
+func TestAlerts(t *testing.T) {
+	needTools(t)
+	dir := t.TempDir()
+	all := rules(t, filepath.Join(dir, "rules.yaml"))
+	if err := promtool(dir, "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	covered := map[string]bool{}
+	var tests []map[string]any
+	for _, s := range stories {
+		if len(s.fires) == 0 {
+			tests = append(tests, s.test(t, all, ""))
+		}
+		for _, alert := range s.fires {
+			covered[alert.name] = true
+			tests = append(tests, s.test(t, all, alert.name))
+		}
+	}
+	for _, r := range all {
+		if !covered[r.Alert] {
+			t.Errorf("nothing tells whether %s fires", r.Alert)
+		}
+	}
+	text, err := yaml.Marshal(map[string]any{"rule_files": []string{"rules.yaml"}, "evaluation_interval": "1m", "tests": tests})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tests.yaml"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := promtool(dir, "test", "rules", "tests.yaml"); err != nil {
+		t.Error(err)
+	}
+}
+
+// test returns the story in promtool's words: which alerts fire at each time,
+// and how the one of that name reads.
+func (s story) test(t *testing.T, all []rule, name string) map[string]any {
+	t.Helper()
+	var input []map[string]string
+	for _, line := range append(s.series, `up{job="kube-ipvs", instance="n1"} 1x200`) {
+		series, values, _ := strings.Cut(line, "} ")
+		input = append(input, map[string]string{"series": series + "}", "values": values})
+	}
+	// ALERTS tells of all alerts, so that one too many is found, too.
+	const firing = `count by (alertname) (ALERTS{alertstate="firing"})`
+	expect := func(at string, names []string) map[string]any {
+		samples := []map[string]any{}
+		for _, n := range names {
+			samples = append(samples, map[string]any{"labels": `{alertname="` + n + `"}`, "value": 1})
+		}
+		return map[string]any{"expr": firing, "eval_time": at, "exp_samples": samples}
+	}
+	var names []string
+	for _, a := range s.fires {
+		names = append(names, a.name)
+	}
+	test := map[string]any{"name": s.what, "interval": "1m", "input_series": input,
+		"promql_expr_test": []any{expect(s.before, s.already), expect(s.after, append(names, s.already...))}}
+	if name != "" {
+		test["alert_rule_test"] = []any{s.reads(t, all, name)}
+	}
+	return test
+}
+
+func (s story) reads(t *testing.T, all []rule, name string) map[string]any {
+	t.Helper()
+	i := slices.IndexFunc(all, func(r rule) bool { return r.Alert == name })
+	j := slices.IndexFunc(s.fires, func(f firing) bool { return f.name == name })
+	if i < 0 {
+		t.Fatalf("there is no alert %s", name)
+	}
+	f, r := s.fires[j], all[i]
+	labels := map[string]string{"severity": r.Labels["severity"]}
+	for _, pair := range strings.Fields(f.labels) {
+		key, value, _ := strings.Cut(pair, "=")
+		labels[key] = value
+	}
+	annotations := map[string]string{"summary": f.summary, "description": f.description, "runbook_url": "docs/alerts.md#" + strings.ToLower(name)}
+	if f.description == "" {
+		annotations["description"] = r.Annotations["description"]
+	}
+	return map[string]any{"eval_time": s.after, "alertname": name, "exp_alerts": []any{map[string]any{"exp_labels": labels, "exp_annotations": annotations}}}
+}
+
+// Values reach the rules.
+func TestAlertValues(t *testing.T) {
+	needTools(t)
+	file := filepath.Join(t.TempDir(), "rules.yaml")
+	got := rules(t, file, "--set", strings.Join([]string{
+		"prometheusRule.job=proxy", "prometheusRule.alerts.KubeIPVSDown.enabled=false", "prometheusRule.alertLabels.team=net", "prometheusRule.runbookURL=https://example.org/alerts",
+		"prometheusRule.alerts.KubeIPVSConntrackFull.threshold=0.5", "prometheusRule.alerts.KubeIPVSConntrackFull.for=1h", "prometheusRule.alerts.KubeIPVSConntrackFull.severity=page",
+		"prometheusRule.alerts.KubeIPVSProgrammingSlow.window=42m", "prometheusRule.extraRules[0].record=a:b", "prometheusRule.extraRules[0].expr=sum(up)",
+	}, ","))
+	find := func(name string) rule {
+		i := slices.IndexFunc(got, func(r rule) bool { return r.Alert == name })
+		if i < 0 {
+			return rule{}
+		}
+		return got[i]
+	}
+	if find("KubeIPVSDown").Alert != "" {
+		t.Error("an alert that is off is there")
+	}
+	full := find("KubeIPVSConntrackFull")
+	if !strings.HasSuffix(full.Expr, "> 0.5") || full.For != "1h" || full.Labels["severity"] != "page" || full.Labels["team"] != "net" ||
+		full.Annotations["runbook_url"] != "https://example.org/alerts#kubeipvsconntrackfull" {
+		t.Errorf("%+v", full)
+	}
+	if slow := find("KubeIPVSProgrammingSlow"); !strings.Contains(slow.Expr, "[42m]") {
+		t.Errorf("%+v", slow)
+	}
+	for _, r := range got {
+		if r.Alert != "" && !strings.Contains(r.Expr, `job="proxy"`) || strings.ContainsAny(r.Expr, "<>") && regexp.MustCompile(`<[a-z]+>`).MatchString(r.Expr) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if last := got[len(got)-1]; last.Expr != "sum(up)" {
+		t.Errorf("the last rule is %+v", last)
+	}
+	if err := promtool(filepath.Dir(file), "check", "rules", "rules.yaml"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Each alert leads to what to do about it.
+func TestRunbooks(t *testing.T) {
+	text, err := os.ReadFile("../../docs/alerts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(chart + "/files/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f struct{ Alerts []rule }
+	if err := yaml.Unmarshal(source, &f); err != nil || len(f.Alerts) == 0 {
+		t.Fatal(len(f.Alerts), err)
+	}
+	for _, r := range f.Alerts {
+		_, section, found := strings.Cut(string(text), "\n## "+r.Alert+"\n")
+		section, _, _ = strings.Cut(section, "\n## ")
+		for _, part := range []string{"**Meaning.**", "**Look.**", "**Do.**"} {
+			if !found || !strings.Contains(section, part) {
+				t.Errorf("docs/alerts.md: %s has no %s", r.Alert, part)
+			}
+		}
+	}
+	if n := strings.Count(string(text), "\n## KubeIPVS"); n != len(f.Alerts) {
+		t.Errorf("docs/alerts.md tells of %d alerts, there are %d", n, len(f.Alerts))
+	}
+}
