@@ -7,7 +7,7 @@ GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
 LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/takeover test/cluster test/docs
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -21,7 +21,7 @@ demo: build
 	color=never; [ ! -t 1 ] || color=always; \
 		test/lab/run -- out/demo --binary bin/kube-ipvs --examples examples --color $$color
 
-test: check unit test-browser lab-test test-chart
+test: check unit test-browser lab-test test-chart test-monitoring
 
 check:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
@@ -61,6 +61,10 @@ test-chart: build image-rootfs
 	CGO_ENABLED=0 go test -c -o out/lab/test-install.test ./test/install && cd test/install && \
 		KUBE_IPVS_LAB=1 KUBE_IPVS_PEERS=$$peers KUBE_IPVS_ROOTFS=$(CURDIR)/out/image/root \
 		$(CURDIR)/test/lab/run -- $(CURDIR)/out/lab/test-install.test -test.timeout=$(LAB_TEST_TIMEOUT) $(LAB_FLAGS)
+
+# The chart's alerts and dashboards, with a real Prometheus.
+test-monitoring: build
+	test/monitoring/run
 
 # The same objects and packets for kube-proxy in each mode and for kube-ipvs. It
 # fails where kube-ipvs differs from iptables mode and test/compare/known.yaml
