@@ -178,7 +178,7 @@ func checkPanel(t *testing.T, d dashboard, p panel) {
 func TestConfigMaps(t *testing.T) {
 	needTools(t)
 	all := dashboards(t)
-	objects := render(t, "dashboards.yaml", "--set", "dashboards.enabled=true,dashboards.folder=Network,dashboards.include.comparison=false,dashboards.labels.team=net,dashboards.annotations.a=b")
+	objects := render(t, "dashboards.yaml", "--set", "dashboards.folder=Network,dashboards.include.comparison=false,dashboards.labels.team=net,dashboards.annotations.a=b")
 	if len(objects) != len(all)-1 {
 		t.Errorf("%d ConfigMaps for %d dashboards, of which one is off", len(objects), len(all))
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,10 +16,12 @@ import (
 
 const chart = "../../charts/kube-ipvs"
 
+var helm = os.Getenv("KUBE_IPVS_HELM")
+
 // needTools skips a test where promtool and helm may be missing.
 func needTools(t *testing.T) {
 	t.Helper()
-	if os.Getenv("KUBE_IPVS_MONITORING") == "" {
+	if helm == "" {
 		t.Skip("needs promtool and helm: make test-monitoring")
 	}
 }
@@ -28,12 +29,8 @@ func needTools(t *testing.T) {
 // render returns the objects of one template of the chart.
 func render(t *testing.T, template string, args ...string) []map[string]any {
 	t.Helper()
-	root, err := filepath.Abs(chart)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("go", append([]string{"tool", "helm", "template", "kube-ipvs", root, "--namespace", "kube-system", "--show-only", "templates/" + template}, args...)...)
-	cmd.Dir = "../helm"
+	cmd := exec.Command(helm, append([]string{"template", "kube-ipvs", chart, "--namespace", "kube-system", "--values", "testdata/values.yaml",
+		"--api-versions", "monitoring.coreos.com/v1/PrometheusRule", "--show-only", "templates/" + template}, args...)...)
 	var failed strings.Builder
 	cmd.Stderr = &failed
 	out, err := cmd.Output()
@@ -74,7 +71,7 @@ type rule struct {
 // rules renders the alerts, and writes them to a file for Prometheus.
 func rules(t *testing.T, file string, args ...string) []rule {
 	t.Helper()
-	objects := render(t, "prometheusrule.yaml", append([]string{"--api-versions", "monitoring.coreos.com/v1/PrometheusRule", "--set", "prometheusRule.enabled=true"}, args...)...)
+	objects := render(t, "prometheusrule.yaml", args...)
 	if len(objects) != 1 || objects[0]["kind"] != "PrometheusRule" {
 		t.Fatalf("rendered %v", objects)
 	}
