@@ -39,6 +39,11 @@ func TestManyEntries(t *testing.T) {
 	if err != nil || len(sets) != 1 || sets[0].Entries != n {
 		t.Errorf("%+v %v", sets, err)
 	}
+	start = time.Now()
+	if is, err := c.Set(set); err != nil || is.Entries != n {
+		t.Errorf("%+v %v", is, err)
+	}
+	t.Logf("looked at in %v", time.Since(start))
 	compareTool(t, set, all)
 	compareLibrary(t, set, all)
 	start = time.Now()

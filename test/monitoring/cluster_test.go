@@ -78,13 +78,13 @@ func (c *cluster) shell(t *testing.T, script string) {
 	}
 }
 
-// begin starts the daemons.
+// begin starts the daemons, each with the virtual servers of ClusterIPs elsewhere.
 func (c *cluster) begin(t *testing.T) {
 	t.Helper()
-	flags := []string{"--cluster-cidr", c.bed.PodCIDR4.String() + "," + c.bed.PodCIDR6.String(), "--cluster-ip-servers", "direct", "--traffic-metrics", "endpoint",
+	flags := []string{"--cluster-cidr", c.bed.PodCIDR4.String() + "," + c.bed.PodCIDR6.String(), "--traffic-metrics", "endpoint",
 		"--conntrack-max-per-core", "0", "--metrics-bind-address", "0.0.0.0:10249"}
 	binary := os.Getenv("KUBE_IPVS_BINARY")
-	first, err := testbed.Start(binary, c.folder, append(flags, "--node-name", "node", "--audit-period", "1s", "--drain-timeout", "10m")...)
+	first, err := testbed.Start(binary, c.folder, append(flags, "--node-name", "node", "--cluster-ip-servers", "direct", "--audit-period", "1s", "--drain-timeout", "10m")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +97,7 @@ func (c *cluster) begin(t *testing.T) {
 	if err := os.WriteFile(kubeconfig, []byte(kubeconfigOf(serveAPI(t, c))), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	second, err := testbed.Run(inNode2, append(flags, "--node-name", "node2", "--kubeconfig", kubeconfig)...)
+	second, err := testbed.Run(inNode2, append(flags, "--node-name", "node2", "--cluster-ip-servers", "image", "--kubeconfig", kubeconfig)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,6 +128,7 @@ func (c *cluster) traffic(t *testing.T) {
 	ask(c.bed.C1, "udp", ap("10.96.0.53:53")) // dns
 	ask(c.bed.Ext, "tcp", ap("192.168.50.200:80"))
 	ask(c.bed.C1, "tcp", ap("10.96.0.40:80")) // archive: nobody is there
+	ask(c.bed.RC, "tcp", ap("10.96.0.40:80"))
 	ask(c.bed.Ext, "tcp", far.LoadBalancer().V4)
 	ask(c.bed.C1, "udp", churning.ClusterIP().V4)
 	for _, page := range []string{"healthz", "livez"} {

@@ -50,6 +50,7 @@ func TestLive(t *testing.T) {
 // facts are what the daemon must tell of this scene.
 var facts = []string{
 	`kube_ipvs_service_refused_packets_total{namespace="default", service="archive", port="http", reason="no_endpoints", instance="node"} > 0`,
+	`kube_ipvs_service_refused_packets_total{namespace="default", service="archive", port="http", reason="no_endpoints", instance="node2"} > 0`,
 	`kube_ipvs_service_refused_packets_total{service="far", port="tcp", reason="no_local_endpoints"} > 0`,
 	`sum(kube_ipvs_refused_packets_total{reason="no_endpoints"}) >= sum(kube_ipvs_service_refused_packets_total{reason="no_endpoints"})`,
 	`kube_ipvs_conntrack_entries{instance="node"} > 0 and kube_ipvs_conntrack_entries < kube_ipvs_conntrack_limit`,
