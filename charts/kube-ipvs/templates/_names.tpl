@@ -96,11 +96,16 @@ Fails unless the cluster knows a kind of the Prometheus operator. Call:
 {{- printf "%s:%s" .Release.Namespace (include "kube-ipvs.fullname" .) -}}
 {{- end -}}
 
-{{/* How a monitor scrapes. Call: (list the monitor's values, a relabeling that comes first). */}}
+{{/*
+How a monitor scrapes. Call: (list the monitor's values, relabelings that come first).
+The namespace, service and endpoint of traffic metrics are those that the metric is
+of, not where it was scraped: hence honorLabels.
+*/}}
 {{- define "kube-ipvs.endpoint" -}}
 {{- $m := index . 0 -}}
 port: metrics
 path: /metrics
+honorLabels: true
 {{- with $m.interval }}
 interval: {{ . }}
 {{- end }}
@@ -108,7 +113,7 @@ interval: {{ . }}
 scrapeTimeout: {{ . }}
 {{- end }}
 relabelings:
-{{ toYaml (prepend $m.relabelings (index . 1)) | indent 2 }}
+{{ toYaml (concat (index . 1) $m.relabelings) | indent 2 }}
 {{- with $m.metricRelabelings }}
 metricRelabelings:
 {{ toYaml . | indent 2 }}
