@@ -6,6 +6,8 @@
 //	Ports    a listener for each Service with a health-check node port
 //	Metrics  Rounds as Prometheus metrics
 //	Traffic  what IPVS counted for Services, as metrics; opt-in
+//	Tables   how full the kernel's tables are, as metrics
+//	Refused  what the kernel refused for want of endpoints, as metrics
 //	Pages    what the metrics address serves
 //	Serve    one address that is served until the end
 //

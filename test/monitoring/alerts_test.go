@@ -138,6 +138,36 @@ func TestAlertValues(t *testing.T) {
 	}
 }
 
+// What the chart has scraped bears the labels that alerts and dashboards ask for.
+func TestMonitors(t *testing.T) {
+	needTools(t)
+	for name, list := range map[string]string{"podMonitor": "podMetricsEndpoints", "serviceMonitor": "endpoints"} {
+		objects := render(t, "monitors.yaml", "--set", "metrics.bindAddress=0.0.0.0,nameOverride=proxy,metrics."+name+".enabled=true")
+		monitor := objects[len(objects)-1]
+		text, err := yaml.Marshal(monitor["spec"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var spec struct {
+			JobLabel string
+			Selector struct{ MatchLabels map[string]string }
+		}
+		if err := yaml.Unmarshal(text, &spec); err != nil {
+			t.Fatal(err)
+		}
+		endpoint := monitor["spec"].(map[string]any)[list].([]any)[0].(map[string]any)
+		if endpoint["honorLabels"] != true || !strings.Contains(string(text), "targetLabel: instance") {
+			t.Errorf("%s: %s", name, text)
+		}
+		job := spec.Selector.MatchLabels[spec.JobLabel]
+		for _, r := range rules(t, filepath.Join(t.TempDir(), "rules.yaml"), "--set", "nameOverride=proxy") {
+			if !strings.Contains(r.Expr, `job="`+job+`"`) {
+				t.Errorf("%s gives the job %q, %s asks for %s", name, job, r.Alert, r.Expr)
+			}
+		}
+	}
+}
+
 // Each alert leads to what to do about it.
 func TestRunbooks(t *testing.T) {
 	text, err := os.ReadFile("../../docs/alerts.md")

@@ -30,7 +30,8 @@ func needTools(t *testing.T) {
 func render(t *testing.T, template string, args ...string) []map[string]any {
 	t.Helper()
 	cmd := exec.Command(helm, append([]string{"template", "kube-ipvs", chart, "--namespace", "kube-system", "--values", "testdata/values.yaml",
-		"--api-versions", "monitoring.coreos.com/v1/PrometheusRule", "--show-only", "templates/" + template}, args...)...)
+		"--api-versions", "monitoring.coreos.com/v1/PrometheusRule", "--api-versions", "monitoring.coreos.com/v1/PodMonitor",
+		"--api-versions", "monitoring.coreos.com/v1/ServiceMonitor", "--show-only", "templates/" + template}, args...)...)
 	var failed strings.Builder
 	cmd.Stderr = &failed
 	out, err := cmd.Output()
