@@ -28,10 +28,16 @@ type variable struct {
 	Name       string         `json:"name"`
 	Type       string         `json:"type"`
 	Query      any            `json:"query"`
-	Definition string         `json:"definition"`
 	Datasource datasource     `json:"datasource"`
 	Current    map[string]any `json:"current"`
 	AllValue   string         `json:"allValue"`
+}
+
+// asks returns the question of a variable that asks the data source.
+func (v variable) asks() string {
+	q, _ := v.Query.(map[string]any)
+	text, _ := q["query"].(string)
+	return text
 }
 
 type datasource struct {
@@ -111,8 +117,8 @@ func checkVariables(t *testing.T, d dashboard) {
 		if v.Name == "datasource" && (i != 0 || v.Type != "datasource" || v.Query != "prometheus") {
 			t.Errorf("the data source must come first, for others ask it: %+v", v)
 		}
-		if v.Type == "query" && (v.Datasource != chosen || !strings.HasPrefix(v.Definition, "label_values(")) {
-			t.Errorf("variable %s asks %+v for %q", v.Name, v.Datasource, v.Definition)
+		if v.Type == "query" && (v.Datasource != chosen || !strings.HasPrefix(v.asks(), "label_values(")) {
+			t.Errorf("variable %s asks %+v for %q", v.Name, v.Datasource, v.asks())
 		}
 	}
 	for _, name := range []string{"datasource", "job", "node"} {

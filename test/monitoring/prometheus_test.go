@@ -256,9 +256,9 @@ func (p *prometheus) shows(t *testing.T, d dashboard) {
 var labelValues = regexp.MustCompile(`^label_values\((.*), (\w+)\)$`)
 
 func (p *prometheus) offers(t *testing.T, v variable) {
-	m := labelValues.FindStringSubmatch(chosenValues.Replace(v.Definition))
+	m := labelValues.FindStringSubmatch(chosenValues.Replace(v.asks()))
 	if m == nil {
-		t.Errorf("variable %s: %s", v.Name, v.Definition)
+		t.Errorf("variable %s: %s", v.Name, v.asks())
 		return
 	}
 	var values []string
