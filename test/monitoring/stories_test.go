@@ -7,7 +7,7 @@ type story struct {
 	series        []string
 	before, after string   // times at which the alerts do not fire, and do
 	fires         []firing // nothing: whatever is seen is no reason
-	already       []string // fire at both times
+	nobody        bool     // is scraped; else n1 is up
 }
 
 type firing struct {
@@ -23,6 +23,8 @@ const (
 var stories = []story{
 	{what: "one node of two does not answer", series: []string{`up{job="kube-ipvs", instance="n2"} 1x10 0x20`}, before: "15m", after: "16m",
 		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs instance=n2", "kube-ipvs on n2 does not answer Prometheus.", ""}}},
+	{what: "no node is known", nobody: true, series: []string{`up{job="kube-ipvs", instance="n1"} 1x10 stale`, `up{job="other", instance="n1"} 1x60`}, before: "15m", after: "16m",
+		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs", "kube-ipvs does not answer Prometheus.", ""}}},
 	{what: "a scrape fails now and then", series: []string{`up{job="kube-ipvs", instance="n2"} 1x5 0x2 1x3 0x3 1x20`}, before: "8m", after: "15m"},
 	{what: "another program is down", series: []string{`up{job="other", instance="n2"} 0x20`}, before: "1m", after: "15m"},
 	{what: "not ready", series: []string{"kube_ipvs_ready" + n1 + "0x20", "kube_ipvs_ready" + n2 + "0x4 1x20"}, before: "4m", after: "5m",
