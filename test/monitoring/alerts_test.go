@@ -1,6 +1,7 @@
 package monitoring
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -172,8 +173,40 @@ func TestMonitors(t *testing.T) {
 	}
 }
 
-// Each alert leads to what to do about it.
+// settings are the values of an alert.
+type settings struct {
+	For, Severity, Window string
+	Threshold             *float64
+}
+
+// words are what its page must say of it.
+func (s settings) words() []string {
+	words := []string{strings.ToUpper(s.Severity[:1]) + s.Severity[1:], strings.TrimSuffix(s.For, "m") + " minutes"}
+	if s.For == "0m" {
+		words[1] = "at once"
+	}
+	if s.Threshold != nil {
+		words = append(words, fmt.Sprintf("`threshold` (%v", *s.Threshold))
+	}
+	if s.Window != "" {
+		words = append(words, fmt.Sprintf("`window` (%s)", s.Window))
+	}
+	return words
+}
+
+// Each alert leads to what to do about it, and its page knows its values.
 func TestRunbooks(t *testing.T) {
+	values, err := os.ReadFile(chart + "/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		PrometheusRule struct{ Alerts map[string]settings }
+	}
+	if err := yaml.Unmarshal(values, &v); err != nil {
+		t.Fatal(err)
+	}
+	defaults := v.PrometheusRule.Alerts
 	text, err := os.ReadFile("../../docs/alerts.md")
 	if err != nil {
 		t.Fatal(err)
@@ -194,6 +227,15 @@ func TestRunbooks(t *testing.T) {
 				t.Errorf("docs/alerts.md: %s has no %s", r.Alert, part)
 			}
 		}
+		section = strings.Join(strings.Fields(section), " ")
+		for _, part := range defaults[r.Alert].words() {
+			if !strings.Contains(section, part) {
+				t.Errorf("docs/alerts.md: %s does not say %q, as values.yaml does", r.Alert, part)
+			}
+		}
+	}
+	if len(defaults) != len(f.Alerts) {
+		t.Errorf("values.yaml has %d alerts, there are %d", len(defaults), len(f.Alerts))
 	}
 	if n := strings.Count(string(text), "\n## KubeIPVS"); n != len(f.Alerts) {
 		t.Errorf("docs/alerts.md tells of %d alerts, there are %d", n, len(f.Alerts))
