@@ -18,10 +18,9 @@ import (
 // cluster is two nodes with a daemon each, and the Services of the examples
 // and many more.
 type cluster struct {
-	bed     *testbed.Bed
-	folder  string // that the node's daemon follows
-	tmp     string
-	daemons []*testbed.Daemon
+	bed    *testbed.Bed
+	folder string // that the node's daemon follows
+	tmp    string
 }
 
 const fillers = 120 // Services that only fill the cluster
