@@ -80,10 +80,9 @@ func (c *cluster) shell(t *testing.T, script string) {
 // begin starts the daemons, each with the virtual servers of ClusterIPs elsewhere.
 func (c *cluster) begin(t *testing.T) {
 	t.Helper()
-	flags := []string{"--cluster-cidr", c.bed.PodCIDR4.String() + "," + c.bed.PodCIDR6.String(), "--traffic-metrics", "endpoint",
-		"--conntrack-max-per-core", "0", "--metrics-bind-address", "0.0.0.0:10249"}
+	flags := []string{"--cluster-cidr", c.bed.PodCIDR4.String() + "," + c.bed.PodCIDR6.String(), "--conntrack-max-per-core", "0", "--metrics-bind-address", "0.0.0.0:10249"}
 	binary := os.Getenv("KUBE_IPVS_BINARY")
-	first, err := testbed.Start(binary, c.folder, append(flags, "--node-name", "node", "--cluster-ip-servers", "direct", "--audit-period", "1s", "--drain-timeout", "10m")...)
+	first, err := testbed.Start(binary, c.folder, append(flags, "--node-name", "node", "--cluster-ip-servers", "direct", "--traffic-metrics", "endpoint", "--audit-period", "1s", "--drain-timeout", "10m")...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +95,7 @@ func (c *cluster) begin(t *testing.T) {
 	if err := os.WriteFile(kubeconfig, []byte(kubeconfigOf(serveAPI(t, c))), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	second, err := testbed.Run(inNode2, append(flags, "--node-name", "node2", "--cluster-ip-servers", "image", "--kubeconfig", kubeconfig)...)
+	second, err := testbed.Run(inNode2, append(flags, "--node-name", "node2", "--cluster-ip-servers", "image", "--traffic-metrics", "service", "--kubeconfig", kubeconfig)...)
 	if err != nil {
 		t.Fatal(err)
 	}
