@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +26,7 @@ func TestGolden(t *testing.T) {
 	for name, file := range sets(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := template(t, append(monitoring, "--values", file)...)
+			got, err := template(t, slices.Concat(monitoring, []string{"--values", file})...)
 			if err != nil {
 				t.Fatal(err)
 			}
