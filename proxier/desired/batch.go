@@ -55,14 +55,14 @@ func (b *batch) large() bool {
 // update renders one Service and notes others that must be rendered too.
 func (b *batch) update(views Views, key model.Key) {
 	t := b.table
-	s := t.services[key]
+	s := t.services.Get(key)
 	view, ok := views.View(key)
 	switch {
 	case !ok && s == nil:
 		return
 	case s == nil:
-		s = &service{}
-		t.services[key] = s
+		s = &service{rank: rank{key: key}}
+		t.services.Put(s)
 		t.order = append(t.order, s)
 	}
 	b.had = Fragment{b.had.Own[:0], b.had.Shared[:0]}

@@ -33,7 +33,7 @@ func (f Frontend) String() string {
 // Frontends returns those of a Service, in the order of its ports, as they were
 // rendered last; nil if it was not.
 func (t *Table) Frontends(v *model.Service) []Frontend {
-	s := t.services[v.Key]
+	s := t.services.Get(v.Key)
 	if s == nil {
 		return nil
 	}
@@ -58,7 +58,7 @@ func (t *Table) Frontends(v *model.Service) []Frontend {
 // what stands on every node.
 func (t *Table) Wanted(key model.Key) []state.Object {
 	var out []state.Object
-	if s := t.services[key]; s != nil {
+	if s := t.services.Get(key); s != nil {
 		s.objects(func(o state.Object, _ bool) { out = append(out, o) })
 	}
 	return out

@@ -3,7 +3,6 @@ package desired
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 
 	"kube-ipvs/proxier/model"
@@ -16,7 +15,7 @@ type Table struct {
 	config   Config
 	facts    state.Facts
 	skeleton []state.Object
-	services map[model.Key]*service
+	services model.Index[*service]
 	order    []*service              // of services, for sorted; those that have gone may be in it still
 	owners   state.Map[*service]     // by claim
 	rivals   map[state.ID][]*service // who else claims it, best first
@@ -33,6 +32,9 @@ type service struct {
 	both int32        // own and shared, of kept
 	gone bool         // from the Table
 }
+
+// Named is part of model.Keyed.
+func (s *service) Named() model.Key { return s.rank.key }
 
 // parts appends what is kept of s.
 func (s *service) parts(to *Fragment, claims []state.ID) []state.ID {
@@ -100,8 +102,7 @@ type share struct {
 func NewTable(c Config, f state.Facts) *Table {
 	return &Table{
 		config: c, facts: f, skeleton: Skeleton(c),
-		services: map[model.Key]*service{},
-		rivals:   map[state.ID][]*service{}, troubled: map[*service]trouble{},
+		rivals: map[state.ID][]*service{}, troubled: map[*service]trouble{},
 	}
 }
 
@@ -115,7 +116,7 @@ func (t *Table) SetConfig(c Config) { t.config, t.skeleton = c, Skeleton(c) }
 // Served calls each with the virtual servers that a Service has, the port
 // that they serve, and how clients reach it by them.
 func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach)) {
-	s := t.services[v.Key]
+	s := t.services.Get(v.Key)
 	if s == nil {
 		return
 	}
@@ -137,7 +138,7 @@ func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach))
 // the first of those that share it. It looks at all Services.
 func (t *Table) Owners(ids map[state.ID]bool) map[state.ID]model.Key {
 	best := map[state.ID]*service{}
-	for _, s := range t.services {
+	for s := range t.services.All() {
 		s.objects(func(o state.Object, _ bool) {
 			if old := best[o.ID]; ids[o.ID] && (old == nil || s.rank.compare(old.rank) < 0) {
 				best[o.ID] = s
@@ -171,10 +172,8 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 		b = newBatch(t)
 	}
 	b.reset(quiet)
-	if more := len(keys) + len(t.services); len(keys) > 2*len(t.services) {
-		services := make(map[model.Key]*service, more)
-		maps.Copy(services, t.services)
-		t.services = services
+	if len(keys) > 2*t.services.Len() {
+		t.services.Expect(len(keys))
 	}
 	for _, key := range keys {
 		b.update(views, key)
@@ -195,7 +194,7 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 // some of it has gone.
 func (t *Table) All() []state.Want {
 	n := len(t.skeleton) + 2*t.shared.Len()
-	for _, s := range t.services {
+	for s := range t.services.All() {
 		n += int(s.own)
 	}
 	out := make([]state.Want, 0, n)
@@ -233,7 +232,7 @@ func (t *Table) Of(keys []model.Key) []state.Want {
 		add(o, true)
 	}
 	for _, k := range keys {
-		if s := t.services[k]; s != nil {
+		if s := t.services.Get(k); s != nil {
 			s.objects(add)
 		}
 	}
@@ -285,10 +284,10 @@ func (t *Table) sorted() []*service {
 
 // remove takes s out.
 func (t *Table) remove(s *service) {
-	delete(t.services, s.rank.key)
+	t.services.Delete(s.rank.key)
 	delete(t.troubled, s)
 	s.gone = true
-	if len(t.order) > 2*len(t.services) {
+	if len(t.order) > 2*t.services.Len() {
 		t.tidy()
 	}
 }

@@ -17,7 +17,7 @@ func (m *Model) view(e *entry) View {
 	m.endpoints, m.cluster = slices.Grow(m.endpoints[:0], 2*n), m.cluster[:0]
 	both := m.endpoints[:2*n]
 	clear(both)
-	v := View{Service: s, Origin: e.origin, V4: both[:n:n], V6: both[n:]}
+	v := View{Service: s, Origin: e.origin.Value(), V4: both[:n:n], V6: both[n:]}
 	for _, a := range s.ClusterIPs {
 		into := v.V4
 		if a.Is6() {
@@ -37,9 +37,9 @@ func (m *Model) view(e *entry) View {
 
 // gather makes candidates of all endpoints of a port and a family, sorted and
 // without duplicates.
-func (m *Model) gather(from []*slice, p *Port, v6 bool) {
+func (m *Model) gather(first *slice, p *Port, v6 bool) {
 	all := m.candidates[:0]
-	for _, s := range from {
+	for s := first; s != nil; s = s.next {
 		if s.v6 != v6 {
 			continue
 		}

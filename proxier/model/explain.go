@@ -52,7 +52,7 @@ func (m *Model) Here() Node { return m.node }
 // address, and why View has it for a port and a family or not. It costs more
 // than View and is for people who ask.
 func (m *Model) Verdicts(key Key, port int, v6 bool) []Verdict {
-	e := m.services[key]
+	e := m.services.Get(key)
 	if e == nil || e.service == nil || port < 0 || port >= len(e.service.Ports) {
 		return nil
 	}
@@ -62,7 +62,7 @@ func (m *Model) Verdicts(key Key, port int, v6 bool) []Verdict {
 		out = m.verdicts(e.slices, &e.service.Ports[port], v6)
 		clear(m.candidates)
 	} else {
-		for _, s := range e.slices {
+		for s := e.slices; s != nil; s = s.next {
 			if s.v6 == v6 {
 				out = s.unused(out, OtherFamily)
 			}
@@ -76,14 +76,14 @@ func (m *Model) Verdicts(key Key, port int, v6 bool) []Verdict {
 
 // verdicts judges the endpoints of a family's slices; the candidates among
 // them have been gathered.
-func (m *Model) verdicts(from []*slice, p *Port, v6 bool) []Verdict {
+func (m *Model) verdicts(first *slice, p *Port, v6 bool) []Verdict {
 	kept := map[candidate]bool{}
 	for _, c := range m.candidates {
 		kept[c] = true
 	}
 	near := m.topology()
 	var out []Verdict
-	for _, s := range from {
+	for s := first; s != nil; s = s.next {
 		if s.v6 != v6 {
 			continue
 		}
@@ -147,8 +147,8 @@ func (s *slice) unused(to []Verdict, why Reason) []Verdict {
 // SlicesOf returns the names of a service's EndpointSlices, sorted.
 func (m *Model) SlicesOf(key Key) []string {
 	var out []string
-	if e := m.services[key]; e != nil {
-		for _, s := range e.slices {
+	if e := m.services.Get(key); e != nil {
+		for s := e.slices; s != nil; s = s.next {
 			out = append(out, s.key.Name)
 		}
 	}

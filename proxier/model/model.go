@@ -2,7 +2,6 @@ package model
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -23,10 +22,10 @@ import (
 type Model struct {
 	node           Node
 	nodeName, zone name
-	services       map[Key]*entry
-	slices         map[Key]*slice
-	served         int // services that have a View
-	dirty          map[Key]bool
+	services       Index[*entry]
+	slices         Index[*slice]
+	served         int      // services that have a View
+	dirty          []*entry // some may have been forgotten since
 	problems       map[ref][]Problem
 	candidates     []candidate // memory for View, as are those below
 	endpoints      []Endpoints
@@ -35,11 +34,16 @@ type Model struct {
 
 // entry is a service, its slices, or both.
 type entry struct {
+	key     Key
 	service *Service // nil: unknown or none of ours
+	origin  name     // of the service
+	slices  *slice   // the first by name; the others follow
 	good    bool     // the service is known, in a version without fault
-	origin  string   // of the service
-	slices  []*slice // by name
+	dirty   bool     // it is in Model.dirty
 }
+
+// Named is part of Keyed.
+func (e *entry) Named() Key { return e.key }
 
 // ref names an object of either kind.
 type ref struct {
@@ -49,12 +53,7 @@ type ref struct {
 
 // New returns an empty model for a node.
 func New(node Node) *Model {
-	m := &Model{
-		services: map[Key]*entry{},
-		slices:   map[Key]*slice{},
-		dirty:    map[Key]bool{},
-		problems: map[ref][]Problem{},
-	}
+	m := &Model{problems: map[ref][]Problem{}}
 	m.SetNode(node)
 	return m
 }
@@ -69,11 +68,12 @@ func (m *Model) SetNode(node Node) {
 }
 
 // Expect makes room for so many Services and EndpointSlices more, if the Model is
-// empty: a map that grows is made anew again and again.
+// empty: what grows is made anew again and again.
 func (m *Model) Expect(services, endpointSlices int) {
-	if len(m.services) == 0 && len(m.slices) == 0 {
-		m.services, m.slices = make(map[Key]*entry, services), make(map[Key]*slice, endpointSlices)
-		m.dirty = make(map[Key]bool, services)
+	if m.services.Len() == 0 && m.slices.Len() == 0 {
+		m.services.Expect(services)
+		m.slices.Expect(endpointSlices)
+		m.dirty = slices.Grow(m.dirty, services)
 	}
 }
 
@@ -88,10 +88,10 @@ func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 	if keep {
 		return
 	}
-	e.good, e.origin = !c.bad, origin
+	e.good, e.origin = !c.bad, nameOf(origin)
 	if known := read != nil && e.service != nil; known && !reflect.DeepEqual(read, e.service) || !known && read != e.service {
 		m.serve(e, read)
-		m.dirty[key] = true
+		m.soil(e)
 	}
 }
 
@@ -109,16 +109,16 @@ func (m *Model) serve(e *entry, s *Service) {
 // DeleteService says that a service is gone. Its slices are remembered.
 func (m *Model) DeleteService(key Key) {
 	delete(m.problems, ref{"Service", key})
-	e := m.services[key]
+	e := m.services.Get(key)
 	if e == nil {
 		return
 	}
 	if e.service != nil {
-		m.dirty[key] = true
+		m.soil(e)
 	}
 	m.serve(e, nil)
 	e.good = false
-	m.forget(key, e)
+	m.forget(e)
 }
 
 // ApplySlice says what an EndpointSlice is now. It may come before its service.
@@ -128,7 +128,7 @@ func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 	c := &critic{}
 	read := readSlice(es, c)
 	read.good = !c.bad
-	old := m.slices[key]
+	old := m.slices.Get(key)
 	keep := c.bad && old != nil && old.good
 	m.report(ref{"EndpointSlice", key}, origin, string(es.UID), c, keep)
 	if keep {
@@ -139,7 +139,7 @@ func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 		return
 	}
 	m.detach(old)
-	m.slices[key] = read
+	m.slices.Put(read)
 	m.attach(read)
 }
 
@@ -147,23 +147,27 @@ func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 func (m *Model) DeleteSlice(namespace, name string) {
 	key := Key{namespace, name}
 	delete(m.problems, ref{"EndpointSlice", key})
-	m.detach(m.slices[key])
-	delete(m.slices, key)
+	m.detach(m.slices.Get(key))
+	m.slices.Delete(key)
 }
 
 // TakeDirty returns the services whose View may have changed since the last
 // call, in the order of Keys. Those gone or no longer ours are among them.
 func (m *Model) TakeDirty() []Key {
-	keys := slices.AppendSeq(make([]Key, 0, len(m.dirty)), maps.Keys(m.dirty))
-	m.dirty = map[Key]bool{} // clear would cost as much as the largest round ever
-	return m.sorted(keys)
+	keys := make([]Key, 0, len(m.dirty))
+	for _, e := range m.dirty {
+		e.dirty = false
+		keys = append(keys, e.key)
+	}
+	m.dirty = nil                         // it may be as long as the largest round ever
+	return slices.Compact(m.sorted(keys)) // one that was forgotten may have come again
 }
 
 // View returns a service with its endpoints as this node may use them, and
 // false if there is no such service or a proxy has nothing to do for it.
 // What it says of endpoints is good until the next call: most is looked at once.
 func (m *Model) View(key Key) (View, bool) {
-	e := m.services[key]
+	e := m.services.Get(key)
 	if e == nil || e.service == nil {
 		return View{}, false
 	}
@@ -172,7 +176,7 @@ func (m *Model) View(key Key) (View, bool) {
 
 // Service returns a service, and false where View does.
 func (m *Model) Service(key Key) (*Service, bool) {
-	e := m.services[key]
+	e := m.services.Get(key)
 	if e == nil || e.service == nil {
 		return nil, false
 	}
@@ -182,17 +186,17 @@ func (m *Model) Service(key Key) (*Service, bool) {
 // Keys returns every service that has a View: first the API server's, then
 // DNS in kube-system, then the rest by name.
 func (m *Model) Keys() []Key {
-	keys := make([]Key, 0, len(m.services))
-	for key, e := range m.services {
+	keys := make([]Key, 0, m.services.Len())
+	for e := range m.services.All() {
 		if e.service != nil {
-			keys = append(keys, key)
+			keys = append(keys, e.key)
 		}
 	}
 	return m.sorted(keys)
 }
 
 // Size returns how many services have a View, and how many slices are known.
-func (m *Model) Size() (services, slices int) { return m.served, len(m.slices) }
+func (m *Model) Size() (services, slices int) { return m.served, m.slices.Len() }
 
 // Problems returns what is wrong with the objects now, sorted.
 func (m *Model) Problems() []Problem {
@@ -217,18 +221,26 @@ func (m *Model) report(r ref, origin, uid string, c *critic, keep bool) {
 }
 
 func (m *Model) entry(key Key) *entry {
-	e := m.services[key]
+	e := m.services.Get(key)
 	if e == nil {
-		e = &entry{}
-		m.services[key] = e
+		e = &entry{key: key, origin: noName}
+		m.services.Put(e)
 	}
 	return e
 }
 
+// soil makes a service dirty.
+func (m *Model) soil(e *entry) {
+	if !e.dirty {
+		e.dirty = true
+		m.dirty = append(m.dirty, e)
+	}
+}
+
 // forget drops an entry that says nothing any more.
-func (m *Model) forget(key Key, e *entry) {
-	if e.service == nil && !e.good && len(e.slices) == 0 {
-		delete(m.services, key)
+func (m *Model) forget(e *entry) {
+	if e.service == nil && !e.good && e.slices == nil {
+		m.services.Delete(e.key)
 	}
 }
 
@@ -237,10 +249,10 @@ func (m *Model) attach(s *slice) {
 		return
 	}
 	e := m.entry(s.owner())
-	i, _ := slices.BinarySearchFunc(e.slices, s, compareSlices)
-	e.slices = slices.Insert(e.slices, i, s)
+	at := e.place(s)
+	s.next, *at = *at, s
 	if e.service != nil {
-		m.dirty[s.owner()] = true
+		m.soil(e)
 	}
 }
 
@@ -248,17 +260,23 @@ func (m *Model) detach(s *slice) {
 	if s == nil || s.service == "" {
 		return
 	}
-	e := m.services[s.owner()]
-	i, _ := slices.BinarySearchFunc(e.slices, s, compareSlices)
-	e.slices = slices.Delete(e.slices, i, i+1)
+	e := m.services.Get(s.owner())
+	*e.place(s), s.next = s.next, nil
 	if e.service != nil {
-		m.dirty[s.owner()] = true
+		m.soil(e)
 	}
-	m.forget(s.owner(), e)
+	m.forget(e)
 }
 
-// compareSlices needs no namespace: slices live in that of their service.
-func compareSlices(a, b *slice) int { return cmp.Compare(a.key.Name, b.key.Name) }
+// place returns where among the slices of e a slice is, or would be. It
+// compares no namespace: slices live in that of their service.
+func (e *entry) place(s *slice) **slice {
+	at := &e.slices
+	for *at != nil && (*at).key.Name < s.key.Name {
+		at = &(*at).next
+	}
+	return at
+}
 
 // sorted sorts keys: what the rest of a cluster hangs on comes first.
 func (m *Model) sorted(keys []Key) []Key {
@@ -287,7 +305,7 @@ func (m *Model) rank(key Key) int {
 	if key.Namespace != "kube-system" {
 		return 0
 	}
-	e := m.services[key]
+	e := m.services.Get(key)
 	if e == nil || e.service == nil {
 		return 0
 	}

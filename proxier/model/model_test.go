@@ -80,9 +80,21 @@ func TestServiceComesAndGoes(t *testing.T) {
 		}
 	}
 	m.DeleteSlice("default", "web-1")
-	if len(m.services)+len(m.slices) != 0 {
+	if m.services.Len()+m.slices.Len() != 0 {
 		t.Errorf("something is left: %v %v", m.services, m.slices)
 	}
+}
+
+// A service that goes and comes again between two looks is dirty once.
+func TestDirtyOnce(t *testing.T) {
+	m := modelOf(t, service())
+	m.DeleteService(web)
+	apply(t, m, service())
+	m.SetAllDirty()
+	wantDirty(t, m, "coming again", "default/web")
+	wantDirty(t, m, "a look", "")
+	m.DeleteService(web)
+	wantDirty(t, m, "going", "default/web")
 }
 
 func TestTypeRoundTrip(t *testing.T) {

@@ -21,7 +21,11 @@ type slice struct {
 	good      bool // an API server would have accepted it
 	ports     []slicePort
 	endpoints []endpoint
+	next      *slice // of the same service
 }
+
+// Named is part of Keyed.
+func (s *slice) Named() Key { return s.key }
 
 type slicePort struct {
 	name     string
@@ -43,6 +47,14 @@ type endpoint struct {
 type name = unique.Handle[string]
 
 var noName = unique.Make("")
+
+// nameOf is quick for the empty name, which most have for most.
+func nameOf(text string) name {
+	if text == "" {
+		return noName
+	}
+	return unique.Make(text)
+}
 
 // owner names the service of s.
 func (s *slice) owner() Key { return Key{s.key.Namespace, s.service} }

@@ -3,9 +3,9 @@ package model
 // SetAllDirty makes every service dirty: something that all Views are used
 // with has changed.
 func (m *Model) SetAllDirty() {
-	for key, e := range m.services {
+	for e := range m.services.All() {
 		if e.service != nil {
-			m.dirty[key] = true
+			m.soil(e)
 		}
 	}
 }
@@ -14,9 +14,9 @@ func (m *Model) SetAllDirty() {
 // up: the API server's and DNS.
 func (m *Model) First() []Key {
 	var first []Key
-	for key, e := range m.services {
-		if e.service != nil && m.rank(key) != 0 {
-			first = append(first, key)
+	for e := range m.services.All() {
+		if e.service != nil && m.rank(e.key) != 0 {
+			first = append(first, e.key)
 		}
 	}
 	return m.sorted(first)
