@@ -93,7 +93,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 		}
 	}
 	wants = append(wants, p.emptied(wants)...)
-	p.write(ctx, r, wants)
+	p.write(ctx, r, wanted{some: wants})
 	for _, w := range wants {
 		if !p.actual.Has(w.ID) {
 			delete(p.draining, w.ID)

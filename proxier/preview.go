@@ -40,7 +40,7 @@ func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
 	if err := p.look(ctx, r); err != nil {
 		return nil, err
 	}
-	ops := state.Diff(p.wants(ctx, r), p.actual, p)
+	ops := p.diff(p.wants(ctx, r))
 	if !p.synced {
 		ops = careful(ops, p.actual)
 	}

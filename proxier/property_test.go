@@ -184,8 +184,8 @@ func (p *Proxier) wantsNow(id state.ID) bool {
 	if p.table == nil || id.Kind == state.Flow {
 		return false
 	}
-	for _, w := range p.table.All() {
-		if w.ID == id {
+	for want := range p.table.All() {
+		if want == id {
 			return true
 		}
 	}

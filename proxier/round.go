@@ -164,7 +164,7 @@ func (p *Proxier) first(ctx context.Context, r *Round) {
 	keys := p.model.First()
 	p.probeSchedulers(ctx, keys, false)
 	p.table.Refresh(tallying{p.model, p.tallies}, keys)
-	p.write(ctx, r, p.table.Of(keys))
+	p.write(ctx, r, wanted{some: p.table.Of(keys)})
 }
 
 // receive takes the mail and applies it to the model.
@@ -255,26 +255,31 @@ func (p *Proxier) renderAll(r *Round) {
 	r.Full, p.stale = true, true // stale: Full once more if the read fails now
 }
 
+// wanted is what a round must compare.
+type wanted struct {
+	some []state.Want
+	all  *desired.Table // not nil: all of its objects too, and everything else must go
+}
+
 // wants renders what is dirty and returns what the round must compare.
-func (p *Proxier) wants(ctx context.Context, r *Round) []state.Want {
+func (p *Proxier) wants(ctx context.Context, r *Round) wanted {
 	keys := p.model.TakeDirty()
 	p.probeSchedulers(ctx, keys, r.Full || r.Audited)
 	keys = append(keys, p.model.TakeDirty()...)
 	r.Services = len(keys)
 	views := tallying{p.model, p.tallies}
-	var changed []state.Want
+	var w wanted
 	if r.Full {
 		p.table.Refresh(views, keys)
+		w.all = p.table // says it all, but for flows, which nobody can read
 	} else {
-		changed = p.table.Update(views, keys)
+		w.some = p.table.Update(views, keys)
 	}
 	p.names.update(p.config.Desired, p.table, p.model, keys)
-	if r.Full {
-		changed = p.everything() // says it all, but for flows, which nobody can read
-	} else if !due(p.retryAt) {
-		return changed
+	if r.Full || due(p.retryAt) {
+		w.some = p.withPending(r, w.some)
 	}
-	return p.withPending(r, changed)
+	return w
 }
 
 // withPending adds what has failed and is not named anyway.
@@ -300,31 +305,31 @@ func (p *Proxier) withPending(r *Round, changed []state.Want) []state.Want {
 	return changed
 }
 
-// everything returns all that is wanted, and that all else must go.
-func (p *Proxier) everything() []state.Want {
-	wants := p.table.All()
-	left := p.actual.Len()
-	if left == len(wants) { // as it mostly is: then nobody need be asked for what is left
-		for i := range wants {
-			if p.actual.Has(wants[i].ID) {
-				left--
-			}
-		}
+// diff returns the writes that w comes to.
+func (p *Proxier) diff(w wanted) []state.Op {
+	if w.all == nil {
+		return state.Diff(w.some, p.actual, p)
 	}
-	if left == 0 {
-		return wants
+	ops, there := state.Bring(w.all.All(), w.all.Len(), p.actual)
+	if there < p.actual.Len() {
+		ops = append(ops, state.Diff(p.others(w.all), p.actual, p)...)
 	}
+	return append(ops, state.Diff(w.some, p.actual, p)...)
+}
+
+// others returns that what is there must go, but for what the table wants.
+func (p *Proxier) others(table *desired.Table) []state.Want {
 	others := make(map[state.ID]bool, p.actual.Len())
 	for id := range p.actual.All() {
 		others[id] = true
 	}
-	for i := range wants {
-		delete(others, wants[i].ID)
+	for id := range table.All() {
+		delete(others, id)
 	}
-	rest := len(wants)
+	out := make([]state.Want, 0, len(others))
 	for id := range others {
-		wants = append(wants, state.Want{ID: id})
+		out = append(out, state.Want{ID: id})
 	}
-	slices.SortFunc(wants[rest:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })
-	return wants
+	slices.SortFunc(out, func(a, b state.Want) int { return a.ID.Compare(b.ID) })
+	return out
 }

@@ -10,17 +10,17 @@ import (
 
 // write compares wants with the kernel and writes the difference, stage by
 // stage: what a failed write was to stand on or to make way for waits with it.
-func (p *Proxier) write(ctx context.Context, r *Round, wants []state.Want) {
-	ops := state.Diff(wants, p.actual, p)
+func (p *Proxier) write(ctx context.Context, r *Round, w wanted) {
+	ops := p.diff(w)
 	if !p.synced {
 		ops = careful(ops, p.actual)
 	}
 	if len(p.pending) > 0 {
-		for i := range wants {
-			delete(p.pending, wants[i].ID)
+		for i := range w.some { // what failed before and is in w.all is not pending any more
+			delete(p.pending, w.some[i].ID)
 		}
 	}
-	index := &wantIndex{wants: wants}
+	index := &wantIndex{wanted: w}
 	held := p.held()
 	var done tally
 	for stage := range state.NewPlan(ops).Stages() {
@@ -154,21 +154,26 @@ func (p *Proxier) forget(op state.Op) {
 // wantIndex finds what was wanted of an object, for the few whose write fails. The
 // op does not tell: a real server that is to go may be given weight 0 first.
 type wantIndex struct {
-	wants []state.Want
-	byID  map[state.ID]state.Want
+	wanted
+	byID map[state.ID]state.Want
 }
 
 func (a *wantIndex) of(op state.Op) state.Want {
 	if a.byID == nil {
-		a.byID = make(map[state.ID]state.Want, len(a.wants))
-		for _, w := range a.wants {
+		a.byID = make(map[state.ID]state.Want, len(a.some))
+		if a.all != nil {
+			for id, spec := range a.all.All() {
+				a.byID[id] = state.Want{ID: id, Spec: spec, Present: true}
+			}
+		}
+		for _, w := range a.some {
 			a.byID[w.ID] = w
 		}
 	}
 	if w, ok := a.byID[op.ID]; ok {
 		return w
 	}
-	return state.Want{ID: op.ID} // a flow
+	return state.Want{ID: op.ID} // a flow, or what nobody wants
 }
 
 // careful leaves out of ops what rests on something being absent from an

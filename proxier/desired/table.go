@@ -3,6 +3,7 @@ package desired
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 
 	"kube-ipvs/proxier/model"
@@ -189,32 +190,50 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 	return b
 }
 
-// All returns everything that is wanted: the skeleton, what Services have of their
-// own, by rank, and what they share, in the order in which it came up unless
-// some of it has gone.
-func (t *Table) All() []state.Want {
-	n := len(t.skeleton) + 2*t.shared.Len()
-	for s := range t.services.All() {
+// Len returns how many objects are wanted.
+func (t *Table) Len() int {
+	n := len(t.skeleton) + t.shared.Len()
+	for _, s := range t.sorted() { // as they lie in memory, mostly
 		n += int(s.own)
 	}
-	out := make([]state.Want, 0, n)
-	for _, o := range t.skeleton {
-		out = append(out, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
-	}
-	for _, s := range t.sorted() {
-		s.objects(func(o state.Object, shared bool) {
-			if !shared {
-				out = append(out, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
-			}
-		})
-	}
-	for id, s := range t.shared.All() {
+	for id := range t.shared.All() {
 		if id.Kind == state.VIP {
-			out = append(out, state.Want{ID: state.VIPEntryID(id.Addr()), Spec: state.None, Present: true})
+			n++ // its entry
 		}
-		out = append(out, state.Want{ID: id, Spec: s.spec, Present: true})
 	}
-	return out
+	return n
+}
+
+// All goes through everything that is wanted: the skeleton, what Services have of
+// their own, by rank, and what they share, in the order in which it came up unless
+// some of it has gone.
+func (t *Table) All() iter.Seq2[state.ID, state.SpecRef] {
+	return func(yield func(state.ID, state.SpecRef) bool) {
+		for _, o := range t.skeleton {
+			if !yield(o.ID, o.Spec) {
+				return
+			}
+		}
+		for _, s := range t.sorted() {
+			left := s.own
+			for id, spec := range s.kept.All() {
+				if left--; left < 0 {
+					break
+				}
+				if !yield(id, spec) {
+					return
+				}
+			}
+		}
+		for id, s := range t.shared.All() {
+			if id.Kind == state.VIP && !yield(state.VIPEntryID(id.Addr()), state.None) {
+				return
+			}
+			if !yield(id, s.spec) {
+				return
+			}
+		}
+	}
 }
 
 // Of returns what the skeleton and the named Services need: enough to make

@@ -37,8 +37,8 @@ func newNode(c desired.Config, m *model.Model) *Node {
 		Rules: [2]string{c.Rules(state.IPv4), c.Rules(state.IPv6)}, Problems: append(m.Problems(), table.Problems()...),
 		Addresses: append([]netip.Addr{netip.MustParseAddr("127.0.0.1")}, facts.NodeIPs...), Why: table.Explain(m),
 	}
-	for _, w := range table.All() {
-		n.Actual.Put(w.ID, w.Spec)
+	for id, spec := range table.All() {
+		n.Actual.Put(id, spec)
 	}
 	return n
 }
@@ -50,10 +50,11 @@ func (never) Draining(state.ID) bool { return false }
 
 // compare finds out what differs, as the loop does.
 func (n *Node) compare(t interface{ Fatal(...any) }) {
-	wants := n.Table.All()
+	var wants []state.Want
 	known := map[state.ID]bool{}
-	for i := range wants {
-		known[wants[i].ID] = true
+	for id, spec := range n.Table.All() {
+		wants = append(wants, state.Want{ID: id, Spec: spec, Present: true})
+		known[id] = true
 	}
 	for id := range n.Actual.All() {
 		if !known[id] {

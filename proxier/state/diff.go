@@ -1,5 +1,7 @@
 package state
 
+import "iter"
+
 // Want is what is wanted of one object.
 type Want struct {
 	ID      ID
@@ -96,6 +98,31 @@ func busyServers(wants []Want, leaving map[ID]bool, actual *State, drain Drain) 
 		delete(leaving, w.ID.Server())
 	}
 	return busy
+}
+
+// Bring is Diff of n objects that are all wanted, each of which is named once,
+// and without a list of them. It also returns how many were there, in whatever
+// state.
+func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, there int) {
+	seen := 0
+	for id, spec := range wants {
+		have, is := actual.Get(id)
+		if is {
+			there++
+		}
+		if seen++; is && have.Equal(spec) {
+			continue
+		}
+		if ops == nil {
+			ops = make([]Op, 0, n-seen+1)
+		}
+		if is {
+			ops = append(ops, Op{Verb: Change, ID: id, Spec: spec, Old: have})
+		} else {
+			ops = append(ops, Op{Verb: Add, ID: id, Spec: spec, Old: None})
+		}
+	}
+	return ops, there
 }
 
 // Adopted reports whether s has the virtual server, and it was somebody else's

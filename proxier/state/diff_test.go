@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -127,6 +128,30 @@ func TestPlanTakesAddressesLast(t *testing.T) {
 	}
 	if n := len(slices.Collect(plan.Stages())); n != 6 {
 		t.Errorf("%d stages", n)
+	}
+}
+
+// Bring is Diff where everything is wanted.
+func TestBring(t *testing.T) {
+	wants := objects{webServer: rr, webReal: Weight(1), dnsServer: lc}
+	for name, tt := range map[string]struct {
+		actual objects
+		there  int
+	}{
+		"nothing there": {},
+		"all there":     {wants, 3},
+		"some differ":   {objects{webServer: lc, webReal: Weight(1)}, 2},
+		"others there":  {objects{dnsReal: Weight(1), dnsServer: lc}, 1},
+	} {
+		want, actual := Collect(maps.All(wants)), Collect(maps.All(tt.actual))
+		var list []Want
+		for id, spec := range want.All() {
+			list = append(list, Want{ID: id, Spec: spec, Present: true})
+		}
+		ops, there := Bring(want.All(), want.Len(), actual)
+		if got, same := fmt.Sprint(ops), fmt.Sprint(Diff(list, actual, drains{})); got != same || there != tt.there {
+			t.Errorf("%s: %d there and %s, want %d and %s", name, there, got, tt.there, same)
+		}
 	}
 }
 
