@@ -86,17 +86,13 @@ bench-cluster: LAB_TEST_TIMEOUT := 55m
 bench-cluster: export LAB_TIMEOUT := 3600
 bench-cluster: lab-test
 
-# What kube-ipvs costs, beside kube-proxy in each mode and the floor: takes most
-# of an hour. SIZE=small takes minutes. PARTS is some of the parts.
+# What kube-ipvs costs, beside kube-proxy in each mode and the floor: takes about
+# 40 minutes. SIZE=small takes a few. PARTS is some of the parts.
 SIZE ?= full
 PARTS ?=
 bench: build
 	CGO_ENABLED=0 go build -o out/bench ./test/bench
-	@with=; case ',$(PARTS),' in ,,|*,userspace,*) with=out/userspace/bench.json; \
-		out/bench --out out/userspace --size '$(SIZE)' --parts userspace >out/userspace.log || exit 1;; esac; \
-		peers=$$(test/peers/build) || exit 1; LAB_TIMEOUT=$(BENCH_TIMEOUT) KUBE_IPVS_PEERS=$$peers \
-		test/lab/run -- out/bench --docs docs/performance.md --size '$(SIZE)' --parts '$(PARTS)' --with "$$with"
-BENCH_TIMEOUT ?= 3600
+	SIZE='$(SIZE)' PARTS='$(PARTS)' test/bench/play
 
 # The parts of docs/ that are made from the code.
 docs:

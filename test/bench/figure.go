@@ -37,11 +37,30 @@ func (f *Figure) Spread() float64 { return (f.Quantile(0.75) - f.Quantile(0.25))
 type Results struct {
 	Machine string    `json:"machine"` // kernel and CPUs
 	Small   bool      `json:"small"`   // fewer and smaller
+	Parts   []string  `json:"parts"`   // that were run to their end
 	Figures []*Figure `json:"figures"`
 }
 
 // Add notes a figure.
 func (r *Results) Add(f *Figure) { r.Figures = append(r.Figures, f) }
+
+// merge takes over the figures of runs. The machine is that of the first; what was
+// measured on another says so.
+func (r *Results) merge(of []*Results) {
+	for i, other := range of {
+		if i == 0 {
+			r.Machine = other.Machine
+		}
+		r.Small = r.Small || other.Small
+		r.Parts = append(r.Parts, other.Parts...)
+		for _, f := range other.Figures {
+			if other.Machine != r.Machine {
+				f.Note = join(f.Note, "measured on "+other.Machine)
+			}
+			r.Add(f)
+		}
+	}
+}
 
 // topics returns the topics in the order in which they were measured.
 func (r *Results) topics() []string {

@@ -27,7 +27,6 @@ type bench struct {
 	small         bool
 	subjects      []string // only these proxies are measured, if any are named
 	results       *Results
-	included      string // part that was run elsewhere
 }
 
 // part is one of the parts of a run.
@@ -47,8 +46,8 @@ var parts = []part{
 }
 
 func main() {
-	var out, docs, size, with string
-	var only []string
+	var out, docs, size string
+	var only, with []string
 	b := &bench{}
 	pflag.StringVar(&b.binary, "binary", "bin/kube-ipvs", "the kube-ipvs to measure")
 	pflag.StringVar(&b.peers, "peers", os.Getenv("KUBE_IPVS_PEERS"), "folder of etcd, kube-apiserver and kube-proxy, see test/peers/build")
@@ -56,62 +55,73 @@ func main() {
 	pflag.StringVar(&docs, "docs", "", "file to write the report to, if all parts were run at full size")
 	pflag.StringVar(&size, "size", "full", "full or small")
 	pflag.StringSliceVar(&only, "parts", nil, "run only these parts")
-	pflag.StringVar(&with, "with", "", "bench.json of a run of part userspace elsewhere, which is not run then: it needs no IPVS, and the lab is slow")
+	pflag.StringSliceVar(&with, "with", nil, "run nothing: report what the bench.json of these runs say")
 	pflag.StringSliceVar(&b.subjects, "subjects", nil, "measure only these proxies, such as kube-ipvs,ipvs")
 	pflag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	b.small = size == "small"
 	b.results = &Results{Machine: machine(), Small: b.small}
-	if len(only) > 0 || len(b.subjects) > 0 || b.small {
+	var err error
+	if len(with) > 0 {
+		err = b.include(with)
+	} else {
+		err = b.run(ctx, only)
+	}
+	if !b.complete() {
 		docs = ""
 	}
-	if err := errors.Join(b.include(with), b.run(ctx, only, out, docs)); err != nil {
+	// What was measured before a part failed is not lost, and may tell why.
+	fmt.Print(b.results.tables())
+	if err = errors.Join(err, b.results.write(out, docs)); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func (b *bench) run(ctx context.Context, only []string, out, docs string) error {
+// run runs the parts, or only some.
+func (b *bench) run(ctx context.Context, only []string) error {
 	var err error
 	if b.binary, err = filepath.Abs(b.binary); err != nil {
 		return err
 	}
 	for _, p := range parts {
-		if len(only) > 0 && !slices.Contains(only, p.name) || b.included == p.name {
+		if len(only) > 0 && !slices.Contains(only, p.name) {
 			continue
 		}
 		began := time.Now()
 		if err := p.run(ctx, b); err != nil {
-			// What was measured is not lost, and may tell why.
-			fmt.Print(b.results.tables())
-			return errors.Join(fmt.Errorf("%s: %w", p.name, err), b.results.write(out, ""))
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		if len(b.subjects) == 0 {
+			b.results.Parts = append(b.results.Parts, p.name)
 		}
 		b.say("%s took %s", p.name, time.Since(began).Round(time.Second))
 	}
-	fmt.Print(b.results.tables())
-	return b.results.write(out, docs)
+	return nil
 }
 
-// include takes over the figures of another run of part userspace, if it is named.
-func (b *bench) include(path string) error {
-	if path == "" {
-		return nil
+// include takes over the figures of other runs, in the order of the parts.
+func (b *bench) include(paths []string) error {
+	var of []*Results
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		r := &Results{}
+		if err := json.Unmarshal(text, r); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		of = append(of, r)
 	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	var other Results
-	if err := json.Unmarshal(text, &other); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	for _, f := range other.Figures {
-		f.Note = join(f.Note, "measured outside the lab, on "+other.Machine)
-		b.results.Add(f)
-	}
-	b.included = "userspace"
+	b.results.merge(of)
 	return nil
+}
+
+// complete tells whether all parts were run, at full size.
+func (b *bench) complete() bool {
+	return !b.results.Small && !slices.ContainsFunc(parts, func(p part) bool { return !slices.Contains(b.results.Parts, p.name) })
 }
 
 // say tells how far the run is.
