@@ -96,7 +96,7 @@ type probes struct {
 // watchProbes begins to follow all EndpointSlices.
 func (l *lab) watchProbes(ctx context.Context) (*probes, error) {
 	var w watch.Interface
-	err := testbed.Await(ctx, time.Minute, func() error {
+	err := testbed.Await(ctx, 3*time.Minute, func() error {
 		list, err := l.slices(metav1.NamespaceAll).List(ctx, metav1.ListOptions{Limit: 1})
 		if err != nil {
 			return err
