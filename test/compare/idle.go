@@ -68,19 +68,24 @@ func idle(long time.Duration) func(context.Context, *Scene) error {
 			}
 			return nil
 		})
-		until := time.Now().Add(long)
-		s.Later(func(ctx context.Context) error {
-			wait(ctx, time.Until(until))
-			outcomes := make([]string, len(all))
-			var end sync.WaitGroup
+		// At that time, whatever is played then: with direct, connections live so long
+		// and no longer.
+		outcomes := make([]string, len(all))
+		var over, end sync.WaitGroup
+		aside := context.WithoutCancel(ctx)
+		over.Go(func() {
+			wait(aside, long)
 			for i, q := range all {
 				end.Go(func() { outcomes[i] = q.outcome() })
 			}
 			end.Wait()
+		})
+		s.Later(func(context.Context) error {
+			over.Wait()
 			for i, q := range all {
 				s.Record(q.how+": "+q.ask.String(), outcomes[i])
 			}
-			return ctx.Err()
+			return nil
 		})
 		return nil
 	}
