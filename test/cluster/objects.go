@@ -102,6 +102,9 @@ func (c *Cluster) applyService(ctx context.Context, s *corev1.Service) error {
 	api, status := c.client.CoreV1().Services(Namespace), s.Status
 	// To make it at once would not tell that it is there, but that its addresses are taken.
 	made, err := api.Get(ctx, s.Name, metav1.GetOptions{})
+	if made == nil || made.Spec.HealthCheckNodePort == 0 {
+		s = withHealthCheck(s)
+	}
 	switch {
 	case apierrors.IsNotFound(err):
 		made, err = api.Create(ctx, s, metav1.CreateOptions{})
@@ -116,6 +119,18 @@ func (c *Cluster) applyService(ctx context.Context, s *corev1.Service) error {
 	made.Status = status
 	_, err = api.UpdateStatus(ctx, made, metav1.UpdateOptions{})
 	return err
+}
+
+// withHealthCheck chooses the health-check node port of a Service that has a number
+// for its node port: one that the API server chose might be another's number.
+func withHealthCheck(s *corev1.Service) *corev1.Service {
+	if s.Spec.Type != corev1.ServiceTypeLoadBalancer || s.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal ||
+		s.Spec.HealthCheckNodePort != 0 || len(s.Spec.Ports) == 0 || s.Spec.Ports[0].NodePort == 0 {
+		return s
+	}
+	s = s.DeepCopy()
+	s.Spec.HealthCheckNodePort = s.Spec.Ports[0].NodePort + 1000
+	return s
 }
 
 // Delete deletes Services and their EndpointSlices, as the controllers would.
