@@ -22,15 +22,12 @@ type canary struct {
 func (p *Proxier) watch(ctx context.Context, seen *canary) {
 	missing := false
 	if seen != nil && seen == p.canary {
-		p.canary, p.canaryAt = nil, time.Now().Add(p.config.CanaryPeriod)
+		p.canary = nil
 		missing = seen.err != nil || !p.ruled(seen.rules)
 	}
-	if p.canary == nil && due(p.canaryAt) {
-		p.canaryAt = time.Now().Add(p.config.CanaryPeriod)
-		missing = !p.intact(ctx)
-		if !missing {
-			missing = !p.readRules(ctx)
-		}
+	if due(p.canaryAt) {
+		p.canaryAt = time.Time{} // schedule sets it when this look is over
+		missing = !p.intact(ctx) || !p.readRules(ctx)
 	}
 	if missing { // or it could not be read, of which the audit tells
 		p.log.Info("something is missing in the kernel: it is compared")
