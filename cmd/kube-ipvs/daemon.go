@@ -141,9 +141,7 @@ func (d *daemon) addTraffic() error {
 func (d *daemon) close() {
 	_ = d.links.Close()
 	_ = d.glance.Close()
-	if d.meter != nil {
-		_ = d.meter.Close()
-	}
+	_ = d.meter.Close()
 	if d.traffic != nil {
 		_ = d.traffic.Close()
 	}

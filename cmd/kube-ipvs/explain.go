@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/netip"
 
 	"github.com/spf13/pflag"
@@ -48,31 +47,19 @@ Exit code: 0 as wanted, 2 something differs, 1 failed, 64 wrong usage.`, out)
 	if err != nil {
 		return exitFailed, err
 	}
-	c, ko, err := o.config()
-	if err != nil {
-		return exitUsage, err
-	}
-	c.Log = slog.New(slog.DiscardHandler)
-	src, err := openObjects(o.effective, c.Log)
-	if err != nil {
-		return exitUsage, err
-	}
-	k, err := kernel.OpenLinux(ctx, ko)
-	if err != nil {
-		return exitFailed, err
-	}
-	defer k.Close()
-	e, err := explained(ctx, c, k, ko, src, q, client)
-	if err != nil {
-		return exitFailed, err
-	}
-	if err := printExplanation(out, e, format); err != nil {
-		return exitFailed, err
-	}
-	if !e.AsDesired {
-		return exitDifferences, nil
-	}
-	return exitOK, nil
+	return o.compared(ctx, func(k *kernel.Linux, ko kernel.Options, p *proxier.Preview) (int, error) {
+		e, err := explained(ctx, k, ko, p, q, client)
+		if err != nil {
+			return exitFailed, err
+		}
+		if err := printExplanation(out, e, format); err != nil {
+			return exitFailed, err
+		}
+		if !e.AsDesired {
+			return exitDifferences, nil
+		}
+		return exitOK, nil
+	})
 }
 
 // oneArgument reads the flags, and the one argument that is none.
@@ -103,12 +90,9 @@ func clientAddress(text string) (netip.Addr, error) {
 	return a, nil
 }
 
-// explained reads everything once and explains.
-func explained(ctx context.Context, c proxier.Config, k *kernel.Linux, ko kernel.Options, src *objects, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
-	p, err := preview(ctx, c, k, src)
-	if err != nil {
-		return nil, err
-	}
+// explained reads what the comparison does not hold, and explains.
+func explained(ctx context.Context, k *kernel.Linux, ko kernel.Options, p *proxier.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
+	var err error
 	n := &explain.Node{
 		Model: p.Model, Table: p.Table, Config: p.Config, Facts: p.Facts, Actual: p.Actual, Plan: p.Plan, Why: p.Why,
 		Problems: p.Problems, Complete: p.Complete, Routed: ko.Binding == netutil.BindRoute,
@@ -132,7 +116,9 @@ func explained(ctx context.Context, c proxier.Config, k *kernel.Linux, ko kernel
 	if n.Addresses, err = k.Addresses(); err != nil {
 		return nil, err
 	}
-	if n.Conns, err = k.Connections(ctx, realServers(p.Actual)); err != nil {
+	n.Conns = map[state.ID]uint32{}
+	err = kernel.EachReal(func(real state.ID, active, inactive uint32) { n.Conns[real] = active + inactive })
+	if err != nil {
 		return nil, err
 	}
 	return n.Explain(q, from)
@@ -146,14 +132,4 @@ func printExplanation(out io.Writer, e *explain.Explanation, format string) erro
 	}
 	e.Print(out)
 	return nil
-}
-
-func realServers(s *state.State) []state.ID {
-	var reals []state.ID
-	for id := range s.All() {
-		if id.Kind == state.RealServer {
-			reals = append(reals, id)
-		}
-	}
-	return reals
 }

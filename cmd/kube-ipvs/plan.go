@@ -25,6 +25,18 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 	if err := parse(fs, args); err != nil {
 		return exitUsage, err
 	}
+	return o.compared(ctx, func(_ *kernel.Linux, _ kernel.Options, p *proxier.Preview) (int, error) {
+		printPlan(out, p)
+		if len(p.Plan) > 0 {
+			return exitDifferences, nil
+		}
+		return exitOK, nil
+	})
+}
+
+// compared reads once what is wanted and what the kernel holds, and hands it to
+// then, which returns the exit code.
+func (o *options) compared(ctx context.Context, then func(*kernel.Linux, kernel.Options, *proxier.Preview) (int, error)) (int, error) {
 	c, ko, err := o.config()
 	if err != nil {
 		return exitUsage, err
@@ -39,15 +51,11 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 		return exitFailed, err
 	}
 	defer k.Close()
-	preview, err := preview(ctx, c, k, src)
+	p, err := preview(ctx, c, k, src)
 	if err != nil {
 		return exitFailed, err
 	}
-	printPlan(out, preview)
-	if len(preview.Plan) > 0 {
-		return exitDifferences, nil
-	}
-	return exitOK, nil
+	return then(k, ko, p)
 }
 
 // preview lets the source deliver once and compares.

@@ -10,6 +10,7 @@ import (
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/proxier/status"
 )
 
 // topReader reads counters and knows whose they are. The names come from the
@@ -123,9 +124,6 @@ func publishedBy(c desired.Config, entries *state.State) published {
 	return out
 }
 
-// unnamed is the Service of a frontend that bears no comment.
-const unnamed = "(unknown Service)"
-
 // servicePort returns the Service port that an entry publishes.
 func servicePort(entries *state.State, id state.ID) string {
 	if !id.Set.Comments() {
@@ -133,9 +131,9 @@ func servicePort(entries *state.State, id state.ID) string {
 	}
 	spec, ok := entries.Get(id)
 	if !ok {
-		return unnamed
+		return status.Unknown
 	}
-	return cmp.Or(spec.Value().Text, unnamed)
+	return cmp.Or(spec.Value().Text, status.Unknown)
 }
 
 // serviceOf reads namespace/name:port, as comments have it.

@@ -90,14 +90,14 @@ func (s *sorter) note(id state.ID, spec state.SpecRef) {
 	}
 }
 
-// unknown is the name of what bears none.
-const unknown = "(unknown Service)"
+// Unknown is the Service port of a frontend that bears no name.
+const Unknown = "(unknown Service)"
 
 func (s *sorter) index() *index {
 	x := &index{gates: s.gates}
 	at := make(map[string]int, len(s.published))
 	for _, entry := range s.published {
-		name := cmp.Or(s.names[bare(entry)], unknown)
+		name := cmp.Or(s.names[bare(entry)], Unknown)
 		i, had := at[name]
 		if !had {
 			i = len(x.ports)
