@@ -33,13 +33,14 @@ type RefusedReader interface {
 // DefaultTrafficRows.
 func NewRefusedCollector(r RefusedReader, rows int, log *slog.Logger) prometheus.Collector {
 	return &refusedCollector{
-		reader: r, log: log, rows: cmp.Or(max(rows, 0), DefaultTrafficRows),
+		reader: r, rows: cmp.Or(max(rows, 0), DefaultTrafficRows),
 		last: map[state.ID]*seenPackets{}, ports: map[refusedPort]*seenPackets{}, total: map[string]uint64{noEndpoints: 0, noLocalEndpoints: 0},
 		all: prometheus.NewDesc(own+"refused_packets_total",
 			"Packets to frontends of Services that have no endpoint for them, and were refused or dropped.", []string{"reason"}, nil),
 		one: prometheus.NewDesc(own+"service_refused_packets_total",
 			"Packets to a Service port that had no endpoint for them, and were refused or dropped.", []string{"namespace", "port", "reason", "service"}, nil),
-		errors: counter("refused_read_errors_total", "Scrapes without what was refused, because it could not be read."),
+		readings: readings{counter("refused_read_errors_total", "Scrapes without what was refused, because it could not be read."),
+			log, "what is refused cannot be read; its metrics are left out", false},
 	}
 }
 
@@ -51,16 +52,14 @@ const (
 
 type refusedCollector struct {
 	reader   RefusedReader
-	log      *slog.Logger
 	rows     int
 	all, one *prometheus.Desc
-	errors   prometheus.Counter
 
-	mu     sync.Mutex
-	total  map[string]uint64
-	last   map[state.ID]*seenPackets // as the kernel counts them
-	ports  map[refusedPort]*seenPackets
-	failed bool // the last reading
+	mu       sync.Mutex
+	total    map[string]uint64
+	last     map[state.ID]*seenPackets // as the kernel counts them
+	ports    map[refusedPort]*seenPackets
+	readings readings
 }
 
 type refusedPort struct{ namespace, service, port, reason string }
@@ -75,7 +74,7 @@ type seenPackets struct {
 func (c *refusedCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.all
 	ch <- c.one
-	c.errors.Describe(ch)
+	c.readings.Describe(ch)
 }
 
 // Collect is part of prometheus.Collector.
@@ -83,14 +82,8 @@ func (c *refusedCollector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all, err := c.reader.Refused()
-	if err != nil {
-		c.errors.Inc()
-		if !c.failed {
-			c.log.Warn("what is refused cannot be read; its metrics are left out", "err", err)
-		}
-	}
-	c.failed = err != nil
-	c.errors.Collect(ch)
+	c.readings.done(err)
+	c.readings.Collect(ch)
 	if err != nil {
 		return
 	}

@@ -25,23 +25,22 @@ func NewTablesCollector(r TablesReader, log *slog.Logger) prometheus.Collector {
 		return prometheus.NewDesc(own+name, help, labels, nil)
 	}
 	return &tablesCollector{
-		reader: r, log: log,
+		reader:       r,
 		tracked:      desc("conntrack_entries", "Connections that the kernel tracks in the node's network namespace, whosever."),
 		trackedLimit: desc("conntrack_limit", "How many connections the kernel tracks at most; new ones beyond are dropped. 0: no limit."),
 		set:          desc("ipset_entries", "Entries of an ipset of ours.", "set"),
 		setLimit:     desc("ipset_limit", "How many entries an ipset of ours can have.", "set"),
-		errors:       counter("table_read_errors_total", "Scrapes without all of the kernel's tables, because they could not be read."),
+		readings: readings{counter("table_read_errors_total", "Scrapes without all of the kernel's tables, because they could not be read."),
+			log, "not all tables of the kernel can be read; their metrics are left out", false},
 	}
 }
 
 type tablesCollector struct {
 	reader                               TablesReader
-	log                                  *slog.Logger
 	tracked, trackedLimit, set, setLimit *prometheus.Desc
-	errors                               prometheus.Counter
 
-	mu     sync.Mutex
-	failed bool // the last reading
+	mu       sync.Mutex
+	readings readings
 }
 
 // Describe is part of prometheus.Collector.
@@ -49,7 +48,7 @@ func (c *tablesCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.tracked, c.trackedLimit, c.set, c.setLimit} {
 		ch <- d
 	}
-	c.errors.Describe(ch)
+	c.readings.Describe(ch)
 }
 
 // Collect is part of prometheus.Collector.
@@ -57,14 +56,8 @@ func (c *tablesCollector) Collect(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tables, err := c.reader.Tables()
-	if err != nil {
-		c.errors.Inc()
-		if !c.failed {
-			c.log.Warn("not all tables of the kernel can be read; their metrics are left out", "err", err)
-		}
-	}
-	c.failed = err != nil
-	c.errors.Collect(ch)
+	c.readings.done(err)
+	c.readings.Collect(ch)
 	for _, t := range tables {
 		have, limit, labels := c.set, c.setLimit, []string{t.Set}
 		if t.Set == "" {

@@ -75,29 +75,26 @@ func NewTrafficCollector(r TrafficReader, c TrafficConfig) prometheus.Collector 
 	if c.Rows <= 0 {
 		c.Rows = DefaultTrafficRows
 	}
-	t := &trafficCollector{reader: r, log: c.Log, rows: map[rowKey]*lastRow{}}
+	t := &trafficCollector{reader: r, rows: map[rowKey]*lastRow{}}
 	if c.Level == TrafficService || c.Level == TrafficEndpoint {
 		t.tables = append(t.tables, newTable("service", c.Rows, "namespace", "port", "service"))
 	}
 	if c.Level == TrafficEndpoint {
 		t.tables = append(t.tables, newTable("endpoint", c.Rows, "endpoint", "namespace", "port", "service"))
 	}
-	t.errors = prometheus.NewCounter(prometheus.CounterOpts{
-		Name: own + "traffic_read_errors_total", Help: "Scrapes without traffic metrics, because what the kernel has counted could not be read.",
-	})
+	t.readings = readings{counter("traffic_read_errors_total", "Scrapes without traffic metrics, because what the kernel has counted could not be read."),
+		c.Log, "traffic cannot be read; its metrics are left out", false}
 	return t
 }
 
 type trafficCollector struct {
 	reader TrafficReader
-	log    *slog.Logger
-	errors prometheus.Counter
 
-	mu     sync.Mutex
-	number uint64 // of readings
-	rows   map[rowKey]*lastRow
-	tables []*table // of Services, and of endpoints
-	failed bool     // the last reading
+	mu       sync.Mutex
+	number   uint64 // of readings
+	rows     map[rowKey]*lastRow
+	tables   []*table // of Services, and of endpoints
+	readings readings
 }
 
 // rowKey is what has counters: by what it is in the kernel if that is known,
@@ -117,7 +114,7 @@ type lastRow struct {
 // Describe is part of prometheus.Collector.
 func (t *trafficCollector) Describe(ch chan<- *prometheus.Desc) {
 	if len(t.tables) > 0 {
-		t.errors.Describe(ch)
+		t.readings.Describe(ch)
 	}
 	for _, tb := range t.tables {
 		tb.describe(ch)
@@ -133,17 +130,12 @@ func (t *trafficCollector) Collect(ch chan<- prometheus.Metric) {
 	defer cancel()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	defer t.errors.Collect(ch)
+	defer t.readings.Collect(ch)
 	rows, err := t.reader.Traffic(ctx)
+	t.readings.done(err)
 	if err != nil {
-		t.errors.Inc()
-		if !t.failed {
-			t.log.Warn("traffic cannot be read; its metrics are left out", "err", err)
-		}
-		t.failed = true
 		return
 	}
-	t.failed = false
 	t.take(rows, time.Now())
 	for _, tb := range t.tables {
 		tb.collect(ch)

@@ -1,0 +1,27 @@
+package health
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// readings are those of a collector: it counts the ones that failed, and tells of
+// the first of several in a row. Not safe for several goroutines.
+type readings struct {
+	prometheus.Counter
+	log    *slog.Logger
+	text   string // what to tell
+	failed bool   // the last one
+}
+
+// done notes how a reading has ended.
+func (r *readings) done(err error) {
+	if err != nil {
+		r.Inc()
+		if !r.failed {
+			r.log.Warn(r.text, "err", err)
+		}
+	}
+	r.failed = err != nil
+}
