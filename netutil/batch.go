@@ -29,6 +29,12 @@ func (b *Batch) Reset() {
 // Len returns the number of requests.
 func (b *Batch) Len() int { return len(b.start) }
 
+// Full tells whether b has as much as one send takes.
+func (b *Batch) Full() bool {
+	const request = 512 // bytes that one does not exceed
+	return len(b.start) >= maxRequests || len(b.buf) > maxBytes-request
+}
+
 // Begin starts a request of a type, with flags beside NLM_F_REQUEST and the
 // fixed header of its protocol, such as a genlmsghdr.
 func (b *Batch) Begin(typ uint16, flags int, header ...byte) {

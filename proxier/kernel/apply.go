@@ -18,11 +18,14 @@ import (
 
 // lane is a way into the kernel that takes many ops at once.
 type lane struct {
-	encode func(*Linux, *netutil.Batch, state.Op) error
+	encode func(*Linux, *netutil.Batch, *state.Op) error
 	exec   func(*Linux, *netutil.Batch) []error
 	// judge turns the errors of an op's requests into the op's error.
 	judge func(op state.Op, errs []error) error
-	after func(l *Linux, ops []state.Op, results [][]error)
+	// early tells whether an op's requests came too early for some of them to
+	// find what they were for; late is told of all such ops.
+	early func(op state.Op, errs []error) bool
+	late  func(l *Linux, early []state.Op)
 }
 
 var lanes = map[state.Kind]*lane{
@@ -44,7 +47,8 @@ var (
 		encode: (*Linux).encodeAddress,
 		exec:   func(l *Linux, b *netutil.Batch) []error { return l.links.Exec(b) },
 		judge:  judgeAddress,
-		after:  (*Linux).dropKernelRoutes,
+		early:  cameBeforeRoute,
+		late:   (*Linux).dropKernelRoutes,
 	}
 )
 
@@ -76,30 +80,46 @@ func (l *Linux) Apply(ctx context.Context, plan state.Plan) []error {
 	return errs
 }
 
-// applyLane sends the requests of all ops together.
+// applyLane sends the requests of all ops, as many together as one send takes.
+// What is sent is forgotten: memory does not grow with the plan.
 func (l *Linux) applyLane(lane *lane, ops []state.Op, errs []error) {
-	l.batch.Reset()
-	ends := make([]int, len(ops)) // where each op's requests end
-	for i, op := range ops {
-		errs[i] = lane.encode(l, &l.batch, op)
-		ends[i] = l.batch.Len()
+	var early []state.Op
+	for len(ops) > 0 {
+		l.batch.Reset()
+		l.ends = l.ends[:0]
+		for len(l.ends) < len(ops) && !l.batch.Full() {
+			i := len(l.ends)
+			errs[i] = lane.encode(l, &l.batch, &ops[i])
+			l.ends = append(l.ends, l.batch.Len())
+		}
+		n := len(l.ends)
+		early = append(early, l.applySome(lane, ops[:n], errs[:n])...)
+		ops, errs = ops[n:], errs[n:]
 	}
+	if len(early) > 0 {
+		lane.late(l, early)
+	}
+}
+
+// applySome sends what was encoded for ops, and returns those that were early.
+func (l *Linux) applySome(lane *lane, ops []state.Op, errs []error) []state.Op {
 	results := lane.exec(l, &l.batch)
 	if results == nil {
-		return
+		return nil
 	}
-	each := make([][]error, len(ops))
+	var early []state.Op
 	at := 0
 	for i, op := range ops {
-		each[i] = results[at:ends[i]]
+		each := results[at:l.ends[i]]
 		if errs[i] == nil {
-			errs[i] = lane.judge(op, each[i])
+			errs[i] = lane.judge(op, each)
 		}
-		at = ends[i]
+		if lane.early != nil && lane.early(op, each) {
+			early = append(early, op)
+		}
+		at = l.ends[i]
 	}
-	if lane.after != nil {
-		lane.after(l, ops, each)
-	}
+	return early
 }
 
 // first returns the first error that does not count as ignored.
@@ -122,7 +142,7 @@ func stale(err error, signs ...error) error {
 	return err
 }
 
-func (l *Linux) encodeEntry(b *netutil.Batch, op state.Op) error {
+func (l *Linux) encodeEntry(b *netutil.Batch, op *state.Op) error {
 	id := op.ID
 	e := ipset.Entry{
 		Addr: id.Addr(), Bits: uint8(id.Addr().BitLen()), Proto: uint8(id.Proto), Port: id.Port,
@@ -147,7 +167,7 @@ func judgeEntry(_ state.Op, errs []error) error {
 	return stale(ipset.Error(first(errs)), ipset.ErrNotFound)
 }
 
-func (l *Linux) encodeAddress(b *netutil.Batch, op state.Op) error {
+func (l *Linux) encodeAddress(b *netutil.Batch, op *state.Op) error {
 	id, spec := op.ID, op.Spec.Value()
 	if id.Kind == state.Route {
 		p := netip.PrefixFrom(id.Addr(), int(id.Bits))
@@ -214,17 +234,18 @@ func judgeAddress(op state.Op, errs []error) error {
 	return stale(first(errs, unix.ESRCH, unix.EADDRNOTAVAIL), unix.ENODEV)
 }
 
-// dropKernelRoutes deletes the kernel's own routes of IPv6 addresses that were
-// just added. It makes them in a work queue, so that the request to delete one
-// that went with the address may have come too early. The wait is short and
-// bounded: a route that comes later still is found by the audit.
-func (l *Linux) dropKernelRoutes(ops []state.Op, results [][]error) {
-	var early []state.Op
-	for i, op := range ops {
-		if n := len(results[i]); n > 0 && op.Verb != state.Delete && (op.Verb == state.Add || op.Old.Equal(wrongRoute)) && op.ID.Kind == state.VIP && op.ID.Addr().Is6() && errors.Is(results[i][n-1], unix.ESRCH) {
-			early = append(early, op)
-		}
-	}
+// cameBeforeRoute tells whether the kernel's own route of an IPv6 address that was
+// just added was not there yet when its deletion was asked for.
+func cameBeforeRoute(op state.Op, errs []error) bool {
+	n := len(errs)
+	return n > 0 && op.Verb != state.Delete && (op.Verb == state.Add || op.Old.Equal(wrongRoute)) &&
+		op.ID.Kind == state.VIP && op.ID.Addr().Is6() && errors.Is(errs[n-1], unix.ESRCH)
+}
+
+// dropKernelRoutes deletes the kernel's own routes of such addresses. It makes them
+// in a work queue. The wait is short and bounded: a route that comes later still is
+// found by the audit.
+func (l *Linux) dropKernelRoutes(early []state.Op) {
 	for wait := time.Millisecond; len(early) > 0 && wait < 100*time.Millisecond; wait *= 2 {
 		time.Sleep(wait)
 		l.batch.Reset()

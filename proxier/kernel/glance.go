@@ -69,7 +69,7 @@ func (g *Glance) Servers(ctx context.Context, ids []state.ID, note func(id state
 }
 
 func (g *Glance) server(id state.ID, note func(state.ID, state.SpecRef, uint32, uint32)) error {
-	svc, err := g.linux.ipvs.Service(service(id, state.Spec{}))
+	svc, err := g.linux.ipvs.Service(named(id))
 	if err != nil || svc.Flags&state.FlagOurs == 0 {
 		return err
 	}

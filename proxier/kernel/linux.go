@@ -75,8 +75,9 @@ type Linux struct {
 	links    *netutil.Links
 	flows    *netutil.Conntrack
 	batch    netutil.Batch
-	loopback int // index of the loopback device
-	index    int // of the dummy device while a plan is applied, 0: not looked up
+	ends     []int // where the requests of each op in batch end
+	loopback int   // index of the loopback device
+	index    int   // of the dummy device while a plan is applied, 0: not looked up
 	execs    uint64
 	adopts   adoption                       // as found by the last Read
 	fresh    map[netip.Addr]netutil.Ruleset // by family, as found by the last Read and not changed since

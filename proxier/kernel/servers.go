@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
@@ -13,43 +15,61 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// service returns the virtual server that id names or belongs to.
-func service(id state.ID, spec state.Spec) *moby.Service {
+// service returns the virtual server that id names or belongs to, with its
+// address in a buffer.
+func service(id state.ID, spec state.Spec, in *[net.IPv6len]byte) moby.Service {
 	family := uint16(unix.AF_INET)
 	if id.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	return &moby.Service{
-		AddressFamily: family, Protocol: uint16(id.Proto), Address: id.Addr().AsSlice(), Port: id.Port,
+	return moby.Service{
+		AddressFamily: family, Protocol: uint16(id.Proto), Address: octets(id.Addr(), in), Port: id.Port,
 		SchedName: spec.Scheduler, Flags: spec.Flags, Timeout: spec.Timeout,
 	}
 }
 
-func (l *Linux) encodeServer(b *netutil.Batch, op state.Op) error {
+// named returns a virtual server of which only the name counts.
+func named(id state.ID) *moby.Service {
+	svc := service(id, state.Spec{}, new([net.IPv6len]byte))
+	return &svc
+}
+
+// octets returns an address that is in a buffer.
+func octets(a netip.Addr, in *[net.IPv6len]byte) net.IP {
+	if a.Is4() {
+		b := a.As4()
+		return in[:copy(in[:], b[:])]
+	}
+	*in = a.As16()
+	return in[:]
+}
+
+func (l *Linux) encodeServer(b *netutil.Batch, op *state.Op) error {
 	id, spec := op.ID, op.Spec.Value()
-	svc := service(id, spec)
+	var here, there [net.IPv6len]byte
+	svc := service(id, spec, &here)
 	if id.Kind == state.VirtualServer {
 		switch op.Verb {
 		case state.Add:
-			l.ipvs.NewService(b, svc)
+			l.ipvs.NewService(b, &svc)
 		case state.Change:
-			l.ipvs.SetService(b, svc)
+			l.ipvs.SetService(b, &svc)
 		default:
-			l.ipvs.DelService(b, svc)
+			l.ipvs.DelService(b, &svc)
 		}
 		return nil
 	}
-	dest := &moby.Destination{
-		AddressFamily: svc.AddressFamily, Address: id.Peer().AsSlice(), Port: id.PeerPort,
+	dest := moby.Destination{
+		AddressFamily: svc.AddressFamily, Address: octets(id.Peer(), &there), Port: id.PeerPort,
 		Weight: int(spec.Weight), ConnectionFlags: moby.ConnectionFlagMasq,
 	}
 	switch op.Verb {
 	case state.Add:
-		l.ipvs.NewDest(b, svc, dest)
+		l.ipvs.NewDest(b, &svc, &dest)
 	case state.Change:
-		l.ipvs.SetDest(b, svc, dest)
+		l.ipvs.SetDest(b, &svc, &dest)
 	default:
-		l.ipvs.DelDest(b, svc, dest)
+		l.ipvs.DelDest(b, &svc, &dest)
 	}
 	return nil
 }
@@ -129,7 +149,7 @@ func (l *Linux) Connections(_ context.Context, reals []state.ID) (map[state.ID]u
 		return out, err
 	}
 	for server := range at {
-		dests, err := l.ipvs.Destinations(service(server, state.Spec{}))
+		dests, err := l.ipvs.Destinations(named(server))
 		if errors.Is(err, unix.ESRCH) {
 			continue
 		}

@@ -37,7 +37,7 @@ func (l *Linux) Sizes(_ context.Context, servers []state.ID) (Sizes, error) {
 		}
 	}
 	for _, id := range servers {
-		switch _, err := l.ipvs.Destinations(service(id, state.Spec{})); {
+		switch _, err := l.ipvs.Destinations(named(id)); {
 		case err == nil:
 			out.Servers++
 		case !errors.Is(err, unix.ESRCH):

@@ -70,7 +70,7 @@ func (t *Traffic) Servers() (map[state.ID]Counted, error) {
 // RealServers returns the counts of the real servers of one virtual server,
 // none if that is gone. It costs one dump.
 func (t *Traffic) RealServers(server state.ID) (map[state.ID]Counted, error) {
-	dests, err := t.ipvs.Destinations(service(server, state.Spec{}))
+	dests, err := t.ipvs.Destinations(named(server))
 	if err != nil && !errors.Is(err, unix.ESRCH) {
 		return nil, fmt.Errorf("read the counters of %s: %w", server, err)
 	}
