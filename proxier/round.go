@@ -310,26 +310,11 @@ func (p *Proxier) diff(w wanted) []state.Op {
 	if w.all == nil {
 		return state.Diff(w.some, p.actual, p)
 	}
-	ops, there := state.Bring(w.all.All(), w.all.Len(), p.actual)
-	if there < p.actual.Len() {
-		ops = append(ops, state.Diff(p.others(w.all), p.actual, p)...)
+	ops, others := state.Bring(w.all.All(), w.all.Len(), p.actual)
+	gone := make([]state.Want, len(others))
+	for i, id := range others {
+		gone[i].ID = id
 	}
+	ops = append(ops, state.Diff(gone, p.actual, p)...)
 	return append(ops, state.Diff(w.some, p.actual, p)...)
-}
-
-// others returns that what is there must go, but for what the table wants.
-func (p *Proxier) others(table *desired.Table) []state.Want {
-	others := make(map[state.ID]bool, p.actual.Len())
-	for id := range p.actual.All() {
-		others[id] = true
-	}
-	for id := range table.All() {
-		delete(others, id)
-	}
-	out := make([]state.Want, 0, len(others))
-	for id := range others {
-		out = append(out, state.Want{ID: id})
-	}
-	slices.SortFunc(out, func(a, b state.Want) int { return a.ID.Compare(b.ID) })
-	return out
 }

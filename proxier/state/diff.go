@@ -1,6 +1,9 @@
 package state
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // Want is what is wanted of one object.
 type Want struct {
@@ -101,14 +104,17 @@ func busyServers(wants []Want, leaving map[ID]bool, actual *State, drain Drain) 
 }
 
 // Bring is Diff of n objects that are all wanted, each of which is named once,
-// and without a list of them. It also returns how many were there, in whatever
-// state.
-func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, there int) {
-	seen := 0
+// and without a list of them. It also returns what else is there, sorted.
+func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, others []ID) {
+	wanted := make([]bool, actual.Len()) // by number in actual
+	seen, there := 0, 0
 	for id, spec := range wants {
-		have, is := actual.Get(id)
+		number, is := actual.number(id)
+		have := None
 		if is {
 			there++
+			wanted[number] = true
+			have = *actual.value(number)
 		}
 		if seen++; is && have.Equal(spec) {
 			continue
@@ -116,13 +122,22 @@ func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, there 
 		if ops == nil {
 			ops = make([]Op, 0, n-seen+1)
 		}
+		verb := Add
 		if is {
-			ops = append(ops, Op{Verb: Change, ID: id, Spec: spec, Old: have})
-		} else {
-			ops = append(ops, Op{Verb: Add, ID: id, Spec: spec, Old: None})
+			verb = Change
+		}
+		ops = append(ops, Op{Verb: verb, ID: id, Spec: spec, Old: have})
+	}
+	if there == len(wanted) {
+		return ops, nil
+	}
+	for number, is := range wanted {
+		if !is {
+			others = append(others, *actual.id(uint32(number)))
 		}
 	}
-	return ops, there
+	slices.SortFunc(others, ID.Compare)
+	return ops, others
 }
 
 // Adopted reports whether s has the virtual server, and it was somebody else's

@@ -37,8 +37,8 @@ func (m *Map[V]) Len() int { return m.n }
 
 // Get returns the value of id; ok tells whether it is there.
 func (m *Map[V]) Get(id ID) (v V, ok bool) {
-	if at, ok := m.find(id, hashOf(id)); ok {
-		return *m.value(m.index[at].at - 1), true
+	if n, ok := m.number(id); ok {
+		return *m.value(n), true
 	}
 	return v, false
 }
@@ -47,6 +47,15 @@ func (m *Map[V]) Get(id ID) (v V, ok bool) {
 func (m *Map[V]) Has(id ID) bool {
 	_, ok := m.find(id, hashOf(id))
 	return ok
+}
+
+// number returns by which number id and value find what id has.
+func (m *Map[V]) number(id ID) (n uint32, ok bool) {
+	at, ok := m.find(id, hashOf(id))
+	if !ok {
+		return 0, false
+	}
+	return m.index[at].at - 1, true
 }
 
 // Put makes id be there and have v. It returns what it had before; had tells
