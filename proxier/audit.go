@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"kube-ipvs/proxier/kernel"
@@ -35,10 +36,26 @@ func (p *Proxier) beginAudit(ctx context.Context) {
 		return
 	}
 	p.readers.Go(func() {
-		a.err = errors.Join(reader.Each(ctx, a.digest.Add), reader.Close())
+		a.err = errors.Join(reader.Each(ctx, a.note()), reader.Close())
 		a.stats = reader.Stats()
 		p.inbox.put(func(m *mail) { m.audited = a })
 	})
+}
+
+// politeness is after how many objects an audit lets others have the CPU, if there
+// is but one: that many take about as long as one change. The Go runtime would do so
+// after 10 ms.
+const politeness = 256
+
+// note returns what takes in an object that was read.
+func (a *audit) note() func(state.ID, state.SpecRef) {
+	n := 0
+	return func(id state.ID, spec state.SpecRef) {
+		a.digest.Add(id, spec)
+		if n++; n%politeness == 0 {
+			runtime.Gosched()
+		}
+	}
 }
 
 // endAudit compares what was read with what the loop takes the kernel to hold.
