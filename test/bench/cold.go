@@ -101,10 +101,11 @@ func (l *lab) allAnswer(ctx context.Context, of []netip.AddrPort) (missed int, a
 // critical asks for default/kubernetes and DNS until both answer, and returns
 // how long after the start that was; 0: never.
 func (r *controlRun) critical(ctx context.Context, began time.Time) time.Duration {
+	const patience = 20 * time.Millisecond // as precise as what is waited for is short
 	asks := []func() outcome{
 		func() outcome { return knock(r.lab.C1, kubernetesAddr, patience) },
 		func() outcome { return knock(r.lab.C1, dnsAddr, patience) },
-		func() outcome { return r.udp(dnsAddr) },
+		func() outcome { return r.udp(dnsAddr, patience) },
 	}
 	for _, ask := range asks {
 		for ask() != answered {
@@ -118,7 +119,7 @@ func (r *controlRun) critical(ctx context.Context, began time.Time) time.Duratio
 	return time.Since(began)
 }
 
-func (r *controlRun) udp(to netip.AddrPort) outcome {
+func (r *controlRun) udp(to netip.AddrPort, patience time.Duration) outcome {
 	out := failed
 	_ = r.lab.C1.Do(func() error {
 		out = askUDP(to, patience)

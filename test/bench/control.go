@@ -34,7 +34,7 @@ func limitsOf(small bool) controlLimits {
 		return controlLimits{sizes: []int{200}, follow: []int{200}, cold: 8 * time.Second, changes: 4, phase: 1500 * time.Millisecond, drain: 1500 * time.Millisecond,
 			rest: 2 * time.Second, again: 4 * time.Second, idle: time.Second, flood: 5 * time.Second, glances: 2}
 	}
-	return controlLimits{sizes: []int{100, 1000, 5000, 10000}, follow: []int{100, 1000, 10000}, cold: 2 * time.Minute, changes: 50, phase: 22 * time.Second, drain: 12 * time.Second,
+	return controlLimits{sizes: []int{100, 1000, 5000, 10000}, follow: []int{100, 1000, 5000, 10000}, cold: 2 * time.Minute, changes: 50, phase: 22 * time.Second, drain: 12 * time.Second,
 		rest: 10 * time.Second, again: 40 * time.Second, idle: 31 * time.Second, flood: time.Minute, glances: 6}
 }
 

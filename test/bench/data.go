@@ -30,7 +30,7 @@ func dataLimitsOf(small bool) dataLimits {
 	if small {
 		return dataLimits{sizes: []int{1, 200}, program: 20 * time.Second, many: 200, each: time.Second, streams: 1, streamed: 300 * time.Millisecond}
 	}
-	return dataLimits{sizes: []int{1, 1000, 10000, 30000}, program: 90 * time.Second, many: 1000, each: 6 * time.Second, streams: 4, streamed: 500 * time.Millisecond}
+	return dataLimits{sizes: []int{1, 1000, 10000, 30000}, program: 90 * time.Second, many: 5000, each: 6 * time.Second, streams: 4, streamed: 500 * time.Millisecond}
 }
 
 // dataRun measures one proxy at one size.

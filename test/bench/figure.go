@@ -62,6 +62,20 @@ func (r *Results) merge(of []*Results) {
 	}
 }
 
+// fold takes over figures of a part of a run: samples of what others have measured
+// before are added to theirs.
+func (r *Results) fold(other *Results) {
+	for _, f := range other.Figures {
+		known := find(r.of(f.Topic), f.Subject, sizeOf(f))
+		if known == nil {
+			r.Add(f)
+			continue
+		}
+		known.Samples = append(known.Samples, f.Samples...)
+		known.Counts = f.Counts
+	}
+}
+
 // topics returns the topics in the order in which they were measured.
 func (r *Results) topics() []string {
 	return distinct(r.Figures, func(f *Figure) string { return f.Topic })

@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"os/exec"
+	"regexp"
+	"strconv"
 	"time"
 )
 
@@ -11,6 +15,10 @@ const floodGap = 10 * time.Millisecond
 
 // flooded measures how changes are followed when there are a hundred a second.
 func (r *controlRun) flooded(ctx context.Context) error {
+	told, err := r.programmed(ctx)
+	if err != nil {
+		return err
+	}
 	before, began := r.proxy.cpu(), time.Now()
 	var others churn
 	others.begin(ctx, r, floodGap, 8)
@@ -36,11 +44,43 @@ func (r *controlRun) flooded(ctx context.Context) error {
 	for active, n := range f.missing {
 		r.say("%d changes to active %v were not seen", n, active)
 	}
-	r.add(&Figure{Topic: flood, Unit: units[flood], Samples: append(f.seen[true], f.seen[false]...), Counts: map[string]float64{
+	counts := map[string]float64{
 		"changes a second": float64(changes+int(others.made.Load())) / took.Seconds(), "% of the CPU": 100 * cpu.Seconds() / took.Seconds(),
 		"not seen": float64(f.missing[true] + f.missing[false]), "not programmed at the end": wrong,
-	}, Note: fmt.Sprintf("written into etcd, past kube-apiserver; p50 of the watch meanwhile is %s ms", number((&Figure{Samples: append(f.watched[true], f.watched[false]...)}).Median()))})
+	}
+	after, err := r.programmed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ms := range []float64{5, 25, 100} {
+		counts[fmt.Sprintf("%% of rounds done %.0f ms after the event", ms)] = 100 * (after[ms] - told[ms]) / (after[math.Inf(1)] - told[math.Inf(1)])
+	}
+	r.add(&Figure{Topic: flood, Unit: units[flood], Samples: append(f.seen[true], f.seen[false]...), Counts: counts, Note: fmt.Sprintf("written into etcd, past kube-apiserver; p50 of the watch meanwhile is %s ms", number((&Figure{Samples: append(f.watched[true], f.watched[false]...)}).Median()))})
 	return nil
+}
+
+var bucket = regexp.MustCompile(`(?m)^kube_ipvs_programming_duration_seconds_bucket\{le="([^"]+)"\} (\S+)$`)
+
+// programmed returns how many rounds so far have programmed what came in within
+// some milliseconds.
+func (r *controlRun) programmed(ctx context.Context) (map[float64]float64, error) {
+	text, err := r.lab.Node.Shell(ctx, "curl -sf http://127.0.0.1:10249/metrics")
+	if err != nil {
+		return nil, err
+	}
+	rounds := map[float64]float64{}
+	for _, m := range bucket.FindAllStringSubmatch(text, -1) {
+		limit, wrong := strconv.ParseFloat(m[1], 64)
+		n, bad := strconv.ParseFloat(m[2], 64)
+		if err := errors.Join(wrong, bad); err != nil {
+			return nil, err
+		}
+		rounds[1000*limit] = n
+	}
+	if len(rounds) == 0 {
+		return nil, errors.New("the metrics do not tell how long it took to program changes")
+	}
+	return rounds, nil
 }
 
 // plan fails if kube-ipvs would write something now.

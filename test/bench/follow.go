@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,7 +189,8 @@ func (c *churn) begin(ctx context.Context, r *controlRun, gap time.Duration, cli
 				select {
 				case <-ctx.Done():
 					return
-				case <-time.After(time.Until(began.Add(time.Duration(turns.Add(1)) * gap))):
+				// Not in step with the ticks by which the kernel counts the CPU's time.
+				case <-time.After(time.Until(began.Add(time.Duration(turns.Add(1))*gap + rand.N(gap)))):
 				}
 				// Each comes once before any comes again, with one address that is new.
 				n := int(r.lab.rewritten.Add(1))

@@ -64,16 +64,18 @@ func (l *lab) furnish(ctx context.Context, peers string) error {
 	if err := l.serve(l.R1, testbed.TargetPort); err != nil {
 		return err
 	}
+	if err := l.renew(ctx); err != nil {
+		return err
+	}
 	for _, at := range []struct {
 		host   *testbed.Host
 		script string
 	}{
-		// The kernel answers no more than a few refused clients a second, unless
-		// told to; and it is for a network plugin to let nodes forward.
-		{l.Node, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv4.icmp_msgs_per_sec=1000000 net.ipv4.icmp_msgs_burst=1000000; " +
-			"ip route add " + poolRoute + " via " + l.Node2.IPv4.String()},
 		{l.Node2, "ip route add " + poolRoute + " via " + l.R1.IPv4.String() + " dev vr1 onlink"},
 		{l.R1, "ip route add local " + poolRoute + " dev lo"},
+		// Closed connections keep their ports for a minute, and all proxies are asked
+		// for the same Services.
+		{l.C1, "sysctl -qw net.ipv4.ip_local_port_range='1024 65535'"},
 	} {
 		if _, err := at.host.Shell(ctx, at.script); err != nil {
 			return err
@@ -84,6 +86,18 @@ func (l *lab) furnish(ctx context.Context, peers string) error {
 		return err
 	}
 	return l.control.Nodes(ctx)
+}
+
+// renew gives the proxies a node on which nothing was ever programmed.
+func (l *lab) renew(ctx context.Context) error {
+	if err := l.RenewNode(ctx); err != nil {
+		return err
+	}
+	// The kernel answers no more than a few refused clients a second, unless told
+	// to; and it is for a network plugin to let nodes forward.
+	_, err := l.Node.Shell(ctx, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv4.icmp_msgs_per_sec=1000000 net.ipv4.icmp_msgs_burst=1000000; "+
+		"ip route add "+poolRoute+" via "+l.Node2.IPv4.String())
+	return err
 }
 
 func (l *lab) close() error {

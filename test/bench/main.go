@@ -46,22 +46,29 @@ var parts = []part{
 }
 
 func main() {
-	var out, docs, size string
+	var out, docs, scale, step string
+	var of size
 	var only, with []string
 	b := &bench{}
 	pflag.StringVar(&b.binary, "binary", "bin/kube-ipvs", "the kube-ipvs to measure")
 	pflag.StringVar(&b.peers, "peers", os.Getenv("KUBE_IPVS_PEERS"), "folder of etcd, kube-apiserver and kube-proxy, see test/peers/build")
 	pflag.StringVar(&out, "out", "out", "folder to write bench.json to")
 	pflag.StringVar(&docs, "docs", "", "file to write the report to, if all parts were run at full size")
-	pflag.StringVar(&size, "size", "full", "full or small")
+	pflag.StringVar(&scale, "size", "full", "full or small")
 	pflag.StringSliceVar(&only, "parts", nil, "run only these parts")
 	pflag.StringSliceVar(&with, "with", nil, "run nothing: report what the bench.json of these runs say")
 	pflag.StringSliceVar(&b.subjects, "subjects", nil, "measure only these proxies, such as kube-ipvs,ipvs")
+	pflag.StringVar(&step, "step", "", "measure only this of the reconciler, in this network namespace, and print it")
+	pflag.IntVar(&of.services, "services", 0, "Services of the step")
+	pflag.IntVar(&of.endpoints, "endpoints", 0, "endpoints of each Service of the step")
 	pflag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	b.small = size == "small"
+	b.small = scale == "small"
 	b.results = &Results{Machine: machine(), Small: b.small}
+	if step != "" {
+		exit(b.step(ctx, step, of))
+	}
 	var err error
 	if len(with) > 0 {
 		err = b.include(with)
@@ -73,10 +80,15 @@ func main() {
 	}
 	// What was measured before a part failed is not lost, and may tell why.
 	fmt.Print(b.results.tables())
-	if err = errors.Join(err, b.results.write(out, docs)); err != nil {
+	exit(errors.Join(err, b.results.write(out, docs)))
+}
+
+func exit(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 // run runs the parts, or only some.
@@ -124,8 +136,10 @@ func (b *bench) complete() bool {
 	return !b.results.Small && !slices.ContainsFunc(parts, func(p part) bool { return !slices.Contains(b.results.Parts, p.name) })
 }
 
-// say tells how far the run is.
-func (b *bench) say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+// say tells how far the run is, and when.
+func (b *bench) say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}
 
 // machine says what was measured on, but for the host of a User-Mode Linux.
 func machine() string {

@@ -105,9 +105,9 @@ func (p *proxy) end(l *lab) error {
 	return errors.Join(l.control.Dismiss(program), os.RemoveAll(filepath.Dir(p.config)))
 }
 
-// leave ends it, and removes what it has programmed.
+// leave ends it, and gives the next one a new node.
 func (p *proxy) leave(l *lab) error {
-	return errors.Join(p.end(l), l.control.Wipe(context.Background()))
+	return errors.Join(p.end(l), l.renew(context.Background()))
 }
 
 // configuration has nothing but what it takes to run here: all else is as it is

@@ -2,12 +2,18 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/exec"
+	"runtime"
 	"slices"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
@@ -20,27 +26,62 @@ import (
 // reconciler measures the loop alone, against the real kernel and without an
 // API, beside programs that send the same messages in the same batches.
 func reconciler(ctx context.Context, b *bench) error {
-	if err := prepareNode(ctx); err != nil {
-		return err
-	}
-	sizes := []size{{100, 10}, {1000, 10}, {10_000, 10}, {44_000, 1}, {5_000, 50}}
+	sizes, repeat := []size{{100, 10}, {1000, 10}, {10_000, 10}, {44_000, 1}, {5_000, 50}}, 3
 	if b.small {
-		sizes = []size{{100, 10}, {500, 10}}
+		sizes, repeat = []size{{100, 10}, {500, 10}}, 2
 	}
 	for _, s := range sizes {
 		began := time.Now()
-		if err := b.reconcile(ctx, s); err != nil {
-			return fmt.Errorf("%d Services of %d endpoints: %w", s.services, s.endpoints, err)
+		for range repeat {
+			if err := errors.Join(b.alone(ctx, "cold", s), b.alone(ctx, "floor", s)); err != nil {
+				return err
+			}
+		}
+		if err := b.alone(ctx, "standing", s); err != nil {
+			return err
 		}
 		b.say("reconciler, %d × %d: %s", s.services, s.endpoints, time.Since(began).Round(time.Second))
 	}
 	return nil
 }
 
-// prepareNode gives the node a link with an address and a default route.
-func prepareNode(ctx context.Context) error {
-	return shell(ctx, `ip link add bench0 type dummy 2>/dev/null || true
-ip link set bench0 up; ip addr replace 192.0.2.10/24 dev bench0; ip route replace default via 192.0.2.1`)
+// steps are what is measured on a node of its own: the kernel keeps real servers
+// that were deleted for some minutes, and looks each new one up among them.
+var steps = map[string]func(context.Context, *bench, size) error{"cold": coldAndGone, "floor": coldAndGoneFloor, "standing": standing}
+
+// alone takes a step in a process with a network namespace of its own, and adds
+// what it has measured.
+func (b *bench) alone(ctx context.Context, step string, s size) error {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--size="+b.scale(), "--step="+step, fmt.Sprintf("--services=%d", s.services), fmt.Sprintf("--endpoints=%d", s.endpoints))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%s of %d Services with %d endpoints: %w", step, s.services, s.endpoints, err)
+	}
+	measured := &Results{}
+	if err := json.Unmarshal(out, measured); err != nil {
+		return err
+	}
+	b.results.fold(measured)
+	return nil
+}
+
+func (b *bench) scale() string {
+	if b.small {
+		return "small"
+	}
+	return "full"
+}
+
+// step measures in this process, and writes what it has measured to the output.
+func (b *bench) step(ctx context.Context, name string, s size) error {
+	err := shell(ctx, `ip link set lo up; ip link add bench0 type dummy
+ip link set bench0 up; ip addr add 192.0.2.10/24 dev bench0; ip route add default via 192.0.2.1`)
+	if err == nil {
+		err = steps[name](ctx, b, s)
+	}
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(b.results))
 }
 
 func shell(ctx context.Context, script string) error {
@@ -108,11 +149,15 @@ type recorder struct {
 	*kernel.Linux
 	plans []state.Plan
 	on    bool
+	dry   bool // they are not carried out
 }
 
 func (r *recorder) Apply(ctx context.Context, plan state.Plan) []error {
 	if r.on {
 		r.plans = append(r.plans, slices.Clone(plan))
+	}
+	if r.dry {
+		return nil
 	}
 	return r.Linux.Apply(ctx, plan)
 }
@@ -134,69 +179,89 @@ func openRecorder(ctx context.Context) (*recorder, error) {
 	return &recorder{Linux: k}, err
 }
 
-// reconcile measures everything at one size.
-func (b *bench) reconcile(ctx context.Context, s size) error {
-	events := eventsOf(s)
+// coldAndGone programs everything on an empty node, and deletes it. It is rehearsed
+// without the kernel, as the floor is: a page of memory that a process never had
+// costs as much in the lab as ten system calls.
+func coldAndGone(ctx context.Context, b *bench, s size) error {
 	k, err := openRecorder(ctx)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	repeat, changes := 3, 200
-	if s.services*s.endpoints > 20_000 {
-		repeat = 2
+	events := eventsOf(s)
+	if _, err := k.rehearse(ctx, events); err != nil {
+		return err
 	}
-	if b.small {
-		repeat, changes = 2, 100
+	return comeAndGo(ctx, k, events, func(topic string, r *proxier.Round, took time.Duration) {
+		f := b.figure(topic, s, "ms")
+		f.Samples, f.Counts = []float64{ms(took)}, countsOf(r.Kernel)
+	})
+}
+
+// coldAndGoneFloor sends what a loop would send.
+func coldAndGoneFloor(ctx context.Context, b *bench, s size) error {
+	k, err := openRecorder(ctx)
+	if err != nil {
+		return err
 	}
-	cold, gone := b.figure("cold start", s, "ms"), b.figure("delete all", s, "ms")
-	floorCold, floorGone := b.floor("cold start", s, "ms"), b.floor("delete all", s, "ms")
-	var coldPlans, gonePlans []state.Plan
-	for range repeat {
-		k.take(true)
-		began := time.Now()
-		l := startLoop(ctx, k, events)
+	defer k.Close()
+	plans, err := k.rehearse(ctx, eventsOf(s))
+	if err != nil {
+		return err
+	}
+	bare, err := openSockets(ctx)
+	if err != nil {
+		return err
+	}
+	defer bare.close()
+	return errors.Join(b.floor(cold, s, "ms").replay(ctx, bare, plans[cold]), b.floor(gone, s, "ms").replay(ctx, bare, plans[gone]))
+}
+
+// rehearse has a loop do what it would do, and returns its plans by topic.
+func (r *recorder) rehearse(ctx context.Context, events []source.Event) (map[string][]state.Plan, error) {
+	plans := map[string][]state.Plan{}
+	r.dry, r.on = true, true
+	err := comeAndGo(ctx, r, events, func(topic string, _ *proxier.Round, _ time.Duration) { plans[topic] = r.take(true) })
+	r.dry, r.on = false, false
+	runtime.GC()
+	return plans, err
+}
+
+// comeAndGo has a loop program everything, and then delete it.
+func comeAndGo(ctx context.Context, k kernel.Kernel, events []source.Event, done func(topic string, r *proxier.Round, took time.Duration)) error {
+	gones := deleted(events)
+	began := time.Now()
+	l := startLoop(ctx, k, events)
+	defer l.stop()
+	for _, topic := range []string{cold, gone} {
 		r, err := l.next(ctx)
 		if err != nil {
 			return err
 		}
-		cold.Samples = append(cold.Samples, ms(time.Since(began)))
-		cold.Counts = countsOf(r.Kernel)
-		coldPlans = k.take(true)
-		began = time.Now()
-		l.Events(deleted(events))
-		if r, err = l.next(ctx); err != nil {
-			return err
-		}
-		gone.Samples = append(gone.Samples, ms(time.Since(began)))
-		gone.Counts = countsOf(r.Kernel)
-		gonePlans = k.take(false)
-		l.stop()
-		if err := b.wipe(ctx); err != nil {
-			return err
+		done(topic, r, time.Since(began))
+		if topic == cold {
+			began = time.Now()
+			l.Events(gones)
 		}
 	}
-	for range repeat {
-		bare, err := openSockets(ctx)
-		if err != nil {
-			return err
-		}
-		err = errors.Join(floorCold.replay(ctx, bare, coldPlans), floorGone.replay(ctx, bare, gonePlans), bare.close())
-		if err != nil {
-			return fmt.Errorf("floor: %w", err)
-		}
-		if err := b.wipe(ctx); err != nil {
-			return err
-		}
-	}
-	return b.standing(ctx, k, s, events, changes)
+	return nil
 }
 
 // standing measures what happens while everything stands.
-func (b *bench) standing(ctx context.Context, k *recorder, s size, events []source.Event, changes int) error {
-	l := startLoop(ctx, k, events)
+func standing(ctx context.Context, b *bench, s size) error {
+	k, err := openRecorder(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	l := startLoop(ctx, k, eventsOf(s)) // which nobody holds any more: a source does not either
+	defer l.stop()
 	if _, err := l.next(ctx); err != nil {
 		return err
+	}
+	changes := 500
+	if b.small {
+		changes = 100
 	}
 	if err := b.oneChange(ctx, l, k, s, changes); err != nil {
 		return err
@@ -205,11 +270,14 @@ func (b *bench) standing(ctx context.Context, k *recorder, s size, events []sour
 		return err
 	}
 	l.stop()
-	if err := b.restart(ctx, k, s, events); err != nil {
-		return err
-	}
-	return b.wipe(ctx)
+	return b.restart(ctx, k, s)
 }
+
+// Topics of the reconciler.
+const (
+	cold = "cold start"
+	gone = "delete all"
+)
 
 // oneChange moves one endpoint of one Service, from event to last acknowledgement.
 func (b *bench) oneChange(ctx context.Context, l *loop, k *recorder, s size, times int) error {
@@ -249,7 +317,7 @@ func (b *bench) oneChange(ctx context.Context, l *loop, k *recorder, s size, tim
 // audit compares everything with the kernel while nothing is wrong, and then
 // once more while changes come in, which wait for it or do not.
 func (b *bench) audit(ctx context.Context, l *loop, s size) error {
-	f, wait := b.figure("full audit", s, "ms"), b.figure("change during an audit", s, "ms")
+	f, floor, wait := b.figure("full audit", s, "ms"), b.floor("full audit", s, "ms"), b.figure("change during an audit", s, "ms")
 	for i := range 3 {
 		began := time.Now()
 		l.Audit()
@@ -262,6 +330,11 @@ func (b *bench) audit(ctx context.Context, l *loop, s size) error {
 		}
 		f.Samples = append(f.Samples, ms(time.Since(began)))
 		f.Counts = countsOf(r.Kernel)
+		took, err := readAll(ctx)
+		if err != nil {
+			return err
+		}
+		floor.Samples = append(floor.Samples, ms(took))
 		l.Audit()
 		for j, full := 0, false; !full; j++ {
 			e := bareSlice((i*100+j)%s.services, s.endpoints, 1000+i*100+j)
@@ -280,7 +353,8 @@ func (b *bench) audit(ctx context.Context, l *loop, s size) error {
 }
 
 // restart starts a loop over a kernel that is as it should be.
-func (b *bench) restart(ctx context.Context, k *recorder, s size, events []source.Event) error {
+func (b *bench) restart(ctx context.Context, k *recorder, s size) error {
+	events := eventsOf(s)
 	f, floor := b.figure("restart", s, "ms"), b.floor("restart", s, "ms")
 	l := startLoop(ctx, k, events) // undoes the changes
 	_, err := l.next(ctx)
@@ -317,15 +391,6 @@ func (b *bench) of(topic, subject string, s size, unit string) *Figure {
 
 func (b *bench) floor(topic string, s size, unit string) *floor {
 	return &floor{Figure: b.of(topic, "floor", s, unit)}
-}
-
-// wipe removes all that was programmed.
-func (b *bench) wipe(ctx context.Context) error {
-	out, err := exec.CommandContext(ctx, b.binary, "cleanup").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("cleanup: %w: %s", err, out)
-	}
-	return nil
 }
 
 func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }

@@ -11,8 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
 
@@ -112,6 +115,8 @@ func conntrack(ctx context.Context, b *bench) error {
 	return shell(ctx, "conntrack -F 2>&1")
 }
 
+const userspaceRuns = 5
+
 // userspace measures the loop over a kernel in memory, as Cilium's benchmark of
 // its load-balancer control plane does.
 func userspace(ctx context.Context, b *bench) error {
@@ -122,7 +127,8 @@ func userspace(ctx context.Context, b *bench) error {
 	events := eventsOf(s)
 	rate, allocs := b.figure("userspace alone", s, "services/s"), b.figure("userspace alone, allocations", s, "a Service")
 	bytes, live := b.figure("userspace alone, allocated", s, "B a Service"), b.figure("userspace alone, live", s, "B a Service")
-	for range 3 {
+	var err error
+	for range userspaceRuns {
 		var before, after, rest runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -140,8 +146,42 @@ func userspace(ctx context.Context, b *bench) error {
 		allocs.Samples = append(allocs.Samples, float64(after.Mallocs-before.Mallocs)/n)
 		bytes.Samples = append(bytes.Samples, float64(after.TotalAlloc-before.TotalAlloc)/n)
 		live.Samples = append(live.Samples, (float64(rest.HeapAlloc)-float64(before.HeapAlloc))/n)
+		if len(rate.Samples) == userspaceRuns {
+			err = b.oneAlone(ctx, l, s)
+		}
 		l.stop()
 	}
+	return err
+}
+
+// oneAlone changes one endpoint at a time.
+func (b *bench) oneAlone(ctx context.Context, l *loop, s size) error {
+	changes := make([]source.Event, 2000)
+	for i := range changes {
+		changes[i] = bareSlice((i*7919)%s.services, s.endpoints, i+1)
+	}
+	f := b.figure("userspace alone, one endpoint changed", s, "µs")
+	var before, after runtime.MemStats
+	var at, then unix.Rusage
+	runtime.ReadMemStats(&before)
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &at); err != nil {
+		return err
+	}
+	for _, e := range changes {
+		began := time.Now()
+		l.Events([]source.Event{e})
+		if _, err := l.next(ctx); err != nil {
+			return err
+		}
+		f.Samples = append(f.Samples, float64(time.Since(began).Nanoseconds())/1e3)
+	}
+	runtime.ReadMemStats(&after)
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &then); err != nil {
+		return err
+	}
+	n := float64(len(changes))
+	cpu := then.Utime.Nano() + then.Stime.Nano() - at.Utime.Nano() - at.Stime.Nano()
+	f.Counts = map[string]float64{"allocations": float64(after.Mallocs-before.Mallocs) / n, "CPU µs": float64(cpu) / 1e3 / n}
 	return nil
 }
 

@@ -76,7 +76,7 @@ func (c client) connection() (time.Duration, error) {
 	defer unix.Close(fd)
 	began := time.Now()
 	if out := connect(fd, c.to, calm); out != answered {
-		return 0, fmt.Errorf("connect: %w", errLost)
+		return 0, fmt.Errorf("connect: %s", out)
 	}
 	took := time.Since(began)
 	return took, exchange(fd, make([]byte, requestSize))
@@ -102,8 +102,8 @@ func (c client) dialled() (fd int, err error) {
 		if fd, err = c.open(unix.SOCK_STREAM); err != nil {
 			return err
 		}
-		if connect(fd, c.to, calm) != answered {
-			return errors.Join(fmt.Errorf("%s: connect: %w", c.to, errLost), unix.Close(fd))
+		if out := connect(fd, c.to, calm); out != answered {
+			return errors.Join(fmt.Errorf("%s: connect: %s", c.to, out), unix.Close(fd))
 		}
 		return nil
 	})

@@ -52,6 +52,7 @@ type Bed struct {
 	LBPool4, ServiceCIDR4 netip.Prefix
 	ServiceCIDR6, LBPool6 netip.Prefix
 	listeners             []func()
+	renewed               int // how often the node has been
 }
 
 type spec struct {
@@ -115,9 +116,9 @@ func open(name string) (*Host, error) {
 	if name == "node" {
 		path = "/proc/self/ns/net"
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := openNamespace(path)
 	if err != nil {
-		return nil, fmt.Errorf("open namespace %s: %w", path, err)
+		return nil, err
 	}
 	all := slices.Concat(lan, outside)
 	for _, p := range pods {
@@ -131,6 +132,14 @@ func open(name string) (*Host, error) {
 	return nil, fmt.Errorf("no host %s", name)
 }
 
+func openNamespace(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open namespace %s: %w", path, err)
+	}
+	return fd, nil
+}
+
 // Close ends all listeners and removes the namespaces and links.
 func (b *Bed) Close() {
 	for _, stop := range b.listeners {
@@ -142,6 +151,9 @@ func (b *Bed) Close() {
 	var s strings.Builder
 	for _, p := range pods {
 		fmt.Fprintf(&s, "ip netns del %s\n", p.name)
+	}
+	if b.renewed > 0 {
+		fmt.Fprintf(&s, "ip netns del node-%d; ip link del own0\n", b.renewed)
 	}
 	s.WriteString("for ns in router far; do ip netns del $ns 2>/dev/null || true; done\n")
 	s.WriteString("ip netns del ext; ip netns del node2; ip netns del lan; ip link del eth0 2>/dev/null || true\n")
@@ -218,13 +230,13 @@ func script() string {
 	w := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
 	w("ip link set lo up; ip netns add lan; ip -n lan link set lo up; ip -n lan link add br0 type bridge; ip -n lan link set br0 up")
 	for _, h := range lan {
-		in, ns := "ip", ""
+		ns := ""
 		if h.name != "node" {
 			w("ip netns add %s; ip -n %s link set lo up", h.name, h.name)
-			in, ns = "ip -n "+h.name, "netns "+h.name
+			ns = "netns " + h.name
 		}
 		w("ip link add l%s netns lan type veth peer name eth0 %s; ip -n lan link set l%s master br0 up", h.name, ns, h.name)
-		w("%s addr add %s/24 dev eth0; %s -6 addr add %s/64 dev eth0 nodad; %s link set eth0 up", in, h.v4, in, h.v6, in)
+		address(w, h, inside(h.name))
 	}
 	for _, p := range pods {
 		pod(w, p.spec, p.on)
@@ -233,40 +245,67 @@ func script() string {
 	return s.String()
 }
 
+// inside is how ip is called for a host of the bed.
+func inside(host string) string {
+	if host == "node" {
+		return "ip"
+	}
+	return "ip -n " + host
+}
+
+// address gives a host its addresses on the LAN.
+func address(w func(string, ...any), h spec, in string) {
+	w("%[1]s addr add %[2]s/24 dev eth0; %[1]s -6 addr add %[3]s/64 dev eth0 nodad; %[1]s link set eth0 up", in, h.v4, h.v6)
+}
+
 // pod adds a pod: a namespace with /32 and /128 addresses, routed by its node.
-// Its node talks to it from the node's own address.
 func pod(w func(string, ...any), p spec, on string) {
-	in, ns, node := "ip", "", lan[0]
+	ns, node := "", lan[0]
 	if on != "node" {
-		in, ns, node = "ip -n "+on, "netns "+on, lan[2]
+		ns, node = "netns "+on, lan[2]
 	}
 	w("ip netns add %[1]s; ip -n %[1]s link set lo up", p.name)
 	w("ip link add v%s %s type veth peer name eth0 netns %s", p.name, ns, p.name)
 	w("ip -n %[1]s link set eth0 up; ip -n %[1]s addr add %[2]s/32 dev eth0; ip -n %[1]s -6 addr add %[3]s/128 dev eth0 nodad", p.name, p.v4, p.v6)
+	route(w, p, node, inside(on))
+	w("ip -n %[1]s route add 169.254.1.1 dev eth0; ip -n %[1]s route add default via 169.254.1.1 dev eth0; ip -n %[1]s -6 route add default via fe80::1 dev eth0", p.name)
+}
+
+// route has a node reach one of its pods, to which it talks from its own address.
+func route(w func(string, ...any), p, node spec, in string) {
 	w("%[1]s link set v%[2]s up; %[1]s addr add 169.254.1.1/32 dev v%[2]s scope link; %[1]s -6 addr add fe80::1/64 dev v%[2]s nodad", in, p.name)
 	w("%[1]s route add %[3]s/32 dev v%[2]s src %[5]s; %[1]s -6 route add %[4]s/128 dev v%[2]s src %[6]s", in, p.name, p.v4, p.v6, node.v4, node.v6)
-	w("ip -n %[1]s route add 169.254.1.1 dev eth0; ip -n %[1]s route add default via 169.254.1.1 dev eth0; ip -n %[1]s -6 route add default via fe80::1 dev eth0", p.name)
 }
 
 // routes lets the nodes reach each other's pods and the outside reach what the
 // node serves.
 func routes(w func(string, ...any)) {
+	nodeRoutes(w, inside("node"))
 	for _, p := range pods {
-		at, via4, via6 := "ip", "192.168.50.3", "fd50::3"
 		if p.on == "node" {
-			at, via4, via6 = "ip -n node2", "192.168.50.1", "fd50::1"
+			w("ip -n node2 route add %s/32 via %s; ip -n node2 -6 route add %s/128 via %s", p.v4, lan[0].v4, p.v6, lan[0].v6)
 		}
-		w("%s route add %s/32 via %s; %s -6 route add %s/128 via %s", at, p.v4, via4, at, p.v6, via6)
 	}
 	for _, n := range []string{"ext", "node2"} {
 		w("ip -n %[1]s route add 10.96.0.0/16 via 192.168.50.1; ip -n %[1]s route add 192.168.50.192/27 via 192.168.50.1", n)
 		w("ip -n %[1]s -6 route add fd96::/112 via fd50::1; ip -n %[1]s -6 route add fd50::200/121 via fd50::1", n)
 	}
 	w("ip netns exec node2 sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
-	w("ip route add default via 192.168.50.254; ip -6 route add default via fd50::fe")
 	// A redirect would let clients past the node that they are to test.
 	for _, n := range []string{"ext", "node2"} {
 		w("ip netns exec %s sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0 net.ipv6.conf.eth0.accept_redirects=0", n)
 	}
-	w("sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0")
+	w("sysctl -qw %s", noRedirects)
+}
+
+const noRedirects = "net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0"
+
+// nodeRoutes lets the node reach the pods of the other, and the world.
+func nodeRoutes(w func(string, ...any), in string) {
+	for _, p := range pods {
+		if p.on != "node" {
+			w("%s route add %s/32 via %s; %s -6 route add %s/128 via %s", in, p.v4, lan[2].v4, in, p.v6, lan[2].v6)
+		}
+	}
+	w("%[1]s route add default via 192.168.50.254; %[1]s -6 route add default via fd50::fe", in)
 }
