@@ -216,18 +216,19 @@ func (r *dataRun) measure(p places) error {
 		to    netip.AddrPort
 	}{{connectLast, p.last}, {connectFirst, p.first}} {
 		began, cl := time.Now(), client{r.lab.C1, c.to}
-		samples, err := cl.micros(r.limits.many, r.limits.each, cl.connection)
+		samples, unanswered, err := cl.micros(r.limits.many, r.limits.each, cl.connection)
 		if err != nil {
 			return err
 		}
 		took := time.Since(began)
 		pod := client{r.lab.C1, netip.AddrPortFrom(r.lab.R1.IPv4, testbed.TargetPort)}
-		past, err := pod.micros(r.limits.many/4, r.limits.each/4, pod.connection)
+		past, _, err := pod.micros(r.limits.many/4, r.limits.each/4, pod.connection)
 		if err != nil {
 			return err
 		}
 		r.add(&Figure{Topic: c.topic, Unit: "µs", Samples: samples, Counts: map[string]float64{
 			"connections with a request a second": float64(len(samples)) / took.Seconds(), "p50 straight to a pod": (&Figure{Samples: past}).Median(),
+			"not answered": float64(unanswered),
 		}})
 	}
 	last := client{r.lab.C1, p.last}
@@ -237,10 +238,11 @@ func (r *dataRun) measure(p places) error {
 	}
 	r.add(&Figure{Topic: requestOne, Unit: "µs", Samples: samples})
 	udp := client{r.lab.C1, p.datagrams}
-	if samples, err = udp.micros(r.limits.many, r.limits.each, udp.datagram); err != nil {
+	samples, unanswered, err := udp.micros(r.limits.many, r.limits.each, udp.datagram)
+	if err != nil {
 		return err
 	}
-	r.add(&Figure{Topic: firstPacket, Unit: "µs", Samples: samples, Note: p.note})
+	r.add(&Figure{Topic: firstPacket, Unit: "µs", Samples: samples, Counts: map[string]float64{"not answered": float64(unanswered)}, Note: p.note})
 	samples = nil
 	for range r.limits.streams {
 		speed, err := last.throughput(r.limits.streamed)
