@@ -87,7 +87,7 @@ bench-cluster: export LAB_TIMEOUT := 3600
 bench-cluster: lab-test
 
 # What kube-ipvs costs, beside kube-proxy in each mode and the floor: takes about
-# 40 minutes. SIZE=small takes a few. PARTS is some of the parts.
+# 25 minutes. SIZE=small takes one or two. PARTS is some of the parts.
 SIZE ?= full
 PARTS ?=
 bench: build

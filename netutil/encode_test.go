@@ -118,3 +118,16 @@ func FuzzParse(f *testing.F) {
 		_ = walk(p, func(_ unix.NlMsghdr, data []byte) error { parse(data); return nil })
 	})
 }
+
+// What a batch takes until it is full goes in one send.
+func TestFull(t *testing.T) {
+	for _, size := range []int{20, 100, 400} {
+		b := &Batch{}
+		for !b.Full() {
+			b.Begin(0, 0, make([]byte, size)...)
+		}
+		if n := b.Len(); n > maxRequests || b.end(n-1) > maxBytes || n < maxRequests && b.end(n-1) < maxBytes-1024 {
+			t.Errorf("full with %d requests of %d bytes", n, size)
+		}
+	}
+}

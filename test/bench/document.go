@@ -28,7 +28,7 @@ func (r *Results) document(path string) error {
 			continue
 		}
 		if svg := plot(topic, of); svg != "" {
-			name := strings.ReplaceAll(strings.ToLower(topic), " ", "-") + ".svg"
+			name := strings.NewReplacer(" ", "-", ",", "").Replace(strings.ToLower(topic)) + ".svg"
 			errs = append(errs, os.WriteFile(filepath.Join(dir, name), []byte(svg), 0o644))
 			fmt.Fprintf(&out, "\n![%s](performance/%s)\n", topic, name)
 		}

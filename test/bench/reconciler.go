@@ -26,7 +26,7 @@ import (
 // reconciler measures the loop alone, against the real kernel and without an
 // API, beside programs that send the same messages in the same batches.
 func reconciler(ctx context.Context, b *bench) error {
-	sizes, repeat := []size{{100, 10}, {1000, 10}, {10_000, 10}, {44_000, 1}, {5_000, 50}}, 3
+	sizes, repeat := []size{{100, 10}, {1000, 10}, {10_000, 10}, {44_000, 1}, {5_000, 50}}, 5
 	if b.small {
 		sizes, repeat = []size{{100, 10}, {500, 10}}, 2
 	}
@@ -275,8 +275,9 @@ func standing(ctx context.Context, b *bench, s size) error {
 
 // Topics of the reconciler.
 const (
-	cold = "cold start"
-	gone = "delete all"
+	cold  = "cold start of the loop"
+	gone  = "delete all"
+	again = "restart of the loop"
 )
 
 // oneChange moves one endpoint of one Service, from event to last acknowledgement.
@@ -355,7 +356,7 @@ func (b *bench) audit(ctx context.Context, l *loop, s size) error {
 // restart starts a loop over a kernel that is as it should be.
 func (b *bench) restart(ctx context.Context, k *recorder, s size) error {
 	events := eventsOf(s)
-	f, floor := b.figure("restart", s, "ms"), b.floor("restart", s, "ms")
+	f, floor := b.figure(again, s, "ms"), b.floor(again, s, "ms")
 	l := startLoop(ctx, k, events) // undoes the changes
 	_, err := l.next(ctx)
 	l.stop()

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
 )
 
-// colours of the lines, which differ for those who do not see colours, too: by
-// their lightness and by the name at each line's end.
-var colours = []string{"#0b5fa5", "#d1495b", "#66a182", "#edae49", "#6d4c7d", "#444444"}
+// colours of the lines, the same in all plots. Those who do not see them have the
+// lightness and the name at each line's end.
+var colours = map[string]string{ours: "#0b5fa5", "iptables": "#d1495b", "nftables": "#66a182", "ipvs": "#edae49", "bare watch": "#444444", "floor": "#444444"}
+
+const otherColour = "#6d4c7d"
+
+const lineHeight = 14 // of a name
 
 const (
 	width, height            = 720, 420
@@ -42,10 +47,11 @@ func plot(title string, of []*Figure) string {
 		w(`<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%s</text>`, left, y.at(v), width-right, y.at(v), left-6, y.at(v)+4, number(v))
 	}
 	w(`<text x="%d" y="%d" text-anchor="middle">Services</text>`, (left+width-right)/2, height-12)
-	for i, subject := range distinct(of, func(f *Figure) string { return f.Subject }) {
+	var names []*name
+	for _, subject := range distinct(of, func(f *Figure) string { return f.Subject }) {
 		line := slices.DeleteFunc(slices.Clone(of), func(f *Figure) bool { return f.Subject != subject })
 		slices.SortFunc(line, func(a, b *Figure) int { return a.Services - b.Services })
-		colour := colours[i%len(colours)]
+		colour := cmp.Or(colours[subject], otherColour)
 		var points []string
 		for _, f := range line {
 			points = append(points, fmt.Sprintf("%.1f,%.1f", x.at(float64(f.Services)), y.at(f.Median())))
@@ -53,10 +59,28 @@ func plot(title string, of []*Figure) string {
 		}
 		last := line[len(line)-1]
 		w(`<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`, strings.Join(points, " "), colour)
-		w(`<text x="%.1f" y="%.1f" fill="%s">%s</text>`, x.at(float64(last.Services))+8, y.at(last.Median())+4, colour, escape(subject))
+		names = append(names, &name{x.at(float64(last.Services)) + 8, y.at(last.Median()) + 4, colour, subject})
+	}
+	for _, n := range apart(names) {
+		w(`<text x="%.1f" y="%.1f" fill="%s">%s</text>`, n.x, n.y, n.colour, escape(n.text))
 	}
 	w(`</svg>`)
 	return out.String()
+}
+
+// name is that of a line, at its end.
+type name struct {
+	x, y         float64
+	colour, text string
+}
+
+// apart moves names down that would lie on others.
+func apart(names []*name) []*name {
+	slices.SortFunc(names, func(a, b *name) int { return cmp.Compare(a.y, b.y) })
+	for i := 1; i < len(names); i++ {
+		names[i].y = max(names[i].y, names[i-1].y+lineHeight)
+	}
+	return names
 }
 
 func escape(s string) string { return strings.NewReplacer("&", "&amp;", "<", "&lt;").Replace(s) }
