@@ -220,8 +220,10 @@ func fakeIsLikeLinux(t *testing.T, binding netutil.Binding) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(comparable(fake.State), comparable(read)); diff != "" {
-				t.Fatalf("after %v (-fake +Linux):\n%s", plan, diff)
+			for how, have := range map[string]*state.State{"by the loop": read, "beside it": readBeside(t, linux)} {
+				if diff := cmp.Diff(comparable(fake.State), comparable(have)); diff != "" {
+					t.Fatalf("after %v, read %s (-fake +Linux):\n%s", plan, how, diff)
+				}
 			}
 			if real, faked := sizesOf(t, linux), sizesOf(t, fake); real != faked {
 				t.Fatalf("after %v: Linux has %+v, the fake %+v", plan, real, faked)
