@@ -46,9 +46,8 @@ type table struct {
 	names   []string // of labels, sorted
 	rows    map[seriesKey]*series
 	order   []*series // that the last reading named, sorted by key: Gather sorts them, and has less to do
-	number  uint64    // of that reading
 	others  series
-	folded  int // series among the others in that reading
+	folded  int // series among the others in the last reading
 	metrics struct{ connections, packets, bytes, active, inactive, folded *prometheus.Desc }
 }
 

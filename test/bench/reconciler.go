@@ -214,7 +214,7 @@ func coldAndGoneFloor(ctx context.Context, b *bench, s size) error {
 		return err
 	}
 	defer bare.close()
-	return errors.Join(b.floor(cold, s, "ms").replay(ctx, bare, plans[cold]), b.floor(gone, s, "ms").replay(ctx, bare, plans[gone]))
+	return errors.Join(b.floor(cold, s).replay(ctx, bare, plans[cold]), b.floor(gone, s).replay(ctx, bare, plans[gone]))
 }
 
 // rehearse has a loop do what it would do, and returns its plans by topic.
@@ -282,7 +282,7 @@ const (
 
 // oneChange moves one endpoint of one Service, from event to last acknowledgement.
 func (b *bench) oneChange(ctx context.Context, l *loop, k *recorder, s size, times int) error {
-	f, floor := b.figure("one endpoint changed", s, "ms"), b.floor("one endpoint changed", s, "ms")
+	f, floor := b.figure("one endpoint changed", s, "ms"), b.floor("one endpoint changed", s)
 	k.take(true)
 	for i := range times {
 		e := bareSlice((i*7919)%s.services, s.endpoints, i+1)
@@ -318,7 +318,7 @@ func (b *bench) oneChange(ctx context.Context, l *loop, k *recorder, s size, tim
 // audit compares everything with the kernel while nothing is wrong, and then
 // once more while changes come in, which wait for it or do not.
 func (b *bench) audit(ctx context.Context, l *loop, s size) error {
-	f, floor, wait := b.figure("full audit", s, "ms"), b.floor("full audit", s, "ms"), b.figure("change during an audit", s, "ms")
+	f, floor, wait := b.figure("full audit", s, "ms"), b.floor("full audit", s), b.figure("change during an audit", s, "ms")
 	for i := range 3 {
 		began := time.Now()
 		l.Audit()
@@ -356,7 +356,7 @@ func (b *bench) audit(ctx context.Context, l *loop, s size) error {
 // restart starts a loop over a kernel that is as it should be.
 func (b *bench) restart(ctx context.Context, k *recorder, s size) error {
 	events := eventsOf(s)
-	f, floor := b.figure(again, s, "ms"), b.floor(again, s, "ms")
+	f, floor := b.figure(again, s, "ms"), b.floor(again, s)
 	l := startLoop(ctx, k, events) // undoes the changes
 	_, err := l.next(ctx)
 	l.stop()
@@ -390,8 +390,8 @@ func (b *bench) of(topic, subject string, s size, unit string) *Figure {
 	return f
 }
 
-func (b *bench) floor(topic string, s size, unit string) *floor {
-	return &floor{Figure: b.of(topic, "floor", s, unit)}
+func (b *bench) floor(topic string, s size) *floor {
+	return &floor{Figure: b.of(topic, "floor", s, "ms")}
 }
 
 func ms(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
