@@ -311,10 +311,6 @@ func (p *Proxier) diff(w wanted) []state.Op {
 		return state.Diff(w.some, p.actual, p)
 	}
 	ops, others := state.Bring(w.all.All(), w.all.Len(), p.actual)
-	gone := make([]state.Want, len(others))
-	for i, id := range others {
-		gone[i].ID = id
-	}
-	ops = append(ops, state.Diff(gone, p.actual, p)...)
+	ops = append(ops, state.Diff(others, p.actual, p)...)
 	return append(ops, state.Diff(w.some, p.actual, p)...)
 }

@@ -104,15 +104,15 @@ func busyServers(wants []Want, leaving map[ID]bool, actual *State, drain Drain) 
 }
 
 // Bring is Diff of n objects that are all wanted, each of which is named once,
-// and without a list of them. It also returns what else is there, sorted.
-func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, others []ID) {
+// and without a list of them. It also returns that everything else that is there
+// must go, sorted.
+func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, others []Want) {
 	wanted := make([]bool, actual.Len()) // by number in actual
-	seen, there := 0, 0
+	seen := 0
 	for id, spec := range wants {
 		number, is := actual.number(id)
 		have := None
 		if is {
-			there++
 			wanted[number] = true
 			have = *actual.value(number)
 		}
@@ -128,15 +128,12 @@ func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, others
 		}
 		ops = append(ops, Op{Verb: verb, ID: id, Spec: spec, Old: have})
 	}
-	if there == len(wanted) {
-		return ops, nil
-	}
 	for number, is := range wanted {
 		if !is {
-			others = append(others, *actual.id(uint32(number)))
+			others = append(others, Want{ID: *actual.id(uint32(number))})
 		}
 	}
-	slices.SortFunc(others, ID.Compare)
+	slices.SortFunc(others, func(a, b Want) int { return a.ID.Compare(b.ID) })
 	return ops, others
 }
 

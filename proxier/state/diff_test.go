@@ -136,12 +136,12 @@ func TestBring(t *testing.T) {
 	wants := objects{webServer: rr, webReal: Weight(1), dnsServer: lc}
 	for name, tt := range map[string]struct {
 		actual objects
-		others []ID
+		others []Want
 	}{
 		"nothing there": {},
 		"all there":     {actual: wants},
 		"some differ":   {actual: objects{webServer: lc, webReal: Weight(1)}},
-		"others there":  {objects{webVIP: None, dnsReal: Weight(1), dnsServer: lc}, []ID{webVIP, dnsReal}},
+		"others there":  {objects{webVIP: None, dnsReal: Weight(1), dnsServer: lc}, []Want{{ID: webVIP}, {ID: dnsReal}}},
 	} {
 		want, actual := Collect(maps.All(wants)), Collect(maps.All(tt.actual))
 		var list []Want
@@ -149,8 +149,8 @@ func TestBring(t *testing.T) {
 			list = append(list, Want{ID: id, Spec: spec, Present: true})
 		}
 		ops, others := Bring(want.All(), want.Len(), actual)
-		slices.SortFunc(tt.others, ID.Compare)
-		if got, same := fmt.Sprint(ops), fmt.Sprint(Diff(list, actual, drains{})); got != same || !slices.Equal(others, tt.others) {
+		slices.SortFunc(tt.others, func(a, b Want) int { return a.ID.Compare(b.ID) })
+		if got, same := fmt.Sprint(ops), fmt.Sprint(Diff(list, actual, drains{})); got != same || !slices.EqualFunc(others, tt.others, func(a, b Want) bool { return a.ID == b.ID && a.Present == b.Present }) {
 			t.Errorf("%s: %s, others %v; want %s and %v", name, got, others, same, tt.others)
 		}
 	}
