@@ -78,8 +78,10 @@ func (b *bench) scale() string {
 func (b *bench) step(ctx context.Context, name string, s size) error {
 	err := shell(ctx, `ip link set lo up; ip link add bench0 type dummy
 ip link set bench0 up; ip addr add 192.0.2.10/24 dev bench0; ip route add default via 192.0.2.1`)
-	if err == nil {
-		err = steps[name](ctx, b, s)
+	if take := steps[name]; take == nil {
+		return fmt.Errorf("there is no step %q", name)
+	} else if err == nil {
+		err = take(ctx, b, s)
 	}
 	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(b.results))
 }
