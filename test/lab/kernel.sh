@@ -17,14 +17,16 @@ find_kernel() {
   fi
   if ! cached_kernel; then
     # We hold the lock, so what an interrupted build has left is nobody's.
-    rm -rf "$root"/build.*
-    building=$(mktemp -d "$root/build.XXXXXX")
+    building=$root/building
+    rm -rf "$building"
+    mkdir "$building"
     # The lock must not outlive us in a child.
     leashed "$lab/build" "$building" "$root" "$hash" </dev/null {lock}>&- &
     machine=$!
     wait "$machine" || exit 125
     machine=''
     rm -rf "$building"
+    building='' # from now on it is another's
     cached_kernel || die "no kernel in $root after the build"
   fi
   exec {lock}>&-
