@@ -183,7 +183,7 @@ func openRecorder(ctx context.Context) (*recorder, error) {
 
 // coldAndGone programs everything on an empty node, and deletes it. It is rehearsed
 // without the kernel, as the floor is: a page of memory that a process never had
-// costs as much in the lab as ten system calls.
+// costs more in the lab than two system calls.
 func coldAndGone(ctx context.Context, b *bench, s size) error {
 	k, err := openRecorder(ctx)
 	if err != nil {
