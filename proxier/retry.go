@@ -14,9 +14,9 @@ import (
 )
 
 // fail keeps a write that failed as a difference.
-func (p *Proxier) fail(r *Round, op state.Op, err error, index *wantIndex) {
+func (p *Proxier) fail(r *Round, op state.Op, err error) {
 	r.Failures = append(r.Failures, Failure{op, err})
-	p.pending[op.ID] = index.of(op)
+	p.pending[op.ID] = op.Want()
 	p.failing.note(Failure{op, err})
 	// Reading the kernel costs what the cluster is large: an object asks for
 	// it once, and then waits for the audit.

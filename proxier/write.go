@@ -20,18 +20,17 @@ func (p *Proxier) write(ctx context.Context, r *Round, w wanted) {
 			delete(p.pending, w.some[i].ID)
 		}
 	}
-	index := &wantIndex{wanted: w}
 	held := p.held()
 	var done tally
 	for stage := range state.NewPlan(ops).Stages() {
-		stage = p.possible(r, stage, held, index)
+		stage = p.possible(r, stage, held)
 		if len(stage) == 0 {
 			continue
 		}
 		errs := p.kernel.Apply(ctx, stage)
 		for i, op := range stage {
 			if errs != nil && errs[i] != nil {
-				p.fail(r, op, errs[i], index)
+				p.fail(r, op, errs[i])
 				p.hold(held, op.ID)
 				continue
 			}
@@ -81,14 +80,14 @@ func (p *Proxier) apply(op state.Op) {
 // somebody else's of the same address; a frontend published without what is
 // behind it would answer wrongly. As long as no write has failed nothing does:
 // what an object needs is wanted too, and there, or in an earlier stage.
-func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID, index *wantIndex) state.Plan {
+func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID) state.Plan {
 	if len(p.pending) == 0 {
 		return stage
 	}
 	out := stage[:0] // nobody needs the stage any more
 	for _, op := range stage {
 		if why := p.obstacle(op, held); why != "" {
-			p.fail(r, op, fmt.Errorf("%w %s", errWaits, why), index)
+			p.fail(r, op, fmt.Errorf("%w %s", errWaits, why))
 			p.hold(held, op.ID)
 			continue
 		}
@@ -149,31 +148,6 @@ func (p *Proxier) forget(op state.Op) {
 			delete(p.draining, id)
 		}
 	}
-}
-
-// wantIndex finds what was wanted of an object, for the few whose write fails. The
-// op does not tell: a real server that is to go may be given weight 0 first.
-type wantIndex struct {
-	wanted
-	byID map[state.ID]state.Want
-}
-
-func (a *wantIndex) of(op state.Op) state.Want {
-	if a.byID == nil {
-		a.byID = make(map[state.ID]state.Want, len(a.some))
-		if a.all != nil {
-			for id, spec := range a.all.All() {
-				a.byID[id] = state.Want{ID: id, Spec: spec, Present: true}
-			}
-		}
-		for _, w := range a.some {
-			a.byID[w.ID] = w
-		}
-	}
-	if w, ok := a.byID[op.ID]; ok {
-		return w
-	}
-	return state.Want{ID: op.ID} // a flow, or what nobody wants
 }
 
 // careful leaves out of ops what rests on something being absent from an

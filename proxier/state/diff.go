@@ -54,7 +54,7 @@ func Diff(wants []Want, actual *State, drain Drain) []Op {
 			// Something drains on it.
 		case w.ID.Kind == RealServer && !leaving[w.ID.Server()] && drain.Draining(w.ID):
 			if have.Value().Weight != 0 {
-				ops = append(ops, Op{Verb: Change, ID: w.ID, Spec: Weight(0), Old: have})
+				ops = append(ops, Op{Verb: Change, Drains: true, ID: w.ID, Spec: Weight(0), Old: have})
 			}
 		default:
 			ops = append(ops, Op{Verb: Delete, ID: w.ID, Spec: None, Old: have})

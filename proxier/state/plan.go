@@ -24,10 +24,19 @@ func (v Verb) String() string {
 
 // Op is one write.
 type Op struct {
-	Verb Verb
-	ID   ID
-	Spec SpecRef // Add, Change: what the object is to hold
-	Old  SpecRef // Change, Delete: what it held
+	Verb   Verb
+	Drains bool // Change of a real server that is to go: it gets weight 0 first
+	ID     ID
+	Spec   SpecRef // Add, Change: what the object is to hold
+	Old    SpecRef // Change, Delete: what it held
+}
+
+// Want returns what is wanted of the object that o writes.
+func (o Op) Want() Want {
+	if o.Verb == Delete || o.Drains {
+		return Want{ID: o.ID}
+	}
+	return Want{ID: o.ID, Spec: o.Spec, Present: true}
 }
 
 // String prints the write on one line.
