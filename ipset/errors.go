@@ -14,6 +14,7 @@ var (
 	ErrFull     = errors.New("the set is full")
 	ErrInUse    = errors.New("the set is in use by a rule or another set")
 	ErrNoType   = errors.New("the kernel has no such set type")
+	ErrZero     = errors.New("the set cannot hold a zero address")
 	ErrPrefix   = errors.New("impossible prefix length: 1 to that of one address")
 )
 
@@ -46,7 +47,7 @@ var words = map[unix.Errno]error{
 	nl.IPSET_ERR_IPADDR_IPV6:        errors.New("the set takes IPv6 addresses"),
 	nl.IPSET_ERR_COMMENT:            errors.New("the set was created without comments"),
 	unix.Errno(errHashFull):         ErrFull,
-	unix.Errno(errHashElem):         errors.New("the set cannot hold a zero address"),
+	unix.Errno(errHashElem):         ErrZero,
 	unix.Errno(errInvalidProto):     errors.New("impossible protocol"),
 	unix.Errno(errMissingProto):     errors.New("the protocol is missing"),
 	unix.Errno(errRangeUnsupported): errors.New("the set takes no ranges"),

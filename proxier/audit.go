@@ -69,7 +69,7 @@ func (p *Proxier) endAudit(r *Round, a *audit) error {
 	if a.err != nil {
 		return fmt.Errorf("read what is programmed: %w", a.err)
 	}
-	clear(p.asked)
+	p.ledger.askAgain()
 	r.Kernel = a.stats
 	r.Full = p.digest.Differs(&a.digest)
 	r.Audited = !r.Full

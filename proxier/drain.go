@@ -68,7 +68,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 	for id, d := range p.draining {
 		switch have, ok := p.actual.Get(id); {
 		case !ok || have.Value().Weight != 0:
-			if _, failed := p.pending[id]; !failed {
+			if p.ledger.of[id] == nil && len(p.unfinished) == 0 {
 				delete(p.draining, id) // gone, or wanted again
 			}
 		case all || !d.looked:
@@ -93,7 +93,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 		}
 	}
 	wants = append(wants, p.emptied(wants)...)
-	p.write(ctx, r, wanted{some: wants})
+	p.write(ctx, r, wanted{some: wants}, false)
 	for _, w := range wants {
 		if !p.actual.Has(w.ID) {
 			delete(p.draining, w.ID)
@@ -107,7 +107,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 func (p *Proxier) emptied(going []state.Want) []state.Want {
 	gone := map[state.ID]bool{}
 	for _, w := range going {
-		if server := w.ID.Server(); p.actual.Adopted(server) && !p.pending[server].Present {
+		if server := w.ID.Server(); p.actual.Adopted(server) && !p.ledger.wants(server) {
 			gone[w.ID], gone[server] = true, true
 		}
 	}

@@ -56,6 +56,9 @@ func (in *inbox) take() mail {
 	return m
 }
 
+// waits reports whether there is mail.
+func (in *inbox) waits() bool { return len(in.poke) > 0 }
+
 // done says that what was taken has been acted upon.
 func (in *inbox) done() {
 	in.mu.Lock()

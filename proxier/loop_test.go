@@ -106,14 +106,14 @@ func TestFailedWriteIsRetriedWithBackoff(t *testing.T) {
 		if !k.State.Has(serverAt("10.96.0.2:80")) {
 			t.Error("the neighbour was not programmed")
 		}
-		if f := p.Last().Failures; len(p.pending) == 0 && len(f) == 0 {
+		if f := p.Last().Failures; len(p.ledger.of) == 0 && len(f) == 0 {
 			t.Error("the failure is not visible")
 		}
 		delete(k.refuse, bad)
 		p.Events(nil)
 		time.Sleep(retryLast)
 		synctest.Wait()
-		if ok := k.State.Has(bad); !ok || len(p.pending) > 0 {
+		if ok := k.State.Has(bad); !ok || len(p.ledger.of) > 0 {
 			t.Error("not programmed when it became possible")
 		}
 	})

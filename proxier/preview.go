@@ -40,7 +40,7 @@ func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
 	if err := p.look(ctx, r); err != nil {
 		return nil, err
 	}
-	ops := p.diff(p.wants(ctx, r))
+	ops := p.diff(p.wants(ctx, r)[0]) // a full round has one part
 	if !p.synced {
 		ops = careful(ops, p.actual)
 	}

@@ -57,7 +57,7 @@ func change(t *rapid.T) source.Event {
 func settle(t *rapid.T, p *Proxier) {
 	for range 200 {
 		p.round(context.Background())
-		if len(p.pending) == 0 && !p.stale && p.Last().Err == nil {
+		if len(p.ledger.of)+len(p.unfinished) == 0 && !p.stale && p.Last().Err == nil {
 			return
 		}
 		p.retryAt = time.Now() // do not wait for the backoff
@@ -128,7 +128,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 			p.Events(events)
 		}
 		p.round(context.Background())
-		if meddled && len(p.pending) == 0 {
+		if meddled && len(p.ledger.of) == 0 {
 			meddled = false
 		}
 	}

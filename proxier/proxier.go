@@ -66,24 +66,25 @@ type Proxier struct {
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read
 	schedulers map[string]error // what probing said of each scheduler that a Service asked for
-	pending    map[state.ID]state.Want
-	asked      map[state.ID]bool // objects whose failure has had the kernel read since the last audit
+	ledger     ledger
+	unfinished []*work // plans that were left off, since changes waited; the next to go on first
 	draining   map[state.ID]*drain
 	sources    []model.Problem
 	told       map[string]bool // problems that have been logged
 	node       nodeObject
-	failing    failures
 	objects    state.Counts // in actual
 	tallies    *tallies
 	names      *names
 	triggers   []time.Time // of changes taken and not programmed yet
 	began      time.Time
+	abortedAt  time.Time // start of the first of the aborted rounds that go on; zero: the last was not aborted
+	pulse      pulse
 	ready      bool // everything that was there at the start has been programmed
 	rounds     uint64
 	needs      []state.ID // memory for obstacle and hold
 
-	auditAt, retryAt, drainAt, canaryAt time.Time // when due; zero: not
-	retryDelay                          time.Duration
+	auditAt, retryAt, drainAt, canaryAt, goOnAt time.Time // when due; zero: not
+	retryDelay                                  time.Duration
 }
 
 // New returns a Proxier that has done nothing yet.
@@ -91,9 +92,9 @@ func New(k kernel.Kernel, c Config) *Proxier {
 	p := &Proxier{
 		config: c, kernel: k, log: c.Log, inbox: newInbox(),
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
-		schedulers: map[string]error{}, pending: map[state.ID]state.Want{}, asked: map[state.ID]bool{},
+		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}},
 		draining: map[state.ID]*drain{}, told: map[string]bool{},
-		failing: failures{}, tallies: newTallies(), names: newNames(c.Names), began: time.Now(),
+		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()},
 	}
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
 	return p
@@ -103,15 +104,24 @@ func New(k kernel.Kernel, c Config) *Proxier {
 // goroutine; the Round must not be changed.
 func (p *Proxier) Last() *Round { return p.last.Load() }
 
-// Run programs the kernel until ctx ends, and then leaves it as it is. The
-// round under way is finished.
+// endGrace is how long the round under way may go on when Run is to end: less than
+// the 30 seconds that Kubernetes gives a pod to end.
+const endGrace = 5 * time.Second
+
+// Run programs the kernel until ctx ends, and then leaves it as it is. The round
+// under way is finished, but not for longer than endGrace.
 func (p *Proxier) Run(ctx context.Context) {
 	// A round must not be cut in the middle: its last writes publish what its
-	// first ones made.
-	whole := context.WithoutCancel(ctx)
+	// first ones made. But a process that hangs must not keep Run from ending.
+	whole, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(endGrace, cut) })
+	defer stop()
 	defer p.readers.Wait()
 	for ctx.Err() == nil {
+		p.beat()
 		p.round(whole)
+		p.rest()
 		pause(ctx, p.config.MinSyncPeriod)
 		p.wait(ctx)
 	}
@@ -145,7 +155,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
-	for _, at := range []time.Time{p.auditAt, p.retryAt, p.drainAt, p.canaryAt, p.factsAt} {
+	for _, at := range []time.Time{p.auditAt, p.retryAt, p.drainAt, p.canaryAt, p.factsAt, p.goOnAt} {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}

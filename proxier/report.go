@@ -7,12 +7,11 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
 )
-
-// logged is how many failures or drifts of a round are logged one by one.
-const logged = 20
 
 // waiting makes public what there is to say before the source has delivered.
 // It is no round: nothing was looked at, and Number is 0.
@@ -23,8 +22,8 @@ func (p *Proxier) waiting(r *Round) {
 }
 
 // notReady returns what of the start is not done, or nothing from the moment on
-// when all was.
-func (p *Proxier) notReady(r *Round) string {
+// when all was that can be.
+func (p *Proxier) notReady(r *Round, unready *status) string {
 	switch {
 	case p.ready:
 		return ""
@@ -32,47 +31,90 @@ func (p *Proxier) notReady(r *Round) string {
 		return r.Err.Error()
 	case !p.synced:
 		return "not everything could be read at the start: see the problems in the log"
-	case r.Failing.Count > r.Failing.Others:
-		return fmt.Sprintf("%d writes fail, first: %s", r.Failing.Count-r.Failing.Others, r.Failing.First)
+	case unready != nil:
+		return "a write fails: " + unready.String()
+	case r.Left > 0:
+		return fmt.Sprintf("%d writes are still to come", r.Left)
 	}
 	p.ready = true
 	return ""
 }
 
 // report makes the round public and logs it: one line, and one for each object
-// that failed or was found changed.
+// that begins to fail or was found changed.
 func (p *Proxier) report(r *Round) {
 	r.Objects = p.objects.Map()
 	r.Draining, r.Drains = len(p.draining), p.drains()
 	r.Known.Services, r.Known.Slices = p.model.Size()
-	r.Failing = p.failing.sum(p.pending)
-	r.Unwritten = p.failing.longest()
+	failing := p.ledger.sum()
+	r.Failing, r.Unwritten = failing.failing, failing.longest
 	r.Checks, r.NoLocal = p.tallies.sum()
-	r.NotReady = p.notReady(r)
+	r.Left = p.left()
+	r.NotReady = p.notReady(r, failing.unready)
 	r.NodePort = p.config.Desired.NodePortAddresses
 	p.problems(r)
 	p.last.Store(r)
 	if p.config.Observe != nil {
 		p.config.Observe(r)
 	}
-	if r.Err != nil {
-		p.log.Error("round aborted; the kernel stays as it is", "round", r.Number, "err", r.Err, "retry", p.retryDelay)
+	if p.logAborted(r); r.Err != nil {
 		return
 	}
-	for i, f := range r.Failures {
-		if i == logged {
-			p.log.Error("more writes failed", "count", len(r.Failures)-logged)
-			break
-		}
-		p.log.Error("write failed; it is retried", "op", f.Op.String(), "err", f.Err)
+	p.logFailures(r)
+	p.logDrift(r)
+	p.logRound(r)
+}
+
+// logAborted logs when rounds begin and cease to be aborted.
+func (p *Proxier) logAborted(r *Round) {
+	switch {
+	case r.Err != nil && p.abortedAt.IsZero():
+		p.abortedAt = r.Started
+		p.log.Error("rounds are aborted; the kernel stays as it is, and they are tried again", "round", r.Number, "err", r.Err)
+	case r.Err == nil && !p.abortedAt.IsZero():
+		p.log.Info("rounds go on", "round", r.Number, "after", time.Since(p.abortedAt))
+		p.abortedAt = time.Time{}
 	}
-	for i, d := range r.Drift {
-		if i == logged {
-			p.log.Warn("more drift", "count", len(r.Drift)-logged)
-			break
+}
+
+// logFailures logs writes that begin to fail, once an object. What waits for
+// another write is not logged, and what a Service or another program is at fault
+// for is logged as a problem of the Service, if it is one's.
+func (p *Proxier) logFailures(r *Round) {
+	lines := bounded{log: p.log}
+	for _, f := range r.Failures {
+		s := p.ledger.of[f.Op.ID]
+		if s == nil || s.told || s.cause == state.CauseBlocked {
+			continue
 		}
-		p.log.Warn("drift: somebody else changed what is ours", "what", d.String())
+		s.told = true
+		lines.write(slog.LevelError, "write fails; it is tried again", "cause", s.cause, "op", f.Op.String(), "err", f.Err)
 	}
+	lines.end("more writes fail")
+}
+
+// mended logs writes that fail no more.
+func (p *Proxier) mended(earlier map[state.ID]*status) {
+	lines := bounded{log: p.log}
+	for id, s := range earlier {
+		if p.ledger.of[id] == nil && s.told {
+			lines.write(slog.LevelInfo, "write fails no more", "op", s.Op.String(), "after", time.Since(s.since))
+		}
+	}
+	lines.end("more writes fail no more")
+}
+
+func (p *Proxier) logDrift(r *Round) {
+	lines := bounded{log: p.log}
+	for _, d := range r.Drift {
+		lines.write(slog.LevelWarn, "drift: another program changed an object of kube-ipvs", "what", d.String())
+	}
+	lines.end("more drift")
+}
+
+// logRound logs a round. One that found nothing to do is of interest for
+// debugging only.
+func (p *Proxier) logRound(r *Round) {
 	level := slog.LevelInfo
 	if r.Writes() == 0 && len(r.Failures) == 0 && len(r.Drift) == 0 && r.Number > 1 {
 		level = slog.LevelDebug
@@ -81,12 +123,36 @@ func (p *Proxier) report(r *Round) {
 		return
 	}
 	args := []any{"round", r.Number, "took", r.Took, "full", r.Full || r.Audited, "services", r.Services, "writes", r.Writes(),
-		"failed", len(r.Failures), "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
+		"failed", len(r.Failures), "left", r.Left, "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
 		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
 	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b Write) int { return cmp.Compare(a.String(), b.String()) }) {
 		args = append(args, w.String(), r.Ops[w])
 	}
 	p.log.Log(context.Background(), level, "round", args...)
+}
+
+// logged is how many lines of a sort a round logs.
+const logged = 20
+
+// bounded writes log lines of a sort, and counts those that are too many.
+type bounded struct {
+	log   *slog.Logger
+	n     int
+	level slog.Level
+}
+
+func (b *bounded) write(level slog.Level, message string, args ...any) {
+	b.level = level
+	if b.n++; b.n <= logged {
+		b.log.Log(context.Background(), level, message, args...)
+	}
+}
+
+// end says how many lines were left out.
+func (b *bounded) end(more string) {
+	if b.n > logged {
+		b.log.Log(context.Background(), b.level, more, "count", b.n-logged)
+	}
 }
 
 // problems collects what is wrong with what was asked for and logs what is

@@ -14,21 +14,27 @@ import (
 )
 
 // fail keeps a write that failed as a difference.
-func (p *Proxier) fail(r *Round, op state.Op, err error) {
-	r.Failures = append(r.Failures, Failure{op, err})
-	p.pending[op.ID] = op.Want()
-	p.failing.note(Failure{op, err})
+func (p *Proxier) fail(r *Round, op state.Op, err error, j *work) {
+	f := Failure{op, err}
+	r.Failures = append(r.Failures, f)
+	s := p.ledger.fail(f, j.earlier[op.ID])
 	// Reading the kernel costs what the cluster is large: an object asks for
 	// it once, and then waits for the audit.
-	if errors.Is(err, kernel.ErrStale) && !p.asked[op.ID] {
-		p.asked[op.ID] = true
+	if errors.Is(err, kernel.ErrStale) && !s.asked {
+		s.asked = true
 		p.stale = true
+	}
+	if op.ID.Kind == state.VIP && p.factsAt.IsZero() { // its source address may have left the node
+		p.factsAt = p.factsRead.Add(factsInterval)
 	}
 }
 
 // schedule sets when the loop wakes by itself.
 func (p *Proxier) schedule(r *Round) {
 	now := time.Now()
+	if len(p.unfinished) > 0 {
+		p.goOnAt = now
+	}
 	if r.Full || r.Audited {
 		p.auditAt = now.Add(p.config.AuditPeriod)
 	}
@@ -42,7 +48,7 @@ func (p *Proxier) schedule(r *Round) {
 		p.drainAt = now.Add(drainInterval)
 	}
 	switch {
-	case len(p.pending) == 0 && !p.stale:
+	case len(p.ledger.of) == 0 && !p.stale:
 		p.retryAt, p.retryDelay = time.Time{}, 0
 	case p.retryAt.IsZero() || due(p.retryAt):
 		p.backOff()

@@ -36,6 +36,7 @@ type Round struct {
 	Drains    []Drain          // of Draining, those that have been for the longest time
 	Known     Known            // what the source has said, as it stands now
 	Objects   map[string]int   // in the kernel, after the round, by kind
+	Left      int              // writes that are still to come, since changes waited
 	Failing   Failing          // writes that have failed and not succeeded since
 	Unwritten []Unwritten      // of Failing, those that have failed for the longest time
 	Problems  []model.Problem  // of what was asked for, as it stands now, sorted
@@ -70,14 +71,6 @@ type Drift struct {
 
 // String says what happened to what.
 func (d Drift) String() string { return d.ID.String() + " " + d.What }
-
-// Failing says which writes do not succeed.
-type Failing struct {
-	Count  int       // all of them
-	Since  time.Time // the longest failing of those that are the node's fault; zero: none
-	First  string    // that one, and its error
-	Others int       // of Count, those that wait for another or are in somebody else's way: a neighbour's fault, not the node's
-}
 
 // HealthCheck is a Service with a health-check node port.
 type HealthCheck struct {
@@ -127,7 +120,7 @@ func (p *Proxier) round(ctx context.Context) {
 	p.work(ctx, r, start, m)
 	r.Took = time.Since(r.Started)
 	r.Kernel = r.Kernel.Plus(p.kernel.Stats().Since(before))
-	if r.Err == nil {
+	if r.Err == nil && len(p.unfinished) == 0 {
 		p.inbox.done()
 	}
 	p.report(r)
@@ -135,6 +128,7 @@ func (p *Proxier) round(ctx context.Context) {
 
 // work does a round; start says that it is the first.
 func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
+	p.goOnAt = time.Time{}
 	r.Err = p.endAudit(r, m.audited)
 	if r.Err == nil {
 		r.Err = p.look(ctx, r)
@@ -147,7 +141,10 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 	if start && p.objects[state.VirtualServer] == 0 {
 		p.first(ctx, r)
 	}
-	p.write(ctx, r, p.wants(ctx, r))
+	for _, w := range p.wants(ctx, r) {
+		p.write(ctx, r, w, true)
+	}
+	p.goOn(ctx, r)
 	p.drainRound(ctx, r)
 	if !r.Full && (m.audit || due(p.auditAt)) {
 		p.beginAudit(ctx)
@@ -164,7 +161,7 @@ func (p *Proxier) first(ctx context.Context, r *Round) {
 	keys := p.model.First()
 	p.probeSchedulers(ctx, keys, false)
 	p.table.Refresh(tallying{p.model, p.tallies}, keys)
-	p.write(ctx, r, wanted{some: p.table.Of(keys)})
+	p.write(ctx, r, wanted{some: p.table.Of(keys)}, false)
 }
 
 // receive takes the mail and applies it to the model.
@@ -257,52 +254,118 @@ func (p *Proxier) renderAll(r *Round) {
 
 // wanted is what a round must compare.
 type wanted struct {
-	some []state.Want
-	all  *desired.Table // not nil: all of its objects too, and everything else must go
+	some  []state.Want
+	all   *desired.Table // not nil: all of its objects too, and everything else must go
+	retry bool           // some has failed before
 }
 
-// wants renders what is dirty and returns what the round must compare.
-func (p *Proxier) wants(ctx context.Context, r *Round) wanted {
+// wants renders what is dirty and returns what the round must compare, in parts
+// that have plans of their own: what the cluster hangs on comes first, a Service
+// that takes long last.
+func (p *Proxier) wants(ctx context.Context, r *Round) []wanted {
 	keys := p.model.TakeDirty()
 	p.probeSchedulers(ctx, keys, r.Full || r.Audited)
 	keys = append(keys, p.model.TakeDirty()...)
 	r.Services = len(keys)
 	views := tallying{p.model, p.tallies}
-	var w wanted
+	var parts []wanted
 	if r.Full {
 		p.table.Refresh(views, keys)
-		w.all = p.table // says it all, but for flows, which nobody can read
+		parts = []wanted{{all: p.table, some: p.failed(r)}} // it says it all, but for flows, which nobody can read
 	} else {
-		w.some = p.table.Update(views, keys)
+		for _, some := range p.groups(keys) {
+			parts = append(parts, wanted{some: p.table.Update(views, some)})
+		}
+		if due(p.retryAt) {
+			parts = append(parts, wanted{some: p.failed(r), retry: true})
+		}
+		parts = lastWord(parts)
 	}
 	p.names.update(p.config.Desired, p.table, p.model, keys)
-	if r.Full || due(p.retryAt) {
-		w.some = p.withPending(r, w.some)
-	}
-	return w
+	return parts
 }
 
-// withPending adds what has failed and is not named anyway.
-func (p *Proxier) withPending(r *Round, changed []state.Want) []state.Want {
-	if len(p.pending) == 0 {
-		return changed
+// groups splits keys, which are in the order of model.Keys.
+func (p *Proxier) groups(keys []model.Key) [][]model.Key {
+	if len(keys) == 1 {
+		return [][]model.Key{keys}
 	}
-	named := make(map[state.ID]bool, len(changed))
-	for _, w := range changed {
-		named[w.ID] = true
-	}
-	rest := len(changed)
-	for id, w := range p.pending {
+	var first, rest []model.Key
+	var large [][]model.Key
+	for _, k := range keys {
 		switch {
-		case r.Full && id.Kind != state.Flow:
-			delete(p.pending, id)
-		case !named[id]:
-			changed = append(changed, w)
-			r.Retried++
+		case p.model.IsFirst(k):
+			first = append(first, k)
+		case p.isLarge(k):
+			large = append(large, []model.Key{k})
+		default:
+			rest = append(rest, k)
 		}
 	}
-	slices.SortFunc(changed[rest:], func(a, b state.Want) int { return a.ID.Compare(b.ID) })
-	return changed
+	var out [][]model.Key
+	for _, g := range slices.Concat([][]model.Key{first, rest}, large) {
+		if len(g) > 0 {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// isLarge reports whether a Service has, or is to have, so many frontends that
+// it gets a plan of its own.
+func (p *Proxier) isLarge(k model.Key) bool {
+	if p.table.Objects(k) > turn {
+		return true
+	}
+	s, ok := p.model.Service(k)
+	return ok && len(s.Ports)*(len(s.ClusterIPs)+len(s.ExternalIPs)+len(s.LoadBalancerIPs)) > largeFronts
+}
+
+// lastWord leaves each object to the last of the parts that is about it, but what
+// has failed before to any other.
+func lastWord(parts []wanted) []wanted {
+	if len(parts) < 2 {
+		return parts
+	}
+	named := map[state.ID]bool{}
+	for i := range slices.Backward(parts) {
+		if parts[i].retry {
+			continue
+		}
+		parts[i].some = unnamed(parts[i].some, named)
+	}
+	for i := range parts {
+		if parts[i].retry {
+			parts[i].some = unnamed(parts[i].some, named)
+		}
+	}
+	return parts
+}
+
+// unnamed returns those of wants that are not named, and names them.
+func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
+	out := wants[:0]
+	for _, w := range wants {
+		if !named[w.ID] {
+			named[w.ID] = true
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// failed returns what has failed and is to be tried again, sorted. A full round
+// compares everything anyway, but for flows.
+func (p *Proxier) failed(r *Round) []state.Want {
+	var out []state.Want
+	for id, s := range p.ledger.of {
+		if !r.Full || id.Kind == state.Flow {
+			out = append(out, s.want)
+		}
+	}
+	slices.SortFunc(out, func(a, b state.Want) int { return a.ID.Compare(b.ID) })
+	r.Retried += len(out)
+	return out
 }
 
 // diff returns the writes that w comes to.

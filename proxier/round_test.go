@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -53,40 +54,42 @@ func TestNotReadyUntilTheStartIsProgrammed(t *testing.T) {
 		k.refuse[later] = kernel.ErrStale
 		p.Events([]source.Event{webService("10.96.0.2")})
 		synctest.Wait()
-		if r := p.Last(); r.NotReady != "" || r.Failing.Count == 0 {
+		if r := p.Last(); r.NotReady != "" || r.Failing.All() == 0 {
 			t.Errorf("a later failure is the start's: %q, %+v", r.NotReady, r.Failing)
 		}
 	})
 }
 
-// What fails is counted from its first failure on, and told of its Service. A
-// foreign object in the way is no fault of the node.
+// What fails is counted by cause, from its first failure on. A Service has a
+// problem if it asks for what the kernel does not take or if another program's
+// object is in the way, not if the node is at fault.
 func TestFailingWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mine, taken := serverAt("10.96.0.1:80"), serverAt("10.96.0.2:80")
-		k := &refusing{Fake: newFake(), refuse: map[state.ID]error{mine: kernel.ErrStale, taken: fmt.Errorf("%w: file exists", kernel.ErrForeign)}}
+		odd := state.RealServerID(serverAt("10.96.0.3:80"), netip.MustParseAddrPort("10.244.0.255:8080"))
+		k := &refusing{Fake: newFake(), refuse: map[state.ID]error{mine: kernel.ErrStale, taken: fmt.Errorf("%w: file exists", kernel.ErrForeign), odd: unix.EINVAL}}
 		p := running(t, k, testConfig(desired.Direct))
-		p.Events([]source.Event{webService("10.96.0.1"), webService("10.96.0.2")})
+		p.Events([]source.Event{webService("10.96.0.1"), webService("10.96.0.2"), webService("10.96.0.3"), webSlice("10.96.0.3", "10.244.0.255")})
 		p.Synced()
 		synctest.Wait()
 		start := time.Now()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		f := p.Last().Failing
-		if !f.Since.Equal(start) || !strings.Contains(f.First, mine.String()) || f.Count-f.Others != 1 || f.Others < 1 {
+		if !f.Since.Equal(start) || !strings.Contains(f.First, mine.String()) || f.Node != 1 || f.Foreign != 1 || f.Object != 1 || f.Blocked < 1 {
 			t.Errorf("failing %+v, want one of the node's since %v", f, start)
 		}
 		longest := p.Last().Unwritten
-		if len(longest) != f.Count || !slices.IsSortedFunc(longest, func(a, b Unwritten) int { return a.Since.Compare(b.Since) }) ||
+		if len(longest) != f.All() || !slices.IsSortedFunc(longest, func(a, b Unwritten) int { return a.Since.Compare(b.Since) }) ||
 			!slices.ContainsFunc(longest, func(u Unwritten) bool {
 				return u.Op.ID == taken && errors.Is(u.Err, kernel.ErrForeign) && u.Since.Equal(start)
 			}) {
-			t.Errorf("unwritten %v, want %d with %v since %v", longest, f.Count, taken, start)
+			t.Errorf("unwritten %v, want %d with %v since %v", longest, f.All(), taken, start)
 		}
-		for _, ip := range []string{"10.96.0.1", "10.96.0.2"} {
+		for ip, want := range map[string]bool{"10.96.0.1": false, "10.96.0.2": true, "10.96.0.3": true} {
 			told := slices.ContainsFunc(p.Last().Problems, func(pr model.Problem) bool { return pr.Object == "Service default/"+nameOf(ip) })
-			if !told {
-				t.Errorf("the Service of %s has no problem: %v", ip, p.Last().Problems)
+			if told != want {
+				t.Errorf("the Service of %s has a problem: %v, want %v: %v", ip, told, want, p.Last().Problems)
 			}
 		}
 		clear(k.refuse)

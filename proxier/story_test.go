@@ -165,7 +165,7 @@ func (s *story) settle() {
 	s.proxier.drainAt = time.Now()
 	for range 200 {
 		s.proxier.round(context.Background())
-		if len(s.proxier.pending) == 0 && !s.proxier.stale {
+		if len(s.proxier.ledger.of)+len(s.proxier.unfinished) == 0 && !s.proxier.stale {
 			return
 		}
 		s.proxier.retryAt = time.Now()

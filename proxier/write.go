@@ -2,47 +2,121 @@ package proxier
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"time"
 
+	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
 )
 
-// write compares wants with the kernel and writes the difference, stage by
-// stage: what a failed write was to stand on or to make way for waits with it.
-func (p *Proxier) write(ctx context.Context, r *Round, w wanted) {
+// A plan that takes long is left off where changes wait, and gone on with after
+// them: a Service of 100 ports with 1,000 external IPs once kept the changes of
+// all others waiting for nine minutes.
+const (
+	piece       = 1000                  // writes that are handed to the kernel at once, at most
+	turn        = 2000                  // writes that a plan has before it is left off
+	turnMost    = 50 * time.Millisecond // that these may take: then it is left off earlier
+	largeFronts = 500                   // frontends from which on a Service has a plan of its own
+)
+
+// work is a plan under way.
+type work struct {
+	plan    state.Plan           // what is left of it
+	earlier map[state.ID]*status // of its objects whose last write had failed
+	dropped map[state.ID]bool    // its objects that a later plan is about
+	resumed bool                 // it was left off before
+}
+
+// write compares wants with the kernel and writes the difference. A plan that
+// takes long and may be left off is kept in p.unfinished.
+func (p *Proxier) write(ctx context.Context, r *Round, w wanted, mayLeave bool) {
+	var earlier map[state.ID]*status
+	if w.all != nil { // which names all objects
+		earlier, p.unfinished = p.ledger.takeAll(), nil
+	} else {
+		earlier = p.ledger.take(w.some)
+	}
+	p.supersede(w.some)
 	ops := p.diff(w)
 	if !p.synced {
 		ops = careful(ops, p.actual)
 	}
-	if len(p.pending) > 0 {
-		for i := range w.some { // what failed before and is in w.all is not pending any more
-			delete(p.pending, w.some[i].ID)
+	p.execute(ctx, r, &work{plan: state.NewPlan(ops), earlier: earlier}, mayLeave)
+}
+
+// supersede drops from the plans under way what a newer one is about.
+func (p *Proxier) supersede(wants []state.Want) {
+	for _, j := range p.unfinished {
+		if j.dropped == nil {
+			j.dropped = map[state.ID]bool{}
+		}
+		for i := range wants {
+			j.dropped[wants[i].ID] = true
 		}
 	}
-	held := p.held()
-	var done tally
-	for stage := range state.NewPlan(ops).Stages() {
-		stage = p.possible(r, stage, held)
-		if len(stage) == 0 {
-			continue
+}
+
+// goOn goes on with the plans that were left off, the oldest first. Each round
+// does so for a turn at least.
+func (p *Proxier) goOn(ctx context.Context, r *Round) {
+	for range len(p.unfinished) {
+		j := p.unfinished[0]
+		p.unfinished = p.unfinished[1:]
+		if p.execute(ctx, r, j, true); len(j.plan) > 0 {
+			return // it is the last one now: each has its turn
 		}
-		errs := p.kernel.Apply(ctx, stage)
-		for i, op := range stage {
-			if errs != nil && errs[i] != nil {
-				p.fail(r, op, errs[i])
-				p.hold(held, op.ID)
-				continue
-			}
-			p.apply(op)
-			p.forget(op)
-			if len(p.asked) > 0 {
-				delete(p.asked, op.ID)
-			}
-			done.count(op)
+	}
+}
+
+// left returns how many writes the plans that were left off have still.
+func (p *Proxier) left() int {
+	n := 0
+	for _, j := range p.unfinished {
+		n += len(j.plan)
+	}
+	return n
+}
+
+// execute writes what is left of a plan, stage by stage: what a failed write was
+// to stand on or to make way for waits with it.
+func (p *Proxier) execute(ctx context.Context, r *Round, j *work, mayLeave bool) {
+	var done tally
+	held := p.held()
+	began, n := time.Now(), 0
+	for len(j.plan) > 0 {
+		stage, rest := j.plan.Cut(piece)
+		p.apply(ctx, r, p.possible(r, stage, held, j), held, j, &done)
+		j.plan, n = rest, n+len(stage)
+		p.beat()
+		waits := mayLeave && (n >= turn || time.Since(began) >= turnMost) && p.inbox.waits()
+		if len(rest) > 0 && (waits || ctx.Err() != nil) {
+			j.resumed = true
+			p.unfinished = append(p.unfinished, j)
+			done.add(r.Ops)
+			return
 		}
 	}
 	done.add(r.Ops)
+	p.mended(j.earlier)
+}
+
+// apply writes a stage and notes in what the kernel is known to hold what was
+// written.
+func (p *Proxier) apply(ctx context.Context, r *Round, stage state.Plan, held map[state.ID]state.ID, j *work, done *tally) {
+	if len(stage) == 0 {
+		return
+	}
+	errs := p.kernel.Apply(ctx, stage)
+	for i, op := range stage {
+		if errs != nil && errs[i] != nil {
+			p.fail(r, op, errs[i], j)
+			p.hold(held, op.ID)
+			continue
+		}
+		p.note(op)
+		p.forget(op)
+		done.count(op)
+	}
 }
 
 // tally counts the writes that succeeded.
@@ -60,11 +134,8 @@ func (t *tally) add(to map[Write]int) {
 	}
 }
 
-// errWaits is wrapped by the failure of a write whose turn has not come.
-var errWaits = errors.New("it waits for")
-
-// apply notes in what the kernel is known to hold that op was written.
-func (p *Proxier) apply(op state.Op) {
+// note notes in what the kernel is known to hold that op was written.
+func (p *Proxier) note(op state.Op) {
 	if old, had := p.actual.Apply(op); had {
 		p.digest.Remove(op.ID, old)
 		p.objects[op.ID.Kind]--
@@ -78,16 +149,20 @@ func (p *Proxier) apply(op state.Op) {
 // possible returns the ops of a stage of which nothing stands in the way. A
 // real server added to a virtual server that could not be added would go to
 // somebody else's of the same address; a frontend published without what is
-// behind it would answer wrongly. As long as no write has failed nothing does:
-// what an object needs is wanted too, and there, or in an earlier stage.
-func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID) state.Plan {
-	if len(p.pending) == 0 {
+// behind it would answer wrongly. As long as no write has failed and no plan was
+// left off nothing does: what an object needs is wanted too, and there, or in an
+// earlier stage.
+func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID, j *work) state.Plan {
+	if len(p.ledger.of) == 0 && len(p.unfinished) == 0 && !j.resumed {
 		return stage
 	}
 	out := stage[:0] // nobody needs the stage any more
 	for _, op := range stage {
+		if j.dropped[op.ID] {
+			continue
+		}
 		if why := p.obstacle(op, held); why != "" {
-			p.fail(r, op, fmt.Errorf("%w %s", errWaits, why))
+			p.fail(r, op, fmt.Errorf("%w %s", kernel.ErrBlocked, why), j)
 			p.hold(held, op.ID)
 			continue
 		}
@@ -117,8 +192,11 @@ func (p *Proxier) obstacle(op state.Op, held map[state.ID]state.ID) string {
 // deleted, with that something.
 func (p *Proxier) held() map[state.ID]state.ID {
 	out := map[state.ID]state.ID{}
-	for id, w := range p.pending {
-		if !w.Present {
+	if p.ledger.leaving == 0 {
+		return out
+	}
+	for id, s := range p.ledger.of {
+		if !s.want.Present {
 			p.hold(out, id)
 		}
 	}
@@ -128,7 +206,7 @@ func (p *Proxier) held() map[state.ID]state.ID {
 // hold notes what must stay as long as an object does that is to go and could
 // not be deleted, or not even drained.
 func (p *Proxier) hold(held map[state.ID]state.ID, id state.ID) {
-	if w := p.pending[id]; w.Present {
+	if p.ledger.wants(id) {
 		return
 	}
 	p.needs = p.config.Desired.Needs(p.needs[:0], id)
@@ -144,7 +222,7 @@ func (p *Proxier) forget(op state.Op) {
 	}
 	for id := range p.draining {
 		if id.Server() == op.ID {
-			p.apply(state.Op{Verb: state.Delete, ID: id})
+			p.note(state.Op{Verb: state.Delete, ID: id})
 			delete(p.draining, id)
 		}
 	}

@@ -63,7 +63,7 @@ func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*d
 	}
 	d.health = health.New(health.Config{
 		Families: families, SyncPeriod: d.config.SyncPeriod, NodeExpected: from.servers != nil,
-		Backlog: d.proxier.Backlog,
+		Backlog: d.proxier.Backlog, Stuck: d.proxier.Stuck,
 	})
 	d.metrics = health.NewMetrics(d.health, version)
 	var err error

@@ -190,6 +190,15 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 	return b
 }
 
+// Objects returns how many objects a Service needed when it was last rendered.
+func (t *Table) Objects(key model.Key) int {
+	s := t.services.Get(key)
+	if s == nil {
+		return 0
+	}
+	return int(s.both)
+}
+
 // Len returns how many objects are wanted.
 func (t *Table) Len() int {
 	n := len(t.skeleton) + t.shared.Len()

@@ -19,7 +19,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := NewMetrics(New(Config{Families: both, SyncPeriod: time.Minute, Backlog: func() proxier.Backlog { return proxier.Backlog{} }}), "test")
+	h, _ := newHealth(false)
+	m := NewMetrics(h, "test")
 	for _, c := range []prometheus.Collector{
 		NewTablesCollector(&fakeTables{tables: []Table{{}, {Set: "X"}}}, quiet()), NewRefusedCollector(&fakeRefused{rows: []Refused{{Service: "web"}}}, 0, quiet()),
 	} {

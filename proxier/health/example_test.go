@@ -15,14 +15,14 @@ import (
 
 // How a daemon puts the parts together.
 func Example() {
-	var p *proxier.Proxier // made below; Backlog is asked for only afterwards
+	var p *proxier.Proxier // made below; Backlog and Stuck are asked for only afterwards
 	var ctx context.Context
 	var log *slog.Logger
 	var wg sync.WaitGroup
 
 	h := health.New(health.Config{
 		Families: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, SyncPeriod: 30 * time.Second, NodeExpected: true,
-		Backlog: func() proxier.Backlog { return p.Backlog() },
+		Backlog: func() proxier.Backlog { return p.Backlog() }, Stuck: func() time.Duration { return p.Stuck() },
 	})
 	m := health.NewMetrics(h, "v1.0.0")
 	ports := health.NewPorts(health.PortsConfig{

@@ -3,6 +3,7 @@ package health
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,9 +16,10 @@ import (
 // Config is what a Health must be told. All but NodeExpected are needed.
 type Config struct {
 	Families     []corev1.IPFamily      // that the node serves; one loop serves them all, so that they share one verdict
-	SyncPeriod   time.Duration          // a change, or a failure, may last less than twice of it
+	SyncPeriod   time.Duration          // changes may wait, and the loop may be stuck, for less than twice of it
 	NodeExpected bool                   // there must be a Node object; false: without one the node is eligible
 	Backlog      func() proxier.Backlog // what is not programmed yet; called from any goroutine
+	Stuck        func() time.Duration   // for how long the loop has been at one piece of its work; called from any goroutine
 }
 
 // Health is the verdict on the proxy and on the node. Its methods may be
@@ -29,9 +31,7 @@ type Health struct {
 	mu       sync.Mutex
 	began    time.Time // start of the first round; zero: what to program is still being read
 	updated  time.Time // end of the last round that was not aborted; before the first: the start
-	failing  proxier.Failing
-	unread   time.Time // start of the first of the aborted rounds that go on; zero: the last was not aborted
-	err      error     // of the last aborted round
+	err      error     // of the last round; nil: it was not aborted
 	ready    bool
 	notReady string
 	node     string // why the node is not eligible; empty: it is
@@ -56,21 +56,14 @@ func (h *Health) Observe(r *proxier.Round) {
 	if h.began.IsZero() {
 		h.began = r.Started
 	}
-	if r.Err != nil {
-		if h.unread.IsZero() {
-			h.unread = r.Started
-		}
-		h.err = r.Err
-		if !h.ready {
-			h.notReady = r.Err.Error()
-		}
-		return // it wrote nothing: what failed before it still does
+	why := r.NotReady
+	if h.err = r.Err; r.Err == nil {
+		h.updated = r.Started.Add(r.Took)
+	} else {
+		why = r.Err.Error()
 	}
-	h.updated = r.Started.Add(r.Took)
-	h.failing = r.Failing
-	h.unread, h.err = time.Time{}, nil
 	if !h.ready {
-		h.ready, h.notReady = r.NotReady == "", r.NotReady
+		h.ready, h.notReady = why == "", why
 	}
 }
 
@@ -99,17 +92,18 @@ func (h *Health) SetNode(n *corev1.Node) {
 	h.mu.Unlock()
 }
 
-// Healthy reports whether the proxy keeps up: no change waits, no write fails
-// by the node's fault and no reading of the kernel fails for twice the sync
-// period or longer. Before the first round it is healthy, as kube-proxy is: to
-// start it again would not make the source deliver.
+// Healthy reports whether the proxy keeps up: no change has waited for twice the
+// sync period while nothing was programmed. A write that fails is not that: what
+// is programmed goes on, and load balancers would lose the node for one object.
+// Before the first round it is healthy, as kube-proxy is: to start it again would
+// not make the source deliver.
 func (h *Health) Healthy() bool { return h.Unhealthy() == "" }
 
 // Unhealthy returns why the proxy does not keep up, or nothing if it does.
 func (h *Health) Unhealthy() string { return h.verdict(time.Now()).reason }
 
-// Ready returns whether everything that was there at the first sync has been
-// programmed, and if not, why. Once ready, it stays so.
+// Ready returns whether everything that was there at the first sync and can be
+// programmed is programmed, and if not, why. Once ready, it stays so.
 func (h *Health) Ready() (ready bool, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -120,33 +114,36 @@ func (h *Health) Ready() (ready bool, reason string) {
 }
 
 type verdict struct {
-	reason  string // why the proxy is unhealthy; empty: it is healthy
+	reason  string // why the proxy does not keep up; empty: it does
+	stuck   string // why the proxy must be started again; empty: it need not
 	node    string // why the node is not eligible; empty: it is
 	updated time.Time
 }
 
 func (h *Health) verdict(now time.Time) verdict {
-	since := h.config.Backlog().Since
+	waits, stuck := h.config.Backlog().Since, h.config.Stuck()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v := verdict{node: h.node, updated: h.updated}
-	switch {
-	case since.IsZero() || h.began.IsZero():
-		since = time.Time{}
-	case since.Before(h.began):
-		since = h.began
+	if stuck >= h.late() {
+		v.stuck = fmt.Sprintf("the loop has not moved for %s", stuck.Truncate(time.Second))
 	}
-	late := func(since time.Time) bool { return !since.IsZero() && now.Sub(since) >= 2*h.config.SyncPeriod }
-	// The cause goes before the effect: where nothing can be read, changes wait.
-	switch {
-	case late(h.unread):
-		v.reason = fmt.Sprintf("reading has failed for %s: %v", span(now, h.unread), h.err)
-	case late(h.failing.Since):
-		v.reason = fmt.Sprintf("writing has failed for %s: %s", span(now, h.failing.Since), h.failing.First)
-	case late(since):
-		v.reason = fmt.Sprintf("a change has been waiting for %s", span(now, since))
+	if waits.IsZero() || h.began.IsZero() {
+		return v
+	}
+	// What takes long and makes progress keeps up.
+	since := latest(waits, h.began, h.updated)
+	if now.Sub(since) < h.late() {
+		return v
+	}
+	v.reason = fmt.Sprintf("changes have been waiting for %s, and none was programmed", now.Sub(since).Truncate(time.Second))
+	if h.err != nil {
+		v.reason += ": " + h.err.Error()
 	}
 	return v
 }
 
-func span(now, since time.Time) time.Duration { return now.Sub(since).Truncate(time.Second) }
+// late is how long a change may wait, and the loop may stand still.
+func (h *Health) late() time.Duration { return 2 * h.config.SyncPeriod }
+
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }

@@ -22,10 +22,19 @@ var both = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// newHealth returns a Health with a backlog to set.
-func newHealth(nodeExpected bool) (*Health, *proxier.Backlog) {
-	b := &proxier.Backlog{}
-	return New(Config{Families: both, SyncPeriod: 30 * time.Second, NodeExpected: nodeExpected, Backlog: func() proxier.Backlog { return *b }}), b
+// loop is what a Health asks of the loop.
+type loop struct {
+	proxier.Backlog
+	stuck time.Duration
+}
+
+// newHealth returns a Health, and the loop that it asks.
+func newHealth(nodeExpected bool) (*Health, *loop) {
+	l := &loop{}
+	return New(Config{
+		Families: both, SyncPeriod: 30 * time.Second, NodeExpected: nodeExpected,
+		Backlog: func() proxier.Backlog { return l.Backlog }, Stuck: func() time.Duration { return l.stuck },
+	}), l
 }
 
 func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
@@ -35,121 +44,107 @@ func get(t *testing.T, h http.Handler, path string) *httptest.ResponseRecorder {
 	return w
 }
 
-// A family is unhealthy from the moment on that something has lasted for twice
-// the sync period, and healthy as soon as it is over.
-func TestLate(t *testing.T) {
+// The proxy does not keep up from the moment on that a change has waited for twice
+// the sync period and nothing was programmed meanwhile. To start it again would
+// not help.
+func TestChangesWait(t *testing.T) {
 	bad := errors.New("no buffer space")
-	tests := []struct {
+	for _, tt := range []struct {
 		name   string
-		begin  func(*Health, *proxier.Backlog)
 		during func(*Health) // after a while of it
-		end    func(*Health, *proxier.Backlog)
 		reason string
 	}{
-		{
-			name: "change waits",
-			begin: func(_ *Health, b *proxier.Backlog) {
-				*b = proxier.Backlog{Changes: proxier.Changes{Services: 1}, Since: time.Now()}
-			},
-			end:    func(_ *Health, b *proxier.Backlog) { *b = proxier.Backlog{} },
-			reason: "a change has been waiting for 1m0s",
-		},
-		{
-			name: "node's writes fail",
-			begin: func(h *Health, _ *proxier.Backlog) {
-				h.Observe(&proxier.Round{Started: time.Now(), Failing: proxier.Failing{Count: 2, Since: time.Now(), First: "add vip 10.0.0.1: no device"}})
-			},
-			// An aborted round says nothing of writes.
-			during: func(h *Health) { h.Observe(&proxier.Round{Started: time.Now(), Err: bad}) },
-			end:    func(h *Health, _ *proxier.Backlog) { h.Observe(&proxier.Round{Started: time.Now()}) },
-			reason: "writing has failed for 1m0s: add vip 10.0.0.1: no device",
-		},
-		{
-			name:   "reading fails",
-			begin:  func(h *Health, _ *proxier.Backlog) { h.Observe(&proxier.Round{Started: time.Now(), Err: bad}) },
-			during: func(h *Health) { h.Observe(&proxier.Round{Started: time.Now(), Err: bad}) },
-			end:    func(h *Health, _ *proxier.Backlog) { h.Observe(&proxier.Round{Started: time.Now()}) },
-			reason: "reading has failed for 1m0s: no buffer space",
-		},
-	}
-	for _, tt := range tests {
+		{"no round ends", func(*Health) {}, "changes have been waiting for 1m0s, and none was programmed"},
+		{"rounds are aborted", func(h *Health) { h.Observe(&proxier.Round{Started: time.Now(), Err: bad}) },
+			"changes have been waiting for 1m0s, and none was programmed: no buffer space"},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				h, b := newHealth(false)
+				h, l := newHealth(false)
 				h.Observe(&proxier.Round{Started: time.Now()})
-				tt.begin(h, b)
+				l.Backlog = proxier.Backlog{Changes: proxier.Changes{Services: 1}, Since: time.Now()}
 				time.Sleep(30 * time.Second)
-				if tt.during != nil {
-					tt.during(h)
+				tt.during(h)
+				time.Sleep(30*time.Second - time.Nanosecond)
+				expectProbes(t, h, 200, 200)
+				time.Sleep(time.Nanosecond)
+				expectProbes(t, h, 200, 503)
+				var a answer
+				w := get(t, h.Handler(), "/healthz")
+				if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || a.Healthy || a.Reason != tt.reason ||
+					len(a.Status) != 2 || a.Status["IPv4"].Healthy || a.Status["IPv6"].Healthy {
+					t.Errorf("%s, want reason %q", w.Body, tt.reason)
 				}
-				turnsBad(t, h, tt.reason)
-				tt.end(h, b)
-				if w := get(t, h.Handler(), "/livez"); w.Code != 200 {
-					t.Errorf("after it: %d %s", w.Code, w.Body)
-				}
+				h.Observe(&proxier.Round{Started: time.Now()}) // something was programmed, but not yet all
+				expectProbes(t, h, 200, 200)
+				time.Sleep(time.Minute)
+				expectProbes(t, h, 200, 503)
+				l.Backlog = proxier.Backlog{}
+				expectProbes(t, h, 200, 200)
 			})
 		})
 	}
 }
 
-// turnsBad expects that h turns unhealthy after 30 seconds more.
-func turnsBad(t *testing.T, h *Health, reason string) {
+// expectProbes expects these answers of /livez and /healthz.
+func expectProbes(t *testing.T, h *Health, livez, healthz int) {
 	t.Helper()
-	time.Sleep(30*time.Second - time.Nanosecond)
-	if w := get(t, h.Handler(), "/livez"); w.Code != 200 || !h.Healthy() {
-		t.Fatalf("before the time: %d %s", w.Code, w.Body)
+	for path, want := range map[string]int{"/livez": livez, "/healthz": healthz} {
+		if w := get(t, h.Handler(), path); w.Code != want {
+			t.Errorf("%s: %d %s, want %d", path, w.Code, w.Body, want)
+		}
 	}
-	time.Sleep(time.Nanosecond)
-	w := get(t, h.Handler(), "/livez")
-	var a answer
-	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != 503 || a.Healthy || h.Healthy() || a.Reason != reason {
-		t.Fatalf("%d %s, want reason %q", w.Code, w.Body, reason)
-	}
-	if len(a.Status) != 2 || a.Status["IPv4"].Healthy || a.Status["IPv6"].Healthy {
-		t.Errorf("status %v", a.Status)
-	}
-	if w := get(t, h.Handler(), "/healthz"); w.Code != 503 || !strings.Contains(w.Body.String(), reason) {
-		t.Errorf("healthz: %d %s", w.Code, w.Body)
+	if h.Healthy() != (healthz == 200) {
+		t.Errorf("healthy is %v", h.Healthy())
 	}
 }
 
-// What waits for the rest of the source to be read waits for nobody here.
-func TestStart(t *testing.T) {
+// Only a loop that does not move needs to be started again.
+func TestStuck(t *testing.T) {
+	h, l := newHealth(false)
+	h.Observe(&proxier.Round{Started: time.Now()})
+	l.stuck = time.Minute - time.Nanosecond
+	expectProbes(t, h, 200, 200)
+	l.stuck = time.Minute
+	expectProbes(t, h, 503, 200)
+	if w := get(t, h.Handler(), "/livez"); !strings.Contains(w.Body.String(), `"healthy":false,"reason":"the loop has not moved for 1m0s"`) {
+		t.Errorf("livez: %s", w.Body)
+	}
+}
+
+// Neither writes that fail, for whatever cause, nor rounds that are aborted take a
+// node out of service as long as no change waits.
+func TestFailuresAreNotHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, b := newHealth(false)
-		b.Since = time.Now()
+		h, _ := newHealth(false)
+		h.Observe(&proxier.Round{Started: time.Now(), Failing: proxier.Failing{Node: 3, Object: 2, Foreign: 1, Blocked: 4, Since: time.Now(), First: "x"}})
 		time.Sleep(time.Hour)
-		if !h.Healthy() {
-			t.Error("unhealthy before the first round")
-		}
-		h.Observe(&proxier.Round{Started: time.Now(), Err: errors.New("no IPVS")})
-		time.Sleep(time.Minute - time.Nanosecond)
-		if !h.Healthy() {
-			t.Error("unhealthy because of the time before the first round")
-		}
-		time.Sleep(time.Nanosecond)
-		if h.Healthy() {
-			t.Error("healthy a minute after the first round failed")
-		}
+		expectProbes(t, h, 200, 200)
+		h.Observe(&proxier.Round{Started: time.Now(), Err: errors.New("no buffer space")})
+		time.Sleep(time.Hour)
+		expectProbes(t, h, 200, 200)
 	})
 }
 
-// Failures that are a neighbour's fault have no Since: they never count.
-func TestNeighboursFault(t *testing.T) {
+// What waits for the rest of the source to be read waits for no round.
+func TestStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _ := newHealth(false)
-		h.Observe(&proxier.Round{Started: time.Now(), Failing: proxier.Failing{Count: 3, Others: 3}})
+		h, l := newHealth(false)
+		l.Since = time.Now()
 		time.Sleep(time.Hour)
-		if !h.Healthy() {
-			t.Error("unhealthy")
-		}
+		expectProbes(t, h, 200, 200)
+		h.Observe(&proxier.Round{Started: time.Now(), Err: errors.New("no IPVS")})
+		time.Sleep(time.Minute - time.Nanosecond)
+		expectProbes(t, h, 200, 200)
+		time.Sleep(time.Nanosecond)
+		expectProbes(t, h, 200, 503)
 	})
 }
 
 // The bodies are kube-proxy's, to the byte.
 func TestBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // it begins at 2000-01-01T00:00:00Z
-		h, b := newHealth(true)
+		h, l := newHealth(true)
 		h.SetNode(&corev1.Node{})
 		h.Observe(&proxier.Round{Started: time.Now().UTC(), Took: time.Second})
 		time.Sleep(10 * time.Second)
@@ -171,10 +166,10 @@ func TestBody(t *testing.T) {
 		check("/healthz", 503, `{"lastUpdated":"2000-01-01T00:00:01Z","currentTime":"2000-01-01T00:00:10Z","nodeEligible":false,"healthy":true,`+
 			`"reason":"the Node object of this node is not known",`+
 			`"status":{"IPv4":{"lastUpdated":"2000-01-01T00:00:01Z","healthy":true},"IPv6":{"lastUpdated":"2000-01-01T00:00:01Z","healthy":true}}}`)
-		b.Since = time.Now()
+		l.stuck = time.Minute
 		time.Sleep(time.Minute)
 		check("/livez", 503, `{"lastUpdated":"2000-01-01T00:00:01Z","currentTime":"2000-01-01T00:01:10Z","healthy":false,`+
-			`"reason":"a change has been waiting for 1m0s",`+
+			`"reason":"the loop has not moved for 1m0s",`+
 			`"status":{"IPv4":{"lastUpdated":"2000-01-01T00:00:01Z","healthy":false},"IPv6":{"lastUpdated":"2000-01-01T00:00:01Z","healthy":false}}}`)
 		for _, c := range []struct {
 			code string

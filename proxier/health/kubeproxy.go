@@ -97,7 +97,7 @@ func (k *kubeProxyMetrics) observe(r *proxier.Round) {
 		if r.Err != nil {
 			continue
 		}
-		if r.Failing.Since.IsZero() {
+		if r.Failing.Node == 0 {
 			k.last.WithLabelValues(f).Set(seconds(end(r)))
 		}
 		if flows {

@@ -201,7 +201,7 @@ func fullRound(started time.Time) *proxier.Round {
 		Number: 1, Started: started, Took: 2 * time.Second, Queued: started.Add(-time.Second), Changes: proxier.Changes{Services: 3, Slices: 4},
 		Full: true, Retried: 5, Draining: 6, Drains: []proxier.Drain{{Since: started.Add(-time.Minute)}, {Since: started}}, Known: proxier.Known{Services: 12, Slices: 13}, Objects: map[string]int{"virtual server": 7, "rules": 2},
 		Ops:      map[proxier.Write]int{{Verb: "add", Kind: "virtual server"}: 10, {Verb: "delete", Kind: "flow"}: 1},
-		Failing:  proxier.Failing{Count: 3, Since: started, First: "x", Others: 1},
+		Failing:  proxier.Failing{Node: 2, Object: 3, Foreign: 1, Blocked: 4, Since: started, First: "x"},
 		Problems: make([]model.Problem, 8), Triggers: []time.Time{started.Add(time.Second), started.Add(-time.Hour), started.Add(time.Hour)},
 		NoLocal: map[proxier.Locality]int{{Policy: "internal", Family: "IPv4"}: 9, {Policy: "external", Family: "IPv6"}: 11},
 		Drift:   []proxier.Drift{{ID: state.VIPID(netip.MustParseAddr("10.96.0.1")), What: "is gone"}},
@@ -241,7 +241,8 @@ func TestRoundAsMetrics(t *testing.T) {
 			"kube_ipvs_writes_total{kind=virtual_server,result=ok,verb=add}": "10", "kube_ipvs_writes_total{kind=rules,result=failed,verb=change}": "1",
 			"kube_ipvs_plan_writes":                  "1/14",
 			"kube_ipvs_objects{kind=virtual_server}": "7", "kube_ipvs_objects{kind=rules}": "2", "kube_ipvs_objects{kind=vip}": "0",
-			"kube_ipvs_failing_writes{cause=node}": "2", "kube_ipvs_failing_writes{cause=neighbour}": "1",
+			"kube_ipvs_failing_writes{cause=node}": "2", "kube_ipvs_failing_writes{cause=object}": "3",
+			"kube_ipvs_failing_writes{cause=foreign}": "1", "kube_ipvs_failing_writes{cause=blocked}": "4",
 			"kube_ipvs_retries_total": "5", "kube_ipvs_audits_total": "1", "kube_ipvs_drift_repaired_total{kind=vip}": "1",
 			"kube_ipvs_last_audit_timestamp_seconds": at(2 * time.Second), "kube_ipvs_last_audit_age_seconds": "0",
 			"kube_ipvs_netlink_messages_total": "100", "kube_ipvs_netlink_sends_total": "20", "kube_ipvs_netlink_errors_total": "3",
@@ -279,7 +280,7 @@ func TestAbortedRound(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		aborted := time.Now()
 		observe(&proxier.Round{Started: aborted, Took: time.Second, Queued: aborted, Changes: proxier.Changes{Services: 1}, Full: true, Err: errors.New("no netlink")})
-		*b = proxier.Backlog{Changes: proxier.Changes{Services: 1, Slices: 2}, Since: aborted.Add(time.Second)}
+		b.Backlog = proxier.Backlog{Changes: proxier.Changes{Services: 1, Slices: 2}, Since: aborted}
 		time.Sleep(time.Minute)
 		expect("after an aborted round", map[string]string{
 			"kube_ipvs_rounds_total{full=true}": "2", "kube_ipvs_audits_total": "1", "kube_ipvs_objects{kind=virtual_server}": "7",
@@ -290,9 +291,9 @@ func TestAbortedRound(t *testing.T) {
 			"kubeproxy_sync_proxy_rules_service_changes_pending":                                          "1",
 			"kubeproxy_sync_proxy_rules_endpoint_changes_pending":                                         "2",
 			"kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=IPv4,traffic_policy=internal}": "9",
-			"kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=IPv6}":                    fmt.Sprint(seconds(aborted.Add(time.Second))),
+			"kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=IPv6}":                    fmt.Sprint(seconds(aborted)),
 		})
-		*b = proxier.Backlog{}
+		b.Backlog = proxier.Backlog{}
 		later := time.Now()
 		observe(&proxier.Round{Started: later, Took: time.Second, Queued: later})
 		expect("after a good round", map[string]string{

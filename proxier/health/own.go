@@ -50,7 +50,7 @@ func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
 		writes:      counters("writes_total", "Writes to the kernel.", "verb", "kind", "result"),
 		planWrites:  prometheus.NewHistogram(histogram(own+"plan_writes", "Writes that a round tried.", writeBuckets)),
 		objects:     gauges("objects", "Objects in the kernel that are the proxy's, by what was read and has been written since.", "kind"),
-		failing:     gauges("failing_writes", "Writes that have failed and not succeeded since. A neighbour's fault is what waits for another or is in somebody else's way.", "cause"),
+		failing:     gauges("failing_writes", "Writes that have failed and not succeeded since, by cause: the node, the value that an object has, an object or lock of another program (foreign), or another write that they wait for (blocked).", "cause"),
 		retries:     counter("retries_total", "Writes that were tried again."),
 		audits:      counter("audits_total", "Full comparisons with the kernel, freshly read, that succeeded."),
 		drift:       counters("drift_repaired_total", "Objects that somebody else had changed, as an audit found, to repair them.", "kind"),
@@ -70,7 +70,7 @@ func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
 		gauge(own+"last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.auditTime()) }),
 		gauge(own+"last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.auditTime)),
 		gauge(own+"ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := h.Ready(); return boolean(ready) }),
-		gauge(own+"healthy", "1 if the proxy keeps up, else 0: as /livez.", func() float64 { return boolean(h.Healthy()) }),
+		gauge(own+"healthy", "1 if the proxy keeps up, else 0: as /healthz, but for the state of the node.", func() float64 { return boolean(h.Healthy()) }),
 	)
 	return o
 }
@@ -101,18 +101,16 @@ func (o *ownMetrics) start() {
 	for _, kind := range []string{kindService, kindSlice} {
 		o.known.WithLabelValues(kind)
 	}
-	for _, cause := range []string{causeNode, causeNeighbour} {
-		o.failing.WithLabelValues(cause)
+	for _, c := range state.Causes() {
+		o.failing.WithLabelValues(string(c))
 	}
 }
 
 const (
-	causeNode      = "node"
-	causeNeighbour = "neighbour"
-	resultOK       = "ok"
-	resultFailed   = "failed"
-	kindService    = "service"
-	kindSlice      = "endpoint_slice"
+	resultOK     = "ok"
+	resultFailed = "failed"
+	kindService  = "service"
+	kindSlice    = "endpoint_slice"
 )
 
 // observe counts a round, of whose changes the oldest came in at queued.
@@ -160,8 +158,9 @@ func (o *ownMetrics) observeWrites(r *proxier.Round) {
 	}
 	o.planWrites.Observe(float64(r.Writes() + len(r.Failures)))
 	o.retries.Add(float64(r.Retried))
-	o.failing.WithLabelValues(causeNode).Set(float64(r.Failing.Count - r.Failing.Others))
-	o.failing.WithLabelValues(causeNeighbour).Set(float64(r.Failing.Others))
+	for _, c := range state.Causes() {
+		o.failing.WithLabelValues(string(c)).Set(float64(r.Failing.Count(c)))
+	}
 }
 
 func (o *ownMetrics) auditTime() time.Time {

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -28,36 +29,41 @@ type status struct {
 
 // Handler serves the probes. All answer 200 or 503, and say in JSON why:
 //
-//	/healthz  the proxy is healthy and its node stays: load balancers may use it
-//	/livez    the proxy is healthy
-//	/readyz   what was there at the first sync is programmed
+//	/healthz  the proxy keeps up and its node stays: load balancers may use it
+//	/livez    the loop moves: to start the proxy again would not help
+//	/readyz   what was there at the first sync, and can be programmed, is
 func (h *Health) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { h.probe(w, h.healthz, true) })
-	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { h.probe(w, h.livez, false) })
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { h.probeHealth(w) })
+	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { h.probeLife(w) })
 	mux.HandleFunc("/readyz", h.readyz)
 	return mux
 }
 
-func (h *Health) probe(w http.ResponseWriter, count *prometheus.CounterVec, withNode bool) {
-	now := time.Now()
-	v := h.verdict(now)
-	healthy := v.reason == ""
-	a := answer{LastUpdated: v.updated, CurrentTime: now, Healthy: healthy, Reason: v.reason, Status: map[corev1.IPFamily]status{}}
+func (h *Health) probeHealth(w http.ResponseWriter) {
+	v, eligible := h.verdict(time.Now()), true
+	reason := v.reason
+	if v.node != "" {
+		eligible = false
+		reason = cmp.Or(reason, v.node)
+	}
+	h.answer(w, h.healthz, v, answer{NodeEligible: &eligible, Healthy: v.reason == "", Reason: reason})
+}
+
+func (h *Health) probeLife(w http.ResponseWriter) {
+	v := h.verdict(time.Now())
+	h.answer(w, h.livez, v, answer{Healthy: v.stuck == "", Reason: v.stuck})
+}
+
+// answer completes a, which is good if it gives no reason, and sends it.
+func (h *Health) answer(w http.ResponseWriter, count *prometheus.CounterVec, v verdict, a answer) {
+	a.CurrentTime, a.LastUpdated, a.Status = time.Now(), v.updated, map[corev1.IPFamily]status{}
 	for _, f := range h.config.Families {
-		a.Status[f] = status{v.updated, healthy}
+		a.Status[f] = status{v.updated, a.Healthy}
 	}
-	good := healthy
-	if withNode {
-		eligible := v.node == ""
-		a.NodeEligible = &eligible
-		good = good && eligible
-		if healthy {
-			a.Reason = v.node
-		}
-	}
+	good := a.Reason == ""
 	if good {
-		a.LastUpdated = now
+		a.LastUpdated = a.CurrentTime
 	}
 	count.WithLabelValues(strconv.Itoa(reply(w, good, a))).Inc()
 }

@@ -21,3 +21,6 @@ func (m *Model) First() []Key {
 	}
 	return m.sorted(first)
 }
+
+// IsFirst reports whether First names a service.
+func (m *Model) IsFirst(key Key) bool { return m.rank(key) != 0 }

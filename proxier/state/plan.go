@@ -1,9 +1,6 @@
 package state
 
-import (
-	"iter"
-	"net/netip"
-)
+import "net/netip"
 
 // Verb is what an Op does.
 type Verb uint8
@@ -108,21 +105,14 @@ func NewPlan(ops []Op) Plan {
 	return appendFlows(plan, ops) // the last step
 }
 
-// Stages splits the plan where later ops may stand on earlier ones: within a
-// stage the order does not matter.
-func (p Plan) Stages() iter.Seq[Plan] {
-	return func(yield func(Plan) bool) {
-		for from := 0; from < len(p); {
-			to, step := from+1, p[from].step()
-			for to < len(p) && p[to].step() == step {
-				to++
-			}
-			if !yield(p[from:to]) {
-				return
-			}
-			from = to
-		}
+// Cut splits off the first writes of the plan between which the order does not
+// matter, n of them at most. Those that follow may stand on them.
+func (p Plan) Cut(n int) (stage, rest Plan) {
+	to := min(1, len(p))
+	for to < len(p) && to < n && p[to].step() == p[0].step() {
+		to++
 	}
+	return p[:to], p[to:]
 }
 
 // appendFlows appends to a plan the conntrack deletions that ops call for.

@@ -51,8 +51,16 @@ type Health struct {
 // Failing says which writes do not succeed.
 type Failing struct {
 	Count   int         `json:"count"`
-	Others  int         `json:"neighboursFault"` // of Count, those that wait for another or are in somebody else's way
-	Objects []Unwritten `json:"objects"`         // those that have failed for the longest time
+	Causes  Causes      `json:"causes"`  // Count, by cause
+	Objects []Unwritten `json:"objects"` // those that have failed for the longest time
+}
+
+// Causes counts writes by why they fail.
+type Causes struct {
+	Node    int `json:"node"`
+	Object  int `json:"object"`
+	Foreign int `json:"foreign"`
+	Blocked int `json:"blocked"`
 }
 
 // Unwritten is a write that has failed and not succeeded since.
@@ -60,6 +68,7 @@ type Unwritten struct {
 	Since  time.Time `json:"since"`
 	Write  string    `json:"write"`
 	Reason string    `json:"reason"`
+	Cause  string    `json:"cause"`
 }
 
 // Drain is an endpoint that finishes its connections.
@@ -115,9 +124,10 @@ func (p *Page) lastRound(v *View, q query) map[string][]string {
 		v.Objects = r.Objects
 	}
 	v.Draining = r.Draining
-	v.Failing.Count, v.Failing.Others = r.Failing.Count, r.Failing.Others
+	f := &r.Failing
+	v.Failing.Count, v.Failing.Causes = f.All(), Causes{f.Node, f.Object, f.Foreign, f.Blocked}
 	for _, u := range r.Unwritten {
-		v.Failing.Objects = append(v.Failing.Objects, Unwritten{u.Since, u.Op.String(), u.Err.Error()})
+		v.Failing.Objects = append(v.Failing.Objects, Unwritten{u.Since, u.Op.String(), u.Err.Error(), string(u.Cause)})
 	}
 	troubled := map[string][]string{}
 	for _, pr := range r.Problems {

@@ -82,7 +82,7 @@ func (d *demo) awaitAudit(ctx context.Context) error {
 	})
 }
 
-var drift = regexp.MustCompile(`level=(\w+) msg="drift: somebody else changed what is ours" what="?(.*?)"?\n`)
+var drift = regexp.MustCompile(`level=(\w+) msg="drift: another program changed an object of kube-ipvs" what="?(.*?)"?\n`)
 
 // drifts returns what the log says that others have changed.
 func drifts(log string) []string {

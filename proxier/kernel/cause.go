@@ -1,0 +1,51 @@
+package kernel
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/ipset"
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/state"
+)
+
+// ErrBlocked is wrapped by the error of a write that was not tried, since it
+// has to wait for another.
+var ErrBlocked = errors.New("it waits for")
+
+// CauseOf returns the cause of the error with which the write of an object
+// failed.
+func CauseOf(id state.ID, err error) state.Cause {
+	switch {
+	case errors.Is(err, ErrBlocked):
+		return state.CauseBlocked
+	case errors.Is(err, ErrForeign), errors.Is(err, netutil.ErrBusy):
+		return state.CauseForeign
+	case hasValue(id.Kind) && refusesValue(err):
+		return state.CauseObject
+	}
+	return state.CauseNode
+}
+
+// hasValue reports whether objects of the kind hold what a Service or an
+// endpoint says, which the kernel may refuse. All else is this program's own.
+func hasValue(k state.Kind) bool {
+	switch k {
+	case state.VirtualServer, state.RealServer, state.VIP, state.Entry:
+		return true
+	}
+	return false
+}
+
+// refusesValue reports whether the kernel said that it does not take the value.
+// IPVS does so for the address of a real server that is neither unicast nor
+// local (ip_vs_new_dest in ip_vs_ctl.c).
+func refusesValue(err error) bool {
+	for _, sign := range []error{unix.EINVAL, unix.ERANGE, unix.EADDRNOTAVAIL, ipset.ErrPrefix, ipset.ErrZero} {
+		if errors.Is(err, sign) {
+			return true
+		}
+	}
+	return false
+}

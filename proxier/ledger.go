@@ -1,0 +1,263 @@
+package proxier
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// ledger has a status for each object whose last write failed. All other
+// objects are as the loop has read or written them last.
+type ledger struct {
+	of      map[state.ID]*status
+	leaving int  // of these, how many are to go
+	changed bool // since summary was made
+	summary summary
+}
+
+// status is what is known of an object whose write fails.
+type status struct {
+	Failure // the last one
+	want    state.Want
+	cause   state.Cause
+	since   time.Time // of the first failure
+	asked   bool      // the kernel has been read for it since the last audit
+	told    bool      // the log has it
+	owner   owner
+}
+
+// owner is the Service that an object belongs to.
+type owner struct {
+	known bool      // it has been looked up
+	key   model.Key // zero: no Service alone
+}
+
+// fail notes a failure, and keeps what an earlier one of the object has begun.
+func (l *ledger) fail(f Failure, earlier *status) *status {
+	s := cmp.Or(earlier, l.of[f.Op.ID])
+	l.drop(f.Op.ID)
+	if s == nil {
+		s = &status{since: time.Now()}
+	}
+	s.Failure, s.want, s.cause = f, f.Op.Want(), kernel.CauseOf(f.Op.ID, f.Err)
+	l.of[f.Op.ID] = s
+	if l.changed = true; !s.want.Present {
+		l.leaving++
+	}
+	return s
+}
+
+// drop removes the status of an object, and returns it; nil: it had none.
+func (l *ledger) drop(id state.ID) *status {
+	s := l.of[id]
+	if s == nil {
+		return nil
+	}
+	delete(l.of, id)
+	if l.changed = true; !s.want.Present {
+		l.leaving--
+	}
+	return s
+}
+
+// take drops the statuses of objects that are tried again, and returns them.
+func (l *ledger) take(wants []state.Want) map[state.ID]*status {
+	if len(l.of) == 0 {
+		return nil
+	}
+	out := map[state.ID]*status{}
+	for i := range wants {
+		if s := l.drop(wants[i].ID); s != nil {
+			out[wants[i].ID] = s
+		}
+	}
+	return out
+}
+
+// takeAll drops all statuses, and returns them.
+func (l *ledger) takeAll() map[state.ID]*status {
+	out := l.of
+	*l = ledger{of: map[state.ID]*status{}, changed: true}
+	return out
+}
+
+// wants reports whether a failed write was to make or change the object,
+// rather than to remove it.
+func (l *ledger) wants(id state.ID) bool {
+	s := l.of[id]
+	return s != nil && s.want.Present
+}
+
+// askAgain has the kernel be read anew for objects whose writes find it other
+// than it was taken to be.
+func (l *ledger) askAgain() {
+	for _, s := range l.of {
+		s.asked = false
+	}
+}
+
+// keepsFromReady reports whether the node is not ready while the write fails.
+// What an object or another program is at fault for cannot be programmed, and
+// no waiting changes it; without the rules, sets and routes that everything
+// stands on nothing is. A sysctl is what the node's owner makes of it: a
+// container cannot set it, and traffic may well flow.
+func (s *status) keepsFromReady() bool {
+	switch s.Op.ID.Kind {
+	case state.Setting:
+		return false
+	case state.Link, state.Set, state.Rules, state.Route:
+		return s.cause != state.CauseBlocked
+	}
+	return s.cause == state.CauseNode
+}
+
+// before orders statuses: the longest failing first.
+func (s *status) before(o *status) int {
+	return cmp.Or(s.since.Compare(o.since), s.Op.ID.Compare(o.Op.ID))
+}
+
+// Failing says which writes do not succeed.
+type Failing struct {
+	Node, Object, Foreign, Blocked int       // how many, by cause
+	Since                          time.Time // the first failure of those with cause node; zero: none
+	First                          string    // that one, and its error
+}
+
+// Count returns how many writes of a cause fail.
+func (f *Failing) Count(c state.Cause) int { return *f.at(c) }
+
+// All returns how many writes fail.
+func (f *Failing) All() int { return f.Node + f.Object + f.Foreign + f.Blocked }
+
+func (f *Failing) at(c state.Cause) *int {
+	switch c {
+	case state.CauseObject:
+		return &f.Object
+	case state.CauseForeign:
+		return &f.Foreign
+	case state.CauseBlocked:
+		return &f.Blocked
+	}
+	return &f.Node
+}
+
+// summary is what a Round says of a ledger.
+type summary struct {
+	failing Failing
+	unready *status // the first that keeps the node from being ready; nil: none
+	longest []Unwritten
+}
+
+// sum returns the summary, at the cost of the ledger only when that has changed.
+func (l *ledger) sum() summary {
+	if !l.changed {
+		return l.summary
+	}
+	var out summary
+	var first *status
+	for _, s := range l.of {
+		*out.failing.at(s.cause)++
+		if s.cause == state.CauseNode && (first == nil || s.before(first) < 0) {
+			first = s
+		}
+		if s.keepsFromReady() && (out.unready == nil || s.before(out.unready) < 0) {
+			out.unready = s
+		}
+	}
+	if first != nil {
+		out.failing.Since, out.failing.First = first.since, first.String()
+	}
+	out.longest = l.longest()
+	l.summary, l.changed = out, false
+	return out
+}
+
+// Unwritten is an object whose write has failed and not succeeded since.
+type Unwritten struct {
+	Failure
+	Cause state.Cause
+	Since time.Time // of the first failure
+}
+
+// mostUnwritten is how many a Round names: when the kernel takes nothing, all fail.
+const mostUnwritten = 50
+
+// longest returns those that have failed for the longest time.
+func (l *ledger) longest() []Unwritten {
+	var out []Unwritten
+	for id, s := range l.of {
+		at, _ := slices.BinarySearchFunc(out, s.since, func(u Unwritten, since time.Time) int {
+			return cmp.Or(u.Since.Compare(since), u.Op.ID.Compare(id))
+		})
+		if at == mostUnwritten {
+			continue
+		}
+		out = slices.Insert(out, at, Unwritten{s.Failure, s.cause, s.since})
+		out = out[:min(len(out), mostUnwritten)]
+	}
+	return out
+}
+
+// toldAfter is how long a write fails until its Service has a problem: a retry
+// mends most failures at once.
+const toldAfter = 2 * time.Second
+
+// unwritten returns what Services miss because of what they ask for, or of what
+// other programs have put in the way: one Problem a Service, about the first of
+// its objects. What the node is at fault for is no Service's problem.
+func (p *Proxier) unwritten() []model.Problem {
+	first := map[model.Key]*status{}
+	more := map[model.Key]bool{}
+	for _, s := range p.ownedFailures() {
+		key := s.owner.key
+		old := first[key]
+		more[key] = more[key] || old != nil
+		if old == nil || s.Op.ID.Compare(old.Op.ID) < 0 {
+			first[key] = s
+		}
+	}
+	out := make([]model.Problem, 0, len(first))
+	for key, s := range first {
+		pr := model.Problem{Object: "Service " + key.String(), Message: s.String() + "; it is tried again"}
+		if more[key] {
+			pr.Message += ", and so are others"
+		}
+		if v, ok := p.model.View(key); ok {
+			pr.Origin, pr.UID = v.Origin, v.UID
+		}
+		out = append(out, pr)
+	}
+	return out
+}
+
+// ownedFailures returns those that a Service or another program is at fault
+// for, and whose Service is known.
+func (p *Proxier) ownedFailures() []*status {
+	var due, out []*status
+	lookup := map[state.ID]bool{}
+	for id, s := range p.ledger.of {
+		if s.cause != state.CauseObject && s.cause != state.CauseForeign || time.Since(s.since) < toldAfter {
+			continue
+		}
+		due = append(due, s)
+		if !s.owner.known {
+			lookup[id] = true
+		}
+	}
+	if len(lookup) > 0 {
+		owners := p.table.Owners(lookup)
+		for id := range lookup {
+			p.ledger.of[id].owner = owner{true, owners[id]}
+		}
+	}
+	for _, s := range due {
+		if s.owner.key != (model.Key{}) {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -1,0 +1,29 @@
+package proxier
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// pulse tells whether the loop goes on.
+type pulse struct {
+	began time.Time    // what at counts from
+	at    atomic.Int64 // nanoseconds, monotonic, of the last beat; 0: the loop waits for something to do
+}
+
+// beat says that the loop has done a piece of its work.
+func (p *Proxier) beat() { p.pulse.at.Store(max(1, int64(time.Since(p.pulse.began)))) }
+
+// rest says that the loop waits for something to do.
+func (p *Proxier) rest() { p.pulse.at.Store(0) }
+
+// Stuck returns for how long the loop has been at one piece of its work: a
+// message to the kernel, or a process that has a deadline. It is 0 while the loop
+// has nothing to do. Safe from any goroutine.
+func (p *Proxier) Stuck() time.Duration {
+	at := p.pulse.at.Load()
+	if at == 0 {
+		return 0
+	}
+	return max(0, time.Since(p.pulse.began)-time.Duration(at))
+}
