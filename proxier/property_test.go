@@ -55,14 +55,18 @@ func change(t *rapid.T) source.Event {
 
 // settle runs rounds until nothing is left to do but draining.
 func settle(t *rapid.T, p *Proxier) {
-	for range 200 {
+	for range 2000 { // as many for turns of one write
+		select {
+		case <-p.inbox.poke: // as the loop does before a round
+		default:
+		}
 		p.round(context.Background())
 		if len(p.ledger.of)+len(p.unfinished) == 0 && !p.stale && p.Last().Err == nil {
 			return
 		}
 		p.retryAt = time.Now() // do not wait for the backoff
 	}
-	t.Fatalf("still not settled after 200 rounds: %v", p.Last().Failures)
+	t.Fatalf("still not settled after 2000 rounds: %v", p.Last().Failures)
 }
 
 // finishDrains lets the time of all draining real servers pass.
@@ -96,7 +100,12 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 	seed := rapid.Uint64().Draw(t, "seed")
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	faulty := &kernel.Faulty{Kernel: fake, Share: faults, Rand: rnd}
+	turns := usualTurn
+	if rapid.Bool().Draw(t, "short turns") {
+		turns = turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
+	}
 	p := New(faulty, c)
+	p.turn = turns
 	meddled := false // nobody keeps a repair in order what others broke
 	fake.OnOp = func(op state.Op) {
 		if !meddled {
@@ -106,6 +115,9 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 		}
 		if op.Verb == state.Delete && p.wantsNow(op.ID) {
 			t.Fatalf("%s, which is wanted", op)
+		}
+		if turns != usualTurn && rnd.IntN(3) == 0 {
+			p.Events(nil) // a change waits: the plan is left off
 		}
 	}
 	p.Synced()
@@ -124,11 +136,12 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 			compareAll(p)
 		case 1: // the process dies and starts again
 			p = New(faulty, c)
+			p.turn = turns
 			p.Synced()
 			p.Events(events)
 		}
 		p.round(context.Background())
-		if meddled && len(p.ledger.of) == 0 {
+		if meddled && len(p.ledger.of)+len(p.unfinished) == 0 {
 			meddled = false
 		}
 	}

@@ -68,6 +68,7 @@ type Proxier struct {
 	schedulers map[string]error // what probing said of each scheduler that a Service asked for
 	ledger     ledger
 	unfinished []*work // plans that were left off, since changes waited; the next to go on first
+	turn       turn
 	draining   map[state.ID]*drain
 	sources    []model.Problem
 	told       map[string]bool // problems that have been logged
@@ -94,7 +95,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}},
 		draining: map[state.ID]*drain{}, told: map[string]bool{},
-		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()},
+		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn,
 	}
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
 	return p

@@ -141,10 +141,11 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 	if start && p.objects[state.VirtualServer] == 0 {
 		p.first(ctx, r)
 	}
+	left := len(p.unfinished)
 	for _, w := range p.wants(ctx, r) {
 		p.write(ctx, r, w, true)
 	}
-	p.goOn(ctx, r)
+	p.goOn(ctx, r, left)
 	p.drainRound(ctx, r)
 	if !r.Full && (m.audit || due(p.auditAt)) {
 		p.beginAudit(ctx)
@@ -314,7 +315,7 @@ func (p *Proxier) groups(keys []model.Key) [][]model.Key {
 // isLarge reports whether a Service has, or is to have, so many frontends that
 // it gets a plan of its own.
 func (p *Proxier) isLarge(k model.Key) bool {
-	if p.table.Objects(k) > turn {
+	if p.table.Objects(k) > p.turn.writes {
 		return true
 	}
 	s, ok := p.model.Service(k)

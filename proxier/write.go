@@ -13,11 +13,15 @@ import (
 // them: a Service of 100 ports with 1,000 external IPs once kept the changes of
 // all others waiting for nine minutes.
 const (
-	piece       = 1000                  // writes that are handed to the kernel at once, at most
-	turn        = 2000                  // writes that a plan has before it is left off
-	turnMost    = 50 * time.Millisecond // that these may take: then it is left off earlier
+	turnMost    = 50 * time.Millisecond // that a turn may take: then the plan is left off earlier
 	largeFronts = 500                   // frontends from which on a Service has a plan of its own
 )
+
+// turn says how many writes a plan has before it is left off, and how many of
+// them are handed to the kernel at once.
+type turn struct{ writes, atOnce int }
+
+var usualTurn = turn{writes: 2000, atOnce: 1000}
 
 // work is a plan under way.
 type work struct {
@@ -25,6 +29,9 @@ type work struct {
 	earlier map[state.ID]*status // of its objects whose last write had failed
 	dropped map[state.ID]bool    // its objects that a later plan is about
 	resumed bool                 // it was left off before
+	// leaving are its deletions when it was first left off: the last object to go
+	// by each object that it needs, and that must not go before it.
+	leaving map[state.ID]state.ID
 }
 
 // write compares wants with the kernel and writes the difference. A plan that
@@ -56,16 +63,48 @@ func (p *Proxier) supersede(wants []state.Want) {
 	}
 }
 
-// goOn goes on with the plans that were left off, the oldest first. Each round
-// does so for a turn at least.
-func (p *Proxier) goOn(ctx context.Context, r *Round) {
-	for range len(p.unfinished) {
+// goOn goes on with the n plans that were left off before the round, the oldest
+// first. Each round does so for a turn at least.
+func (p *Proxier) goOn(ctx context.Context, r *Round, n int) {
+	n = min(n, len(p.unfinished)) // a full round drops them
+	if n == 0 {
+		return
+	}
+	for range n {
 		j := p.unfinished[0]
 		p.unfinished = p.unfinished[1:]
 		if p.execute(ctx, r, j, true); len(j.plan) > 0 {
 			return // it is the last one now: each has its turn
 		}
 	}
+	if len(p.unfinished) == 0 && len(p.ledger.of) > 0 { // some waited for it
+		p.retryAt = time.Now()
+	}
+}
+
+// leave leaves a plan off.
+func (p *Proxier) leave(j *work) {
+	p.unfinished = append(p.unfinished, j)
+	if j.resumed {
+		return
+	}
+	j.resumed, j.leaving = true, map[state.ID]state.ID{}
+	for i := range j.plan {
+		if op := &j.plan[i]; !op.Want().Present {
+			p.hold(j.leaving, op.ID)
+		}
+	}
+}
+
+// leaves reports whether a plan that was left off is to delete an object that
+// needs this one.
+func (p *Proxier) leaves(need state.ID) (by state.ID, ok bool) {
+	for _, j := range p.unfinished {
+		if by, ok = j.leaving[need]; ok && !j.dropped[by] && p.actual.Has(by) {
+			return by, true
+		}
+	}
+	return by, false
 }
 
 // left returns how many writes the plans that were left off have still.
@@ -84,14 +123,13 @@ func (p *Proxier) execute(ctx context.Context, r *Round, j *work, mayLeave bool)
 	held := p.held()
 	began, n := time.Now(), 0
 	for len(j.plan) > 0 {
-		stage, rest := j.plan.Cut(piece)
+		stage, rest := j.plan.Cut(p.turn.atOnce)
 		p.apply(ctx, r, p.possible(r, stage, held, j), held, j, &done)
 		j.plan, n = rest, n+len(stage)
 		p.beat()
-		waits := mayLeave && (n >= turn || time.Since(began) >= turnMost) && p.inbox.waits()
+		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && p.inbox.waits()
 		if len(rest) > 0 && (waits || ctx.Err() != nil) {
-			j.resumed = true
-			p.unfinished = append(p.unfinished, j)
+			p.leave(j)
 			done.add(r.Ops)
 			return
 		}
@@ -174,7 +212,11 @@ func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.I
 // obstacle returns what op has to wait for, or "".
 func (p *Proxier) obstacle(op state.Op, held map[state.ID]state.ID) string {
 	if op.Verb == state.Delete {
-		if by, ok := held[op.ID]; ok {
+		by, ok := held[op.ID]
+		if !ok {
+			by, ok = p.leaves(op.ID)
+		}
+		if ok {
 			return by.String() + " to go"
 		}
 		return ""
