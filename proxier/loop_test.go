@@ -302,3 +302,41 @@ func specOf(k *kernel.Fake, id state.ID) state.Spec {
 	}
 	return state.Spec{}
 }
+
+// A node whose IPv6 is switched off, at the start or later, is an IPv4 node until
+// it is switched on.
+func TestIPv6SwitchedOff(t *testing.T) {
+	for _, off := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			k := newFake()
+			k.NodeFacts.NoIPv6 = off
+			p := running(t, k, testConfig(desired.Image))
+			dual := webService("10.96.0.1")
+			both := corev1.IPFamilyPolicyRequireDualStack
+			dual.Service.Spec.ClusterIPs, dual.Service.Spec.IPFamilies, dual.Service.Spec.IPFamilyPolicy = []string{"10.96.0.1", "fd96::1"}, nil, &both
+			model.Default(dual.Service)
+			p.Events([]source.Event{dual, webSlice("10.96.0.1", "10.244.0.1")})
+			p.Synced()
+			expect := func(off bool) {
+				t.Helper()
+				synctest.Wait()
+				for id := range k.State.All() {
+					if off && id.Family() == 6 && id.Kind != state.Setting {
+						t.Errorf("%s on a node without IPv6", id)
+					}
+				}
+				if r := p.Last(); !k.State.Has(serverAt("242.96.0.1:80")) || k.State.Has(serverAt("[5d96::1]:80")) == off ||
+					r.NotReady != "" || r.Failing.All() > 0 || len(r.Problems) > 0 {
+					t.Errorf("IPv6 off: %v; not ready: %q, failing %+v, problems %v", off, r.NotReady, r.Failing, r.Problems)
+				}
+			}
+			for range 3 {
+				expect(k.NodeFacts.NoIPv6)
+				k.NodeFacts.NoIPv6 = !k.NodeFacts.NoIPv6
+				p.FactsChanged()
+				time.Sleep(2 * factsInterval)
+			}
+			expect(k.NodeFacts.NoIPv6)
+		})
+	}
+}

@@ -69,17 +69,19 @@ func (n *nodeObject) problems(c Config) []model.Problem {
 	return out
 }
 
-// configure follows the Node object: what depends on it is rendered anew when
-// that has changed.
+// configure follows the Node object and the node: what depends on them is
+// rendered anew when they have changed. A node whose IPv6 is switched off is an
+// IPv4 node until it is switched on.
 func (p *Proxier) configure(r *Round) {
 	c := p.config.Desired
+	c.IPv6 = p.ipv6 && !p.facts.NoIPv6
 	if p.config.NodeCIDR {
 		c.PodCIDRs = p.node.podCIDRs
 	}
 	if p.config.PrimaryNodePorts {
 		c.NodePortAddresses = primary(p.node.ips, p.facts)
 	}
-	if c.PodCIDRs == p.config.Desired.PodCIDRs && slices.Equal(c.NodePortAddresses, p.config.Desired.NodePortAddresses) {
+	if c.IPv6 == p.config.Desired.IPv6 && c.PodCIDRs == p.config.Desired.PodCIDRs && slices.Equal(c.NodePortAddresses, p.config.Desired.NodePortAddresses) {
 		return
 	}
 	p.config.Desired = c

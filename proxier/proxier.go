@@ -62,6 +62,7 @@ type Proxier struct {
 	loaded     bool           // the source has delivered what it could
 	synced     bool           // the source has delivered everything: absence is a fact
 	stale      bool           // the kernel must be read before the next write
+	ipv6       bool           // the kernel has IPv6
 	facts      state.Facts
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read
@@ -92,6 +93,7 @@ type Proxier struct {
 func New(k kernel.Kernel, c Config) *Proxier {
 	p := &Proxier{
 		config: c, kernel: k, log: c.Log, inbox: newInbox(),
+		ipv6:       c.Desired.IPv6,
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}},
 		draining: map[state.ID]*drain{}, told: map[string]bool{},

@@ -24,7 +24,8 @@ func (p *Proxier) fail(r *Round, op state.Op, err error, j *work) {
 		s.asked = true
 		p.stale = true
 	}
-	if op.ID.Kind == state.VIP && p.factsAt.IsZero() { // its source address may have left the node
+	// The source address of a VIP may have left the node, or IPv6 been switched off.
+	if (op.ID.Kind == state.VIP || op.ID.Kind == state.Route) && p.factsAt.IsZero() {
 		p.factsAt = p.factsRead.Add(factsInterval)
 	}
 }
@@ -153,5 +154,5 @@ func (p *Proxier) probe(ctx context.Context, name string) error {
 }
 
 func sameFacts(a, b state.Facts) bool {
-	return slices.Equal(a.NodeIPs, b.NodeIPs) && a.MTU == b.MTU
+	return slices.Equal(a.NodeIPs, b.NodeIPs) && a.MTU == b.MTU && a.NoIPv6 == b.NoIPv6
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"time"
@@ -152,6 +153,10 @@ func (l *Linux) Stats() Stats {
 // Facts is part of Kernel.
 func (l *Linux) Facts(context.Context) (state.Facts, error) {
 	var f state.Facts
+	var err error
+	if f.NoIPv6, err = l.noIPv6(); err != nil {
+		return f, err
+	}
 	for _, family := range []int{4, 6} {
 		ip, mtu, err := l.links.DefaultSource(family)
 		if err != nil {
@@ -170,6 +175,16 @@ func (l *Linux) Facts(context.Context) (state.Facts, error) {
 		}
 	}
 	return f, nil
+}
+
+// noIPv6 reports whether IPv6 is switched off. What counts is the loopback device,
+// by which all routes of ours go: net.ipv6.conf.all.disable_ipv6 sets it as well.
+func (l *Linux) noIPv6() (bool, error) {
+	v, err := netutil.ReadSysctl("net/ipv6/conf/lo/disable_ipv6")
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	return v != "0", err
 }
 
 // Expect is part of Kernel.

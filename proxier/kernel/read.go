@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -81,19 +80,16 @@ func (l *Linux) families() []netip.Addr {
 	return []netip.Addr{state.IPv4}
 }
 
+// readSettings leaves out a sysctl that cannot be read: it may appear with its
+// module, and writing it tells what is wrong with it. Nothing else rests on it.
 func (l *Linux) readSettings(note put) error {
 	for _, k := range state.SettingKeys() {
 		if k.Path() == "" {
 			continue
 		}
-		v, err := netutil.ReadSysctl(k.Path())
-		if errors.Is(err, unix.ENOENT) {
-			continue // appears with the module; wanted, it is written then
+		if v, err := netutil.ReadSysctl(k.Path()); err == nil {
+			note(state.SettingID(k), state.Intern(state.Spec{Text: v}))
 		}
-		if err != nil {
-			return err
-		}
-		note(state.SettingID(k), state.Intern(state.Spec{Text: v}))
 	}
 	tcp, fin, udp, err := l.ipvs.Timeouts()
 	if err != nil {

@@ -187,6 +187,7 @@ func FlowID(proto Protocol, to, endpoint netip.AddrPort) ID {
 type Facts struct {
 	NodeIPs []netip.Addr // the node's own address, one a family at most
 	MTU     uint32       // of the link that carries NodeIPs, 0 if unknown
+	NoIPv6  bool         // IPv6 is switched off, so that no route of that family can be had
 }
 
 // NodeIP returns the node's own address of the family of a, or an invalid one.
