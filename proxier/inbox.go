@@ -19,6 +19,7 @@ type inbox struct {
 
 // mail is what came in since the loop last looked.
 type mail struct {
+	any      bool // anything came in
 	events   []source.Event
 	changes  Changes          // in events
 	since    time.Time        // when the first of events came in
@@ -35,6 +36,7 @@ func newInbox() *inbox { return &inbox{poke: make(chan struct{}, 1)} }
 
 func (in *inbox) put(f func(*mail)) {
 	in.mu.Lock()
+	in.mail.any = true
 	f(&in.mail)
 	in.mu.Unlock()
 	select {
@@ -57,7 +59,11 @@ func (in *inbox) take() mail {
 }
 
 // waits reports whether there is mail.
-func (in *inbox) waits() bool { return len(in.poke) > 0 }
+func (in *inbox) waits() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.mail.any
+}
 
 // done says that what was taken has been acted upon.
 func (in *inbox) done() {

@@ -56,10 +56,6 @@ func change(t *rapid.T) source.Event {
 // settle runs rounds until nothing is left to do but draining.
 func settle(t *rapid.T, p *Proxier) {
 	for range 2000 { // as many for turns of one write
-		select {
-		case <-p.inbox.poke: // as the loop does before a round
-		default:
-		}
 		p.round(context.Background())
 		if len(p.ledger.of)+len(p.unfinished) == 0 && !p.stale && p.Last().Err == nil {
 			return
