@@ -16,6 +16,14 @@
 // a difference and is retried with backoff. Until the source has delivered
 // everything, nothing is removed or refused.
 //
+// # Failures
+//
+// The ledger has one status for each object whose last write failed: what is
+// wanted of it, since when it fails, and the cause. A cause is the node, the value
+// that a Service or an endpoint has, another program, or another write. Metrics,
+// problems, log and readiness are sums over the ledger. Whether the loop moves
+// (Stuck) and whether changes are programmed is all that the other probes tell.
+//
 // # Cost
 //
 // A change renders the Services that it is about, compares their old fragment
@@ -27,6 +35,10 @@
 // goroutine with sockets of its own reads the kernel and sums it up, and the loop
 // compares the sum with that of what it has written. It never writes. Between two
 // audits a cheap look (canary.go) finds out if something big is missing.
+//
+// A plan that takes long has turns: where changes wait after a turn, it is left off,
+// and gone on with after them. Services that the cluster hangs on have a plan of
+// their own that comes first, a Service with many objects has one that comes last.
 //
 // Memory goes by the number of objects, so that these are kept small: an ID has
 // no pointers, a map by ID grows without a copy and has no slack, and a fragment
