@@ -258,11 +258,12 @@ type wanted struct {
 	some  []state.Want
 	all   *desired.Table // not nil: all of its objects too, and everything else must go
 	retry bool           // some has failed before
+	large bool           // some is of a Service with many objects: rounds of their own write it
 }
 
 // wants renders what is dirty and returns what the round must compare, in parts
 // that have plans of their own: what the cluster hangs on comes first, a Service
-// that takes long last.
+// with many objects last.
 func (p *Proxier) wants(ctx context.Context, r *Round) []wanted {
 	keys := p.model.TakeDirty()
 	p.probeSchedulers(ctx, keys, r.Full || r.Audited)
@@ -274,8 +275,8 @@ func (p *Proxier) wants(ctx context.Context, r *Round) []wanted {
 		p.table.Refresh(views, keys)
 		parts = []wanted{{all: p.table, some: p.failed(r)}} // it says it all, but for flows, which nobody can read
 	} else {
-		for _, some := range p.groups(keys) {
-			parts = append(parts, wanted{some: p.table.Update(views, some)})
+		for _, g := range p.groups(keys) {
+			parts = append(parts, wanted{some: p.table.Update(views, g.keys), large: g.large})
 		}
 		if due(p.retryAt) {
 			parts = append(parts, wanted{some: p.failed(r), retry: true})
@@ -286,30 +287,28 @@ func (p *Proxier) wants(ctx context.Context, r *Round) []wanted {
 	return parts
 }
 
+// group are Services that have a plan together.
+type group struct {
+	keys  []model.Key
+	large bool // the one has many objects
+}
+
 // groups splits keys, which are in the order of model.Keys.
-func (p *Proxier) groups(keys []model.Key) [][]model.Key {
-	if len(keys) == 1 {
-		return [][]model.Key{keys}
-	}
-	var first, rest []model.Key
-	var large [][]model.Key
+func (p *Proxier) groups(keys []model.Key) []group {
+	var first, rest group
+	var large []group
 	for _, k := range keys {
 		switch {
-		case p.model.IsFirst(k):
-			first = append(first, k)
 		case p.isLarge(k):
-			large = append(large, []model.Key{k})
+			large = append(large, group{[]model.Key{k}, true})
+		case p.model.IsFirst(k):
+			first.keys = append(first.keys, k)
 		default:
-			rest = append(rest, k)
+			rest.keys = append(rest.keys, k)
 		}
 	}
-	var out [][]model.Key
-	for _, g := range slices.Concat([][]model.Key{first, rest}, large) {
-		if len(g) > 0 {
-			out = append(out, g)
-		}
-	}
-	return out
+	all := append([]group{first, rest}, large...)
+	return slices.DeleteFunc(all, func(g group) bool { return len(g.keys) == 0 })
 }
 
 // isLarge reports whether a Service has, or is to have, so many frontends that

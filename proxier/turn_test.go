@@ -105,6 +105,10 @@ func TestFirstAmongChanges(t *testing.T) {
 	}
 	p.Events([]source.Event{largeService("10.96.0.9"), webService("10.96.0.2"), dns})
 	p.round(t.Context())
+	if r := p.Last(); r.Left == 0 {
+		t.Error("the round of small Services lasts as long as the large one takes")
+	}
+	p.round(t.Context())
 	if got := fmt.Sprint(order); got != "[10.96.0.53:53 10.96.0.2:80 10.96.0.9:1000]" {
 		t.Errorf("published in the order %s", got)
 	}

@@ -48,7 +48,12 @@ func (p *Proxier) write(ctx context.Context, r *Round, w wanted, mayLeave bool) 
 	if !p.synced {
 		ops = careful(ops, p.actual)
 	}
-	p.execute(ctx, r, &work{plan: state.NewPlan(ops), earlier: earlier}, mayLeave)
+	j := &work{plan: state.NewPlan(ops), earlier: earlier}
+	if w.large && len(ops) > p.turn.writes {
+		p.leave(j) // the round ends for what came with it
+		return
+	}
+	p.execute(ctx, r, j, mayLeave)
 }
 
 // supersede drops from the plans under way what a newer one is about.

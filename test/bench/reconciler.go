@@ -271,6 +271,9 @@ func standing(ctx context.Context, b *bench, s size) error {
 	if err := b.audit(ctx, l, s); err != nil {
 		return err
 	}
+	if err := b.greedy(ctx, l, s); err != nil {
+		return err
+	}
 	l.stop()
 	return b.restart(ctx, k, s)
 }
