@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -166,7 +165,7 @@ func (d *daemon) observe(r *proxier.Round) {
 // report has Events written about what is wrong now.
 func (d *daemon) report() {
 	if r := d.proxier.Last(); r != nil && d.events != nil {
-		d.events.Report(slices.Concat(r.Problems, d.ports.ListenProblems()))
+		d.events.Report(r.Problems, d.ports.ListenProblems())
 	}
 }
 

@@ -94,11 +94,11 @@ func (p *Ports) Refresh() {
 }
 
 // ListenProblems returns the ports that are not open, sorted. They are tried
-// again until they are.
+// again until they are. The list must not be changed, and never changes.
 func (p *Ports) ListenProblems() []model.Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.problems)
+	return p.problems
 }
 
 func (p *Ports) wake() {
@@ -161,7 +161,9 @@ func (p *Ports) sync(ctx context.Context) time.Time {
 	slices.SortFunc(problems, func(a, b model.Problem) int { return cmp.Compare(a.String(), b.String()) })
 	p.mu.Lock()
 	changed := !slices.Equal(p.problems, problems)
-	p.problems = problems
+	if changed {
+		p.problems = problems
+	}
 	p.mu.Unlock()
 	if changed && p.config.Changed != nil {
 		p.config.Changed()

@@ -45,7 +45,6 @@ type fakeAPI struct {
 	cuts     int // streams of an earlier count end
 	requests []string
 	streams  bool // it knows sendInitialEvents
-	writes   []json.RawMessage
 	// fault answers instead, if it returns true. It may block.
 	fault func(w http.ResponseWriter, r *http.Request) bool
 }
@@ -153,13 +152,6 @@ func (f *fakeAPI) serve(w http.ResponseWriter, r *http.Request) {
 		name = ""
 	}
 	switch {
-	case r.Method == http.MethodPost:
-		var body json.RawMessage
-		_ = json.NewDecoder(r.Body).Decode(&body)
-		f.change(func() { f.writes = append(f.writes, body) })
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusCreated)
-		_, _ = w.Write([]byte(`{"kind":"Event","apiVersion":"events.k8s.io/v1"}`))
 	case q.Get("watch") != "":
 		f.watch(w, r, resource, name)
 	default:

@@ -3,53 +3,70 @@ package source
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
-	"strings"
+	"math/rand/v2"
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"kube-ipvs/proxier/model"
 )
 
-// Reporter writes Events (events.k8s.io/v1) on Services that cannot be
-// programmed as they are, for those who look at the Service and not at nodes.
+// Reporter writes Events (events.k8s.io/v1) at objects that cannot be
+// programmed as they are, for those who look at the object and not at nodes.
+//
+// All nodes see the same, and share what they write: there is one Event for an
+// object and a cause in the whole cluster. The first node to come makes it;
+// while the problem is there it is counted up every ten minutes or so, by
+// whichever node looks next. The more nodes there are, the less often each looks.
 type Reporter struct {
 	servers apiServers
 	node    string
 	log     *slog.Logger
-	now     func() time.Time
-	poke    chan struct{} // holds one: there is something to write
+	poke    chan struct{} // holds one: there are other problems
 
-	mu      sync.Mutex
-	current map[string]model.Problem // by what they say
-	written map[string]time.Time     // when each was written last
-	refused bool                     // the last Event could not be written
+	mu   sync.Mutex
+	said [][]model.Problem // what Report was told last
+
+	// Of Run alone.
+	sorted  [][]model.Problem    // what pending was made of
+	pending map[string]*incident // by name of the Event
+	pace    time.Duration        // between two requests
+	refused bool                 // the last request failed
 }
 
-// Limits of Events: a change that breaks thousands of Services on thousands
-// of nodes must not bring the API server down.
+// incident is an Event that is to be there.
+type incident struct {
+	trouble model.Trouble
+	due     time.Time // when to see to it
+	told    bool      // it has been seen to
+	gone    bool      // nothing is wrong any more; it is remembered until it would be due
+}
+
+// Limits of Events: what breaks thousands of objects on thousands of nodes
+// must not bring the API server down.
 const (
-	eventsASecond = 1
-	eventsBurst   = 25
-	eventAgain    = 10 * time.Minute // until a Problem that has gone is told once more
-	eventTimeout  = 10 * time.Second
+	mostEvents   = 1000             // that a node sees to
+	eventAgain   = 10 * time.Minute // until an Event is counted up; a node waits up to twice as long, and twice that if others have done it
+	eventTimeout = 10 * time.Second
+	sortEvery    = time.Second // problems are looked at no more often
+
+	// A node that finds an Event made by another one has company, and goes
+	// slower; who had to make or count it goes fast again. With a few nodes
+	// each is quick; with many, one of them is, by chance.
+	paceFirst  = 2 * time.Second
+	paceFast   = time.Second
+	paceSlow   = 30 * time.Second
+	paceFactor = 1.25
+	// A new Event is due after a random time, up to so many times the pace:
+	// nodes see a problem at the same moment.
+	spread = 10
 )
 
 // NewReporter returns a Reporter that asks the API servers in turn.
 func NewReporter(configs []*rest.Config, node string, log *slog.Logger) (*Reporter, error) {
-	r := &Reporter{
-		node: node, log: log, now: time.Now, poke: make(chan struct{}, 1),
-		current: map[string]model.Problem{}, written: map[string]time.Time{},
-	}
+	r := &Reporter{node: node, log: log, poke: make(chan struct{}, 1), pending: map[string]*incident{}, pace: paceFirst}
 	for _, c := range configs {
 		s, err := newAPIServer(c)
 		if err != nil {
@@ -60,25 +77,12 @@ func NewReporter(configs []*rest.Config, node string, log *slog.Logger) (*Report
 	return r, nil
 }
 
-// Report says what is wrong now. A Problem is written once; if it goes and
-// comes back, not more than every ten minutes. It returns at once.
-func (r *Reporter) Report(problems []model.Problem) {
+// Report says all that is wrong now, in lists that must not be changed later.
+// It returns at once, however many there are.
+func (r *Reporter) Report(problems ...[]model.Problem) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	before := r.current
-	r.current = map[string]model.Problem{}
-	for _, p := range problems {
-		if strings.HasPrefix(p.Object, "Service ") {
-			r.current[p.UID+" "+p.String()] = p
-		}
-	}
-	for id, at := range r.written {
-		_, was := before[id]
-		_, is := r.current[id]
-		if !(was && is) && r.now().Sub(at) > eventAgain {
-			delete(r.written, id)
-		}
-	}
+	r.said = problems
+	r.mu.Unlock()
 	select {
 	case r.poke <- struct{}{}:
 	default:
@@ -87,79 +91,133 @@ func (r *Reporter) Report(problems []model.Problem) {
 
 // Run writes Events until ctx ends.
 func (r *Reporter) Run(ctx context.Context) {
-	limit := rate.NewLimiter(eventsASecond, eventsBurst)
+	var free time.Time // when the next request may be made
 	for {
-		p, id, ok := r.next()
-		if !ok {
-			select {
-			case <-ctx.Done():
-				return
-			case <-r.poke:
-			}
-			continue
+		r.sort()
+		name, next := r.next()
+		var at time.Time
+		if next != nil {
+			at = latest(next.due, free)
 		}
-		if limit.Wait(ctx) != nil {
+		switch came, ended := r.wait(ctx, at); {
+		case ended:
 			return
+		case !came:
+			continue // something else may be due now
 		}
-		err := r.write(ctx, p)
+		by, err := r.tell(ctx, r.event(name, &next.trouble))
 		if ctx.Err() != nil {
 			return // which is no fault of the API server
 		}
-		r.note(id, err)
+		r.note(next, by, err)
+		free = time.Now().Add(r.pace)
 	}
 }
 
-// next returns a Problem that has not been written.
-func (r *Reporter) next() (p model.Problem, id string, ok bool) {
+// wait waits until at, which has come then, or until there are other problems.
+// A zero at never comes.
+func (r *Reporter) wait(ctx context.Context, at time.Time) (came, ended bool) {
+	var due <-chan time.Time
+	if !at.IsZero() {
+		timer := time.NewTimer(time.Until(at))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return false, true
+	case <-due:
+		return true, false
+	case <-r.poke:
+	}
+	select { // there may be hundreds of rounds a second
+	case <-ctx.Done():
+		return false, true
+	case <-time.After(sortEvery):
+		return false, false
+	}
+}
+
+// sort brings what is pending to what was said.
+func (r *Reporter) sort() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, p := range r.current {
-		if _, done := r.written[id]; !done {
-			return p, id, true
+	said := r.said
+	r.mu.Unlock()
+	now := time.Now()
+	for name, i := range r.pending {
+		if i.gone && !i.due.After(now) {
+			delete(r.pending, name)
 		}
 	}
-	return p, "", false
+	if sameLists(said, r.sorted) {
+		return
+	}
+	r.sorted = said
+	for _, i := range r.pending {
+		i.gone = true
+	}
+	all, _ := model.Troubles(mostEvents, said...)
+	for _, t := range all {
+		name := eventName(&t)
+		if i := r.pending[name]; i != nil {
+			i.trouble, i.gone = t, false
+		} else {
+			r.pending[name] = &incident{trouble: t, due: now.Add(rand.N(spread * r.pace))}
+		}
+	}
+	for name, i := range r.pending {
+		if i.gone && (!i.told || len(r.pending) > mostEvents) {
+			delete(r.pending, name)
+		}
+	}
 }
 
-// note takes what could not be written for done: an Event is not worth more
-// than one request.
-func (r *Reporter) note(id string, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.written[id] = r.now()
+// sameLists reports whether these are the very same lists, not equal ones.
+func sameLists(a, b [][]model.Problem) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if len(a[i]) != len(b[i]) || len(a[i]) > 0 && &a[i][0] != &b[i][0] {
+			return false
+		}
+	}
+	return true
+}
+
+// next returns what is due first.
+func (r *Reporter) next() (name string, first *incident) {
+	for n, i := range r.pending {
+		if !i.gone && (first == nil || i.due.Before(first.due)) {
+			name, first = n, i
+		}
+	}
+	return name, first
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// note sets the pace, and when to see to an incident again. What could not be
+// written is as good as written: an Event is not worth more.
+func (r *Reporter) note(i *incident, by written, err error) {
+	again := eventAgain
+	switch {
+	case err != nil:
+		r.pace = min(2*r.pace, paceSlow)
+	case by == byOthers:
+		r.pace = min(time.Duration(paceFactor*float64(r.pace)), paceSlow)
+		again = 2 * eventAgain
+	default:
+		r.pace = paceFast
+	}
+	i.told, i.due = true, time.Now().Add(again+rand.N(again))
 	if err != nil && !r.refused {
 		r.log.Warn("Events cannot be written; what is wrong stands in this log", "err", err)
 	}
 	r.refused = err != nil
-}
-
-func (r *Reporter) write(ctx context.Context, p model.Problem) error {
-	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
-	defer cancel()
-	e := r.event(p)
-	err := r.servers.ask(ctx, events, func(c rest.Interface) error {
-		return c.Post().Namespace(e.Namespace).Resource("events").Body(e).MaxRetries(0).Do(ctx).Error()
-	})
-	if apierrors.IsAlreadyExists(err) {
-		return nil // from before a restart
-	}
-	return err
-}
-
-func (r *Reporter) event(p model.Problem) *eventsv1.Event {
-	const mostNote, mostNode = 1024, 128 // bytes, by the API
-	namespace, name, _ := strings.Cut(strings.TrimPrefix(p.Object, "Service "), "/")
-	note := p.Message
-	if p.Field != "" {
-		note = p.Field + ": " + note
-	}
-	note = strings.ToValidUTF8(note[:min(len(note), mostNote)], "")
-	hash := fnv.New64a()
-	_, _ = fmt.Fprint(hash, r.node, p.UID, p.String()) // never fails
-	return &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s.%x", name, hash.Sum64()^uint64(r.now().Unix()/int64(eventAgain/time.Second)))},
-		EventTime:  metav1.NewMicroTime(r.now()), ReportingController: "kube-ipvs", ReportingInstance: r.node[:min(len(r.node), mostNode)],
-		Action: "Program", Reason: "NotProgrammed", Type: corev1.EventTypeWarning, Note: note,
-		Regarding: corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: name, UID: types.UID(p.UID)},
-	}
 }

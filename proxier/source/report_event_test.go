@@ -1,155 +1,94 @@
 package source
 
 import (
-	"bytes"
-	"context"
-	"io"
-	"log/slog"
-	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-	"unicode/utf8"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/client-go/rest"
+	"unicode/utf8"
 
 	"kube-ipvs/proxier/model"
 )
 
+var testCodec = serializer.NewCodecFactory(apiScheme).UniversalDeserializer()
+
+// invalid says why an API server would not take a new Event.
+func invalid(e *eventsv1.Event, namespace string) string {
+	switch bad := validation.IsDNS1123Subdomain(e.Name); {
+	case len(bad) > 0:
+		return "name " + e.Name + ": " + bad[0]
+	case e.Namespace != namespace, e.Regarding.Namespace != "" && e.Regarding.Namespace != namespace, e.Regarding.Namespace == "" && namespace != "default":
+		return "namespace " + e.Namespace + " about one in " + e.Regarding.Namespace
+	case len(e.Note) > 1024 || !utf8.ValidString(e.Note) || e.Note == "":
+		return "note"
+	case e.ReportingInstance == "" || len(e.ReportingInstance) > 128 || e.Reason == "" || e.Action == "" || e.ReportingController == "" || e.Type != "Warning":
+		return "a field is missing or too long"
+	case e.EventTime.IsZero() || time.Since(e.EventTime.Time) < 0:
+		return "eventTime"
+	}
+	return ""
+}
+
 // An API server takes only Events within its limits.
 func TestEventIsValid(t *testing.T) {
-	at := time.Unix(1700000000, 0)
-	for name, c := range map[string]struct{ node, service, message string }{
-		"plain":         {"here", "web", "no"},
-		"long names":    {strings.Repeat("n.", 120) + "n", strings.Repeat("s", 63), "no"},
-		"long note":     {"here", "web", strings.Repeat("x", 5000)},
-		"cut in a rune": {"here", "web", strings.Repeat("ä", 5000)},
-		"no UTF-8":      {"here", "web", "\xff\xfe"},
+	for name, c := range map[string]struct{ node, kind, object, message string }{
+		"plain":         {"here", "Service", "shop/web", "no"},
+		"long names":    {strings.Repeat("n.", 120) + "n", "Service", "shop/" + strings.Repeat("s", 63), "no"},
+		"long note":     {"here", "Service", "shop/web", strings.Repeat("x", 5000)},
+		"cut in a rune": {"here", "Service", "shop/web", strings.Repeat("ä", 5000)},
+		"no UTF-8":      {"here", "Service", "shop/web", "\xff\xfe"},
+		"long slice":    {"here", "EndpointSlice", "shop/" + strings.Repeat("a.", 126) + "a", "no"},
+		"Node":          {"here", "Node", "here.example.org", "no"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &Reporter{node: c.node, now: func() time.Time { return at }}
-			p := model.Problem{UID: "uid", Object: "Service shop/" + c.service, Field: "spec", Message: c.message}
-			e := r.event(p)
-			if bad := validation.IsDNS1123Subdomain(e.Name); len(bad) > 0 {
-				t.Errorf("name %s: %v", e.Name, bad)
+			p := model.Problem{UID: "uid", Object: c.kind + " " + c.object, Field: "spec", Message: c.message}
+			all, _ := model.Troubles(10, []model.Problem{p, p})
+			r := &Reporter{node: c.node}
+			e := r.event(eventName(&all[0]), &all[0])
+			if bad := invalid(e, e.Namespace); bad != "" {
+				t.Errorf("%s: %+v", bad, e)
 			}
-			if len(e.Note) > 1024 || !utf8.ValidString(e.Note) || !strings.HasPrefix(e.Note, "spec: ") {
+			if !strings.HasPrefix(e.Note, "spec: ") || !strings.HasSuffix(e.Note, " (and 1 more like it)") {
 				t.Errorf("note of %d bytes %.40q", len(e.Note), e.Note)
 			}
-			if len(e.ReportingInstance) > 128 || len(e.Reason) > 128 || len(e.Action) > 128 || e.Reason == "" || e.Action == "" || !e.EventTime.Equal(&metav1.MicroTime{Time: at}) {
-				t.Errorf("%+v", e)
+			namespace, name, _ := strings.Cut(c.object, "/")
+			uid := "uid"
+			if c.kind == "Node" {
+				namespace, name, uid = "", c.object, c.object
 			}
-			if o := e.Regarding; o.UID != "uid" || o.Kind != "Service" || o.APIVersion != "v1" || o.Namespace != "shop" || o.Name != c.service || e.Namespace != "shop" {
-				t.Errorf("about %+v, in %s", o, e.Namespace)
-			}
-			// Others have other names, and so has this one ten minutes later.
-			names := []string{e.Name}
-			at = at.Add(eventAgain)
-			names = append(names, r.event(p).Name)
-			p.Message = "another"
-			names = append(names, r.event(p).Name)
-			r.node = "elsewhere"
-			names = append(names, r.event(p).Name)
-			slices.Sort(names)
-			if len(slices.Compact(names)) != 4 {
-				t.Errorf("names %q", names)
+			if o := e.Regarding; string(o.UID) != uid || o.Kind != c.kind || o.Namespace != namespace || o.Name != name ||
+				(o.APIVersion == "discovery.k8s.io/v1") != (c.kind == "EndpointSlice") {
+				t.Errorf("about %+v", o)
 			}
 		})
 	}
 }
 
-// What comes and goes is written every ten minutes and not more often,
-// whenever it is looked at; what stays is written once.
-func TestReporterFlapping(t *testing.T) {
-	now := time.Unix(1700000000, 0)
-	r, err := NewReporter([]*rest.Config{{Host: "http://127.0.0.1:1"}}, "here", slog.New(slog.DiscardHandler))
-	must(t, err)
-	r.now = func() time.Time { return now }
-	flaps, stays := serviceProblem("flaps"), serviceProblem("stays")
-	wrote := map[string]int{}
-	for minute := range 60 {
-		all := []model.Problem{stays}
-		if minute%2 == 0 {
-			all = append(all, flaps)
+// Another object, another life of it and another cause have other Events;
+// another element of a list, message or node has not.
+func TestEventName(t *testing.T) {
+	names := map[string]string{}
+	for about, p := range map[string]model.Problem{
+		"":          {UID: "1", Object: "Service shop/web", Field: "spec.externalIPs[0]", Message: "no"},
+		"element":   {UID: "1", Object: "Service shop/web", Field: "spec.externalIPs[17]", Message: "no, for another reason"},
+		"life":      {UID: "2", Object: "Service shop/web", Field: "spec.externalIPs[0]", Message: "no"},
+		"cause":     {UID: "1", Object: "Service shop/web", Message: "no"},
+		"namespace": {UID: "1", Object: "Service zoo/web", Field: "spec.externalIPs[0]", Message: "no"},
+		"name":      {UID: "1", Object: "Service shop/web2", Field: "spec.externalIPs[0]", Message: "no"},
+		"kind":      {UID: "1", Object: "EndpointSlice shop/web", Field: "spec.externalIPs[0]", Message: "no"},
+	} {
+		all, _ := model.Troubles(1, []model.Problem{p})
+		names[about] = eventName(&all[0])
+	}
+	for about, name := range names {
+		if same := name == names[""]; same != (about == "" || about == "element") {
+			t.Errorf("%s: %s, the first is %s", about, name, names[""])
 		}
-		r.Report(all)
-		for p, id, ok := r.next(); ok; p, id, ok = r.next() {
-			wrote[p.Object]++
-			r.note(id, nil)
-		}
-		now = now.Add(time.Minute)
 	}
-	if wrote[stays.Object] != 1 || wrote[flaps.Object] < 5 || wrote[flaps.Object] > 6 {
-		t.Errorf("written in an hour: %v", wrote)
+	if !strings.HasPrefix(names[""], "web.") {
+		t.Errorf("name %s", names[""])
 	}
-	now = now.Add(time.Hour)
-	r.Report(nil)
-	if len(r.written) != 0 {
-		t.Errorf("remembers %v", r.written)
-	}
-}
-
-// Its end is no fault of the API server, and Report never waits for one.
-func TestReporterEndsWhileServerHangs(t *testing.T) {
-	f := newFakeAPI(t)
-	f.fault = func(_ http.ResponseWriter, r *http.Request) bool {
-		_, _ = io.Copy(io.Discard, r.Body) // or the server does not see that the client has gone
-		<-r.Context().Done()
-		return true
-	}
-	var log lockedBuffer
-	r, err := NewReporter([]*rest.Config{{Host: f.URL, QPS: -1}}, "here", slog.New(slog.NewTextHandler(&log, nil)))
-	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); r.Run(ctx) }()
-	r.Report([]model.Problem{serviceProblem("web")})
-	f.await(t, "a request", func() bool { return f.count(http.MethodPost) > 0 })
-	r.Report([]model.Problem{serviceProblem("dns")}) // returns
-	cancel()
-	select {
-	case <-done:
-	case <-time.After(2 * time.Second):
-		t.Fatal("Run goes on after its end")
-	}
-	if log.String() != "" {
-		t.Errorf("logged %s", log.String())
-	}
-}
-
-// An Event of the same name is there from before a restart.
-func TestReporterTakesExistingEventForWritten(t *testing.T) {
-	f := newFakeAPI(t)
-	f.fault = denied(http.StatusConflict, metav1.StatusReasonAlreadyExists, "exists")
-	var log lockedBuffer
-	now := time.Now()
-	r := startReporter(t, f, &now, slog.New(slog.NewTextHandler(&log, nil)))
-	r.Report([]model.Problem{serviceProblem("web")})
-	f.await(t, "a request", func() bool { return f.count(http.MethodPost) == 1 })
-	f.setFault(nil)
-	r.Report([]model.Problem{serviceProblem("web"), serviceProblem("dns")})
-	if e := f.awaitWrites(t, 1)[0]; e.Regarding.Name != "dns" || log.String() != "" {
-		t.Errorf("written about %s, logged %s", e.Regarding.Name, log.String())
-	}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -2,134 +2,302 @@ package source
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 
 	"kube-ipvs/proxier/model"
 )
+
+var discard = slog.New(slog.DiscardHandler)
 
 func serviceProblem(name string) model.Problem {
 	return model.Problem{UID: "uid-" + name, Object: "Service default/" + name, Field: "spec.ports[0]", Message: "it is wrong; this port is left out"}
 }
 
-// startReporter runs a Reporter whose clock is at *now.
-func startReporter(t *testing.T, f *fakeAPI, now *time.Time, log *slog.Logger) *Reporter {
-	t.Helper()
-	r, err := NewReporter([]*rest.Config{{Host: f.URL, QPS: -1}}, "here", log)
-	must(t, err)
-	r.now = func() time.Time { return *now }
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); r.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	return r
-}
-
-// clock changes the time that a Reporter sees.
-func (r *Reporter) clock(now *time.Time, d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	*now = now.Add(d)
-}
-
-func (f *fakeAPI) awaitWrites(t *testing.T, n int) (all []eventsv1.Event) {
-	t.Helper()
-	f.await(t, fmt.Sprintf("%d Events", n), func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.writes) >= n })
-	f.look(func() {
-		if len(f.writes) > n {
-			t.Errorf("%d Events were written, want %d", len(f.writes), n)
-		}
-		for _, w := range f.writes {
-			var e eventsv1.Event
-			must(t, json.Unmarshal(w, &e))
-			all = append(all, e)
-		}
-	})
+// broken returns n Services that cannot be programmed as they are.
+func broken(n int) (all []model.Problem) {
+	for i := range n {
+		all = append(all, serviceProblem(fmt.Sprint("s", i)))
+	}
 	return all
 }
 
-func TestReporterWritesOnce(t *testing.T) {
-	f := newFakeAPI(t)
-	now := time.Now()
-	r := startReporter(t, f, &now, slog.New(slog.DiscardHandler))
-	web, dns := serviceProblem("web"), serviceProblem("dns")
-	r.Report([]model.Problem{web, {Message: "of no object"}, {Object: "EndpointSlice default/x", Message: "not a Service"}})
-	e := f.awaitWrites(t, 1)[0]
-	if e.Regarding.Kind != "Service" || e.Regarding.Namespace != "default" || e.Regarding.Name != "web" || e.Regarding.UID != "uid-web" ||
-		e.Type != "Warning" || e.ReportingController != "kube-ipvs" || e.ReportingInstance != "here" || e.Action != "Program" ||
-		e.Reason == "" || e.EventTime.IsZero() || e.Namespace != "default" || !strings.Contains(e.Note, "spec.ports[0]: it is wrong") {
-		t.Errorf("written: %+v", e)
-	}
-	// Said again, and gone and back within ten minutes: nothing new.
-	r.Report([]model.Problem{web})
-	r.Report(nil)
-	r.clock(&now, 9*time.Minute)
-	r.Report([]model.Problem{web, dns})
-	if e := f.awaitWrites(t, 2)[1]; e.Regarding.Name != "dns" {
-		t.Errorf("written again: %+v", e)
-	}
-	// Gone, and back after ten minutes.
-	r.Report([]model.Problem{dns})
-	r.clock(&now, 11*time.Minute)
-	r.Report([]model.Problem{web, dns})
-	if e := f.awaitWrites(t, 3); e[2].Regarding.Name != "web" || e[2].Name == e[0].Name {
-		t.Errorf("written: %+v", e[2])
-	}
+// after lets time pass.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
 
-func TestReporterRate(t *testing.T) {
-	f := newFakeAPI(t)
-	now := time.Now()
-	r := startReporter(t, f, &now, slog.New(slog.DiscardHandler))
-	var all []model.Problem
-	for i := range 1000 {
-		all = append(all, serviceProblem(fmt.Sprint("s", i)))
-	}
-	start := time.Now()
-	r.Report(all)
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("Report took %s", d)
-	}
-	f.await(t, "the burst and one", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return len(f.writes) > eventsBurst })
-	took := time.Since(start)
-	f.look(func() {
-		if most := eventsBurst + int(took.Seconds()*eventsASecond) + 1; len(f.writes) > most {
-			t.Errorf("%d Events in %s", len(f.writes), took)
+// first is how long a lone node takes until it has written a new Event.
+const first = spread*paceFirst + sortEvery + time.Second
+
+func TestReporterWritesAndCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		r := f.reporters(t, 1, discard)[0]
+		web := serviceProblem("web")
+		again := web
+		again.Field, again.Message = "spec.ports[1]", "it is wrong, too"
+		began := time.Now()
+		r.Report([]model.Problem{web, again, {Message: "of no object"}})
+		after(first)
+		all := f.events()
+		if len(all) != 1 || len(f.total().made) != 1 {
+			t.Fatalf("written: %+v", all)
+		}
+		e := all[0]
+		if e.Regarding.Kind != "Service" || e.Regarding.Namespace != "default" || e.Regarding.Name != "web" || e.Regarding.UID != "uid-web" ||
+			e.Type != "Warning" || e.ReportingController != "kube-ipvs" || e.ReportingInstance != "node-0" || e.Action != "Program" ||
+			e.Reason != "NotProgrammed" || e.EventTime.Time.Before(began) || e.Series != nil ||
+			e.Note != "spec.ports[0]: it is wrong; this port is left out (and 1 more like it)" {
+			t.Errorf("written: %+v", e)
+		}
+		// It is there as long as the problem is, and counted every ten to twenty minutes.
+		for range 24 {
+			after(10 * time.Minute)
+			if len(f.events()) != 1 {
+				t.Fatal("the Event has expired")
+			}
+		}
+		s := f.events()[0].Series
+		if s == nil || s.Count < 12 || s.Count > 25 || time.Since(s.LastObservedTime.Time) > 21*time.Minute || len(f.total().made) != 1 {
+			t.Errorf("%d made, after four hours %+v", len(f.total().made), s)
+		}
+		// When it is gone nothing is written, and the Event expires.
+		r.Report(nil)
+		counted := f.total().counted
+		after(2 * time.Hour)
+		if f.total().counted != counted || len(f.events()) != 0 {
+			t.Errorf("counted %d times after the end, left: %+v", f.total().counted-counted, f.events())
+		}
+		// It comes back.
+		r.Report([]model.Problem{web})
+		after(first)
+		if len(f.total().made) != 2 || f.total().made[1].Name != f.total().made[0].Name {
+			t.Errorf("made: %+v", f.total().made)
+		}
+	})
+}
+
+// Three hundred nodes see the same problems. There is one Event each for the
+// whole cluster, soon, and counted by one node at a time.
+func TestReportersShareEvents(t *testing.T) {
+	const nodes, objects = 300, 3
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		all := f.reporters(t, nodes, discard)
+		for _, r := range all {
+			r.Report(broken(objects))
+		}
+		after(5 * time.Second)
+		if n := len(f.events()); n != objects {
+			t.Errorf("%d Events after five seconds, want %d", n, objects)
+		}
+		after(10 * time.Minute)
+		soon := f.total().requests
+		if len(f.total().made) != objects || f.total().counted > objects {
+			t.Errorf("%d Events made, %d counts; want %d, and hardly any", len(f.total().made), f.total().counted, objects)
+		}
+		// Each node asks once for each, and the one that finds none makes it.
+		if soon < nodes*objects || soon > nodes*objects+10*objects {
+			t.Errorf("%d requests by %d nodes about %d Events", soon, nodes, objects)
+		}
+		if most := f.busiest(); most > 100 {
+			t.Errorf("%d requests in one second", most)
+		}
+		after(3 * time.Hour)
+		events, later := f.events(), f.total().requests-soon
+		for _, e := range events {
+			// At most each ten minutes, and without a gap in which it would expire.
+			if e.Series == nil || e.Series.Count < 15 || e.Series.Count > 20 {
+				t.Errorf("after three hours %+v", e.Series)
+			}
+		}
+		if len(events) != objects || len(f.total().made) != objects {
+			t.Errorf("%d Events, %d made", len(events), len(f.total().made))
+		}
+		if hourly := later / 3; hourly > nodes*objects*3 {
+			t.Errorf("%d requests an hour by %d nodes about %d Events", hourly, nodes, objects)
+		}
+		t.Logf("%d nodes, %d problems: %d requests in ten minutes, at most %d in a second, then %d an hour; %d writes in all, answers %v",
+			nodes, objects, soon, f.busiest(), later/3, f.total().counted+len(f.total().made), f.total().codes)
+		if f.total().codes[http.StatusUnprocessableEntity]+f.total().codes[http.StatusForbidden]+f.total().codes[http.StatusBadRequest] > 0 {
+			t.Errorf("answers %v", f.total().codes)
+		}
+	})
+}
+
+// A tenant breaks thousands of objects: what a node sees to, and how often it
+// asks, is bounded, and others' Events come all the same.
+func TestReporterIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		const nodes = 5
+		all := f.reporters(t, nodes, discard)
+		other := model.Problem{UID: "1", Object: "Service zoo/other", Message: "it is wrong"}
+		problems := append(broken(3*mostEvents), other)
+		for _, r := range all {
+			r.Report(problems)
+		}
+		after(30 * time.Minute)
+		if len(f.total().made) > mostEvents || len(f.total().made) < mostEvents/2 {
+			t.Errorf("%d Events made", len(f.total().made))
+		}
+		if most := f.busiest(); most > 2*nodes { // one to look, one to write
+			t.Errorf("%d requests in one second by %d nodes", most, nodes)
+		}
+		found := false
+		for _, e := range f.total().made {
+			found = found || e.Regarding.Name == "other"
+		}
+		if !found {
+			t.Error("the Event of another namespace is missing")
+		}
+		t.Logf("%d requests in half an hour, %d Events", f.total().requests, len(f.total().made))
+	})
+}
+
+// What comes and goes is forgotten in time, and does not make a node ask more
+// often than what stays.
+func TestReporterFlapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		r := f.reporters(t, 1, discard)[0]
+		for range 120 {
+			r.Report([]model.Problem{serviceProblem("web")})
+			after(31 * time.Second)
+			r.Report(nil)
+			after(29 * time.Second)
+		}
+		if len(f.total().made) != 1 || f.total().counted < 3 || f.total().counted > 12 {
+			t.Errorf("in two hours %d made, %d counted", len(f.total().made), f.total().counted)
+		}
+		// Objects that come and go, each of them new.
+		for i := range 3 * mostEvents {
+			r.Report([]model.Problem{serviceProblem(fmt.Sprint("s", i))})
+			after(2 * time.Second)
+		}
+		r.Report(nil)
+		after(time.Minute)
+		if len(r.pending) > mostEvents {
+			t.Errorf("remembers %d", len(r.pending))
+		}
+	})
+}
+
+// Whoever counts with a clock that is ahead is not counted against, and the
+// Event is made anew when it has expired.
+func TestReporterClockOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		r := f.reporters(t, 1, discard)[0]
+		r.Report([]model.Problem{serviceProblem("web")})
+		after(first)
+		f.look(func() {
+			for _, e := range f.all {
+				e.Series = &eventsv1.EventSeries{Count: 7, LastObservedTime: metav1.NewMicroTime(time.Now().Add(24 * time.Hour))}
+			}
+		})
+		after(50 * time.Minute)
+		if f.total().counted != 0 {
+			t.Errorf("counted %d times", f.total().counted)
+		}
+		after(70 * time.Minute)
+		if len(f.total().made) != 2 || len(f.events()) != 1 {
+			t.Errorf("%d made, there are %+v", len(f.total().made), f.events())
 		}
 	})
 }
 
 func TestReporterRefused(t *testing.T) {
-	f := newFakeAPI(t)
-	f.fault = denied(403, metav1.StatusReasonForbidden, "events is forbidden")
-	var log bytes.Buffer
-	now := time.Now()
-	r := startReporter(t, f, &now, slog.New(slog.NewTextHandler(&log, nil)))
-	var all []model.Problem
-	for i := range 5 {
-		all = append(all, serviceProblem(fmt.Sprint("s", i)))
-	}
-	r.Report(all)
-	f.await(t, "all tried", func() bool { return f.count(http.MethodPost) >= 5 })
-	f.setFault(nil)
-	r.Report(append(all, serviceProblem("last")))
-	f.awaitWrites(t, 1)
-	r.mu.Lock() // the log is written under it
-	defer r.mu.Unlock()
-	if n := strings.Count(log.String(), "forbidden"); n != 1 {
-		t.Errorf("told %d times:\n%s", n, log.String())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		var log lockedBuffer
+		f.refuse = denied(403, metav1.StatusReasonForbidden, "events is forbidden")
+		r := f.reporters(t, 1, slog.New(slog.NewTextHandler(&log, nil)))[0]
+		r.Report(broken(5))
+		after(3 * time.Minute)
+		if n := f.total().requests; n != 5 || strings.Count(log.String(), "forbidden") != 1 {
+			t.Errorf("asked %d times, logged %s", n, log.String())
+		}
+		f.look(func() { f.refuse = nil })
+		r.Report(append(broken(5), serviceProblem("last")))
+		after(25 * time.Minute)
+		if len(f.events()) != 6 || strings.Count(log.String(), "forbidden") != 1 {
+			t.Errorf("%d Events, logged %s", len(f.events()), log.String())
+		}
+		// A namespace that ends takes no new ones, which is nobody's fault.
+		f.look(func() {
+			f.refuse = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPost {
+					w.Header().Set("Content-Type", "application/json")
+					w.WriteHeader(http.StatusForbidden)
+					_, _ = w.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"details":{"causes":[{"reason":"NamespaceTerminating"}]}}`))
+				}
+				return r.Method == http.MethodPost
+			}
+		})
+		r.Report(append(broken(5), serviceProblem("ends")))
+		after(10 * time.Minute)
+		if f.total().codes[http.StatusForbidden] != 6 || strings.Count(log.String(), "level=WARN") != 1 {
+			t.Errorf("answers %v, logged %s", f.total().codes, log.String())
+		}
+	})
+}
+
+// Its end is no fault of the API server, and Report never waits for one.
+func TestReporterEndsWhileServerHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		f.refuse = func(_ http.ResponseWriter, r *http.Request) bool {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+			return true
+		}
+		var log lockedBuffer
+		r := f.reporters(t, 1, slog.New(slog.NewTextHandler(&log, nil)))[0]
+		began := time.Now()
+		r.Report([]model.Problem{serviceProblem("web")})
+		asked := func() int { return f.total().requests }
+		for asked() == 0 {
+			after(100 * time.Millisecond)
+		}
+		hangs := time.Now()
+		r.Report([]model.Problem{serviceProblem("dns")})
+		if !time.Now().Equal(hangs) || hangs.Sub(began) > first {
+			t.Errorf("Report waited, or the first request came after %s", hangs.Sub(began))
+		}
+		t.Cleanup(func() { // after that of the Reporter, which waits for its end
+			if took := time.Since(hangs); took > time.Second || log.String() != "" {
+				t.Errorf("ended after %s, logged %s", took, log.String())
+			}
+		})
+	})
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -34,6 +34,7 @@ func other(t *testing.T) *Cluster {
 func TestRightsAndBurst(t *testing.T) {
 	c := other(t)
 	t.Run("rights", func(t *testing.T) { rights(t, c) })
+	t.Run("events", func(t *testing.T) { countsUp(t, c) })
 	t.Run("burst", func(t *testing.T) { burst(t, c) })
 }
 

@@ -1,0 +1,123 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"kube-ipvs/proxier/model"
+)
+
+// written says who has seen to an Event.
+type written int
+
+const (
+	byOthers written = iota // not long ago
+	byUs                    // now
+)
+
+// tell sees to it that an Event is there and was counted not long ago. It is
+// made with the rights of a kube-proxy, which may patch Events and not read
+// them: a patch that changes nothing returns what there is.
+func (r *Reporter) tell(ctx context.Context, want *eventsv1.Event) (written, error) {
+	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
+	defer cancel()
+	have, err := r.patch(ctx, want, struct{}{})
+	if apierrors.IsNotFound(err) {
+		return r.create(ctx, want)
+	}
+	if err != nil {
+		return byOthers, err
+	}
+	last, count := have.EventTime, int32(1)
+	if s := have.Series; s != nil {
+		last, count = s.LastObservedTime, s.Count
+	}
+	// The clock of who counted may be ahead of ours. Then it is not counted
+	// until the Event expires, an hour after it was.
+	if time.Since(last.Time) < eventAgain {
+		return byOthers, nil
+	}
+	_, err = r.patch(ctx, want, map[string]any{
+		"metadata": map[string]string{"resourceVersion": have.ResourceVersion}, // or two nodes would count
+		"series":   eventsv1.EventSeries{Count: count + 1, LastObservedTime: metav1.NowMicro()},
+	})
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return byOthers, nil
+	}
+	return byUs, err
+}
+
+func (r *Reporter) create(ctx context.Context, e *eventsv1.Event) (written, error) {
+	err := r.servers.ask(ctx, events, func(c rest.Interface) error {
+		return c.Post().Namespace(e.Namespace).Resource("events").Body(e).MaxRetries(0).Do(ctx).Error()
+	})
+	if apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return byOthers, nil
+	}
+	return byUs, err
+}
+
+func (r *Reporter) patch(ctx context.Context, e *eventsv1.Event, change any) (*eventsv1.Event, error) {
+	body, err := json.Marshal(change)
+	if err != nil {
+		return nil, err
+	}
+	have := &eventsv1.Event{}
+	err = r.servers.ask(ctx, events, func(c rest.Interface) error {
+		return c.Patch(types.MergePatchType).Namespace(e.Namespace).Resource("events").Name(e.Name).Body(body).MaxRetries(0).Do(ctx).Into(have)
+	})
+	return have, err
+}
+
+// eventName returns the name of the Event in all nodes: it depends on nothing
+// that two of them may see differently.
+func eventName(t *model.Trouble) string {
+	const most = 200 // bytes, of 253 in all
+	hash := fnv.New64a()
+	_, _ = fmt.Fprintf(hash, "%s %s/%s %s %s", t.Kind, t.Namespace, t.Name, t.UID, t.Cause) // never fails
+	return fmt.Sprintf("%s.%x", strings.TrimRight(t.Name[:min(len(t.Name), most)], ".-"), hash.Sum64())
+}
+
+var apiVersions = map[string]string{"EndpointSlice": discoveryv1.SchemeGroupVersion.String()}
+
+// event returns the Event about t, which happens now.
+func (r *Reporter) event(name string, t *model.Trouble) *eventsv1.Event {
+	const mostNode = 128 // bytes, by the API
+	regarding := corev1.ObjectReference{
+		APIVersion: cmp.Or(apiVersions[t.Kind], "v1"), Kind: t.Kind, Namespace: t.Namespace, Name: t.Name, UID: types.UID(t.UID),
+	}
+	if t.Kind == "Node" {
+		regarding.UID = types.UID(t.Name) // as kubelet and kube-proxy have it, and kubectl describe looks for it
+	}
+	return &eventsv1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: cmp.Or(t.Namespace, metav1.NamespaceDefault), Name: name},
+		EventTime:  metav1.NowMicro(), ReportingController: "kube-ipvs", ReportingInstance: r.node[:min(len(r.node), mostNode)],
+		Action: "Program", Reason: "NotProgrammed", Type: corev1.EventTypeWarning, Note: note(t), Regarding: regarding,
+	}
+}
+
+// note says what is wrong first, and how much else is.
+func note(t *model.Trouble) string {
+	const most = 1024 // bytes, by the API
+	text, more := t.First.Message, ""
+	if t.First.Field != "" {
+		text = t.First.Field + ": " + text
+	}
+	if t.Count > 1 {
+		more = fmt.Sprintf(" (and %d more like it)", t.Count-1)
+	}
+	return strings.ToValidUTF8(text[:min(len(text), most-len(more))], "") + more
+}
