@@ -29,8 +29,7 @@ type port struct {
 func (p *Ports) serve(ln net.Listener, c proxier.HealthCheck) *port {
 	l := &port{healthy: p.config.Healthy, listener: ln}
 	l.check.Store(&c)
-	l.server = newServer(l, p.config.Log)
-	l.server.ReadTimeout = headerTimeout // anybody may ask here, and has nothing to send
+	l.server = newServer(l, p.crowd, p.config.Log)
 	p.servers.Go(func() {
 		if err := l.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			l.mu.Lock()

@@ -29,6 +29,7 @@ const (
 	retryFirst     = time.Second
 	retryLast      = 30 * time.Second
 	addressesEvery = 2 * time.Second // each list costs what the node has of them
+	mostPortConns  = 512             // connections to all ports together
 )
 
 // Ports answers load balancers at the health-check node ports of Services. Run
@@ -37,6 +38,7 @@ type Ports struct {
 	config PortsConfig
 	listen func(ctx context.Context, network, addr string) (net.Listener, error)
 	poke   chan struct{} // holds one: there is something to do
+	crowd  *crowd        // of all ports together: tenants decide how many ports there are
 
 	mu       sync.Mutex
 	checks   []proxier.HealthCheck
@@ -65,7 +67,7 @@ type try struct {
 // NewPorts returns a Ports that has no port open.
 func NewPorts(c PortsConfig) *Ports {
 	return &Ports{
-		config: c, listen: new(net.ListenConfig).Listen, poke: make(chan struct{}, 1), refresh: true,
+		config: c, listen: new(net.ListenConfig).Listen, poke: make(chan struct{}, 1), refresh: true, crowd: newCrowd(mostPortConns, c.Log),
 		open: map[netip.AddrPort]*port{}, tries: map[netip.AddrPort]*try{}, owners: map[uint16]model.Key{},
 	}
 }
@@ -191,7 +193,15 @@ func (p *Ports) own(checks []proxier.HealthCheck) ([]proxier.HealthCheck, []mode
 			owned = append(owned, c)
 			continue
 		}
-		problems = append(problems, problem(c, fmt.Sprintf("port %d is that of Service %s, which alone is answered for there", c.Port, by)))
+		whose := "a Service in another namespace" // which is none of this one's business
+		if by.Namespace == c.Key.Namespace {
+			whose = "Service " + by.String()
+		}
+		pr := problem(c, fmt.Sprintf("port %d is that of %s, which alone is answered for there", c.Port, whose))
+		if !slices.Contains(p.problems, pr) { // only Run changes them
+			p.config.Log.Warn("health-check node port is another Service's", "service", c.Key, "port", c.Port, "owner", by)
+		}
+		problems = append(problems, pr)
 	}
 	return owned, problems
 }

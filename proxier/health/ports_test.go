@@ -189,6 +189,14 @@ func TestTwoServicesOnePort(t *testing.T) {
 		if ps := w.ListenProblems(); len(ps) != 1 || ps[0].String() != want {
 			t.Errorf("problems %v", ps)
 		}
+		// Who looks at a Service is not told of those in other namespaces.
+		foreign := check("a", 30001, 2)
+		foreign.Key.Namespace = "another"
+		w.checks(foreign, check("b", 30001, 1))
+		want = "Service another/a: spec.healthCheckNodePort: port 30001 is that of a Service in another namespace, which alone is answered for there"
+		if ps := w.ListenProblems(); len(ps) != 1 || ps[0].String() != want {
+			t.Errorf("problems %v", ps)
+		}
 		w.checks(check("a", 30001, 2))
 		if got := w.open[at].check.Load().Key.Name; got != "a" || len(w.ListenProblems()) != 0 {
 			t.Errorf("%s answers, problems %v", got, w.ListenProblems())

@@ -11,16 +11,21 @@ import (
 )
 
 const (
-	retryListen   = 5 * time.Second  // between tries to open an address
-	headerTimeout = 10 * time.Second // that a client may take to ask
-	idleTimeout   = 90 * time.Second // that a connection may wait for the next request
-	closeTimeout  = 2 * time.Second  // that requests may take when the server ends
+	retryListen  = 5 * time.Second  // between tries to open an address
+	askTimeout   = 10 * time.Second // that a client may take to ask, with all of its request
+	sendTimeout  = 30 * time.Second // and that it may take to receive, from then on
+	idleTimeout  = 90 * time.Second // that a connection may wait for the next request
+	mostHeader   = 16 << 10         // bytes of a request
+	mostConns    = 256              // of an address
+	closeTimeout = 2 * time.Second  // that requests may take when the server ends
 )
 
 // Serve serves handler at addr until ctx ends, and returns nil then, with the
 // address closed and requests under way answered. An empty addr is served by
 // nobody. When the address cannot be opened, or fails later, that is logged
 // once and tried again every five seconds; with hardFail it is an error.
+//
+// Connections are bounded in number and time: see crowd.
 func Serve(ctx context.Context, addr string, handler http.Handler, hardFail bool, log *slog.Logger) error {
 	return (&server{addr: addr, handler: handler, hardFail: hardFail, log: log, listen: net.Listen}).run(ctx)
 }
@@ -65,7 +70,7 @@ func (s *server) run(ctx context.Context) error {
 
 // serve returns when ctx ends or the listener fails.
 func (s *server) serve(ctx context.Context, ln net.Listener) error {
-	srv := newServer(s.handler, s.log)
+	srv := newServer(s.handler, newCrowd(mostConns, s.log), s.log)
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	select {
@@ -84,9 +89,12 @@ func (s *server) serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
+// newServer returns a server for anybody: nothing that a client does, or does
+// not do, holds anything for long.
+func newServer(h http.Handler, c *crowd, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
+		Handler: h, ReadTimeout: askTimeout, WriteTimeout: sendTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: mostHeader,
+		ConnState: c.note,
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
 	}
 }
