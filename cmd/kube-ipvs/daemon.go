@@ -23,6 +23,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/status"
@@ -119,6 +120,7 @@ func (d *daemon) addMeter(c desired.Config) error {
 	}
 	m := &meter{kernel: d.meter, proxier: d.proxier, config: c}
 	return errors.Join(
+		d.metrics.Register(health.NewProblemsCollector(d.problems)),
 		d.metrics.Register(health.NewTablesCollector(m, d.log)),
 		d.metrics.Register(health.NewRefusedCollector(m, d.config.TrafficMetricsTop, d.log)))
 }
@@ -164,9 +166,18 @@ func (d *daemon) observe(r *proxier.Round) {
 
 // report has Events written about what is wrong now.
 func (d *daemon) report() {
-	if r := d.proxier.Last(); r != nil && d.events != nil {
-		d.events.Report(r.Problems, d.ports.ListenProblems())
+	if d.events != nil {
+		d.events.Report(d.problems()...)
 	}
+}
+
+// problems returns what is wrong now, in lists that must not be changed.
+func (d *daemon) problems() [][]model.Problem {
+	r := d.proxier.Last()
+	if r == nil {
+		return nil
+	}
+	return [][]model.Problem{r.Problems, d.ports.ListenProblems()}
 }
 
 // settleMemory gives back what the start or an audit has used: reading and

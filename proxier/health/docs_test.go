@@ -10,6 +10,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/model"
 )
 
 // Every metric of ours and of kube-proxy's is described for those who read
@@ -22,7 +23,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	h, _ := newHealth(false)
 	m := NewMetrics(h, "test")
 	for _, c := range []prometheus.Collector{
-		NewTablesCollector(&fakeTables{tables: []Table{{}, {Set: "X"}}}, quiet()), NewRefusedCollector(&fakeRefused{rows: []Refused{{Service: "web"}}}, 0, quiet()),
+		NewTablesCollector(&fakeTables{tables: []Table{{}, {Set: "X"}}}, quiet()),
+		NewProblemsCollector(func() [][]model.Problem { return [][]model.Problem{{{Object: "Service shop/web"}}} }), NewRefusedCollector(&fakeRefused{rows: []Refused{{Service: "web"}}}, 0, quiet()),
 	} {
 		if err := m.Register(c); err != nil {
 			t.Fatal(err)

@@ -58,6 +58,7 @@ var facts = []string{
 	`kube_ipvs_ipset_limit{set="KIPVS6-VIPS"} == 1048576`,
 	`kube_ipvs_oldest_drain_age_seconds{instance="node"} > 1 and kube_ipvs_draining_real_servers > 0`,
 	`kube_ipvs_followed_objects{kind="service", instance="node"} > 100`,
+	`kube_ipvs_object_problems{kind="Service", namespace="default", name="blocked-too", instance="node"} > 0`,
 	`increase(kube_ipvs_drift_repaired_total{kind="entry", instance="node"}[1m]) > 0`,
 }
 
@@ -72,7 +73,7 @@ func breakAndMend(t *testing.T, c *cluster, p *prometheus) {
 	at := blocked.ClusterIP().V4.String()
 	c.shell(t, "ipvsadm -A -t "+at+" -s rr")
 	c.put(t, "blocked.yaml", c.bed.With(blocked, testbed.Backends(c.bed.P1)))
-	p.await(t, `ALERTS{alertname="`+alert+`", alertstate="firing", instance="node", cause="neighbour", severity="warning"}`)
+	p.await(t, `ALERTS{alertname="`+alert+`", alertstate="firing", instance="node", cause="foreign", severity="warning"}`)
 	summary := p.summary(t, alert)
 	if !strings.Contains(summary, "in the way of") || !strings.HasSuffix(summary, "objects on node.") {
 		t.Errorf("the alert reads %q", summary)
