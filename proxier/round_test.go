@@ -131,7 +131,8 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-// Triggers are told once, with the round that programmed the change.
+// Triggers are told once, with the round that programmed the change. They go by
+// the process's own clock, whatever that of who made the change says.
 func TestTriggers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []time.Time
@@ -146,15 +147,21 @@ func TestTriggers(t *testing.T) {
 			return e
 		}
 		p.Events([]source.Event{webService("10.96.0.1"), slice(at.Format(time.RFC3339Nano)), slice("nonsense"),
-			slice(at.Add(-48 * time.Hour).Format(time.RFC3339Nano))})
+			slice(at.Add(-48 * time.Hour).Format(time.RFC3339Nano)), slice(at.Add(48 * time.Hour).Format(time.RFC3339Nano))})
+		now := time.Now()
 		p.Synced()
 		synctest.Wait()
 		p.Audit()
 		synctest.Wait()
-		if len(told) != 1 || !told[0].Equal(at) {
-			t.Errorf("told %v, want %v", told, at)
+		if len(told) != 2 || !told[0].Equal(at) || !told[1].Equal(now) {
+			t.Errorf("told %v, want %v and %v", told, at, now)
 		}
 	})
+	p, s := &Proxier{began: time.Now().Add(-time.Hour)}, webSlice("10.96.0.1", "10.244.0.1").Slice // a bubble's times have no monotonic reading
+	s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: time.Now().Add(-time.Minute).Format(time.RFC3339Nano)}
+	if p.trigger(s); len(p.triggers) != 1 || !strings.Contains(p.triggers[0].String(), " m=") {
+		t.Errorf("%v has no monotonic reading", p.triggers)
+	}
 }
 
 // Health checks and Services without local endpoints are counted as they come and go.

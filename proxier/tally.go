@@ -102,14 +102,18 @@ func withoutLocal(v model.View) []Locality {
 	return out
 }
 
-// trigger notes when the change was made that this version of a slice is of.
+// trigger notes when the change was made that this version of a slice is of, as
+// a time that goes by this process's clock from now on. What another machine's
+// clock says may be off: no change was made after it came, and those from before
+// this process are none of its.
 func (p *Proxier) trigger(s *discoveryv1.EndpointSlice) {
 	text := s.Annotations[corev1.EndpointsLastChangeTriggerTime]
 	if text == "" {
 		return
 	}
 	at, err := time.Parse(time.RFC3339Nano, text)
-	if err == nil && at.After(p.began) {
-		p.triggers = append(p.triggers, at)
+	now := time.Now()
+	if ago := max(now.Sub(at), 0); err == nil && ago < now.Sub(p.began) {
+		p.triggers = append(p.triggers, now.Add(-ago))
 	}
 }

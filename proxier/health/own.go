@@ -31,9 +31,9 @@ type ownMetrics struct {
 	processes   prometheus.Counter
 	draining    prometheus.Gauge
 	known       *prometheus.GaugeVec
-	drains      atomic.Int64 // since when, Unix time in nanoseconds; 0: none
+	drains      moment // since when; zero: none
 	problems    prometheus.Gauge
-	lastAudit   atomic.Int64 // Unix time in nanoseconds; 0: none
+	lastAudit   moment // zero: none
 }
 
 // fineBuckets reach from a millisecond to a minute.
@@ -67,8 +67,8 @@ func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
 	reg.MustRegister(o.rounds, o.took, o.programming, o.writes, o.planWrites, o.objects, o.failing, o.retries, o.audits, o.drift,
 		o.messages, o.sends, o.errors, o.bytes, o.processes, o.draining, o.known, o.problems,
 		gauge(own+"oldest_drain_age_seconds", "For how long the first of the removed endpoints that drain has done so, since this process began at most; 0: none does.", o.drainAge),
-		gauge(own+"last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.auditTime()) }),
-		gauge(own+"last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.auditTime)),
+		gauge(own+"last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.lastAudit.get()) }),
+		gauge(own+"last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.lastAudit.get)),
 		gauge(own+"ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := h.Ready(); return boolean(ready) }),
 		gauge(own+"healthy", "1 if the proxy keeps up, else 0: as /healthz, but for the state of the node.", func() float64 { return boolean(h.Healthy()) }),
 	)
@@ -132,15 +132,15 @@ func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
 	}
 	if r.Full || r.Audited {
 		o.audits.Inc()
-		o.lastAudit.Store(end(r).UnixNano())
+		o.lastAudit.set(end(r))
 	}
 	for _, d := range r.Drift {
 		o.drift.WithLabelValues(label(d.ID.Kind.String())).Inc()
 	}
 	o.draining.Set(float64(r.Draining))
-	o.drains.Store(0)
+	o.drains.set(time.Time{})
 	if len(r.Drains) > 0 {
-		o.drains.Store(r.Drains[0].Since.UnixNano())
+		o.drains.set(r.Drains[0].Since)
 	}
 	o.known.WithLabelValues(kindService).Set(float64(r.Known.Services))
 	o.known.WithLabelValues(kindSlice).Set(float64(r.Known.Slices))
@@ -163,19 +163,25 @@ func (o *ownMetrics) observeWrites(r *proxier.Round) {
 	}
 }
 
-func (o *ownMetrics) auditTime() time.Time {
-	if at := o.lastAudit.Load(); at != 0 {
-		return time.Unix(0, at)
-	}
-	return time.Time{}
-}
-
 func (o *ownMetrics) drainAge() float64 {
-	since := o.drains.Load()
-	if since == 0 {
+	since := o.drains.get()
+	if since.IsZero() {
 		return 0
 	}
-	return max(time.Since(time.Unix(0, since)), 0).Seconds()
+	return max(time.Since(since), 0).Seconds()
+}
+
+// moment is a time that may be set and read at once. It keeps its monotonic
+// reading, which a number would not: the node's clock may jump by hours.
+type moment struct{ at atomic.Pointer[time.Time] }
+
+func (m *moment) set(at time.Time) { m.at.Store(&at) }
+
+func (m *moment) get() time.Time {
+	if at := m.at.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
 }
 
 // age returns how long ago at was, or the call of age itself while there is none.

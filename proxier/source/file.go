@@ -64,8 +64,9 @@ func (f *file) refresh(now time.Time, force bool) (changed bool, again time.Time
 	if s != f.seen {
 		f.seen, f.seenAt = s, now
 	}
-	// A change within the clock tick of the last reading leaves no trace.
-	fresh := f.readAt.Sub(s.mtime) < settle
+	// A change within the clock tick of the last reading leaves no trace. A
+	// file from the future, as after the clock was set back, is not new for ever.
+	fresh := f.readAt.Sub(s.mtime) < settle && f.readAt.Sub(f.seenAt) < settle
 	if s == f.read && !force && !fresh && f.failure == "" {
 		return false, again
 	}

@@ -1,0 +1,146 @@
+package arch
+
+import (
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// wallClock names what makes a time that has lost its monotonic reading, or
+// never had one. An age that is worked out from it jumps with the node's clock.
+var wallClock = map[string]bool{
+	"time.Unix": true, "time.UnixMilli": true, "time.UnixMicro": true, "time.Date": true, "time.Parse": true, "time.ParseInLocation": true,
+	"(time.Time).Unix": true, "(time.Time).UnixMilli": true, "(time.Time).UnixMicro": true, "(time.Time).UnixNano": true,
+	"(time.Time).UTC": true, "(time.Time).In": true, "(time.Time).Local": true, "(time.Time).Round": true, "(time.Time).Truncate": true,
+	"(time.Time).AddDate": true, "(time.Time).GobEncode": true, "(time.Time).MarshalBinary": true,
+	"(io/fs.FileInfo).ModTime": true,
+}
+
+// onPurpose says for each function that has to do with such times why no age is
+// wrong for it.
+var onPurpose = map[string]string{
+	"cmd/kube-ipvs.newTopTable":       "printed",
+	"proxier/health.seconds":          "Unix time is what the metric has",
+	"proxier/health.(Pages).statusz":  "printed",
+	"proxier/status.clock":            "printed",
+	"proxier/status.machine":          "printed",
+	"proxier/desired.(*batch).update": "which Service is older, by the API server's clock",
+	"proxier/model.readService":       "which Service is older, by the API server's clock",
+	"proxier/source.stampOf":          "tells versions of a file apart",
+	"proxier.(*Proxier).trigger":      "of other machines: no latency is below 0, or above the age of this process",
+	"netutil.watch":                   "long ago, to end a read",
+}
+
+// Ages and periods go by the monotonic clock, which no one can set: a node whose
+// clock jumps by hours has neither an old audit nor a drain that is over.
+func TestAgesAreMonotonic(t *testing.T) {
+	seen := map[string]bool{}
+	for _, top := range []string{"cmd", "proxier", "netutil", "ipset"} {
+		for _, p := range packagesBelow(t, top) {
+			for _, use := range wallClockUses(t, p) {
+				if onPurpose[use.function] == "" {
+					t.Errorf("%s: %s uses %s: an age must not come of it", use.at, use.function, use.what)
+				}
+				seen[use.function] = true
+			}
+		}
+	}
+	for function := range onPurpose { // or the list grows old
+		if !seen[function] {
+			t.Errorf("%s uses no such time any more", function)
+		}
+	}
+}
+
+type listed struct {
+	path, dir string
+	files     []string
+}
+
+func packagesBelow(t *testing.T, top string) (all []listed) {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{.Dir}} {{join .GoFiles " "}}`, "kube-ipvs/"+top+"/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		all = append(all, listed{words[0], words[1], words[2:]})
+	}
+	return all
+}
+
+type use struct{ at, function, what string }
+
+func wallClockUses(t *testing.T, p listed) (uses []use) {
+	t.Helper()
+	files := token.NewFileSet()
+	var parsed []*ast.File
+	for _, name := range p.files {
+		f, err := parser.ParseFile(files, filepath.Join(p.dir, name), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, f)
+	}
+	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
+	config := types.Config{Importer: importer.ForCompiler(files, "gc", exported(t))}
+	if _, err := config.Check(p.path, files, parsed, info); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range parsed {
+		for _, d := range f.Decls {
+			name := strings.TrimPrefix(p.path, "kube-ipvs/") + "." + nameOf(d)
+			ast.Inspect(d, func(n ast.Node) bool {
+				if id, ok := n.(*ast.Ident); ok {
+					if fn, ok := info.Uses[id].(*types.Func); ok && wallClock[fn.FullName()] {
+						uses = append(uses, use{files.Position(id.Pos()).String(), name, fn.FullName()})
+					}
+				}
+				return true
+			})
+		}
+	}
+	return uses
+}
+
+// nameOf returns the name of a function with its receiver; empty for other declarations.
+func nameOf(d ast.Decl) string {
+	f, ok := d.(*ast.FuncDecl)
+	if !ok {
+		return ""
+	}
+	if f.Recv == nil {
+		return f.Name.Name
+	}
+	return fmt.Sprintf("(%s).%s", types.ExprString(f.Recv.List[0].Type), f.Name.Name)
+}
+
+var exports map[string]string
+
+// exported finds what the compiler knows of packages.
+func exported(t *testing.T) importer.Lookup {
+	t.Helper()
+	if exports == nil {
+		out, err := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "kube-ipvs/cmd/...", "kube-ipvs/proxier/...", "kube-ipvs/netutil/...", "kube-ipvs/ipset/...").Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		exports = map[string]string{}
+		for line := range strings.Lines(string(out)) {
+			if path, file, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+				exports[path] = file
+			}
+		}
+	}
+	return func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }
+}
