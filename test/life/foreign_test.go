@@ -160,7 +160,9 @@ func TestForeignVirtualServerInTheWay(t *testing.T) {
 		n.sh("ipvsadm -A -t %[1]s -s lc; ipvsadm -a -t %[1]s -r 192.0.2.20:8080 -m -w 3", in)
 		want := n.snapshot()
 		d = n.start("--audit-period", "1s")
-		named := func(r record) bool { return strings.Contains(r.Op, "add virtual server "+in+"/tcp") && r.Level == "ERROR" }
+		named := func(r record) bool {
+			return strings.Contains(r.Op, "add virtual server "+in+"/tcp") && r.Level == "ERROR"
+		}
 		d.awaitRecord(0, named)
 		for range 2 {
 			seen := len(d.records())
