@@ -66,7 +66,7 @@ type Proxier struct {
 	facts      state.Facts
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read
-	schedulers map[string]error // what probing said of each scheduler that a Service asked for
+	schedulers map[string]error // what probing said of those of state.Schedulers that Services asked for
 	ledger     ledger
 	unfinished []*work // plans that were left off, since changes waited; the next to go on first
 	turn       turn

@@ -132,25 +132,42 @@ func (p *Proxier) probeSchedulers(ctx context.Context, keys []model.Key, again b
 			}
 		}
 	}
+	var fresh map[string]bool
 	for _, k := range keys {
 		s, ok := p.model.Service(k)
-		if !ok || s.Scheduler == "" {
-			continue
+		if !ok || !slices.Contains(state.Schedulers, s.Scheduler) {
+			continue // the default's was probed at the start, and what is none of the kernel's never is
 		}
 		if _, known := p.schedulers[s.Scheduler]; !known {
-			p.schedulers[s.Scheduler] = p.probe(ctx, s.Scheduler)
+			if fresh == nil {
+				fresh = map[string]bool{}
+			}
+			fresh[s.Scheduler] = true
 		}
+	}
+	if fresh != nil {
+		p.probe(ctx, fresh)
 	}
 }
 
-// probe asks the kernel only where no virtual server of ours is the proof.
-func (p *Proxier) probe(ctx context.Context, name string) error {
+// probe asks the kernel only where no virtual server of ours is the proof. It
+// goes through them once for all names, and so a few times in the process's life.
+func (p *Proxier) probe(ctx context.Context, names map[string]bool) {
 	for id, spec := range p.actual.All() {
-		if id.Kind == state.VirtualServer && spec.Value().Scheduler == name {
-			return nil
+		if len(names) == 0 {
+			return
+		}
+		if id.Kind != state.VirtualServer {
+			continue
+		}
+		if name := spec.Value().Scheduler; names[name] {
+			p.schedulers[name] = nil
+			delete(names, name)
 		}
 	}
-	return p.kernel.ProbeScheduler(ctx, name)
+	for name := range names {
+		p.schedulers[name] = p.kernel.ProbeScheduler(ctx, name)
+	}
 }
 
 func sameFacts(a, b state.Facts) bool {

@@ -11,6 +11,7 @@ import (
 
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/state"
 )
 
 func configCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
@@ -111,7 +112,7 @@ func schedulerProblem(c *config.Config, out io.Writer) error {
 		}
 		return nil
 	}
-	names, _ := k.Schedulers()
+	names, _ := k.Schedulers(state.Schedulers)
 	return fmt.Errorf("ipvs.scheduler (%s): %w; this kernel has: %s", c.Origins["ipvs.scheduler"], err, strings.Join(names, ", "))
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/state"
 )
 
 // effective turns the documents into typed values, and notes all that is wrong.
@@ -71,14 +71,12 @@ func (l *layers) node(c *Config) {
 	}
 }
 
-var schedulerName = regexp.MustCompile(`^[a-z0-9_-]{1,15}$`)
-
 func (l *layers) traffic(c *Config) {
 	p := &l.docs.proxy
 	l.check("mode", modeProblem(string(p.Mode)))
 	l.check("clusterIPServers", oneOf(c.Mode, desired.Direct, desired.Image))
-	if !schedulerName.MatchString(c.Scheduler) {
-		l.check("ipvs.scheduler", fmt.Errorf("%q is not a name of a scheduler such as rr, wrr, lc, wlc, sh or mh", c.Scheduler))
+	if !slices.Contains(state.Schedulers, c.Scheduler) {
+		l.check("ipvs.scheduler", fmt.Errorf("%q is no IPVS scheduler; those are %s", c.Scheduler, strings.Join(state.Schedulers, ", ")))
 	}
 	c.PodTraffic = LocalMode(p.DetectLocalMode)
 	c.BridgeInterface, c.InterfaceNamePrefix = p.DetectLocal.BridgeInterface, p.DetectLocal.InterfaceNamePrefix

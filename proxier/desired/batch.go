@@ -248,8 +248,8 @@ func (t *Table) problems(v model.View) []model.Problem {
 	add := func(field, message string) {
 		out = append(out, model.Problem{UID: v.UID, Origin: v.Origin, Object: "Service " + v.Key.String(), Field: field, Message: message})
 	}
-	if v.Scheduler != "" && c.Missing != nil {
-		if err := c.Missing(v.Scheduler); err != nil {
+	if v.Scheduler != "" {
+		if err := c.missing(v.Scheduler); err != nil {
 			add("metadata.annotations[kube-ipvs/scheduler]", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
 		}
 	}

@@ -49,8 +49,8 @@ type Config struct {
 
 	NodeName string // makes each node's order of real servers its own
 
-	// Missing tells why the kernel cannot use a scheduler, or nil when it can.
-	// Nil means that all are there.
+	// Missing tells why this kernel lacks one of state.Schedulers, or nil when
+	// it has it. Nil means that all are there.
 	Missing func(scheduler string) error
 }
 

@@ -2,9 +2,11 @@ package desired
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"kube-ipvs/proxier/model"
@@ -184,10 +186,23 @@ func (r *render) serverSpec() state.SpecRef {
 // SchedulerOf returns the scheduler of a Service's virtual servers: its own if
 // the kernel has that, else the default.
 func (c *Config) SchedulerOf(s *model.Service) string {
-	if s.Scheduler == "" || c.Missing != nil && c.Missing(s.Scheduler) != nil {
+	if s.Scheduler == "" || c.missing(s.Scheduler) != nil {
 		return c.Scheduler
 	}
 	return s.Scheduler
+}
+
+// missing returns why virtual servers cannot have a scheduler that a Service
+// names, or nil. A name that is none of the kernel's is never looked up: there
+// are as many of those as tenants try.
+func (c *Config) missing(scheduler string) error {
+	switch {
+	case !slices.Contains(state.Schedulers, scheduler):
+		return fmt.Errorf("%.64q is no IPVS scheduler; those are %s", scheduler, strings.Join(state.Schedulers, ", "))
+	case c.Missing != nil:
+		return c.Missing(scheduler)
+	}
+	return nil
 }
 
 // vip returns what the address on kube-ipvs0 is to hold. The node's own

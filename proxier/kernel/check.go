@@ -37,7 +37,7 @@ func (l *Linux) Check(ctx context.Context, scheduler string) error {
 	}
 	if !proved {
 		if err := l.ProbeScheduler(ctx, scheduler); err != nil {
-			names, _ := l.ipvs.Schedulers()
+			names, _ := l.ipvs.Schedulers(state.Schedulers)
 			return fmt.Errorf("%w; this kernel has: %s", err, strings.Join(names, ", "))
 		}
 	}

@@ -15,7 +15,7 @@ const (
 	SchedulerAnnotation = "kube-ipvs/scheduler"
 
 	labelProxyName = "service.kubernetes.io/service-proxy-name"
-	maxScheduler   = 16 // room for a name in the kernel
+	maxScheduler   = 15 // IP_VS_SCHEDNAME_MAXLEN of linux/ip_vs.h, without the NUL
 )
 
 // readService reduces svc to what a proxy needs and tells c what is wrong

@@ -235,7 +235,7 @@ func TestServiceOtherFaults(t *testing.T) {
 		}, "10.96.0.10 :80/TCP@30080", "metadata.annotations[" + corev1.AnnotationLoadBalancerSourceRangesKey + "]", ""},
 		{"ranges of ClusterIP", func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }, plain, "spec.loadBalancerSourceRanges", "only a service of type LoadBalancer"},
 		{"scheduler upper case", scheduler("RR"), plain, schedulerField, "the node's scheduler is used"},
-		{"scheduler too long", scheduler("abcdefghijklmnopq"), plain, schedulerField, "up to 16"},
+		{"scheduler too long", scheduler("abcdefghijklmnop"), plain, schedulerField, "up to 15"},
 	} {
 		t.Run(tt.name, tt.run)
 	}

@@ -184,13 +184,13 @@ func TestServiceRoundTrip(t *testing.T) {
 // scheduler, through changes, and beside the flags that one reads.
 func TestOwnershipFlag(t *testing.T) {
 	c := isolated(t)
-	have, err := c.Schedulers()
+	have, err := c.Schedulers([]string{"rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"})
 	must(t, err)
 	t.Log("schedulers: ", have)
 	for i, name := range have {
 		for _, addr := range []string{fmt.Sprintf("10.96.1.%d:80", i), fmt.Sprintf("[fd00:10:96:1::%d]:80", i)} {
 			s := newService(addr, name)
-			for _, flags := range []uint32{0x20, 0x21, 0x30, 0x31, 0x20} {
+			for _, flags := range []uint32{0x20, 0x21, 0x28, 0x30, 0x39, 0x20} {
 				s.Flags = flags
 				exec(t, c, func(b *netutil.Batch) {
 					if flags == 0x20 && s.Timeout == 0 {

@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// schedulers are those that Linux has had.
-var schedulers = []string{"rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"}
-
 // ProbeScheduler finds out whether the kernel has a scheduler, by creating a
 // virtual server with it at an address that nobody has (TEST-NET-1) and
 // deleting it. Asking makes a kernel with modules load it. The error is
@@ -49,11 +46,11 @@ func (c *Client) probeScheduler(name string) error {
 	}
 }
 
-// Schedulers returns the schedulers that the kernel has, by trying all known
-// ones. For messages to people: it makes the kernel load every module.
-func (c *Client) Schedulers() ([]string, error) {
+// Schedulers returns which of the names are schedulers that the kernel has, by
+// trying each. For messages to people: it makes the kernel load every module.
+func (c *Client) Schedulers(names []string) ([]string, error) {
 	var have []string
-	for _, name := range schedulers {
+	for _, name := range names {
 		err := c.ProbeScheduler(name)
 		if err == nil {
 			have = append(have, name)
