@@ -47,7 +47,7 @@ func (p *Proxier) drains() []Drain {
 // every real server drains, whatever its protocol: to make flows of our own of
 // those that it has, they would have to be cut.
 func (p *Proxier) Draining(real state.ID) bool {
-	if !p.config.Desired.Drains(real) && !p.actual.Adopted(real.Server()) {
+	if !p.config.Desired.Drains(real) && !p.actual.Adopted(real.Server()) || !p.schedulerDrains(real) {
 		return false
 	}
 	d := p.draining[real]
@@ -58,8 +58,18 @@ func (p *Proxier) Draining(real state.ID) bool {
 	return !d.empty && time.Since(d.since) < p.config.DrainTimeout
 }
 
-// drainRound deletes draining real servers whose connections have ended or
-// whose time has passed. It looks at each at once, for most have none, and then
+// schedulerDrains reports whether the scheduler of a real server's virtual
+// server goes past weight 0. With one that does not, the real server goes at
+// once, and the connections that it has end: new ones must not fail meanwhile.
+// To a virtual server that was taken over and not made ours no new ones come.
+func (p *Proxier) schedulerDrains(real state.ID) bool {
+	server, ok := p.actual.Get(real.Server())
+	return !ok || state.SchedulerDrains(server.Value().Scheduler) || p.actual.Adopted(real.Server())
+}
+
+// drainRound deletes draining real servers whose connections have ended, whose
+// time has passed, or whose virtual server has got a scheduler that does not
+// drain. It looks at each at once, for most have none, and then
 // from time to time: rounds follow changes, of which there may be hundreds a
 // second, and to count connections costs what there are of real servers.
 func (p *Proxier) drainRound(ctx context.Context, r *Round) {
@@ -71,7 +81,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 			if p.ledger.of[id] == nil && len(p.unfinished) == 0 {
 				delete(p.draining, id) // gone, or wanted again
 			}
-		case all || !d.looked:
+		case all || !d.looked || !p.schedulerDrains(id):
 			at = append(at, id)
 		}
 	}
@@ -88,7 +98,7 @@ func (p *Proxier) drainRound(ctx context.Context, r *Round) {
 	for _, id := range at {
 		d := p.draining[id]
 		d.looked, d.empty = true, conns != nil && conns[id] == 0
-		if d.empty || time.Since(d.since) >= p.config.DrainTimeout {
+		if d.empty || time.Since(d.since) >= p.config.DrainTimeout || !p.schedulerDrains(id) {
 			wants = append(wants, state.Want{ID: id})
 		}
 	}

@@ -142,6 +142,11 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 		}
 	}
 	settle(t, p)
+	for id, spec := range fake.State.All() {
+		if server, _ := fake.State.Get(id.Server()); id.Kind == state.RealServer && spec.Value().Weight == 0 && server.Value().Scheduler == "dh" {
+			t.Fatalf("%s has weight 0, and new connections that dh hashes to it fail", id)
+		}
+	}
 	finishDrains(p)
 	settle(t, p)
 	fresh := newFake()

@@ -151,7 +151,7 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *frontend, wh
 	for i := range r.order {
 		r.own(state.RealServerID(id, r.order[i].endpoint), state.Weight(1), why, "endpoint")
 	}
-	if id.Proto == state.UDP {
+	if id.Proto == state.UDP && state.SchedulerDrains(r.config.SchedulerOf(r.view.Service)) {
 		r.leaving(id, endpoints, f, why)
 	}
 }
@@ -172,10 +172,8 @@ func (r *render) leaving(id state.ID, chosen []netip.AddrPort, f *frontend, why 
 }
 
 func (r *render) serverSpec() state.SpecRef {
-	s := state.Spec{Scheduler: r.config.SchedulerOf(r.view.Service), Flags: state.FlagOurs}
-	if s.Scheduler == "mh" {
-		s.Flags |= state.FlagSchedPort // or all of a client's connections would go to one endpoint
-	}
+	s := state.Spec{Scheduler: r.config.SchedulerOf(r.view.Service)}
+	s.Flags = state.FlagOurs | state.SchedulerFlags(s.Scheduler)
 	if r.view.Affinity > 0 {
 		s.Flags |= state.FlagPersistent
 		s.Timeout = uint32(r.view.Affinity / time.Second)

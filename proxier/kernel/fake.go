@@ -24,7 +24,7 @@ type Fake struct {
 func NewFake() *Fake {
 	return &Fake{
 		State: &state.State{}, Conns: map[state.ID]uint32{},
-		Schedulers: []string{"rr", "wrr", "lc", "wlc", "sh", "mh"},
+		Schedulers: []string{"rr", "wrr", "lc", "wlc", "sh", "mh", "dh"},
 	}
 }
 

@@ -76,7 +76,10 @@ type Object struct {
 const (
 	FlagPersistent uint32 = 0x0001 // IP_VS_SVC_F_PERSISTENT
 	FlagHashed     uint32 = 0x0002 // IP_VS_SVC_F_HASHED
-	FlagSchedPort  uint32 = 0x0010 // IP_VS_SVC_F_SCHED2: sh and mh hash the source port too
+	// FlagSchedFallback is IP_VS_SVC_F_SCHED1: sh and mh look for another real
+	// server where the one that they hash to has weight 0.
+	FlagSchedFallback uint32 = 0x0008
+	FlagSchedPort     uint32 = 0x0010 // IP_VS_SVC_F_SCHED2: sh and mh hash the source port too
 	// FlagOurs is IP_VS_SVC_F_SCHED3. No scheduler of the kernel reads it, the
 	// kernel keeps it, so it marks a virtual server as ours from the moment it
 	// exists, across restarts, in the object itself. ipvsadm shows "flag-3", but

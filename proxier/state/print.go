@@ -89,6 +89,9 @@ func (s Spec) describe(k Kind) string {
 		return "= " + s.Text
 	case VirtualServer:
 		t := s.Scheduler
+		if s.Flags&FlagSchedFallback != 0 {
+			t += " fallback"
+		}
 		if s.Flags&FlagSchedPort != 0 {
 			t += " port"
 		}

@@ -39,7 +39,7 @@ func Service(t *rapid.T) *corev1.Service {
 	if rapid.Bool().Draw(t, "sticky") {
 		s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
 	}
-	if name := rapid.SampledFrom([]string{"", "lc", "mh", "nosuch"}).Draw(t, "scheduler"); name != "" {
+	if name := rapid.SampledFrom([]string{"", "lc", "mh", "dh", "nosuch"}).Draw(t, "scheduler"); name != "" {
 		s.Annotations = map[string]string{"kube-ipvs/scheduler": name}
 	}
 	return s
