@@ -273,7 +273,8 @@ func (p *Proxier) wants(ctx context.Context, r *Round) []wanted {
 	var parts []wanted
 	if r.Full {
 		p.table.Refresh(views, keys)
-		parts = []wanted{{all: p.table, some: p.failed(r)}} // it says it all, but for flows, which nobody can read
+		some := append(p.failed(r), p.config.Desired.TakenBack(p.actual)...)
+		parts = []wanted{{all: p.table, some: some}} // it says it all, but for flows, which nobody can read
 	} else {
 		for _, g := range p.groups(keys) {
 			parts = append(parts, wanted{some: p.table.Update(views, g.keys), large: g.large})

@@ -39,9 +39,8 @@ func settings(c Config) []state.Object {
 		{ID: state.SettingID(state.IPForward), Spec: on},
 	}
 	seconds := func(key state.SettingKey, d time.Duration) {
-		if n := int64(d / time.Second); n > 0 {
-			v := state.Intern(state.Spec{Text: strconv.FormatInt(n, 10)})
-			out = append(out, state.Object{ID: state.SettingID(key), Spec: v})
+		if d >= time.Second {
+			out = append(out, state.Object{ID: state.SettingID(key), Spec: inSeconds(d)})
 		}
 	}
 	established := cmp.Or(c.EstablishedTimeout, day)
@@ -64,3 +63,43 @@ func settings(c Config) []state.Object {
 }
 
 const day = 24 * time.Hour
+
+// kernelTCPTimeout is how long IPVS keeps idle TCP connections unless it is told
+// otherwise (tcp_timeouts of ip_vs_proto_tcp.c).
+const kernelTCPTimeout = 15 * time.Minute
+
+// TakenBack returns what the other mode has set in a kernel and this one must
+// not inherit: with images, the TCP timeout of IPVS as virtual servers at
+// ClusterIPs need it. Without such virtual servers, or with another value, it is
+// an operator's, who has said so by ipvsadm and not by a flag.
+func (c *Config) TakenBack(actual *state.State) []state.Want {
+	if c.Mode != Image || c.IPVSTCPTimeout > 0 || !c.hasDirect(actual) {
+		return nil
+	}
+	id := state.SettingID(state.IPVSTCPTimeout)
+	have, ok := actual.Get(id)
+	if !ok {
+		return nil
+	}
+	// Direct mode gives IPVS conntrack's timeout, which it sets too, or a day.
+	conntracks, _ := actual.Get(state.SettingID(state.EstablishedTimeout))
+	if !have.Equal(conntracks) && !have.Equal(inSeconds(day)) {
+		return nil
+	}
+	return []state.Want{{ID: id, Spec: inSeconds(kernelTCPTimeout), Present: true}}
+}
+
+// hasDirect reports whether a virtual server of ours stands at no image.
+func (c *Config) hasDirect(actual *state.State) bool {
+	for id := range actual.All() {
+		if id.Kind == state.VirtualServer && c.SeesAll(id) && !actual.Adopted(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// inSeconds is the Spec of a setting that is a time.
+func inSeconds(d time.Duration) state.SpecRef {
+	return state.Intern(state.Spec{Text: strconv.FormatInt(int64(d/time.Second), 10)})
+}

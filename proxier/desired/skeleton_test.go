@@ -1,6 +1,7 @@
 package desired
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -35,6 +36,46 @@ func TestTimeouts(t *testing.T) {
 				if got[k] != want {
 					t.Errorf("%s is %q, want %q", k, got[k], want)
 				}
+			}
+		})
+	}
+}
+
+// What direct mode has set for virtual servers at ClusterIPs goes with them; what
+// an operator has set without a flag stays.
+func TestTakenBack(t *testing.T) {
+	direct := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:80"))
+	image := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("242.96.0.10:80"))
+	tests := []struct {
+		name           string
+		config         Config
+		server         state.ID
+		flags          uint32
+		conntrack, tcp string
+		want           string // "": it stays
+	}{
+		{"after direct", Config{Mode: Image}, direct, state.FlagOurs, "86400", "86400", "900"},
+		{"after direct with conntrack's of then", Config{Mode: Image, EstablishedTimeout: time.Hour}, direct, state.FlagOurs, "7200", "7200", "900"},
+		{"after direct that left conntrack's", Config{Mode: Image, EstablishedTimeout: -1}, direct, state.FlagOurs, "432000", "86400", "900"},
+		{"an operator's", Config{Mode: Image}, direct, state.FlagOurs, "86400", "7200", ""},
+		{"no direct before", Config{Mode: Image}, image, state.FlagOurs, "86400", "86400", ""},
+		{"kube-proxy before", Config{Mode: Image}, direct, 0, "86400", "86400", ""},
+		{"said", Config{Mode: Image, IPVSTCPTimeout: time.Hour}, direct, state.FlagOurs, "86400", "86400", ""},
+		{"still direct", Config{Mode: Direct}, direct, state.FlagOurs, "86400", "86400", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.config.Images = DefaultImages
+			s := &state.State{}
+			s.Put(tt.server, state.Intern(state.Spec{Scheduler: "rr", Flags: tt.flags}))
+			s.Put(state.SettingID(state.EstablishedTimeout), state.Intern(state.Spec{Text: tt.conntrack}))
+			s.Put(state.SettingID(state.IPVSTCPTimeout), state.Intern(state.Spec{Text: tt.tcp}))
+			got := ""
+			for _, w := range tt.config.TakenBack(s) {
+				got += w.Spec.Value().Text
+			}
+			if got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
 	}

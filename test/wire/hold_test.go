@@ -178,3 +178,30 @@ func TestHeldOverRestart(t *testing.T) {
 		alive(t, "after it was started again", hs)
 	})
 }
+
+// TestIPVSTimeout goes from one mode to the other and back: IPVS keeps idle
+// connections as long as the mode at hand needs, and what an operator has set
+// stays where no virtual server stands at a ClusterIP.
+func TestIPVSTimeout(t *testing.T) {
+	before := strings.Fields(strings.Split(on(t, bed.Node, "ipvsadm -l --timeout"), ":")[1])
+	undo(t, bed.Node, "ipvsadm --set "+strings.Join(before, " "))
+	d := start(t, "--cluster-ip-servers", "direct")
+	serve(t, d, testbed.Backends(bed.P1), webService())
+	tcp := func() string {
+		return strings.Fields(strings.Split(on(t, bed.Node, "ipvsadm -l --timeout"), ":")[1])[0]
+	}
+	for _, step := range []struct{ mode, set, want string }{
+		{"direct", "", "86400"}, {"image", "", "900"}, {"image", "7200", "7200"}, {"direct", "", "86400"}, {"image", "", "900"},
+	} {
+		if step.set != "" {
+			on(t, bed.Node, "ipvsadm --set "+step.set+" 0 0")
+		}
+		if err := d.RestartWith("--cluster-ip-servers", step.mode); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, d)
+		if got := tcp(); got != step.want {
+			t.Errorf("%s s with %s, want %s", got, step.mode, step.want)
+		}
+	}
+}
