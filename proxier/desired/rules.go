@@ -103,19 +103,36 @@ const (
 	established = "-m conntrack --ctstatus CONFIRMED"
 	original    = "-m conntrack --ctdir ORIGINAL"
 	invalid     = "-m conntrack --ctstate INVALID"
+	fresh       = "-m conntrack --ctstate NEW"
+	translated  = "-m conntrack --ctstate DNAT --ctdir ORIGINAL"
 )
 
-func (r *rules) prefixes() []string {
-	return []string{"-d " + r.images.Cluster.String(), "-d " + r.images.Local.String(), "-d " + r.images.NodePort.String()}
+// prefixes returns the matches for each prefix of images, by -d or -s.
+func (r *rules) prefixes(end string) []string {
+	return []string{end + " " + r.images.Cluster.String(), end + " " + r.images.Local.String(), end + " " + r.images.NodePort.String()}
 }
 
 func (r *rules) mangle() {
-	r.table("mangle", "PRE", "GATE", "NODEPORT-GATE")
+	r.table("mangle", "PRE", "IMAGE", "GATE", "NODEPORT-GATE")
 	r.hook("PREROUTING", "PRE")
+	r.hook("INPUT", "IMAGE")
+	r.hook("OUTPUT", "IMAGE")
 	r.hook("OUTPUT", "PRE")
 	r.add("PRE", established, "-j RETURN") // one test for each packet of each established flow
-	for _, images := range r.prefixes() {
+	for _, images := range r.prefixes("-d") {
 		r.add("PRE", images, "-j DROP") // images are not for dialling
+	}
+	// Nor does anything come from one but what the node says of such a packet.
+	// Conntrack would take a packet to the image for an answer, and so for
+	// established: a forged datagram opened a way past all policies.
+	for _, images := range r.prefixes("-s") {
+		r.add("PRE", images, fresh, "-j DROP")
+	}
+	// An entry of before these rules is no way either: what has come to an image,
+	// just ahead of IPVS, is from a client whose packet our NAT has sent there.
+	r.add("IMAGE", translated, "-j RETURN")
+	for _, images := range r.prefixes("-d") {
+		r.add("IMAGE", images, "-j DROP")
 	}
 	r.add("PRE", r.in(state.SetAll, "dst,dst"), r.enter("GATE"))
 	r.add("PRE", toNode, r.jump("NODEPORT-GATE"))
@@ -215,7 +232,7 @@ func (r *rules) filter() {
 	r.hook("FORWARD", "FWD")
 	r.hook("OUTPUT", "OUT")
 	r.add("IN", toSink, r.jump("REFUSE"))
-	for _, images := range r.prefixes() {
+	for _, images := range r.prefixes("-d") {
 		r.add("IN", images, "-j ACCEPT") // IPVS stands behind INPUT: a policy of DROP must not come first
 	}
 	if r.config.Mode == Direct {

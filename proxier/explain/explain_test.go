@@ -138,6 +138,14 @@ func TestForeignRules(t *testing.T) {
 	}
 }
 
+// A client that claims to be an image gets nowhere.
+func TestForgedSource(t *testing.T) {
+	w := wayFrom(t, webNode(t, nil), "240.168.50.201")
+	if w.Outcome != Dropped || !strings.Contains(w.Why, "source is an image") {
+		t.Errorf("%s: %s", w.Outcome, w.Why)
+	}
+}
+
 // What is gone from the kernel changes the way that is told.
 func TestBrokenWays(t *testing.T) {
 	tests := []struct{ gone, from, outcome string }{

@@ -131,6 +131,9 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 		return PassedOn, fmt.Sprintf("no rule is about %s here, and it is no address of this node", t.packet.to)
 	}
 	if !own {
+		if t.table("mangle", "INPUT") == dropped {
+			return Dropped, n.dropWhy(t)
+		}
 		if outcome, why := t.filter("INPUT"); outcome != "" {
 			return outcome, why
 		}
@@ -186,6 +189,10 @@ func (n *Node) dropWhy(t *tracer) string {
 		case "NO-LOCAL", "NODEPORT-NO-LOCAL":
 			return "external policy Local, and this node has no endpoint of the Service"
 		}
+	}
+	source := t.packet.source
+	if _, image := n.Config.Images[index(source)].Overlap(netip.PrefixFrom(source, source.BitLen())); image {
+		return "its source is an image, which exists only between NAT and IPVS: nothing comes from there"
 	}
 	if strings.HasPrefix(last.Rule, "-d ") {
 		return "the address is an image, which exists only between NAT and IPVS: nobody may dial it"
