@@ -15,10 +15,10 @@ import (
 type nodeObject struct {
 	podCIDRs [2]netip.Prefix
 	ips      [2]netip.Addr // IPv4, IPv6
-	bad      []string      // podCIDRs that are none
+	bad      []string      // what is wrong with podCIDRs that are left out
 }
 
-func (n *nodeObject) read(node *corev1.Node) {
+func (n *nodeObject) read(node *corev1.Node, c Config) {
 	*n = nodeObject{}
 	cidrs := node.Spec.PodCIDRs
 	if len(cidrs) == 0 && node.Spec.PodCIDR != "" {
@@ -27,7 +27,11 @@ func (n *nodeObject) read(node *corev1.Node) {
 	for _, s := range cidrs {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			n.bad = append(n.bad, s)
+			n.bad = append(n.bad, fmt.Sprintf("%q is no CIDR", s))
+			continue
+		}
+		if image := c.Desired.Overlap(p); image != "" {
+			n.bad = append(n.bad, fmt.Sprintf("%s overlaps %s, and pods in that cannot be endpoints", p, image))
 			continue
 		}
 		if at := &n.podCIDRs[number(p.Addr())]; !at.IsValid() {
@@ -55,12 +59,17 @@ func number(a netip.Addr) int {
 	return 1
 }
 
-// problems says what the Node object lacks that the configuration counts on.
-func (n *nodeObject) problems(c Config) []model.Problem {
+// problems says what the Node object lacks that the configuration counts on, and
+// what of the node's addresses is in the way of it.
+func (n *nodeObject) problems(c Config, f state.Facts) []model.Problem {
 	object := "Node " + c.Desired.NodeName
 	var out []model.Problem
 	for _, s := range n.bad {
-		out = append(out, model.Problem{Object: object, Field: "spec.podCIDRs", Message: fmt.Sprintf("%q is no CIDR; it is left out", s)})
+		out = append(out, model.Problem{Object: object, Field: "spec.podCIDRs", Message: s + "; it is left out"})
+	}
+	for _, a := range f.InImages {
+		out = append(out, model.Problem{Object: object,
+			Message: fmt.Sprintf("its address %s lies in %s, and packets from and to that are dropped: take it away, or choose another prefix", a, c.Desired.Overlap(a))})
 	}
 	if c.NodeCIDR && n.podCIDRs == [2]netip.Prefix{} {
 		out = append(out, model.Problem{Object: object, Field: "spec.podCIDRs",

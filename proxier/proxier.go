@@ -99,6 +99,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 		draining: map[state.ID]*drain{}, told: map[string]bool{},
 		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn,
 	}
+	p.model.Reserve(p.config.Desired.Reserved)
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
 	return p
 }

@@ -158,7 +158,7 @@ func (b *bounded) end(more string) {
 // problems collects what is wrong with what was asked for and logs what is
 // new and what is mended.
 func (p *Proxier) problems(r *Round) {
-	all := slices.Concat(p.sources, p.model.Problems(), p.node.problems(p.config))
+	all := slices.Concat(p.sources, p.model.Problems(), p.node.problems(p.config, p.facts))
 	if p.table != nil {
 		all = append(all, p.table.Problems()...)
 		all = append(all, p.unwritten()...)

@@ -203,7 +203,7 @@ func (p *Proxier) event(e source.Event) {
 		p.trigger(e.Slice)
 	case e.Node != nil && e.Node.Name == p.config.Desired.NodeName && !e.Deleted:
 		p.model.SetNode(model.Node{Name: e.Node.Name, Zone: cmp.Or(p.config.Zone, e.Node.Labels[corev1.LabelTopologyZone])})
-		p.node.read(e.Node)
+		p.node.read(e.Node, p.config)
 	}
 }
 
@@ -239,6 +239,7 @@ func (p *Proxier) setFacts(r *Round, facts state.Facts) {
 		p.facts = facts // nothing has been rendered yet, so that all is dirty
 		return
 	case sameFacts(p.facts, facts):
+		p.facts.InImages = facts.InImages
 		return
 	default:
 		p.table.SetFacts(facts)

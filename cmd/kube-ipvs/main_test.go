@@ -77,11 +77,17 @@ func TestBadFlagsAreAllNamed(t *testing.T) {
 	}
 }
 
-func TestImagePrefixMustNotHoldPods(t *testing.T) {
-	var out, errw bytes.Buffer
-	dispatch([]string{"run", "--manifests", "x", "--cluster-cidr", "244.0.0.0/16"}, &out, &errw)
-	if want := "--cluster-cidr: 244.0.0.0/16 overlaps the image prefix 240.0.0.0/5"; !strings.Contains(errw.String(), want) {
-		t.Errorf("it said %q, want %q", errw.String(), want)
+func TestImagePrefixMustNotHoldPodsOrNodes(t *testing.T) {
+	for _, tt := range []struct{ flag, value, want string }{
+		{"--cluster-cidr", "244.0.0.0/16", "--cluster-cidr: 244.0.0.0/16 overlaps the image prefix 240.0.0.0/5 (--image-prefix)"},
+		{"--cluster-cidr", "10.0.0.0/8,6000::/64", "--cluster-cidr: 6000::/64 overlaps the image prefix 6000::/3 (--image-prefix-local6)"},
+		{"--node-ip", "252.0.0.2", "--node-ip: 252.0.0.2 lies in the image prefix 252.0.0.0/30 (--image-prefix-nodeport)"},
+	} {
+		var out, errw bytes.Buffer
+		code := dispatch([]string{"run", "--manifests", "x", tt.flag, tt.value}, &out, &errw)
+		if code != exitUsage || !strings.Contains(errw.String(), tt.want) {
+			t.Errorf("exit code %d, it said %q, want %q", code, errw.String(), tt.want)
+		}
 	}
 }
 

@@ -105,8 +105,15 @@ func (l *layers) overlaps(c *Config) {
 		if !p.IsValid() {
 			continue
 		}
-		if q, bad := c.Images[f].Overlap(p); bad {
-			l.check("clusterCIDR", fmt.Errorf("%s overlaps the image prefix %s; choose another by %s", p, q, flagOf(families[f]+".cluster")))
+		if q := c.Images[f].Overlap(p); q != "" {
+			l.check("clusterCIDR", fmt.Errorf("%s overlaps %s: endpoints in it could not be reached; choose another", p, q))
+		}
+	}
+	for _, ip := range c.NodeIPs {
+		for _, im := range c.Images {
+			if q := im.Overlap(netip.PrefixFrom(ip, ip.BitLen())); q != "" {
+				l.check("nodeIPs", fmt.Errorf("%s lies in %s; choose another", ip, q))
+			}
 		}
 	}
 }

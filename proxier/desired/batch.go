@@ -260,8 +260,8 @@ func (t *Table) problems(v model.View) []model.Problem {
 		{"spec.clusterIPs", v.ClusterIPs}, {"spec.externalIPs", v.ExternalIPs}, {"status.loadBalancer.ingress", v.LoadBalancerIPs},
 	} {
 		for _, a := range at.addrs {
-			if c.isImage(a) {
-				add(at.field, fmt.Sprintf("%s lies in an image prefix of this node and is left out; move that by --image-prefix", a))
+			if why := c.Reserved(a); why != "" {
+				add(at.field, why+"; it is left out")
 			}
 		}
 	}

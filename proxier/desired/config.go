@@ -90,14 +90,20 @@ func (im Images) Validate(four bool) error {
 	return nil
 }
 
-// Overlap returns the image prefix that p shares addresses with, if any.
-func (im Images) Overlap(p netip.Prefix) (netip.Prefix, bool) {
-	for _, q := range []netip.Prefix{im.Cluster, im.Local, im.NodePort} {
-		if q.Overlaps(p) {
-			return q, true
+// Overlap names the image prefix that p shares addresses with, and the flag that
+// moves it; it returns nothing if p is free of images.
+func (im Images) Overlap(p netip.Prefix) string {
+	for i, q := range []netip.Prefix{im.Cluster, im.Local, im.NodePort} {
+		if !q.Overlaps(p) {
+			continue
 		}
+		flag := [...]string{"--image-prefix", "--image-prefix-local", "--image-prefix-nodeport"}[i]
+		if q.Addr().Is6() {
+			flag += "6"
+		}
+		return fmt.Sprintf("the image prefix %s (%s)", q, flag)
 	}
-	return netip.Prefix{}, false
+	return ""
 }
 
 // nodePort returns the address for node ports as all of the cluster sees
@@ -150,6 +156,18 @@ func (c *Config) families() []netip.Addr {
 		return []netip.Addr{state.IPv4, state.IPv6}
 	}
 	return []netip.Addr{state.IPv4}
+}
+
+// Overlap is that of the prefixes of p's family.
+func (c *Config) Overlap(p netip.Prefix) string { return c.images(p.Addr()).Overlap(p) }
+
+// Reserved tells why an address can be nobody's but this node's between NAT and
+// IPVS, or nothing.
+func (c *Config) Reserved(a netip.Addr) string {
+	if !c.isImage(a) {
+		return ""
+	}
+	return fmt.Sprintf("%s lies in %s of this node, whose addresses nothing else may have", a, c.Overlap(netip.PrefixFrom(a, a.BitLen())))
 }
 
 // isImage reports whether a lies in a range that is ours alone.

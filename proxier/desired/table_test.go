@@ -249,7 +249,7 @@ func TestAddressInImagePrefixIsLeftOut(t *testing.T) {
 	m.ApplyService(newService("web", 1, "10.96.0.1", "241.0.0.1", "192.168.50.200"), "")
 	table := NewTable(config(Direct), facts)
 	table.Update(m, m.TakeDirty())
-	if len(table.Problems()) != 1 || !strings.Contains(table.Problems()[0].String(), "spec.externalIPs: 241.0.0.1 lies in an image prefix") {
+	if len(table.Problems()) != 1 || !strings.Contains(table.Problems()[0].String(), "spec.externalIPs: 241.0.0.1 lies in the image prefix 240.0.0.0/5 (--image-prefix)") {
 		t.Errorf("problems %v", table.Problems())
 	}
 	if owner(table, "241.0.0.1:80") != "nobody" || owner(table, "192.168.50.200:80") != "default/web" {

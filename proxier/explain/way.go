@@ -190,8 +190,7 @@ func (n *Node) dropWhy(t *tracer) string {
 			return "external policy Local, and this node has no endpoint of the Service"
 		}
 	}
-	source := t.packet.source
-	if _, image := n.Config.Images[index(source)].Overlap(netip.PrefixFrom(source, source.BitLen())); image {
+	if n.Config.Reserved(t.packet.source) != "" {
 		return "its source is an image, which exists only between NAT and IPVS: nothing comes from there"
 	}
 	if strings.HasPrefix(last.Rule, "-d ") {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"kube-ipvs/ipset"
@@ -174,7 +175,13 @@ func (l *Linux) Facts(context.Context) (state.Facts, error) {
 			f.MTU = mtu
 		}
 	}
-	return f, nil
+	addrs, err := l.links.Addresses()
+	for _, a := range addrs {
+		if slices.ContainsFunc(l.options.Images, func(p netip.Prefix) bool { return p.Contains(a.Prefix.Addr()) }) {
+			f.InImages = append(f.InImages, a.Prefix)
+		}
+	}
+	return f, err
 }
 
 // noIPv6 reports whether IPv6 is switched off. What counts is the loopback device,

@@ -27,7 +27,8 @@ type Model struct {
 	served         int      // services that have a View
 	dirty          []*entry // some may have been forgotten since
 	problems       map[ref][]Problem
-	candidates     []candidate // memory for View, as are those below
+	reserved       func(netip.Addr) string // nil: no address is
+	candidates     []candidate             // memory for View, as are those below
 	endpoints      []Endpoints
 	cluster        []netip.AddrPort // Endpoints.Cluster of all endpoints
 }
@@ -57,6 +58,11 @@ func New(node Node) *Model {
 	m.SetNode(node)
 	return m
 }
+
+// Reserve has endpoints left out whose address this node cannot send to; why
+// tells what is wrong with one, and nothing of all others. It is called before
+// anything is applied.
+func (m *Model) Reserve(why func(netip.Addr) string) { m.reserved = why }
 
 // SetNode says what the node is now. If that is new, every service is dirty.
 func (m *Model) SetNode(node Node) {
@@ -126,7 +132,7 @@ func (m *Model) DeleteService(key Key) {
 func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 	key := Key{es.Namespace, es.Name}
 	c := &critic{}
-	read := readSlice(es, c)
+	read := readSlice(es, c, m.reserved)
 	read.good = !c.bad
 	old := m.slices.Get(key)
 	keep := c.bad && old != nil && old.good

@@ -72,8 +72,9 @@ func (s *slice) addr(e *endpoint) netip.Addr {
 	return a
 }
 
-// readSlice reduces es to what endpoint choice needs and tells c what is wrong with it.
-func readSlice(es *discoveryv1.EndpointSlice, c *critic) *slice {
+// readSlice reduces es to what endpoint choice needs and tells c what is wrong
+// with it. reserved is what Model.Reserve was told.
+func readSlice(es *discoveryv1.EndpointSlice, c *critic, reserved func(netip.Addr) string) *slice {
 	s := &slice{key: Key{es.Namespace, es.Name}}
 	service := es.Labels[discoveryv1.LabelServiceName]
 	switch {
@@ -98,7 +99,7 @@ func readSlice(es *discoveryv1.EndpointSlice, c *critic) *slice {
 	}
 	s.service = service
 	s.readPorts(es.Ports, c)
-	s.readEndpoints(es.Endpoints, c)
+	s.readEndpoints(es.Endpoints, c, reserved)
 	return s
 }
 
@@ -136,7 +137,7 @@ func (s *slice) readPorts(in []discoveryv1.EndpointPort, c *critic) {
 	}
 }
 
-func (s *slice) readEndpoints(in []discoveryv1.Endpoint, c *critic) {
+func (s *slice) readEndpoints(in []discoveryv1.Endpoint, c *critic, reserved func(netip.Addr) string) {
 	const omit = "this endpoint is left out"
 	if len(in) > maxEndpoints {
 		c.fault("endpoints", "the rest is left out", "%d endpoints are more than %d", len(in), maxEndpoints)
@@ -156,6 +157,8 @@ func (s *slice) readEndpoints(in []discoveryv1.Endpoint, c *critic) {
 			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s", why)
 		case a.Is6() != s.v6:
 			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s is %s, and addressType is not", a, familyOf(a))
+		case reserved != nil && reserved(a) != "":
+			c.note(at("endpoints", i, "addresses[0]"), omit, "%s", reserved(a))
 		default:
 			s.endpoints = append(s.endpoints, readEndpoint(a, &in[i]))
 		}

@@ -191,6 +191,8 @@ type Facts struct {
 	NodeIPs []netip.Addr // the node's own address, one a family at most
 	MTU     uint32       // of the link that carries NodeIPs, 0 if unknown
 	NoIPv6  bool         // IPv6 is switched off, so that no route of that family can be had
+
+	InImages []netip.Prefix // addresses of the node's links that lie in prefixes of images
 }
 
 // NodeIP returns the node's own address of the family of a, or an invalid one.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kube-ipvs/test/testbed"
 )
@@ -144,4 +145,27 @@ func TestForgedImage(t *testing.T) {
 		})
 		answered(t, requests([]testbed.Frontend{s.ClusterIP(), s.NodePort()}, bed.C1, bed.Node, bed.Ext), anyone, "p1")
 	})
+}
+
+// TestNodeInImagePrefix gives the node an address among images while kube-ipvs
+// runs: it says so, and when it is gone.
+func TestNodeInImagePrefix(t *testing.T) {
+	d := start(t)
+	settled(t, d)
+	for _, a := range []string{"240.1.1.1/32", "6000::1/128"} {
+		for _, step := range []struct{ do, said string }{{"add", "msg=problem"}, {"del", `msg="problem solved"`}} {
+			on(t, bed.Node, fmt.Sprintf("ip addr %s %s dev eth0", step.do, a))
+			err := testbed.Await(t.Context(), 10*time.Second, func() error {
+				for line := range strings.Lines(d.Log()) {
+					if strings.Contains(line, step.said) && strings.Contains(line, "its address "+a+" lies in the image prefix") {
+						return nil
+					}
+				}
+				return fmt.Errorf("after %s %s no line of the log says so", step.do, a)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }
