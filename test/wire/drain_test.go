@@ -119,3 +119,21 @@ func TestNoDrain(t *testing.T) {
 	}
 	alive(t, "without its real server", hs)
 }
+
+// TestDrainWithout removes an endpoint of a direct ClusterIP whose scheduler
+// cannot go past weight 0: it goes at once, and its connections end with it.
+func TestDrainWithout(t *testing.T) {
+	d := start(t, "--cluster-ip-servers", "direct", "--scheduler", "dh")
+	s := webService()
+	rs := tcpOnly(requests([]testbed.Frontend{s.ClusterIP()}, bed.C1, bed.Ext))
+	serve(t, d, testbed.Backends(bed.P1), s)
+	hs := hold(t, rs)
+	serve(t, d, testbed.Backends(bed.P2), s)
+	weight(t, time.Second, s, -1)
+	visited(t, rs, "p2")
+	for _, h := range hs {
+		if got := testbed.Outcome(h.Ask()); got != "reset" {
+			t.Errorf("%s: %s, want a reset", h.request, got)
+		}
+	}
+}
