@@ -93,10 +93,12 @@ func (l *ledger) wants(id state.ID) bool {
 }
 
 // askAgain has the kernel be read anew for objects whose writes find it other
-// than it was taken to be.
+// than it was taken to be. Where another program's object is in the way, it was
+// read as that: reading it after every audit told nothing, and kept audits from
+// telling drift.
 func (l *ledger) askAgain() {
 	for _, s := range l.of {
-		s.asked = false
+		s.asked = s.asked && s.cause == state.CauseForeign
 	}
 }
 
