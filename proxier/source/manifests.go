@@ -25,7 +25,7 @@ const (
 // first counts, in the order of paths and then of file names. Objects carry
 // the defaults of an API server.
 func Manifests(paths []string, log *slog.Logger) Source {
-	m := &manifests{log: log, marks: marks{}, stock: stock{}, rescan: rescan}
+	m := &manifests{log: log, marks: marks{}, stock: newStock(), rescan: rescan}
 	for _, path := range paths {
 		path = filepath.Clean(path)
 		if !slices.ContainsFunc(m.roots, func(r *root) bool { return r.path == path }) {
@@ -39,7 +39,7 @@ type manifests struct {
 	log    *slog.Logger
 	roots  []*root
 	marks  marks
-	stock  stock
+	stock  *stock
 	told   []model.Problem
 	double []model.Problem // objects given more than once
 	start  time.Time       // of the first scan
@@ -111,12 +111,11 @@ func (m *manifests) scan(now time.Time, watchProblem string, sink Sink) time.Tim
 	m.marks.drop(now)
 	files := m.files()
 	if changed {
-		var all []held
-		all, m.double = merge(files)
-		if events := m.stock.update(all); len(events) > 0 {
-			m.log.Info("manifests changed", "events", len(events), "objects", len(m.stock), "files", len(files))
+		if events := m.stock.update(files); len(events) > 0 {
+			m.log.Info("manifests changed", "events", len(events), "objects", len(m.stock.told), "files", len(files))
 			sink.Events(events)
 		}
+		m.double = m.stock.doubles(files)
 	}
 	m.tell(m.problems(files, watchProblem), sink)
 	m.tellProgress(now, !next.IsZero(), sink)

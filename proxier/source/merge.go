@@ -16,56 +16,128 @@ type held struct {
 	path string
 }
 
-// merge puts together what all files hold, in their order: the first of
-// several objects of the same name counts.
-func merge(files []*file) (all []held, problems []model.Problem) {
-	at := make(map[ref]int)
-	for _, f := range files {
-		for _, o := range f.objects {
-			i, twice := at[o.ref]
-			if !twice {
-				at[o.ref] = len(all)
-				all = append(all, held{o, f.path})
-				continue
-			}
-			problems = append(problems, model.Problem{Origin: o.event.Origin, Object: o.ref.String(),
-				Message: fmt.Sprintf("already given by %s, which counts; this one is left out", all[i].event.Origin)})
-		}
-	}
-	return all, problems
+// stock is what all files hold together, and what the sink has been told of it.
+// A change of one file costs what that file holds.
+type stock struct {
+	files  map[*file][]object // as they were merged last
+	givers map[ref][]giver    // of every object
+	twice  map[ref]bool       // those with several givers
+	told   map[ref]held
 }
 
-// stock is what the sink has been told.
-type stock map[ref]held
+// giver is a place that gives an object: the first of several counts.
+type giver struct {
+	file *file
+	at   int // among its objects
+}
 
-// update makes the stock hold what is wanted and returns the events for that.
-func (s stock) update(want []held) (events []Event) {
-	here := make(map[ref]bool, len(want))
-	for _, w := range want {
-		here[w.ref] = true
-		// Another file is news even for an equal object: messages name it.
-		if old, ok := s[w.ref]; ok && old.path == w.path && same(old.event, w.event) {
+func newStock() *stock {
+	return &stock{files: map[*file][]object{}, givers: map[ref][]giver{}, twice: map[ref]bool{}, told: map[ref]held{}}
+}
+
+// update merges the files, which are given in the order that decides between
+// equal objects, and returns the events for what has changed.
+func (s *stock) update(files []*file) []Event {
+	order := make(map[*file]int, len(files))
+	touched := map[ref]bool{}
+	for i, f := range files {
+		order[f] = i
+		if had, known := s.files[f]; !known || !identical(had, f.objects) {
+			s.merge(f, f.objects, touched)
+		}
+	}
+	for f := range s.files {
+		if _, here := order[f]; !here {
+			s.merge(f, nil, touched)
+			delete(s.files, f)
+		}
+	}
+	return s.settle(touched, order)
+}
+
+// identical reports whether two lists are the same one.
+func identical(a, b []object) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// merge makes a file give the objects, and notes which it gave or gives.
+func (s *stock) merge(f *file, objects []object, touched map[ref]bool) {
+	for _, o := range s.files[f] {
+		touched[o.ref] = true
+		s.givers[o.ref] = slices.DeleteFunc(s.givers[o.ref], func(g giver) bool { return g.file == f })
+	}
+	for i, o := range objects {
+		touched[o.ref] = true
+		s.givers[o.ref] = append(s.givers[o.ref], giver{f, i})
+	}
+	s.files[f] = objects
+}
+
+// settle makes what the sink is told of objects what their first givers say.
+func (s *stock) settle(touched map[ref]bool, order map[*file]int) []Event {
+	var news []giver
+	var gone []held
+	for r := range touched {
+		givers := s.givers[r]
+		slices.SortFunc(givers, func(a, b giver) int { return a.compare(b, order) })
+		delete(s.twice, r)
+		if len(givers) == 0 {
+			delete(s.givers, r)
+			gone = append(gone, s.told[r])
 			continue
 		}
-		s[w.ref] = w
-		events = append(events, w.event)
-	}
-	var gone []held
-	for r, old := range s {
-		if !here[r] {
-			gone = append(gone, old)
+		if len(givers) > 1 {
+			s.twice[r] = true
+		}
+		// Another file is news even for an equal object: messages name it.
+		now := givers[0].held()
+		if old, ok := s.told[r]; !ok || old.path != now.path || !same(old.event, now.event) {
+			s.told[r] = now
+			news = append(news, givers[0])
 		}
 	}
-	slices.SortFunc(gone, func(a, b held) int {
-		return cmp.Or(cmp.Compare(a.ref.kind, b.ref.kind), cmp.Compare(a.ref.namespace, b.ref.namespace), cmp.Compare(a.ref.name, b.ref.name))
-	})
+	var events []Event
+	slices.SortFunc(news, func(a, b giver) int { return a.compare(b, order) })
+	for _, g := range news {
+		events = append(events, g.held().event)
+	}
+	slices.SortFunc(gone, func(a, b held) int { return a.ref.compare(b.ref) })
 	for _, old := range gone {
-		delete(s, old.ref)
+		delete(s.told, old.ref)
 		old.event.Deleted = true
 		events = append(events, old.event)
 	}
 	return events
 }
+
+// doubles tells of the objects that are given and do not count, in the order of
+// the files.
+func (s *stock) doubles(files []*file) (out []model.Problem) {
+	if len(s.twice) == 0 {
+		return nil
+	}
+	order := make(map[*file]int, len(files))
+	for i, f := range files {
+		order[f] = i
+	}
+	var idle []giver
+	for r := range s.twice {
+		idle = append(idle, s.givers[r][1:]...)
+	}
+	slices.SortFunc(idle, func(a, b giver) int { return a.compare(b, order) })
+	for _, g := range idle {
+		o := g.held()
+		out = append(out, model.Problem{Origin: o.event.Origin, Object: o.ref.String(),
+			Message: fmt.Sprintf("already given by %s, which counts; this one is left out", s.givers[o.ref][0].held().event.Origin)})
+	}
+	return out
+}
+
+func (g giver) compare(o giver, order map[*file]int) int {
+	return cmp.Or(cmp.Compare(order[g.file], order[o.file]), cmp.Compare(g.at, o.at))
+}
+
+func (g giver) held() held { return held{g.file.objects[g.at], g.file.path} }
 
 // same reports whether two events give the same object.
 func same(a, b Event) bool {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -26,6 +27,11 @@ func (r ref) String() string {
 		return r.kind + " " + r.name
 	}
 	return r.kind + " " + r.namespace + "/" + r.name
+}
+
+// compare orders refs by kind, namespace and name.
+func (r ref) compare(o ref) int {
+	return cmp.Or(cmp.Compare(r.kind, o.kind), cmp.Compare(r.namespace, o.namespace), cmp.Compare(r.name, o.name))
 }
 
 // object is one that a file holds. Its event is the one that delivers it.

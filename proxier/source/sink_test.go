@@ -172,7 +172,7 @@ func svc(name string, port int) string {
 
 func docs(all ...string) string { return strings.Join(all, "---\n") }
 
-func write(t *testing.T, path, data string) {
+func write(t testing.TB, path, data string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
 		t.Fatal(err)
@@ -187,7 +187,7 @@ func replace(t *testing.T, path, data string) {
 	must(t, os.Rename(tmp, path))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
