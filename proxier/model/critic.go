@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"strings"
 )
 
 // maxRemarks bounds what is said about one object, so that a big broken one
@@ -31,20 +32,31 @@ type remark struct {
 // happens if there is no earlier good version of it.
 func (c *critic) fault(field, then, what string, args ...any) {
 	c.bad = true
-	c.add(remark{field: field, what: fmt.Sprintf(what, args...), then: then, fault: true})
+	c.add(remark{field: field, then: then, fault: true}, what, args)
 }
 
 // note says that a legal part of the object cannot be used here.
 func (c *critic) note(field, then, what string, args ...any) {
-	c.add(remark{field: field, what: fmt.Sprintf(what, args...), then: then})
+	c.add(remark{field: field, then: then}, what, args)
 }
 
-func (c *critic) add(r remark) {
+func (c *critic) add(r remark, what string, args []any) {
 	if len(c.remarks) == maxRemarks {
 		c.more++
 		return
 	}
+	r.what = shortened(fmt.Sprintf(what, args...))
 	c.remarks = append(c.remarks, r)
+}
+
+// shortened cuts a text that may quote what a tenant has written, which has room
+// for a megabyte.
+func shortened(text string) string {
+	const most = 200
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
 // problems phrases the remarks. With keep, an earlier version stays in force
