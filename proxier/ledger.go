@@ -17,6 +17,14 @@ type ledger struct {
 	leaving int  // of these, how many are to go
 	changed bool // since summary was made
 	summary summary
+	missed  missed
+}
+
+// missed is what Services miss, as it was told last.
+type missed struct {
+	known    bool      // nothing has changed since
+	until    time.Time // then it is another, though nothing changes; zero: not
+	problems []model.Problem
 }
 
 // status is what is known of an object whose write fails.
@@ -45,7 +53,8 @@ func (l *ledger) fail(f Failure, earlier *status) *status {
 	}
 	s.Failure, s.want, s.cause = f, f.Op.Want(), kernel.CauseOf(f.Op.ID, f.Err)
 	l.of[f.Op.ID] = s
-	if l.changed = true; !s.want.Present {
+	l.changed, l.missed.known = true, false
+	if !s.want.Present {
 		l.leaving++
 	}
 	return s
@@ -58,7 +67,8 @@ func (l *ledger) drop(id state.ID) *status {
 		return nil
 	}
 	delete(l.of, id)
-	if l.changed = true; !s.want.Present {
+	l.changed, l.missed.known = true, false
+	if !s.want.Present {
 		l.leaving--
 	}
 	return s
@@ -210,8 +220,19 @@ const toldAfter = 2 * time.Second
 
 // unwritten returns what Services miss because of what they ask for, or of what
 // other programs have put in the way: one Problem a Service, about the first of
-// its objects. What the node is at fault for is no Service's problem.
+// its objects. What the node is at fault for is no Service's problem. It costs what
+// fails, but only when that has changed: ten thousand Services with a bad endpoint
+// must not make the change of another one wait.
 func (p *Proxier) unwritten() []model.Problem {
+	m := &p.ledger.missed
+	if !m.known || due(m.until) {
+		*m = missed{known: true}
+		m.problems = p.owned()
+	}
+	return m.problems
+}
+
+func (p *Proxier) owned() []model.Problem {
 	first := map[model.Key]*status{}
 	more := map[model.Key]bool{}
 	for _, s := range p.ownedFailures() {
@@ -228,24 +249,29 @@ func (p *Proxier) unwritten() []model.Problem {
 		if more[key] {
 			pr.Message += ", and so are others"
 		}
-		if v, ok := p.model.View(key); ok {
-			pr.Origin, pr.UID = v.Origin, v.UID
-		}
+		pr.Origin, pr.UID = p.model.Identity(key)
 		out = append(out, pr)
 	}
+	slices.SortFunc(out, func(a, b model.Problem) int { return cmp.Compare(a.Object, b.Object) })
 	return out
 }
 
 // ownedFailures returns those that a Service or another program is at fault
 // for, and whose Service is known.
 func (p *Proxier) ownedFailures() []*status {
-	var due, out []*status
+	var ripe, out []*status
 	lookup := map[state.ID]bool{}
 	for id, s := range p.ledger.of {
-		if s.cause != state.CauseObject && s.cause != state.CauseForeign || time.Since(s.since) < toldAfter {
+		if s.cause != state.CauseObject && s.cause != state.CauseForeign {
 			continue
 		}
-		due = append(due, s)
+		if at := s.since.Add(toldAfter); !due(at) {
+			if m := &p.ledger.missed; m.until.IsZero() || at.Before(m.until) {
+				m.until = at
+			}
+			continue
+		}
+		ripe = append(ripe, s)
 		if !s.owner.known {
 			lookup[id] = true
 		}
@@ -256,7 +282,7 @@ func (p *Proxier) ownedFailures() []*status {
 			p.ledger.of[id].owner = owner{true, owners[id]}
 		}
 	}
-	for _, s := range due {
+	for _, s := range ripe {
 		if s.owner.key != (model.Key{}) {
 			out = append(out, s)
 		}

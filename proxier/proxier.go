@@ -72,7 +72,8 @@ type Proxier struct {
 	turn       turn
 	draining   map[state.ID]*drain
 	sources    []model.Problem
-	told       map[string]bool // problems that have been logged
+	board      model.Board // what is wrong with what was asked for
+	teller     teller
 	node       nodeObject
 	objects    state.Counts // in actual
 	tallies    *tallies
@@ -95,8 +96,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 		config: c, kernel: k, log: c.Log, inbox: newInbox(),
 		ipv6:       c.Desired.IPv6,
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
-		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}},
-		draining: map[state.ID]*drain{}, told: map[string]bool{},
+		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}}, draining: map[state.ID]*drain{},
 		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn,
 	}
 	p.model.Reserve(p.config.Desired.Reserved)

@@ -158,28 +158,63 @@ func (b *bounded) end(more string) {
 // problems collects what is wrong with what was asked for and logs what is
 // new and what is mended.
 func (p *Proxier) problems(r *Round) {
-	all := slices.Concat(p.sources, p.model.Problems(), p.node.problems(p.config, p.facts))
+	b := &p.board
+	b.Take(p.model.Board())
+	b.Replace("source", p.sources)
+	b.Replace("node", p.node.problems(p.config, p.facts))
 	if p.table != nil {
-		all = append(all, p.table.Problems()...)
-		all = append(all, p.unwritten()...)
+		b.Take(p.table.Board())
+		b.Replace("kernel", p.unwritten())
 	}
-	slices.SortFunc(all, func(a, b model.Problem) int { return cmp.Compare(a.String(), b.String()) })
-	now := make(map[string]bool, len(all))
-	for _, pr := range all {
-		text := pr.String()
-		if now[text] {
-			continue
-		}
-		now[text] = true
-		r.Problems = append(r.Problems, pr)
-		if !p.told[text] {
-			p.log.Warn("problem", "origin", pr.Origin, "object", pr.Object, "field", pr.Field, "what", pr.Message)
+	var came, went []model.Problem
+	r.Problems, came, went = b.Sum()
+	if len(came)+len(went) > 0 {
+		p.teller.tell(p.log, came, went)
+	}
+}
+
+// teller logs problems, so that neither many objects at once nor one that is
+// changed again and again fill the log of every node.
+type teller struct {
+	lines map[string]int // of each object, since began
+	began time.Time
+}
+
+// An object may have so many lines in so much time.
+const (
+	linesEach  = 10
+	linesSince = 10 * time.Minute
+)
+
+func (t *teller) tell(log *slog.Logger, came, went []model.Problem) {
+	if now := time.Now(); t.lines == nil || now.Sub(t.began) > linesSince {
+		t.lines, t.began = map[string]int{}, now
+	}
+	lines := bounded{log: log}
+	for _, pr := range came {
+		if t.may(pr, &lines) {
+			lines.write(slog.LevelWarn, "problem", "origin", pr.Origin, "object", pr.Object, "field", pr.Field, "what", pr.Message)
 		}
 	}
-	for text := range p.told {
-		if !now[text] {
-			p.log.Info("problem solved", "was", text)
+	lines.end("more problems")
+	lines = bounded{log: log}
+	for _, pr := range went {
+		if t.may(pr, &lines) {
+			lines.write(slog.LevelInfo, "problem solved", "was", pr.String())
 		}
 	}
-	p.told = now
+	lines.end("more problems solved")
+}
+
+// may reports whether the object of a problem may have one more line.
+func (t *teller) may(pr model.Problem, lines *bounded) bool {
+	object := cmp.Or(pr.Object, pr.Origin)
+	n := t.lines[object]
+	if n <= linesEach {
+		t.lines[object]++
+	}
+	if n == linesEach {
+		lines.write(slog.LevelWarn, "no more problems of this object are logged for a while: it has many, or again and again others", "object", object)
+	}
+	return n < linesEach
 }

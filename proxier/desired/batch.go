@@ -1,8 +1,6 @@
 package desired
 
 import (
-	"fmt"
-	"net/netip"
 	"slices"
 
 	"kube-ipvs/proxier/model"
@@ -16,14 +14,15 @@ type batch struct {
 	table    *Table
 	quiet    bool // nobody asks what is touched
 	own      map[state.ID]touch
-	order    []state.ID  // touched objects, in the order in which they came up
-	affected []model.Key // Services that must be rendered too
+	order    []state.ID        // touched objects, in the order in which they came up
+	affected []*service        // Services that must be rendered too
+	queued   map[*service]bool // those in affected
 
 	// Memory for one Service.
 	render    render
 	frontends frontends
 	had       Fragment
-	hadClaims []state.ID
+	hadClaims []claim
 	hadSpecs  map[state.ID]state.SpecRef
 	packer    state.Packer
 }
@@ -35,13 +34,14 @@ type touch struct {
 }
 
 func newBatch(t *Table) *batch {
-	return &batch{table: t, own: map[state.ID]touch{}, hadSpecs: map[state.ID]state.SpecRef{}}
+	return &batch{table: t, own: map[state.ID]touch{}, hadSpecs: map[state.ID]state.SpecRef{}, queued: map[*service]bool{}}
 }
 
 // reset begins an Update.
 func (b *batch) reset(quiet bool) {
 	b.quiet, b.order, b.affected = quiet, b.order[:0], nil
 	clear(b.own)
+	clear(b.queued)
 	b.render.config, b.render.facts = &b.table.config, b.table.facts
 }
 
@@ -71,30 +71,53 @@ func (b *batch) update(views Views, key model.Key) {
 		b.reclaim(s, b.hadClaims, nil)
 		b.replace(s, Fragment{})
 		t.remove(s)
+		if key == apiServer {
+			t.guard.serves(model.View{})
+			b.protect()
+		}
 		return
 	}
 	if r := (rank{created: view.Created.Unix(), key: key}); r != s.rank {
 		b.reclaim(s, b.hadClaims, nil) // claims are ordered by rank: enter anew
 		b.hadClaims, s.rank = b.hadClaims[:0], r
 	}
-	b.frontends.list(&t.config, view.Service)
+	t.list(&b.frontends, view.Service)
 	b.reclaim(s, b.hadClaims, b.frontends.claims)
-	wrong := trouble{origin: view.Origin, uid: view.UID, problems: t.problems(view)}
-	b.render.service(view, b.frontends.all, func(f *frontend) bool {
-		if len(t.rivals) == 0 {
-			return true // whoever claims has it
-		}
-		claim, lost := t.lost(s, f)
-		if lost {
-			wrong.lost = append(wrong.lost, loss{*f, claim})
-		}
-		return !lost
-	})
+	var wrong faults
+	b.render.service(view, b.frontends.all, func(f *frontend) bool { return b.owns(s, f, &wrong) })
 	b.replace(s, b.render.out)
 	b.keep(s)
-	delete(t.troubled, s)
-	if len(wrong.lost)+len(wrong.problems) > 0 {
-		t.troubled[s] = wrong
+	t.faults(s, view, b.frontends.over, &wrong)
+	t.board.Set(topic(key), wrong.problems(view))
+	if key == apiServer {
+		t.guard.serves(view)
+		b.protect()
+	}
+}
+
+// owns reports whether s has a frontend, and notes why not.
+func (b *batch) owns(s *service, f *frontend, wrong *faults) bool {
+	t := b.table
+	if len(t.rivals) == 0 {
+		return true // whoever claims has it
+	}
+	switch t.winner(s, f) {
+	case nil:
+		return true
+	case t.guard.service:
+		wrong.add(f.field(), f.String(), "left out: an API server that this node needs answers there")
+	default:
+		wrong.add(f.field(), f.String(), "left out: another Service has the same address and port, and comes first: "+
+			"the one whose ClusterIP it is, else the older one, else the first by name")
+	}
+	return false
+}
+
+// affect has a Service rendered, too.
+func (b *batch) affect(s *service) {
+	if !b.queued[s] {
+		b.queued[s] = true
+		b.affected = append(b.affected, s)
 	}
 }
 
@@ -107,43 +130,43 @@ func (b *batch) keep(s *service) {
 	for i := range out.Shared {
 		b.packer.Add(out.Shared[i].ID, out.Shared[i].Spec)
 	}
-	for _, id := range b.frontends.claims {
-		b.packer.Add(id, state.None)
+	for _, c := range b.frontends.claims {
+		b.packer.Add(c.id, classSpecs[c.class])
 	}
 	s.kept, s.own, s.both = b.packer.Done(), int32(len(out.Own)), int32(len(out.Own)+len(out.Shared))
 }
 
 // reclaim makes the claims of s others and notes the Services that won or lost
 // one by it.
-func (b *batch) reclaim(s *service, had, claims []state.ID) {
+func (b *batch) reclaim(s *service, had, claims []claim) {
 	if slices.Equal(had, claims) {
 		return
 	}
 	note := func(other *service) {
 		if other != nil && other != s {
-			b.affected = append(b.affected, other.rank.key)
+			b.affect(other)
 		}
 	}
-	var kept map[state.ID]bool // those of had; true: of claims too
+	var kept map[claim]bool // those of had; true: of claims too
 	if len(had) > 0 && len(claims) > 0 {
-		kept = make(map[state.ID]bool, len(had))
-		for _, id := range had {
-			kept[id] = false
+		kept = make(map[claim]bool, len(had))
+		for _, c := range had {
+			kept[c] = false
 		}
-		for _, id := range claims {
-			if _, both := kept[id]; both {
-				kept[id] = true
+		for _, c := range claims {
+			if _, both := kept[c]; both {
+				kept[c] = true
 			}
 		}
 	}
-	for _, id := range had {
-		if !kept[id] {
-			note(b.table.release(s, id))
+	for _, c := range had {
+		if !kept[c] {
+			note(b.table.release(s, c))
 		}
 	}
-	for _, id := range claims {
-		if !kept[id] {
-			note(b.table.claim(s, id))
+	for _, c := range claims {
+		if !kept[c] {
+			note(b.table.claim(s, c))
 		}
 	}
 }
@@ -237,33 +260,6 @@ func (b *batch) wants() []state.Want {
 			w.Spec, w.Present = sh.spec, true
 		}
 		out = append(out, w)
-	}
-	return out
-}
-
-// problems returns what of a Service cannot be had on this node.
-func (t *Table) problems(v model.View) []model.Problem {
-	c := &t.config
-	var out []model.Problem
-	add := func(field, message string) {
-		out = append(out, model.Problem{UID: v.UID, Origin: v.Origin, Object: "Service " + v.Key.String(), Field: field, Message: message})
-	}
-	if v.Scheduler != "" {
-		if err := c.missing(v.Scheduler); err != nil {
-			add("metadata.annotations[kube-ipvs/scheduler]", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
-		}
-	}
-	for _, at := range [...]struct {
-		field string
-		addrs []netip.Addr
-	}{
-		{"spec.clusterIPs", v.ClusterIPs}, {"spec.externalIPs", v.ExternalIPs}, {"status.loadBalancer.ingress", v.LoadBalancerIPs},
-	} {
-		for _, a := range at.addrs {
-			if why := c.Reserved(a); why != "" {
-				add(at.field, why+"; it is left out")
-			}
-		}
 	}
 	return out
 }

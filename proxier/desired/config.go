@@ -1,5 +1,5 @@
 // Package desired turns what the cluster says into what the kernel should
-// hold. Render is pure: the same Service, endpoints, Config and Facts give the
+// hold. Rendering is pure: the same Service, endpoints, Config and Facts give the
 // same objects, whatever has been written before. Table keeps what was
 // rendered, so that a change costs what it changes.
 package desired
@@ -46,6 +46,13 @@ type Config struct {
 	// That conntrack keeps idle and half-closed TCP connections; 0: 24 h and
 	// 1 h, as kube-proxy does; negative: as the kernel has it.
 	EstablishedTimeout, CloseWaitTimeout time.Duration
+
+	// MaxFrontends is how many frontends one Service may have, each an address,
+	// port and protocol; 0: any number.
+	MaxFrontends int
+	// Protected are API servers that this node needs. No Service but default/kubernetes
+	// takes their place; nor that of an endpoint of that one.
+	Protected []netip.AddrPort
 
 	NodeName string // makes each node's order of real servers its own
 

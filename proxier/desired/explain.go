@@ -1,7 +1,9 @@
 package desired
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -38,7 +40,7 @@ func (t *Table) Frontends(v *model.Service) []Frontend {
 		return nil
 	}
 	var fs frontends
-	fs.list(&t.config, v)
+	t.list(&fs, v)
 	out := make([]Frontend, 0, len(fs.all))
 	for i := range fs.all {
 		f := &fs.all[i]
@@ -46,11 +48,12 @@ func (t *Table) Frontends(v *model.Service) []Frontend {
 		if f.reach == NodePort {
 			e.Networks = t.config.nodePortNetworks(f.addr.Addr())
 		}
-		if claim, lost := t.lost(s, f); lost {
-			e.Lost = t.owner(claim).rank.key
+		if w := t.winner(s, f); w != nil {
+			e.Lost = w.rank.key
 		}
 		out = append(out, e)
 	}
+	slices.SortStableFunc(out, func(a, b Frontend) int { return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Reach, b.Reach)) })
 	return out
 }
 

@@ -30,6 +30,7 @@ func (r Reach) String() string {
 // frontend is one address and port that clients dial, and where it stands.
 type frontend struct {
 	reach Reach
+	class class
 	port  int // index of the Service's port
 	proto state.Protocol
 	addr  netip.AddrPort // NodePort: the family's unspecified address
@@ -58,21 +59,21 @@ func (f frontend) field() string {
 	case External:
 		return "spec.externalIPs"
 	}
-	return fmt.Sprintf("spec.ports[%d].nodePort", f.port)
+	return "spec.ports"
 }
 
-// claims appends the IDs of which only one Service may have each: where the
-// frontend is published, and the virtual servers behind it. One at the
-// frontend's own address goes with that: all others have images for addresses.
-func (f *frontend) claims(to []state.ID) []state.ID {
+// claims appends what of which only one Service may have each: where the frontend
+// is published, and the virtual servers behind it. One at the frontend's own
+// address goes with that: all others have images for addresses.
+func (f *frontend) claims(to []claim) []claim {
 	if f.server.AddrPort() != f.addr {
-		to = append(to, f.server)
+		to = append(to, claim{f.server, f.class})
 	}
 	if f.localServer != (state.ID{}) {
-		to = append(to, f.localServer)
+		to = append(to, claim{f.localServer, f.class})
 	}
 	if f.reach != NodePort {
-		to = append(to, state.EntryID(state.SetAll, f.proto, f.addr))
+		to = append(to, claim{state.EntryID(state.SetAll, f.proto, f.addr), f.class})
 	}
 	return to
 }
@@ -88,35 +89,44 @@ func protocol(p corev1.Protocol) state.Protocol {
 }
 
 // frontends are those of a Service, in order of precedence: an address that is
-// named twice is what it is named first.
+// named twice is what it is named first, and where there are too many the last
+// ones are left out. A ClusterIP comes before all others, whatever there is of these.
 type frontends struct {
 	all    []frontend
-	claims []state.ID        // of all, in order, each once
-	seen   map[state.ID]bool // claims, once they are many
+	claims []claim           // of all, in order, each ID once
+	seen   map[state.ID]bool // those of claims, once they are many
+	over   int               // frontends that were left out since they are too many
 }
 
-// list makes fs those of s.
-func (fs *frontends) list(c *Config, s *model.Service) {
-	fs.all, fs.claims, fs.seen = fs.all[:0], fs.claims[:0], nil
+// list makes fs those of s, without ClusterIPs that are barred.
+func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) bool) {
+	fs.all, fs.claims, fs.seen, fs.over = fs.all[:0], fs.claims[:0], nil, 0
+	fs.each(s, s.ClusterIPs, func(i int, proto state.Protocol, ip netip.Addr) {
+		if barred(ip) {
+			return
+		}
+		fs.add(c, c.clusterFrontend(s, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port)))
+	})
+	fs.each(s, s.ClusterIPs, func(i int, proto state.Protocol, ip netip.Addr) { // node ports answer in the Service's families
+		if n := s.Ports[i].NodePort; n != 0 {
+			fs.add(c, c.nodePortFrontend(s, i, proto, netip.AddrPortFrom(state.FamilyOf(ip), n)))
+		}
+	})
+	fs.each(s, s.LoadBalancerIPs, func(i int, proto state.Protocol, ip netip.Addr) {
+		f := c.externalFrontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port))
+		f.sourced = hasFamily(s.SourceRanges, ip)
+		fs.add(c, f)
+	})
+	fs.each(s, c.externalIPs(s), func(i int, proto state.Protocol, ip netip.Addr) {
+		fs.add(c, c.externalFrontend(s, External, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port)))
+	})
+}
+
+// each calls add with each port of s and each of the addresses.
+func (*frontends) each(s *model.Service, ips []netip.Addr, add func(port int, proto state.Protocol, ip netip.Addr)) {
 	for i := range s.Ports {
-		p := &s.Ports[i]
-		proto := protocol(p.Protocol)
-		for _, ip := range s.ClusterIPs {
-			fs.add(c, c.clusterFrontend(s, i, proto, netip.AddrPortFrom(ip, p.Port)))
-		}
-		for _, ip := range s.LoadBalancerIPs {
-			f := c.externalFrontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, p.Port))
-			f.sourced = hasFamily(s.SourceRanges, ip)
-			fs.add(c, f)
-		}
-		for _, ip := range c.externalIPs(s) {
-			fs.add(c, c.externalFrontend(s, External, i, proto, netip.AddrPortFrom(ip, p.Port)))
-		}
-		if p.NodePort == 0 {
-			continue
-		}
-		for _, ip := range s.ClusterIPs { // node ports answer in the Service's families
-			fs.add(c, c.nodePortFrontend(s, i, proto, netip.AddrPortFrom(state.FamilyOf(ip), p.NodePort)))
+		for _, ip := range ips {
+			add(i, protocol(s.Ports[i].Protocol), ip)
 		}
 	}
 }
@@ -125,32 +135,36 @@ func (fs *frontends) add(c *Config, f frontend) {
 	if f.addr.Addr().Is6() && !c.IPv6 || c.isImage(f.addr.Addr()) {
 		return
 	}
+	if c.MaxFrontends > 0 && len(fs.all) == c.MaxFrontends {
+		fs.over++
+		return
+	}
 	had := len(fs.claims)
 	fs.claims = f.claims(fs.claims)
-	for _, id := range fs.claims[had:] {
-		if fs.has(id, had) {
+	for _, cl := range fs.claims[had:] {
+		if fs.has(cl.id, had) {
 			fs.claims = fs.claims[:had]
 			return
 		}
 	}
 	if fs.seen != nil {
-		for _, id := range fs.claims[had:] {
-			fs.seen[id] = true
+		for _, cl := range fs.claims[had:] {
+			fs.seen[cl.id] = true
 		}
 	}
 	fs.all = append(fs.all, f)
 }
 
-// has reports whether id is one of the first n claims.
+// has reports whether id is that of one of the first n claims.
 func (fs *frontends) has(id state.ID, n int) bool {
 	const few = 16
 	if n <= few {
-		return slices.Contains(fs.claims[:n], id)
+		return slices.ContainsFunc(fs.claims[:n], func(c claim) bool { return c.id == id })
 	}
 	if fs.seen == nil {
 		fs.seen = make(map[state.ID]bool, 2*n)
-		for _, id := range fs.claims[:n] {
-			fs.seen[id] = true
+		for _, c := range fs.claims[:n] {
+			fs.seen[c.id] = true
 		}
 	}
 	return fs.seen[id]
@@ -164,7 +178,10 @@ func (c *Config) externalIPs(s *model.Service) []netip.Addr {
 }
 
 func (c *Config) clusterFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
-	f := frontend{reach: ClusterIP, port: port, proto: proto, addr: addr, local: s.InternalLocal}
+	f := frontend{reach: ClusterIP, class: ofClusterIP, port: port, proto: proto, addr: addr, local: s.InternalLocal}
+	if s.Key == apiServer {
+		f.class = ofAPIServer
+	}
 	at := addr
 	if c.Mode == Image {
 		at = netip.AddrPortFrom(imageOf(addr.Addr(), c.images(addr.Addr()).Cluster), addr.Port())
@@ -175,7 +192,7 @@ func (c *Config) clusterFrontend(s *model.Service, port int, proto state.Protoco
 
 func (c *Config) externalFrontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) frontend {
 	im := c.images(addr.Addr())
-	f := frontend{reach: reach, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
+	f := frontend{reach: reach, class: ofOthers, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
 	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(imageOf(addr.Addr(), im.Cluster), addr.Port()))
 	if f.local {
 		f.localServer = state.VirtualServerID(proto, netip.AddrPortFrom(imageOf(addr.Addr(), im.Local), addr.Port()))
@@ -185,7 +202,7 @@ func (c *Config) externalFrontend(s *model.Service, reach Reach, port int, proto
 
 func (c *Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
 	cluster, local, _ := c.images(addr.Addr()).nodePort()
-	f := frontend{reach: NodePort, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
+	f := frontend{reach: NodePort, class: ofOthers, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
 	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(cluster, addr.Port()))
 	if f.local {
 		f.localServer = state.VirtualServerID(proto, netip.AddrPortFrom(local, addr.Port()))

@@ -16,7 +16,7 @@ func TestNoExternalIPs(t *testing.T) {
 	for forbidden, want := range map[bool][]Reach{false: {ClusterIP, External}, true: {ClusterIP}} {
 		c := Config{Mode: Direct, Images: DefaultImages, NoExternalIPs: forbidden}
 		var fs frontends
-		fs.list(&c, s)
+		fs.list(&c, s, func(netip.Addr) bool { return false })
 		got := fs.all
 		if len(got) != len(want) {
 			t.Fatalf("forbidden %v: %v, want %v", forbidden, got, want)

@@ -22,16 +22,6 @@ type Fragment struct {
 // Reason is told why an object is wanted; see Explain.
 type Reason func(id state.ID, why string)
 
-// Render returns the Fragment of a Service. owns tells whether a frontend is
-// this Service's to publish; one that another Service has is left out.
-func Render(c Config, f state.Facts, v model.View, owns func(*frontend) bool, because Reason) Fragment {
-	r := render{config: &c, facts: f, because: because}
-	var fs frontends
-	fs.list(&c, v.Service)
-	r.service(v, fs.all, owns)
-	return r.out
-}
-
 // render renders one Service after another, in the same memory.
 type render struct {
 	config  *Config
@@ -39,8 +29,10 @@ type render struct {
 	view    model.View
 	because Reason
 	out     Fragment
-	order   []ranked    // memory of server
-	last    [3]lastSpec // that were interned, by use: most Services share some
+	shared  map[state.ID]bool // those of out, once they are many
+	hairpin [][2]bool         // of each port, by family: the entries are there
+	order   []ranked          // memory of server
+	last    [3]lastSpec       // that were interned, by use: most Services share some
 }
 
 // The uses of render.last.
@@ -68,7 +60,8 @@ func (r *render) intern(use int, s state.Spec) state.SpecRef {
 // service makes r.out the Fragment of a Service that has the frontends.
 func (r *render) service(v model.View, all []frontend, owns func(*frontend) bool) {
 	r.view = v
-	r.out.Own, r.out.Shared = r.out.Own[:0], r.out.Shared[:0]
+	r.out.Own, r.out.Shared, r.shared = r.out.Own[:0], r.out.Shared[:0], nil
+	r.hairpin = append(r.hairpin[:0], make([][2]bool, len(v.Ports))...)
 	for i := range all {
 		if fe := &all[i]; owns(fe) {
 			r.frontend(fe)
@@ -83,13 +76,28 @@ func (r *render) own(id state.ID, spec state.SpecRef, why ...string) {
 }
 
 func (r *render) share(id state.ID, spec state.SpecRef, why ...string) {
-	for i := range r.out.Shared {
-		if r.out.Shared[i].ID == id {
-			return
-		}
+	if r.shares(id) {
+		return
 	}
 	r.out.Shared = append(r.out.Shared, state.Object{ID: id, Spec: spec})
 	r.tell(id, why)
+}
+
+// shares reports whether a shared object is there, and takes it for there if not.
+func (r *render) shares(id state.ID) bool {
+	const few = 16
+	if len(r.out.Shared) < few {
+		return slices.ContainsFunc(r.out.Shared, func(o state.Object) bool { return o.ID == id })
+	}
+	if r.shared == nil {
+		r.shared = make(map[state.ID]bool, 2*few)
+		for i := range r.out.Shared {
+			r.shared[r.out.Shared[i].ID] = true
+		}
+	}
+	had := r.shared[id]
+	r.shared[id] = true
+	return had
 }
 
 func (r *render) tell(id state.ID, why []string) {
@@ -137,8 +145,11 @@ func (r *render) frontend(f *frontend) {
 	if f.addr.Addr().Is6() {
 		r.share(forwardIPv6.ID, forwardIPv6.Spec, "a Service with an IPv6 address")
 	}
-	for _, ep := range eps.OnNode {
-		r.share(state.HairpinID(f.proto, ep), state.None, "endpoint on this node")
+	if done := &r.hairpin[f.port][index(f.addr.Addr())]; !*done {
+		*done = true
+		for _, ep := range eps.OnNode {
+			r.share(state.HairpinID(f.proto, ep), state.None, "endpoint on this node")
+		}
 	}
 	r.gates(f, eps, what)
 	r.publish(f, what)
@@ -164,11 +175,17 @@ func (r *render) leaving(id state.ID, chosen []netip.AddrPort, f *frontend, why 
 	eps := r.endpoints(f)
 	local := id == f.localServer || f.reach == ClusterIP && f.local
 	for _, ep := range eps.Leaving {
-		if slices.Contains(chosen, ep) || local && !slices.Contains(eps.OnNode, ep) {
+		if contains(chosen, ep) || local && !contains(eps.OnNode, ep) {
 			continue
 		}
 		r.own(state.RealServerID(id, ep), state.Weight(0), why, "terminating endpoint, for the flows that it has")
 	}
+}
+
+// contains looks for an endpoint in a sorted list.
+func contains(sorted []netip.AddrPort, ep netip.AddrPort) bool {
+	_, ok := slices.BinarySearchFunc(sorted, ep, netip.AddrPort.Compare)
+	return ok
 }
 
 func (r *render) serverSpec() state.SpecRef {

@@ -1,9 +1,8 @@
 package desired
 
 import (
-	"cmp"
-	"fmt"
 	"iter"
+	"net/netip"
 	"slices"
 
 	"kube-ipvs/proxier/model"
@@ -18,11 +17,12 @@ type Table struct {
 	skeleton []state.Object
 	services model.Index[*service]
 	order    []*service              // of services, for sorted; those that have gone may be in it still
-	owners   state.Map[*service]     // by claim
-	rivals   map[state.ID][]*service // who else claims it, best first
+	owners   state.Map[claimant]     // by claim
+	rivals   map[state.ID][]claimant // who else claims it, best first
 	shared   state.Map[share]        // but for the entries that make VIPs ours: each goes with its VIP
-	troubled map[*service]trouble    // those with problems or lost frontends
-	batch    *batch                  // memory for Update
+	board    model.Board             // what could not be rendered as asked for
+	guard    guard
+	batch    *batch // memory for Update
 }
 
 // service is what the Table keeps of a Service.
@@ -38,7 +38,7 @@ type service struct {
 func (s *service) Named() model.Key { return s.rank.key }
 
 // parts appends what is kept of s.
-func (s *service) parts(to *Fragment, claims []state.ID) []state.ID {
+func (s *service) parts(to *Fragment, claims []claim) []claim {
 	at := int32(0)
 	for id, spec := range s.kept.All() {
 		switch o := (state.Object{ID: id, Spec: spec}); {
@@ -47,7 +47,7 @@ func (s *service) parts(to *Fragment, claims []state.ID) []state.ID {
 		case at < s.both:
 			to.Shared = append(to.Shared, o)
 		default:
-			claims = append(claims, id)
+			claims = append(claims, claim{id, classOf(spec)})
 		}
 		at++
 	}
@@ -66,33 +66,6 @@ func (s *service) objects(each func(o state.Object, shared bool)) {
 	}
 }
 
-// trouble is what is wrong with a Service here.
-type trouble struct {
-	origin, uid string
-	lost        []loss
-	problems    []model.Problem
-}
-
-// rank orders rivals: the older Service wins, then the lesser name, so that
-// every node and every restart decides alike.
-type rank struct {
-	created int64
-	key     model.Key
-}
-
-func (a rank) compare(b rank) int {
-	if a.created != b.created {
-		return cmp.Compare(a.created, b.created)
-	}
-	return a.key.Compare(b.key)
-}
-
-// loss is a frontend that another Service has.
-type loss struct {
-	frontend frontend
-	claim    state.ID
-}
-
 // share is an object that several Services may need.
 type share struct {
 	spec state.SpecRef
@@ -103,7 +76,7 @@ type share struct {
 func NewTable(c Config, f state.Facts) *Table {
 	return &Table{
 		config: c, facts: f, skeleton: Skeleton(c),
-		rivals: map[state.ID][]*service{}, troubled: map[*service]trouble{},
+		rivals: map[state.ID][]claimant{}, guard: newGuard(),
 	}
 }
 
@@ -114,6 +87,12 @@ func (t *Table) SetFacts(f state.Facts) { t.facts = f }
 // SetConfig replaces the configuration, with the duties of SetFacts.
 func (t *Table) SetConfig(c Config) { t.config, t.skeleton = c, Skeleton(c) }
 
+// list makes fs the frontends that a Service asks for and can have, but for what
+// other Services have.
+func (t *Table) list(fs *frontends, s *model.Service) {
+	fs.list(&t.config, s, func(a netip.Addr) bool { return t.barred(s.Key, a) != "" })
+}
+
 // Served calls each with the virtual servers that a Service has, the port
 // that they serve, and how clients reach it by them.
 func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach)) {
@@ -122,10 +101,10 @@ func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach))
 		return
 	}
 	var fs frontends
-	fs.list(&t.config, v)
+	t.list(&fs, v)
 	for i := range fs.all {
 		f := &fs.all[i]
-		if _, lost := t.lost(s, f); lost {
+		if t.winner(s, f) != nil {
 			continue
 		}
 		each(f.server, v.Ports[f.port], f.reach)
@@ -176,13 +155,15 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 	if len(keys) > 2*t.services.Len() {
 		t.services.Expect(len(keys))
 	}
+	b.protect()
 	for _, key := range keys {
 		b.update(views, key)
 	}
 	for len(b.affected) > 0 { // ends: a claim passes only to whoever ranks best for it
-		key := b.affected[0]
+		s := b.affected[0]
 		b.affected = b.affected[1:]
-		b.update(views, key)
+		delete(b.queued, s)
+		b.update(views, s.rank.key)
 	}
 	if t.batch = b; b.large() {
 		t.batch = nil
@@ -267,37 +248,25 @@ func (t *Table) Of(keys []model.Key) []state.Want {
 	return out
 }
 
-// Problems returns what could not be rendered as asked for, in no order.
-func (t *Table) Problems() []model.Problem {
-	var out []model.Problem
-	for s, wrong := range t.troubled {
-		out = append(out, wrong.problems...)
-		for _, l := range wrong.lost {
-			p := model.Problem{UID: wrong.uid, Origin: wrong.origin, Object: "Service " + s.rank.key.String(), Field: l.frontend.field()}
-			p.Message = fmt.Sprintf("%s is left out: Service %s, which is older or comes first by name, has the same address and port", &l.frontend, t.owner(l.claim).rank.key)
-			out = append(out, p)
-		}
-	}
-	return out
-}
+// Board holds what could not be rendered as asked for.
+func (t *Table) Board() *model.Board { return &t.board }
 
 // Explain returns why each object is wanted, by rendering everything again.
 func (t *Table) Explain(views Views) map[state.ID]string {
 	why := map[state.ID]string{}
+	var fs frontends
 	for _, s := range t.sorted() {
 		v, ok := views.View(s.rank.key)
 		if !ok {
 			continue
 		}
-		owns := func(f *frontend) bool {
-			_, lost := t.lost(s, f)
-			return !lost
-		}
-		Render(t.config, t.facts, v, owns, func(id state.ID, text string) {
+		r := render{config: &t.config, facts: t.facts, because: func(id state.ID, text string) {
 			if why[id] == "" {
 				why[id] = s.rank.key.String() + ": " + text
 			}
-		})
+		}}
+		t.list(&fs, v.Service)
+		r.service(v, fs.all, func(f *frontend) bool { return t.winner(s, f) == nil })
 	}
 	return why
 }
@@ -313,7 +282,8 @@ func (t *Table) sorted() []*service {
 // remove takes s out.
 func (t *Table) remove(s *service) {
 	t.services.Delete(s.rank.key)
-	delete(t.troubled, s)
+	t.board.Set(topic(s.rank.key), nil)
+	delete(t.guard.barred, s)
 	s.gone = true
 	if len(t.order) > 2*t.services.Len() {
 		t.tidy()
@@ -323,66 +293,4 @@ func (t *Table) remove(s *service) {
 // tidy takes out of t.order those that have gone.
 func (t *Table) tidy() {
 	t.order = slices.DeleteFunc(t.order, func(s *service) bool { return s.gone })
-}
-
-// lost returns the first claim of f that s does not have, if any.
-func (t *Table) lost(s *service, f *frontend) (claim state.ID, lost bool) {
-	var claims [3]state.ID // as many as a frontend has at most
-	for _, id := range f.claims(claims[:0]) {
-		if t.owner(id) != s {
-			return id, true
-		}
-	}
-	return state.ID{}, false
-}
-
-// claim enters s for id. It returns the Service that had it and must give it
-// up, or nil.
-func (t *Table) claim(s *service, id state.ID) *service {
-	owner := t.owner(id)
-	if owner == nil {
-		t.owners.Put(id, s)
-		return nil
-	}
-	if owner.rank.compare(s.rank) < 0 {
-		t.rivals[id] = insert(t.rivals[id], s)
-		return nil
-	}
-	t.owners.Put(id, s)
-	t.rivals[id] = insert(t.rivals[id], owner)
-	return owner
-}
-
-// release takes s off id. It returns the Service that has it from now on, if
-// that is a change for it, or nil.
-func (t *Table) release(s *service, id state.ID) *service {
-	if t.owner(id) != s {
-		t.rivals[id] = slices.DeleteFunc(t.rivals[id], func(r *service) bool { return r == s })
-		if len(t.rivals[id]) == 0 {
-			delete(t.rivals, id)
-		}
-		return nil
-	}
-	waiting := t.rivals[id]
-	if len(waiting) == 0 {
-		t.owners.Delete(id)
-		return nil
-	}
-	best := waiting[0]
-	t.owners.Put(id, best)
-	if t.rivals[id] = slices.Delete(waiting, 0, 1); len(t.rivals[id]) == 0 {
-		delete(t.rivals, id)
-	}
-	return best
-}
-
-// owner returns the Service that has a claim, or nil.
-func (t *Table) owner(claim state.ID) *service {
-	s, _ := t.owners.Get(claim)
-	return s
-}
-
-func insert(rivals []*service, s *service) []*service {
-	at, _ := slices.BinarySearchFunc(rivals, s, func(a, b *service) int { return a.rank.compare(b.rank) })
-	return slices.Insert(rivals, at, s)
 }

@@ -147,7 +147,7 @@ func TestTwoServicesOneAddress(t *testing.T) {
 			t.Errorf("%s: %s has it, want %s", name, got, want)
 		}
 		var got []string
-		for _, p := range table.Problems() {
+		for _, p := range table.Board().List() {
 			got = append(got, p.String())
 		}
 		if len(got) != len(problems) {
@@ -162,7 +162,7 @@ func TestTwoServicesOneAddress(t *testing.T) {
 	m.ApplyService(newService("young", 200, "10.96.0.1", "192.168.50.200"), "")
 	step("alone", "default/young")
 	m.ApplyService(newService("old", 100, "10.96.0.2", "192.168.50.200"), "")
-	step("an older one comes", "default/old", "Service default/young: spec.externalIPs: external IP 192.168.50.200:80/tcp is left out: Service default/old")
+	step("an older one comes", "default/old", "Service default/young: spec.externalIPs: external IP 192.168.50.200:80/tcp is left out: another Service has")
 	if got := owner(table, "10.96.0.1:80"); got != "default/young" {
 		t.Errorf("the loser's own address belongs to %s", got)
 	}
@@ -249,8 +249,8 @@ func TestAddressInImagePrefixIsLeftOut(t *testing.T) {
 	m.ApplyService(newService("web", 1, "10.96.0.1", "241.0.0.1", "192.168.50.200"), "")
 	table := NewTable(config(Direct), facts)
 	table.Update(m, m.TakeDirty())
-	if len(table.Problems()) != 1 || !strings.Contains(table.Problems()[0].String(), "spec.externalIPs: 241.0.0.1 lies in the image prefix 240.0.0.0/5 (--image-prefix)") {
-		t.Errorf("problems %v", table.Problems())
+	if len(table.Board().List()) != 1 || !strings.Contains(table.Board().List()[0].String(), "spec.externalIPs: 241.0.0.1 is left out: in the image prefix 240.0.0.0/5 (--image-prefix)") {
+		t.Errorf("problems %v", table.Board().List())
 	}
 	if owner(table, "241.0.0.1:80") != "nobody" || owner(table, "192.168.50.200:80") != "default/web" {
 		t.Error("the wrong external IP was left out")

@@ -64,7 +64,7 @@ func (p *printer) frontend(f *Frontend, hairpin []string) {
 	}
 	p.line("\n%s", title)
 	if f.ServedBy != "" {
-		p.line("  Service %s, which is older or comes first by name, has the same address and port.", f.ServedBy)
+		p.line("  Service %s has the same address and port, and comes first: its ClusterIP it is, or it is older, or the first by name.", f.ServedBy)
 		return
 	}
 	p.line("  1. The node takes the packet.")

@@ -26,7 +26,7 @@ type Model struct {
 	slices         Index[*slice]
 	served         int      // services that have a View
 	dirty          []*entry // some may have been forgotten since
-	problems       map[ref][]Problem
+	board          Board
 	reserved       func(netip.Addr) string // nil: no address is
 	candidates     []candidate             // memory for View, as are those below
 	endpoints      []Endpoints
@@ -46,15 +46,15 @@ type entry struct {
 // Named is part of Keyed.
 func (e *entry) Named() Key { return e.key }
 
-// ref names an object of either kind.
-type ref struct {
-	kind string
-	key  Key
-}
+// Kinds of objects, as Problems name them.
+const (
+	kindService = "Service"
+	kindSlice   = "EndpointSlice"
+)
 
 // New returns an empty model for a node.
 func New(node Node) *Model {
-	m := &Model{problems: map[ref][]Problem{}}
+	m := &Model{}
 	m.SetNode(node)
 	return m
 }
@@ -90,7 +90,7 @@ func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 	read := readService(svc, c)
 	e := m.entry(key)
 	keep := c.bad && e.good
-	m.report(ref{"Service", key}, origin, string(svc.UID), c, keep)
+	m.report(kindService, key, origin, string(svc.UID), c, keep)
 	if keep {
 		return
 	}
@@ -114,7 +114,7 @@ func (m *Model) serve(e *entry, s *Service) {
 
 // DeleteService says that a service is gone. Its slices are remembered.
 func (m *Model) DeleteService(key Key) {
-	delete(m.problems, ref{"Service", key})
+	m.board.Set(topic(kindService, key), nil)
 	e := m.services.Get(key)
 	if e == nil {
 		return
@@ -136,7 +136,7 @@ func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 	read.good = !c.bad
 	old := m.slices.Get(key)
 	keep := c.bad && old != nil && old.good
-	m.report(ref{"EndpointSlice", key}, origin, string(es.UID), c, keep)
+	m.report(kindSlice, key, origin, string(es.UID), c, keep)
 	if keep {
 		return
 	}
@@ -152,7 +152,7 @@ func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 // DeleteSlice says that an EndpointSlice is gone.
 func (m *Model) DeleteSlice(namespace, name string) {
 	key := Key{namespace, name}
-	delete(m.problems, ref{"EndpointSlice", key})
+	m.board.Set(topic(kindSlice, key), nil)
 	m.detach(m.slices.Get(key))
 	m.slices.Delete(key)
 }
@@ -189,6 +189,15 @@ func (m *Model) Service(key Key) (*Service, bool) {
 	return e.service, true
 }
 
+// Identity returns where a service came from and its UID, each empty if unknown.
+func (m *Model) Identity(key Key) (origin, uid string) {
+	e := m.services.Get(key)
+	if e == nil || e.service == nil {
+		return "", ""
+	}
+	return e.origin.Value(), e.service.UID
+}
+
 // Keys returns every service that has a View: first the API server's, then
 // DNS in kube-system, then the rest by name.
 func (m *Model) Keys() []Key {
@@ -204,26 +213,20 @@ func (m *Model) Keys() []Key {
 // Size returns how many services have a View, and how many slices are known.
 func (m *Model) Size() (services, slices int) { return m.served, m.slices.Len() }
 
-// Problems returns what is wrong with the objects now, sorted.
-func (m *Model) Problems() []Problem {
-	var all []Problem
-	for _, ps := range m.problems {
-		all = append(all, ps...)
-	}
-	slices.SortFunc(all, compareProblems)
-	return all
-}
+// Board holds what is wrong with the objects now.
+func (m *Model) Board() *Board { return &m.board }
 
-func (m *Model) report(r ref, origin, uid string, c *critic, keep bool) {
-	if len(c.remarks) == 0 {
-		delete(m.problems, r)
-		return
+func topic(kind string, key Key) Topic { return Topic{"model", kind, key} }
+
+func (m *Model) report(kind string, key Key, origin, uid string, c *critic, keep bool) {
+	var ps []Problem
+	if len(c.remarks) > 0 {
+		ps = c.problems(origin, kind+" "+key.String(), keep)
 	}
-	ps := c.problems(origin, r.kind+" "+r.key.String(), keep)
 	for i := range ps {
 		ps[i].UID = uid
 	}
-	m.problems[r] = ps
+	m.board.Set(topic(kind, key), ps)
 }
 
 func (m *Model) entry(key Key) *entry {

@@ -131,12 +131,12 @@ func TestLastGoodServiceStays(t *testing.T) {
 	apply(t, m, bad)
 	wantDirty(t, m, "a bad version", "")
 	want := Problem{UID: "u-1", Origin: "test", Object: "Service default/web", Field: "spec.ports[1].port", Message: "70000 is not in 1..65535; the last good version stays in force"}
-	if p := m.Problems(); len(p) != 1 || p[0] != want {
+	if p := m.Board().List(); len(p) != 1 || p[0] != want {
 		t.Errorf("problems %v\nwant %v", p, want)
 	}
 	apply(t, m, service(func(s *corev1.Service) { s.Spec.Ports[0].Port = 82 }))
-	if got := mustView(t, m, web).Ports[0].Port; got != 82 || len(m.Problems()) != 0 {
-		t.Errorf("after a good version: port %d, problems %v", got, m.Problems())
+	if got := mustView(t, m, web).Ports[0].Port; got != 82 || len(m.Board().List()) != 0 {
+		t.Errorf("after a good version: port %d, problems %v", got, m.Board().List())
 	}
 	m.DeleteService(web)
 	apply(t, m, bad)
@@ -144,7 +144,7 @@ func TestLastGoodServiceStays(t *testing.T) {
 		t.Errorf("after deletion nothing is remembered, but ports are %v", v.Ports)
 	}
 	m.DeleteService(web)
-	if p := m.Problems(); len(p) != 0 {
+	if p := m.Board().List(); len(p) != 0 {
 		t.Errorf("problems of a deleted service: %v", p)
 	}
 }
@@ -164,8 +164,8 @@ func TestBadSchedulerDoesNotHoldBackTheRest(t *testing.T) {
 		s.Spec.Ports[0].Port = 81
 		s.Annotations = map[string]string{SchedulerAnnotation: "Round Robin"}
 	}))
-	if v := mustView(t, m, web); v.Ports[0].Port != 81 || v.Scheduler != "" || len(m.Problems()) != 1 {
-		t.Errorf("got %q, problems %v", line(v.Service), m.Problems())
+	if v := mustView(t, m, web); v.Ports[0].Port != 81 || v.Scheduler != "" || len(m.Board().List()) != 1 {
+		t.Errorf("got %q, problems %v", line(v.Service), m.Board().List())
 	}
 }
 
@@ -174,7 +174,7 @@ func TestLastGoodSliceStays(t *testing.T) {
 	m.TakeDirty()
 	apply(t, m, endpoints("10.0.0.2", "127.0.0.1"))
 	wantDirty(t, m, "a bad version", "")
-	if p := m.Problems(); len(p) != 1 || !strings.HasSuffix(p[0].Message, keepsLast) || p[0].Object != "EndpointSlice default/web-1" {
+	if p := m.Board().List(); len(p) != 1 || !strings.HasSuffix(p[0].Message, keepsLast) || p[0].Object != "EndpointSlice default/web-1" {
 		t.Errorf("problems %v", p)
 	}
 	if got := short(mustView(t, m, web).V4[0].Cluster); got != "1" {
@@ -213,7 +213,7 @@ func TestKeysAndProblemsAreSorted(t *testing.T) {
 	m.ApplyService(service(rename("z", "z"), port(0), func(s *corev1.Service) { s.Spec.Type = "x" }), "one")
 	for range 10 {
 		var got []string
-		for _, p := range m.Problems() {
+		for _, p := range m.Board().List() {
 			got = append(got, p.Origin+" "+p.Object+" "+p.Field)
 		}
 		const want = "one Service z/z spec.ports[0].port, one Service z/z spec.type, two Service a/z spec.ports[0].port, two Service b/z spec.ports[0].port"

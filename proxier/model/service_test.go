@@ -55,7 +55,7 @@ func (tt svcTest) run(t *testing.T) {
 	if got != tt.want {
 		t.Errorf("got  %q\nwant %q", got, tt.want)
 	}
-	problems := m.Problems()
+	problems := m.Board().List()
 	switch {
 	case tt.field == "" && len(problems) > 0:
 		t.Errorf("unexpected problems %v", problems)
@@ -257,7 +257,7 @@ func TestServiceNames(t *testing.T) {
 		if keys := m.Keys(); len(keys) != 0 {
 			t.Errorf("%q/%q is served: %v", tt.namespace, tt.name, keys)
 		}
-		if p := m.Problems(); len(p) != 1 || p[0].Field != tt.field {
+		if p := m.Board().List(); len(p) != 1 || p[0].Field != tt.field {
 			t.Errorf("%q/%q: problems %v", tt.namespace, tt.name, p)
 		}
 	}
@@ -294,10 +294,10 @@ func TestLongTextsAreCut(t *testing.T) {
 		s.Annotations = map[string]string{SchedulerAnnotation: long}
 	}))
 	total := 0
-	for _, p := range m.Problems() {
+	for _, p := range m.Board().List() {
 		total += len(p.String())
 	}
-	if n := len(m.Problems()); n != maxRemarks+1 || total > n*500 {
+	if n := len(m.Board().List()); n != maxRemarks+1 || total > n*500 {
 		t.Errorf("%d problems of %d bytes", n, total)
 	}
 }

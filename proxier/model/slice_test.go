@@ -67,7 +67,7 @@ func TestSliceFaults(t *testing.T) {
 			if got := texts(mustView(t, m, web).V4[0].Cluster); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
-			problems := m.Problems()
+			problems := m.Board().List()
 			if tt.field == "" {
 				if len(problems) != 0 {
 					t.Errorf("unexpected problems %v", problems)
@@ -99,7 +99,7 @@ func TestSliceTooLarge(t *testing.T) {
 	if n := len(mustView(t, m, web).V4[0].Cluster); n != maxEndpoints {
 		t.Errorf("%d endpoints are used", n)
 	}
-	if p := m.Problems(); len(p) != 1 || p[0].Field != "endpoints" {
+	if p := m.Board().List(); len(p) != 1 || p[0].Field != "endpoints" {
 		t.Errorf("problems %v", p)
 	}
 }
@@ -109,7 +109,7 @@ func TestRemarksAreBounded(t *testing.T) {
 	for range maxEndpoints {
 		specs = append(specs, "127.0.0.1")
 	}
-	p := modelOf(t, endpoints(specs...)).Problems()
+	p := modelOf(t, endpoints(specs...)).Board().List()
 	if len(p) != maxRemarks+1 || !strings.Contains(p[0].Message, "980 more") {
 		t.Errorf("%d problems, the first is %v", len(p), p[0])
 	}

@@ -76,7 +76,7 @@ func TestSlimIsEnoughForTheModel(t *testing.T) {
 				t.Fatalf("%s:\n%+v\nslimmed\n%+v", k, a, b)
 			}
 		}
-		if a, b := whole.Problems(), small.Problems(); !reflect.DeepEqual(a, b) {
+		if a, b := whole.Board().List(), small.Board().List(); !reflect.DeepEqual(a, b) {
 			t.Fatalf("problems %v, slimmed %v", a, b)
 		}
 	})

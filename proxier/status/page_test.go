@@ -165,7 +165,7 @@ func TestProblems(t *testing.T) {
 		if v := view(t, n.Page, "q=fastest"); v.ProblemsFound != 1 || v.Problems[0].Object != "Service shop/odd" || v.Found != 0 {
 			t.Errorf("the problems that a search finds: %+v", v.Problems)
 		}
-		body := ask(t, n.Page, "/?q=shop/cart").Body.String()
+		body := ask(t, n.Page, "/?q=shop/c").Body.String()
 		for _, want := range []string{"<details open><summary>2, <strong class=\"warn\">1 draining</strong>", "0, drains", "dropped from outside: external policy Local",
 			"traffic from outside, policy Local", "problem</a>", "fail</a>"} {
 			if !strings.Contains(body, want) {

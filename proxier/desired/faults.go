@@ -1,0 +1,90 @@
+package desired
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"kube-ipvs/proxier/model"
+)
+
+// faults are what of one Service cannot be rendered as asked for, by field and
+// cause: a Service of a thousand frontends that another one has is one problem.
+type faults []fault
+
+// fault is one cause, and what it concerns.
+type fault struct {
+	field, cause string
+	first        []string
+	count        int
+}
+
+// named is how many frontends or addresses a problem names.
+const named = 3
+
+// add says that something in a field has the cause. There are few causes.
+func (fs *faults) add(field, what, cause string) {
+	at := slices.IndexFunc(*fs, func(f fault) bool { return f.field == field && f.cause == cause })
+	if at < 0 {
+		at = len(*fs)
+		*fs = append(*fs, fault{field: field, cause: cause})
+	}
+	f := &(*fs)[at]
+	if f.count++; f.count <= named {
+		f.first = append(f.first, what)
+	}
+}
+
+// problems returns one problem for each field and cause.
+func (fs faults) problems(v model.View) (out []model.Problem) {
+	for _, f := range fs {
+		text := strings.Join(f.first, ", ")
+		switch more := f.count - len(f.first); {
+		case more > 0:
+			text += fmt.Sprintf(" and %d more are ", more)
+		case f.count > 1:
+			text += " are "
+		case text != "":
+			text += " is "
+		}
+		out = append(out, model.Problem{UID: v.UID, Origin: v.Origin, Object: "Service " + v.Key.String(), Field: f.field, Message: text + f.cause})
+	}
+	return out
+}
+
+func topic(key model.Key) model.Topic { return model.Topic{By: "desired", Kind: "Service", Key: key} }
+
+// faults adds what of a Service cannot be had on this node whatever others have.
+// over is how many frontends are too many.
+func (t *Table) faults(s *service, v model.View, over int, wrong *faults) {
+	c := &t.config
+	delete(t.guard.barred, s)
+	for _, a := range v.ClusterIPs {
+		if why := t.barred(v.Key, a); why != "" {
+			t.guard.barred[s] = true
+			wrong.add("spec.clusterIPs", a.String(), "left out: it is "+why)
+		}
+	}
+	if v.Scheduler != "" {
+		if err := c.missing(v.Scheduler); err != nil {
+			wrong.add("metadata.annotations[kube-ipvs/scheduler]", "", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
+		}
+	}
+	for _, at := range [...]struct {
+		field string
+		addrs []netip.Addr
+	}{
+		{"spec.clusterIPs", v.ClusterIPs}, {"spec.externalIPs", v.ExternalIPs}, {"status.loadBalancer.ingress", v.LoadBalancerIPs},
+	} {
+		for _, a := range at.addrs {
+			if c.Reserved(a) != "" {
+				wrong.add(at.field, a.String(), fmt.Sprintf("left out: in %s of this node, whose addresses nothing else may have", c.Overlap(netip.PrefixFrom(a, a.BitLen()))))
+			}
+		}
+	}
+	if over > 0 {
+		wrong.add("spec", "", fmt.Sprintf("%d frontends (address, port and protocol) are left out: more than --max-service-frontends, %d; "+
+			"external IPs are left out first, then load-balancer IPs, then node ports", over, c.MaxFrontends))
+	}
+}
