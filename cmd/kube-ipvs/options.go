@@ -104,6 +104,7 @@ func desiredConfig(e *config.Config) desired.Config {
 	d := desired.Config{
 		Mode: e.Mode, Scheduler: e.Scheduler, IPv6: kernel.HasIPv6(), Images: e.Images, NodePortAddresses: e.NodePortAddresses,
 		MasqueradeBit: e.MasqueradeBit, MasqueradeAll: e.MasqueradeAll, NoExternalIPs: e.NoExternalIPs, NodeName: e.NodeName,
+		MaxFrontends:   e.MaxServiceFrontends,
 		IPVSTCPTimeout: e.IPVSTCPTimeout, IPVSTCPFinTimeout: e.IPVSTCPFinTimeout, IPVSUDPTimeout: e.IPVSUDPTimeout,
 		EstablishedTimeout: orLeave(e.Conntrack.TCPEstablishedTimeout), CloseWaitTimeout: orLeave(e.Conntrack.TCPCloseWaitTimeout),
 	}

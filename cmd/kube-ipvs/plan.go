@@ -12,6 +12,7 @@ import (
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
 
@@ -46,6 +47,7 @@ func (o *options) compared(ctx context.Context, then func(*kernel.Linux, kernel.
 	if err != nil {
 		return exitUsage, err
 	}
+	c.Desired.Protected = source.Addresses(src.servers)
 	k, err := kernel.OpenLinux(ctx, ko)
 	if err != nil {
 		return exitFailed, err

@@ -12,6 +12,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/node"
+	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
 
@@ -46,6 +47,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptabl
 	if err != nil {
 		return exitUsage, err
 	}
+	c.Desired.Protected = source.Addresses(from.servers)
 	err = run(ctx, &o, c, ko, from)
 	if ctx.Err() != nil && err != nil {
 		c.Log.Info("stopped while starting", "in", err)

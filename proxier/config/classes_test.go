@@ -61,6 +61,7 @@ var samples = map[string]struct{ yaml, flag string }{
 	"nodeIPs":                     {"[10.0.0.1, 'fd00::1']", "10.0.0.1,fd00::1"},
 	"auditPeriod":                 {"1m", "1m"},
 	"drainTimeout":                {"0s", "0s"},
+	"maxServiceFrontends":         {"5", "5"},
 	"iptablesBackend":             {"nft", "nft"},
 	"vipBinding":                  {"address", "address"},
 	"imagePrefixes.ipv4.cluster":  {"20.0.0.0/8", "20.0.0.0/8"},

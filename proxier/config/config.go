@@ -45,6 +45,7 @@ type Config struct {
 	MasqueradeAll       bool              // masquerade all traffic to ClusterIPs
 	MasqueradeBit       uint8             // 0 to 31
 	NoExternalIPs       bool              // externalIPs of Services are not served (KEP-5707)
+	MaxServiceFrontends int               // of one Service, each an address, port and protocol; 0: any number
 	VIPBinding          netutil.Binding   // how a ClusterIP becomes the node's own
 	IPTablesBackend     netutil.Backend   // empty: find out
 	Images              [2]desired.Images // IPv4, IPv6

@@ -37,6 +37,9 @@ type KubeIPVSConfiguration struct {
 	AuditPeriod metav1.Duration `json:"auditPeriod"`
 	// DrainTimeout is how long connections of a removed endpoint may go on.
 	DrainTimeout metav1.Duration `json:"drainTimeout"`
+	// MaxServiceFrontends is how many frontends one Service may have, each an
+	// address, port and protocol. 0: any number.
+	MaxServiceFrontends int32 `json:"maxServiceFrontends"`
 	// VIPBinding is address or route.
 	VIPBinding string `json:"vipBinding"`
 	// IPTablesBackend is nft, legacy or auto.
@@ -129,7 +132,8 @@ func defaults() *documents {
 	d.own = KubeIPVSConfiguration{
 		ClusterIPServers: string(desired.Image), VIPBinding: string(netutil.BindRoute), IPTablesBackend: "auto",
 		AuditPeriod: metav1.Duration{Duration: 5 * time.Minute}, DrainTimeout: metav1.Duration{Duration: 15 * time.Minute},
-		TrafficMetrics: string(TrafficOff), TrafficMetricsTop: 1000,
+		MaxServiceFrontends: 10_000,
+		TrafficMetrics:      string(TrafficOff), TrafficMetricsTop: 1000,
 	}
 	for f, to := range []*ImagePrefixSet{&d.own.ImagePrefixes.IPv4, &d.own.ImagePrefixes.IPv6} {
 		im := desired.DefaultImages[f]

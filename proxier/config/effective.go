@@ -25,7 +25,7 @@ func (l *layers) effective() *Config {
 		Client: Client{p.ClientConnection.Kubeconfig, p.ClientConnection.AcceptContentTypes, p.ClientConnection.ContentType,
 			p.ClientConnection.QPS, int(p.ClientConnection.Burst)},
 		Mode: desired.Mode(o.ClusterIPServers), Scheduler: p.IPVS.Scheduler, MasqueradeAll: p.IPTables.MasqueradeAll,
-		DrainTimeout: o.DrainTimeout.Duration, Takeover: o.Takeover,
+		MaxServiceFrontends: int(o.MaxServiceFrontends), DrainTimeout: o.DrainTimeout.Duration, Takeover: o.Takeover,
 		SyncPeriod: p.IPVS.SyncPeriod.Duration, MinSyncPeriod: p.IPVS.MinSyncPeriod.Duration, AuditPeriod: o.AuditPeriod.Duration,
 		StrictARP: p.IPVS.StrictARP, IPVSTCPTimeout: p.IPVS.TCPTimeout.Duration, IPVSTCPFinTimeout: p.IPVS.TCPFinTimeout.Duration,
 		IPVSUDPTimeout: p.IPVS.UDPTimeout.Duration, BindAddressHardFail: p.BindAddressHardFail, Profiling: p.EnableProfiling,
@@ -92,6 +92,7 @@ func (l *layers) traffic(c *Config) {
 	} else {
 		c.MasqueradeBit = uint8(bit)
 	}
+	l.check("maxServiceFrontends", notNegative(c.MaxServiceFrontends))
 	c.VIPBinding = netutil.Binding(l.docs.own.VIPBinding)
 	l.check("vipBinding", oneOf(c.VIPBinding, netutil.BindAddress, netutil.BindRoute))
 	switch b := netutil.Backend(l.docs.own.IPTablesBackend); b {

@@ -34,6 +34,7 @@ var specs = []spec{
 	{path: "nodePortAddresses", name: "nodeport-addresses", usage: "CIDRs of the node addresses that serve node ports, or: primary (those of the Node object), all (default: all)"},
 	{path: "iptables.masqueradeAll", name: "masquerade-all", usage: "masquerade all traffic to ClusterIPs"},
 	{path: "iptables.masqueradeBit", name: "iptables-masquerade-bit", usage: "bit of the packet mark, 0 to 31, that asks for masquerade"},
+	{path: "maxServiceFrontends", name: "max-service-frontends", usage: "how many frontends one Service may have, each an address, port and protocol; external IPs are left out first, ClusterIPs last (0: any number)"},
 	{path: "vipBinding", name: "vip-binding", usage: "how ClusterIPs become the node's own: route (local routes, whose cost does not grow with their number) or address (on kube-ipvs0, where ip addr shows them)"},
 	{path: "iptablesBackend", name: "iptables-backend", usage: "variant of iptables that this host uses: nft, legacy or auto"},
 	{path: "takeover", name: "takeover", usage: "adopt the virtual servers that kube-proxy's IPVS mode has left on this node, so that their connections go on"},

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -64,6 +66,26 @@ func urlOf(server string) string {
 		return "https://" + server
 	}
 	return server
+}
+
+// Addresses returns where the API servers are asked whose configuration says so by
+// an address: of a name only the node's resolver knows what it means.
+func Addresses(configs []*rest.Config) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, c := range configs {
+		u, err := url.Parse(urlOf(c.Host))
+		if err != nil {
+			continue
+		}
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		if a, err := netip.ParseAddrPort(net.JoinHostPort(u.Hostname(), port)); err == nil {
+			out = append(out, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+		}
+	}
+	return out
 }
 
 // dialTimeout is short because there may be another server to ask.

@@ -3,6 +3,8 @@ package source
 import (
 	"strings"
 	"testing"
+
+	"k8s.io/client-go/rest"
 )
 
 // What is wrong with a kubeconfig is told with its path, and the credentials
@@ -42,5 +44,19 @@ func TestLoadConfigsWithoutKubeconfig(t *testing.T) {
 	}
 	if _, err := LoadConfigs(ClientOptions{}); err == nil || !strings.Contains(err.Error(), "--kubeconfig") || !strings.Contains(err.Error(), "--manifests") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	var configs []*rest.Config
+	for _, host := range []string{"https://203.0.113.1:6443", "203.0.113.2", "http://[fd50::1]", "https://api.example.com:6443", "https://[::ffff:203.0.113.3]:6443/path", "%"} {
+		configs = append(configs, &rest.Config{Host: host})
+	}
+	var got []string
+	for _, a := range Addresses(configs) {
+		got = append(got, a.String())
+	}
+	if want := "203.0.113.1:6443 203.0.113.2:443 [fd50::1]:80 203.0.113.3:6443"; strings.Join(got, " ") != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
