@@ -60,6 +60,14 @@ func TestEncoders(t *testing.T) {
 			golden(unix.RTM_DELROUTE, 0, local(10, 128, unix.RTPROT_KERNEL, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(7)))}},
 		{"deleted route", func(b *Batch) { DeleteVIPRoute(b, v4) }, [][]byte{
 			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()))}},
+		{"first route", func(b *Batch) { AddVIPRoute(b, 7, v4, node, 1300) }, [][]byte{
+			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice())),
+			golden(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(7)),
+				attr(unix.RTA_PREFSRC, node.AsSlice()), metrics),
+			golden(unix.RTM_DELROUTE, 0, local(2, 32, unix.RTPROT_KERNEL, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(7)))}},
+		{"first bare route", func(b *Batch) { AddBareVIPRoute(b, v4, netip.Addr{}, 0) }, [][]byte{
+			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice())),
+			golden(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(1)))}},
 		{"bare route", func(b *Batch) { ReplaceBareVIPRoute(b, v6, netip.Addr{}, 0) }, [][]byte{
 			golden(unix.RTM_NEWROUTE, create, local(10, 128, 77, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(1)))}},
 		{"image route, masked", func(b *Batch) { AddImageRoute(b, 1, netip.MustParsePrefix("10.9.8.7/16")) }, [][]byte{

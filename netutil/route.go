@@ -139,6 +139,21 @@ func (r *route) metrics(p []byte) {
 	}
 }
 
+// AddVIPRoute does for an address that was just added to link what ReplaceVIPRoute
+// does for one that has our route already. Should the address be the node's own on
+// another link, too, the route that belongs to that stays, behind ours: an IPv4
+// request that replaces takes the first one that it finds, and with our route the
+// node's address would be gone. Idempotent; ESRCH from a request is no failure.
+func AddVIPRoute(b *Batch, link int, vip, src netip.Addr, mtu uint32) {
+	if vip.Is6() {
+		ReplaceVIPRoute(b, link, vip, src, mtu)
+		return
+	}
+	DeleteVIPRoute(b, vip)
+	vipRoute(b, unix.NLM_F_CREATE, link, vip, src, mtu)
+	deleteRoute(b, link, vip, unix.RTPROT_KERNEL)
+}
+
 // VIPRouteRequests returns how many requests ReplaceVIPRoute adds for vip.
 func VIPRouteRequests(vip netip.Addr) int {
 	if vip.Is4() {
@@ -168,21 +183,35 @@ func ReplaceVIPRoute(b *Batch, link int, vip, src netip.Addr, mtu uint32) {
 	if vip.Is6() {
 		via = loopback
 	}
-	vipRoute(b, via, vip, src, mtu)
+	vipRoute(b, replace, via, vip, src, mtu)
 	if vip.Is6() {
-		localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), unix.RTPROT_KERNEL)
+		deleteRoute(b, link, vip, unix.RTPROT_KERNEL)
 	}
 }
 
-// ReplaceBareVIPRoute adds the request that makes vip local by a route alone,
-// through lo, whether it is an address of a link or not. Idempotent; it takes
-// the place of an IPv4 route of any link.
-func ReplaceBareVIPRoute(b *Batch, vip, src netip.Addr, mtu uint32) {
-	vipRoute(b, loopback, vip, src, mtu)
+// AddBareVIPRoute adds the requests that make vip local by a route alone, through
+// lo, whether it is an address of a link or not. A route of others, such as that of
+// the node's own address, stays behind it. Idempotent; ESRCH from a request is no
+// failure.
+func AddBareVIPRoute(b *Batch, vip, src netip.Addr, mtu uint32) {
+	if vip.Is6() { // the kernel's own has another metric
+		vipRoute(b, replace, loopback, vip, src, mtu)
+		return
+	}
+	DeleteVIPRoute(b, vip)
+	vipRoute(b, unix.NLM_F_CREATE, loopback, vip, src, mtu)
 }
 
-func vipRoute(b *Batch, via int, vip, src netip.Addr, mtu uint32) {
-	localRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, via, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
+// ReplaceBareVIPRoute gives the route of AddBareVIPRoute another source and MTU.
+// It must be there: of the IPv4 routes it takes the place of the first.
+func ReplaceBareVIPRoute(b *Batch, vip, src netip.Addr, mtu uint32) {
+	vipRoute(b, replace, loopback, vip, src, mtu)
+}
+
+const replace = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
+
+func vipRoute(b *Batch, flags, via int, vip, src netip.Addr, mtu uint32) {
+	localRoute(b, unix.RTM_NEWROUTE, flags, via, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
 	if src.IsValid() {
 		b.Attr(unix.RTA_PREFSRC, src.AsSlice()...)
 	}
@@ -199,8 +228,10 @@ func vipRoute(b *Batch, via int, vip, src netip.Addr, mtu uint32) {
 // before DeleteAddress, which leaves our route except where it takes the last
 // IPv4 address off the link: then the kernel deletes all routes through it.
 // The kernel answers ESRCH when there is none.
-func DeleteVIPRoute(b *Batch, vip netip.Addr) {
-	localRoute(b, unix.RTM_DELROUTE, 0, anyLink, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
+func DeleteVIPRoute(b *Batch, vip netip.Addr) { deleteRoute(b, anyLink, vip, RouteProtocol) }
+
+func deleteRoute(b *Batch, link int, vip netip.Addr, protocol uint8) {
+	localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), protocol)
 }
 
 // anyLink says that a request means the route through whichever link.
@@ -209,7 +240,7 @@ const anyLink = 0
 // AddImageRoute adds a request that makes all addresses of p local, through
 // lo. Idempotent.
 func AddImageRoute(b *Batch, lo int, p netip.Prefix) {
-	localRoute(b, unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, lo, p, RouteProtocol)
+	localRoute(b, unix.RTM_NEWROUTE, replace, lo, p, RouteProtocol)
 }
 
 // DeleteImageRoute adds a request that takes back AddImageRoute. The kernel

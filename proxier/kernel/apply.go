@@ -189,19 +189,24 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op *state.Op) error {
 		}
 	case index == noDevice:
 		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
-	case l.options.Binding == netutil.BindRoute:
+	case l.options.Binding == netutil.BindRoute && op.Verb == state.Change && !op.Old.Equal(wrongRoute):
 		netutil.ReplaceBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
+	case l.options.Binding == netutil.BindRoute:
+		netutil.AddBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
 		if op.Old.Equal(wrongRoute) { // it may be an address; connections go on by the route
 			netutil.DeleteAddress(b, index, id.Addr())
 		}
-	case op.Old.Equal(wrongRoute):
-		// The address may be gone and bring the kernel's route back beside
-		// ours, of which a replacement would then take the place: begin anew.
-		netutil.DeleteVIPRoute(b, id.Addr())
-		fallthrough
-	default:
+	case op.Verb == state.Change && !op.Old.Equal(wrongRoute):
 		netutil.AddAddress(b, index, id.Addr())
 		netutil.ReplaceVIPRoute(b, index, id.Addr(), spec.Source, spec.MTU)
+	default:
+		if op.Old.Equal(wrongRoute) {
+			// The address may be gone and bring the kernel's route back beside
+			// ours: begin anew.
+			netutil.DeleteVIPRoute(b, id.Addr())
+		}
+		netutil.AddAddress(b, index, id.Addr())
+		netutil.AddVIPRoute(b, index, id.Addr(), spec.Source, spec.MTU)
 	}
 	return nil
 }

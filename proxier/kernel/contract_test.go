@@ -361,3 +361,58 @@ func TestForeignServersAreNotRead(t *testing.T) {
 		}
 	})
 }
+
+// A ClusterIP that is also the node's own address, as that of a DNS cache on the
+// node, leaves the node's address and its route when it goes, though it was given
+// another source meanwhile.
+func TestVIPThatIsTheNodes(t *testing.T) {
+	needLab(t)
+	for _, binding := range []netutil.Binding{netutil.BindAddress, netutil.BindRoute} {
+		for _, ip := range []string{"192.0.2.7", "2001:db8::7"} {
+			t.Run(string(binding)+" "+ip, func(t *testing.T) { inNetns(t, func() { vipThatIsTheNodes(t, binding, netip.MustParseAddr(ip)) }) })
+		}
+	}
+}
+
+func vipThatIsTheNodes(t *testing.T, binding netutil.Binding, ip netip.Addr) {
+	host := netip.PrefixFrom(ip, ip.BitLen()).String()
+	sh(t, `ip link set lo up; ip link add eth type dummy; ip link set eth up; ip addr add 192.0.2.1/24 dev eth; ip addr add 192.0.2.2/24 dev eth
+ip addr add 2001:db8::1/64 dev eth nodad; ip addr add 2001:db8::2/64 dev eth nodad; ip addr add `+host+` dev eth`)
+	family := map[bool]string{true: "-4", false: "-6"}[ip.Is4()]
+	routes := func() string { return sh(t, "ip -N "+family+" route show table 255 "+ip.String()) }
+	l := openBound(t, netutil.NFT, binding)
+	defer l.Close()
+	before := routes()
+	id := state.VIPID(ip)
+	specs := map[bool][]string{true: {"192.0.2.1", "192.0.2.2"}, false: {"2001:db8::1", "2001:db8::2"}}[ip.Is4()]
+	write := func(verb state.Verb, now, old state.SpecRef) {
+		t.Helper()
+		if errs := l.Apply(ctx, state.Plan{{Verb: verb, ID: id, Spec: now, Old: old}}); errs != nil {
+			t.Fatalf("%v: %v", verb, errs)
+		}
+		read, err := l.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, there := read.Get(id)
+		if there != (verb != state.Delete) || there && !got.Equal(now) {
+			t.Errorf("%v: read %v %v, want %v\n%s", verb, there, got.Value(), now.Value(), routes())
+		}
+	}
+	first, second := state.Intern(state.Spec{Source: netip.MustParseAddr(specs[0]), MTU: 1300}), state.Intern(state.Spec{Source: netip.MustParseAddr(specs[1])})
+	if errs := l.Apply(ctx, state.Plan{{Verb: state.Add, ID: state.LinkID(), Spec: state.None, Old: state.None}, {Verb: state.Add, ID: state.SetID(state.SetVIPs, state.FamilyOf(ip)), Spec: state.None, Old: state.None},
+		{Verb: state.Add, ID: state.VIPEntryID(ip), Spec: state.None, Old: state.None}}); errs != nil {
+		t.Fatal(errs)
+	}
+	for range 2 {
+		write(state.Add, first, state.None)
+		if now := routes(); !strings.Contains(now, strings.TrimSpace(before)) {
+			t.Errorf("the node's own route is gone:\n%s\nbefore:\n%s", now, before)
+		}
+		write(state.Change, second, first)
+		write(state.Delete, state.None, second)
+		if now := routes(); now != before {
+			t.Errorf("left:\n%s\nbefore:\n%s", now, before)
+		}
+	}
+}
