@@ -102,13 +102,17 @@ func withoutLocal(v model.View) []Locality {
 	return out
 }
 
+// mostTriggers bounds what waits for a round to be programmed: rounds may be
+// aborted for hours while slices change.
+const mostTriggers = 10_000
+
 // trigger notes when the change was made that this version of a slice is of, as
 // a time that goes by this process's clock from now on. What another machine's
 // clock says may be off: no change was made after it came, and those from before
 // this process are none of its.
 func (p *Proxier) trigger(s *discoveryv1.EndpointSlice) {
 	text := s.Annotations[corev1.EndpointsLastChangeTriggerTime]
-	if text == "" {
+	if text == "" || len(p.triggers) == mostTriggers {
 		return
 	}
 	at, err := time.Parse(time.RFC3339Nano, text)
