@@ -43,14 +43,13 @@ func (m *Model) gather(first *slice, p *Port, v6 bool) {
 		if s.v6 != v6 {
 			continue
 		}
-		for _, sp := range s.ports {
-			if sp.name != p.Name || sp.protocol != p.Protocol {
-				continue
-			}
-			for i := range s.endpoints {
-				e := &s.endpoints[i]
-				all = append(all, candidate{netip.AddrPortFrom(s.addr(e), sp.port), e})
-			}
+		port := s.port(p)
+		if port == 0 {
+			continue
+		}
+		for i := range s.endpoints {
+			e := &s.endpoints[i]
+			all = append(all, candidate{netip.AddrPortFrom(s.addr(e), port), e})
 		}
 	}
 	// Stable, so that slices by name decide between equals and not the order of events.

@@ -87,25 +87,20 @@ func (m *Model) verdicts(first *slice, p *Port, v6 bool) []Verdict {
 		if s.v6 != v6 {
 			continue
 		}
-		has := false
-		for _, sp := range s.ports {
-			if sp.name != p.Name || sp.protocol != p.Protocol {
-				continue
-			}
-			has = true
-			for i := range s.endpoints {
-				e := &s.endpoints[i]
-				v := s.verdict(e, sp.port)
-				v.OnNode = m.local(e)
-				v.Cluster, v.Local = m.judge(e, near)
-				if !kept[candidate{v.At, e}] {
-					v.Cluster, v.Local = Duplicate, Duplicate
-				}
-				out = append(out, v)
-			}
-		}
-		if !has {
+		port := s.port(p)
+		if port == 0 {
 			out = s.unused(out, NoPort)
+			continue
+		}
+		for i := range s.endpoints {
+			e := &s.endpoints[i]
+			v := s.verdict(e, port)
+			v.OnNode = m.local(e)
+			v.Cluster, v.Local = m.judge(e, near)
+			if !kept[candidate{v.At, e}] {
+				v.Cluster, v.Local = Duplicate, Duplicate
+			}
+			out = append(out, v)
 		}
 	}
 	lastResort(out, func(v *Verdict) *Reason { return &v.Cluster })

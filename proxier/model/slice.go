@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,8 +19,8 @@ type slice struct {
 	key       Key
 	service   string // its name; empty: of no service
 	v6        bool
-	good      bool // an API server would have accepted it
-	ports     []slicePort
+	good      bool        // an API server would have accepted it
+	ports     []slicePort // by name, each of which is there once
 	endpoints []endpoint
 	next      *slice // of the same service
 }
@@ -61,6 +62,16 @@ func (s *slice) owner() Key { return Key{s.key.Namespace, s.service} }
 
 func (s *slice) equal(o *slice) bool {
 	return s.service == o.service && s.v6 == o.v6 && slices.Equal(s.ports, o.ports) && slices.Equal(s.endpoints, o.endpoints)
+}
+
+// port returns the number of what a service calls p, or 0 if s has none. Both may
+// have thousands.
+func (s *slice) port(p *Port) uint16 {
+	at, ok := slices.BinarySearchFunc(s.ports, p.Name, func(sp slicePort, name string) int { return cmp.Compare(sp.name, name) })
+	if !ok || s.ports[at].protocol != p.Protocol {
+		return 0
+	}
+	return s.ports[at].port
 }
 
 // addr returns the address of an endpoint of s.
@@ -135,6 +146,7 @@ func (s *slice) readPorts(in []discoveryv1.EndpointPort, c *critic) {
 		out.name, out.port = *p.Name, portNumber(*p.Port)
 		s.ports = append(s.ports, out)
 	}
+	slices.SortFunc(s.ports, func(a, b slicePort) int { return cmp.Compare(a.name, b.name) })
 }
 
 func (s *slice) readEndpoints(in []discoveryv1.Endpoint, c *critic, reserved func(netip.Addr) string) {

@@ -52,6 +52,7 @@ type Packer struct {
 	last  record
 	data  []byte
 	specs []SpecRef
+	at    map[spec]int // of specs, once they are many
 }
 
 // Add puts an object to the end.
@@ -74,23 +75,44 @@ func (p *Packer) Add(id ID, spec SpecRef) {
 }
 
 // place returns the number of a Spec.
-func (p *Packer) place(spec SpecRef) int {
-	if at := slices.IndexFunc(usual[:], spec.Equal); at >= 0 {
+func (p *Packer) place(ref SpecRef) int {
+	if at := slices.IndexFunc(usual[:], ref.Equal); at >= 0 {
 		return at
 	}
-	at := slices.IndexFunc(p.specs, spec.Equal)
-	if at < 0 {
+	at, ok := p.find(ref)
+	if !ok {
 		at = len(p.specs)
-		p.specs = append(p.specs, spec)
+		p.specs = append(p.specs, ref)
+		if p.at != nil {
+			p.at[*ref.spec] = at
+		}
 	}
 	return len(usual) + at
+}
+
+// find returns the place of a Spec. A Service of a thousand ports has as many
+// comments.
+func (p *Packer) find(ref SpecRef) (at int, ok bool) {
+	const few = 16
+	if len(p.specs) <= few {
+		at = slices.IndexFunc(p.specs, ref.Equal)
+		return at, at >= 0
+	}
+	if p.at == nil {
+		p.at = make(map[spec]int, 2*few)
+		for i, s := range p.specs {
+			p.at[*s.spec] = i
+		}
+	}
+	at, ok = p.at[*ref.spec]
+	return at, ok
 }
 
 // Done returns what was added since the last Done.
 func (p *Packer) Done() Packed {
 	out := Packed{data: string(p.data), specs: slices.Clone(p.specs)}
 	clear(p.specs)
-	p.last, p.data, p.specs = record{}, p.data[:0], p.specs[:0]
+	p.last, p.data, p.specs, p.at = record{}, p.data[:0], p.specs[:0], nil
 	return out
 }
 

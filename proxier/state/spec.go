@@ -14,7 +14,7 @@ type SpecRef struct {
 // the same on many.
 type spec struct {
 	text string
-	rest *Spec // without text; there is one of a kind
+	rest *Spec // without text; there is one of a kind, as long as there are few
 }
 
 // Value returns the Spec. The zero SpecRef has none.
@@ -26,8 +26,13 @@ func (r SpecRef) Value() Spec {
 
 // Equal reports whether both refer to equal Specs, or to nothing.
 func (r SpecRef) Equal(o SpecRef) bool {
-	return r.spec == o.spec || r.spec != nil && o.spec != nil && *r.spec == *o.spec
+	a, b := r.spec, o.spec
+	return a == b || a != nil && b != nil && a.text == b.text && (a.rest == b.rest || *a.rest == *b.rest)
 }
+
+// mostKept bounds what is kept for good: the timeout of session affinity is
+// anyone's to choose.
+const mostKept = 1000
 
 // few are the Specs without a Text, kept for good.
 var few = struct {
@@ -51,7 +56,9 @@ func Intern(s Spec) SpecRef {
 	defer few.Unlock()
 	if ref, known = few.refs[s]; !known {
 		ref = SpecRef{spec: &spec{rest: new(s)}}
-		few.refs[s] = ref
+		if len(few.refs) < mostKept {
+			few.refs[s] = ref
+		}
 	}
 	return ref
 }
