@@ -123,20 +123,18 @@ func (b Backend) save(ctx context.Context, family int) (string, error) {
 	if b == Legacy && !legacyTables(family) {
 		return "", nil
 	}
-	var out, msg bytes.Buffer
-	cmd := exec.CommandContext(ctx, tool)
-	cmd.Stdout, cmd.Stderr = &out, &msg
-	if err := cmd.Run(); err != nil {
-		if strings.Contains(msg.String(), "Failed to initialize nft") { // no nf_tables in the kernel
+	out, msg, err := run(ctx, "", tool)
+	if err != nil {
+		if strings.Contains(msg, "Failed to initialize nft") { // no nf_tables in the kernel
 			err = errAbsent
 		}
-		return "", fmt.Errorf("%s: %w: %s", tool, err, oneLine(msg.String()))
+		return "", fmt.Errorf("%s: %w: %s", tool, err, oneLine(msg))
 	}
 	// To take such a table for empty would add our rules again and again.
-	if m := incompatible.FindString(out.String() + msg.String()); m != "" {
+	if m := incompatible.FindString(out + msg); m != "" {
 		return "", fmt.Errorf("%s: %s", tool, m)
 	}
-	return out.String(), nil
+	return out, nil
 }
 
 // legacyTables reports whether a family has any legacy table in this network
@@ -167,12 +165,12 @@ func (b Backend) tool(ctx context.Context, family int, does string) (string, err
 	if err != nil {
 		return "", fmt.Errorf("%w: neither %s nor %s-%s is installed", errAbsent, named, base, does)
 	}
-	version, err := exec.CommandContext(ctx, path, "-V").Output()
+	version, _, err := run(ctx, "", path, "-V")
 	if err != nil {
 		return "", fmt.Errorf("%s -V: %w", path, err)
 	}
 	have := Legacy // before 1.8 there was nothing else and it did not say so
-	if bytes.Contains(version, []byte("nf_tables")) {
+	if strings.Contains(version, "nf_tables") {
 		have = NFT
 	}
 	if have != b {
@@ -187,7 +185,8 @@ func (b Backend) tool(ctx context.Context, family int, does string) (string, err
 // table may have happened when a later one fails. An empty input does nothing.
 //
 // The error quotes the first line that failed and the tool's own message. It
-// is ErrBusy when another program held the lock.
+// is ErrBusy when another program held the lock. A tool that hangs is killed: its
+// error says so, and each table has happened or not.
 func (b Backend) Restore(ctx context.Context, family int, input string) error {
 	if input == "" {
 		return nil
@@ -196,11 +195,9 @@ func (b Backend) Restore(ctx context.Context, family int, input string) error {
 	if err != nil {
 		return err
 	}
-	var msg bytes.Buffer
-	cmd := exec.CommandContext(ctx, tool, "-w", "5", "--noflush")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &msg, &msg
-	if err := cmd.Run(); err != nil {
-		return restoreError(tool, input, msg.String(), err)
+	out, msg, err := run(ctx, input, tool, "-w", "5", "--noflush")
+	if err != nil {
+		return restoreError(tool, input, msg+out, err)
 	}
 	return nil
 }

@@ -1,0 +1,91 @@
+package netutil
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// hangingTool puts a tool on an otherwise empty PATH, and makes deadlines short. It
+// writes its process group to the file that is returned.
+func hangingTool(t *testing.T, name, script string) (group string) {
+	t.Helper()
+	dir, path := t.TempDir(), os.Getenv("PATH")
+	group = filepath.Join(dir, "group")
+	text := "#!/bin/sh\nPATH=" + path + "\necho $$ >" + group + "\n" + script + "\n"
+	must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755))
+	t.Setenv("PATH", dir)
+	tool, pipe := toolDeadline, pipeDeadline
+	toolDeadline, pipeDeadline = 500*time.Millisecond, 100*time.Millisecond
+	t.Cleanup(func() { toolDeadline, pipeDeadline = tool, pipe })
+	return group
+}
+
+// gone waits until no process of a group is left.
+func gone(t *testing.T, file string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	must(t, err)
+	group, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	must(t, err)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if unix.Kill(-group, 0) == unix.ESRCH {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("processes of group %d go on", group)
+		}
+	}
+}
+
+// What hangs is killed with all that it has started, and the error tells which tool
+// it was.
+func TestToolsHaveADeadline(t *testing.T) {
+	restore := func(ctx context.Context) error { return NFT.Restore(ctx, 4, "*nat\nCOMMIT\n") }
+	detect := func(ctx context.Context) error { _, err := DetectBackend(ctx, "KIPVS-"); return err }
+	for _, tt := range []struct {
+		name, tool, script string
+		do                 func(context.Context) error
+		want               string
+	}{
+		{"sleeps", "iptables-nft-restore", "sleep 1000", restore, "iptables-nft-restore did not end within 500ms"},
+		{"ignores signals", "iptables-nft-restore", "trap '' TERM INT HUP; while :; do sleep 1; done", restore, "did not end within 500ms"},
+		{"reads no input", "iptables-nft-restore", "exec sleep 1000", restore, "did not end within 500ms"},
+		{"leaves a child", "iptables-nft-restore", "sleep 1000 & exit 0", restore, "iptables-nft-restore has left a process"},
+		{"does not say its version", "iptables-save", "sleep 1000", detect, "iptables-save did not end within 500ms"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			group := hangingTool(t, tt.tool, tt.script)
+			if err := tt.do(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			gone(t, group)
+		})
+	}
+}
+
+func TestToolsEndWithTheirContext(t *testing.T) {
+	group := hangingTool(t, "iptables-nft-restore", "sleep 1000")
+	toolDeadline = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { // once it runs
+		for {
+			if p, err := os.ReadFile(group); err == nil && len(p) > 0 {
+				cancel()
+				return
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if err := NFT.Restore(ctx, 4, "*nat\nCOMMIT\n"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	gone(t, group)
+}
