@@ -1,11 +1,9 @@
 package netutil
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -31,18 +29,20 @@ var ErrBusy = errors.New("another program holds the xtables lock")
 // anything. It is the one in which the kubelet left its hint; else the one
 // that holds chains whose name begins with prefix, of either family, as an
 // earlier run of ours leaves them; else nft where it works; else legacy. Each
-// question is put to nft first.
+// question is put to nft first. It reads names of chains and no rule.
 func DetectBackend(ctx context.Context, prefix string) (Backend, error) {
 	usable, err := backends(ctx)
 	if err != nil {
 		return "", err
 	}
-	for _, sign := range []*regexp.Regexp{
-		regexp.MustCompile(`(?ms)^\*mangle$[^*]*^:KUBE-(IPTABLES-HINT|KUBELET-CANARY) `),
-		regexp.MustCompile(`(?m)^:` + regexp.QuoteMeta(prefix)),
+	for _, sign := range []func(Chain) bool{
+		func(c Chain) bool {
+			return c.Table == "mangle" && (c.Name == "KUBE-IPTABLES-HINT" || c.Name == "KUBE-KUBELET-CANARY")
+		},
+		func(c Chain) bool { return strings.HasPrefix(c.Name, prefix) },
 	} {
 		for _, b := range usable {
-			if slices.ContainsFunc(b.saved, sign.MatchString) {
+			if slices.ContainsFunc(b.chains, sign) {
 				return b.Backend, nil
 			}
 		}
@@ -63,19 +63,24 @@ func Backends(ctx context.Context) ([]Backend, error) {
 // listing is what a backend holds.
 type listing struct {
 	Backend
-	saved []string
+	chains []Chain // user-defined, of both families
 }
 
 // errAbsent means that the host lacks a backend's tools or its kernel part.
 var errAbsent = errors.New("not available here")
 
 // backends lists those that work here, nft first. One that is there and fails
-// is an error: to take the other one instead would split the node's rules.
+// is an error: to take the other one instead would split the node's rules. The
+// IPv6 tools are not asked for: a host may lack IPv6.
 func backends(ctx context.Context) ([]listing, error) {
 	var usable []listing
 	var errs []error
 	for _, b := range []Backend{NFT, Legacy} {
-		v4, err := b.save(ctx, 4)
+		_, err := b.tool(ctx, 4, "restore")
+		l := listing{Backend: b}
+		if err == nil {
+			l.chains, err = b.chains(4)
+		}
 		if errors.Is(err, errAbsent) {
 			errs = append(errs, err)
 			continue
@@ -83,9 +88,8 @@ func backends(ctx context.Context) ([]listing, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find out which iptables is in use: %w", err)
 		}
-		l := listing{b, []string{v4}}
-		if v6, err := b.save(ctx, 6); err == nil { // a host may lack IPv6
-			l.saved = append(l.saved, v6)
+		if v6, err := b.chains(6); err == nil {
+			l.chains = append(l.chains, v6...)
 		}
 		usable = append(usable, l)
 	}
@@ -93,60 +97,6 @@ func backends(ctx context.Context) ([]listing, error) {
 		return nil, fmt.Errorf("find a usable iptables: %w", errors.Join(errs...))
 	}
 	return usable, nil
-}
-
-// ReadRules reads what is ours of the rules of family, 4 or 6: chains whose
-// name begins with prefix and the jumps to them. It runs iptables-save once
-// and changes nothing.
-func (b Backend) ReadRules(ctx context.Context, family int, prefix string) (Ruleset, error) {
-	text, err := b.save(ctx, family)
-	if err != nil {
-		return Ruleset{}, err
-	}
-	rules, err := ParseRules(text, prefix)
-	if err != nil {
-		return Ruleset{}, fmt.Errorf("read rules of IPv%d: %w", family, err)
-	}
-	return rules, nil
-}
-
-// incompatible is how the nft tools say that they leave a table out because it
-// has rules that iptables cannot express.
-var incompatible = regexp.MustCompile("Table `?[^']*' is incompatible[^\n]*")
-
-// save returns what iptables-save prints for a family.
-func (b Backend) save(ctx context.Context, family int) (string, error) {
-	tool, err := b.tool(ctx, family, "save")
-	if err != nil {
-		return "", err
-	}
-	if b == Legacy && !legacyTables(family) {
-		return "", nil
-	}
-	out, msg, err := run(ctx, "", tool)
-	if err != nil {
-		if strings.Contains(msg, "Failed to initialize nft") { // no nf_tables in the kernel
-			err = errAbsent
-		}
-		return "", fmt.Errorf("%s: %w: %s", tool, err, oneLine(msg))
-	}
-	// To take such a table for empty would add our rules again and again.
-	if m := incompatible.FindString(out + msg); m != "" {
-		return "", fmt.Errorf("%s: %s", tool, m)
-	}
-	return out, nil
-}
-
-// legacyTables reports whether a family has any legacy table in this network
-// namespace. Without asking, iptables-legacy-save may load the module, which
-// alone is enough to register tables and hooks on some kernels.
-func legacyTables(family int) bool {
-	name := "/proc/thread-self/net/ip_tables_names"
-	if family == 6 {
-		name = "/proc/thread-self/net/ip6_tables_names"
-	}
-	p, err := os.ReadFile(name)
-	return err == nil && len(bytes.TrimSpace(p)) > 0
 }
 
 // tool finds the program of this backend for a family that does save or

@@ -5,40 +5,75 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-)
 
-// Saved returns what iptables-save prints for family, 4 or 6: everybody's
-// rules. It is empty where the host lacks this variant's tools for the family
-// or its kernel part. It changes nothing.
-func (b Backend) Saved(ctx context.Context, family int) (string, error) {
-	text, err := b.save(ctx, family)
-	if errors.Is(err, errAbsent) {
-		return "", nil
-	}
-	return text, err
-}
+	"golang.org/x/sys/unix"
+)
 
 // Chain names a chain of one table.
 type Chain struct{ Table, Name string }
 
-// Chains lists the user-defined chains in text, which is in the format of
-// iptables-save.
-func Chains(text string) []Chain {
-	var out []Chain
-	for _, t := range parseTables(text) {
-		for _, name := range t.users {
-			out = append(out, Chain{t.name, name})
-		}
+// Chains lists the user-defined chains of family, 4 or 6, in the tables mangle,
+// nat and filter: everybody's. There are none where the kernel lacks this variant.
+// It starts no process and reads no rule that it need not.
+func (b Backend) Chains(family int) ([]Chain, error) {
+	chains, err := b.chains(family)
+	if errors.Is(err, errAbsent) {
+		return nil, nil
 	}
-	return out
+	return chains, err
 }
 
-// RemoveChainsInput returns the input for Restore that removes from what text,
-// in the format of iptables-save, shows those user-defined chains that are
-// meant, and the jumps to them from built-in chains; and how many chains these
-// are. One that a user-defined chain of others jumps to stays as it is, and so
-// do those that it needs. The input is empty if there is nothing to remove.
-func RemoveChainsInput(text string, meant func(Chain) bool) (input string, removed int) {
+// chains is Chains, with errAbsent where the kernel lacks nftables.
+func (b Backend) chains(family int) ([]Chain, error) {
+	var out []Chain
+	if b == Legacy {
+		err := eachLegacy(family, legacyTables(family), func(c legacyChain) {
+			if !c.base {
+				out = append(out, c.Chain)
+			}
+		})
+		return out, err
+	}
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	chains, err := nftChains(c, family)
+	if absent(err) {
+		return nil, fmt.Errorf("%w: %w", errAbsent, err)
+	}
+	for _, ch := range chains {
+		if !ch.base {
+			out = append(out, ch.Chain)
+		}
+	}
+	return out, err
+}
+
+// RemoveChains removes those user-defined chains of family, 4 or 6, that are
+// meant, and the jumps to them from built-in chains; it returns how many chains
+// these were. One that a user-defined chain of others jumps to stays as it is, and
+// so do those that it needs. Each table is one transaction. Idempotent.
+func (b Backend) RemoveChains(ctx context.Context, family int, meant func(Chain) bool) (removed int, err error) {
+	if b == NFT {
+		return removeNFTChains(family, meant)
+	}
+	text, err := b.savedLegacy(ctx, family)
+	if err != nil {
+		return 0, err
+	}
+	input, removed := removeChainsInput(text, meant)
+	if err := b.Restore(ctx, family, input); err != nil {
+		return 0, err
+	}
+	return removed, nil
+}
+
+// removeChainsInput returns the input for Restore that does what RemoveChains is
+// to do of what text, in the format of iptables-save, shows, and how many chains it
+// removes. It is empty if there is nothing to remove.
+func removeChainsInput(text string, meant func(Chain) bool) (input string, removed int) {
 	var out strings.Builder
 	for _, t := range parseTables(text) {
 		gone := t.removable(meant)
@@ -72,9 +107,13 @@ type savedTable struct {
 	rules  []savedRule // those with a target
 }
 
-type savedRule struct{ chain, text, target string }
+// savedRule is known by its text, or with nft by its handle.
+type savedRule struct {
+	chain, text, target string
+	handle              uint64
+}
 
-// removable returns the chains that are meant and that nobody else needs.
+// removable returns the chains that are meant and that no other chain needs.
 func (t savedTable) removable(meant func(Chain) bool) map[string]bool {
 	want := map[string]bool{}
 	for _, name := range t.users {
@@ -114,7 +153,7 @@ func parseTables(text string) []savedTable {
 			chain, rule, _ := strings.Cut(line[len("-A "):], " ")
 			if target := jumpTarget(rule); target != "" {
 				t := &out[len(out)-1]
-				t.rules = append(t.rules, savedRule{chain, rule, target})
+				t.rules = append(t.rules, savedRule{chain: chain, text: rule, target: target})
 			}
 		}
 	}

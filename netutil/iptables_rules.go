@@ -272,7 +272,3 @@ func (r Ruleset) String() string {
 	}
 	return out.String()
 }
-
-// RemoveInput returns the input for Restore that removes all of have and
-// nothing else.
-func RemoveInput(have Ruleset) string { return RestoreInput(Ruleset{}, have) }

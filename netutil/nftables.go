@@ -10,6 +10,10 @@ import (
 // nftTable is a message about a table of nftables.
 const nftTable = unix.NFNL_SUBSYS_NFTABLES << 8
 
+// subsystem is the header of the two messages between which a transaction stands:
+// nftables takes changes in no other way (linux/netfilter/nfnetlink.h).
+var subsystem = []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
+
 // HasNFTable reports whether the network namespace has the table called name
 // in family, 4 or 6. A kernel without nftables has none.
 func HasNFTable(family int, name string) (bool, error) {
@@ -40,9 +44,6 @@ func DeleteNFTable(family int, name string) (bool, error) {
 	}
 	defer c.Close()
 	var b Batch
-	// nftables takes changes as transactions only: between two messages whose
-	// header names the subsystem (linux/netfilter/nfnetlink.h).
-	subsystem := []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
 	b.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
 	b.Begin(nftTable|unix.NFT_MSG_DELTABLE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
 	b.String(unix.NFTA_TABLE_NAME, name)
@@ -82,6 +83,9 @@ func (c *Conn) transact(b *Batch, ack int) error {
 			flags = unix.NLM_F_ACK
 		}
 		b.stamp(i, flags, base+uint32(i), c.pid)
+	}
+	if len(b.buf) > 1<<20 { // one message of the socket, which refuses what is longer than its buffer
+		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*len(b.buf))
 	}
 	if err := c.send(b.buf, b.Len()); err != nil {
 		return err

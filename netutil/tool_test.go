@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -59,7 +60,7 @@ func TestToolsHaveADeadline(t *testing.T) {
 		{"ignores signals", "iptables-nft-restore", "trap '' TERM INT HUP; while :; do sleep 1; done", restore, "did not end within 500ms"},
 		{"reads no input", "iptables-nft-restore", "exec sleep 1000", restore, "did not end within 500ms"},
 		{"leaves a child", "iptables-nft-restore", "sleep 1000 & exit 0", restore, "iptables-nft-restore has left a process"},
-		{"does not say its version", "iptables-save", "sleep 1000", detect, "iptables-save did not end within 500ms"},
+		{"does not say its version", "iptables-restore", "sleep 1000", detect, "iptables-restore did not end within 500ms"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			group := hangingTool(t, tt.tool, tt.script)
@@ -69,6 +70,30 @@ func TestToolsHaveADeadline(t *testing.T) {
 			gone(t, group)
 		})
 	}
+}
+
+// Where the nft tool hangs, chains of ours are not taken for those that are wanted, and
+// not for missing: the write that follows tells what is wrong. A legacy one is an error.
+func TestReadBesideAToolThatHangs(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b Backend, family int) {
+		want := ours(t, b, family)
+		tool := map[int]string{4: "iptables", 6: "ip6tables"}[family] + "-" + string(b) + map[Backend]string{NFT: "-restore", Legacy: "-save"}[b]
+		group := hangingTool(t, tool, "sleep 1000")
+		have, err := b.ReadRules(t.Context(), family, "KIPVS-")
+		gone(t, group)
+		if b == Legacy {
+			if err == nil || !strings.Contains(err.Error(), tool+" did not end within 500ms") {
+				t.Error(err)
+			}
+			return
+		}
+		if err != nil || len(have.Unreadable()) != 4 || len(have.get("nat").jumps) != 3 {
+			t.Errorf("read %q, %v", have, err)
+		}
+		if len(Missing(have, want)) == 0 {
+			t.Error("taken for what is wanted")
+		}
+	})
 }
 
 func TestToolsEndWithTheirContext(t *testing.T) {
@@ -88,4 +113,21 @@ func TestToolsEndWithTheirContext(t *testing.T) {
 		t.Error(err)
 	}
 	gone(t, group)
+}
+
+// A tool of a family or variant that is not needed may hang.
+func TestDetectBackendAsksNoIPv6Tool(t *testing.T) {
+	inNetns(t, func() {
+		true4, err := exec.LookPath("true")
+		must(t, err)
+		group := hangingTool(t, "ip6tables-nft-restore", "sleep 1000")
+		dir := filepath.Dir(group)
+		must(t, os.Symlink(true4, filepath.Join(dir, "iptables-nft-restore")))
+		if b, err := DetectBackend(t.Context(), "KIPVS-"); b != NFT || err != nil {
+			lacks(t, "nftables: %q, %v", b, err)
+		}
+		if _, err := os.Stat(group); err == nil {
+			t.Error("ip6tables was started")
+		}
+	})
 }

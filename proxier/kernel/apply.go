@@ -397,7 +397,7 @@ func (l *Linux) restore(ctx context.Context, op state.Op) error {
 			return err
 		}
 	}
-	input := netutil.RemoveInput(have)
+	input := netutil.RestoreInput(netutil.Ruleset{}, have)
 	if op.Verb != state.Delete {
 		want, err := netutil.ParseRules(op.Spec.Value().Text, prefix(family))
 		if err != nil {

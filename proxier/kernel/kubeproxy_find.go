@@ -109,16 +109,16 @@ func (l *Linux) findSets(_ context.Context, f *Found) error {
 	return nil
 }
 
-func (l *Linux) findChains(ctx context.Context, f *Found) error {
+func (l *Linux) findChains(_ context.Context, f *Found) error {
 	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
 		for _, family := range []int{4, 6} {
-			text, err := b.Saved(ctx, family)
+			chains, err := b.Chains(family)
 			if err != nil {
 				return err
 			}
 			mode := ""
 			var names []string
-			for _, c := range netutil.Chains(text) {
+			for _, c := range chains {
 				m, ok := ofKubeProxy(c.Name)
 				if !ok {
 					continue

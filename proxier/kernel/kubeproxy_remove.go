@@ -49,24 +49,18 @@ func removeTables(context.Context) (int, error) {
 	return n, errors.Join(errs...)
 }
 
-// removeChains runs iptables-restore once for each variant and family that has
-// any. Each table goes in one transaction.
+// removeChains removes them from both variants of iptables.
 func removeChains(ctx context.Context) (int, error) {
 	removed := 0
 	var errs []error
 	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
 		for _, family := range []int{4, 6} {
-			text, err := b.Saved(ctx, family)
+			n, err := b.RemoveChains(ctx, family, removable)
 			if err != nil {
-				errs = append(errs, err)
-				continue
-			}
-			input, n := netutil.RemoveChainsInput(text, removable)
-			if err := b.Restore(ctx, family, input); err != nil {
-				errs = append(errs, fmt.Errorf("remove the chains of kube-proxy from iptables-%s: %w", b, err))
-				continue
+				err = fmt.Errorf("remove the chains of kube-proxy from iptables-%s: %w", b, err)
 			}
 			removed += n
+			errs = append(errs, err)
 		}
 	}
 	return removed, errors.Join(errs...)

@@ -235,8 +235,8 @@ func (s *sockets) read(ctx context.Context) error {
 	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, f, make([]byte, 256<<10)); err != nil {
 		return err
 	}
-	for _, family := range []int{4, 6} {
-		if _, err := s.rest.Backend().Saved(ctx, family); err != nil {
+	for family, prefix := range map[int]string{4: state.Prefix4, 6: state.Prefix6} {
+		if _, err := s.rest.Backend().ReadRules(ctx, family, prefix); err != nil {
 			return err
 		}
 	}

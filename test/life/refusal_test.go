@@ -100,7 +100,7 @@ func TestWithOneVariantOfIPTables(t *testing.T) {
 				before := n.snapshot()
 				n.enrich()
 				n.tools(links(variant, as))
-				n.refused(1, []string{"iptables-" + other + "-save"}, "run", "--manifests", n.dir, "--iptables-backend", other)
+				n.refused(1, []string{"iptables-" + other + "-restore"}, "run", "--manifests", n.dir, "--iptables-backend", other)
 				d := n.start()
 				n.settled()
 				d.stop()
@@ -115,9 +115,10 @@ func TestWithOneVariantOfIPTables(t *testing.T) {
 	}
 }
 
-// An iptables that fails is quoted, whichever of its tools it is.
+// An iptables that fails is quoted.
 func TestBrokenIPTables(t *testing.T) {
-	for _, broken := range []string{"iptables-nft-save", "iptables-nft-restore"} {
+	for _, variant := range []string{"nft", "legacy"} {
+		broken := "iptables-" + variant + "-restore"
 		t.Run(broken, func(t *testing.T) {
 			n := newNode(t, "direct")
 			n.enrich()
@@ -126,7 +127,7 @@ func TestBrokenIPTables(t *testing.T) {
 				t.Fatal(err)
 			}
 			n.prefix = []string{"env", "PATH=" + dir + ":" + os.Getenv("PATH")}
-			n.refused(1, []string{broken, "the disk is on fire"}, "run", "--manifests", n.dir)
+			n.refused(1, []string{broken, "the disk is on fire"}, "run", "--manifests", n.dir, "--iptables-backend", variant)
 		})
 	}
 }

@@ -1,0 +1,255 @@
+package netutil
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ReadRules reads what is ours of the rules of family, 4 or 6, in the tables
+// mangle, nat and filter: chains whose name begins with prefix and the jumps to
+// them from built-in chains. It changes nothing.
+//
+// Rules of others are no hindrance. The nft tools print a chain only if they can
+// express all of its rules, and read all of a table anew at each change of any
+// table: they are asked for our chains alone, and the kernel for the jumps. A
+// chain of ours with a rule that is not iptables' is taken for one with a rule
+// that is too much. A jump from such a chain of others counts only if it has no
+// match, as ours have none.
+func (b Backend) ReadRules(ctx context.Context, family int, prefix string) (Ruleset, error) {
+	var rules Ruleset
+	var err error
+	if b == Legacy {
+		rules, err = b.readLegacy(ctx, family, prefix)
+	} else {
+		rules, err = b.readNFT(ctx, family, prefix)
+	}
+	if err != nil {
+		return Ruleset{}, fmt.Errorf("read rules of IPv%d: %w", family, err)
+	}
+	return rules, nil
+}
+
+// readLegacy costs with everybody's rules in the tables. The tool is not kept
+// from its end by changes of others, and takes no lock.
+func (b Backend) readLegacy(ctx context.Context, family int, prefix string) (Ruleset, error) {
+	text, err := b.savedLegacy(ctx, family)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	return ParseRules(text, prefix)
+}
+
+// savedLegacy returns what iptables-legacy-save prints of ourTables.
+func (b Backend) savedLegacy(ctx context.Context, family int) (string, error) {
+	var text strings.Builder
+	for _, table := range legacyTables(family) {
+		tool, err := b.tool(ctx, family, "save")
+		if err != nil {
+			return "", err
+		}
+		out, msg, err := run(ctx, "", tool, "-t", table)
+		if err != nil {
+			return "", fmt.Errorf("%s -t %s: %w: %s", tool, table, err, oneLine(msg))
+		}
+		text.WriteString(out)
+	}
+	return text.String(), nil
+}
+
+func (b Backend) readNFT(ctx context.Context, family int, prefix string) (Ruleset, error) {
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	defer c.Close()
+	chains, err := nftChains(c, family)
+	if absent(err) {
+		return Ruleset{}, nil
+	}
+	if err != nil {
+		return Ruleset{}, err
+	}
+	var ask []Chain
+	jumps := map[Chain][]string{}
+	for _, ch := range chains {
+		switch {
+		case strings.HasPrefix(ch.Name, prefix):
+			ask = append(ask, ch.Chain)
+		case ch.base:
+			var odd bool
+			if jumps[ch.Chain], odd, err = nftJumps(c, family, ch.Chain, prefix); err != nil {
+				return Ruleset{}, err
+			}
+			if odd {
+				ask = append(ask, ch.Chain)
+			}
+		}
+	}
+	printed, err := b.list(ctx, family, ask)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	return assemble(chains, prefix, jumps, printed)
+}
+
+// nftJumps returns the rules of a chain that do nothing but lead to one whose name
+// begins with prefix, as iptables spells them; odd says that others lead there, too.
+func nftJumps(c *Conn, family int, from Chain, prefix string) (lines []string, odd bool, err error) {
+	rules, err := nftRules(c, family, from, leadsTo(prefix))
+	for _, r := range rules {
+		if r.plain {
+			lines = append(lines, "-A "+from.Name+" "+r.jump)
+		} else {
+			odd = true
+		}
+	}
+	return lines, odd, err
+}
+
+// leadsTo means rules that lead to a chain whose name begins with prefix.
+func leadsTo(prefix string) func(nftRule) bool {
+	return func(r nftRule) bool { return r.to != "" && strings.HasPrefix(r.to, prefix) }
+}
+
+// assemble makes a Ruleset of what the tool has printed of some chains, and of
+// the jumps that the kernel told of for those that it has not.
+func assemble(chains []nftChain, prefix string, jumps, printed map[Chain][]string) (Ruleset, error) {
+	var text strings.Builder
+	for _, table := range ourTables {
+		var rules []string
+		fmt.Fprintf(&text, "*%s\n", table)
+		for _, ch := range chains {
+			lines, ok := printed[ch.Chain]
+			switch {
+			case ch.Table != table:
+				continue
+			case strings.HasPrefix(ch.Name, prefix):
+				fmt.Fprintf(&text, ":%s - [0:0]\n", ch.Name)
+			case !ok:
+				lines = jumps[ch.Chain]
+			}
+			rules = append(rules, lines...)
+		}
+		fmt.Fprintf(&text, "%s\nCOMMIT\n", strings.Join(rules, "\n"))
+	}
+	out, err := ParseRules(text.String(), prefix)
+	for _, ch := range chains {
+		if _, ok := printed[ch.Chain]; !ok && strings.HasPrefix(ch.Name, prefix) && err == nil {
+			own := out.table(ch.Table).find(ch.Name)
+			own.rules = []rule{{chain: ch.Name, text: unreadable, canon: unreadable}}
+		}
+	}
+	return out, err
+}
+
+// unreadable stands for the rules of a chain of ours that the tool does not print.
+const unreadable = "(rules that iptables does not print)"
+
+// Unreadable names the chains, as "TABLE CHAIN", of which only this is known of their
+// rules: that they are none of those that one could write.
+func (r Ruleset) Unreadable() []string {
+	var out []string
+	for _, t := range r.tables {
+		for _, c := range t.chains {
+			if len(c.rules) == 1 && c.rules[0].canon == unreadable {
+				out = append(out, t.name+" "+c.name)
+			}
+		}
+	}
+	return out
+}
+
+// errSlow means that the tool did not come to an end with printing.
+var errSlow = errors.New("the tool is too slow")
+
+// list has the nft tool print the rules of chains, of which those that it does not
+// print are left out. The tool reads nothing but these and the built-in chains of
+// their tables: it is iptables-restore, which unlike iptables-save knows what it is
+// asked for before it begins, and takes any number of commands. From 1.8.6 on it costs
+// nothing for what others have in chains of their own. With ten thousand rules in a
+// built-in one and a program that changes nftables all the time it has no end: it
+// begins anew at each change. Writing, which has to read none of that, does end.
+func (b Backend) list(ctx context.Context, family int, chains []Chain) (map[Chain][]string, error) {
+	out := map[Chain][]string{}
+	if len(chains) == 0 {
+		return out, nil
+	}
+	tool, err := b.tool(ctx, family, "restore")
+	if err != nil {
+		return nil, err
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, toolDeadline/3, errSlow)
+	defer cancel()
+	text, msg, err := run(bounded, listInput(chains), tool, "--noflush")
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return out, parseList(out, chains, text)
+	case errors.Is(err, errSlow):
+		return out, nil
+	case !errors.As(err, &exit) || !strings.Contains(msg, "is incompatible"):
+		return nil, fmt.Errorf("%s: %w: %s", tool, err, oneLine(msg))
+	case len(chains) == 1:
+		return out, nil
+	}
+	for _, c := range chains {
+		one, err := b.list(ctx, family, []Chain{c})
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(out, one)
+	}
+	return out, nil
+}
+
+// listInput returns the input for iptables-restore to print chains.
+func listInput(chains []Chain) string {
+	var in strings.Builder
+	for _, table := range ourTables {
+		if !slices.ContainsFunc(chains, func(c Chain) bool { return c.Table == table }) {
+			continue
+		}
+		fmt.Fprintf(&in, "*%s\n", table)
+		for _, c := range chains {
+			if c.Table == table {
+				fmt.Fprintf(&in, "-S %s\n", c.Name)
+			}
+		}
+		in.WriteString("COMMIT\n")
+	}
+	return in.String()
+}
+
+// parseList cuts what was printed at the chains, which are printed in the order
+// in which they were asked for, each behind a line of its own.
+func parseList(out map[Chain][]string, chains []Chain, text string) error {
+	next := 0
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || line[0] == '#':
+		case strings.HasPrefix(line, "-N "), strings.HasPrefix(line, "-P "):
+			if name := strings.Fields(line)[1]; next == len(chains) || name != chains[next].Name {
+				return fmt.Errorf("iptables prints chain %s, which is not the one that comes next", name)
+			}
+			out[chains[next]] = []string{}
+			next++
+		case next > 0 && strings.HasPrefix(line, "-A "):
+			in := chains[next-1]
+			out[in] = append(out[in], line)
+		default:
+			return fmt.Errorf("iptables prints %q", line)
+		}
+	}
+	if next < len(chains) {
+		return fmt.Errorf("iptables does not print chain %s", chains[next].Name)
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package netutil
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// ours writes what is ours in TestRulesLife beside what is foreign.
+func ours(t *testing.T, b Backend, family int) Ruleset {
+	t.Helper()
+	must(t, b.Restore(t.Context(), family, foreign))
+	want := parse(t, wanted(family))
+	must(t, b.Restore(t.Context(), family, RestoreInput(want, Ruleset{})))
+	return want
+}
+
+// eachFamily runs f in fresh namespaces that have nftables.
+func eachFamily(t *testing.T, f func(t *testing.T, family int)) {
+	eachBackend(t, func(t *testing.T, b Backend, family int) {
+		if b == NFT {
+			f(t, family)
+		}
+	})
+}
+
+// Rules that iptables cannot express, wherever they stand, keep nothing from being
+// read and written but their own chain's rules from being read.
+func TestReadBesideWhatIPTablesCannotExpress(t *testing.T) {
+	for _, tt := range []struct{ table, chain string }{
+		{"raw", "MINE"}, {"raw", "PREROUTING"}, {"nat", "MINE"}, {"nat", "OUTPUT"}, {"filter", "INPUT"}, {"filter", "KIPVS-FILTER"}, {"nat", "KIPVS-NAT"},
+	} {
+		t.Run(tt.table+" "+tt.chain, func(t *testing.T) {
+			eachFamily(t, func(t *testing.T, family int) {
+				want := ours(t, NFT, family)
+				if tt.table == "raw" {
+					must(t, NFT.Restore(t.Context(), family, "*raw\n-A PREROUTING -p tcp -j ACCEPT\n-D PREROUTING -p tcp -j ACCEPT\nCOMMIT\n"))
+				}
+				unprintable(t, family, tt.table, tt.chain)
+				read := func() Ruleset {
+					t.Helper()
+					have, err := NFT.ReadRules(t.Context(), family, "KIPVS-")
+					must(t, err)
+					return have
+				}
+				have, own := read(), strings.HasPrefix(tt.chain, "KIPVS-")
+				if Equal(have, want) == own {
+					t.Errorf("differs: %q", Missing(have, want))
+				}
+				if own != slices.Equal(have.Unreadable(), []string{tt.table + " " + tt.chain}) {
+					t.Errorf("unreadable: %q", have.Unreadable())
+				}
+				// What is ours is mended, and removed.
+				must(t, NFT.Restore(t.Context(), family, RestoreInput(want, have)))
+				if tt.table == "filter" {
+					must(t, NFT.Restore(t.Context(), family, "*filter\n-F KIPVS-FILTER\n-D INPUT -j KIPVS-FILTER\nCOMMIT\n"))
+				} else {
+					must(t, NFT.Restore(t.Context(), family, "*nat\n-F KIPVS-NAT\n-D OUTPUT -j KIPVS-NAT\n-A OUTPUT -g KIPVS-MARK\nCOMMIT\n"))
+				}
+				must(t, NFT.Restore(t.Context(), family, RestoreInput(want, read())))
+				if have := read(); !Equal(have, want) {
+					t.Errorf("differs after repair: %q", Missing(have, want))
+				}
+				must(t, NFT.Restore(t.Context(), family, RestoreInput(Ruleset{}, read())))
+				if have := read(); !Equal(have, Ruleset{}) {
+					t.Errorf("left: %q", Missing(have, Ruleset{}))
+				}
+				if b, err := DetectBackend(t.Context(), "FOREIGN"); b != NFT || err != nil {
+					t.Errorf("detected %s, %v", b, err)
+				}
+			})
+		})
+	}
+}
+
+// Reading changes nothing, not even the number that tells other programs to read
+// the rules anew, and makes no chain.
+func TestReadingChangesNothing(t *testing.T) {
+	eachFamily(t, func(t *testing.T, family int) {
+		ip := map[int]string{4: "ip", 6: "ip6"}[family]
+		nft(t, "add table "+ip+" filter", "add chain "+ip+" filter KIPVS-FILTER", "add rule "+ip+" filter KIPVS-FILTER counter accept")
+		before := chainsOf(t, family)
+		have, err := NFT.ReadRules(t.Context(), family, "KIPVS-")
+		if err != nil || len(have.get("filter").chains) != 1 || len(have.get("filter").chains[0].rules) != 1 {
+			t.Errorf("%v, %v", have, err)
+		}
+		if after := chainsOf(t, family); !slices.Equal(before, after) {
+			t.Errorf("chains were %v, are %v", before, after)
+		}
+	})
+}
+
+func chainsOf(t *testing.T, family int) []nftChain {
+	t.Helper()
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	must(t, err)
+	defer c.Close()
+	out, err := nftChains(c, family)
+	must(t, err)
+	return out
+}
+
+// The tool is asked for our chains and no others, whatever there is: the number of
+// rules of others does not come into it.
+func TestReadAsksForOurChainsOnly(t *testing.T) {
+	eachFamily(t, func(t *testing.T, family int) {
+		want := ours(t, NFT, family)
+		tool, err := NFT.tool(t.Context(), family, "restore")
+		must(t, err)
+		dir, path := t.TempDir(), os.Getenv("PATH")
+		script := "#!/bin/sh\nPATH=" + path + "\ntee -a " + dir + "/asked | " + tool + " \"$@\"\n"
+		must(t, os.WriteFile(filepath.Join(dir, filepath.Base(tool)), []byte(script), 0o755))
+		t.Setenv("PATH", dir)
+		have, err := NFT.ReadRules(t.Context(), family, "KIPVS-")
+		if err != nil || !Equal(have, want) {
+			t.Errorf("%v, %v", have, err)
+		}
+		asked, err := os.ReadFile(dir + "/asked")
+		must(t, err)
+		// PREROUTING has a jump of ours with a match, which only the tool can spell.
+		const wanted = "*nat\n-S KIPVS-MARK\n-S KIPVS-NAT\n-S KIPVS-POST\n-S PREROUTING\nCOMMIT\n*filter\n-S KIPVS-FILTER\nCOMMIT\n"
+		if got := strings.Split(string(asked), "\n"); !slices.Equal(sorted(got), sorted(strings.Split(wanted, "\n"))) {
+			t.Errorf("asked %q", asked)
+		}
+	})
+}
+
+func sorted(s []string) []string { slices.Sort(s); return s }
+
+func TestSteady(t *testing.T) {
+	for _, tt := range []struct {
+		reads [][]int // of which all but those that end with 0 are interrupted
+		want  []int
+		calls int
+	}{
+		{[][]int{{1, 0}}, []int{1, 0}, 1}, {[][]int{{1, 2}, {1, 2}}, []int{1, 2}, 2}, {[][]int{{1}, {1, 2}, {1}, {1}}, []int{1}, 4},
+		{[][]int{{1}, {2, 0}}, []int{2, 0}, 2}, {[][]int{{1}, {2}, {1}, {2}, {1}}, nil, 5}, {[][]int{nil, nil}, nil, 2},
+	} {
+		calls := 0
+		got, err := steady(func() ([]int, error) {
+			calls++
+			if now := tt.reads[calls-1]; len(now) > 0 && now[len(now)-1] == 0 {
+				return now, nil
+			}
+			return tt.reads[calls-1], ErrInterrupted
+		}, func(a, b int) bool { return a == b })
+		if !slices.Equal(got, tt.want) || calls != tt.calls || (err != nil) != (calls == 5) {
+			t.Errorf("%v: %v after %d calls, %v", tt.reads, got, calls, err)
+		}
+	}
+}
+
+func TestParseListErrors(t *testing.T) {
+	asked := []Chain{{"nat", "A"}, {"nat", "B"}}
+	for text, ok := range map[string]bool{
+		"-N A\n-A A -j B\n# Warning\n-N B\n": true, "-N A\n-P B ACCEPT\n-A B -j A\n": true,
+		"-N A\n": false, "-N B\n-N A\n": false, "-A A -j B\n": false, "-N A\n-N B\n-N C\n": false, "-N A\n-N B\nerror\n": false, "": false,
+	} {
+		out := map[Chain][]string{}
+		if err := parseList(out, asked, text); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// FuzzLegacyParser wants an error and no more where the kernel's answer is
+// not what was expected.
+func FuzzLegacyParser(f *testing.F) {
+	f.Add([]byte(strings.Repeat("\x00\x70\x00\xa0\x00", 80)), 4)
+	f.Fuzz(func(t *testing.T, p []byte, family int) {
+		s := &legacySocket{family: family}
+		if _, err := s.parse("nat", legacyInfo{hooks: 1}, p); err != nil && !errors.Is(err, errLegacyShape) {
+			t.Error(err)
+		}
+	})
+}
