@@ -23,12 +23,19 @@ import (
 // that is too much. A jump from such a chain of others counts only if it has no
 // match, as ours have none.
 func (b Backend) ReadRules(ctx context.Context, family int, prefix string) (Ruleset, error) {
+	return b.ReadChangedRules(ctx, family, prefix, Ruleset{}, Mark{})
+}
+
+// ReadChangedRules is ReadRules for rules of which it is known that they were those of
+// was when they had a Mark. With NFT it need not have the tool print chains, then: those
+// that are as they were hold the rules that they held, and others hold others.
+func (b Backend) ReadChangedRules(ctx context.Context, family int, prefix string, was Ruleset, mark Mark) (Ruleset, error) {
 	var rules Ruleset
 	var err error
 	if b == Legacy {
 		rules, err = b.readLegacy(ctx, family, prefix)
 	} else {
-		rules, err = b.readNFT(ctx, family, prefix)
+		rules, err = b.readNFT(ctx, family, prefix, was, mark)
 	}
 	if err != nil {
 		return Ruleset{}, fmt.Errorf("read rules of IPv%d: %w", family, err)
@@ -63,7 +70,7 @@ func (b Backend) savedLegacy(ctx context.Context, family int) (string, error) {
 	return text.String(), nil
 }
 
-func (b Backend) readNFT(ctx context.Context, family int, prefix string) (Ruleset, error) {
+func (b Backend) readNFT(ctx context.Context, family int, prefix string, was Ruleset, mark Mark) (Ruleset, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return Ruleset{}, err
@@ -76,12 +83,18 @@ func (b Backend) readNFT(ctx context.Context, family int, prefix string) (Rulese
 	if err != nil {
 		return Ruleset{}, err
 	}
+	known, err := unchanged(c, family, was, mark)
+	if err != nil {
+		return Ruleset{}, err
+	}
 	var ask []Chain
 	jumps := map[Chain][]string{}
 	for _, ch := range chains {
 		switch {
 		case strings.HasPrefix(ch.Name, prefix):
-			ask = append(ask, ch.Chain)
+			if len(mark.chains) == 0 {
+				ask = append(ask, ch.Chain)
+			}
 		case ch.base:
 			var odd bool
 			if jumps[ch.Chain], odd, err = nftJumps(c, family, ch.Chain, prefix); err != nil {
@@ -96,7 +109,29 @@ func (b Backend) readNFT(ctx context.Context, family int, prefix string) (Rulese
 	if err != nil {
 		return Ruleset{}, err
 	}
+	maps.Copy(printed, known)
 	return assemble(chains, prefix, jumps, printed)
+}
+
+// unchanged returns the rules of those chains of was that are as they were when they
+// had the mark.
+func unchanged(c *Conn, family int, was Ruleset, mark Mark) (map[Chain][]string, error) {
+	out := map[Chain][]string{}
+	for in, before := range mark.chains {
+		now, err := nftDigest(c, family, in)
+		if err != nil {
+			return nil, err
+		}
+		t := was.get(in.Table)
+		if ch := t.find(in.Name); ch != nil && now == before {
+			lines := []string{}
+			for _, r := range ch.rules {
+				lines = append(lines, "-A "+r.chain+" "+r.text)
+			}
+			out[in] = lines
+		}
+	}
+	return out, nil
 }
 
 // nftJumps returns the rules of a chain that do nothing but lead to one whose name

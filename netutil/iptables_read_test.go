@@ -2,9 +2,11 @@ package netutil
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -88,6 +90,9 @@ func TestReadingChangesNothing(t *testing.T) {
 		have, err := NFT.ReadRules(t.Context(), family, "KIPVS-")
 		if err != nil || len(have.get("filter").chains) != 1 || len(have.get("filter").chains[0].rules) != 1 {
 			t.Errorf("%v, %v", have, err)
+		}
+		if _, err := NFT.MarkRules(family, "KIPVS-", have, Mark{}); err != nil {
+			t.Error(err)
 		}
 		if after := chainsOf(t, family); !slices.Equal(before, after) {
 			t.Errorf("chains were %v, are %v", before, after)
@@ -178,4 +183,143 @@ func FuzzLegacyParser(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// MarkRules of both variants tells what of ours has changed from what has not.
+func TestMarkRules(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b Backend, family int) {
+		want := ours(t, b, family)
+		restore := func(input string) { t.Helper(); must(t, b.Restore(t.Context(), family, input)) }
+		mark := func() Mark {
+			t.Helper()
+			m, err := b.MarkRules(family, "KIPVS-", want, Mark{})
+			must(t, err)
+			return m
+		}
+		first := mark()
+		if !first.Same(mark()) || first.Same(Mark{}) || (Mark{}).Same(Mark{}) {
+			t.Fatal("a mark is not like itself, or like the zero mark")
+		}
+		for _, others := range []string{
+			"*nat\n:FOREIGN - [0:0]\n-A FOREIGN -p udp -j RETURN\nCOMMIT\n", "*nat\n-I PREROUTING -p tcp -j FOREIGN\n-I PREROUTING -j ACCEPT\nCOMMIT\n",
+			"*filter\n:FOREIGN - [0:0]\n-A FOREIGN -j DROP\n-A INPUT -j FOREIGN\nCOMMIT\n", "*mangle\n-A INPUT -j ACCEPT\nCOMMIT\n",
+			"*nat\n-D PREROUTING -m comment --comment \"kube ipvs\" -j KIPVS-NAT\n-I PREROUTING -m comment --comment \"kube ipvs\" -j KIPVS-NAT\nCOMMIT\n",
+		} {
+			restore(others)
+			if !first.Same(mark()) {
+				t.Errorf("not the same after %q", others)
+			}
+		}
+		for _, broken := range []string{
+			"*nat\n-D OUTPUT -j KIPVS-MARK\nCOMMIT\n", "*nat\n-F KIPVS-NAT\nCOMMIT\n", "*nat\n-F PREROUTING\nCOMMIT\n", "*nat\n-A KIPVS-NAT -j RETURN\nCOMMIT\n",
+			"*nat\n-D KIPVS-NAT -m comment --comment foo -j RETURN\nCOMMIT\n", "*nat\n-R KIPVS-NAT 4 -m comment --comment fop -j RETURN\nCOMMIT\n",
+			"*nat\n-R KIPVS-NAT 1 -j KIPVS-MARK\nCOMMIT\n", "*filter\n-A FORWARD -j KIPVS-FILTER\nCOMMIT\n",
+			"*mangle\n:KIPVS-OLD - [0:0]\n-A OUTPUT -j KIPVS-OLD\nCOMMIT\n", "*filter\n-D INPUT -j KIPVS-FILTER\n-A INPUT -s " + host(family) + " -j KIPVS-FILTER\nCOMMIT\n",
+		} {
+			restore(broken)
+			if first.Same(mark()) {
+				t.Errorf("the same after %q", broken)
+			}
+			have, err := b.ReadRules(t.Context(), family, "KIPVS-")
+			must(t, err)
+			if changed, err := b.ReadChangedRules(t.Context(), family, "KIPVS-", want, first); err != nil || Equal(changed, want) {
+				t.Errorf("read as if nothing had changed: %q, %v", broken, err)
+			} else {
+				have = changed
+			}
+			restore(RestoreInput(want, have))
+			if !first.Same(mark()) {
+				t.Errorf("not the same after the repair of %q", broken)
+			}
+		}
+	})
+}
+
+func host(family int) string { return map[int]string{4: "10.0.0.1", 6: "fd00::1"}[family] }
+
+// A look at legacy rules that have not grown or shrunk is a look at nothing else; a
+// close one is not.
+func TestMarkRulesLooksClosely(t *testing.T) {
+	eachBackend(t, func(t *testing.T, b Backend, family int) {
+		want := ours(t, b, family)
+		before, err := b.MarkRules(family, "KIPVS-", want, Mark{})
+		must(t, err)
+		look := func(before Mark) bool {
+			t.Helper()
+			m, err := b.MarkRules(family, "KIPVS-", want, before)
+			must(t, err)
+			return m.Same(before)
+		}
+		must(t, b.Restore(t.Context(), family, "*nat\n-R KIPVS-NAT 3 -m addrtype --dst-type LOCAL -p 132 --dport 6 -j RETURN\nCOMMIT\n"))
+		if look(before) != (b == Legacy) {
+			t.Error("what was replaced: seen is", b == Legacy)
+		}
+		if m, err := b.MarkRules(family, "KIPVS-", want, Mark{}); m.Same(before) || err != nil {
+			t.Error("a close look saw nothing", err)
+		}
+		for _, broken := range []string{"*nat\n-A KIPVS-NAT -j RETURN\nCOMMIT\n", "*nat\n-D OUTPUT -j KIPVS-MARK\nCOMMIT\n", "*filter\n-F INPUT\nCOMMIT\n"} {
+			before, err := b.MarkRules(family, "KIPVS-", want, Mark{})
+			must(t, err)
+			if !look(before) {
+				t.Error("nothing has changed")
+			}
+			must(t, b.Restore(t.Context(), family, broken))
+			if look(before) {
+				t.Errorf("not seen: %q", broken)
+			}
+		}
+	})
+}
+
+// benchmarkRules makes a family's rules of n rules of others beside ours.
+func benchmarkRules(b *testing.B, backend Backend, n int) Ruleset {
+	newNetns(b)
+	var input strings.Builder
+	for _, table := range []string{"mangle", "nat", "filter"} {
+		input.WriteString("*" + table + "\n")
+		for c := range n / 300 {
+			input.WriteString(":F" + strconv.Itoa(c) + " - [0:0]\n")
+			for r := range 100 {
+				input.WriteString("-A F" + strconv.Itoa(c) + " -s 10.0.0.1/32 -p tcp -m tcp --dport " + strconv.Itoa(r+1) + " -j RETURN\n")
+			}
+		}
+		input.WriteString("COMMIT\n")
+	}
+	want := parse(b, wanted(4))
+	for _, in := range []string{input.String(), RestoreInput(want, Ruleset{})} {
+		if err := backend.Restore(b.Context(), 4, in); err != nil {
+			lacks(b, "iptables of backend %s: %v", backend, err)
+		}
+	}
+	return want
+}
+
+// BenchmarkRules measures what it costs to look at our rules, closely and not, and to
+// read them, beside rules of others.
+func BenchmarkRules(b *testing.B) {
+	for _, backend := range []Backend{NFT, Legacy} {
+		for _, n := range []int{0, 3000, 50000} {
+			for _, how := range []string{"look", "close", "read"} {
+				b.Run(fmt.Sprintf("%s/others=%d/%s", backend, n, how), func(b *testing.B) {
+					want := benchmarkRules(b, backend, n)
+					first, err := backend.MarkRules(4, "KIPVS-", want, Mark{})
+					must(b, err)
+					before := first
+					if how == "close" {
+						before = Mark{}
+					}
+					for b.Loop() {
+						if how == "read" {
+							have, err := backend.ReadRules(b.Context(), 4, "KIPVS-")
+							if err != nil || !Equal(have, want) {
+								b.Fatal(err, Missing(have, want))
+							}
+						} else if m, err := backend.MarkRules(4, "KIPVS-", want, before); err != nil || !m.Same(first) {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
+		}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -20,12 +21,22 @@ var toolDeadline = 30 * time.Second
 // child that it has left behind can hold it for ever.
 var pipeDeadline = 2 * time.Second
 
+type toolCount struct{}
+
+// CountTools returns a context with which each start of a tool is counted in n.
+func CountTools(ctx context.Context, n *atomic.Uint64) context.Context {
+	return context.WithValue(ctx, toolCount{}, n)
+}
+
 // run runs a tool and returns what it prints. It kills the tool, with all that
 // it has started, when ctx ends or the tool's time is over, of which the error
 // tells: one that hangs in the kernel or waits for a lock of somebody else once
 // took all repair of a node with it, in silence. The error of a tool that fails
 // is an *exec.ExitError.
 func run(ctx context.Context, input, path string, args ...string) (out, msg string, err error) {
+	if n, ok := ctx.Value(toolCount{}).(*atomic.Uint64); ok {
+		n.Add(1)
+	}
 	slow := fmt.Errorf("%s did not end within %s", filepath.Base(path), toolDeadline)
 	ctx, cancel := context.WithTimeoutCause(ctx, toolDeadline, slow)
 	defer cancel()

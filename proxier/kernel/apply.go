@@ -384,27 +384,3 @@ func (l *Linux) link(op state.Op) error {
 	}
 	return l.links.DeleteLink(index)
 }
-
-// restore makes the rules of a family what they are to be, in one run of
-// iptables-restore, or removes them.
-func (l *Linux) restore(ctx context.Context, op state.Op) error {
-	family := op.ID.Addr()
-	have, fresh := l.fresh[family]
-	delete(l.fresh, family)
-	if !fresh || time.Since(l.freshAt) > freshFor {
-		var err error
-		if have, err = l.rules(ctx, family); err != nil {
-			return err
-		}
-	}
-	input := netutil.RestoreInput(netutil.Ruleset{}, have)
-	if op.Verb != state.Delete {
-		want, err := netutil.ParseRules(op.Spec.Value().Text, prefix(family))
-		if err != nil {
-			return err
-		}
-		input = netutil.RestoreInput(want, have)
-	}
-	l.execs++
-	return l.backend.Restore(ctx, number(family), input)
-}

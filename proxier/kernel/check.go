@@ -104,7 +104,6 @@ func (l *Linux) try(ctx context.Context, rules ...probe) error {
 		add.WriteString("COMMIT\n")
 		fmt.Fprintf(&remove, "*%[1]s\n:%[2]s - [0:0]\n-X %[2]s\nCOMMIT\n", table, chain)
 	}
-	l.execs += 2
-	failed := l.backend.Restore(ctx, 4, add.String())
-	return errors.Join(failed, l.backend.Restore(ctx, 4, remove.String()))
+	failed := l.backend.Restore(l.counted(ctx), 4, add.String())
+	return errors.Join(failed, l.backend.Restore(l.counted(ctx), 4, remove.String()))
 }

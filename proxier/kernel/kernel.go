@@ -56,7 +56,9 @@ type Reader interface {
 	// Each hands note everything that Read returns, each object once. What
 	// is changed meanwhile may be among it or not.
 	Each(ctx context.Context, note func(state.ID, state.SpecRef)) error
-	// EachRule is the part of Each that is about rules.
+	// EachRule is the part of Each that is about rules, as a look shows them
+	// that costs nothing for what others have. It may miss what does little,
+	// such as a jump that has come twice.
 	EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error
 	Stats() Stats
 	Close() error

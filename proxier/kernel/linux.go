@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"kube-ipvs/ipset"
@@ -80,10 +81,11 @@ type Linux struct {
 	ends     []int // where the requests of each op in batch end
 	loopback int   // index of the loopback device
 	index    int   // of the dummy device while a plan is applied, 0: not looked up
-	execs    uint64
+	execs    atomic.Uint64
 	adopts   adoption                       // as found by the last Read
 	fresh    map[netip.Addr]netutil.Ruleset // by family, as found by the last Read and not changed since
 	freshAt  time.Time
+	proof    *proof // shared with Readers
 }
 
 // freshFor is how long rules are as they were read: as long as it takes to write
@@ -93,7 +95,7 @@ const freshFor = time.Second
 // OpenLinux opens the kernel. The error says what the kernel or the process
 // lacks. It writes nothing.
 func OpenLinux(ctx context.Context, o Options) (*Linux, error) {
-	l := &Linux{options: o, backend: o.Backend}
+	l := &Linux{options: o, backend: o.Backend, proof: &proof{}}
 	var err error
 	if l.ipvs, err = ipvs.Open(); err != nil {
 		return nil, err
@@ -140,7 +142,7 @@ func (l *Linux) Backend() netutil.Backend { return l.backend }
 // Stats is part of Kernel. Processes are runs of the iptables tools, which are
 // the only ones.
 func (l *Linux) Stats() Stats {
-	out := Stats{Processes: l.execs}
+	out := Stats{Processes: l.execs.Load()}
 	for _, s := range []netutil.Stats{l.ipvs.Stats(), l.ipset.Stats(), l.links.Stats(), l.flows.Stats()} {
 		out.Sends += s.Sends
 		out.Messages += s.Messages

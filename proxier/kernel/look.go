@@ -14,7 +14,7 @@ import (
 // and how they differ from what Expect has told: a line each, that begins with
 // "+" for what lacks and "-" for what is too much.
 func (l *Linux) Rules(ctx context.Context, family netip.Addr) (text string, differ []string, err error) {
-	have, err := l.rules(ctx, family)
+	have, err := l.rules(ctx, family, netutil.Ruleset{}, netutil.Mark{})
 	if err != nil {
 		return "", nil, err
 	}

@@ -32,7 +32,7 @@ func (l *Linux) Reader(ctx context.Context) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.expected = l.expected
+	r.expected, r.proof = l.expected, l.proof
 	return r, nil
 }
 
@@ -45,8 +45,8 @@ func (l *Linux) Each(ctx context.Context, note func(state.ID, state.SpecRef)) er
 	return l.each(ctx, note)
 }
 
-// each costs a fixed number of dumps, however many Services there are, and one
-// run of iptables-save a family.
+// each costs a fixed number of dumps, however many Services there are, and a
+// process a family if its rules are not proved.
 func (l *Linux) each(ctx context.Context, note put) error {
 	listed := map[netip.Addr]bool{} // by SetVIPs
 	if err := l.readSettings(note); err != nil {
@@ -67,7 +67,7 @@ func (l *Linux) each(ctx context.Context, note put) error {
 	if err := l.readServers(note); err != nil {
 		return err
 	}
-	return l.readRules(ctx, note)
+	return l.readRules(ctx, note, true)
 }
 
 // put takes what was read, each object once.
@@ -228,50 +228,3 @@ func (l *Linux) readRoutes(device int, note put) (routed map[netip.Addr]state.Sp
 // wrongRoute is the Spec of a VIP whose address or route is not as it should
 // be: equal to none that is wanted, so that it is mended.
 var wrongRoute = state.Intern(state.Spec{Text: "wrong route"})
-
-func (l *Linux) readRules(ctx context.Context, note put) error {
-	l.fresh, l.freshAt = map[netip.Addr]netutil.Ruleset{}, time.Now()
-	for _, family := range l.families() {
-		have, err := l.rules(ctx, family)
-		if err != nil {
-			return err
-		}
-		l.fresh[family] = have
-		if netutil.Equal(have, netutil.Ruleset{}) {
-			continue
-		}
-		spec := state.Spec{Text: l.expected[number(family)/6]}
-		want, err := netutil.ParseRules(spec.Text, prefix(family))
-		if err != nil {
-			return err
-		}
-		if !netutil.Equal(have, want) {
-			spec.Text = "changed" // equal to nothing that is wanted
-		}
-		note(state.RulesID(family), state.Intern(spec))
-	}
-	return nil
-}
-
-func (l *Linux) rules(ctx context.Context, family netip.Addr) (netutil.Ruleset, error) {
-	l.execs++
-	have, err := l.backend.ReadRules(ctx, number(family), prefix(family))
-	if err != nil {
-		return have, fmt.Errorf("read IPv%d rules: %w", number(family), err)
-	}
-	return have, nil
-}
-
-func prefix(family netip.Addr) string {
-	if family.Is4() {
-		return state.Prefix4
-	}
-	return state.Prefix6
-}
-
-func number(family netip.Addr) int {
-	if family.Is4() {
-		return 4
-	}
-	return 6
-}

@@ -49,7 +49,7 @@ func (l *Linux) Sizes(_ context.Context, servers []state.ID) (Sizes, error) {
 
 // EachRule is part of Reader.
 func (l *Linux) EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error {
-	return l.readRules(ctx, note)
+	return l.readRules(ctx, note, false)
 }
 
 // Sizes is part of Kernel.

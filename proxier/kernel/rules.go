@@ -1,0 +1,173 @@
+package kernel
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+	"time"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/state"
+)
+
+// readRules notes the rules of each family. Where they are proved and their mark is
+// what it was, that costs no process, and nothing for rules of others. closely: also
+// where the number and size of legacy rules say that nothing has changed.
+func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
+	l.fresh = map[netip.Addr]netutil.Ruleset{}
+	for _, family := range l.families() {
+		spec := state.Spec{Text: l.expected[number(family)/6]}
+		want, err := netutil.ParseRules(spec.Text, prefix(family))
+		if err != nil {
+			return err
+		}
+		have, err := l.provedRules(ctx, family, want, closely)
+		if err != nil {
+			return err
+		}
+		l.fresh[family], l.freshAt = have, time.Now()
+		if netutil.Equal(have, netutil.Ruleset{}) {
+			continue
+		}
+		if !netutil.Equal(have, want) {
+			spec.Text = "changed" // equal to nothing that is wanted
+		}
+		note(state.RulesID(family), state.Intern(spec))
+	}
+	return nil
+}
+
+// proof remembers of which rules it was proved that they are what they are to be,
+// by the mark that they had. The loop and those who read beside it share one.
+type proof struct {
+	mu    sync.Mutex
+	rules [2]string // that are proved, IPv4 and IPv6
+	marks [2]netutil.Mark
+}
+
+// of returns the mark that rules had when they were proved, zero if they were not.
+func (p *proof) of(family netip.Addr, rules string) netutil.Mark {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := number(family) / 6; p.rules[i] == rules {
+		return p.marks[i]
+	}
+	return netutil.Mark{}
+}
+
+func (p *proof) set(family netip.Addr, rules string, mark netutil.Mark) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := number(family) / 6
+	p.rules[i], p.marks[i] = rules, mark
+}
+
+// provedRules returns the rules of a family. It reads them by a process unless they
+// are proved to be those that are wanted.
+func (l *Linux) provedRules(ctx context.Context, family netip.Addr, want netutil.Ruleset, closely bool) (netutil.Ruleset, error) {
+	if netutil.Equal(want, netutil.Ruleset{}) {
+		return l.rules(ctx, family, want, netutil.Mark{}) // who looks does not know what is wanted
+	}
+	rules := l.expected[number(family)/6]
+	proved := l.proof.of(family, rules)
+	before := proved
+	if closely {
+		before = netutil.Mark{}
+	}
+	mark, err := l.mark(family, want, before)
+	if err == nil && mark.Same(proved) {
+		l.proof.set(family, rules, mark)
+		return want, nil
+	}
+	have, failed := l.rules(ctx, family, want, proved)
+	if failed != nil {
+		return have, failed
+	}
+	if err == nil && netutil.Equal(have, want) {
+		l.prove(family, rules, want, mark)
+	}
+	return have, nil
+}
+
+// prove takes rules for proved that were found to be what is wanted, if their mark
+// is still what it was before.
+func (l *Linux) prove(family netip.Addr, rules string, want netutil.Ruleset, mark netutil.Mark) {
+	if after, err := l.mark(family, want, netutil.Mark{}); err == nil && after.Same(mark) {
+		l.proof.set(family, rules, after)
+	}
+}
+
+func (l *Linux) mark(family netip.Addr, want netutil.Ruleset, before netutil.Mark) (netutil.Mark, error) {
+	return l.backend.MarkRules(number(family), prefix(family), want, before)
+}
+
+// rules reads the rules of a family, of which some had a mark when they were proved.
+func (l *Linux) rules(ctx context.Context, family netip.Addr, some netutil.Ruleset, proved netutil.Mark) (netutil.Ruleset, error) {
+	return l.backend.ReadChangedRules(l.counted(ctx), number(family), prefix(family), some, proved)
+}
+
+// counted returns a context with which the tools that are started count.
+func (l *Linux) counted(ctx context.Context) context.Context {
+	return netutil.CountTools(ctx, &l.execs)
+}
+
+// restore makes the rules of a family what they are to be, in one run of
+// iptables-restore, or removes them.
+func (l *Linux) restore(ctx context.Context, op state.Op) error {
+	family, rules := op.ID.Addr(), ""
+	if op.Verb != state.Delete {
+		rules = op.Spec.Value().Text
+	}
+	want, err := netutil.ParseRules(rules, prefix(family))
+	if err != nil {
+		return err
+	}
+	have, fresh := l.fresh[family]
+	delete(l.fresh, family)
+	proved := l.proof.of(family, rules)
+	if !fresh || time.Since(l.freshAt) > freshFor {
+		if have, err = l.rules(ctx, family, want, proved); err != nil {
+			return err
+		}
+	}
+	if err := l.backend.Restore(l.counted(ctx), number(family), netutil.RestoreInput(want, have)); err != nil {
+		return err
+	}
+	if rules != "" {
+		l.proveWritten(ctx, family, rules, want, len(have.Unreadable()) > 0 && !proved.Same(proved))
+	}
+	return nil
+}
+
+// proveWritten proves rules that were just written: reading them shows what others
+// have made of them before their mark was taken, and so does the mark if they were
+// proved once. blind: they cannot be read, which is no reason to write them again and
+// again. Before 1.8.6 a single rule of others that is not iptables' is enough for the
+// nft tools not to print anything of its table.
+func (l *Linux) proveWritten(ctx context.Context, family netip.Addr, rules string, want netutil.Ruleset, blind bool) {
+	mark, err := l.mark(family, want, netutil.Mark{})
+	if err != nil {
+		return
+	}
+	if !blind && !mark.Same(l.proof.of(family, rules)) {
+		have, err := l.rules(ctx, family, netutil.Ruleset{}, netutil.Mark{})
+		if err != nil || !netutil.Equal(have, want) {
+			return
+		}
+	}
+	l.prove(family, rules, want, mark)
+}
+
+func prefix(family netip.Addr) string {
+	if family.Is4() {
+		return state.Prefix4
+	}
+	return state.Prefix6
+}
+
+func number(family netip.Addr) int {
+	if family.Is4() {
+		return 4
+	}
+	return 6
+}
