@@ -87,12 +87,19 @@ func TestReadingChangesNothing(t *testing.T) {
 		ip := map[int]string{4: "ip", 6: "ip6"}[family]
 		nft(t, "add table "+ip+" filter", "add chain "+ip+" filter KIPVS-FILTER", "add rule "+ip+" filter KIPVS-FILTER counter accept")
 		before := chainsOf(t, family)
+		file, err := subscribeRules()
+		must(t, err)
+		defer file.Close()
 		have, err := NFT.ReadRules(t.Context(), family, "KIPVS-")
 		if err != nil || len(have.get("filter").chains) != 1 || len(have.get("filter").chains[0].rules) != 1 {
 			t.Errorf("%v, %v", have, err)
 		}
 		if _, err := NFT.MarkRules(family, "KIPVS-", have, Mark{}); err != nil {
 			t.Error(err)
+		}
+		w := &ruleWatcher{prefix: ""}
+		if read, _, err := w.drain(int(file.Fd())); read || err != nil {
+			t.Errorf("an event: %v", err)
 		}
 		if after := chainsOf(t, family); !slices.Equal(before, after) {
 			t.Errorf("chains were %v, are %v", before, after)

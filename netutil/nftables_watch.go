@@ -1,0 +1,146 @@
+package netutil
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// rulesPause is how long WatchRules lets events gather after it has called changed.
+const rulesPause = 500 * time.Millisecond
+
+// WatchRules calls changed when what MarkRules sums up may have changed, by nft or
+// the nft variant of iptables: once as soon as it listens, then when a chain whose
+// name begins with prefix, a rule in one or a jump to one comes or goes, when rules
+// of built-in chains go, of which newer kernels do not say where they led to, or the
+// tables mangle, nat and filter of IPv4 and IPv6. Events that were lost count as one.
+// Two calls are half a second apart. What others do in tables and chains of their own
+// is not told. It returns nil when ctx ends, at once or later where the kernel has
+// no nftables, and an error when it cannot listen.
+func WatchRules(ctx context.Context, prefix string, changed func()) error {
+	file, err := subscribeRules()
+	if errors.Is(err, unix.EPROTONOSUPPORT) {
+		<-ctx.Done()
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("watch nftables: %w", err)
+	}
+	defer file.Close()
+	stop := context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("watch nftables: %w", err)
+	}
+	w := &ruleWatcher{prefix: prefix}
+	for some := true; ctx.Err() == nil; {
+		if some {
+			changed()
+			pause(ctx, rulesPause)
+		}
+		var failed error
+		err := raw.Read(func(fd uintptr) bool {
+			var read bool
+			read, some, failed = w.drain(int(fd))
+			return read || failed != nil
+		})
+		if err := errors.Join(err, failed); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("watch nftables: %w", err)
+		}
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// subscribeRules opens a socket that gets the events of nftables.
+func subscribeRules() (*os.File, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (unix.NFNLGRP_NFTABLES - 1)}); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "netlink"), nil
+}
+
+type ruleWatcher struct {
+	prefix string
+	buf    [16 << 10]byte // the kernel packs events into messages of half of that
+}
+
+// drain reads what is queued. It reports whether that was anything, and whether it
+// was of interest. Only a queue that was empty is certain to tell of the next loss.
+func (w *ruleWatcher) drain(fd int) (read, some bool, err error) {
+	for {
+		n, _, flags, _, err := unix.Recvmsg(fd, w.buf[:], nil, 0)
+		switch err {
+		case nil:
+			read = true
+			some = some || flags&unix.MSG_TRUNC != 0 || w.interesting(w.buf[:n])
+		case unix.ENOBUFS:
+			read, some = true, true
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return read, some, nil
+		default:
+			return read, some, err
+		}
+	}
+}
+
+// interesting reports whether any of the events in p is.
+func (w *ruleWatcher) interesting(p []byte) bool {
+	some := false
+	err := walk(p, func(h unix.NlMsghdr, data []byte) error {
+		some = some || h.Type>>8 == unix.NFNL_SUBSYS_NFTABLES && w.event(h.Type&0xff, data)
+		return nil
+	})
+	return some || err != nil
+}
+
+// Of linux/netfilter/nf_tables.h; the same as DELTABLE and so on, but asked for
+// by a command that does not fail if there is nothing.
+const destroyTable, destroyChain, destroyRule = 26, 27, 28
+
+func (w *ruleWatcher) event(typ uint16, data []byte) bool {
+	if len(data) == 0 || data[0] != unix.NFPROTO_IPV4 && data[0] != unix.NFPROTO_IPV6 {
+		return false
+	}
+	// The name of the table is the first attribute of all of these.
+	a, _, _ := NextAttr(data[min(4, len(data)):])
+	if !slices.Contains(ourTables, cString(a.Data)) {
+		return false
+	}
+	switch typ {
+	case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, destroyTable:
+		return true
+	case unix.NFT_MSG_NEWCHAIN:
+		return strings.HasPrefix(decodeNFTChain(data).Name, w.prefix)
+	case unix.NFT_MSG_DELCHAIN, destroyChain:
+		name := decodeNFTChain(data).Name
+		return strings.HasPrefix(name, w.prefix) || slices.Contains(hookNames[:], name)
+	case unix.NFT_MSG_NEWRULE, unix.NFT_MSG_DELRULE, destroyRule:
+		in, r := decodeNFTRule(data)
+		told := typ == unix.NFT_MSG_NEWRULE || len(r.body) > 0
+		return strings.HasPrefix(in.Name, w.prefix) || strings.HasPrefix(r.to, w.prefix) ||
+			!told && slices.Contains(hookNames[:], in.Name)
+	}
+	return false
+}

@@ -1,0 +1,80 @@
+package netutil
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// Each change is one transaction, of which the kernel has told when the tool ends.
+func TestRuleEvents(t *testing.T) {
+	eachFamily(t, func(t *testing.T, family int) {
+		ip, other := "ip", "ip6"
+		if family == 6 {
+			ip, other = other, ip
+		}
+		ours(t, NFT, family)
+		file, err := subscribeRules()
+		must(t, err)
+		defer file.Close()
+		w := &ruleWatcher{prefix: "KIPVS"}
+		for _, tt := range []struct {
+			do   []string
+			want bool
+		}{
+			{[]string{"add table inet theirs", "add chain inet theirs KIPVS-X", "add rule inet theirs KIPVS-X tcp dport 80 accept"}, false},
+			{[]string{"add set inet theirs s { type ipv4_addr; }", "add element inet theirs s { 10.0.0.1 }", "flush chain inet theirs KIPVS-X"}, false},
+			{[]string{"delete table inet theirs", "add table " + ip + " theirs", "add chain " + ip + " theirs nat"}, false},
+			{[]string{"add table " + ip + " raw", "add chain " + ip + " raw PREROUTING", "add rule " + ip + " raw PREROUTING accept"}, false},
+			{[]string{"flush chain " + ip + " nat FOREIGN", "add rule " + ip + " nat FOREIGN counter drop"}, false},
+			{[]string{"insert rule " + ip + " nat OUTPUT tcp dport 80 counter jump FOREIGN"}, false},
+			{[]string{"insert rule " + ip + " nat OUTPUT tcp dport 80 counter jump KIPVS-NAT"}, true},
+			{[]string{"add rule " + ip + " nat KIPVS-NAT drop"}, true},
+			{[]string{"flush chain " + ip + " filter KIPVS-FILTER"}, true},
+			{[]string{"flush chain " + ip + " filter INPUT"}, true},
+			{[]string{"add chain " + ip + " filter KIPVS-OLD"}, true},
+			{[]string{"delete chain " + ip + " filter KIPVS-OLD"}, true},
+			{[]string{"add table inet theirs", "flush chain " + ip + " nat POSTROUTING", "delete table inet theirs"}, true},
+			{[]string{"flush table " + ip + " nat"}, true},
+			{[]string{"delete table " + ip + " filter"}, true},
+			{[]string{"flush ruleset"}, true},
+			{[]string{"add table " + other + " nat", "add chain " + other + " nat KIPVS-NAT"}, true},
+		} {
+			nft(t, tt.do...)
+			read, some, err := w.drain(int(file.Fd()))
+			if !read || some != tt.want || err != nil {
+				t.Errorf("%q: read %v, of interest %v, want %v, %v", tt.do, read, some, tt.want, err)
+			}
+		}
+	})
+}
+
+// Changes are told of, also after more than the socket holds, and end with ctx.
+func TestWatchRules(t *testing.T) {
+	eachFamily(t, func(t *testing.T, family int) {
+		ours(t, NFT, family)
+		ip := map[int]string{4: "ip", 6: "ip6"}[family]
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		calls := 0
+		err := WatchRules(ctx, "KIPVS", func() {
+			switch calls++; calls {
+			case 1: // it listens
+				nft(t, "flush chain "+ip+" nat KIPVS-NAT")
+			case 2:
+				many := []string{"add table inet theirs", "add chain inet theirs c"}
+				for range 5000 {
+					many = append(many, "add rule inet theirs c counter accept")
+				}
+				nft(t, many...)
+			case 3: // events were lost
+				nft(t, "flush chain "+ip+" filter INPUT")
+			case 4:
+				cancel()
+			}
+		})
+		if err != nil || calls != 4 {
+			t.Errorf("%d calls, %v", calls, err)
+		}
+	})
+}
