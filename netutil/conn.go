@@ -95,6 +95,9 @@ func (c *Conn) setup(fd int) error {
 		return err
 	}
 	c.pid = sa.(*unix.SockaddrNetlink).Pid
+	if c.family == unix.NETLINK_ROUTE {
+		ports.set(c.pid, true)
+	}
 	return nil
 }
 
@@ -110,6 +113,9 @@ func (c *Conn) shut() error {
 	}
 	fd := c.fd
 	c.fd = -1
+	if c.family == unix.NETLINK_ROUTE {
+		ports.set(c.pid, false)
+	}
 	return unix.Close(fd)
 }
 

@@ -1,8 +1,6 @@
 package netutil
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"net/netip"
 	"slices"
@@ -231,7 +229,7 @@ func TestDefaultSource(t *testing.T) {
 		if a, _, err := l.DefaultSource(4); a.IsValid() || err != nil {
 			t.Errorf("an empty node has %v, %v", a, err)
 		}
-		upLink(t, l, "one", "10.1.0.1/24", "fd01::1/64")
+		one := upLink(t, l, "one", "10.1.0.1/24", "fd01::1/64")
 		two := upLink(t, l, "two", "10.2.0.1/24", "10.2.0.2/24", "fd02::1/64")
 		check := func(family int, want string) {
 			t.Helper()
@@ -249,6 +247,8 @@ func TestDefaultSource(t *testing.T) {
 		check(6, "fd02::1")
 		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: two, Gw: []byte{10, 2, 0, 9}, Src: []byte{10, 2, 0, 2}}))
 		check(4, "10.2.0.2")
+		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: one, Gw: []byte{10, 1, 0, 9}})) // no link changes
+		check(4, "10.1.0.1")
 	})
 }
 
@@ -300,129 +300,4 @@ func TestChooseSource(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestWatch(t *testing.T) {
-	inNetns(t, func() {
-		l := openLinks(t)
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		calls := 0
-		err := Watch(ctx, "", func() {
-			calls++
-			var b Batch
-			switch calls {
-			case 1: // it listens
-				for i := range 200 {
-					AddAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
-				}
-			case 2: // one burst, one call
-				AddAddress(&b, loopback, netip.MustParseAddr("fd00::1"))
-			case 3:
-				up(t, l, "lo")
-			case 4:
-				cancel()
-			}
-			must(t, errors.Join(l.Exec(&b)...))
-		})
-		if err != nil || calls < 4 {
-			t.Errorf("%d calls, %v", calls, err)
-		}
-	})
-}
-
-// TestWatchExcept fills the excepted link and hears only of another one.
-func TestWatchExcept(t *testing.T) {
-	inNetns(t, func() {
-		l := openLinks(t)
-		up(t, l, "lo")
-		bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
-		bridge.Name = "busy"
-		must(t, l.handle.LinkAdd(bridge))
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		calls := 0
-		err := Watch(ctx, "busy", func() {
-			var b Batch
-			switch calls++; calls {
-			case 1:
-				for i := range 50 {
-					AddAddress(&b, bridge.Index, netip.AddrFrom4([4]byte{10, 1, 1, byte(i)}))
-				}
-				AddAddress(&b, loopback, netip.MustParseAddr("10.3.3.3"))
-			case 2: // of loopback
-				cancel()
-			}
-			must(t, errors.Join(l.Exec(&b)...))
-		})
-		if err != nil || calls != 2 {
-			t.Errorf("%d calls, %v", calls, err)
-		}
-	})
-}
-
-func TestWatcherInteresting(t *testing.T) {
-	w := &watcher{except: "kube-ipvs0", index: 7}
-	link := func(typ uint16, index uint32, name string) []byte {
-		var b Batch
-		var info [unix.SizeofIfInfomsg]byte
-		binary.NativeEndian.PutUint32(info[4:], index)
-		b.Begin(typ, 0, info[:]...)
-		b.String(unix.IFLA_IFNAME, name)
-		return b.Messages()[0]
-	}
-	addr := func(index uint32) []byte {
-		var b Batch
-		var info [unix.SizeofIfAddrmsg]byte
-		binary.NativeEndian.PutUint32(info[4:], index)
-		b.Begin(unix.RTM_NEWADDR, 0, info[:]...)
-		return b.Messages()[0]
-	}
-	for i, tt := range []struct {
-		p    []byte
-		want bool
-	}{
-		{addr(7), false}, {addr(2), true}, {link(unix.RTM_NEWLINK, 7, "kube-ipvs0"), false}, {link(unix.RTM_NEWLINK, 2, "eth0"), true},
-		{link(unix.RTM_DELLINK, 7, "kube-ipvs0"), true}, {addr(7), true},
-		{link(unix.RTM_NEWLINK, 9, "kube-ipvs0"), false}, {addr(9), false}, {addr(7), true}, {nil, true},
-	} {
-		if got := w.interesting(tt.p); got != tt.want {
-			t.Errorf("event %d: interesting is %v, want %v", i, got, tt.want)
-		}
-	}
-}
-
-func TestWatchEnds(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
-	before := openFiles(t)
-	must(t, Watch(ctx, "", cancel))
-	if after := openFiles(t); after > before {
-		t.Errorf("%d files were open, now %d", before, after)
-	}
-}
-
-// TestWatchLosesEvents overflows the socket and wants to hear of it.
-func TestWatchLosesEvents(t *testing.T) {
-	inNetns(t, func() {
-		l := openLinks(t)
-		up(t, l, "lo")
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		calls := 0
-		err := Watch(ctx, "", func() {
-			switch calls++; calls {
-			case 1:
-				var b Batch
-				for i := range 2000 {
-					AddAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
-				}
-				must(t, errors.Join(l.Exec(&b)...))
-			case 2: // the new socket listens
-				cancel()
-			}
-		})
-		if err != nil || calls != 2 {
-			t.Errorf("%d calls, %v", calls, err)
-		}
-	})
 }

@@ -1,37 +1,58 @@
 package netutil
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls changed when links or addresses of this network namespace may
-// have changed: once as soon as it listens, then once for each burst of events,
-// whatever they are about, but for those of the link called except: who fills
-// a device with addresses need not be told of each. Events that were lost
-// count as one. It returns nil when ctx ends and an error when it cannot
-// listen; nothing is left behind.
-func Watch(ctx context.Context, except string, changed func()) error {
+// Changes is what a Watch has heard of since it last told.
+type Changes struct {
+	// Facts: a link, an address of another link than the device, or a default
+	// route of table main has changed.
+	Facts bool
+	// Device: the device was deleted or renamed, or it or lo was set up or down.
+	Device bool
+	// Lost are, 64 at most: destinations of our local routes that were deleted, and
+	// of local routes that another has taken the place of; addresses that were taken
+	// off the device; and global addresses that were taken off another link, with
+	// which the kernel silently deletes the IPv4 routes that have them as source.
+	Lost []netip.Prefix
+	// More: there were more of Lost, or events were dropped.
+	More bool
+}
+
+// mostLost bounds Changes.Lost.
+const mostLost = 64
+
+// Watch tells changed of changes to links, addresses and routes of this network
+// namespace: once with Facts alone as soon as it listens, then once for each burst
+// of events. device names the link that ClusterIPs are addresses of; what is only
+// added to it is of no interest. What requests by a Conn of this process do to
+// routes, and take off the device of IPv4, is left out; of IPv6 addresses the
+// kernel does not say who has deleted them. Foreign routes cost next to nothing.
+// It returns nil when ctx ends and an error when it cannot listen; nothing is left
+// behind.
+func Watch(ctx context.Context, device string, changed func(Changes)) error {
+	first := Changes{Facts: true}
 	for ctx.Err() == nil {
-		err := watch(ctx, except, changed)
+		err := watch(ctx, device, first, changed)
 		// The socket's queue was full. A new one is certain to be in order.
 		if err != nil && !errors.Is(err, unix.ENOBUFS) && ctx.Err() == nil {
-			return fmt.Errorf("watch links and addresses: %w", err)
+			return fmt.Errorf("watch links, addresses and routes: %w", err)
 		}
+		first.More = true
 	}
 	return nil
 }
 
 // watch listens with one socket until ctx or the socket ends.
-func watch(ctx context.Context, except string, changed func()) error {
+func watch(ctx context.Context, device string, first Changes, changed func(Changes)) error {
 	file, err := subscribe()
 	if err != nil {
 		return err
@@ -45,42 +66,47 @@ func watch(ctx context.Context, except string, changed func()) error {
 	if err != nil {
 		return err
 	}
-	w := &watcher{except: except}
-	if link, err := net.InterfaceByName(except); err == nil { // after subscribing: nothing is missed
-		w.index = uint32(link.Index)
+	w, err := newWatcher(device) // after subscribing: nothing is missed
+	if err != nil {
+		return err
 	}
-	changed()
+	changed(first)
 	for {
 		var failed error
-		some := false
 		err := raw.Read(func(fd uintptr) bool {
 			var read bool
-			read, some, failed = w.drain(int(fd))
+			read, failed = w.drain(int(fd))
 			return read || failed != nil
 		})
 		if err := errors.Join(err, failed); err != nil {
 			return err
 		}
-		if some {
-			changed()
+		if found := w.take(); found.some() {
+			changed(found)
 		}
 	}
 }
 
-// watcher knows which link's events are of no interest.
-type watcher struct {
-	except string
-	index  uint32 // of the link called except, 0 while there is none
-	buf    [4096]byte
-}
+// some reports whether anything was heard of.
+func (c Changes) some() bool { return c.Facts || c.Device || c.More || len(c.Lost) > 0 }
 
-// subscribe opens a socket that gets the events of links and addresses.
+// groups are what is listened to. RTNLGRP_ numbers them from 1.
+const groups = 1<<(unix.RTNLGRP_LINK-1) |
+	1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1) |
+	1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1)
+
+// subscribe opens a socket that gets the events.
 func subscribe() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
-	const groups = 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1)
+	// As in Conn.setup. Thousands of our own deletions are to fit.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 2<<20)
+	if err := attachFilter(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
+	}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
@@ -88,56 +114,23 @@ func subscribe() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netlink"), nil
 }
 
-// drain reads what is queued. It reports whether that was anything, and
-// whether it was of interest.
-func (w *watcher) drain(fd int) (read, some bool, err error) {
-	for {
+// burst is after how many events, of those that do not end, is told what they were.
+const burst = 10000
+
+// drain reads what is queued. It reports whether that was anything.
+func (w *watcher) drain(fd int) (read bool, err error) {
+	for range burst {
 		n, _, err := unix.Recvfrom(fd, w.buf[:], 0) // a longer message is cut: its start tells enough
 		switch err {
 		case nil:
 			read = true
-			some = w.interesting(w.buf[:n]) || some
+			w.event(w.buf[:n])
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return read, some, nil
+			return read, nil
 		default:
-			return read, some, err
+			return read, err
 		}
 	}
-}
-
-// interesting reports whether the event is not just about the excepted link,
-// and takes from it what that link's index is.
-func (w *watcher) interesting(p []byte) bool {
-	const index = unix.SizeofNlMsghdr + 4 // ifi_index and ifa_index stand at the same place
-	if w.except == "" || len(p) < index+4 {
-		return true
-	}
-	at := binary.NativeEndian.Uint32(p[index:])
-	switch binary.NativeEndian.Uint16(p[4:]) {
-	case unix.RTM_NEWLINK:
-		if len(p) >= unix.SizeofNlMsghdr+unix.SizeofIfInfomsg && linkName(p[unix.SizeofNlMsghdr+unix.SizeofIfInfomsg:]) == w.except {
-			w.index = at
-		}
-	case unix.RTM_DELLINK:
-		if at == w.index {
-			w.index = 0
-		}
-		return true
-	}
-	return at != w.index || w.index == 0
-}
-
-// linkName returns the name among the attributes of a link.
-func linkName(p []byte) string {
-	for {
-		a, rest, ok := NextAttr(p)
-		if !ok {
-			return ""
-		}
-		if a.Type == unix.IFLA_IFNAME {
-			return string(bytes.TrimRight(a.Data, "\x00"))
-		}
-		p = rest
-	}
+	return true, nil
 }

@@ -269,12 +269,12 @@ func (d *daemon) run(ctx context.Context) error {
 func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Context) error {
 	c := d.config
 	parts := map[string]func(context.Context) error{
-		"follow the Services":                  func(ctx context.Context) error { return d.objects.Run(ctx, tap{d.proxier, d.health, c.NodeName}) },
-		"watch the node's links and addresses": d.watchLinks,
-		"serve health":                         func(ctx context.Context) error { return d.serve(ctx, c.HealthzAddress, d.health.Handler()) },
-		"serve metrics":                        func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
-		"serve health-check node ports":        func(ctx context.Context) error { d.ports.Run(ctx); return nil },
-		"audit on SIGHUP":                      d.hangUps,
+		"follow the Services":                          func(ctx context.Context) error { return d.objects.Run(ctx, tap{d.proxier, d.health, c.NodeName}) },
+		"watch the node's links, addresses and routes": d.watchLinks,
+		"serve health":                                 func(ctx context.Context) error { return d.serve(ctx, c.HealthzAddress, d.health.Handler()) },
+		"serve metrics":                                func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
+		"serve health-check node ports":                func(ctx context.Context) error { d.ports.Run(ctx); return nil },
+		"audit on SIGHUP":                              d.hangUps,
 	}
 	if c.File != "" {
 		parts["watch the configuration file"] = func(ctx context.Context) error {
@@ -318,9 +318,11 @@ func (d *daemon) succeed(ctx context.Context) error {
 }
 
 func (d *daemon) watchLinks(ctx context.Context) error {
-	return netutil.Watch(ctx, kernel.LinkName, func() {
-		d.proxier.FactsChanged()
-		d.ports.Refresh()
+	return netutil.Watch(ctx, kernel.LinkName, func(c netutil.Changes) {
+		if c.Facts {
+			d.proxier.FactsChanged()
+			d.ports.Refresh()
+		}
 	})
 }
 

@@ -1,0 +1,69 @@
+package netutil
+
+import (
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// Where the fields stand that the filter looks at: struct nlmsghdr, then, in
+// events of routes, struct rtmsg.
+const (
+	atType     = 4
+	atFlags    = 6
+	atDstLen   = unix.SizeofNlMsghdr + 1
+	atTable    = unix.SizeofNlMsghdr + 4
+	atProtocol = unix.SizeofNlMsghdr + 5
+)
+
+// routeFilter lets all events through that are not of routes, and of these the
+// deletion of ours, what takes the place of a local route, and default routes
+// of table main. The kernel asks it before it queues an event, so that neither a
+// cold start nor a daemon that learns all routes of the internet wakes us.
+var routeFilter = []bpf.Instruction{
+	bpf.LoadAbsolute{Off: atType, Size: 2},
+	bpf.JumpIf{Val: loaded16(unix.RTM_NEWROUTE), SkipTrue: 5},   // to: added
+	bpf.JumpIf{Val: loaded16(unix.RTM_DELROUTE), SkipFalse: 12}, // to: of interest
+	// Deleted.
+	bpf.LoadAbsolute{Off: atTable, Size: 1},
+	bpf.JumpIf{Val: unix.RT_TABLE_LOCAL, SkipFalse: 6}, // to: other tables
+	bpf.LoadAbsolute{Off: atProtocol, Size: 1},
+	bpf.JumpIf{Val: RouteProtocol, SkipTrue: 8, SkipFalse: 7},
+	// Added.
+	bpf.LoadAbsolute{Off: atTable, Size: 1},
+	bpf.JumpIf{Val: unix.RT_TABLE_LOCAL, SkipFalse: 2}, // to: other tables
+	bpf.LoadAbsolute{Off: atFlags, Size: 2},
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: loaded16(unix.NLM_F_REPLACE), SkipTrue: 4, SkipFalse: 3},
+	// Other tables.
+	bpf.JumpIf{Val: unix.RT_TABLE_MAIN, SkipFalse: 2},
+	bpf.LoadAbsolute{Off: atDstLen, Size: 1},
+	bpf.JumpIf{Val: 0, SkipTrue: 1},
+	// Of no interest.
+	bpf.RetConstant{Val: 0},
+	// Of interest.
+	bpf.RetConstant{Val: 0xffffffff},
+}
+
+// loaded16 returns what a filter loads of a number in host order: it takes all
+// for network order.
+func loaded16(n uint16) uint32 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], n)
+	return uint32(binary.BigEndian.Uint16(b[:]))
+}
+
+// attachFilter puts routeFilter on a socket.
+func attachFilter(fd int) error {
+	code, err := bpf.Assemble(routeFilter)
+	if err != nil {
+		return fmt.Errorf("assemble a filter of events: %w", err)
+	}
+	prog := unix.SockFprog{Len: uint16(len(code)), Filter: (*unix.SockFilter)(unsafe.Pointer(&code[0]))} // bpf.RawInstruction is struct sock_filter
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
+		return fmt.Errorf("filter events: %w", err)
+	}
+	return nil
+}
