@@ -14,7 +14,10 @@ func TestDigest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(what string) (ID, SpecRef) {
 			addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 96, 0, byte(rapid.IntRange(0, 20).Draw(t, what))}), 80)
-			if rapid.Bool().Draw(t, "entry") {
+			switch rapid.IntRange(0, 2).Draw(t, "kind") {
+			case 0:
+				return VirtualServerID(TCP, addr), Intern(Spec{Scheduler: rapid.SampledFrom([]string{"rr", "lc"}).Draw(t, "scheduler")})
+			case 1:
 				return EntryID(SetAll, TCP, addr), Intern(Spec{Text: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "text")})
 			}
 			return RealServerID(VirtualServerID(TCP, addr), addr), Weight(uint32(rapid.IntRange(0, 1).Draw(t, "weight")))
@@ -47,8 +50,12 @@ func TestDigest(t *testing.T) {
 			t.Fatalf("what changed under watch differs: %s", Object{id, spec})
 		}
 		for stray, spec := range a.All() {
-			if d.Remove(stray, spec); !d.Differs(digestOf(a)) {
+			d.Remove(stray, spec)
+			if !d.Differs(digestOf(a)) {
 				t.Fatalf("without %s there is no difference", Object{stray, spec})
+			}
+			if d.LookDiffers(digestOf(a)) != stray.Kind.InLook() {
+				t.Fatalf("without %s a look sees a difference, or none", Object{stray, spec})
 			}
 			break
 		}
