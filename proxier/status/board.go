@@ -53,6 +53,7 @@ type Board struct {
 	drift   []Drift
 	audited time.Time // end of the last comparison with the kernel; zero: none
 	written uint64    // rounds after which frontends may be others
+	idle    bool      // the last of rounds was an audit that found nothing
 }
 
 // Observe takes note of a round. It returns at once.
@@ -60,6 +61,10 @@ func (b *Board) Observe(r *proxier.Round) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if did(r) {
+		if n := len(b.rounds); n > 0 && idle(r) && b.idle {
+			b.rounds = b.rounds[:n-1] // of audits that found nothing the last is enough
+		}
+		b.idle = idle(r)
 		b.rounds = last(append(b.rounds, summary(r)), roundsKept)
 	}
 	if r.Full || r.Ops[entries(state.Add)]+r.Ops[entries(state.Change)]+r.Ops[entries(state.Delete)] > 0 {
@@ -85,6 +90,11 @@ func (b *Board) Observe(r *proxier.Round) {
 // drains there is one a second that has nothing to do.
 func did(r *proxier.Round) bool {
 	return r.Full || r.Audited || r.Err != nil || r.Services > 0 || len(r.Ops) > 0 || len(r.Failures) > 0
+}
+
+// idle reports whether the round did nothing but end an audit that found nothing.
+func idle(r *proxier.Round) bool {
+	return r.Audited && r.Err == nil && r.Services == 0 && len(r.Ops) == 0 && len(r.Failures) == 0
 }
 
 func entries(v state.Verb) proxier.Write {

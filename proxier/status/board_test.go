@@ -148,3 +148,17 @@ func TestStateIsDocumented(t *testing.T) {
 		}
 	}
 }
+
+// Audits that find nothing do not push out what was done.
+func TestBoardKeepsWhatWasDone(t *testing.T) {
+	b := &Board{}
+	b.Observe(&proxier.Round{Number: 1, Services: 1})
+	for i := range 2 * roundsKept {
+		b.Observe(&proxier.Round{Number: uint64(2 + i), Audited: true})
+	}
+	var v View
+	b.tell(&v)
+	if len(v.Rounds) != 2 || v.Rounds[0].Number != 1 || v.Rounds[1].Number != 2*roundsKept+1 {
+		t.Errorf("rounds %+v", v.Rounds)
+	}
+}
