@@ -1,87 +1,97 @@
 package proxier
 
 import (
-	"context"
-	"errors"
-	"maps"
 	"slices"
 	"time"
 
 	"kube-ipvs/proxier/state"
 )
 
-// canary is a look at the rules, beside the loop.
-type canary struct {
-	rules *state.State
-	err   error
+// What somebody else does to our objects is noticed in three ways. The kernel
+// tells of changes to links, addresses, routes and rules: hints in the mail. Of
+// virtual servers and sets it tells nothing: a look comes now and then, which
+// sees one virtual server that is not as it should be, and one entry that is
+// gone or too much. Real servers, settings, and entries that changed places only
+// an audit sees. A hint or a look never has anything written: it has an audit begin.
+
+const (
+	// settleTime is how long the kernel is left alone after a hint: who flushes
+	// a table goes on for a moment.
+	settleTime = 200 * time.Millisecond
+	// settleMost is how long hints may put an audit off.
+	settleMost = time.Second
+	// calmTime is the least time between readings that hints cause. In the long run
+	// calmShare times what one has cost passes before the next, but for as many as
+	// fit into calmCredit: what is broken again and again costs a twentieth of a
+	// CPU, and what is broken now and then is mended at once.
+	calmTime   = time.Second
+	calmShare  = 20
+	calmCredit = 20 * time.Second
+	// repairShare is how many times the cost of an audit it is with the repair,
+	// which reads everything twice.
+	repairShare = 3
+)
+
+// thrift bounds what readings cost that hints cause.
+type thrift struct {
+	last time.Time // one began, or ended
+	paid time.Time // until then their cost is made good
 }
 
-// watch looks now and then whether what everything rests on is still there, and
-// has an audit begin if not. A reload of firewalld flushes all rules, ipvsadm -C all
-// virtual servers. It is no audit: who changes one object is not noticed.
-func (p *Proxier) watch(ctx context.Context, seen *canary) {
-	missing := false
-	if seen != nil && seen == p.canary {
-		p.canary = nil
-		missing = seen.err != nil || !p.ruled(seen.rules)
+// spend notes what one has cost of CPU.
+func (t *thrift) spend(cost time.Duration) {
+	t.last = time.Now()
+	t.paid = later(t.paid, t.last).Add(calmShare * cost)
+}
+
+// free returns when the next may begin.
+func (t *thrift) free() time.Time { return later(t.last.Add(calmTime), t.paid.Add(-calmCredit)) }
+
+// heed takes in what was asked for, and hints. It comes before the round
+// writes: what the loop itself has deleted is no drift.
+func (p *Proxier) heed(m mail) {
+	p.unsure = p.unsure || m.audit
+	if m.audit {
+		p.factsAt = time.Now()
 	}
-	if due(p.canaryAt) {
-		p.canaryAt = time.Time{} // schedule sets it when this look is over
-		missing = !p.intact(ctx) || !p.readRules(ctx)
+	if m.rules && p.ruleAt.IsZero() {
+		p.ruleAt = later(time.Now().Add(settleTime), p.looks.free())
 	}
-	if missing { // or it could not be read, of which the audit tells
-		p.log.Info("something is missing in the kernel: it is compared")
-		p.beginAudit(ctx)
+	if p.actual != nil && (m.more || slices.ContainsFunc(m.suspects, p.drifted)) {
+		p.suspect("the kernel has told of a change", settleTime)
 	}
 }
 
-// intact looks at what is cheap to see.
-func (p *Proxier) intact(ctx context.Context) bool {
-	servers := p.someServers()
-	sizes, err := p.kernel.Sizes(ctx, servers)
-	return err == nil && sizes.Servers == len(servers) && sizes.Entries == p.objects[state.Entry]
+// drifted reports whether an object that is gone, or changed, should not be. An
+// address of the node that went took routes with it.
+func (p *Proxier) drifted(id state.ID) bool {
+	return p.actual.Has(id) || id.Kind == state.VIP && slices.Contains(p.facts.NodeIPs, id.Addr())
 }
 
-// readRules has a goroutine read them: it takes a process a family. It returns
-// false if that is not possible.
-func (p *Proxier) readRules(ctx context.Context) bool {
-	reader, err := p.kernel.Reader(ctx)
-	if err != nil {
-		return false
+// suspect has an audit begin soon, after as much time to settle.
+func (p *Proxier) suspect(because string, settle time.Duration) {
+	now := time.Now()
+	p.suspicion = because
+	if p.suspectSince.IsZero() {
+		p.suspectSince = now
 	}
-	c := &canary{rules: &state.State{}}
-	p.canary = c
-	p.readers.Go(func() {
-		note := func(id state.ID, spec state.SpecRef) { c.rules.Put(id, spec) }
-		c.err = errors.Join(reader.EachRule(ctx, note), reader.Close())
-		p.inbox.put(func(m *mail) { m.canary = c })
-	})
-	return true
+	at := now.Add(settle)
+	if last := p.suspectSince.Add(settleMost); last.Before(at) {
+		at = last
+	}
+	p.suspectAt = later(at, p.audits.free())
 }
 
-// ruled reports whether rules are what the loop takes them to be. Those that it
-// has written meanwhile may not: then an audit comes for nothing.
-func (p *Proxier) ruled(have *state.State) bool {
-	for _, id := range []state.ID{state.RulesID(state.IPv4), state.RulesID(state.IPv6)} {
-		a, want := p.actual.Get(id)
-		b, is := have.Get(id)
-		if want != is || want && !a.Equal(b) {
-			return false
-		}
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
 	}
-	return true
+	return a
 }
 
-// someServers returns a virtual server of each family that has any.
-func (p *Proxier) someServers() []state.ID {
-	some := map[bool]state.ID{} // by whether it is IPv6
-	for id := range p.actual.All() {
-		if id.Kind == state.VirtualServer {
-			some[id.Addr().Is6()] = id
-		}
-		if len(some) == 2 {
-			break
-		}
-	}
-	return slices.Collect(maps.Values(some))
+// missing reports whether a look has seen something else than what the loop
+// takes to be there. Entries that it has written meanwhile may have been counted or not.
+func (p *Proxier) missing(a *audit) bool {
+	off := max(a.entries-a.believed, a.believed-a.entries)
+	return p.digest.LookDiffers(&a.digest) || uint64(off) > p.written-a.written
 }

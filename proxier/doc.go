@@ -31,10 +31,13 @@
 // known to hold. Objects that several Services share are counted. The full
 // comparison with the kernel, freshly read, happens at start and when an error
 // or an audit shows that the kernel is not what it was taken for; it reports
-// what others have changed before it repairs it. The audit comes on a timer: a
+// what others have changed before it repairs it. The audit comes on a timer, the
+// more often the less it costs: a
 // goroutine with sockets of its own reads the kernel and sums it up, and the loop
-// compares the sum with that of what it has written. It never writes. Between two
-// audits a cheap look (canary.go) finds out if something big is missing.
+// compares the sum with that of what it has written. It never writes, and one
+// that does not come back is given up. Between two audits a look (canary.go) does
+// the same with what is cheap to read, and the kernel gives hints: objects that
+// it says are gone and the loop takes to be there have an audit begin at once.
 //
 // A plan that takes long has turns: where changes wait after a turn, it is left off,
 // and gone on with after them. Services that the cluster hangs on have a plan of

@@ -39,7 +39,7 @@ type fault struct {
 type faulted struct {
 	*kernel.Fake
 	fault  fault
-	reader error // what Reader and Sizes return
+	reader error // what Reader returns
 }
 
 func (k *faulted) Apply(ctx context.Context, plan state.Plan) []error {
@@ -62,13 +62,6 @@ func (k *faulted) Reader(ctx context.Context) (kernel.Reader, error) {
 		return nil, k.reader
 	}
 	return k.Fake.Reader(ctx)
-}
-
-func (k *faulted) Sizes(ctx context.Context, servers []state.ID) (kernel.Sizes, error) {
-	if k.reader != nil {
-		return kernel.Sizes{}, k.reader
-	}
-	return k.Fake.Sizes(ctx, servers)
 }
 
 var errFault = errors.New("a fault that was injected")

@@ -1,11 +1,13 @@
 package proxier
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
 )
 
 // inbox takes what sources and watchers have to say, from any goroutine, until
@@ -26,11 +28,16 @@ type mail struct {
 	problems *[]model.Problem // of the source, if it said anything
 	loaded   bool
 	synced   bool
-	facts    bool // links or addresses have changed
-	audit    bool // somebody wants a full audit now
-	audited  *audit
-	canary   *canary
+	facts    bool // links, addresses or default routes have changed
+	audit    bool // a full audit is wanted now, and facts read anew
+	rules    bool // somebody, who may be us, has changed rules of ours
+	suspects []state.ID
+	more     bool     // suspects are not all
+	audited  []*audit // that have come back
 }
+
+// mostSuspects bounds mail.suspects.
+const mostSuspects = 64
 
 func newInbox() *inbox { return &inbox{poke: make(chan struct{}, 1)} }
 
@@ -124,12 +131,34 @@ func (p *Proxier) Problems(ps []model.Problem) {
 	p.inbox.put(func(m *mail) { m.problems = &ps })
 }
 
-// FactsChanged says that the node's links or addresses may have changed. Safe
-// from any goroutine.
+// FactsChanged says that the node's links, addresses or default routes may have
+// changed. Safe from any goroutine.
 func (p *Proxier) FactsChanged() { p.inbox.put(func(m *mail) { m.facts = true }) }
 
-// Audit asks for a full audit as soon as the loop has time. Safe from any
-// goroutine.
+// Suspect says that somebody has deleted or changed the objects, and with more
+// that there were others, too. What the loop itself has deleted, and what it
+// knows nothing of, is not minded. Safe from any goroutine.
+func (p *Proxier) Suspect(objects []state.ID, more bool) {
+	p.inbox.put(func(m *mail) {
+		m.more = m.more || more
+		for _, id := range objects {
+			if len(m.suspects) == mostSuspects {
+				m.more = true
+				return
+			}
+			if !slices.Contains(m.suspects, id) {
+				m.suspects = append(m.suspects, id)
+			}
+		}
+	})
+}
+
+// RulesChanged says that somebody, who may be the loop itself, has changed rules
+// of ours. Safe from any goroutine.
+func (p *Proxier) RulesChanged() { p.inbox.put(func(m *mail) { m.rules = true }) }
+
+// Audit has all facts read anew and everything compared with the kernel, as soon
+// as the loop has time. Safe from any goroutine.
 func (p *Proxier) Audit() { p.inbox.put(func(m *mail) { m.audit = true }) }
 
 var _ source.Sink = (*Proxier)(nil)

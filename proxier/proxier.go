@@ -20,8 +20,8 @@ type Config struct {
 	Zone             string        // of the node, for topology hints; empty: the Node object says it
 	NodeCIDR         bool          // the source addresses of pods are the podCIDRs of the Node object
 	PrimaryNodePorts bool          // node ports are served on the node's primary addresses only
-	AuditPeriod      time.Duration // between full comparisons with the kernel
-	CanaryPeriod     time.Duration // between looks whether something big is missing in the kernel; 0: never
+	AuditPeriod      time.Duration // between full comparisons with the kernel, at most
+	CanaryPeriod     time.Duration // between looks at what costs little to look at, and between audits at least; 0: no looks, and audits each AuditPeriod
 	DrainTimeout     time.Duration // that a removed endpoint's connections may go on, in direct mode
 	MinSyncPeriod    time.Duration // between the end of a round and the next that changes cause
 	Names            bool          // keep what Served and PodOf tell
@@ -56,9 +56,13 @@ type Proxier struct {
 	table      *desired.Table
 	actual     *state.State   // what the kernel holds, as read and written since; nil: never read
 	digest     *state.Digest  // of actual
-	underway   *audit         // nil: none
-	canary     *canary        // nil: none
-	readers    sync.WaitGroup // of audits
+	underway   *audit         // or look; nil: none
+	reading    int            // audits and looks that have not come back, those that were given up among them
+	readers    sync.WaitGroup // of these
+	late       bool           // one was given up since an audit came back
+	unsure     bool           // an audit is to begin at once
+	audited    time.Duration  // of CPU, that the last audit cost
+	written    uint64         // writes of entries that succeeded
 	loaded     bool           // the source has delivered what it could
 	synced     bool           // the source has delivered everything: absence is a fact
 	stale      bool           // the kernel must be read before the next write
@@ -86,8 +90,12 @@ type Proxier struct {
 	rounds     uint64
 	needs      []state.ID // memory for obstacle and hold
 
-	auditAt, retryAt, drainAt, canaryAt, goOnAt time.Time // when due; zero: not
-	retryDelay                                  time.Duration
+	auditAt, lookAt, retryAt, drainAt, goOnAt time.Time // when due; zero: not
+	suspectAt, ruleAt                         time.Time // when hints have an audit, or a look, begin; zero: there are none
+	suspectSince                              time.Time // when the first of these hints came
+	suspicion                                 string    // what the last of them was
+	audits, looks                             thrift    // that hints cause
+	retryDelay                                time.Duration
 }
 
 // New returns a Proxier that has done nothing yet.
@@ -121,7 +129,7 @@ func (p *Proxier) Run(ctx context.Context) {
 	defer cut()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(endGrace, cut) })
 	defer stop()
-	defer p.readers.Wait()
+	defer p.dismissReaders()
 	for ctx.Err() == nil {
 		p.beat()
 		p.round(whole)
@@ -159,7 +167,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
-	for _, at := range []time.Time{p.auditAt, p.retryAt, p.drainAt, p.canaryAt, p.factsAt, p.goOnAt} {
+	for _, at := range append(p.readAt(), p.retryAt, p.drainAt, p.factsAt, p.goOnAt) {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}

@@ -36,12 +36,7 @@ func (p *Proxier) schedule(r *Round) {
 	if len(p.unfinished) > 0 {
 		p.goOnAt = now
 	}
-	if r.Full || r.Audited {
-		p.auditAt = now.Add(p.config.AuditPeriod)
-	}
-	if p.canaryAt.IsZero() && p.canary == nil && p.config.CanaryPeriod > 0 {
-		p.canaryAt = now.Add(p.config.CanaryPeriod)
-	}
+	p.scheduleReadings(r)
 	switch {
 	case len(p.draining) == 0:
 		p.drainAt = time.Time{}
@@ -80,7 +75,8 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 			r.Drift = common(drift, differences(p.actual, read))
 		}
 	}
-	p.actual, p.stale, p.underway = read, false, nil
+	p.dismiss()
+	p.actual, p.stale = read, false
 	p.digest, p.objects = digestOf(read), read.Count()
 	return nil
 }

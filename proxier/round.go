@@ -26,6 +26,7 @@ type Round struct {
 	Changes   Changes          // that it took
 	Full      bool             // everything was read from the kernel and compared by the round itself
 	Audited   bool             // an audit beside the loop has ended with the round, and found nothing
+	GivenUp   bool             // an audit beside the loop, or a look, did not come back
 	Services  int              // that were rendered
 	Ops       map[Write]int    // writes that succeeded
 	Failures  []Failure        // writes that failed; they stay wanted and are retried
@@ -129,7 +130,8 @@ func (p *Proxier) round(ctx context.Context) {
 // work does a round; start says that it is the first.
 func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 	p.goOnAt = time.Time{}
-	r.Err = p.endAudit(r, m.audited)
+	r.Err = p.endReadings(r, m.audited)
+	p.heed(m)
 	if r.Err == nil {
 		r.Err = p.look(ctx, r)
 	}
@@ -147,10 +149,7 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 	}
 	p.goOn(ctx, r, left)
 	p.drainRound(ctx, r)
-	if !r.Full && (m.audit || due(p.auditAt)) {
-		p.beginAudit(ctx)
-	}
-	p.watch(ctx, m.canary)
+	p.inspect(ctx, r)
 	p.schedule(r)
 	r.Triggers, p.triggers = p.triggers, nil
 }

@@ -183,6 +183,9 @@ func (p *Proxier) note(op state.Op) {
 		p.digest.Remove(op.ID, old)
 		p.objects[op.ID.Kind]--
 	}
+	if op.ID.Kind == state.Entry {
+		p.written++
+	}
 	if op.Verb != state.Delete {
 		p.digest.Add(op.ID, op.Spec)
 		p.objects[op.ID.Kind]++

@@ -323,10 +323,13 @@ func (d *daemon) watchLinks(ctx context.Context) error {
 			d.proxier.FactsChanged()
 			d.ports.Refresh()
 		}
+		if suspects := kernel.Suspects(c); c.More || len(suspects) > 0 {
+			d.proxier.Suspect(suspects, c.More)
+		}
 	})
 }
 
-// hangUps has everything compared with the kernel when SIGHUP comes.
+// hangUps has everything read anew and compared with the kernel when SIGHUP comes.
 func (d *daemon) hangUps(ctx context.Context) error {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)
@@ -338,6 +341,7 @@ func (d *daemon) hangUps(ctx context.Context) error {
 		case <-c:
 			d.log.Info("SIGHUP: full audit")
 			d.proxier.Audit()
+			d.ports.Refresh()
 		}
 	}
 }

@@ -56,7 +56,7 @@ type Config struct {
 	// The loop.
 	SyncPeriod    time.Duration // an update that is unfinished for twice this turns /healthz red
 	MinSyncPeriod time.Duration // least time between two rounds
-	AuditPeriod   time.Duration // between full comparisons with the kernel
+	AuditPeriod   time.Duration // between full comparisons with the kernel, at most
 
 	// Settings of the kernel. 0 leaves what is.
 	StrictARP         bool

@@ -33,7 +33,7 @@ type KubeIPVSConfiguration struct {
 	Zone string `json:"zone"`
 	// NodeIPs are the node's own addresses, one a family at most.
 	NodeIPs []string `json:"nodeIPs"`
-	// AuditPeriod is the time between full comparisons with the kernel.
+	// AuditPeriod is the time between full comparisons with the kernel, at most.
 	AuditPeriod metav1.Duration `json:"auditPeriod"`
 	// DrainTimeout is how long connections of a removed endpoint may go on.
 	DrainTimeout metav1.Duration `json:"drainTimeout"`

@@ -40,7 +40,7 @@ var specs = []spec{
 	{path: "takeover", name: "takeover", usage: "adopt the virtual servers that kube-proxy's IPVS mode has left on this node, so that their connections go on"},
 	{path: "ipvs.excludeCIDRs", name: "ipvs-exclude-cidrs", usage: "virtual servers in these CIDRs are not adopted with --takeover. Those of others are never deleted anyway"},
 
-	{path: "auditPeriod", name: "audit-period", usage: "time between full comparisons with the kernel, which repair what others changed"},
+	{path: "auditPeriod", name: "audit-period", usage: "longest time between full comparisons with the kernel, which repair what others changed"},
 	{path: "ipvs.syncPeriod", name: "ipvs-sync-period", usage: "an update that is not finished after twice this turns /healthz red. Unlike in kube-proxy no work is repeated by it: see --audit-period"},
 	{path: "ipvs.minSyncPeriod", name: "ipvs-min-sync-period", usage: "least time between two rounds: changes that come faster are programmed together; at most --ipvs-sync-period"},
 	{path: "drainTimeout", name: "drain-timeout", usage: "how long connections of a removed endpoint may go on, with direct"},

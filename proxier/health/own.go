@@ -23,6 +23,7 @@ type ownMetrics struct {
 	failing     *prometheus.GaugeVec
 	retries     prometheus.Counter
 	audits      prometheus.Counter
+	givenUp     prometheus.Counter
 	drift       *prometheus.CounterVec
 	messages    prometheus.Counter
 	sends       prometheus.Counter
@@ -53,6 +54,7 @@ func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
 		failing:     gauges("failing_writes", "Writes that have failed and not succeeded since, by cause: the node, the value that an object has, an object or lock of another program (foreign), or another write that they wait for (blocked).", "cause"),
 		retries:     counter("retries_total", "Writes that were tried again."),
 		audits:      counter("audits_total", "Full comparisons with the kernel, freshly read, that succeeded."),
+		givenUp:     counter("audits_given_up_total", "Audits that had not come back after two minutes, and were given up."),
 		drift:       counters("drift_repaired_total", "Objects that somebody else had changed, as an audit found, to repair them.", "kind"),
 		messages:    counter("netlink_messages_total", "Requests to the kernel over netlink."),
 		sends:       counter("netlink_sends_total", "System calls that carried netlink requests."),
@@ -64,7 +66,7 @@ func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
 		problems:    prometheus.NewGauge(prometheus.GaugeOpts{Name: own + "problems", Help: "What is wrong with the objects that say what to program."}),
 	}
 	o.start()
-	reg.MustRegister(o.rounds, o.took, o.programming, o.writes, o.planWrites, o.objects, o.failing, o.retries, o.audits, o.drift,
+	reg.MustRegister(o.rounds, o.took, o.programming, o.writes, o.planWrites, o.objects, o.failing, o.retries, o.audits, o.givenUp, o.drift,
 		o.messages, o.sends, o.errors, o.bytes, o.processes, o.draining, o.known, o.problems,
 		gauge(own+"oldest_drain_age_seconds", "For how long the first of the removed endpoints that drain has done so, since this process began at most; 0: none does.", o.drainAge),
 		gauge(own+"last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.lastAudit.get()) }),
@@ -123,6 +125,9 @@ func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
 	o.bytes.Add(float64(r.Kernel.Bytes))
 	o.processes.Add(float64(r.Kernel.Processes))
 	o.problems.Set(float64(len(r.Problems)))
+	if r.GivenUp {
+		o.givenUp.Inc()
+	}
 	if r.Err != nil {
 		return // it wrote nothing and compared nothing
 	}

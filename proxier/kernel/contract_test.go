@@ -225,8 +225,8 @@ func fakeIsLikeLinux(t *testing.T, binding netutil.Binding) {
 					t.Fatalf("after %v, read %s (-fake +Linux):\n%s", plan, how, diff)
 				}
 			}
-			if real, faked := sizesOf(t, linux), sizesOf(t, fake); real != faked {
-				t.Fatalf("after %v: Linux has %+v, the fake %+v", plan, real, faked)
+			if diff := cmp.Diff(lookAt(t, fake), lookAt(t, linux)); diff != "" {
+				t.Fatalf("after %v, a look (-fake +Linux):\n%s", plan, diff)
 			}
 		}
 	})

@@ -6,6 +6,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"time"
 
 	"kube-ipvs/proxier/state"
 )
@@ -38,11 +39,6 @@ type Kernel interface {
 	// servers. One that is not there has none.
 	Connections(context.Context, []state.ID) (map[state.ID]uint32, error)
 
-	// Sizes looks whether everything is still there, at a cost that does not
-	// grow with it: who removes all that IPVS or a set holds shows in it, who
-	// changes an object may not.
-	Sizes(ctx context.Context, servers []state.ID) (Sizes, error)
-
 	// Stats counts what all calls together have asked of the kernel.
 	Stats() Stats
 
@@ -56,10 +52,18 @@ type Reader interface {
 	// Each hands note everything that Read returns, each object once. What
 	// is changed meanwhile may be among it or not.
 	Each(ctx context.Context, note func(state.ID, state.SpecRef)) error
+	// EachServer is the part of Each that is about virtual servers.
+	EachServer(ctx context.Context, note func(state.ID, state.SpecRef)) error
 	// EachRule is the part of Each that is about rules, as a look shows them
 	// that costs nothing for what others have. It may miss what does little,
 	// such as a jump that has come twice.
 	EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error
+	// Entries counts those in our sets.
+	Entries(context.Context) (int, error)
+	// Cost returns the CPU time that the process, and programs that it ran to their
+	// end, have taken since the Reader was opened. Unlike the time that has
+	// passed it does not grow because the node is busy.
+	Cost() time.Duration
 	Stats() Stats
 	Close() error
 }

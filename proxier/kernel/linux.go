@@ -85,7 +85,8 @@ type Linux struct {
 	adopts   adoption                       // as found by the last Read
 	fresh    map[netip.Addr]netutil.Ruleset // by family, as found by the last Read and not changed since
 	freshAt  time.Time
-	proof    *proof // shared with Readers
+	proof    *proof        // shared with Readers
+	opened   time.Duration // of a Reader: what cpuTime was then
 }
 
 // freshFor is how long rules are as they were read: as long as it takes to write

@@ -32,7 +32,7 @@ func (l *Linux) Reader(ctx context.Context) (Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.expected, r.proof = l.expected, l.proof
+	r.expected, r.proof, r.adopts, r.opened = l.expected, l.proof, l.adopts, cpuTime()
 	return r, nil
 }
 

@@ -91,13 +91,9 @@ func judgeServer(op state.Op, errs []error) error {
 // and their real servers.
 func (l *Linux) readServers(note put) error {
 	ours := map[state.ID]bool{}
-	err := l.ipvs.EachService(func(svc moby.Service, _ ipvs.Stats) {
-		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !l.adopts.service(&svc) {
-			return
-		}
-		id := serverID(ipvs.KeyOf(&svc))
+	err := l.eachServer(func(id state.ID, spec state.SpecRef) {
 		ours[id] = true
-		note(id, serverSpec(&svc))
+		note(id, spec)
 	})
 	if err != nil {
 		return err
@@ -111,6 +107,16 @@ func (l *Linux) readServers(note put) error {
 		for _, d := range dests {
 			note(state.RealServerID(server, d.Addr), state.Weight(d.Weight))
 		}
+	})
+}
+
+// eachServer reads the virtual servers alone.
+func (l *Linux) eachServer(note put) error {
+	return l.ipvs.EachService(func(svc moby.Service, _ ipvs.Stats) {
+		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !l.adopts.service(&svc) {
+			return
+		}
+		note(serverID(ipvs.KeyOf(&svc)), serverSpec(&svc))
 	})
 }
 

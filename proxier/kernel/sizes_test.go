@@ -1,25 +1,31 @@
 package kernel
 
 import (
-	"net/netip"
+	"errors"
+	"strings"
 
 	"pgregory.net/rapid"
 
 	"kube-ipvs/proxier/state"
 )
 
-// sizesOf asks for every virtual server that drawOp may have made.
-func sizesOf(t *rapid.T, k Kernel) Sizes {
+// look is what a Reader sees of parts.
+type look struct {
+	Entries int
+	Objects []string
+}
+
+func lookAt(t *rapid.T, k Kernel) look {
 	t.Helper()
-	var servers []state.ID
-	for _, addr := range []string{"10.96.0.10", "242.96.0.10", "fd96::10"} {
-		for _, proto := range []state.Protocol{state.TCP, state.UDP, state.SCTP} {
-			servers = append(servers, state.VirtualServerID(proto, netip.AddrPortFrom(netip.MustParseAddr(addr), 80)))
-		}
-	}
-	sizes, err := k.Sizes(ctx, servers)
+	r, err := k.Reader(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sizes
+	out := &state.State{}
+	note := func(id state.ID, spec state.SpecRef) { out.Put(id, spec) }
+	n, err := r.Entries(ctx)
+	if err := errors.Join(err, r.EachServer(ctx, note), r.EachRule(ctx, note), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return look{n, strings.Split(out.String(), "\n")}
 }

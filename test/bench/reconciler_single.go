@@ -197,9 +197,6 @@ func (sink) Apply(context.Context, state.Plan) []error  { return nil }
 func (sink) Reader(context.Context) (kernel.Reader, error) {
 	return nil, errors.ErrUnsupported
 }
-func (sink) Sizes(context.Context, []state.ID) (kernel.Sizes, error) {
-	return kernel.Sizes{}, errors.ErrUnsupported
-}
 func (sink) Stats() kernel.Stats                          { return kernel.Stats{} }
 func (sink) ProbeScheduler(context.Context, string) error { return nil }
 func (sink) Connections(context.Context, []state.ID) (map[state.ID]uint32, error) {

@@ -202,13 +202,6 @@ func (k *Kernel) Reader(ctx context.Context) (kernel.Reader, error) {
 	return k.fake.Reader(ctx)
 }
 
-// Sizes is part of kernel.Kernel.
-func (k *Kernel) Sizes(ctx context.Context, servers []state.ID) (kernel.Sizes, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.fake.Sizes(ctx, servers)
-}
-
 // Apply is part of kernel.Kernel.
 func (k *Kernel) Apply(ctx context.Context, plan state.Plan) []error {
 	k.mu.Lock()
