@@ -132,7 +132,7 @@ func churn(n *node) {
 // A device that was there before us stays, with the address that others put
 // on it and without ours.
 func TestForeignDeviceStays(t *testing.T) {
-	n := newNode(t, "direct")
+	n := newBoundNode(t, "direct", "address")
 	n.sh("ip link add kube-ipvs0 type dummy; ip addr add 198.51.100.7/32 dev kube-ipvs0; ip link set kube-ipvs0 alias theirs")
 	before := n.snapshot()
 	n.enrich()

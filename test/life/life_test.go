@@ -36,17 +36,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-var modes = []string{"direct", "image"}
-
 // inModes runs a test on a fresh node for each place where the virtual servers
-// of ClusterIPs may stand.
+// of ClusterIPs may stand, and each way in which ClusterIPs become the node's own.
 func inModes(t *testing.T, f func(*testing.T, *node)) {
 	t.Helper()
 	t.Parallel()
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			f(t, newNode(t, mode))
-		})
+	for _, mode := range []string{"direct", "image"} {
+		for _, binding := range []string{"address", "route"} {
+			t.Run(mode+" "+binding, func(t *testing.T) {
+				t.Parallel()
+				f(t, newBoundNode(t, mode, binding))
+			})
+		}
 	}
 }

@@ -36,6 +36,7 @@ func (d *daemon) kill() {
 
 // record is a line of the log.
 type record struct {
+	Time       time.Time
 	Level, Msg string
 	// Of rounds.
 	Round, Services, Writes, Failed, Drift, Messages, Sends, Processes int
@@ -44,6 +45,7 @@ type record struct {
 	Took time.Duration
 	// Of failures, drift and problems.
 	Op, Err, What, Origin, Object, Field, Was string
+	Because                                   string // of audits
 }
 
 // records returns the whole lines of the log.

@@ -17,13 +17,14 @@ import (
 // node is a network namespace with an uplink: all of a node that the
 // programming needs. It goes with the test.
 type node struct {
-	t      *testing.T
-	name   string
-	mode   string
-	dir    string   // of the manifests
-	prefix []string // put before kube-ipvs: what runs it in another environment
-	flags  []string // of run and plan
-	tmp    string
+	t       *testing.T
+	name    string
+	mode    string
+	binding string
+	dir     string   // of the manifests
+	prefix  []string // put before kube-ipvs: what runs it in another environment
+	flags   []string // of run and plan
+	tmp     string
 }
 
 var nodes atomic.Int32
@@ -41,11 +42,17 @@ ip -6 addr add fd50::1/64 dev eth0 nodad
 ip route add default via 192.168.50.254
 ip -6 route add default via fd50::fe`
 
+// newNode returns a node with the binding that is the default.
 func newNode(t *testing.T, mode string) *node {
 	t.Helper()
+	return newBoundNode(t, mode, "route")
+}
+
+func newBoundNode(t *testing.T, mode, binding string) *node {
+	t.Helper()
 	n := &node{
-		t: t, name: fmt.Sprintf("life%d", nodes.Add(1)), mode: mode, dir: t.TempDir(), tmp: t.TempDir(),
-		flags: []string{"--node-name", "node", "--cluster-cidr", "10.244.0.0/16,fd44::/64", "--cluster-ip-servers", mode, "--vip-binding", "address", "--drain-timeout", "0s"},
+		t: t, name: fmt.Sprintf("life%d", nodes.Add(1)), mode: mode, binding: binding, dir: t.TempDir(), tmp: t.TempDir(),
+		flags: []string{"--node-name", "node", "--cluster-cidr", "10.244.0.0/16,fd44::/64", "--cluster-ip-servers", mode, "--vip-binding", binding, "--drain-timeout", "0s"},
 	}
 	if out, err := exec.Command("ip", "netns", "add", n.name).CombinedOutput(); err != nil {
 		t.Fatalf("add a namespace: %v: %s", err, out)

@@ -78,8 +78,9 @@ func tables(saved string) []string {
 var (
 	counters = regexp.MustCompile(` ?\[\d+:\d+\]$`)
 	// What is drawn by lot or counted up: hash seeds and sizes of sets, the
-	// numbers and hardware addresses of links.
-	lots = regexp.MustCompile(`( initval \S+| hashsize \d+| bucketsize \d+|^\d+: |link/ether \S+)`)
+	// numbers and hardware addresses of links; and the queue that a link keeps from
+	// the first time that it is set up.
+	lots = regexp.MustCompile(`( qdisc \S+| initval \S+| hashsize \d+| bucketsize \d+|^\d+: |link/ether \S+)`)
 )
 
 // byKernel is what the kernel adds unasked: link-local addresses and their

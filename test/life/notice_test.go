@@ -1,0 +1,141 @@
+package life
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"kube-ipvs/test/testbed"
+)
+
+// told are faults of which the kernel tells.
+var told = []struct {
+	name string
+	do   string
+	only string // binding in which it makes sense
+	vain bool   // the daemon may come across it by chance, and not call it drift
+}{
+	{name: "routes flushed", do: "ip route flush table local proto 77"},
+	{name: "IPv6 routes flushed", do: "ip -6 route flush table local proto 77"},
+	{name: "one VIP's route deleted", do: "ip route del local 10.96.0.10 table local"},
+	{name: "another's route in the place of ours", do: "ip route replace local 10.96.0.10 dev eth0 table local"},
+	{name: "route of images deleted", do: "ip route del local 240.0.0.0/5 table local"},
+	{name: "addresses flushed", do: "ip addr flush dev kube-ipvs0", only: "address"},
+	{name: "one address deleted", do: "ip -6 addr del fd96::a/128 dev kube-ipvs0", only: "address"},
+	{name: "device deleted", do: "ip link del kube-ipvs0"},
+	{name: "device set up and down", do: "ip link set kube-ipvs0 up; ip link set kube-ipvs0 down", only: "address"},
+	{name: "lo set down and up", do: "ip link set lo down; ip link set lo up"},
+	{name: "the node's address away and back, which takes the routes with it",
+		vain: true,
+		do:   "ip addr del 192.168.50.1/24 dev eth0; ip addr add 192.168.50.1/24 dev eth0; ip route replace default via 192.168.50.254"},
+	{name: "routes flushed where the rule of the local table has moved", do: `
+ip rule add pref 100 lookup local; ip rule del pref 0; ip route flush table local proto 77
+ip rule add pref 0 lookup local; ip rule del pref 100`},
+}
+
+// What the kernel tells of is mended because it has told, and not when an audit is
+// due.
+func TestTheKernelTells(t *testing.T) {
+	inModes(t, func(t *testing.T, n *node) {
+		n.enrich()
+		d := n.start("--audit-period", "1h")
+		n.settled()
+		want := n.snapshot()
+		for _, fault := range told {
+			if fault.only == "" || fault.only == n.binding {
+				since, began := len(d.records()), time.Now()
+				n.sh("%s", fault.do)
+				if !fault.vain {
+					found := d.drifted(since, "the kernel has told of a change")
+					t.Logf("%s: found after %s", fault.name, found.Time.Sub(began).Round(time.Millisecond))
+				}
+				n.becomes(want)
+			}
+		}
+		d.stop()
+		for _, r := range d.records() {
+			if r.Failed != 0 {
+				t.Errorf("round %d: %d writes failed", r.Round, r.Failed)
+			}
+		}
+	})
+}
+
+// drifted waits for a round that has found drift, and checks why the audit
+// before it began: the log says so from record number since on.
+func (d *daemon) drifted(since int, because string) record {
+	d.n.t.Helper()
+	found := d.awaitRound(since, func(r record) bool { return r.Drift > 0 })
+	for _, r := range d.records()[since:] {
+		if r.Msg == "an audit begins" && r.Because != because {
+			d.n.t.Errorf("an audit began because %s, want because %s", r.Because, because)
+		}
+	}
+	return found
+}
+
+// becomes waits until the node is as in a snapshot.
+func (n *node) becomes(want snapshot) {
+	n.t.Helper()
+	n.await(func() error {
+		if diff := difference(want, n.snapshot()); diff != "" {
+			return fmt.Errorf("not mended:\n%s", diff)
+		}
+		return nil
+	})
+}
+
+// A default route that moves, while no link changes, moves the source of packets
+// to VIPs.
+func TestDefaultRouteMoves(t *testing.T) {
+	inModes(t, func(t *testing.T, n *node) {
+		n.sh(`ip link add eth1 type veth peer name peer1
+for l in eth1 peer1; do ip link set $l addrgenmode none; ip link set $l up; done
+ip addr add 192.168.60.1/24 dev eth1; ip -6 addr add fd60::1/64 dev eth1 nodad`)
+		n.enrich()
+		d := n.start("--audit-period", "1h")
+		n.settled()
+		for net, link := range map[string]string{"60": "eth1", "50": "eth0"} {
+			n.sh("ip route replace default via 192.168.%[1]s.254 dev %[2]s; ip -6 route del default; ip -6 route add default via fd%[1]s::fe dev %[2]s", net, link)
+			n.await(func() error {
+				v4, v6 := n.sh("ip route show table local 10.96.0.10"), n.sh("ip -6 route show table local fd96::a")
+				if !strings.Contains(v4, "src 192.168."+net+".1 ") || !strings.Contains(v6, "src fd"+net+"::1 ") {
+					return fmt.Errorf("the routes are still %s%s", v4, v6)
+				}
+				return nil
+			})
+		}
+		n.settled()
+		d.stop()
+		for _, r := range d.records() {
+			if r.Msg == "an audit begins" {
+				t.Errorf("an audit began because %s", r.Because)
+			}
+		}
+	})
+}
+
+// Of virtual servers and sets the kernel tells nothing. A small cluster has all
+// compared as often as a large one has these looked at.
+func TestTheKernelDoesNotTell(t *testing.T) {
+	inModes(t, func(t *testing.T, n *node) {
+		n.enrich()
+		d := n.start("--audit-period", "1h")
+		n.settled()
+		want := n.snapshot()
+		for _, do := range []string{"ipvsadm -D -t " + n.server(10) + ":80; ipset del KIPVS-ALL 10.96.0.10,tcp:80", "ipvsadm -C"} {
+			n.sh("%s", do)
+			err := testbed.Await(t.Context(), 2*patience, func() error {
+				if diff := difference(want, n.snapshot()); diff != "" {
+					return fmt.Errorf("%s: not mended:\n%s", do, diff)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.stop()
+	})
+}
