@@ -26,6 +26,7 @@ import (
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/status"
 )
 
@@ -271,6 +272,7 @@ func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Cont
 	parts := map[string]func(context.Context) error{
 		"follow the Services":                          func(ctx context.Context) error { return d.objects.Run(ctx, tap{d.proxier, d.health, c.NodeName}) },
 		"watch the node's links, addresses and routes": d.watchLinks,
+		"watch the rules":                              d.watchRules,
 		"serve health":                                 func(ctx context.Context) error { return d.serve(ctx, c.HealthzAddress, d.health.Handler()) },
 		"serve metrics":                                func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
 		"serve health-check node ports":                func(ctx context.Context) error { d.ports.Run(ctx); return nil },
@@ -327,6 +329,11 @@ func (d *daemon) watchLinks(ctx context.Context) error {
 			d.proxier.Suspect(suspects, c.More)
 		}
 	})
+}
+
+// watchRules hears of changes to our chains, where iptables is of the nft variant.
+func (d *daemon) watchRules(ctx context.Context) error {
+	return netutil.WatchRules(ctx, strings.TrimSuffix(state.Prefix4, "-"), d.proxier.RulesChanged)
 }
 
 // hangUps has everything read anew and compared with the kernel when SIGHUP comes.

@@ -37,6 +37,7 @@ var onPurpose = map[string]string{
 	"proxier/model.readService":       "which Service is older, by the API server's clock",
 	"proxier/source.stampOf":          "tells versions of a file apart",
 	"proxier.(*Proxier).trigger":      "of other machines: no latency is below 0, or above the age of this process",
+	"netutil.WatchRules":              "long ago, to end a read",
 	"netutil.watch":                   "long ago, to end a read",
 }
 
