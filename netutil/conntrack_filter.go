@@ -2,6 +2,7 @@ package netutil
 
 import (
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +20,6 @@ const (
 	ctaID         = 12
 	ctaZone       = 18
 	ctaFilter     = 25
-	ctaStatusMask = 26
 
 	seenReply = 1 << 1 // IPS_SEEN_REPLY
 	confirmed = 1 << 3 // IPS_CONFIRMED, which a new entry has
@@ -36,10 +36,9 @@ const (
 	ctaProtoSrcPort = 2
 	ctaProtoDstPort = 3
 
-	ctaFilterOrig  = 1
-	ctaFilterReply = 2
+	ctaFilterOrig = 1
 
-	// The bits of the two filter attributes. They are not in the headers for
+	// The bits of the filter attribute. They are not in the headers for
 	// programs, only in the kernel's own nf_internals.h.
 	filterSrc     = 1 << 0
 	filterDst     = 1 << 1
@@ -53,43 +52,45 @@ func ctnetlink(b *Batch, typ uint16, flags int, family uint8) {
 	b.Begin(typ, flags, family, unix.NFNETLINK_V0, 0, 0)
 }
 
-// filterable reports whether the kernel can match f. Its filter compares ports
-// of TCP and UDP only and takes all others, SCTP's too, for equal: that would
-// delete what does not fit.
-func (f Flow) filterable() bool {
-	ports := f.Dst.Port() != 0 || f.Endpoint.Port() != 0
-	return !ports || f.Proto == unix.IPPROTO_TCP || f.Proto == unix.IPPROTO_UDP
+// filter is what the kernel compares when it lists entries. It may let more
+// pass than is meant, and never less. The zero filter lets everything pass.
+type filter Dialled
+
+// filtersOf returns filters that let everything pass which goes to one of to.
+// With none in to, or too many for filters to be cheaper, it is the zero filter.
+func filtersOf(family uint8, to []Dialled) []filter {
+	var out []filter
+	for _, t := range to {
+		f := filter(t)
+		// From 5.8 up to 6.18 at least, the kernel's comparison of IPv6
+		// addresses is the wrong way round. It compares the ports of TCP and
+		// UDP only, and takes those of others for equal.
+		if family == unix.AF_INET6 {
+			f.To = netip.AddrPortFrom(netip.Addr{}, f.To.Port())
+		}
+		if !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+		if len(out) > fewFilters {
+			return []filter{{}}
+		}
+	}
+	if len(out) == 0 {
+		return []filter{{}}
+	}
+	return out
 }
 
-// deleteFilter adds a request to delete all that fits f.
-//
-// A kernel that cannot do it must not take the request for a flush. It does
-// not, because the request always has a tuple: before 6.12 a tuple means one
-// exact entry, and as this one lacks a source the answer is EINVAL.
-func deleteFilter(b *Batch, f Flow) {
-	ctnetlink(b, ctDelete, 0, f.family())
-	orig := tuple{proto: f.Proto, dst: f.Dst}.add(b, ctaTupleOrig)
-	reply := tuple{proto: f.Proto, src: f.Endpoint}.add(b, ctaTupleReply)
+// add adds the filter to a request for a dump. A kernel that does not know it,
+// before 5.8, lists everything.
+func (f filter) add(b *Batch) {
+	if f == (filter{}) {
+		return
+	}
+	bits := tuple{proto: f.Proto, dst: f.To}.add(b, ctaTupleOrig)
 	at := b.Nest(ctaFilter)
-	b.U32(ctaFilterOrig, orig)
-	b.U32(ctaFilterReply, reply)
+	b.U32(ctaFilterOrig, bits)
 	b.End(at)
-	if f.Unreplied {
-		b.Be32(ctaStatus, 0)
-		b.Be32(ctaStatusMask, seenReply)
-	}
-}
-
-// createUDP adds a request to create an entry that lasts some seconds and fits
-// f, with client as the one who asks.
-func createUDP(b *Batch, client netip.AddrPort, f Flow) {
-	ctnetlink(b, ctNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, f.family())
-	tuple{proto: unix.IPPROTO_UDP, src: client, dst: f.Dst}.add(b, ctaTupleOrig)
-	tuple{proto: unix.IPPROTO_UDP, src: f.Endpoint, dst: client}.add(b, ctaTupleReply)
-	b.Be32(ctaTimeout, 30)
-	if !f.Unreplied {
-		b.Be32(ctaStatus, seenReply|confirmed)
-	}
 }
 
 // tuple is one direction of an entry, as far as it is known.

@@ -30,9 +30,9 @@ func (c *Conntrack) Open(family int, each func(proto uint8, to netip.AddrPort)) 
 	}
 	var b Batch
 	ctnetlink(&b, ctGet, 0, af)
-	err := c.conn.Dump(&b, func(_ uint16, data []byte) error {
-		if e, ok := parseEntry(data); ok && isOpen(e.proto, data) {
-			each(e.proto, e.dst)
+	err := c.dumps.Dump(&b, func(_ uint16, data []byte) error {
+		if e, ok := parseEntry(data); ok && isOpen(e.Proto, data) {
+			each(e.Proto, e.Dst)
 		}
 		return nil
 	})

@@ -95,7 +95,7 @@ func FuzzParse(f *testing.F) {
 	var b Batch
 	AddAddress(&b, 7, netip.MustParseAddr("fd96::10"))
 	ReplaceVIPRoute(&b, 7, netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("192.168.0.1"), 1300)
-	createUDP(&b, netip.MustParseAddrPort("10.0.0.1:1"), Flow{Dst: netip.MustParseAddrPort("10.0.0.2:2"), Endpoint: netip.MustParseAddrPort("10.0.0.3:3"), Unreplied: true})
+	createNAT(&b, nat{17, "10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:3", true})
 	for _, m := range b.Messages() {
 		f.Add(m)
 		f.Add(m[unix.SizeofNlMsghdr:])
@@ -114,10 +114,10 @@ func FuzzParse(f *testing.F) {
 			if r, ok := parseRoute(p); ok && !r.Dst.IsValid() {
 				t.Fatal("an invalid route passed")
 			}
-			if e, ok := parseEntry(p); ok && (!e.dst.Addr().IsValid() || e.id == nil) {
+			if e, ok := parseEntry(p); ok && (!e.Dst.Addr().IsValid() || e.id == nil) {
 				t.Fatal("an invalid entry passed")
 			} else if ok {
-				isOpen(e.proto, p)
+				isOpen(e.Proto, p)
 			}
 			parseDevice(p)
 			_ = errno(p)

@@ -9,7 +9,8 @@
 //	round     what happened, as a value
 //
 // One goroutine runs it and writes; everything else pokes it, reads the last
-// Round, or reads the kernel for an audit.
+// Round, or reads the kernel for an audit; but conntrack entries are deleted beside
+// it, see flows.go.
 //
 // What is wanted never depends on what could be written, and a failed read
 // aborts the round: nothing is deleted on missing facts. A failed write stays

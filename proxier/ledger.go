@@ -103,12 +103,10 @@ func (l *ledger) wants(id state.ID) bool {
 }
 
 // askAgain has the kernel be read anew for objects whose writes find it other
-// than it was taken to be. Where another program's object is in the way, it was
-// read as that: reading it after every audit told nothing, and kept audits from
-// telling drift.
+// than it was taken to be.
 func (l *ledger) askAgain() {
 	for _, s := range l.of {
-		s.asked = s.asked && s.cause == state.CauseForeign
+		s.asked = false
 	}
 }
 

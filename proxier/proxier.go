@@ -26,6 +26,7 @@ type Config struct {
 	MinSyncPeriod    time.Duration // between the end of a round and the next that changes cause
 	Names            bool          // keep what Served and PodOf tell
 	Observe          func(*Round)  // called by the loop after each round; must return at once
+	ObserveSweep     func(*Sweep)  // called beside the loop after each Sweep; must return at once
 	Log              *slog.Logger
 }
 
@@ -50,6 +51,7 @@ type Proxier struct {
 	log    *slog.Logger
 	inbox  *inbox
 	last   atomic.Pointer[Round]
+	flows  *flows
 
 	// Of Run alone.
 	model      *model.Model
@@ -58,7 +60,7 @@ type Proxier struct {
 	digest     *state.Digest  // of actual
 	underway   *audit         // or look; nil: none
 	reading    int            // audits and looks that have not come back, those that were given up among them
-	readers    sync.WaitGroup // of these
+	readers    sync.WaitGroup // what goes on beside Run
 	late       bool           // one was given up since an audit came back
 	unsure     bool           // an audit is to begin at once
 	audited    time.Duration  // of CPU, that the last audit cost
@@ -101,7 +103,7 @@ type Proxier struct {
 // New returns a Proxier that has done nothing yet.
 func New(k kernel.Kernel, c Config) *Proxier {
 	p := &Proxier{
-		config: c, kernel: k, log: c.Log, inbox: newInbox(),
+		config: c, kernel: k, log: c.Log, inbox: newInbox(), flows: newFlows(),
 		ipv6:       c.Desired.IPv6,
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}}, draining: map[state.ID]*drain{},
@@ -129,6 +131,7 @@ func (p *Proxier) Run(ctx context.Context) {
 	defer cut()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(endGrace, cut) })
 	defer stop()
+	p.readers.Go(func() { p.sweepAlways(ctx) })
 	defer p.dismissReaders()
 	for ctx.Err() == nil {
 		p.beat()

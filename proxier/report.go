@@ -44,6 +44,7 @@ func (p *Proxier) notReady(r *Round, unready *status) string {
 // that begins to fail or was found changed.
 func (p *Proxier) report(r *Round) {
 	r.Objects = p.objects.Map()
+	r.Flows = p.flows.sum()
 	r.Draining, r.Drains = len(p.draining), p.drains()
 	r.Known.Services, r.Known.Slices = p.model.Size()
 	failing := p.ledger.sum()

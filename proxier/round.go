@@ -45,6 +45,7 @@ type Round struct {
 	Checks    []HealthCheck    // of all Services that have a health-check node port, sorted
 	NodePort  []netip.Prefix   // node addresses that serve node ports; a family without any: all
 	NoLocal   map[Locality]int // Services without an endpoint on this node that their policy allows, though others have some
+	Flows     Flows            // how far the deletion of conntrack entries is, after the round
 	NotReady  string           // why something of what was there at the start is not programmed; empty: it is, from then on
 	Err       error            // nothing was written, because something could not be read
 }
@@ -149,6 +150,7 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 	}
 	p.goOn(ctx, r, left)
 	p.drainRound(ctx, r)
+	p.flows.written(r.Failures, p.ledger.of, p.actual, len(p.unfinished) == 0)
 	p.inspect(ctx, r)
 	p.schedule(r)
 	r.Triggers, p.triggers = p.triggers, nil
@@ -273,8 +275,7 @@ func (p *Proxier) wants(ctx context.Context, r *Round) []wanted {
 	var parts []wanted
 	if r.Full {
 		p.table.Refresh(views, keys)
-		some := append(p.failed(r), p.config.Desired.TakenBack(p.actual)...)
-		parts = []wanted{{all: p.table, some: some}} // it says it all, but for flows, which nobody can read
+		parts = []wanted{{all: p.table, some: p.config.Desired.TakenBack(p.actual)}}
 	} else {
 		for _, g := range p.groups(keys) {
 			parts = append(parts, wanted{some: p.table.Update(views, g.keys), large: g.large})
@@ -355,14 +356,11 @@ func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
 	return out
 }
 
-// failed returns what has failed and is to be tried again, sorted. A full round
-// compares everything anyway, but for flows.
+// failed returns what has failed and is to be tried again, sorted.
 func (p *Proxier) failed(r *Round) []state.Want {
 	var out []state.Want
-	for id, s := range p.ledger.of {
-		if !r.Full || id.Kind == state.Flow {
-			out = append(out, s.want)
-		}
+	for _, s := range p.ledger.of {
+		out = append(out, s.want)
 	}
 	slices.SortFunc(out, func(a, b state.Want) int { return a.ID.Compare(b.ID) })
 	r.Retried += len(out)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -37,7 +38,8 @@ var update = flag.Bool("update", false, "rewrite what stories expect")
 //	restart            the process dies and starts again
 //	later              the drain timeout passes
 //	kernel             what the kernel must hold then, without what every node has
-//	plan               the writes since the last such part, in order (not with faults)
+//	plan               the writes since the last such part, in order, and which flows are
+//	                   looked through after them (not with faults)
 //	problems           what must be reported then
 //
 // Each is played on a kernel that works and on one where a tenth of all writes
@@ -132,7 +134,7 @@ func (s *story) step(verb, arg, data string) (seen string, expects bool) {
 		return s.kernel(), true
 	case "plan":
 		defer func() { s.writes = nil }()
-		return join(s.writes), true
+		return join(append(s.writes, s.swept()...)), true
 	case "problems":
 		var lines []string
 		for _, p := range s.proxier.Last().Problems {
@@ -250,6 +252,25 @@ func everywhere(id state.ID) bool {
 		return true
 	}
 	return false
+}
+
+// swept returns what is looked through for flows that must be deleted, and has it done.
+func (s *story) swept() []string {
+	var out []string
+	for _, family := range []int{4, 6} {
+		w := s.proxier.flows.take(family)
+		if w == nil {
+			continue
+		}
+		if w.all != 0 {
+			out = append(out, fmt.Sprintf("look through all flows of IPv%d", family))
+		}
+		for _, id := range slices.SortedFunc(maps.Keys(w.taken), state.ID.Compare) {
+			out = append(out, "look through "+id.String())
+		}
+		w.done()
+	}
+	return out
 }
 
 func (s *story) kernel() string {

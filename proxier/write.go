@@ -44,6 +44,7 @@ func (p *Proxier) write(ctx context.Context, r *Round, w wanted, mayLeave bool) 
 		earlier = p.ledger.take(w.some)
 	}
 	p.supersede(w.some)
+	p.flows.expect(w, p.synced)
 	ops := p.diff(w)
 	if !p.synced {
 		ops = careful(ops, p.actual)
@@ -157,6 +158,7 @@ func (p *Proxier) apply(ctx context.Context, r *Round, stage state.Plan, held ma
 			continue
 		}
 		p.note(op)
+		p.flows.note(op)
 		p.forget(op)
 		done.count(op)
 	}

@@ -85,10 +85,9 @@ func cleanup(ctx context.Context, b netutil.Backend, meant func(state.ID) bool) 
 	removed := 0
 	var failed []error
 	for i, op := range plan {
-		switch {
-		case errs != nil && errs[i] != nil:
+		if errs != nil && errs[i] != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", op, errs[i]))
-		case op.ID.Kind != state.Flow:
+		} else {
 			removed++
 		}
 	}

@@ -56,6 +56,7 @@ type daemon struct {
 func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*daemon, error) {
 	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now()}
 	c.Observe = d.observe
+	c.ObserveSweep = func(s *proxier.Sweep) { d.metrics.ObserveSweep(s) }
 	c.Names = d.config.TrafficMetrics != config.TrafficOff
 	d.proxier = proxier.New(k, c)
 	families := []corev1.IPFamily{corev1.IPv4Protocol}

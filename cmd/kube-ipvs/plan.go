@@ -142,8 +142,6 @@ func why(p *proxier.Preview, op state.Op) string {
 	switch text := p.Why[op.ID]; {
 	case text != "":
 		return text
-	case op.ID.Kind == state.Flow:
-		return "flows that know nothing of the change"
 	case op.Verb == state.Delete:
 		return "no Service wants it"
 	}

@@ -57,12 +57,16 @@ func (t *Table) Frontends(v *model.Service) []Frontend {
 	return out
 }
 
-// Wanted returns what a Service needs, of itself alone or with others, without
-// what stands on every node.
+// Wanted returns what a Service needs in the kernel, of itself alone or with
+// others, without what stands on every node.
 func (t *Table) Wanted(key model.Key) []state.Object {
 	var out []state.Object
 	if s := t.services.Get(key); s != nil {
-		s.objects(func(o state.Object, _ bool) { out = append(out, o) })
+		s.objects(func(o state.Object, _ bool) {
+			if o.ID.Kind != state.Flow {
+				out = append(out, o)
+			}
+		})
 	}
 	return out
 }

@@ -43,7 +43,7 @@ func (g *guard) serves(v model.View) {
 	g.endpoints = nil
 	for _, family := range [...][]model.Endpoints{v.V4, v.V6} {
 		for i := range family {
-			g.endpoints = slices.Concat(g.endpoints, family[i].Cluster, family[i].Leaving, family[i].OnNode)
+			g.endpoints = slices.Concat(g.endpoints, family[i].Cluster, family[i].OnNode)
 		}
 	}
 }

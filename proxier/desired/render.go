@@ -33,6 +33,14 @@ type render struct {
 	hairpin [][2]bool         // of each port, by family: the entries are there
 	order   []ranked          // memory of server
 	last    [3]lastSpec       // that were interned, by use: most Services share some
+	answers [2]answers        // of the port looked at last, by family
+}
+
+// answers are who may answer flows to a port of the Service.
+type answers struct {
+	known bool
+	port  int
+	spec  state.SpecRef
 }
 
 // The uses of render.last.
@@ -61,7 +69,7 @@ func (r *render) intern(use int, s state.Spec) state.SpecRef {
 func (r *render) service(v model.View, all []frontend, owns func(*frontend) bool) {
 	r.view = v
 	r.out.Own, r.out.Shared, r.shared = r.out.Own[:0], r.out.Shared[:0], nil
-	r.hairpin = append(r.hairpin[:0], make([][2]bool, len(v.Ports))...)
+	r.hairpin, r.answers = append(r.hairpin[:0], make([][2]bool, len(v.Ports))...), [2]answers{}
 	for i := range all {
 		if fe := &all[i]; owns(fe) {
 			r.frontend(fe)
@@ -162,23 +170,20 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *frontend, wh
 	for i := range r.order {
 		r.own(state.RealServerID(id, r.order[i].endpoint), state.Weight(1), why, "endpoint")
 	}
-	if id.Proto == state.UDP && state.SchedulerDrains(r.config.SchedulerOf(r.view.Service)) {
-		r.leaving(id, endpoints, f, why)
+	if id.Proto == state.UDP && r.config.SeesAll(id) && state.SchedulerDrains(r.config.SchedulerOf(r.view.Service)) {
+		r.staying(id, endpoints, f, why)
 	}
 }
 
-// leaving adds, with weight 0, the endpoints that are terminating and answer
-// still: a client that waits for an answer is to get it, and flows stay until
-// the endpoint serves no more, as in kube-proxy's iptables mode. Connections
-// need none of that: they outlive their real server, or it drains.
-func (r *render) leaving(id state.ID, chosen []netip.AddrPort, f *frontend, why string) {
-	eps := r.endpoints(f)
-	local := id == f.localServer || f.reach == ClusterIP && f.local
-	for _, ep := range eps.Leaving {
-		if contains(chosen, ep) || local && !contains(eps.OnNode, ep) {
-			continue
+// staying adds, with weight 0, the endpoints that answer still and that nobody
+// new is sent to, since they are terminating, or by a policy or a hint: IPVS
+// carries every packet of the flows that they have, and would end these. Behind an
+// image conntrack carries them, as it does connections anywhere; or these drain.
+func (r *render) staying(id state.ID, chosen []netip.AddrPort, f *frontend, why string) {
+	for _, ep := range r.endpoints(f).Serving {
+		if !contains(chosen, ep) {
+			r.own(state.RealServerID(id, ep), state.Weight(0), why, "endpoint for the flows that it has, and no new ones")
 		}
-		r.own(state.RealServerID(id, ep), state.Weight(0), why, "terminating endpoint, for the flows that it has")
 	}
 }
 
@@ -280,6 +285,7 @@ func (r *render) publish(f *frontend, what string) {
 	if f.reach != NodePort {
 		r.enter(f, state.SetAll, 0, what)
 	}
+	had := len(r.out.Own)
 	switch {
 	case f.reach == ClusterIP:
 		r.enter(f, state.SetCluster, 0, what)
@@ -288,6 +294,22 @@ func (r *render) publish(f *frontend, what string) {
 	default:
 		r.enter(f, state.SetExternal, state.SetNodePort, what)
 	}
+	if f.proto == state.UDP {
+		for _, entry := range r.out.Own[had:] {
+			r.own(entry.ID.Flows(), r.answering(f), what, "who may answer")
+		}
+	}
+}
+
+// answering returns who may answer flows to the frontend: as kube-proxy has it,
+// every endpoint that answers still, wherever it is and whatever policies and
+// hints say. Frontends come port by port.
+func (r *render) answering(f *frontend) state.SpecRef {
+	last := &r.answers[index(f.addr.Addr())]
+	if !last.known || last.port != f.port {
+		*last = answers{true, f.port, state.Answering(r.endpoints(f).Serving)}
+	}
+	return last.spec
 }
 
 // maxComment is IPSET_MAX_COMMENT_SIZE of linux/netfilter/ipset/ip_set.h.

@@ -20,8 +20,6 @@ func (n *Node) differences(s *model.Service, frontends []desired.Frontend, q Que
 	for _, op := range n.Plan {
 		common := false
 		switch op.ID.Kind {
-		case state.Flow: // what a change makes necessary, and nobody can read
-			continue
 		case state.Setting, state.Link:
 			common = true
 		case state.Set, state.Rules, state.Route:

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -13,21 +14,19 @@ import (
 // kubeProxyMetrics are those of kube-proxy's IPVS mode, by its names, so that
 // dashboards and alerts go on. One loop serves both families: what cannot be
 // told apart is the same in both values of ip_family.
-//
-// kubeproxy_conntrack_reconciler_deleted_entries_total is not among them: the
-// kernel is asked to delete by filter and does not say how many entries went.
 type kubeProxyMetrics struct {
-	families  []string
-	since     time.Time // triggers before it were another process's to program
-	syncs     *prometheus.HistogramVec
-	last      *prometheus.GaugeVec
-	latency   *prometheus.HistogramVec
-	services  prometheus.Counter
-	slices    prometheus.Counter
-	noLocal   *prometheus.GaugeVec
-	restores  *prometheus.CounterVec
-	conntrack *prometheus.HistogramVec
-	queued    *lastQueued
+	families []string
+	since    time.Time // triggers before it were another process's to program
+	syncs    *prometheus.HistogramVec
+	last     *prometheus.GaugeVec
+	latency  *prometheus.HistogramVec
+	services prometheus.Counter
+	slices   prometheus.Counter
+	noLocal  *prometheus.GaugeVec
+	restores *prometheus.CounterVec
+	sweeps   *prometheus.HistogramVec
+	deleted  *prometheus.CounterVec
+	queued   *lastQueued
 }
 
 const (
@@ -55,15 +54,17 @@ func newKubeProxyMetrics(reg prometheus.Registerer, h *Health) *kubeProxyMetrics
 			Help: "Services with traffic policy Local that have endpoints, but none on this node."}, []string{policyLabel, ipFamily}),
 		restores: prometheus.NewCounterVec(prometheus.CounterOpts{Name: rulesPrefix + "iptables_restore_failures_total",
 			Help: "Failures to write the iptables rules."}, []string{ipFamily}),
-		conntrack: prometheus.NewHistogramVec(histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds",
-			"Duration of rounds that deleted conntrack entries, as a whole: the deletion is a part of it.", syncBuckets), []string{ipFamily}),
+		sweeps: prometheus.NewHistogramVec(histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds",
+			"Duration of looks through the conntrack entries for those that must be deleted. No change waits for them.", syncBuckets), []string{ipFamily}),
+		deleted: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubeproxy_conntrack_reconciler_deleted_entries_total",
+			Help: "Conntrack entries that were deleted."}, []string{ipFamily}),
 		queued: &lastQueued{backlog: h.config.Backlog},
 	}
 	for _, f := range h.config.Families {
 		k.start(string(f), reg)
 	}
 	backlog := h.config.Backlog
-	reg.MustRegister(k.syncs, k.last, k.latency, k.services, k.slices, k.noLocal, k.restores, k.conntrack,
+	reg.MustRegister(k.syncs, k.last, k.latency, k.services, k.slices, k.noLocal, k.restores, k.sweeps, k.deleted,
 		gauge(rulesPrefix+"service_changes_pending", "Changes of Services that are not programmed yet.", func() float64 { return float64(backlog().Services) }),
 		gauge(rulesPrefix+"endpoint_changes_pending", "Changes of EndpointSlices that are not programmed yet.", func() float64 { return float64(backlog().Slices) }),
 	)
@@ -77,7 +78,8 @@ func (k *kubeProxyMetrics) start(family string, reg prometheus.Registerer) {
 	k.last.WithLabelValues(family)
 	k.latency.WithLabelValues(family)
 	k.restores.WithLabelValues(family)
-	k.conntrack.WithLabelValues(family)
+	k.sweeps.WithLabelValues(family)
+	k.deleted.WithLabelValues(family)
 	k.noLocal.WithLabelValues(internalName, family)
 	k.noLocal.WithLabelValues(externalName, family)
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -91,7 +93,6 @@ func (k *kubeProxyMetrics) observe(r *proxier.Round) {
 	k.slices.Add(float64(r.Changes.Slices))
 	k.queued.set(r.Queued)
 	k.observeRestores(r)
-	flows := r.Ops[proxier.Write{Verb: state.Delete.String(), Kind: state.Flow.String()}] > 0
 	for _, f := range k.families {
 		k.syncs.WithLabelValues(f).Observe(r.Took.Seconds())
 		if r.Err != nil {
@@ -99,9 +100,6 @@ func (k *kubeProxyMetrics) observe(r *proxier.Round) {
 		}
 		if r.Failing.Node == 0 {
 			k.last.WithLabelValues(f).Set(seconds(end(r)))
-		}
-		if flows {
-			k.conntrack.WithLabelValues(f).Observe(r.Took.Seconds())
 		}
 		for _, t := range r.Triggers {
 			if !t.Before(k.since) {
@@ -112,6 +110,12 @@ func (k *kubeProxyMetrics) observe(r *proxier.Round) {
 			k.noLocal.WithLabelValues(policy, f).Set(float64(r.NoLocal[proxier.Locality{Policy: policy, Family: f}]))
 		}
 	}
+}
+
+func (k *kubeProxyMetrics) observeSweep(s *proxier.Sweep) {
+	family := fmt.Sprintf("IPv%d", s.Family)
+	k.sweeps.WithLabelValues(family).Observe(s.Took.Seconds())
+	k.deleted.WithLabelValues(family).Add(float64(s.Deleted))
 }
 
 // observeRestores counts failures to write rules. Where a set of the family

@@ -47,6 +47,12 @@ func NewMetrics(h *Health, version string) *Metrics {
 // of one that is there already or is inconsistent.
 func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
 
+// ObserveSweep counts a sweep of conntrack. It returns at once.
+func (m *Metrics) ObserveSweep(s *proxier.Sweep) {
+	m.kubeProxy.observeSweep(s)
+	m.own.observeFlows(s.Flows)
+}
+
 // Observe counts a round. It returns at once.
 func (m *Metrics) Observe(r *proxier.Round) {
 	m.mu.Lock()

@@ -99,6 +99,7 @@ func TestKubeProxyNames(t *testing.T) {
 		"kubeproxy_sync_proxy_rules_iptables_restore_failures_total": {dto.MetricType_COUNTER, "ip_family", ""},
 		"kubeproxy_proxy_healthz_total":                              {dto.MetricType_COUNTER, "code", ""},
 		"kubeproxy_proxy_livez_total":                                {dto.MetricType_COUNTER, "code", ""},
+		"kubeproxy_conntrack_reconciler_deleted_entries_total":       {dto.MetricType_COUNTER, "ip_family", ""},
 		"kubeproxy_conntrack_reconciler_sync_duration_seconds":       {dto.MetricType_HISTOGRAM, "ip_family", doubling},
 		"rest_client_requests_total":                                 {dto.MetricType_COUNTER, "code host method", ""},
 		"rest_client_request_duration_seconds":                       {dto.MetricType_HISTOGRAM, "host verb", client},
@@ -200,7 +201,8 @@ func fullRound(started time.Time) *proxier.Round {
 	r := &proxier.Round{
 		Number: 1, Started: started, Took: 2 * time.Second, Queued: started.Add(-time.Second), Changes: proxier.Changes{Services: 3, Slices: 4},
 		Full: true, Retried: 5, Draining: 6, Drains: []proxier.Drain{{Since: started.Add(-time.Minute)}, {Since: started}}, Known: proxier.Known{Services: 12, Slices: 13}, Objects: map[string]int{"virtual server": 7, "rules": 2},
-		Ops:      map[proxier.Write]int{{Verb: "add", Kind: "virtual server"}: 10, {Verb: "delete", Kind: "flow"}: 1},
+		Ops:      map[proxier.Write]int{{Verb: "add", Kind: "virtual server"}: 10},
+		Flows:    proxier.Flows{Waiting: 2, Since: started.Add(-5 * time.Second)},
 		Failing:  proxier.Failing{Node: 2, Object: 3, Foreign: 1, Blocked: 4, Since: started, First: "x"},
 		Problems: make([]model.Problem, 8), Triggers: []time.Time{started.Add(time.Second), started.Add(-time.Hour), started.Add(time.Hour)},
 		NoLocal: map[proxier.Locality]int{{Policy: "internal", Family: "IPv4"}: 9, {Policy: "external", Family: "IPv6"}: 11},
@@ -239,7 +241,7 @@ func TestRoundAsMetrics(t *testing.T) {
 			"kube_ipvs_rounds_total{full=true}": "1", "kube_ipvs_rounds_total{full=false}": "0",
 			"kube_ipvs_round_duration_seconds": "1/2", "kube_ipvs_programming_duration_seconds": "1/3",
 			"kube_ipvs_writes_total{kind=virtual_server,result=ok,verb=add}": "10", "kube_ipvs_writes_total{kind=rules,result=failed,verb=change}": "1",
-			"kube_ipvs_plan_writes":                  "1/14",
+			"kube_ipvs_plan_writes":                  "1/13",
 			"kube_ipvs_objects{kind=virtual_server}": "7", "kube_ipvs_objects{kind=rules}": "2", "kube_ipvs_objects{kind=vip}": "0",
 			"kube_ipvs_failing_writes{cause=node}": "2", "kube_ipvs_failing_writes{cause=object}": "3",
 			"kube_ipvs_failing_writes{cause=foreign}": "1", "kube_ipvs_failing_writes{cause=blocked}": "4",
@@ -263,7 +265,16 @@ func TestRoundAsMetrics(t *testing.T) {
 			"kubeproxy_sync_proxy_rules_iptables_restore_failures_total{ip_family=IPv4}":                  "0", // it waited for a set
 			"kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=IPv4}":                           "0", // a write fails
 			"kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=IPv4}":                    at(-time.Second),
-			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv6}":                        "1/2",
+			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv6}":                        "0/0",
+			"kube_ipvs_conntrack_oldest_wait_age_seconds":                                                 "7",
+		})
+		m.ObserveSweep(&proxier.Sweep{Family: 6, Took: 3 * time.Second, Deleted: 17})
+		expect("after a sweep", map[string]string{
+			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv6}": "1/3",
+			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv4}": "0/0",
+			"kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=IPv6}": "17",
+			"kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=IPv4}": "0",
+			"kube_ipvs_conntrack_oldest_wait_age_seconds":                          "0",
 		})
 	})
 }

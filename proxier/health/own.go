@@ -32,6 +32,7 @@ type ownMetrics struct {
 	processes   prometheus.Counter
 	draining    prometheus.Gauge
 	known       *prometheus.GaugeVec
+	flows       moment // as drains, of frontends whose conntrack entries are to be looked through
 	drains      moment // since when; zero: none
 	problems    prometheus.Gauge
 	lastAudit   moment // zero: none
@@ -68,7 +69,8 @@ func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
 	o.start()
 	reg.MustRegister(o.rounds, o.took, o.programming, o.writes, o.planWrites, o.objects, o.failing, o.retries, o.audits, o.givenUp, o.drift,
 		o.messages, o.sends, o.errors, o.bytes, o.processes, o.draining, o.known, o.problems,
-		gauge(own+"oldest_drain_age_seconds", "For how long the first of the removed endpoints that drain has done so, since this process began at most; 0: none does.", o.drainAge),
+		gauge(own+"oldest_drain_age_seconds", "For how long the first of the removed endpoints that drain has done so, since this process began at most; 0: none does.", func() float64 { return ageOf(&o.drains) }),
+		gauge(own+"conntrack_oldest_wait_age_seconds", "For how long the first frontend has waited to have the conntrack entries of its clients looked through; 0: none waits.", func() float64 { return ageOf(&o.flows) }),
 		gauge(own+"last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.lastAudit.get()) }),
 		gauge(own+"last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.lastAudit.get)),
 		gauge(own+"ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := h.Ready(); return boolean(ready) }),
@@ -128,6 +130,7 @@ func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
 	if r.GivenUp {
 		o.givenUp.Inc()
 	}
+	o.observeFlows(r.Flows)
 	if r.Err != nil {
 		return // it wrote nothing and compared nothing
 	}
@@ -154,6 +157,8 @@ func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
 	}
 }
 
+func (o *ownMetrics) observeFlows(f proxier.Flows) { o.flows.set(f.Since) }
+
 func (o *ownMetrics) observeWrites(r *proxier.Round) {
 	for w, n := range r.Ops {
 		o.writes.WithLabelValues(w.Verb, label(w.Kind), resultOK).Add(float64(n))
@@ -168,8 +173,9 @@ func (o *ownMetrics) observeWrites(r *proxier.Round) {
 	}
 }
 
-func (o *ownMetrics) drainAge() float64 {
-	since := o.drains.get()
+// ageOf returns how long ago at was; 0: never.
+func ageOf(at *moment) float64 {
+	since := at.get()
 	if since.IsZero() {
 		return 0
 	}

@@ -65,8 +65,6 @@ func (l *Linux) Apply(ctx context.Context, plan state.Plan) []error {
 		switch {
 		case lane != nil:
 			l.applyLane(lane, plan[from:to], errs[from:to])
-		case plan[from].ID.Kind == state.Flow:
-			l.applyFlows(plan[from:to], errs[from:to])
 		default:
 			for i := from; i < to; i++ {
 				errs[i] = l.applyOne(ctx, plan[i])
@@ -267,55 +265,6 @@ func (l *Linux) dropKernelRoutes(early []state.Op) {
 		}
 		early = still
 	}
-}
-
-// applyFlows deletes conntrack entries. A flow to any address of the node is
-// named by each address: its port may be somebody else's on other hosts.
-func (l *Linux) applyFlows(ops []state.Op, errs []error) {
-	var flows []netutil.Flow
-	ends := make([]int, len(ops))
-	for i, op := range ops {
-		id := op.ID
-		f := netutil.Flow{Proto: uint8(id.Proto), Dst: id.AddrPort(), Endpoint: id.Endpoint()}
-		f.Unreplied = f.Dst == f.Endpoint
-		if id.Port == 0 {
-			f.Dst = netip.AddrPort{}
-		}
-		if id.Port != 0 && id.Addr().IsUnspecified() {
-			var local []netutil.Flow
-			local, errs[i] = l.toNode(f)
-			flows = append(flows, local...)
-		} else {
-			flows = append(flows, l.adopts.flow(f))
-		}
-		ends[i] = len(flows)
-	}
-	results := l.flows.DeleteFlows(flows)
-	if results == nil {
-		return
-	}
-	at := 0
-	for i := range ops {
-		errs[i] = errors.Join(errs[i], first(results[at:ends[i]]))
-		at = ends[i]
-	}
-}
-
-// toNode returns f for each address of the node of f's family.
-func (l *Linux) toNode(f netutil.Flow) ([]netutil.Flow, error) {
-	addrs, err := l.links.Addresses()
-	if err != nil {
-		return nil, err
-	}
-	var out []netutil.Flow
-	for _, a := range addrs {
-		if ip := a.Prefix.Addr(); ip.Is4() == f.Dst.Addr().Is4() && !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
-			g := f
-			g.Dst = netip.AddrPortFrom(ip, f.Dst.Port())
-			out = append(out, l.adopts.flow(g))
-		}
-	}
-	return out, nil
 }
 
 // applyOne does what cannot be sent in batches.

@@ -14,10 +14,8 @@ import (
 
 // Check finds out, before anything is written, whether the kernel can do what
 // will be asked of it. It leaves nothing behind and writes nothing where an
-// earlier run has left its rules: they are the proof. To be called before
-// capabilities are dropped.
+// earlier run has left its rules: they are the proof.
 func (l *Linux) Check(ctx context.Context, scheduler string) error {
-	l.flows.Probe()
 	have, err := l.Read(ctx)
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ type Fake struct {
 	Reads      int                 // calls of Read
 	Writes     int                 // ops that Apply was asked for
 	OnOp       func(state.Op)      // called after each op that succeeded
+
+	flows fakeFlows
 }
 
 // NewFake returns an empty node.
@@ -80,9 +82,6 @@ func (f *Fake) Apply(_ context.Context, plan state.Plan) []error {
 }
 
 func (f *Fake) apply(op state.Op) error {
-	if op.ID.Kind == state.Flow {
-		return nil
-	}
 	if err := f.refuse(op); err != nil {
 		return err
 	}

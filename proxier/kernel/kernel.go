@@ -11,7 +11,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Kernel is the node's dataplane. Only one goroutine may use it.
+// Kernel is the node's dataplane. Only one goroutine may use it, but for Flows.
 type Kernel interface {
 	// Facts reports what rendering must know of the node. An error means
 	// unknown, never empty.
@@ -34,6 +34,10 @@ type Kernel interface {
 	// that did. An error that is ErrStale says that the kernel was not as the
 	// plan took it to be.
 	Apply(context.Context, state.Plan) []error
+
+	// Flows opens a way to delete conntrack entries, for another goroutine,
+	// which is to close it.
+	Flows(context.Context) (Flows, error)
 
 	// Connections counts the connections, active and inactive, of real
 	// servers. One that is not there has none.

@@ -76,7 +76,6 @@ type Linux struct {
 	ipvs     *ipvs.Client
 	ipset    *ipset.Client
 	links    *netutil.Links
-	flows    *netutil.Conntrack
 	batch    netutil.Batch
 	ends     []int // where the requests of each op in batch end
 	loopback int   // index of the loopback device
@@ -107,9 +106,6 @@ func OpenLinux(ctx context.Context, o Options) (*Linux, error) {
 	if l.links, err = netutil.OpenLinks(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open links: %w", err), l.Close())
 	}
-	if l.flows, err = netutil.OpenConntrack(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open conntrack: %w", err), l.Close())
-	}
 	if l.backend == "" {
 		if l.backend, err = netutil.DetectBackend(ctx, state.Prefix4); err != nil {
 			return nil, errors.Join(err, l.Close())
@@ -131,9 +127,6 @@ func (l *Linux) Close() error {
 	if l.links != nil {
 		errs = append(errs, l.links.Close())
 	}
-	if l.flows != nil {
-		errs = append(errs, l.flows.Close())
-	}
 	return errors.Join(errs...)
 }
 
@@ -144,7 +137,7 @@ func (l *Linux) Backend() netutil.Backend { return l.backend }
 // the only ones.
 func (l *Linux) Stats() Stats {
 	out := Stats{Processes: l.execs.Load()}
-	for _, s := range []netutil.Stats{l.ipvs.Stats(), l.ipset.Stats(), l.links.Stats(), l.flows.Stats()} {
+	for _, s := range []netutil.Stats{l.ipvs.Stats(), l.ipset.Stats(), l.links.Stats()} {
 		out.Sends += s.Sends
 		out.Messages += s.Messages
 		out.Dumps += s.Dumps

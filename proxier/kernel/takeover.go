@@ -101,16 +101,6 @@ func (a adoption) excludes(ip netip.Addr) bool {
 	return false
 }
 
-// flow narrows down which flows to delete when a UDP frontend is published:
-// where kube-proxy has served it until now, those that nobody has answered and
-// that have no NAT. The others are its own and go on as they are.
-func (a adoption) flow(f netutil.Flow) netutil.Flow {
-	if a.stands && f.Dst.IsValid() && !f.Endpoint.IsValid() {
-		f.Endpoint, f.Unreplied = f.Dst, true
-	}
-	return f
-}
-
 // foreignLink is the Spec of a device that does not bear our alias yet.
 var foreignLink = state.Intern(state.Spec{Text: "without alias"})
 

@@ -3,6 +3,8 @@ package model
 import (
 	"net/netip"
 	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // candidate is an endpoint for one port of a service.
@@ -14,7 +16,7 @@ type candidate struct {
 func (m *Model) view(e *entry) View {
 	s := e.service
 	n := len(s.Ports)
-	m.endpoints, m.cluster = slices.Grow(m.endpoints[:0], 2*n), m.cluster[:0]
+	m.endpoints, m.cluster, m.serving = slices.Grow(m.endpoints[:0], 2*n), m.cluster[:0], m.serving[:0]
 	both := m.endpoints[:2*n]
 	clear(both)
 	v := View{Service: s, Origin: e.origin.Value(), V4: both[:n:n], V6: both[n:]}
@@ -27,6 +29,9 @@ func (m *Model) view(e *entry) View {
 		for i := range s.Ports {
 			m.gather(e.slices, &s.Ports[i], a.Is6())
 			into[i] = m.choose()
+			if s.Ports[i].Protocol == corev1.ProtocolUDP {
+				into[i].Serving = m.answering()
+			}
 			ready = m.countReady(ready)
 		}
 		v.LocalReady = max(v.LocalReady, len(ready))
@@ -83,7 +88,7 @@ func (m *Model) choose() Endpoints {
 	var out Endpoints
 	near := m.topology()
 	from := len(m.cluster)
-	var leavingLocal []netip.AddrPort
+	var leaving, leavingLocal []netip.AddrPort
 	for i := range m.candidates {
 		c := &m.candidates[i]
 		cluster, local := m.judge(c.endpoint, near)
@@ -98,7 +103,7 @@ func (m *Model) choose() Endpoints {
 			out.Any = true
 		case Leaving:
 			out.Any = true
-			out.Leaving = append(out.Leaving, c.at)
+			leaving = append(leaving, c.at)
 		}
 		switch local {
 		case Chosen:
@@ -108,12 +113,23 @@ func (m *Model) choose() Endpoints {
 		}
 	}
 	if out.Cluster = slices.Clip(m.cluster[from:]); len(out.Cluster) == 0 {
-		out.Cluster = out.Leaving
+		out.Cluster = leaving
 	}
 	if len(out.Local) == 0 {
 		out.Local = leavingLocal
 	}
 	return out
+}
+
+// answering returns the candidates that answer, whatever policies and hints say.
+func (m *Model) answering() []netip.AddrPort {
+	from := len(m.serving)
+	for i := range m.candidates {
+		if c := &m.candidates[i]; c.ready || c.serving {
+			m.serving = append(m.serving, c.at)
+		}
+	}
+	return slices.Clip(m.serving[from:])
 }
 
 // judge says of a candidate whether it is chosen for policy Cluster and for

@@ -12,16 +12,15 @@ func TestChoose(t *testing.T) {
 		name                   string
 		in                     []string
 		cluster, local, onNode string
-		leaving                string
 		none                   bool // nothing anywhere may serve
 	}{
 		{name: "no endpoints", none: true},
 		{name: "sorted", in: []string{"10.0.0.10", "10.0.0.9 node=n1", "10.0.0.1 node=n1"}, cluster: "1 9 10", local: "1 9", onNode: "1 9"},
 		{name: "not ready is not used", in: []string{"10.0.0.1 node=n1 notready", "10.0.0.2 node=n2"}, cluster: "2", onNode: "1"},
 		{name: "only not ready", in: []string{"10.0.0.1 node=n1 notready"}, onNode: "1", none: true},
-		{name: "ready before terminating", in: []string{"10.0.0.1 node=n1", "10.0.0.2 node=n1 notready terminating"}, cluster: "1", local: "1", onNode: "1 2", leaving: "2"},
-		{name: "only serving and terminating", in: []string{"10.0.0.1 node=n1 notready terminating", "10.0.0.2 node=n2 notready terminating"}, cluster: "1 2", local: "1", onNode: "1", leaving: "1 2"},
-		{name: "local terminating while remote ready", in: []string{"10.0.0.1 node=n1 notready terminating", "10.0.0.2 node=n2"}, cluster: "2", local: "1", onNode: "1", leaving: "1"},
+		{name: "ready before terminating", in: []string{"10.0.0.1 node=n1", "10.0.0.2 node=n1 notready terminating"}, cluster: "1", local: "1", onNode: "1 2"},
+		{name: "only serving and terminating", in: []string{"10.0.0.1 node=n1 notready terminating", "10.0.0.2 node=n2 notready terminating"}, cluster: "1 2", local: "1", onNode: "1"},
+		{name: "local terminating while remote ready", in: []string{"10.0.0.1 node=n1 notready terminating", "10.0.0.2 node=n2"}, cluster: "2", local: "1", onNode: "1"},
 		{name: "terminating and not serving is never used", in: []string{"10.0.0.1 node=n1 notready notserving terminating"}, onNode: "1", none: true},
 		{name: "ready while terminating counts as ready", in: []string{"10.0.0.1 node=n1 terminating", "10.0.0.2"}, cluster: "1 2", local: "1", onNode: "1"},
 		{name: "no node name is not local", in: []string{"10.0.0.1"}, cluster: "1"},
@@ -37,7 +36,7 @@ func TestChoose(t *testing.T) {
 		{name: "zone hints for others", in: []string{"10.0.0.1 zone=zb", "10.0.0.2 zone=zc"}, cluster: "1 2"},
 		{name: "hints of unready do not count", in: []string{"10.0.0.1 zone=za", "10.0.0.2 zone=zb", "10.0.0.3 notready"}, cluster: "1"},
 		{name: "hints only on unready do not filter", in: []string{"10.0.0.1 zone=zb", "10.0.0.2 zone=za notready"}, cluster: "1"},
-		{name: "fallback ignores hints", in: []string{"10.0.0.1 zone=za notready terminating", "10.0.0.2 zone=zb notready terminating"}, cluster: "1 2", leaving: "1 2"},
+		{name: "fallback ignores hints", in: []string{"10.0.0.1 zone=za notready terminating", "10.0.0.2 zone=zb notready terminating"}, cluster: "1 2"},
 		{name: "hints do not touch local", in: []string{"10.0.0.1 zone=zb node=n1", "10.0.0.2 zone=za node=n2"}, cluster: "2", local: "1", onNode: "1"},
 	}
 	for _, tt := range tests {
@@ -52,13 +51,41 @@ func TestChoose(t *testing.T) {
 			if s := short(got.OnNode); s != tt.onNode {
 				t.Errorf("on node %q, want %q", s, tt.onNode)
 			}
-			if s := short(got.Leaving); s != tt.leaving {
-				t.Errorf("leaving %q, want %q", s, tt.leaving)
-			}
 			if got.Any == tt.none {
 				t.Errorf("any is %v", got.Any)
 			}
 		})
+	}
+}
+
+// Flows of a UDP port stay with all that answer, whatever hints and policies say.
+func TestServing(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		in      []string
+		serving string
+	}{
+		{"ready", []string{"10.0.0.2 node=n2", "10.0.0.1 node=n1"}, "1 2"},
+		{"hints", []string{"10.0.0.1 zone=za", "10.0.0.2 zone=zb"}, "1 2"},
+		{"terminating", []string{"10.0.0.1", "10.0.0.2 notready terminating", "10.0.0.3 notready notserving terminating"}, "1 2"},
+		{"not ready", []string{"10.0.0.1", "10.0.0.2 notready notserving"}, "1"},
+		{"ready without serving, as publishNotReadyAddresses makes them", []string{"10.0.0.1 notserving"}, "1"},
+		{"none", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			udp := service(func(s *corev1.Service) {
+				s.Spec.Ports[0].Protocol = "UDP"
+				s.Spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyLocal)
+			})
+			es := endpoints(tt.in...)
+			es.Ports[0].Protocol = new(corev1.ProtocolUDP)
+			if s := short(mustView(t, modelOf(t, udp, es), web).V4[0].Serving); s != tt.serving {
+				t.Errorf("serving %q, want %q", s, tt.serving)
+			}
+		})
+	}
+	if got := mustView(t, modelOf(t, service(), endpoints("10.0.0.1")), web).V4[0].Serving; got != nil {
+		t.Errorf("of a TCP port: %v", got)
 	}
 }
 

@@ -27,7 +27,7 @@ func TestVerdictsAreTheChoice(t *testing.T) {
 
 func agrees(t *rapid.T, key Key, eps Endpoints, all []Verdict) {
 	t.Helper()
-	var cluster, local, onNode, leaving []netip.AddrPort
+	var cluster, local, onNode []netip.AddrPort
 	for _, v := range all {
 		if v.Cluster.Chooses() {
 			cluster = append(cluster, v.At)
@@ -39,9 +39,6 @@ func agrees(t *rapid.T, key Key, eps Endpoints, all []Verdict) {
 		if v.OnNode && used {
 			onNode = append(onNode, v.At)
 		}
-		if v.Cluster == Leaving || v.Cluster == LastResort {
-			leaving = append(leaving, v.At)
-		}
 		if (v.Local == NotLocal) == v.OnNode && used {
 			t.Fatalf("%s: %+v", key, v)
 		}
@@ -49,7 +46,7 @@ func agrees(t *rapid.T, key Key, eps Endpoints, all []Verdict) {
 	for _, c := range []struct {
 		what      string
 		got, want []netip.AddrPort
-	}{{"cluster", cluster, eps.Cluster}, {"local", local, eps.Local}, {"on node", onNode, eps.OnNode}, {"leaving", leaving, eps.Leaving}} {
+	}{{"cluster", cluster, eps.Cluster}, {"local", local, eps.Local}, {"on node", onNode, eps.OnNode}} {
 		if !slices.Equal(c.got, c.want) {
 			t.Fatalf("%s: %s is said to be %v and is %v:\n%+v", key, c.what, c.got, c.want, all)
 		}

@@ -31,6 +31,7 @@ type Model struct {
 	candidates     []candidate             // memory for View, as are those below
 	endpoints      []Endpoints
 	cluster        []netip.AddrPort // Endpoints.Cluster of all endpoints
+	serving        []netip.AddrPort // and Endpoints.Serving
 }
 
 // entry is a service, its slices, or both.

@@ -72,7 +72,7 @@ type Endpoints struct {
 	Cluster []netip.AddrPort // for virtual IPs with policy Cluster, after topology hints
 	Local   []netip.AddrPort // for virtual IPs with policy Local
 	OnNode  []netip.AddrPort // every endpoint on this node, ready or not, for hairpin traffic
-	Leaving []netip.AddrPort // terminating ones that serve still, and that nobody new is sent to if there are ready ones
+	Serving []netip.AddrPort // of a UDP port: all that answer still, wherever they are, and ready or terminating: flows stay with them
 	Any     bool             // some endpoint anywhere may serve: without it a frontend is refused, with it at most dropped
 }
 

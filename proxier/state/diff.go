@@ -25,8 +25,8 @@ type Drain interface {
 // virtual server goes too; one that is wanted again gets its weight back. A
 // virtual server without FlagOurs, which was taken over from somebody else,
 // does not go before what drains behind it, and neither does its address: the
-// connections were not made by rules of ours that would carry them on. A
-// Flow is always deleted: nobody knows whether it is there. The
+// connections were not made by rules of ours that would carry them on. Flows
+// are left out: who may answer them is nothing that the kernel holds. The
 // order of the result is that of wants; NewPlan puts it in order.
 func Diff(wants []Want, actual *State, drain Drain) []Op {
 	var ops []Op
@@ -35,15 +35,13 @@ func Diff(wants []Want, actual *State, drain Drain) []Op {
 	for i := range wants {
 		w := &wants[i]
 		have, there := actual.Get(w.ID)
-		if w.Present && there && have.Equal(w.Spec) {
+		if w.Present && there && have.Equal(w.Spec) || w.ID.Kind == Flow {
 			continue // as it should be, like most
 		}
 		if ops == nil {
 			ops = make([]Op, 0, len(wants)-i)
 		}
 		switch {
-		case w.ID.Kind == Flow:
-			ops = append(ops, Op{Verb: Delete, ID: w.ID, Spec: None, Old: None})
 		case w.Present && !there:
 			ops = append(ops, Op{Verb: Add, ID: w.ID, Spec: w.Spec, Old: None})
 		case w.Present:
@@ -104,12 +102,15 @@ func busyServers(wants []Want, leaving map[ID]bool, actual *State, drain Drain) 
 }
 
 // Bring is Diff of n objects that are all wanted, each of which is named once,
-// and without a list of them. It also returns that everything else that is there
+// and without a list of them. It too leaves out Flows. It also returns that everything else that is there
 // must go, sorted.
 func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, others []Want) {
 	wanted := make([]bool, actual.Len()) // by number in actual
 	seen := 0
 	for id, spec := range wants {
+		if id.Kind == Flow {
+			continue
+		}
 		number, is := actual.number(id)
 		have := None
 		if is {
@@ -156,10 +157,7 @@ func Weight(w uint32) SpecRef {
 
 // Apply records in s that op has happened, and returns what Put does.
 func (s *State) Apply(op Op) (old SpecRef, had bool) {
-	switch {
-	case op.ID.Kind == Flow:
-		return SpecRef{}, false
-	case op.Verb == Delete:
+	if op.Verb == Delete {
 		return s.Delete(op.ID)
 	}
 	return s.Put(op.ID, op.Spec)

@@ -18,7 +18,8 @@ func drawID(t *rapid.T) ID {
 	}
 	small := func(what string) uint8 { return rapid.SampledFrom([]uint8{0, 1, 2, 255}).Draw(t, what) }
 	port := func(what string) uint16 { return rapid.SampledFrom([]uint16{0, 80, 0x5000, 65535}).Draw(t, what) }
-	id := FlowID(Protocol(small("proto")), netip.AddrPortFrom(addr("addr"), port("port")), netip.AddrPortFrom(addr("peer"), port("peer port")))
+	id := FlowID(Protocol(small("proto")), netip.AddrPortFrom(addr("addr"), port("port")))
+	id.peer, id.PeerPort = addressOf(addr("peer")), port("peer port")
 	id.Kind = Kind(rapid.IntRange(1, int(kinds)-1).Draw(t, "kind"))
 	id.Set, id.Setting, id.Bits = SetName(small("set")), SettingKey(small("setting")), small("bits")
 	return id

@@ -19,7 +19,7 @@ const (
 	RealServer                    // a destination of an IPVS service
 	VIP                           // an address on kube-ipvs0 and its local route
 	Entry                         // a member of an ipset
-	Flow                          // conntrack entries to delete: an action, never read back
+	Flow                          // conntrack entries of UDP clients of a frontend, and who may answer them; never read back
 	kinds
 )
 
@@ -28,23 +28,22 @@ const (
 // tells the family of the object. Addresses are kept without their zones, and
 // so that no garbage collection has to look at an ID: there are many.
 type ID struct {
-	Port       uint16  // VirtualServer, RealServer, Entry; Flow: original destination port
-	PeerPort   uint16  // RealServer: the endpoint's port; Flow: the endpoint's port
+	Port       uint16  // VirtualServer, RealServer, Entry, Flow
+	PeerPort   uint16  // RealServer: the endpoint's port
 	addr, peer address // see Addr and Peer
 	Kind       Kind
 	Set        SetName    // Set, Entry
 	Setting    SettingKey // Setting
 	Proto      Protocol   // VirtualServer, RealServer, Entry, Flow
-	Bits       uint8      // prefix length: Route; Entry of a set with a network
+	Bits       uint8      // prefix length: Route; Entry of a set with a network, and its Flow
 }
 
 // Addr returns the address; of Set, Rules, Link and Setting the family's
 // unspecified one.
 func (id ID) Addr() netip.Addr { return id.addr.netip() }
 
-// Peer returns of a RealServer the endpoint's address, of an Entry the third
-// dimension, and of a Flow the endpoint's address, or an invalid one: if that
-// is the destination, flows without NAT that nobody has answered are meant.
+// Peer returns of a RealServer the endpoint's address, and of an Entry the
+// third dimension.
 func (id ID) Peer() netip.Addr { return id.peer.netip() }
 
 // At returns id with another address.
@@ -62,7 +61,7 @@ type Spec struct {
 	Weight    uint32     // RealServer: 1 serves, 0 drains
 	MTU       uint32     // VIP: MTU locked on its local route in bytes, 0 for none
 	Source    netip.Addr // VIP: source address of the node's own packets to it, invalid for the kernel's choice
-	Text      string     // Rules: input of iptables-restore; Setting: value; Entry: comment
+	Text      string     // Rules: input of iptables-restore; Setting: value; Entry: comment; Flow: see Answering
 }
 
 // Object is an ID with what it holds.
@@ -177,13 +176,6 @@ func RulesID(family netip.Addr) ID { return ID{Kind: Rules, addr: addressOf(fami
 
 // SettingID names a setting.
 func SettingID(k SettingKey) ID { return ID{Kind: Setting, Setting: k, addr: addressOf(k.family())} }
-
-// FlowID names the conntrack entries of clients of the frontend to that are
-// answered by an endpoint. Without a port, to stands for its family: to any
-// frontend; an invalid endpoint stands for any.
-func FlowID(proto Protocol, to, endpoint netip.AddrPort) ID {
-	return ID{Kind: Flow, Proto: proto, addr: addressOf(to.Addr()), Port: to.Port(), peer: addressOf(endpoint.Addr()), PeerPort: endpoint.Port()}
-}
 
 // Facts are what rendering must know of the node. Read afresh at start and
 // when links or addresses change.

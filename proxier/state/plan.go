@@ -1,7 +1,5 @@
 package state
 
-import "net/netip"
-
 // Verb is what an Op does.
 type Verb uint8
 
@@ -54,8 +52,7 @@ func (o Op) String() string {
 // Plan is a list of writes in the order in which they must happen.
 type Plan []Op
 
-// NewPlan orders ops and adds the conntrack deletions that they make
-// necessary. Ops of one step keep the order that they came in.
+// NewPlan orders ops. Those of one step keep the order that they came in.
 //
 // The steps fill from behind and empty from the front, so that at no moment a
 // frontend is published without what is behind it:
@@ -67,13 +64,6 @@ type Plan []Op
 //	        our rules refuse what is for a VIP and not published)
 //	delete: the reverse; what rejects or drops goes after real servers have come
 //	        and comes before they go
-//
-// Last go conntrack entries that know nothing of the change: UDP has no
-// connection that ends, so that its flows to a vanished real server go, those
-// of a frontend that is published no more, and those that began before their
-// frontend was published or while it was refused.
-// TCP and SCTP clients repeat their first packet while nobody answers it; its
-// entry without NAT would keep the next ones from a frontend that is there now.
 func NewPlan(ops []Op) Plan {
 	taken := takenAddresses(ops)
 	step := func(o *Op) int {
@@ -92,17 +82,16 @@ func NewPlan(ops []Op) Plan {
 		of[i] = uint8(step(&ops[i]))
 		at[of[i]]++
 	}
-	flows := at[stepPublish] + at[stepUnpublish] + at[stepUnreal] // at most
 	next := 0
 	for s, n := range at {
 		at[s], next = next, next+n
 	}
-	plan := make(Plan, next, next+flows)
+	plan := make(Plan, next)
 	for i := range ops {
 		plan[at[of[i]]] = ops[i]
 		at[of[i]]++
 	}
-	return appendFlows(plan, ops) // the last step
+	return plan
 }
 
 // Cut splits off the first writes of the plan between which the order does not
@@ -113,57 +102,6 @@ func (p Plan) Cut(n int) (stage, rest Plan) {
 		to++
 	}
 	return p[:to], p[to:]
-}
-
-// appendFlows appends to a plan the conntrack deletions that ops call for.
-func appendFlows(plan Plan, ops []Op) Plan {
-	var seen map[ID]bool // of UDP: for others a frontend is added once, and it alone counts
-	adopted, gone := deletedServers(ops)
-	add := func(id ID) {
-		if id.Proto == UDP {
-			if seen == nil {
-				seen = map[ID]bool{}
-			}
-			if seen[id] {
-				return
-			}
-			seen[id] = true
-		}
-		plan = append(plan, Op{Verb: Delete, ID: id, Spec: None, Old: None})
-	}
-	for i := range ops {
-		op := &ops[i]
-		switch publishes := op.ID.Kind == Entry && op.ID.Set.Publishes(); {
-		case op.ID.Proto == UDP && op.Verb == Delete && op.ID.Kind == RealServer:
-			switch server := op.ID.Server(); {
-			case adopted[server]: // the endpoint stays one, behind virtual servers of ours: flows by these go on
-				add(FlowID(UDP, op.ID.AddrPort(), op.ID.Endpoint()))
-			case gone[server]: // its entry says which flows go: the endpoint may be that of other frontends
-			default:
-				add(FlowID(UDP, netip.AddrPortFrom(FamilyOf(op.ID.Peer()), 0), op.ID.Endpoint()))
-			}
-		case publishes && (op.Verb == Add || op.Verb == Delete && op.ID.Proto == UDP):
-			if id, ok := op.ID.older(); ok {
-				add(id)
-			}
-		}
-	}
-	return plan
-}
-
-// older names the conntrack entries of what came before a frontend was
-// published by the entry id, or before it is so no more.
-func (id ID) older() (flow ID, ok bool) {
-	onNodePort := id.Set.Type() == HashNetPort
-	switch {
-	case id.Proto == UDP && onNodePort: // any address of the node
-		return FlowID(UDP, netip.AddrPortFrom(FamilyOf(id.Addr()), id.Port), netip.AddrPort{}), true
-	case id.Proto == UDP:
-		return FlowID(UDP, id.AddrPort(), netip.AddrPort{}), true
-	case onNodePort: // the node itself has refused what came too early
-		return ID{}, false
-	}
-	return FlowID(id.Proto, id.AddrPort(), id.AddrPort()), true // unanswered and without NAT: others belong to connections
 }
 
 // takenAddresses returns the addresses that are there already and become ours.
@@ -186,27 +124,6 @@ func takenAddresses(ops []Op) map[address]bool {
 		}
 	}
 	return out
-}
-
-// deletedServers returns the virtual servers that go: those that never were
-// ours, and those that were.
-func deletedServers(ops []Op) (adopted, ours map[ID]bool) {
-	note := func(in *map[ID]bool, id ID) {
-		if *in == nil {
-			*in = map[ID]bool{}
-		}
-		(*in)[id] = true
-	}
-	for i := range ops {
-		switch op := &ops[i]; {
-		case op.Verb != Delete || op.ID.Kind != VirtualServer:
-		case op.Old.Value().Flags&FlagOurs == 0:
-			note(&adopted, op.ID)
-		default:
-			note(&ours, op.ID)
-		}
-	}
-	return adopted, ours
 }
 
 // Publishes reports whether an entry of the set is what makes a frontend answer.
@@ -251,7 +168,6 @@ const (
 	stepUnset
 	stepUnlink
 	stepUnsetting
-	stepFlow
 	steps
 )
 
@@ -259,7 +175,7 @@ const (
 var stepsOf = [kinds][2]int{
 	Setting: {stepSetting, stepUnsetting}, Link: {stepLink, stepUnlink}, Set: {stepSet, stepUnset},
 	Rules: {stepRules, stepUnrules}, Route: {stepRoute, stepUnroute}, VirtualServer: {stepServer, stepUnserver},
-	RealServer: {stepReal, stepUnreal}, VIP: {stepVIP, stepUnVIP}, Flow: {stepFlow, stepFlow},
+	RealServer: {stepReal, stepUnreal}, VIP: {stepVIP, stepUnVIP},
 }
 
 // step tells where in a plan the op stands.

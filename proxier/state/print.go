@@ -71,15 +71,11 @@ func (id ID) member() string {
 }
 
 func (id ID) flow() string {
-	var b strings.Builder
-	b.WriteString(id.Proto.String())
-	if id.Port != 0 {
-		fmt.Fprintf(&b, " to %s", id.AddrPort())
+	to := id.Addr().String()
+	if n := id.Network(); n.IsValid() {
+		to = n.String()
 	}
-	if id.Peer().IsValid() {
-		fmt.Fprintf(&b, " answered by %s", id.Endpoint())
-	}
-	return b.String()
+	return fmt.Sprintf("%s to %s port %d", id.Proto, to, id.Port)
 }
 
 // describe spells what an object of kind k holds, or "".
@@ -117,6 +113,8 @@ func (s Spec) describe(k Kind) string {
 		if s.Text != "" {
 			return fmt.Sprintf("%q", s.Text)
 		}
+	case Flow:
+		return "answered by " + s.Text
 	case Rules:
 		return fmt.Sprintf("%d lines", strings.Count(s.Text, "\n"))
 	}

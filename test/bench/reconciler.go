@@ -47,7 +47,8 @@ func reconciler(ctx context.Context, b *bench) error {
 
 // steps are what is measured on a node of its own: the kernel keeps real servers
 // that were deleted for some minutes, and looks each new one up among them.
-var steps = map[string]func(context.Context, *bench, size) error{"cold": coldAndGone, "floor": coldAndGoneFloor, "standing": standing}
+var steps = map[string]func(context.Context, *bench, size) error{"cold": coldAndGone, "floor": coldAndGoneFloor, "standing": standing,
+	"flows, IPv4": flows4, "flows, IPv6": flows6}
 
 // alone takes a step in a process with a network namespace of its own, and adds
 // what it has measured.
@@ -111,11 +112,15 @@ func loopConfig() proxier.Config {
 	}
 }
 
-// startLoop starts a loop that knows of events.
-func startLoop(ctx context.Context, k kernel.Kernel, events []source.Event) *loop {
+// startLoop starts a loop that knows of events, and tells of its sweeps those who
+// ask.
+func startLoop(ctx context.Context, k kernel.Kernel, events []source.Event, swept ...func(*proxier.Sweep)) *loop {
 	l := &loop{rounds: make(chan *proxier.Round, 1024)}
 	c := loopConfig()
 	c.Observe = func(r *proxier.Round) { l.rounds <- r }
+	for _, f := range swept {
+		c.ObserveSweep = f
+	}
 	l.Proxier = proxier.New(k, c)
 	l.Events(events)
 	l.Synced()

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"runtime"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -76,43 +73,6 @@ func (b *bench) bind(ctx context.Context, n int, six bool) error {
 		f.Samples = append(f.Samples, float64(time.Since(began).Microseconds())/float64(n))
 	}
 	return errors.Join(links.Close(), shell(ctx, "ip link del bench1"))
-}
-
-// conntrack measures what it costs to delete the entries of one endpoint among
-// many.
-func conntrack(ctx context.Context, b *bench) error {
-	many := 100_000
-	if b.small {
-		many = 10_000
-	}
-	if err := netutil.WriteSysctl("net/netfilter/nf_conntrack_max", strconv.Itoa(2*many)); err != nil {
-		return err
-	}
-	var restore strings.Builder
-	for i := range many {
-		fmt.Fprintf(&restore, "-I -p udp -s 10.%d.%d.%d -d 10.96.0.10 --sport %d --dport 53 -r 10.244.%d.%d -q 10.%d.%d.%d --reply-port-src 53 --reply-port-dst %d -t 600\n",
-			1+i>>16, i>>8&255, i&255, 1024+i%60_000, i%100, 1+i%200, 1+i>>16, i>>8&255, i&255, 1024+i%60_000)
-	}
-	fill := exec.CommandContext(ctx, "conntrack", "-R", "-")
-	fill.Stdin = strings.NewReader(restore.String())
-	if out, err := fill.CombinedOutput(); err != nil {
-		return fmt.Errorf("fill the connection table: %w: %.300s", err, out)
-	}
-	c, err := netutil.OpenConntrack()
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	f := b.of("conntrack entries of one endpoint deleted", ours, size{many, 0}, "ms")
-	f.Note = "the number is that of flows in the table"
-	for i := range 20 {
-		began := time.Now()
-		if errs := c.DeleteFlows([]netutil.Flow{{Proto: uint8(state.UDP), Endpoint: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, byte(i), byte(1 + i)}), 53)}}); errs != nil {
-			return errors.Join(errs...)
-		}
-		f.Samples = append(f.Samples, ms(time.Since(began)))
-	}
-	return shell(ctx, "conntrack -F 2>&1")
 }
 
 const userspaceRuns = 5
@@ -197,6 +157,7 @@ func (sink) Apply(context.Context, state.Plan) []error  { return nil }
 func (sink) Reader(context.Context) (kernel.Reader, error) {
 	return nil, errors.ErrUnsupported
 }
+func (sink) Flows(context.Context) (kernel.Flows, error)  { return nil, errors.ErrUnsupported }
 func (sink) Stats() kernel.Stats                          { return kernel.Stats{} }
 func (sink) ProbeScheduler(context.Context, string) error { return nil }
 func (sink) Connections(context.Context, []state.ID) (map[state.ID]uint32, error) {

@@ -37,6 +37,9 @@ func newKernel() *Kernel {
 	return k
 }
 
+// Flows is part of kernel.Kernel.
+func (k *Kernel) Flows(ctx context.Context) (kernel.Flows, error) { return k.fake.Flows(ctx) }
+
 // follow keeps the real servers of each virtual server together.
 func (k *Kernel) follow(op state.Op) {
 	switch {

@@ -1,0 +1,244 @@
+package proxier
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"kube-ipvs/proxier/state"
+)
+
+// flows says which conntrack entries lead clients wrong and must be deleted. To
+// look for them takes as long as conntrack has entries, so that the loop only notes
+// which frontends they may be of, and a goroutine beside it looks; see sweep.go.
+//
+// UDP has no connection that ends, and conntrack leads a client that never pauses
+// to its endpoint for ever. The rule is that of kube-proxy's reconciler (its
+// package conntrack, from 1.32 on), but by address and port: flows to a frontend
+// may be answered by the endpoints of its Service port that answer still, ready or
+// terminating, wherever they are and whatever policies and hints say. All others to
+// that frontend go: to an endpoint that has gone, or from before there was the
+// Service. It is a rule about what is, not about what was done, so that nothing
+// hangs on the moment of the deletion: a flow that has begun since is rightful by
+// the same rule, and so is one whose endpoint has come back. For that flows hears of
+// an endpoint before IPVS does, while entries are looked through for one that has
+// gone after IPVS has let go of it.
+//
+// TCP and SCTP clients repeat their first packet while nobody answers it; its
+// entry without NAT would keep the next ones from a frontend that is there now. A
+// packet to a published frontend is refused or gets NAT, so that an entry with
+// neither NAT nor an answer is older than the frontend whenever it is found. It is
+// forgotten if the frontend goes: what is dialled there is not ours any more.
+type flows struct {
+	poke chan struct{} // holds one: something is queued
+
+	mu       sync.Mutex
+	answers  map[state.ID]state.SpecRef // of each UDP frontend, as desired has it
+	ports    nodePorts                  // those of answers that are node ports
+	complete bool                       // answers has all frontends that there are
+	queued   map[state.ID]uint64        // frontends to be looked through, and the number when they last had to be
+	since    time.Time                  // when the first of queued came; zero: there is none
+	all      [2]uint64                  // the number when all UDP frontends last had to be, IPv4 and IPv6; 0: they need not
+	number   uint64                     // counts what is queued
+	givenUp  uint64
+	failing  error     // of the last sweep
+	failed   time.Time // when the first did since one succeeded; zero: it did
+
+	// Of the loop alone.
+	lost map[state.ID]bool // frontends that have lost an endpoint; true: they were queued while a plan was left off
+	late map[state.ID]bool // UDP real servers that could not be deleted
+}
+
+// nodePorts are Flows to node ports.
+type nodePorts map[nodePort][]state.ID
+
+type nodePort struct {
+	family int
+	port   uint16
+}
+
+func (n nodePorts) add(id state.ID) {
+	if id.Network().IsValid() {
+		at := nodePort{id.Family(), id.Port}
+		n[at] = append(n[at], id)
+	}
+}
+
+func (n nodePorts) remove(id state.ID) {
+	if !id.Network().IsValid() {
+		return
+	}
+	at := nodePort{id.Family(), id.Port}
+	if n[at] = slices.DeleteFunc(n[at], func(o state.ID) bool { return o == id }); len(n[at]) == 0 {
+		delete(n, at)
+	}
+}
+
+// mostQueued is how many frontends wait at the most before those of Services that
+// have gone are left out: a tenant might make and delete Services all the time.
+// Their flows end when they pause.
+const mostQueued = 10_000
+
+func newFlows() *flows {
+	return &flows{
+		poke: make(chan struct{}, 1), answers: map[state.ID]state.SpecRef{}, ports: nodePorts{},
+		queued: map[state.ID]uint64{}, lost: map[state.ID]bool{}, late: map[state.ID]bool{},
+	}
+}
+
+// expect takes in who may answer from now on, before it is written, and notes the
+// frontends that lose somebody by it. As long as the source has not delivered
+// everything, that an endpoint is missing means nothing.
+func (f *flows) expect(w wanted, synced bool) {
+	if !synced {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if w.all != nil {
+		f.replace(w)
+	}
+	for _, want := range w.some {
+		if want.ID.Kind != state.Flow {
+			continue
+		}
+		was, had := f.answers[want.ID]
+		if had && (!want.Present || was.Loses(want.Spec)) {
+			f.lost[want.ID] = false
+		}
+		switch {
+		case !want.Present:
+			delete(f.answers, want.ID)
+			f.ports.remove(want.ID)
+		case !had:
+			f.ports.add(want.ID)
+			fallthrough
+		default:
+			f.answers[want.ID] = want.Spec
+		}
+	}
+}
+
+// replace takes in who may answer anywhere.
+func (f *flows) replace(w wanted) {
+	had := f.answers
+	f.answers, f.ports = make(map[state.ID]state.SpecRef, len(had)), nodePorts{}
+	for id, spec := range w.all.All() {
+		if id.Kind == state.Flow {
+			f.answers[id] = spec
+			f.ports.add(id)
+		}
+	}
+	for id, was := range had {
+		if now, still := f.answers[id]; !still || was.Loses(now) {
+			f.lost[id] = false
+		}
+	}
+	if !f.complete { // what an earlier process did not get to
+		f.complete = true
+		f.queueAll()
+	}
+}
+
+// note takes in a write that succeeded.
+func (f *flows) note(op state.Op) {
+	if op.ID.Kind != state.Entry || !op.ID.Set.Publishes() {
+		return
+	}
+	id := op.ID.Flows()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case id.Proto == state.UDP:
+		f.queue(id)
+	case op.Verb == state.Delete:
+		f.dequeue(id)
+	case !id.Network().IsValid(): // at a node port the node itself has refused what came too early
+		f.queue(id)
+	}
+}
+
+// written takes in the end of a round: what failed in it, what has failed and not
+// succeeded since, and whether all else was written and no plan was left off. IPVS
+// has let go of those who were lost then, so that nobody new comes to them. If it
+// could not be told to, it is not known any more whose they were when it has.
+func (f *flows) written(failures []Failure, failed map[state.ID]*status, actual *state.State, whole bool) {
+	if len(f.lost)+len(failures)+len(f.late) == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, looked := range f.lost {
+		if !looked || whole {
+			f.queue(id)
+		}
+		f.lost[id] = true
+	}
+	if whole {
+		clear(f.lost)
+	}
+	for _, e := range failures {
+		if id := e.Op.ID; id.Kind == state.RealServer && id.Proto == state.UDP && e.Op.Verb == state.Delete {
+			f.late[id] = true
+		}
+	}
+	for id := range f.late {
+		if _, still := failed[id]; still {
+			continue
+		}
+		delete(f.late, id)
+		if !actual.Has(id) {
+			f.queueAll()
+		}
+	}
+}
+
+// wake says that something is queued.
+func (f *flows) wake() {
+	select {
+	case f.poke <- struct{}{}:
+	default:
+	}
+}
+
+func (f *flows) queue(id state.ID) {
+	_, waits := f.queued[id]
+	if _, served := f.answers[id]; !waits && !served && id.Proto == state.UDP && len(f.queued) >= mostQueued {
+		f.givenUp++
+		return
+	}
+	if len(f.queued) == 0 {
+		f.since = time.Now()
+	}
+	f.number++
+	f.queued[id] = f.number
+	f.wake()
+}
+
+func (f *flows) dequeue(id state.ID) {
+	if delete(f.queued, id); len(f.queued) == 0 {
+		f.since = time.Time{}
+	}
+}
+
+func (f *flows) queueAll() {
+	f.number++
+	f.all = [2]uint64{f.number, f.number}
+	f.wake()
+}
+
+// Flows is how far the deletion of conntrack entries is.
+type Flows struct {
+	Waiting int       // frontends whose entries are to be looked through
+	Since   time.Time // when the first of them came to be; zero: none waits
+	GivenUp uint64    // frontends that were left out: too many waited, and their Services had gone
+	Failing error     // of the last sweep; nil: it succeeded
+	Failed  time.Time // when the first failed since one succeeded; zero: it does
+}
+
+// sum returns how far it is.
+func (f *flows) sum() Flows {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return Flows{Waiting: len(f.queued), Since: f.since, GivenUp: f.givenUp, Failing: f.failing, Failed: f.failed}
+}

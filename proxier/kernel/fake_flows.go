@@ -1,0 +1,97 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"kube-ipvs/proxier/state"
+)
+
+// fakeFlows is conntrack in memory. More than one goroutine uses it.
+type fakeFlows struct {
+	mu      sync.Mutex
+	tracked map[int]Flow // by the order in which they began
+	began   int
+	err     error
+	onGone  func(Flow)
+}
+
+// Track adds a flow, as the first packet of a client does.
+func (f *Fake) Track(flow Flow) {
+	f.flows.mu.Lock()
+	defer f.flows.mu.Unlock()
+	if f.flows.tracked == nil {
+		f.flows.tracked = map[int]Flow{}
+	}
+	f.flows.tracked[f.flows.began] = flow
+	f.flows.began++
+}
+
+// Tracked returns the flows, in the order in which they began.
+func (f *Fake) Tracked() []Flow {
+	f.flows.mu.Lock()
+	defer f.flows.mu.Unlock()
+	var out []Flow
+	for _, at := range slices.Sorted(maps.Keys(f.flows.tracked)) {
+		out = append(out, f.flows.tracked[at])
+	}
+	return out
+}
+
+// FailFlows has the deletion of flows fail with err, after some have been
+// deleted; nil ends it.
+func (f *Fake) FailFlows(err error) {
+	f.flows.mu.Lock()
+	defer f.flows.mu.Unlock()
+	f.flows.err = err
+}
+
+// OnFlowGone has gone called with each flow that is deleted.
+func (f *Fake) OnFlowGone(gone func(Flow)) {
+	f.flows.mu.Lock()
+	defer f.flows.mu.Unlock()
+	f.flows.onGone = gone
+}
+
+// Flows is part of Kernel.
+func (f *Fake) Flows(context.Context) (Flows, error) { return &f.flows, nil }
+
+// Close is part of Flows.
+func (*fakeFlows) Close() error { return nil }
+
+// Delete is part of Flows. It asks as the kernel does: of all that a dump shows,
+// and of each again before it is deleted.
+func (f *fakeFlows) Delete(ctx context.Context, family int, to []state.ID, doomed func(Flow) bool) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var found []int
+	for _, at := range slices.Sorted(maps.Keys(f.tracked)) {
+		flow := f.tracked[at]
+		if (family == 4) == flow.To.Addr().Is4() && fits(flow, to) && doomed(flow) {
+			found = append(found, at)
+		}
+	}
+	if f.err != nil {
+		found = found[:len(found)/2]
+	}
+	n := 0
+	for _, at := range found {
+		if flow := f.tracked[at]; doomed(flow) {
+			delete(f.tracked, at)
+			if n++; f.onGone != nil {
+				f.onGone(flow)
+			}
+		}
+	}
+	return n, errors.Join(f.err, ctx.Err())
+}
+
+// fits reports whether the kernel's filter for one of to lets a flow pass.
+func fits(flow Flow, to []state.ID) bool {
+	return len(to) == 0 || slices.ContainsFunc(to, func(id state.ID) bool {
+		return id.Proto == flow.Proto && id.Port == flow.To.Port() && (id.Network().IsValid() || id.Addr() == flow.To.Addr())
+	})
+}

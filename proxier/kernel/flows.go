@@ -1,0 +1,101 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/state"
+)
+
+// Flows deletes conntrack entries while the Kernel's goroutine writes. To look
+// for them takes as long as there are entries, whosever: up to seconds.
+type Flows interface {
+	// Delete deletes the flows of a family, 4 or 6, that doomed names, and
+	// returns how many. Those that are not to one of the frontends it need not
+	// look at; with none it looks at all. doomed is asked again right before the
+	// deletion, and a flow is deleted only if it is still the same one. That
+	// there is none is success: idempotent. An error says that some may be left.
+	Delete(ctx context.Context, family int, to []state.ID, doomed func(Flow) bool) (int, error)
+	Close() error
+}
+
+// Flow is what conntrack knows of a flow.
+type Flow struct {
+	Proto    state.Protocol
+	To       netip.AddrPort // what the client dialled
+	By       netip.AddrPort // who is to answer: the endpoint, or To itself if there is no NAT
+	Answered bool           // a packet has come back
+	Node     bool           // node ports are served at To: it is an address of the node, and no VIP
+}
+
+// Flows is part of Kernel.
+func (l *Linux) Flows(context.Context) (Flows, error) {
+	c, err := netutil.OpenConntrack()
+	if err != nil {
+		return nil, fmt.Errorf("open conntrack: %w", err)
+	}
+	links, err := netutil.OpenLinks()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open links: %w", err), c.Close())
+	}
+	return &linuxFlows{c, links}, nil
+}
+
+type linuxFlows struct {
+	conntrack *netutil.Conntrack
+	links     *netutil.Links
+}
+
+// Close is part of Flows.
+func (f *linuxFlows) Close() error { return errors.Join(f.conntrack.Close(), f.links.Close()) }
+
+// Delete is part of Flows.
+func (f *linuxFlows) Delete(ctx context.Context, family int, to []state.ID, doomed func(Flow) bool) (int, error) {
+	node, err := f.node()
+	if err != nil {
+		return 0, err
+	}
+	var dialled []netutil.Dialled
+	for _, id := range to {
+		d := netutil.Dialled{Proto: uint8(id.Proto), To: id.AddrPort()}
+		if id.Network().IsValid() {
+			d.To = netip.AddrPortFrom(state.FamilyOf(id.Addr()), id.Port)
+		}
+		dialled = append(dialled, d)
+	}
+	af := uint8(unix.AF_INET)
+	if family == 6 {
+		af = unix.AF_INET6
+	}
+	n, err := f.conntrack.Delete(ctx, af, dialled, func(e netutil.Flow) bool {
+		return doomed(Flow{Proto: state.Protocol(e.Proto), To: e.Dst, By: e.Endpoint, Answered: !e.Unreplied, Node: node[e.Dst.Addr()]})
+	})
+	if err != nil {
+		err = fmt.Errorf("delete conntrack entries of IPv%d: %w", family, err)
+	}
+	return n, err
+}
+
+// node returns the addresses at which the rules serve node ports: those of the
+// node but loopback's and VIPs.
+func (f *linuxFlows) node() (map[netip.Addr]bool, error) {
+	vips, _, exists, err := f.links.FindDummy(LinkName)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := f.links.Addresses()
+	if err != nil {
+		return nil, fmt.Errorf("read the node's addresses: %w", err)
+	}
+	out := make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		ip := a.Prefix.Addr()
+		out[ip] = !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && !(exists && a.Link == vips)
+	}
+	return out, nil
+}

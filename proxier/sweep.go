@@ -1,0 +1,232 @@
+package proxier
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
+)
+
+// Sweep is one look through the conntrack entries of a family.
+type Sweep struct {
+	Family  int // 4 or 6
+	Took    time.Duration
+	Deleted int
+	Err     error // some may be left; it is tried again
+	Flows   Flows // after it
+}
+
+const (
+	// sweepDeadline bounds a sweep: a dump of a million entries takes seconds.
+	sweepDeadline = time.Minute
+	// sweepRest is how many times as long as a sweep took there is none after
+	// it: where conntrack is full and endpoints never stay, that is a fifth of a core.
+	sweepRest = 4
+)
+
+// sweepAlways sweeps whenever something is queued, until ctx ends. What is queued
+// meanwhile, however much, goes in the next sweep together.
+func (p *Proxier) sweepAlways(ctx context.Context) {
+	var k kernel.Flows
+	defer func() {
+		if k != nil {
+			_ = k.Close()
+		}
+	}()
+	var delay time.Duration
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.flows.poke:
+		}
+		began := time.Now()
+		var err error
+		if k == nil {
+			k, err = p.kernel.Flows(ctx)
+		}
+		if err == nil {
+			err = p.sweep(ctx, k)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if p.flows.outcome(err, p.log); err == nil {
+			delay = 0
+		} else {
+			delay = min(max(2*delay, retryFirst), retryLast)
+		}
+		pause(ctx, max(sweepRest*time.Since(began), delay))
+	}
+}
+
+// outcome notes whether sweeps succeed, and says so when that changes.
+func (f *flows) outcome(err error, log *slog.Logger) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err != nil && f.failing == nil:
+		f.failed = time.Now()
+		log.Warn("conntrack entries cannot be looked through; it is tried again", "err", err)
+	case err == nil && f.failing != nil:
+		f.failed = time.Time{}
+		log.Info("conntrack entries are looked through again", "was", f.failing)
+	}
+	if f.failing = err; err != nil {
+		f.wake()
+	}
+}
+
+// sweep looks through what is queued, once.
+func (p *Proxier) sweep(ctx context.Context, k kernel.Flows) error {
+	var errs []error
+	for _, family := range []int{4, 6} {
+		s := p.flows.take(family)
+		if s == nil {
+			continue
+		}
+		began := time.Now()
+		within, cancel := context.WithTimeout(ctx, sweepDeadline)
+		n, err := k.Delete(within, family, s.to(), s.doomed)
+		cancel()
+		if err == nil {
+			s.done()
+		}
+		errs = append(errs, err)
+		if p.config.ObserveSweep != nil {
+			p.config.ObserveSweep(&Sweep{family, time.Since(began), n, err, p.flows.sum()})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweep is what is looked through at once.
+type sweep struct {
+	flows  *flows
+	family int
+	taken  map[state.ID]uint64 // of flows.queued
+	ports  nodePorts           // those of taken that are
+	all    uint64              // of flows.all
+	parsed map[state.ID]parsed
+}
+
+type parsed struct {
+	spec      state.SpecRef
+	endpoints []netip.AddrPort
+}
+
+// take returns what is queued of a family, or nil.
+func (f *flows) take(family int) *sweep {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := &sweep{flows: f, family: family, taken: map[state.ID]uint64{}, ports: nodePorts{}, parsed: map[state.ID]parsed{}}
+	for id, number := range f.queued {
+		if id.Family() == family {
+			s.taken[id] = number
+			s.ports.add(id)
+		}
+	}
+	all := &f.all[family/6]
+	if *all != 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(f.answers)), func(id state.ID) bool { return id.Family() == family }) {
+		*all = 0 // no UDP frontend of the family, which the node may not even have
+	}
+	if s.all = *all; s.all == 0 && len(s.taken) == 0 {
+		return nil
+	}
+	return s
+}
+
+// to returns the frontends to which flows are looked at; none: all are.
+func (s *sweep) to() []state.ID {
+	if s.all != 0 {
+		return nil
+	}
+	return slices.Collect(maps.Keys(s.taken))
+}
+
+// done takes what was looked through out of the queue, unless it came to be there
+// again meanwhile.
+func (s *sweep) done() {
+	f := s.flows
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, number := range s.taken {
+		if f.queued[id] == number {
+			f.dequeue(id)
+		}
+	}
+	if all := &f.all[s.family/6]; *all == s.all {
+		*all = 0
+	}
+}
+
+// doomed reports whether a flow must be deleted, as things are now.
+func (s *sweep) doomed(flow kernel.Flow) bool {
+	f := s.flows
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	to := state.FlowID(flow.Proto, flow.To)
+	if flow.Proto != state.UDP {
+		return s.waits(to) && flow.By == flow.To && !flow.Answered
+	}
+	served := f.served(to, flow)
+	spec, is := f.answers[served]
+	switch {
+	case !s.waits(to) && !slices.ContainsFunc(s.ports.dialled(flow), s.waits) && !(is && s.all != 0):
+		return false
+	case is:
+		return !s.answers(served, spec, flow.By)
+	case f.complete: // its Service has gone; one without NAT was never ours
+		return flow.By != flow.To
+	}
+	return flow.By == flow.To // that is older than the frontend, and else an endpoint may just not be known yet
+}
+
+// waits reports whether a frontend was taken, and was not taken back since.
+func (s *sweep) waits(id state.ID) bool {
+	_, taken := s.taken[id]
+	_, still := s.flows.queued[id]
+	return taken && still
+}
+
+// served returns the frontend that serves what a flow dialled: as in the rules a
+// node port is served where nothing else is.
+func (f *flows) served(to state.ID, flow kernel.Flow) state.ID {
+	if _, is := f.answers[to]; is {
+		return to
+	}
+	for _, id := range f.ports.dialled(flow) {
+		return id
+	}
+	return to
+}
+
+// dialled returns those that a flow is to.
+func (n nodePorts) dialled(flow kernel.Flow) []state.ID {
+	if !flow.Node || len(n) == 0 {
+		return nil
+	}
+	family := 6
+	if flow.To.Addr().Is4() {
+		family = 4
+	}
+	all := n[nodePort{family, flow.To.Port()}]
+	return slices.DeleteFunc(slices.Clone(all), func(id state.ID) bool { return !id.Network().Contains(flow.To.Addr()) })
+}
+
+// answers reports whether an endpoint is one of those that may answer.
+func (s *sweep) answers(id state.ID, spec state.SpecRef, by netip.AddrPort) bool {
+	p, known := s.parsed[id]
+	if !known || !p.spec.Equal(spec) {
+		p = parsed{spec, spec.Answers()}
+		s.parsed[id] = p
+	}
+	_, is := slices.BinarySearchFunc(p.endpoints, by, netip.AddrPort.Compare)
+	return is
+}

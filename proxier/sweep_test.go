@@ -1,0 +1,256 @@
+package proxier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+)
+
+var dnsEnd, otherEnd = at("10.244.0.11:53"), at("10.244.0.12:53")
+
+func at(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+func udp(to string, by netip.AddrPort) kernel.Flow {
+	return kernel.Flow{Proto: state.UDP, To: at(to), By: by}
+}
+
+func toNode(f kernel.Flow) kernel.Flow { f.Node = true; return f }
+
+func tcp(to, by string, answered bool) kernel.Flow {
+	return kernel.Flow{Proto: state.TCP, To: at(to), By: at(by), Answered: answered}
+}
+
+// Which flows go, of all that conntrack may have, when frontends are looked through.
+func TestDoomed(t *testing.T) {
+	dns, node := state.FlowID(state.UDP, at("10.96.0.53:53")), state.NetEntryID(state.SetNodePort, state.UDP, netip.MustParsePrefix("128.0.0.0/1"), 30053).Flows()
+	external, web := state.FlowID(state.UDP, at("192.168.50.1:30053")), state.FlowID(state.TCP, at("10.96.0.10:80"))
+	all := []kernel.Flow{
+		udp("10.96.0.53:53", dnsEnd), udp("10.96.0.53:53", otherEnd), udp("10.96.0.53:53", at("10.96.0.53:53")), udp("10.96.0.53:54", otherEnd),
+		toNode(udp("192.168.50.1:30053", dnsEnd)), toNode(udp("192.168.50.1:30053", otherEnd)), udp("192.168.50.9:30053", otherEnd), toNode(udp("10.0.0.1:30053", otherEnd)),
+		tcp("10.96.0.10:80", "10.96.0.10:80", false), tcp("10.96.0.10:80", "10.96.0.10:80", true), tcp("10.96.0.10:80", "10.244.0.11:80", false),
+	}
+	serve := func(ids ...state.ID) map[state.ID]bool {
+		out := map[state.ID]bool{}
+		for _, id := range ids {
+			out[id] = true
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name    string
+		served  map[state.ID]bool // by dnsEnd alone
+		early   bool              // the source has not delivered everything
+		queued  []state.ID
+		all     bool
+		go_     []int // of all
+		dequeue bool
+	}{
+		{name: "an endpoint has gone", served: serve(dns, node), queued: []state.ID{dns}, go_: []int{1, 2}},
+		{name: "the Service has gone", served: serve(node), queued: []state.ID{dns}, go_: []int{0, 1}},
+		{name: "node port", served: serve(dns, node), queued: []state.ID{node}, go_: []int{5}},
+		{name: "node port has gone", served: serve(dns), queued: []state.ID{node}, go_: []int{4, 5}},
+		{name: "an external IP that is the node's comes first", served: serve(node, external), queued: []state.ID{node}, go_: []int{5}},
+		{name: "an external IP that is the node's has gone, the node port serves", served: serve(node), queued: []state.ID{external}, go_: []int{5}},
+		{name: "everything", served: serve(dns, node), all: true, go_: []int{1, 2, 5}},
+		{name: "not everything is known", early: true, queued: []state.ID{dns}, go_: []int{2}},
+		{name: "TCP", queued: []state.ID{web}, go_: []int{8}},
+		{name: "TCP, gone meanwhile", queued: []state.ID{web}, dequeue: true},
+		{name: "nothing", served: serve(dns, node)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFlows()
+			f.complete = !tt.early
+			for id := range tt.served {
+				f.answers[id] = state.Answering([]netip.AddrPort{dnsEnd})
+				f.ports.add(id)
+			}
+			for _, id := range tt.queued {
+				f.queue(id)
+			}
+			if tt.all {
+				f.queueAll()
+			}
+			s := f.take(4)
+			if s == nil {
+				if len(tt.go_) > 0 {
+					t.Fatal("nothing is looked through")
+				}
+				return
+			}
+			if tt.dequeue {
+				f.dequeue(web)
+			}
+			var got []int
+			for i, flow := range all {
+				if s.doomed(flow) {
+					got = append(got, i)
+				}
+			}
+			if !slices.Equal(got, tt.go_) {
+				t.Errorf("%v go, want %v", got, tt.go_)
+			}
+		})
+	}
+}
+
+func udpEvents(ip string, endpoints ...string) []source.Event {
+	service, slice := webService(ip), webSlice(ip, "")
+	service.Service.Spec.Ports[0].Protocol, slice.Slice.Ports[0].Protocol = "UDP", new(corev1.ProtocolUDP)
+	for _, e := range endpoints {
+		slice.Slice.Endpoints = append(slice.Slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{e}})
+	}
+	return []source.Event{service, slice}
+}
+
+// hanging is a kernel that takes for ever to delete flows, or until it is told
+// not to.
+type hanging struct {
+	*kernel.Fake
+	hangs atomic.Bool
+}
+
+type hangingFlows struct {
+	kernel.Flows
+	kernel *hanging
+}
+
+func (k *hanging) Flows(ctx context.Context) (kernel.Flows, error) {
+	f, err := k.Fake.Flows(ctx)
+	return hangingFlows{f, k}, err
+}
+
+func (f hangingFlows) Delete(ctx context.Context, family int, to []state.ID, doomed func(kernel.Flow) bool) (int, error) {
+	if f.kernel.hangs.Load() {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return f.Flows.Delete(ctx, family, to, doomed)
+}
+
+// No change waits for conntrack, a sweep that does not end is ended, told and
+// tried again, and the loop ends with one under way.
+func TestSweepThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &hanging{Fake: newFake()}
+		k.hangs.Store(true)
+		c := testConfig(desired.Image)
+		var log bytes.Buffer
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		var sweeps []Sweep
+		c.ObserveSweep = func(s *Sweep) { sweeps = append(sweeps, *s) }
+		p := running(t, k, c)
+		stale := tcp("10.96.0.1:80", "10.96.0.1:80", false)
+		k.Track(stale)
+		p.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", "10.244.0.1")})
+		p.Synced()
+		began := time.Now()
+		synctest.Wait()
+		p.Events(udpEvents("10.96.0.2", "10.244.0.1"))
+		synctest.Wait()
+		if r := p.Last(); !time.Now().Equal(began) || len(r.Failures) > 0 || r.Flows.Waiting != 2 || !r.Flows.Since.Equal(began) || !k.State.Has(state.EntryID(state.SetCluster, state.UDP, at("10.96.0.2:80"))) {
+			t.Errorf("after %s: %v, %+v", time.Since(began), r.Failures, r.Flows)
+		}
+		time.Sleep(3 * sweepDeadline)
+		synctest.Wait()
+		p.Events(udpEvents("10.96.0.2", "10.244.0.2")) // for a round
+		synctest.Wait()
+		if f := p.Last().Flows; !errors.Is(f.Failing, context.DeadlineExceeded) || !f.Failed.Equal(began.Add(sweepDeadline)) || p.Last().Failing.Node != 0 {
+			t.Errorf("after the deadline: %+v", f)
+		}
+		k.hangs.Store(false)
+		time.Sleep((1 + sweepRest) * sweepDeadline)
+		synctest.Wait()
+		if slices.Contains(k.Tracked(), stale) || p.flows.sum() != (Flows{}) {
+			t.Errorf("then: %v, %+v", k.Tracked(), p.flows.sum())
+		}
+		for _, line := range []string{"conntrack entries cannot be looked through", "conntrack entries are looked through again"} {
+			if n := strings.Count(log.String(), line); n != 1 {
+				t.Errorf("logged %d times: %s", n, line)
+			}
+		}
+		if last := sweeps[len(sweeps)-1]; last.Deleted != 1 || last.Err != nil || last.Family != 4 || len(sweeps) < 2 || sweeps[0].Took != sweepDeadline {
+			t.Errorf("sweeps: %+v", sweeps)
+		}
+		k.hangs.Store(true)
+		p.Events(udpEvents("10.96.0.3", "10.244.0.1"))
+		synctest.Wait()
+	})
+}
+
+// sweepNow does what the goroutine beside the loop does.
+func sweepNow(p *Proxier) error {
+	k, err := p.kernel.Flows(context.Background())
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.sweep(context.Background(), k), k.Close())
+}
+
+// A real server that IPVS does not let go of goes on getting flows: they are
+// looked for again when it has.
+func TestFlowsOfLateRealServers(t *testing.T) {
+	k := &refusing{Fake: newFake(), refuse: map[state.ID]error{}}
+	p := New(k, testConfig(desired.Image))
+	p.Synced()
+	round := func(events []source.Event, retry bool) {
+		t.Helper()
+		if p.Events(events); retry {
+			p.retryAt = time.Now()
+		}
+		p.round(t.Context())
+		if err := sweepNow(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	round(udpEvents("10.96.0.53", "10.244.0.11", "10.244.0.12"), false)
+	real := state.RealServerID(state.VirtualServerID(state.UDP, at("242.96.0.53:80")), at("10.244.0.12:8080"))
+	if !k.State.Has(real) {
+		t.Fatal(k.State)
+	}
+	k.refuse[real] = errors.New("busy")
+	lost := udp("10.96.0.53:80", real.Endpoint())
+	k.Track(lost)
+	round(udpEvents("10.96.0.53", "10.244.0.11"), false)
+	if got := k.Tracked(); len(got) != 0 {
+		t.Errorf("left %v", got)
+	}
+	k.Track(lost)
+	round(nil, true)
+	delete(k.refuse, real)
+	round(nil, true)
+	if got := k.Tracked(); len(got) != 0 || k.State.Has(real) {
+		t.Errorf("left %v", got)
+	}
+}
+
+// What a tenant can make wait is bounded, and frontends that are there are not
+// left out for it.
+func TestQueueIsBounded(t *testing.T) {
+	f := newFlows()
+	f.complete = true
+	for i := range 2 * mostQueued {
+		f.queue(state.FlowID(state.UDP, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)}), 53)))
+	}
+	live := state.FlowID(state.UDP, at("10.97.0.53:53"))
+	f.answers[live] = state.Answering(nil)
+	f.queue(live)
+	if _, waits := f.queued[live]; !waits || len(f.queued) != mostQueued+1 || f.sum().GivenUp != mostQueued {
+		t.Errorf("%d wait, %+v", len(f.queued), f.sum())
+	}
+}
