@@ -30,7 +30,7 @@ func testConfig(mode desired.Mode) Config {
 		Desired: desired.Config{
 			Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: world.Node,
 		},
-		AuditPeriod: time.Minute, DrainTimeout: time.Minute, Log: slog.New(slog.DiscardHandler),
+		Zone: world.Zone, AuditPeriod: time.Minute, DrainTimeout: time.Minute, Log: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -14,8 +14,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Node is the name of the node under test.
-const Node = "n1"
+// Node is the name of the node under test, and Zone where it stands.
+const (
+	Node = "n1"
+	Zone = "z1"
+)
 
 // names of Services; the first comes up before all others.
 var names = [][2]string{{"default", "kubernetes"}, {"kube-system", "dns"}, {"default", "web"}, {"default", "api"}, {"shop", "web"}}
@@ -133,8 +136,13 @@ func Slice(t *rapid.T) *discoveryv1.EndpointSlice {
 			s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &p.name, Protocol: &p.proto, Port: &p.port})
 		}
 	}
+	hinted := rapid.IntRange(0, 2).Draw(t, "hinted") == 2
 	for _, at := range rapid.SliceOfNDistinct(rapid.IntRange(1, 6), 0, 4, rapid.ID).Draw(t, "endpoints") {
-		s.Endpoints = append(s.Endpoints, endpoint(t, fmt.Sprintf(format, at), at))
+		e := endpoint(t, fmt.Sprintf(format, at), at)
+		if hinted {
+			e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: rapid.SampledFrom([]string{Zone, "z2"}).Draw(t, "zone")}}}
+		}
+		s.Endpoints = append(s.Endpoints, e)
 	}
 	return s
 }

@@ -1,0 +1,236 @@
+package proxier
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
+)
+
+// opened is a flow that a client has opened, and why it may stay.
+type opened struct {
+	kernel.Flow
+	entry state.ID // that published what was dialled; zero: it went straight to the endpoint, or by somebody else's host port
+}
+
+// clients open flows, as the rules and IPVS let them, and look which are deleted.
+type clients struct {
+	config desired.Config
+	fake   *kernel.Fake
+	opened []opened
+	port   uint16
+}
+
+// open opens a flow through each published UDP frontend.
+func (c *clients) open(t *rapid.T) {
+	var entries []state.ID
+	for id := range c.fake.State.All() {
+		if id.Kind == state.Entry && id.Set.Publishes() && id.Proto == state.UDP {
+			entries = append(entries, id)
+		}
+	}
+	slices.SortFunc(entries, state.ID.Compare)
+	for _, entry := range entries {
+		to, node := entry.AddrPort(), entry.Bits != 0
+		if node {
+			if to = netip.AddrPortFrom(nodeFacts.NodeIP(entry.Addr()), entry.Port); !entry.Flows().Network().Contains(to.Addr()) {
+				continue
+			}
+		}
+		for _, server := range c.config.Servers(entry) {
+			if real, ok := c.choose(t, server); ok && !c.has(to, real.Endpoint(), entry) {
+				c.track(kernel.Flow{Proto: state.UDP, To: to, By: real.Endpoint(), Node: node, Answered: rapid.Bool().Draw(t, "answered")}, entry)
+			}
+		}
+	}
+}
+
+// has reports whether there is such a flow: one is enough.
+func (c *clients) has(to, by netip.AddrPort, entry state.ID) bool {
+	return slices.ContainsFunc(c.opened, func(o opened) bool { return o.To == to && o.By == by && o.entry == entry })
+}
+
+func (c *clients) choose(t *rapid.T, server state.ID) (state.ID, bool) {
+	var reals []state.ID
+	for id, spec := range c.fake.State.All() {
+		if id.Kind == state.RealServer && id.Server() == server && spec.Value().Weight > 0 {
+			reals = append(reals, id)
+		}
+	}
+	if len(reals) == 0 {
+		return state.ID{}, false
+	}
+	slices.SortFunc(reals, state.ID.Compare)
+	return reals[rapid.IntRange(0, len(reals)-1).Draw(t, "real server")], true
+}
+
+func (c *clients) track(flow kernel.Flow, entry state.ID) {
+	c.opened = append(c.opened, opened{flow, entry})
+	c.fake.Track(flow)
+}
+
+// strangers opens flows that are none of ours.
+func (c *clients) strangers() {
+	at := netip.MustParseAddrPort
+	for _, f := range []kernel.Flow{
+		{To: at("10.244.0.1:53"), By: at("10.244.0.1:53")},
+		{To: at("192.168.50.1:8053"), By: at("10.244.0.1:53"), Node: true},
+		{To: at("8.8.8.8:53"), By: at("8.8.8.8:53"), Answered: true},
+	} {
+		f.Proto = state.UDP
+		c.track(f, state.ID{})
+	}
+}
+
+// rightful reports whether the model says of a flow that it may stay.
+func (c *clients) rightful(p *Proxier, o opened) bool {
+	if o.entry == (state.ID{}) {
+		return true
+	}
+	want, ok := wantedAt(p, o.entry)
+	if !ok {
+		return false
+	}
+	v, _ := p.model.View(want.key)
+	eps := v.V4
+	if o.To.Addr().Is6() {
+		eps = v.V6
+	}
+	return slices.Contains(eps[want.port].Serving, o.By)
+}
+
+// forget drops the flows of frontends that are published no more: nothing tells a
+// process that starts of those.
+func (c *clients) forget() {
+	c.opened = slices.DeleteFunc(c.opened, func(o opened) bool {
+		id := o.entry
+		for _, set := range state.SetNames() {
+			if id.Set = set; set.Publishes() && c.fake.State.Has(id) {
+				return false
+			}
+		}
+		return o.entry != (state.ID{})
+	})
+}
+
+type servicePort struct {
+	key  model.Key
+	port int
+}
+
+// wantedAt returns which Service port has a frontend, whatever its policy.
+func wantedAt(p *Proxier, entry state.ID) (servicePort, bool) {
+	for _, key := range p.model.Keys() {
+		s, _ := p.model.Service(key)
+		for _, f := range p.table.Frontends(s) {
+			if f.Lost != (model.Key{}) || f.Proto != entry.Proto || f.Addr.Port() != entry.Port || f.Addr.Addr().Is4() != entry.Addr().Is4() {
+				continue
+			}
+			if (f.Reach == desired.NodePort) == (entry.Bits != 0) && (entry.Bits != 0 || f.Addr == entry.AddrPort()) {
+				return servicePort{key, f.Port}, true
+			}
+		}
+	}
+	return servicePort{}, false
+}
+
+// Whatever happens to Services and endpoints, with writes and sweeps that fail
+// and with restarts: a flow to an endpoint that answers still is never deleted,
+// nor is one that went by no frontend of ours; one to an endpoint that has gone
+// is, in the end.
+func TestFlowsThatEnd(t *testing.T) {
+	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
+		for _, faults := range []float64{0, 0.1} {
+			t.Run(fmt.Sprintf("%s/%v", mode, faults), func(t *testing.T) {
+				rapid.Check(t, func(t *rapid.T) { flowsThatEnd(t, mode, faults) })
+			})
+		}
+	}
+}
+
+func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
+	config := testConfig(mode)
+	fake := newFake()
+	rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
+	faulty := &kernel.Faulty{Kernel: fake, Share: faults, Rand: rnd}
+	turns := usualTurn
+	if rapid.Bool().Draw(t, "short turns") {
+		turns = turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
+	}
+	p := New(faulty, config)
+	p.turn = turns
+	c := &clients{config: config.Desired, fake: fake}
+	fake.OnFlowGone(func(flow kernel.Flow) {
+		at := slices.IndexFunc(c.opened, func(o opened) bool { return o.Flow == flow })
+		if at < 0 {
+			return // see forget
+		}
+		if o := c.opened[at]; c.rightful(p, o) {
+			t.Fatalf("deleted %+v, which may stay", o)
+		}
+		c.opened = slices.Delete(c.opened, at, at+1)
+	})
+	c.strangers()
+	p.Synced()
+	var events []source.Event
+	for range rapid.IntRange(1, 12).Draw(t, "steps") {
+		var batch []source.Event
+		for range rapid.IntRange(1, 3).Draw(t, "events") {
+			batch = append(batch, change(t))
+		}
+		events = append(events, batch...)
+		p.Events(batch)
+		if rapid.IntRange(0, 7).Draw(t, "restart") == 0 {
+			c.forget()
+			p = New(faulty, config)
+			p.turn = turns
+			p.Synced()
+			p.Events(events)
+		}
+		fake.OnOp = func(state.Op) {
+			if rapid.IntRange(0, 9).Draw(t, "client") == 0 {
+				c.open(t)
+			}
+			if turns != usualTurn && rnd.IntN(3) == 0 {
+				p.Events(nil) // a change waits: the plan is left off
+			}
+		}
+		p.round(context.Background())
+		fake.OnOp = nil
+		c.open(t)
+		if rapid.Bool().Draw(t, "sweep") {
+			if faults > 0 && rapid.Bool().Draw(t, "sweep fails") {
+				fake.FailFlows(kernel.ErrInjected)
+			}
+			_ = sweepNow(p)
+			fake.FailFlows(nil)
+		}
+	}
+	settle(t, p)
+	if err := sweepNow(p); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range c.opened {
+		if !c.rightful(p, o) {
+			t.Fatalf("left %+v, which must go", o)
+		}
+	}
+	if w := p.flows.sum().Waiting; w != 0 {
+		t.Fatalf("%d frontends wait still", w)
+	}
+	for _, family := range []int{4, 6} {
+		if p.flows.take(family) != nil {
+			t.Fatalf("something of IPv%d is queued still", family)
+		}
+	}
+}
