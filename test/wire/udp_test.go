@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -215,4 +216,58 @@ func TestUDPStays(t *testing.T) {
 			t.Errorf("all flows have one endpoint: %s", fmt.Sprint(first))
 		}
 	})
+}
+
+// TestUDPKeepsFlowsOfOthers changes one of two Services with the same endpoints in
+// all ways that choose others of these: no flow of either moves, while the endpoints
+// answer. When one stops to answer for one Service, only the flows of that move.
+func TestUDPKeepsFlowsOfOthers(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		a, b := udpService(), udpService()
+		b.Name, b.Number = "dns2", 2
+		all := []testbed.Backend{zoned(bed.P1, "here"), zoned(bed.R1, "here")}
+		serve(t, d, all, a, b)
+		of := map[string][]talker{}
+		first := map[talker]string{}
+		for _, s := range []testbed.Service{a, b} {
+			for range 2 { // one for each endpoint
+				of[s.Name] = append(of[s.Name], talkers(t, requests(s.Frontends(), bed.C1, bed.Ext))...)
+			}
+		}
+		for _, cs := range of {
+			for _, c := range cs {
+				first[c] = c.say()
+			}
+		}
+		stays := func(when string, cs []talker) {
+			t.Helper()
+			for _, c := range cs {
+				if got := c.say(); got != first[c] {
+					t.Errorf("%s: %s answers %s, %s did before", c.request, got, when, first[c])
+				}
+			}
+		}
+		change := func(when string, backends []testbed.Backend, spec ...string) {
+			t.Helper()
+			a.Spec = spec
+			serve(t, d, backends, a)
+			stays("when "+when, of[a.Name])
+			stays("when for another "+when, of[b.Name])
+		}
+		change("the hints are of other zones in part", []testbed.Backend{zoned(bed.P1, "there"), zoned(bed.R1, "here")})
+		change("there are policies Local", all, "internalTrafficPolicy: Local", "externalTrafficPolicy: Local")
+		change("there are none any more", all)
+		change("an endpoint is terminating", []testbed.Backend{{Host: bed.P1, State: "terminating"}, {Host: bed.R1}})
+		serve(t, d, []testbed.Backend{{Host: bed.P1, State: "dead"}, {Host: bed.R1}}, a)
+		for _, c := range of[a.Name] {
+			c.moves(t, "r1", "p1")
+			first[c] = "r1"
+		}
+		stays("when an endpoint of another has gone", of[b.Name])
+		withdraw(t, d, a)
+		stays("when another Service has gone", of[b.Name])
+		if !slices.Contains(slices.Collect(maps.Values(first)), "p1") {
+			t.Error("all flows had one endpoint")
+		}
+	}, "--zone", "here")
 }
