@@ -5,7 +5,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
-LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/takeover test/cluster test/docs
+LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/hostile test/takeover test/cluster test/docs
 
 .PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
 
