@@ -53,6 +53,10 @@ func (p *Proxier) heed(m mail) {
 	p.unsure = p.unsure || m.audit
 	if m.audit {
 		p.factsAt = time.Now()
+		if len(p.ledger.of) > 0 {
+			p.retryAt = p.factsAt
+			p.ledger.wake()
+		}
 	}
 	if m.rules && p.ruleAt.IsZero() {
 		p.ruleAt = later(time.Now().Add(settleTime), p.looks.free())

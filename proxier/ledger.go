@@ -35,8 +35,26 @@ type status struct {
 	since   time.Time // of the first failure
 	asked   bool      // the kernel has been read for it since the last audit
 	told    bool      // the log has it
+	until   time.Time // not to be tried before; zero: at any time
 	owner   owner
 }
+
+// A write that takes long until it fails keeps the loop from other work, as one by
+// an iptables that hangs does: it rests for longer than it took.
+const (
+	restAfter = time.Second
+	restShare = 10
+)
+
+// rest says how long the last try took.
+func (s *status) rest(took time.Duration) {
+	if s.until = (time.Time{}); took >= restAfter {
+		s.until = time.Now().Add(restShare * took)
+	}
+}
+
+// rests reports whether the write is not to be tried yet.
+func (s *status) rests() bool { return time.Now().Before(s.until) }
 
 // owner is the Service that an object belongs to.
 type owner struct {
@@ -100,6 +118,13 @@ func (l *ledger) takeAll() map[state.ID]*status {
 func (l *ledger) wants(id state.ID) bool {
 	s := l.of[id]
 	return s != nil && s.want.Present
+}
+
+// wake has every write tried at its next turn.
+func (l *ledger) wake() {
+	for _, s := range l.of {
+		s.until = time.Time{}
+	}
 }
 
 // askAgain has the kernel be read anew for objects whose writes find it other

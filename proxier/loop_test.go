@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -339,4 +340,64 @@ func TestIPv6SwitchedOff(t *testing.T) {
 			expect(k.NodeFacts.NoIPv6)
 		})
 	}
+}
+
+// slowRules is a kernel that takes long until it refuses to write rules.
+type slowRules struct {
+	*kernel.Fake
+	takes time.Duration
+	tries int
+}
+
+func (k *slowRules) Apply(ctx context.Context, plan state.Plan) []error {
+	if plan[0].ID.Kind != state.Rules || k.takes == 0 {
+		return k.Fake.Apply(ctx, plan)
+	}
+	k.tries++
+	time.Sleep(k.takes)
+	return []error{errors.New("iptables did not end")}
+}
+
+// An iptables that hangs keeps the loop from other work for a tenth of its time at
+// most, is no reason to start the process again, and SIGHUP has it tried at once.
+func TestSlowFailuresRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &slowRules{Fake: newFake()}
+		c := testConfig(desired.Image)
+		p := running(t, k, c)
+		p.Events([]source.Event{webService("10.96.0.1")})
+		p.Synced()
+		synctest.Wait()
+		k.takes = 15 * time.Second
+		for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+			k.State.Put(state.RulesID(family), state.Intern(state.Spec{Text: "changed"}))
+		}
+		p.Audit()
+		slow := 0
+		for i := range 600 {
+			time.Sleep(time.Second)
+			if p.Stuck() > k.takes {
+				t.Fatalf("stuck for %s", p.Stuck())
+			}
+			ip := fmt.Sprintf("10.96.1.%d", i%200+1)
+			p.Events([]source.Event{webService(ip)})
+			time.Sleep(time.Second)
+			if !k.State.Has(serverAt(fmt.Sprintf("242.96.1.%d:80", i%200+1))) {
+				slow++
+			}
+			e := webService(ip)
+			e.Deleted = true
+			p.Events([]source.Event{e})
+		}
+		if k.tries < 4 || slow > 150 {
+			t.Errorf("tried %d times; %d of 600 changes took more than a second", k.tries, slow)
+		}
+		k.takes = 0
+		p.Audit()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if f := p.Last().Failing; f.All() != 0 {
+			t.Errorf("still failing when it became possible: %+v", f)
+		}
+	})
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // fail keeps a write that failed as a difference.
-func (p *Proxier) fail(r *Round, op state.Op, err error, j *work) {
+func (p *Proxier) fail(r *Round, op state.Op, err error, j *work) *status {
 	f := Failure{op, err}
 	r.Failures = append(r.Failures, f)
 	s := p.ledger.fail(f, j.earlier[op.ID])
@@ -28,6 +28,7 @@ func (p *Proxier) fail(r *Round, op state.Op, err error, j *work) {
 	if (op.ID.Kind == state.VIP || op.ID.Kind == state.Route) && p.factsAt.IsZero() {
 		p.factsAt = p.factsRead.Add(factsInterval)
 	}
+	return s
 }
 
 // schedule sets when the loop wakes by itself.

@@ -129,7 +129,11 @@ func (p *Proxier) execute(ctx context.Context, r *Round, j *work, mayLeave bool)
 	held := p.held()
 	began, n := time.Now(), 0
 	for len(j.plan) > 0 {
-		stage, rest := j.plan.Cut(p.turn.atOnce)
+		atOnce := p.turn.atOnce
+		if j.plan[0].ID.Kind == state.Rules { // a process each, which may hang until its deadline
+			atOnce = 1
+		}
+		stage, rest := j.plan.Cut(atOnce)
 		p.apply(ctx, r, p.possible(r, stage, held, j), held, j, &done)
 		j.plan, n = rest, n+len(stage)
 		p.beat()
@@ -150,10 +154,12 @@ func (p *Proxier) apply(ctx context.Context, r *Round, stage state.Plan, held ma
 	if len(stage) == 0 {
 		return
 	}
+	began := time.Now()
 	errs := p.kernel.Apply(ctx, stage)
+	took := time.Since(began)
 	for i, op := range stage {
 		if errs != nil && errs[i] != nil {
-			p.fail(r, op, errs[i], j)
+			p.fail(r, op, errs[i], j).rest(took)
 			p.hold(held, op.ID)
 			continue
 		}
@@ -201,12 +207,17 @@ func (p *Proxier) note(op state.Op) {
 // left off nothing does: what an object needs is wanted too, and there, or in an
 // earlier stage.
 func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID, j *work) state.Plan {
-	if len(p.ledger.of) == 0 && len(p.unfinished) == 0 && !j.resumed {
+	if len(p.ledger.of)+len(j.earlier) == 0 && len(p.unfinished) == 0 && !j.resumed {
 		return stage
 	}
 	out := stage[:0] // nobody needs the stage any more
 	for _, op := range stage {
 		if j.dropped[op.ID] {
+			continue
+		}
+		if s := j.earlier[op.ID]; s != nil && s.rests() {
+			p.fail(r, op, s.Err, j)
+			p.hold(held, op.ID)
 			continue
 		}
 		if why := p.obstacle(op, held); why != "" {

@@ -125,7 +125,7 @@ func (h *Health) verdict(now time.Time) verdict {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v := verdict{node: h.node, updated: h.updated}
-	if stuck >= h.late() {
+	if stuck >= max(h.late(), stuckLeast) {
 		v.stuck = fmt.Sprintf("the loop has not moved for %s", stuck.Truncate(time.Second))
 	}
 	if waits.IsZero() || h.began.IsZero() {
@@ -145,5 +145,9 @@ func (h *Health) verdict(now time.Time) verdict {
 
 // late is how long a change may wait, and the loop may stand still.
 func (h *Health) late() time.Duration { return 2 * h.config.SyncPeriod }
+
+// stuckLeast is the least time that a loop may stand still: longer than any one
+// process or message to the kernel may take, however short the sync period is.
+const stuckLeast = time.Minute
 
 func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -12,7 +13,9 @@ import (
 
 // readRules notes the rules of each family. Where they are proved and their mark is
 // what it was, that costs no process, and nothing for rules of others. closely: also
-// where the number and size of legacy rules say that nothing has changed.
+// where the number and size of legacy rules say that nothing has changed. Rules that
+// cannot be read are noted as other than they are to be: nothing else rests on them,
+// and the failure to write them tells what is wrong.
 func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
 	l.fresh = map[netip.Addr]netutil.Ruleset{}
 	for _, family := range l.families() {
@@ -22,14 +25,17 @@ func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
 			return err
 		}
 		have, err := l.provedRules(ctx, family, want, closely)
-		if err != nil {
+		switch {
+		case err != nil && (spec.Text == "" || ctx.Err() != nil): // it is for those who look only
 			return err
-		}
-		l.fresh[family], l.freshAt = have, time.Now()
-		if netutil.Equal(have, netutil.Ruleset{}) {
+		case err != nil:
+		case netutil.Equal(have, netutil.Ruleset{}):
+			l.fresh[family], l.freshAt = have, time.Now()
 			continue
+		default:
+			l.fresh[family], l.freshAt = have, time.Now()
 		}
-		if !netutil.Equal(have, want) {
+		if err != nil || !netutil.Equal(have, want) {
 			spec.Text = "changed" // equal to nothing that is wanted
 		}
 		note(state.RulesID(family), state.Intern(spec))
@@ -111,9 +117,15 @@ func (l *Linux) counted(ctx context.Context) context.Context {
 	return netutil.CountTools(ctx, &l.execs)
 }
 
+// restoreTime is how long the rules of a family may take to be written: the loop
+// waits for it, and iptables may hang.
+const restoreTime = 15 * time.Second
+
 // restore makes the rules of a family what they are to be, in one run of
 // iptables-restore, or removes them.
 func (l *Linux) restore(ctx context.Context, op state.Op) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, restoreTime, fmt.Errorf("iptables did not end within %s", restoreTime))
+	defer cancel()
 	family, rules := op.ID.Addr(), ""
 	if op.Verb != state.Delete {
 		rules = op.Spec.Value().Text
