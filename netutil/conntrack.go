@@ -14,7 +14,7 @@ type Flow struct {
 	Dst      netip.AddrPort // where the first packet was sent
 	Endpoint netip.AddrPort // where replies come from, which differs from Dst after DNAT
 
-	Unreplied bool // nobody has replied yet
+	Unreplied bool // no reply has come yet
 }
 
 // Dialled says to where flows go. An unspecified address stands for all of its

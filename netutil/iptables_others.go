@@ -13,7 +13,7 @@ import (
 type Chain struct{ Table, Name string }
 
 // Chains lists the user-defined chains of family, 4 or 6, in the tables mangle,
-// nat and filter: everybody's. There are none where the kernel lacks this variant.
+// nat and filter, whichever program's. There are none where the kernel lacks this variant.
 // It starts no process and reads no rule that it need not.
 func (b Backend) Chains(family int) ([]Chain, error) {
 	chains, err := b.chains(family)

@@ -43,7 +43,7 @@ func (b Backend) ReadChangedRules(ctx context.Context, family int, prefix string
 	return rules, nil
 }
 
-// readLegacy costs with everybody's rules in the tables. The tool is not kept
+// readLegacy costs with all rules in the tables, those of other programs too. The tool is not kept
 // from its end by changes of others, and takes no lock.
 func (b Backend) readLegacy(ctx context.Context, family int, prefix string) (Ruleset, error) {
 	text, err := b.savedLegacy(ctx, family)

@@ -130,7 +130,7 @@ func TestRulesLife(t *testing.T) {
 	})
 }
 
-// saved returns what iptables-save prints: everybody's rules.
+// saved returns what iptables-save prints: the rules of all programs.
 func saved(t testing.TB, b Backend, family int) string {
 	t.Helper()
 	tool, err := b.tool(t.Context(), family, "save")

@@ -30,7 +30,7 @@ func CountTools(ctx context.Context, n *atomic.Uint64) context.Context {
 
 // run runs a tool and returns what it prints. It kills the tool, with all that
 // it has started, when ctx ends or the tool's time is over, of which the error
-// tells: one that hangs in the kernel or waits for a lock of somebody else once
+// tells: one that hangs in the kernel or waits for another program's lock once
 // took all repair of a node with it, in silence. The error of a tool that fails
 // is an *exec.ExitError.
 func run(ctx context.Context, input, path string, args ...string) (out, msg string, err error) {

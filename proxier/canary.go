@@ -7,7 +7,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// What somebody else does to our objects is noticed in three ways. The kernel
+// What other programs do to our objects is noticed in three ways. The kernel
 // tells of changes to links, addresses, routes and rules: hints in the mail. Of
 // virtual servers and sets it tells nothing: a look comes now and then, which
 // sees one virtual server that is not as it should be, and one entry that is

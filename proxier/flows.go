@@ -24,7 +24,7 @@ import (
 // an endpoint before IPVS does, while entries are looked through for one that has
 // gone after IPVS has let go of it.
 //
-// TCP and SCTP clients repeat their first packet while nobody answers it; its
+// TCP and SCTP clients repeat their first packet while no answer comes; its
 // entry without NAT would keep the next ones from a frontend that is there now. A
 // packet to a published frontend is refused or gets NAT, so that an entry with
 // neither NAT nor an answer is older than the frontend whenever it is found. It is
@@ -87,7 +87,7 @@ func newFlows() *flows {
 }
 
 // expect takes in who may answer from now on, before it is written, and notes the
-// frontends that lose somebody by it. As long as the source has not delivered
+// frontends that lose an endpoint by it. As long as the source has not delivered
 // everything, that an endpoint is missing means nothing.
 func (f *flows) expect(w wanted, synced bool) {
 	if !synced {
@@ -160,7 +160,7 @@ func (f *flows) note(op state.Op) {
 
 // written takes in the end of a round: what failed in it, what has failed and not
 // succeeded since, and whether all else was written and no plan was left off. IPVS
-// has let go of those who were lost then, so that nobody new comes to them. If it
+// has let go of those who were lost then, so that no new client comes to them. If it
 // could not be told to, it is not known any more whose they were when it has.
 func (f *flows) written(failures []Failure, failed map[state.ID]*status, actual *state.State, whole bool) {
 	if len(f.lost)+len(failures)+len(f.late) == 0 {

@@ -30,7 +30,7 @@ type mail struct {
 	synced   bool
 	facts    bool // links, addresses or default routes have changed
 	audit    bool // a full audit is wanted now, and facts read anew
-	rules    bool // somebody, who may be us, has changed rules of ours
+	rules    bool // rules of ours have changed; the loop itself may have done it
 	suspects []state.ID
 	more     bool     // suspects are not all
 	audited  []*audit // that have come back
@@ -135,7 +135,7 @@ func (p *Proxier) Problems(ps []model.Problem) {
 // changed. Safe from any goroutine.
 func (p *Proxier) FactsChanged() { p.inbox.put(func(m *mail) { m.facts = true }) }
 
-// Suspect says that somebody has deleted or changed the objects, and with more
+// Suspect says that the objects were deleted or changed, and with more
 // that there were others, too. What the loop itself has deleted, and what it
 // knows nothing of, is not minded. Safe from any goroutine.
 func (p *Proxier) Suspect(objects []state.ID, more bool) {
@@ -153,7 +153,7 @@ func (p *Proxier) Suspect(objects []state.ID, more bool) {
 	})
 }
 
-// RulesChanged says that somebody, who may be the loop itself, has changed rules
+// RulesChanged says that another program, or the loop itself, has changed rules
 // of ours. Safe from any goroutine.
 func (p *Proxier) RulesChanged() { p.inbox.put(func(m *mail) { m.rules = true }) }
 

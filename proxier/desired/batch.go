@@ -99,7 +99,7 @@ func (b *batch) update(views Views, key model.Key) {
 func (b *batch) owns(s *service, f *frontend, wrong *faults) bool {
 	t := b.table
 	if len(t.rivals) == 0 {
-		return true // whoever claims has it
+		return true // each claim is the only one
 	}
 	switch t.winner(s, f) {
 	case nil:

@@ -168,7 +168,7 @@ func (c *Config) families() []netip.Addr {
 // Overlap is that of the prefixes of p's family.
 func (c *Config) Overlap(p netip.Prefix) string { return c.images(p.Addr()).Overlap(p) }
 
-// Reserved tells why an address can be nobody's but this node's between NAT and
+// Reserved tells why an address can only be this node's, between NAT and
 // IPVS, or nothing.
 func (c *Config) Reserved(a netip.Addr) string {
 	if !c.isImage(a) {

@@ -175,8 +175,8 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *frontend, wh
 	}
 }
 
-// staying adds, with weight 0, the endpoints that answer still and that nobody
-// new is sent to, since they are terminating, or by a policy or a hint: IPVS
+// staying adds, with weight 0, the endpoints that answer still and get no new
+// clients, since they are terminating, or by a policy or a hint: IPVS
 // carries every packet of the flows that they have, and would end these. Behind an
 // image conntrack carries them, as it does connections anywhere; or these drain.
 func (r *render) staying(id state.ID, chosen []netip.AddrPort, f *frontend, why string) {

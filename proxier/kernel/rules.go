@@ -72,7 +72,7 @@ func (p *proof) set(family netip.Addr, rules string, mark netutil.Mark) {
 // are proved to be those that are wanted.
 func (l *Linux) provedRules(ctx context.Context, family netip.Addr, want netutil.Ruleset, closely bool) (netutil.Ruleset, error) {
 	if netutil.Equal(want, netutil.Ruleset{}) {
-		return l.rules(ctx, family, want, netutil.Mark{}) // who looks does not know what is wanted
+		return l.rules(ctx, family, want, netutil.Mark{}) // a reader for people knows no rules to compare with
 	}
 	rules := l.expected[number(family)/6]
 	proved := l.proof.of(family, rules)
@@ -95,7 +95,7 @@ func (l *Linux) provedRules(ctx context.Context, family netip.Addr, want netutil
 	return have, nil
 }
 
-// prove takes rules for proved that were found to be what is wanted, if their mark
+// prove takes rules for proved that were found to be as they are to be, if their mark
 // is still what it was before.
 func (l *Linux) prove(family netip.Addr, rules string, want netutil.Ruleset, mark netutil.Mark) {
 	if after, err := l.mark(family, want, netutil.Mark{}); err == nil && after.Same(mark) {

@@ -195,7 +195,7 @@ func TestReporterFlapping(t *testing.T) {
 	})
 }
 
-// Whoever counts with a clock that is ahead is not counted against, and the
+// A node that counts with a clock that is ahead is not counted against, and the
 // Event is made anew when it has expired.
 func TestReporterClockOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -236,7 +236,7 @@ func TestReporterRefused(t *testing.T) {
 		if len(f.events()) != 6 || strings.Count(log.String(), "forbidden") != 1 {
 			t.Errorf("%d Events, logged %s", len(f.events()), log.String())
 		}
-		// A namespace that ends takes no new ones, which is nobody's fault.
+		// A namespace that ends takes no new ones, which is no one's fault.
 		f.look(func() {
 			f.refuse = func(w http.ResponseWriter, r *http.Request) bool {
 				if r.Method == http.MethodPost {

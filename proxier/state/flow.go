@@ -27,7 +27,7 @@ func (id ID) Network() netip.Prefix {
 	return netip.PrefixFrom(id.Addr(), int(id.Bits))
 }
 
-// Answering returns the Spec of a Flow that the given endpoints, and nobody else,
+// Answering returns the Spec of a Flow that only the given endpoints
 // may answer. They are sorted.
 func Answering(endpoints []netip.AddrPort) SpecRef {
 	var text []byte

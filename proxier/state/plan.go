@@ -26,7 +26,7 @@ type Op struct {
 	Old    SpecRef // Change, Delete: what it held
 }
 
-// Want returns what is wanted of the object that o writes.
+// Want returns what the object that o writes is to be in the end.
 func (o Op) Want() Want {
 	if o.Verb == Delete || o.Drains {
 		return Want{ID: o.ID}

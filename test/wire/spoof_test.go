@@ -95,7 +95,7 @@ func (f forgery) remembered(t *testing.T) bool {
 
 // TestForgedImage has an outsider send packets from the image of a
 // load-balancer IP through the node, to another host, to a pod, and to the node
-// itself. Conntrack would remember them, and whoever got them could answer the
+// itself. Conntrack would remember them, and a host that got them could answer the
 // image, past loadBalancerSourceRanges. Entries of before the rules stand are no
 // better. For IPv4 the kernel itself drops such packets unless accept_local is set.
 func TestForgedImage(t *testing.T) {
