@@ -205,7 +205,7 @@ func TestRulesByAToolThatHangs(t *testing.T) {
 		id, rules := state.RulesID(state.IPv4), state.Intern(state.Spec{Text: testRules()[0]})
 		got, _ := have.Get(id)
 		errs := l.Apply(ctx, state.Plan{{Verb: state.Change, ID: id, Spec: rules, Old: got}})
-		if errs == nil || !strings.Contains(errs[0].Error(), "iptables-nft-restore did not end within") {
+		if errs == nil || !strings.Contains(errs[0].Error(), "iptables-nft-restore") || !strings.Contains(errs[0].Error(), "did not end within 15s") {
 			t.Errorf("%v", errs)
 		}
 	})
