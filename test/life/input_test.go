@@ -29,7 +29,7 @@ var mistakes = []mistake{
 	{name: "no address", file: "wrong.yaml", manifest: manifest(spec{name: "impossible", ips: []string{"10.96.0.256"}, ports: []corev1.ServicePort{tcp("", 80, 0)}}),
 		origin: "wrong.yaml", object: "Service default/impossible", field: "spec.clusterIPs[0]", what: "10.96.0.256"},
 	{name: "an address and port that another Service has", file: "wrong.yaml", manifest: manifest(spec{name: "zzz", ips: both(10), ports: []corev1.ServicePort{tcp("", 80, 0)}, endpoints: there(40)}),
-		origin: "wrong.yaml", object: "Service default/zzz", what: "default/web"},
+		origin: "wrong.yaml", object: "Service default/zzz", what: "another Service has the same address and port"},
 	{name: "an object given twice", file: "wrong.yaml", manifest: manifest(spec{name: "web", ips: both(51), ports: []corev1.ServicePort{tcp("", 80, 0)}, endpoints: there(40)}),
 		origin: "wrong.yaml", object: "Service default/web", what: "already given by"},
 	{name: "an endpoint without a good address", file: "wrong.yaml", manifest: strings.ReplaceAll(
