@@ -202,7 +202,7 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 				c.open(t)
 			}
 			if turns != usualTurn && rnd.IntN(3) == 0 {
-				p.Events(nil) // a change waits: the plan is left off
+				p.Events([]source.Event{{}}) // a change waits: the plan is left off
 			}
 		}
 		p.round(context.Background())

@@ -21,7 +21,6 @@ type inbox struct {
 
 // mail is what came in since the loop last looked.
 type mail struct {
-	any      bool // anything came in
 	events   []source.Event
 	changes  Changes          // in events
 	since    time.Time        // when the first of events came in
@@ -43,7 +42,6 @@ func newInbox() *inbox { return &inbox{poke: make(chan struct{}, 1)} }
 
 func (in *inbox) put(f func(*mail)) {
 	in.mu.Lock()
-	in.mail.any = true
 	f(&in.mail)
 	in.mu.Unlock()
 	select {
@@ -65,11 +63,12 @@ func (in *inbox) take() mail {
 	return m
 }
 
-// waits reports whether there is mail.
+// waits reports whether changes wait. Hints do not count: while much is written
+// for the first time, the kernel tells of each object.
 func (in *inbox) waits() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.mail.any
+	return len(in.mail.events) > 0
 }
 
 // done says that what was taken has been acted upon.

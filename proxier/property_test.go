@@ -113,7 +113,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 			t.Fatalf("%s, which is wanted", op)
 		}
 		if turns != usualTurn && rnd.IntN(3) == 0 {
-			p.Events(nil) // a change waits: the plan is left off
+			p.Events([]source.Event{{}}) // a change waits: the plan is left off
 		}
 	}
 	p.Synced()

@@ -122,7 +122,7 @@ func TestNotReadyWhileWritesAreLeft(t *testing.T) {
 	p.turn = turn{writes: 2, atOnce: 2}
 	p.Events([]source.Event{webService("10.96.0.1")})
 	p.Synced()
-	k.OnOp = func(state.Op) { p.Events(nil) }
+	k.OnOp = func(state.Op) { p.Events([]source.Event{{}}) }
 	p.round(t.Context())
 	if r := p.Last(); r.Left == 0 || r.NotReady != fmt.Sprintf("%d writes are still to come", r.Left) {
 		t.Errorf("left %d, not ready because of %q", r.Left, r.NotReady)

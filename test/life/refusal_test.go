@@ -132,10 +132,15 @@ func TestBrokenIPTables(t *testing.T) {
 	}
 }
 
-// An unknown scheduler is answered by those that there are.
+// A scheduler that IPVS does not have, or that this kernel was built without, is
+// answered by those that there are.
 func TestUnknownScheduler(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		n.enrich()
-		n.refused(1, []string{`"nosuch"`, "this kernel has: rr, wrr, lc, wlc"}, append([]string{"run", "--manifests", n.dir, "--scheduler", "nosuch"}, n.flags...)...)
+		run := func(scheduler string) []string {
+			return append([]string{"run", "--manifests", n.dir, "--scheduler", scheduler}, n.flags...)
+		}
+		n.refused(64, []string{`"nosuch"`, "those are rr, wrr, lc, wlc"}, run("nosuch")...)
+		n.refused(1, []string{`"twos"`, "this kernel has: rr, wrr, lc, wlc"}, run("twos")...) // which the lab's has not
 	})
 }
