@@ -120,6 +120,12 @@ func TestUDPMoves(t *testing.T) {
 		s := udpService()
 		serve(t, d, testbed.Backends(bed.P1), s)
 		cs := talkers(t, requests(s.Frontends(), bed.C1, bed.Node, bed.Ext))
+		// With direct an endpoint that comes back within 30 seconds may lose a client
+		// that it has still answered when it went: see docs/limits.md.
+		last := bed.P1
+		if strings.HasSuffix(t.Name(), "direct") {
+			last = bed.P2
+		}
 		before := "p1"
 		for _, step := range []struct {
 			backends []testbed.Backend
@@ -128,7 +134,7 @@ func TestUDPMoves(t *testing.T) {
 			{testbed.Backends(bed.P1), "p1"},
 			{testbed.Backends(bed.R1), "r1"},
 			{nil, "refused"},
-			{testbed.Backends(bed.P1), "p1"},
+			{testbed.Backends(last), last.Name},
 		} {
 			put(t, d, "dns.yaml", bed.With(s, step.backends))
 			together(cs, func(c talker) { c.moves(t, step.want, before) })
