@@ -152,8 +152,9 @@ func (b Backend) Restore(ctx context.Context, family int, input string) error {
 	return nil
 }
 
-// noLockFile is what the legacy tools say where /run cannot be written.
-const noLockFile = "can't open lock file"
+// lockHeld is what the legacy tools say of the lock. Their exit code is that of many
+// things: a missing right, no memory, a lock file that cannot be written.
+const lockHeld = "holding the xtables lock"
 
 // failedLine finds the number in the many ways in which the tools name a line.
 var failedLine = regexp.MustCompile(`\bline:? (\d+)\b`)
@@ -161,11 +162,9 @@ var failedLine = regexp.MustCompile(`\bline:? (\d+)\b`)
 // restoreError explains why tool failed with err after printing msg. The nft
 // tool lists every line after the first bad one too; the first is the cause.
 func restoreError(tool, input, msg string, err error) error {
-	const resourceProblem = 4
 	m := failedLine.FindStringSubmatch(msg)
 	if m == nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.ExitCode() == resourceProblem && !strings.Contains(msg, noLockFile) {
+		if strings.Contains(msg, lockHeld) {
 			return fmt.Errorf("%s: %w: %s", tool, ErrBusy, oneLine(msg))
 		}
 		return fmt.Errorf("%s: %w: %s", tool, err, oneLine(msg))

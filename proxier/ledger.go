@@ -150,6 +150,18 @@ func (s *status) keepsFromReady() bool {
 	return s.cause == state.CauseNode
 }
 
+// isProblem reports whether the failure is told as a problem of the Service that the
+// object belongs to.
+func (s *status) isProblem() bool {
+	switch id := s.Op.ID; {
+	case id.Kind == state.Entry && id.Set == state.SetVIPs: // it is no Service's alone
+		return false
+	case id.Kind == state.VirtualServer, id.Kind == state.RealServer, id.Kind == state.Entry:
+		return s.cause == state.CauseObject || s.cause == state.CauseForeign
+	}
+	return false
+}
+
 // before orders statuses: the longest failing first.
 func (s *status) before(o *status) int {
 	return cmp.Or(s.since.Compare(o.since), s.Op.ID.Compare(o.Op.ID))

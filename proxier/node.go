@@ -90,6 +90,9 @@ func (p *Proxier) configure(r *Round) {
 	if p.config.PrimaryNodePorts {
 		c.NodePortAddresses = primary(p.node.ips, p.facts)
 	}
+	if c.IPv6 != p.config.Desired.IPv6 {
+		p.logIPv6(c.IPv6)
+	}
 	if c.IPv6 == p.config.Desired.IPv6 && c.PodCIDRs == p.config.Desired.PodCIDRs && slices.Equal(c.NodePortAddresses, p.config.Desired.NodePortAddresses) {
 		return
 	}
@@ -97,6 +100,14 @@ func (p *Proxier) configure(r *Round) {
 	p.table.SetConfig(c)
 	p.expect()
 	p.renderAll(r)
+}
+
+func (p *Proxier) logIPv6(on bool) {
+	if on {
+		p.log.Info("IPv6 is switched on again: Services are served over it")
+		return
+	}
+	p.log.Warn("IPv6 is switched off on this node: Services are served over IPv4 alone")
 }
 
 // expect tells the kernel what the rules are to be.

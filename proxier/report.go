@@ -85,7 +85,7 @@ func (p *Proxier) logFailures(r *Round) {
 	lines := bounded{log: p.log}
 	for _, f := range r.Failures {
 		s := p.ledger.of[f.Op.ID]
-		if s == nil || s.told || s.cause == state.CauseBlocked {
+		if s == nil || s.told || s.cause == state.CauseBlocked || s.isProblem() {
 			continue
 		}
 		s.told = true
@@ -117,7 +117,7 @@ func (p *Proxier) logDrift(r *Round) {
 // debugging only.
 func (p *Proxier) logRound(r *Round) {
 	level := slog.LevelInfo
-	if r.Writes() == 0 && len(r.Failures) == 0 && len(r.Drift) == 0 && r.Number > 1 {
+	if r.Writes() == 0 && len(r.Drift) == 0 && r.Number > 1 { // what begins to fail has a line of its own
 		level = slog.LevelDebug
 	}
 	if !p.log.Enabled(context.Background(), level) {

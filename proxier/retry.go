@@ -73,7 +73,7 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 			if read, err = p.kernel.Read(ctx); err != nil {
 				return fmt.Errorf("read what is programmed again: %w", err)
 			}
-			r.Drift = common(drift, differences(p.actual, read))
+			r.Drift = slices.DeleteFunc(common(drift, differences(p.actual, read)), p.setRight)
 		}
 	}
 	p.dismiss()
@@ -81,6 +81,10 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 	p.digest, p.objects = digestOf(read), read.Count()
 	return nil
 }
+
+// setRight reports whether an object has changed that the loop could not write: by
+// an operator who has done it instead, such as with a sysctl.
+func (p *Proxier) setRight(d Drift) bool { return p.ledger.of[d.ID] != nil }
 
 // common returns what two sorted lists share.
 func common(a, b []Drift) []Drift {

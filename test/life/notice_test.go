@@ -15,11 +15,13 @@ var told = []struct {
 	do   string
 	only string // binding in which it makes sense
 	vain bool   // the daemon may come across it by chance, and not call it drift
+	then string // what must hold when it is mended, and takes away what is not ours
 }{
 	{name: "routes flushed", do: "ip route flush table local proto 77"},
 	{name: "IPv6 routes flushed", do: "ip -6 route flush table local proto 77"},
 	{name: "one VIP's route deleted", do: "ip route del local 10.96.0.10 table local"},
-	{name: "another's route in the place of ours", do: "ip route replace local 10.96.0.10 dev eth0 table local"},
+	{name: "another's route in the place of ours", do: "ip route replace local 10.96.0.10 dev eth0 table local",
+		then: "ip route get 10.96.0.10 | grep -q 'src 192.168.50.1'; ip route del local 10.96.0.10 dev eth0 table local"},
 	{name: "route of images deleted", do: "ip route del local 240.0.0.0/5 table local"},
 	{name: "addresses flushed", do: "ip addr flush dev kube-ipvs0", only: "address"},
 	{name: "one address deleted", do: "ip -6 addr del fd96::a/128 dev kube-ipvs0", only: "address"},
@@ -49,6 +51,9 @@ func TestTheKernelTells(t *testing.T) {
 				if !fault.vain {
 					found := d.drifted(since, "the kernel has told of a change")
 					t.Logf("%s: found after %s", fault.name, found.Time.Sub(began).Round(time.Millisecond))
+				}
+				if fault.then != "" {
+					n.sh("%s", fault.then)
 				}
 				n.becomes(want)
 			}
