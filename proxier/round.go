@@ -313,14 +313,10 @@ func (p *Proxier) groups(keys []model.Key) []group {
 	return slices.DeleteFunc(all, func(g group) bool { return len(g.keys) == 0 })
 }
 
-// isLarge reports whether a Service has, or is to have, so many frontends that
-// it gets a plan of its own.
+// isLarge reports whether a Service has, or is to have, so many objects that it
+// gets a plan of its own.
 func (p *Proxier) isLarge(k model.Key) bool {
-	if p.table.Objects(k) > p.turn.writes {
-		return true
-	}
-	s, ok := p.model.Service(k)
-	return ok && len(s.Ports)*(len(s.ClusterIPs)+len(s.ExternalIPs)+len(s.LoadBalancerIPs)) > largeFronts
+	return max(p.table.Objects(k), p.model.Objects(k)) > p.turn.writes
 }
 
 // lastWord leaves each object to the last of the parts that is about it, but what

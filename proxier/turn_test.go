@@ -133,3 +133,28 @@ func TestNotReadyWhileWritesAreLeft(t *testing.T) {
 		t.Errorf("left %d, not ready because of %q", r.Left, r.NotReady)
 	}
 }
+
+// A large Service that changes faster than it is written makes no plans grow: what a
+// newer plan is about leaves the older ones.
+func TestPlansOfAServiceThatFlapsDoNotGrow(t *testing.T) {
+	k := newFake()
+	p := New(k, testConfig(desired.Image))
+	p.Synced()
+	p.round(t.Context())
+	k.OnOp = func(state.Op) { p.Events([]source.Event{{}}) } // changes wait all the time
+	most := 0
+	for i := range 60 {
+		e := largeService("10.96.0.9")
+		for j := range e.Service.Spec.ExternalIPs {
+			e.Service.Spec.ExternalIPs[j] = fmt.Sprintf("192.%d.2.%d", i+1, j+1)
+		}
+		p.Events([]source.Event{e})
+		p.round(t.Context())
+		if i == 1 {
+			most = p.left()
+		}
+	}
+	if n := p.left(); most == 0 || n > 3*most || len(p.unfinished) > 5 {
+		t.Errorf("%d writes are left in %d plans, after one change %d", n, len(p.unfinished), most)
+	}
+}

@@ -3,6 +3,7 @@ package proxier
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"kube-ipvs/proxier/kernel"
@@ -12,10 +13,7 @@ import (
 // A plan that takes long is left off where changes wait, and gone on with after
 // them: a Service of 100 ports with 1,000 external IPs once kept the changes of
 // all others waiting for nine minutes.
-const (
-	turnMost    = 50 * time.Millisecond // that a turn may take: then the plan is left off earlier
-	largeFronts = 500                   // frontends from which on a Service has a plan of its own
-)
+const turnMost = 50 * time.Millisecond // that a turn may take: then the plan is left off earlier
 
 // turn says how many writes a plan has before it is left off, and how many of
 // them are handed to the kernel at once.
@@ -27,10 +25,9 @@ var usualTurn = turn{writes: 2000, atOnce: 1000}
 type work struct {
 	plan    state.Plan           // what is left of it
 	earlier map[state.ID]*status // of its objects whose last write had failed
-	dropped map[state.ID]bool    // its objects that a later plan is about
 	resumed bool                 // it was left off before
-	// leaving are its deletions when it was first left off: the last object to go
-	// by each object that it needs, and that must not go before it.
+	// leaving are its deletions: the last object to go by each object that it
+	// needs, and that must not go before it.
 	leaving map[state.ID]state.ID
 }
 
@@ -57,16 +54,29 @@ func (p *Proxier) write(ctx context.Context, r *Round, w wanted, mayLeave bool) 
 	p.execute(ctx, r, j, mayLeave)
 }
 
-// supersede drops from the plans under way what a newer one is about.
+// supersede takes out of the plans under way what a newer one is about: a Service
+// that changes faster than it is written would have them grow without bound.
 func (p *Proxier) supersede(wants []state.Want) {
-	for _, j := range p.unfinished {
-		if j.dropped == nil {
-			j.dropped = map[state.ID]bool{}
-		}
-		for i := range wants {
-			j.dropped[wants[i].ID] = true
-		}
+	if len(p.unfinished) == 0 || len(wants) == 0 {
+		return
 	}
+	newer := make(map[state.ID]bool, len(wants))
+	for i := range wants {
+		newer[wants[i].ID] = true
+	}
+	p.unfinished = slices.DeleteFunc(p.unfinished, func(j *work) bool {
+		had := len(j.plan)
+		j.plan = slices.DeleteFunc(j.plan, func(op state.Op) bool { return newer[op.ID] })
+		switch len(j.plan) {
+		case had:
+			return false
+		case 0:
+			p.mended(j.earlier)
+			return true
+		}
+		p.noteLeaving(j)
+		return false
+	})
 }
 
 // goOn goes on with the n plans that were left off before the round, the oldest
@@ -91,10 +101,15 @@ func (p *Proxier) goOn(ctx context.Context, r *Round, n int) {
 // leave leaves a plan off.
 func (p *Proxier) leave(j *work) {
 	p.unfinished = append(p.unfinished, j)
-	if j.resumed {
-		return
+	if !j.resumed {
+		j.resumed = true
+		p.noteLeaving(j)
 	}
-	j.resumed, j.leaving = true, map[state.ID]state.ID{}
+}
+
+// noteLeaving notes what a plan that was left off is to delete.
+func (p *Proxier) noteLeaving(j *work) {
+	j.leaving = map[state.ID]state.ID{}
 	for i := range j.plan {
 		if op := &j.plan[i]; !op.Want().Present {
 			p.hold(j.leaving, op.ID)
@@ -106,7 +121,7 @@ func (p *Proxier) leave(j *work) {
 // needs this one.
 func (p *Proxier) leaves(need state.ID) (by state.ID, ok bool) {
 	for _, j := range p.unfinished {
-		if by, ok = j.leaving[need]; ok && !j.dropped[by] && p.actual.Has(by) {
+		if by, ok = j.leaving[need]; ok && p.actual.Has(by) {
 			return by, true
 		}
 	}
@@ -212,9 +227,6 @@ func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.I
 	}
 	out := stage[:0] // nobody needs the stage any more
 	for _, op := range stage {
-		if j.dropped[op.ID] {
-			continue
-		}
 		if s := j.earlier[op.ID]; s != nil && s.rests() {
 			p.fail(r, op, s.Err, j)
 			p.hold(held, op.ID)

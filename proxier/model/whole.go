@@ -24,3 +24,20 @@ func (m *Model) First() []Key {
 
 // IsFirst reports whether First names a service.
 func (m *Model) IsFirst(key Key) bool { return m.rank(key) != 0 }
+
+// Objects estimates how many objects a Service needs in the kernel: each of its
+// frontends has its endpoints, and those of a load balancer the source ranges.
+func (m *Model) Objects(key Key) int {
+	e := m.services.Get(key)
+	if e == nil || e.service == nil {
+		return 0
+	}
+	const own = 4 // a virtual server, and entries of sets
+	s, endpoints := e.service, 0
+	for at := e.slices; at != nil; at = at.next {
+		endpoints += len(at.endpoints)
+	}
+	each := own + endpoints
+	frontends := 2*len(s.ClusterIPs) + len(s.ExternalIPs) + len(s.LoadBalancerIPs) // with node ports
+	return len(s.Ports) * (frontends*each + len(s.LoadBalancerIPs)*len(s.SourceRanges))
+}

@@ -161,7 +161,7 @@ func TestForeignVirtualServerInTheWay(t *testing.T) {
 		want := n.snapshot()
 		d = n.start("--audit-period", "1s")
 		named := func(r record) bool {
-			return strings.Contains(r.Op, "add virtual server "+in+"/tcp") && r.Level == "ERROR"
+			return r.Msg == "problem" && r.Object == "Service default/web" && strings.Contains(r.What, "add virtual server "+in+"/tcp")
 		}
 		d.awaitRecord(0, named)
 		for range 2 {
