@@ -42,8 +42,8 @@ func (l *Links) Exec(b *Batch) []error { return l.conn.Exec(b) }
 // Stats counts what the bulk requests and dumps cost.
 func (l *Links) Stats() Stats { return l.conn.Stats() }
 
-// FindDummy looks for the dummy device called name. It is an error when a link
-// of that name is of another kind.
+// FindDummy looks for the dummy device called name. A link of that name and of
+// another kind is none.
 func (l *Links) FindDummy(name string) (index int, alias string, exists bool, err error) {
 	link, err := l.handle.LinkByName(name)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
@@ -53,7 +53,7 @@ func (l *Links) FindDummy(name string) (index int, alias string, exists bool, er
 		return 0, "", false, fmt.Errorf("look for link %s: %w", name, err)
 	}
 	if link.Type() != "dummy" {
-		return 0, "", false, fmt.Errorf("link %s is of type %s, not dummy: rename or remove it", name, link.Type())
+		return 0, "", false, nil
 	}
 	return link.Attrs().Index, link.Attrs().Alias, true, nil
 }

@@ -55,7 +55,7 @@ func (p *Proxier) heed(m mail) {
 		p.factsAt = time.Now()
 		if len(p.ledger.of) > 0 {
 			p.retryAt = p.factsAt
-			p.ledger.wake()
+			p.ledger.wake(true)
 		}
 	}
 	if m.rules && p.ruleAt.IsZero() {

@@ -38,6 +38,7 @@ type flows struct {
 	complete bool                       // answers has all frontends that there are
 	queued   map[state.ID]uint64        // frontends to be looked through, and the number when they last had to be
 	since    time.Time                  // when the first of queued came; zero: there is none
+	again    bool                       // all must be once more, when what the first round writes is written
 	all      [2]uint64                  // the number when all UDP frontends last had to be, IPv4 and IPv6; 0: they need not
 	number   uint64                     // counts what is queued
 	givenUp  uint64
@@ -135,7 +136,7 @@ func (f *flows) replace(w wanted) {
 		}
 	}
 	if !f.complete { // what an earlier process did not get to
-		f.complete = true
+		f.complete, f.again = true, true
 		f.queueAll()
 	}
 }
@@ -163,11 +164,15 @@ func (f *flows) note(op state.Op) {
 // has let go of those who were lost then, so that no new client comes to them. If it
 // could not be told to, it is not known any more whose they were when it has.
 func (f *flows) written(failures []Failure, failed map[state.ID]*status, actual *state.State, whole bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.again && whole { // until now IPVS may have sent clients to those whom an earlier process has left
+		f.again = false
+		f.queueAll()
+	}
 	if len(f.lost)+len(failures)+len(f.late) == 0 {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	for id, looked := range f.lost {
 		if !looked || whole {
 			f.queue(id)

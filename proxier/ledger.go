@@ -15,6 +15,7 @@ import (
 type ledger struct {
 	of      map[state.ID]*status
 	leaving int  // of these, how many are to go
+	without bool // nothing needs the device: see desired.Config.NoDevice
 	changed bool // since summary was made
 	summary summary
 	missed  missed
@@ -32,11 +33,19 @@ type status struct {
 	Failure // the last one
 	want    state.Want
 	cause   state.Cause
-	since   time.Time // of the first failure
-	asked   bool      // the kernel has been read for it since the last audit
-	told    bool      // the log has it
-	until   time.Time // not to be tried before; zero: at any time
+	since   time.Time     // of the first failure
+	asked   bool          // the kernel has been read for it since the last audit
+	told    bool          // the log has it
+	delay   time.Duration // between tries, growing
+	next    time.Time     // when it is tried again
+	until   time.Time     // not to be tried before by a full round either; zero: it may
 	owner   owner
+}
+
+// dueNow reports whether the write is to be tried again. What waits for another
+// write costs nothing to try, and must not wait for longer than that one.
+func (s *status) dueNow() bool {
+	return s.cause == state.CauseBlocked || !time.Now().Before(s.next) && !s.rests()
 }
 
 // A write that takes long until it fails keeps the loop from other work, as one by
@@ -70,6 +79,8 @@ func (l *ledger) fail(f Failure, earlier *status) *status {
 		s = &status{since: time.Now()}
 	}
 	s.Failure, s.want, s.cause = f, f.Op.Want(), kernel.CauseOf(f.Op.ID, f.Err)
+	s.delay = min(max(2*s.delay, retryFirst), retryLast)
+	s.next = time.Now().Add(s.delay)
 	l.of[f.Op.ID] = s
 	l.changed, l.missed.known = true, false
 	if !s.want.Present {
@@ -109,7 +120,7 @@ func (l *ledger) take(wants []state.Want) map[state.ID]*status {
 // takeAll drops all statuses, and returns them.
 func (l *ledger) takeAll() map[state.ID]*status {
 	out := l.of
-	*l = ledger{of: map[state.ID]*status{}, changed: true}
+	*l = ledger{of: map[state.ID]*status{}, without: l.without, changed: true}
 	return out
 }
 
@@ -120,10 +131,12 @@ func (l *ledger) wants(id state.ID) bool {
 	return s != nil && s.want.Present
 }
 
-// wake has every write tried at its next turn.
-func (l *ledger) wake() {
+// wake has writes tried again at once: all of them, or those that wait for others.
+func (l *ledger) wake(all bool) {
 	for _, s := range l.of {
-		s.until = time.Time{}
+		if all || s.cause == state.CauseBlocked {
+			s.next, s.until, l.changed = time.Time{}, time.Time{}, true
+		}
 	}
 }
 
@@ -195,7 +208,8 @@ func (f *Failing) at(c state.Cause) *int {
 // summary is what a Round says of a ledger.
 type summary struct {
 	failing Failing
-	unready *status // the first that keeps the node from being ready; nil: none
+	unready *status   // the first that keeps the node from being ready; nil: none
+	next    time.Time // when something is to be tried again; zero: nothing fails
 	longest []Unwritten
 }
 
@@ -206,12 +220,17 @@ func (l *ledger) sum() summary {
 	}
 	var out summary
 	var first *status
+	now := time.Now()
 	for _, s := range l.of {
 		*out.failing.at(s.cause)++
+		next := later(later(s.next, s.until), now)
+		if out.next.IsZero() || next.Before(out.next) {
+			out.next = next
+		}
 		if s.cause == state.CauseNode && (first == nil || s.before(first) < 0) {
 			first = s
 		}
-		if s.keepsFromReady() && (out.unready == nil || s.before(out.unready) < 0) {
+		if s.keepsFromReady() && !(l.without && s.Op.ID.Kind == state.Link) && (out.unready == nil || s.before(out.unready) < 0) {
 			out.unready = s
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -398,6 +399,29 @@ func TestSlowFailuresRest(t *testing.T) {
 		synctest.Wait()
 		if f := p.Last().Failing; f.All() != 0 {
 			t.Errorf("still failing when it became possible: %+v", f)
+		}
+	})
+}
+
+// A write that fails for good does not put off the retry of one that fails for a moment.
+func TestRetriesDoNotWaitForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		forGood, forAMoment := serverAt("10.96.0.1:80"), serverAt("10.96.0.2:80")
+		k := &refusing{Fake: newFake(), refuse: map[state.ID]error{forGood: unix.EINVAL}}
+		p := running(t, k, testConfig(desired.Direct))
+		p.Events([]source.Event{webService("10.96.0.1")})
+		p.Synced()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		k.refuse[forAMoment] = errors.New("no memory")
+		p.Events([]source.Event{webService("10.96.0.2")})
+		synctest.Wait()
+		delete(k.refuse, forAMoment)
+		p.RulesChanged() // what the test wrote, the loop must see
+		time.Sleep(2 * retryFirst)
+		synctest.Wait()
+		if !k.State.Has(forAMoment) || !k.State.Has(state.EntryID(state.SetCluster, state.TCP, netip.MustParseAddrPort("10.96.0.2:80"))) {
+			t.Error("not programmed soon after it became possible")
 		}
 	})
 }

@@ -60,7 +60,8 @@ func settle(t *rapid.T, p *Proxier) {
 		if len(p.ledger.of)+len(p.unfinished) == 0 && !p.stale && p.Last().Err == nil {
 			return
 		}
-		p.retryAt = time.Now() // do not wait for the backoff
+		p.ledger.wake(true) // do not wait for the backoff
+		p.retryAt, p.rereadAt = time.Now(), time.Now()
 	}
 	t.Fatalf("still not settled after 2000 rounds: %v", p.Last().Failures)
 }

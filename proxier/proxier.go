@@ -92,12 +92,12 @@ type Proxier struct {
 	rounds     uint64
 	needs      []state.ID // memory for obstacle and hold
 
-	auditAt, lookAt, retryAt, drainAt, goOnAt time.Time // when due; zero: not
-	suspectAt, ruleAt                         time.Time // when hints have an audit, or a look, begin; zero: there are none
-	suspectSince                              time.Time // when the first of these hints came
-	suspicion                                 string    // what the last of them was
-	audits, looks                             thrift    // that hints cause
-	retryDelay                                time.Duration
+	auditAt, lookAt, retryAt, rereadAt, drainAt, goOnAt time.Time // when due; zero: not
+	suspectAt, ruleAt                                   time.Time // when hints have an audit, or a look, begin; zero: there are none
+	suspectSince                                        time.Time // when the first of these hints came
+	suspicion                                           string    // what the last of them was
+	audits, looks                                       thrift    // that hints cause
+	rereadDelay                                         time.Duration
 }
 
 // New returns a Proxier that has done nothing yet.
@@ -106,7 +106,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 		config: c, kernel: k, log: c.Log, inbox: newInbox(), flows: newFlows(),
 		ipv6:       c.Desired.IPv6,
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
-		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}}, draining: map[state.ID]*drain{},
+		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}, without: c.Desired.NoDevice}, draining: map[state.ID]*drain{},
 		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn,
 	}
 	p.model.Reserve(p.config.Desired.Reserved)
@@ -170,7 +170,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
-	for _, at := range append(p.readAt(), p.retryAt, p.drainAt, p.factsAt, p.goOnAt) {
+	for _, at := range append(p.readAt(), p.retryAt, p.rereadAt, p.drainAt, p.factsAt, p.goOnAt) {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}

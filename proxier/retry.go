@@ -44,19 +44,19 @@ func (p *Proxier) schedule(r *Round) {
 	case p.drainAt.IsZero() || due(p.drainAt):
 		p.drainAt = now.Add(drainInterval)
 	}
+	p.retryAt = p.ledger.sum().next
 	switch {
-	case len(p.ledger.of) == 0 && !p.stale:
-		p.retryAt, p.retryDelay = time.Time{}, 0
-	case p.retryAt.IsZero() || due(p.retryAt):
+	case !p.stale:
+		p.rereadAt, p.rereadDelay = time.Time{}, 0
+	case p.rereadAt.IsZero() || due(p.rereadAt):
 		p.backOff()
 	}
 }
 
-// backOff sets the next try, each later than the one before. Failures in
-// between do not put it off.
+// backOff sets when the kernel is read again, each time later than the one before.
 func (p *Proxier) backOff() {
-	p.retryDelay = min(max(2*p.retryDelay, retryFirst), retryLast)
-	p.retryAt = time.Now().Add(p.retryDelay)
+	p.rereadDelay = min(max(2*p.rereadDelay, retryFirst), retryLast)
+	p.rereadAt = time.Now().Add(p.rereadDelay)
 }
 
 // readKernel reads what is programmed. With an earlier state at hand it notes

@@ -118,7 +118,7 @@ func (p *Proxier) round(ctx context.Context) {
 	r.Number = p.rounds
 	before := p.kernel.Stats()
 	start := p.actual == nil
-	r.Full = start || p.stale && (p.retryAt.IsZero() || due(p.retryAt))
+	r.Full = start || p.stale && (p.rereadAt.IsZero() || due(p.rereadAt))
 	p.work(ctx, r, start, m)
 	r.Took = time.Since(r.Started)
 	r.Kernel = r.Kernel.Plus(p.kernel.Stats().Since(before))
@@ -178,7 +178,7 @@ func (p *Proxier) receive(r *Round) mail {
 		p.sources = *m.problems
 	}
 	if m.synced && !p.synced {
-		p.stale, p.retryAt = true, time.Time{} // from now on what nobody wants may go
+		p.stale, p.rereadAt = true, time.Time{} // from now on what nobody wants may go
 	}
 	p.loaded = p.loaded || m.loaded
 	p.synced = p.synced || m.synced
@@ -356,7 +356,9 @@ func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
 func (p *Proxier) failed(r *Round) []state.Want {
 	var out []state.Want
 	for _, s := range p.ledger.of {
-		out = append(out, s.want)
+		if s.dueNow() {
+			out = append(out, s.want)
+		}
 	}
 	slices.SortFunc(out, func(a, b state.Want) int { return a.ID.Compare(b.ID) })
 	r.Retried += len(out)

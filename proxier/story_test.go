@@ -170,7 +170,8 @@ func (s *story) settle() {
 		if len(s.proxier.ledger.of)+len(s.proxier.unfinished) == 0 && !s.proxier.stale {
 			return
 		}
-		s.proxier.retryAt = time.Now()
+		s.proxier.ledger.wake(true)
+		s.proxier.retryAt, s.proxier.rereadAt = time.Now(), time.Now()
 	}
 	s.Fatalf("not settled: %v", s.proxier.Last().Failures)
 }

@@ -211,7 +211,8 @@ func TestFlowsOfLateRealServers(t *testing.T) {
 	round := func(events []source.Event, retry bool) {
 		t.Helper()
 		if p.Events(events); retry {
-			p.retryAt = time.Now()
+			p.ledger.wake(true)
+			p.retryAt, p.rereadAt = time.Now(), time.Now()
 		}
 		p.round(t.Context())
 		if err := sweepNow(p); err != nil {

@@ -93,8 +93,8 @@ func (p *Proxier) goOn(ctx context.Context, r *Round, n int) {
 			return // it is the last one now: each has its turn
 		}
 	}
-	if len(p.unfinished) == 0 && len(p.ledger.of) > 0 { // some waited for it
-		p.retryAt = time.Now()
+	if len(p.unfinished) == 0 { // some writes may have waited for it
+		p.ledger.wake(false)
 	}
 }
 

@@ -59,6 +59,8 @@ type Config struct {
 	// Missing tells why this kernel lacks one of state.Schedulers, or nil when
 	// it has it. Nil means that all are there.
 	Missing func(scheduler string) error
+
+	NoDevice bool // VIPs are routes alone: kube-ipvs0 is there for others, and nothing needs it
 }
 
 // Images are the private prefixes of one family. Addresses in them never

@@ -30,7 +30,10 @@ func (c *Config) Needs(to []state.ID, id state.ID) []state.ID {
 	case state.RealServer:
 		return append(to, id.Server())
 	case state.VIP:
-		return append(to, state.LinkID(), state.VIPEntryID(id.Addr()))
+		if !c.NoDevice {
+			to = append(to, state.LinkID())
+		}
+		return append(to, state.VIPEntryID(id.Addr()))
 	case state.Route:
 		return append(to, state.RulesID(state.FamilyOf(id.Addr())))
 	case state.Rules:

@@ -185,13 +185,13 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op *state.Op) error {
 		if l.options.Binding != netutil.BindRoute || op.Old.Equal(wrongRoute) {
 			netutil.DeleteAddress(b, index, id.Addr())
 		}
-	case index == noDevice:
+	case index == noDevice && l.options.Binding != netutil.BindRoute:
 		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
 	case l.options.Binding == netutil.BindRoute && op.Verb == state.Change && !op.Old.Equal(wrongRoute):
 		netutil.ReplaceBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
 	case l.options.Binding == netutil.BindRoute:
 		netutil.AddBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
-		if op.Old.Equal(wrongRoute) { // it may be an address; connections go on by the route
+		if op.Old.Equal(wrongRoute) && index != noDevice { // it may be an address; connections go on by the route
 			netutil.DeleteAddress(b, index, id.Addr())
 		}
 	case op.Verb == state.Change && !op.Old.Equal(wrongRoute):
@@ -318,6 +318,9 @@ func (l *Linux) link(op state.Op) error {
 		return l.adoptLink(index, alias)
 	case op.Verb != state.Delete:
 		_, err := l.links.CreateDummy(LinkName, linkAlias)
+		if errors.Is(err, unix.EEXIST) {
+			err = fmt.Errorf("%w, and of another type: rename or remove it: %w", ErrForeign, err)
+		}
 		return err
 	case !exists || alias != linkAlias:
 		return nil // what we did not make stays

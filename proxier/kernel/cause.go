@@ -20,7 +20,7 @@ func CauseOf(id state.ID, err error) state.Cause {
 	switch {
 	case errors.Is(err, ErrBlocked):
 		return state.CauseBlocked
-	case errors.Is(err, ErrForeign), errors.Is(err, netutil.ErrBusy):
+	case errors.Is(err, ErrForeign), errors.Is(err, netutil.ErrBusy), errors.Is(err, ipset.ErrExist):
 		return state.CauseForeign
 	case hasValue(id.Kind) && refusesValue(err):
 		return state.CauseObject
@@ -38,11 +38,12 @@ func hasValue(k state.Kind) bool {
 	return false
 }
 
-// refusesValue reports whether the kernel said that it does not take the value.
+// refusesValue reports whether the kernel said that it does not take the value, or
+// has no room for as many as Services ask for.
 // IPVS does so for the address of a real server that is neither unicast nor
 // local (ip_vs_new_dest in ip_vs_ctl.c).
 func refusesValue(err error) bool {
-	for _, sign := range []error{unix.EINVAL, unix.ERANGE, unix.EADDRNOTAVAIL, ipset.ErrPrefix, ipset.ErrZero} {
+	for _, sign := range []error{unix.EINVAL, unix.ERANGE, unix.EADDRNOTAVAIL, ipset.ErrPrefix, ipset.ErrZero, ipset.ErrFull} {
 		if errors.Is(err, sign) {
 			return true
 		}

@@ -181,13 +181,25 @@ func (l *Linux) Facts(context.Context) (state.Facts, error) {
 }
 
 // noIPv6 reports whether IPv6 is switched off. What counts is the loopback device,
-// by which all routes of ours go: net.ipv6.conf.all.disable_ipv6 sets it as well.
+// by which all routes of ours go, and where VIPs are addresses their device, which
+// is made as the default says: net.ipv6.conf.all.disable_ipv6 sets all of these.
 func (l *Linux) noIPv6() (bool, error) {
-	v, err := netutil.ReadSysctl("net/ipv6/conf/lo/disable_ipv6")
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
+	off, there, err := ipv6Off("lo")
+	if err != nil || off || !there || l.options.Binding == netutil.BindRoute {
+		return off || !there, err
 	}
-	return v != "0", err
+	if off, there, err = ipv6Off(LinkName); !there && err == nil {
+		off, _, err = ipv6Off("default")
+	}
+	return off, err
+}
+
+func ipv6Off(device string) (off, there bool, err error) {
+	v, err := netutil.ReadSysctl("net/ipv6/conf/" + device + "/disable_ipv6")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, false, nil
+	}
+	return v != "0", true, err
 }
 
 // Expect is part of Kernel.
