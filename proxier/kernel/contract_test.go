@@ -203,6 +203,7 @@ func TestFakeIsLikeLinux(t *testing.T) {
 func fakeIsLikeLinux(t *testing.T, binding netutil.Binding) {
 	rapid.Check(t, func(t *rapid.T) {
 		linux, fake := openBound(t, netutil.NFT, binding), NewFake()
+		fake.NoDevice = binding == netutil.BindRoute
 		defer linux.Close()
 		defer empty(t, linux)
 		for range rapid.IntRange(1, 8).Draw(t, "plans") {

@@ -14,6 +14,7 @@ type Fake struct {
 	NodeFacts  state.Facts         // what Facts returns
 	Conns      map[state.ID]uint32 // connections of real servers
 	Schedulers []string            // what virtual servers may have
+	NoDevice   bool                // VIPs are routes, which need no device
 	ReadErr    error               // what Read and Facts return, if not nil
 	Reads      int                 // calls of Read
 	Writes     int                 // ops that Apply was asked for
@@ -89,7 +90,7 @@ func (f *Fake) apply(op state.Op) error {
 	if op.Verb == state.Delete && op.ID.Kind == state.VirtualServer {
 		f.cascade(func(id state.ID) bool { return id.Kind == state.RealServer && id.Server() == op.ID })
 	}
-	if op.Verb == state.Delete && op.ID.Kind == state.Link {
+	if op.Verb == state.Delete && op.ID.Kind == state.Link && !f.NoDevice {
 		f.cascade(func(id state.ID) bool { return id.Kind == state.VIP })
 	}
 	return nil
@@ -143,7 +144,7 @@ func (f *Fake) needs(op state.Op) error {
 			return fmt.Errorf("prefix length 0 is refused")
 		}
 		return need(state.SetID(op.ID.Set, family))
-	case kind == state.VIP && op.Verb != state.Delete:
+	case kind == state.VIP && op.Verb != state.Delete && !f.NoDevice:
 		return need(state.LinkID())
 	case kind == state.Rules && op.Verb != state.Delete:
 		for _, s := range state.SetNames() {
