@@ -18,6 +18,7 @@ type situation struct {
 	then    func(*testing.T, *node) // does what a script cannot
 	restart bool                    // kube-ipvs is started again in it
 	slow    bool                    // no notification tells of it: it is played once a mode
+	own     bool                    // it needs a kernel of the lab's own
 	heal    string                  // script that ends it
 }
 
@@ -120,7 +121,7 @@ iptables-nft -t nat -F KIPVS-NAT; kill -HUP $(pgrep -x kube-ipvs)`,
 		},
 	},
 	{
-		name: "the clock jumps",
+		name: "the clock jumps", own: true,
 		hurt: "date -s '+5 hours' >/dev/null",
 		heal: "date -s '-5 hours' >/dev/null",
 	},

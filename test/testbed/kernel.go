@@ -1,0 +1,13 @@
+package testbed
+
+import (
+	"bytes"
+	"os"
+)
+
+// OwnKernel reports whether the lab is a User-Mode Linux, and not namespaces of the
+// machine: what has no namespace, such as the clock, is then the lab's own.
+func OwnKernel() bool {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	return err == nil && bytes.Contains(text, []byte("User Mode Linux"))
+}
