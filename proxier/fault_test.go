@@ -104,7 +104,7 @@ func faults(rnd *rand.Rand, objects []state.ID) []fault {
 func TestAnySingleFault(t *testing.T) {
 	lost, played := 0, 0
 	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
-		for seed := range 12 {
+		for seed := range 5 {
 			rnd := rand.New(rand.NewPCG(uint64(seed), 1))
 			events := clusterEvents(seed, rnd)
 			whole := program(t, mode, events)

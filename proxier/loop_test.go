@@ -383,6 +383,7 @@ func TestSlowFailuresRest(t *testing.T) {
 			ip := fmt.Sprintf("10.96.1.%d", i%200+1)
 			p.Events([]source.Event{webService(ip)})
 			time.Sleep(time.Second)
+			synctest.Wait()
 			if !k.State.Has(serverAt(fmt.Sprintf("242.96.1.%d:80", i%200+1))) {
 				slow++
 			}
@@ -390,6 +391,7 @@ func TestSlowFailuresRest(t *testing.T) {
 			e.Deleted = true
 			p.Events([]source.Event{e})
 		}
+		synctest.Wait()
 		if k.tries < 4 || slow > 150 {
 			t.Errorf("tried %d times; %d of 600 changes took more than a second", k.tries, slow)
 		}
