@@ -3,6 +3,7 @@ package proxier
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -80,7 +81,8 @@ func (p *Proxier) supersede(wants []state.Want) {
 }
 
 // goOn goes on with the n plans that were left off before the round, the oldest
-// first. Each round does so for a turn at least.
+// first. Each round does so for a turn at least; one that took changes does so for
+// no more, since its end tells that these are programmed.
 func (p *Proxier) goOn(ctx context.Context, r *Round, n int) {
 	n = min(n, len(p.unfinished)) // a full round drops them
 	if n == 0 {
@@ -152,7 +154,8 @@ func (p *Proxier) execute(ctx context.Context, r *Round, j *work, mayLeave bool)
 		p.apply(ctx, r, p.possible(r, stage, held, j), held, j, &done)
 		j.plan, n = rest, n+len(stage)
 		p.beat()
-		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && p.inbox.waits()
+		runtime.Gosched() // with one CPU changes could not even come in
+		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.resumed && r.Changes != (Changes{}))
 		if len(rest) > 0 && (waits || ctx.Err() != nil) {
 			p.leave(j)
 			done.add(r.Ops)
