@@ -178,7 +178,7 @@ func (p *Proxier) receive(r *Round) mail {
 		p.sources = *m.problems
 	}
 	if m.synced && !p.synced {
-		p.stale, p.rereadAt = true, time.Time{} // from now on what nobody wants may go
+		p.stale, p.rereadAt = true, time.Time{} // from now on objects that no Service needs may go
 	}
 	p.loaded = p.loaded || m.loaded
 	p.synced = p.synced || m.synced

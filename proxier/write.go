@@ -11,24 +11,23 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// A plan that takes long is left off where changes wait, and gone on with after
-// them: a Service of 100 ports with 1,000 external IPs once kept the changes of
-// all others waiting for nine minutes.
-const turnMost = 50 * time.Millisecond // that a turn may take: then the plan is left off earlier
-
-// turn says how many writes a plan has before it is left off, and how many of
-// them are handed to the kernel at once.
+// turn says how many writes a plan has before it is left off, where changes wait,
+// and how many of them are handed to the kernel at once. The plan is gone on with
+// after the changes: a Service of 100 ports with 1,000 external IPs once kept those
+// of all others waiting for nine minutes.
 type turn struct{ writes, atOnce int }
 
 var usualTurn = turn{writes: 2000, atOnce: 1000}
+
+// turnMost is how long a turn may take: after it the plan is left off earlier.
+const turnMost = 50 * time.Millisecond
 
 // work is a plan under way.
 type work struct {
 	plan    state.Plan           // what is left of it
 	earlier map[state.ID]*status // of its objects whose last write had failed
-	resumed bool                 // it was left off before
-	// leaving are its deletions: the last object to go by each object that it
-	// needs, and that must not go before it.
+	// leaving are the deletions of a plan that was left off: the last object to go
+	// by each object that it needs, and that must not go before it. Nil: it was not.
 	leaving map[state.ID]state.ID
 }
 
@@ -103,8 +102,7 @@ func (p *Proxier) goOn(ctx context.Context, r *Round, n int) {
 // leave leaves a plan off.
 func (p *Proxier) leave(j *work) {
 	p.unfinished = append(p.unfinished, j)
-	if !j.resumed {
-		j.resumed = true
+	if j.leaving == nil {
 		p.noteLeaving(j)
 	}
 }
@@ -155,7 +153,7 @@ func (p *Proxier) execute(ctx context.Context, r *Round, j *work, mayLeave bool)
 		j.plan, n = rest, n+len(stage)
 		p.beat()
 		runtime.Gosched() // with one CPU changes could not even come in
-		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.resumed && r.Changes != (Changes{}))
+		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.leaving != nil && r.Changes != (Changes{}))
 		if len(rest) > 0 && (waits || ctx.Err() != nil) {
 			p.leave(j)
 			done.add(r.Ops)
@@ -225,7 +223,7 @@ func (p *Proxier) note(op state.Op) {
 // left off nothing does: what an object needs is wanted too, and there, or in an
 // earlier stage.
 func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID, j *work) state.Plan {
-	if len(p.ledger.of)+len(j.earlier) == 0 && len(p.unfinished) == 0 && !j.resumed {
+	if len(p.ledger.of)+len(j.earlier) == 0 && len(p.unfinished) == 0 && j.leaving == nil {
 		return stage
 	}
 	out := stage[:0] // nobody needs the stage any more
