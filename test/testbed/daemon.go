@@ -130,6 +130,15 @@ func (d *Daemon) Kill() {
 	_ = d.end(syscall.SIGKILL)
 }
 
+// Pause has the daemon stand still until resume is called: an audit of its own
+// would repair what a test takes away by hand.
+func (d *Daemon) Pause() (resume func(), err error) {
+	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return nil, err
+	}
+	return func() { _ = d.cmd.Process.Signal(syscall.SIGCONT) }, nil
+}
+
 func (d *Daemon) end(sig syscall.Signal) error {
 	if err := d.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err

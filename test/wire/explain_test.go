@@ -169,6 +169,11 @@ func TestExplainNamesWhatIsBroken(t *testing.T) {
 		if strings.HasSuffix(t.Name(), "image") {
 			server = "242.96.0.101:80"
 		}
+		resume, err := d.Pause()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resume()
 		on(t, bed.Node, "ipvsadm -d -t "+server+" -r 10.244.1.31:8080; ipset del KIPVS-NODEPORT 128.0.0.0/1,tcp:30001")
 		gone := "real server 10.244.1.31:8080 of " + server + "/tcp"
 		out, code := explained(t, d, "10.96.0.101:80")
