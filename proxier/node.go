@@ -88,7 +88,7 @@ func (p *Proxier) configure(r *Round) {
 		c.PodCIDRs = p.node.podCIDRs
 	}
 	if p.config.PrimaryNodePorts {
-		c.NodePortAddresses = primary(p.node.ips, p.facts)
+		c.NodePortAddresses = append(slices.Clone(p.nodePorts), primary(p.config.NodeIPs, p.node.ips, p.facts)...)
 	}
 	if c.IPv6 != p.config.Desired.IPv6 {
 		p.logIPv6(c.IPv6)
@@ -116,16 +116,20 @@ func (p *Proxier) expect() {
 	p.kernel.Expect([2]string{c.Rules(state.IPv4), c.Rules(state.IPv6)})
 }
 
-// primary returns the node's own address of each family: what the Node object
-// says, or else the source of its default route.
-func primary(ips [2]netip.Addr, f state.Facts) []netip.Prefix {
+// primary returns the node's own address of each family, but for those of
+// localhost: the one given, else what the Node object says, else the source of
+// its default route.
+func primary(given []netip.Addr, ips [2]netip.Addr, f state.Facts) []netip.Prefix {
 	var out []netip.Prefix
 	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
-		ip := ips[i]
+		ip := state.Facts{NodeIPs: given}.NodeIP(family)
+		if !ip.IsValid() {
+			ip = ips[i]
+		}
 		if !ip.IsValid() {
 			ip = f.NodeIP(family)
 		}
-		if ip.IsValid() {
+		if ip.IsValid() && !ip.IsLoopback() {
 			out = append(out, netip.PrefixFrom(ip, ip.BitLen()))
 		}
 	}

@@ -3,6 +3,7 @@ package proxier
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,8 @@ type Config struct {
 	Desired          desired.Config
 	Zone             string        // of the node, for topology hints; empty: the Node object says it
 	NodeCIDR         bool          // the source addresses of pods are the podCIDRs of the Node object
-	PrimaryNodePorts bool          // node ports are served on the node's primary addresses only
+	PrimaryNodePorts bool          // node ports are served on the node's primary addresses, beside those of Desired
+	NodeIPs          []netip.Addr  // of the node, as the configuration says; they are primary before those of the Node object
 	AuditPeriod      time.Duration // between full comparisons with the kernel, at most
 	CanaryPeriod     time.Duration // between looks at what costs little to look at, and between audits at least; 0: no looks, and audits each AuditPeriod
 	DrainTimeout     time.Duration // that a removed endpoint's connections may go on, in direct mode
@@ -69,6 +71,7 @@ type Proxier struct {
 	synced     bool           // the source has delivered everything: absence is a fact
 	stale      bool           // the kernel must be read before the next write
 	ipv6       bool           // the kernel has IPv6
+	nodePorts  []netip.Prefix // where node ports are served, but for the node's primary addresses
 	facts      state.Facts
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read
@@ -104,7 +107,7 @@ type Proxier struct {
 func New(k kernel.Kernel, c Config) *Proxier {
 	p := &Proxier{
 		config: c, kernel: k, log: c.Log, inbox: newInbox(), flows: newFlows(),
-		ipv6:       c.Desired.IPv6,
+		ipv6: c.Desired.IPv6, nodePorts: c.Desired.NodePortAddresses,
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}, without: c.Desired.NoDevice}, draining: map[state.ID]*drain{},
 		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn,

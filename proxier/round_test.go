@@ -222,6 +222,7 @@ func TestNodeIsFollowed(t *testing.T) {
 		c := testConfig(desired.Direct)
 		c.Desired.PodCIDRs = [2]netip.Prefix{}
 		c.NodeCIDR, c.PrimaryNodePorts = true, true
+		c.Desired.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.0.0.1/32")}
 		p := running(t, k, c)
 		svc := webService("10.96.0.1")
 		svc.Service.Spec.Type, svc.Service.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, 30080
@@ -242,9 +243,11 @@ func TestNodeIsFollowed(t *testing.T) {
 			if !strings.Contains(rules, "! -s "+cidr) {
 				t.Errorf("the rules do not know pods of %s:\n%s", cidr, rules)
 			}
-			entry := state.NetEntryID(state.SetNodePort, state.TCP, netip.MustParsePrefix(ip+"/32"), 30080)
-			if !k.State.Has(entry) {
-				t.Errorf("no node port on %s", ip)
+			for network, want := range map[string]bool{ip + "/32": true, "10.0.0.0/8": true, "10.0.0.1/32": false} {
+				entry := state.NetEntryID(state.SetNodePort, state.TCP, netip.MustParsePrefix(network), 30080)
+				if k.State.Has(entry) != want {
+					t.Errorf("node port on %s: %t, want %t", network, !want, want)
+				}
 			}
 			if len(p.Last().Problems) != 0 {
 				t.Errorf("problems %v", p.Last().Problems)

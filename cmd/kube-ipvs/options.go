@@ -95,7 +95,7 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 	e := o.effective
 	d := desiredConfig(e)
 	c := proxier.Config{
-		Desired: d, Zone: e.Zone, NodeCIDR: e.PodTraffic == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts,
+		Desired: d, Zone: e.Zone, NodeCIDR: e.PodTraffic == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts, NodeIPs: nodeIPs(e),
 		AuditPeriod: e.AuditPeriod, CanaryPeriod: canaryPeriod, DrainTimeout: e.DrainTimeout, MinSyncPeriod: e.MinSyncPeriod, Log: o.logger(),
 	}
 	return c, kernelOptions(e, d), nil
@@ -103,7 +103,7 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 
 func desiredConfig(e *config.Config) desired.Config {
 	d := desired.Config{
-		Mode: e.Mode, Scheduler: e.Scheduler, IPv6: kernel.HasIPv6(), Images: e.Images, NodePortAddresses: e.NodePortAddresses,
+		Mode: e.Mode, Scheduler: e.Scheduler, IPv6: kernel.HasIPv6(), Images: e.Images, NodePortAddresses: e.NodePortAddresses, Localhost: e.Localhost,
 		MasqueradeBit: e.MasqueradeBit, MasqueradeAll: e.MasqueradeAll, NoExternalIPs: e.NoExternalIPs, NodeName: e.NodeName,
 		MaxFrontends:   e.MaxServiceFrontends,
 		NoDevice:       e.VIPBinding == netutil.BindRoute,

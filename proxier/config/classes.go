@@ -60,7 +60,7 @@ var classes = map[string]class{
 
 	"iptables.masqueradeBit":      {},
 	"iptables.masqueradeAll":      {},
-	"iptables.localhostNodePorts": {effect: ignored, usual: "false", why: "node ports are not served on 127.0.0.1, because IPVS takes no loopback sources; nor did kube-proxy's IPVS mode"},
+	"iptables.localhostNodePorts": {here: "honoured where it is given: not given it means false, since kube-proxy's IPVS mode never serves node ports on 127.0.0.1"},
 	"iptables.syncPeriod":         {effect: ignored, usual: `"30s"`, why: otherMode + "; ipvs.syncPeriod counts"},
 	"iptables.minSyncPeriod":      {effect: ignored, usual: `"1s"`, why: otherMode + "; ipvs.minSyncPeriod counts"},
 
@@ -89,7 +89,7 @@ var classes = map[string]class{
 	"detectLocal.bridgeInterface":     {},
 	"detectLocal.interfaceNamePrefix": {},
 	"clusterCIDR":                     {},
-	"nodePortAddresses":               {here: "honoured but for localhost: with others a warning, alone an error"},
+	"nodePortAddresses":               {},
 
 	"oomScoreAdj":                     {},
 	"conntrack.maxPerCore":            {},

@@ -30,6 +30,7 @@ var samples = map[string]struct{ yaml, flag string }{
 	"mode":                                {"ipvs", "ipvs"},
 	"iptables.masqueradeBit":              {"0", "0"},
 	"iptables.masqueradeAll":              {"true", "true"},
+	"iptables.localhostNodePorts":         {"true", "true"},
 	"ipvs.syncPeriod":                     {"1m30s", "90s"},
 	"ipvs.minSyncPeriod":                  {"2s", "2s"},
 	"ipvs.scheduler":                      {"mh", "mh"},
@@ -150,7 +151,7 @@ func TestIgnoredFields(t *testing.T) {
 	set := map[string]string{
 		"logging.vmodule": "[{filePattern: a, verbosity: 1}]", "logging.options.text.splitStream": "true", "logging.options.text.infoBufferSize": "1Ki",
 		"logging.options.json.splitStream": "true", "logging.options.json.infoBufferSize": "1Ki", "showHiddenMetricsForVersion": "'1.30'",
-		"iptables.localhostNodePorts": "true", "iptables.syncPeriod": "1s", "iptables.minSyncPeriod": "2s", "nftables.masqueradeBit": "1",
+		"iptables.syncPeriod": "1s", "iptables.minSyncPeriod": "2s", "nftables.masqueradeBit": "1",
 		"nftables.masqueradeAll": "true", "nftables.syncPeriod": "1s", "nftables.minSyncPeriod": "2s", "winkernel.networkName": "n", "winkernel.sourceVip": "v",
 		"winkernel.enableDSR": "true", "winkernel.rootHnsEndpointName": "r", "winkernel.forwardHealthCheckVip": "true", "windowsRunAsService": "true", "portRange": "1-2",
 		"logging.flushFrequency": "1s",

@@ -40,8 +40,9 @@ type Config struct {
 	PodCIDRs            [2]netip.Prefix   // IPv4, IPv6; of PodTraffic ClusterCIDR; invalid: unknown
 	BridgeInterface     string            // of PodTraffic BridgeInterface
 	InterfaceNamePrefix string            // of PodTraffic InterfaceNamePrefix
-	NodePortAddresses   []netip.Prefix    // node addresses that serve node ports; empty: all
-	PrimaryNodePorts    bool              // only the node's primary addresses serve node ports
+	NodePortAddresses   []netip.Prefix    // node addresses that serve node ports; a family without any, nor a primary one: all
+	PrimaryNodePorts    bool              // the node's primary addresses serve node ports, too
+	Localhost           [2]bool           // IPv4, IPv6: node ports are to be served on addresses of lo in NodePortAddresses (KEP-6032)
 	MasqueradeAll       bool              // masquerade all traffic to ClusterIPs
 	MasqueradeBit       uint8             // 0 to 31
 	NoExternalIPs       bool              // externalIPs of Services are not served (KEP-5707)

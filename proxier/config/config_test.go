@@ -129,7 +129,8 @@ func TestSameFlags(t *testing.T) {
 		{[]string{"--metrics-port=99", "--bind-address=::1"}, []string{"--metrics-bind-address=[::1]:99", "--bind-address=::1"}},
 		{[]string{"--metrics-bind-address=0.0.0.0"}, []string{"--metrics-bind-address=0.0.0.0:10249"}},
 		{[]string{"--proxy-mode="}, []string{"--proxy-mode=ipvs"}},
-		{[]string{"--nodeport-addresses=all"}, nil},
+		{[]string{"--nodeport-addresses=all"}, []string{"--nodeport-addresses=0.0.0.0/0,::/0"}},
+		{[]string{"--nodeport-addresses=localhost,primary"}, []string{"--nodeport-addresses=127.0.0.0/8,::1/128,primary"}},
 		{[]string{"--kube-api-qps=0", "--kube-api-burst=0", "--scheduler="}, nil},
 		{[]string{"--feature-gates=A=true,B=false"}, []string{"--feature-gates=A=true", "--feature-gates=B=false"}},
 	}
@@ -165,15 +166,46 @@ func TestBindAddresses(t *testing.T) {
 	}
 }
 
-func TestNodePortWords(t *testing.T) {
-	if c := mustLoad(t, "", "--nodeport-addresses=primary"); !c.PrimaryNodePorts || len(c.NodePortAddresses) > 0 {
-		t.Errorf("primary: %t, %v", c.PrimaryNodePorts, c.NodePortAddresses)
+// nodePortAddresses is any mixture of CIDRs and words (KEP-6032), and with
+// iptables.localhostNodePorts decides whether localhost is asked for.
+func TestNodePortAddresses(t *testing.T) {
+	tests := []struct {
+		addresses, flag string
+		primary         bool
+		want            string
+		localhost       [2]bool
+		warning         string // part of the only one; empty: none
+	}{
+		{"", "", false, "[]", [2]bool{}, ""},
+		{"primary", "", true, "[]", [2]bool{}, ""},
+		{"all", "", false, "[0.0.0.0/0 ::/0]", [2]bool{}, ""},
+		{"primary,10.0.0.0/8", "", true, "[10.0.0.0/8]", [2]bool{}, ""},
+		{"localhost", "", false, "[127.0.0.0/8 ::1/128]", [2]bool{true, true}, ""},
+		{"all,primary,localhost,10.0.0.0/8", "", true, "[0.0.0.0/0 ::/0 127.0.0.0/8 ::1/128 10.0.0.0/8]", [2]bool{true, true}, ""},
+		{"127.0.0.1/32,010.0.0.0/8,::ffff:192.168.0.0/112", "", false, "[127.0.0.1/32 10.0.0.0/8 192.168.0.0/16]", [2]bool{true, false}, ""},
+		{"::1/128", "", false, "[::1/128]", [2]bool{false, true}, ""},
+		{"", "true", false, "[]", [2]bool{true, false}, ""},
+		{"", "false", false, "[]", [2]bool{}, ""},
+		{"fd00::/8", "true", false, "[fd00::/8]", [2]bool{true, false}, ""},
+		{"all", "true", false, "[0.0.0.0/0 ::/0]", [2]bool{true, false}, ""},
+		{"10.0.0.0/8", "true", false, "[10.0.0.0/8]", [2]bool{}, "--iptables-localhost-nodeports: true has no effect"},
+		{"primary", "true", true, "[]", [2]bool{}, "--iptables-localhost-nodeports: true has no effect"},
+		{"primary,localhost", "false", true, "[127.0.0.0/8 ::1/128]", [2]bool{false, true}, "--iptables-localhost-nodeports: false keeps"},
 	}
-	c := mustLoad(t, "", "--nodeport-addresses=localhost,10.0.0.0/8")
-	if text(c.NodePortAddresses) != "[10.0.0.0/8]" || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "localhost") {
-		t.Errorf("localhost: %v, %q", c.NodePortAddresses, c.Warnings)
+	for _, tt := range tests {
+		args := []string{"--nodeport-addresses=" + tt.addresses}
+		if tt.flag != "" {
+			args = append(args, "--iptables-localhost-nodeports="+tt.flag)
+		}
+		c := mustLoad(t, "", args...)
+		if c.PrimaryNodePorts != tt.primary || text(c.NodePortAddresses) != tt.want || c.Localhost != tt.localhost {
+			t.Errorf("%v: primary %t, %s, localhost %v", args, c.PrimaryNodePorts, text(c.NodePortAddresses), c.Localhost)
+		}
+		if tt.warning == "" && len(c.Warnings) > 0 || tt.warning != "" && (len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], tt.warning)) {
+			t.Errorf("%v: %q, want %q", args, c.Warnings, tt.warning)
+		}
 	}
-	for _, bad := range []string{"localhost", "primary,10.0.0.0/8", "eth0"} {
+	for _, bad := range []string{"primary,primary", "eth0", "localhost,10.0.0.1"} {
 		if _, err := load(t, "", "--nodeport-addresses", bad); err == nil || !strings.Contains(err.Error(), "--nodeport-addresses") {
 			t.Errorf("%s: %v", bad, err)
 		}

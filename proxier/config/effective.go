@@ -116,35 +116,6 @@ func modeProblem(mode string) error {
 	return fmt.Errorf("%q is not a mode of kube-ipvs, which has one: ipvs. Set that or leave it empty, or run kube-proxy", mode)
 }
 
-// nodePorts reads CIDRs and the words that kube-proxy knows.
-func (l *layers) nodePorts(c *Config) {
-	const path = "nodePortAddresses"
-	words := l.docs.proxy.NodePortAddresses
-	var list []string
-	for _, w := range words {
-		switch w {
-		case "all":
-			c.NodePortAddresses = nil
-			return
-		case "primary":
-			c.PrimaryNodePorts = true
-		case "localhost":
-			l.warn(path, "node ports are not served on localhost, because IPVS takes no loopback sources")
-		default:
-			list = append(list, w)
-		}
-	}
-	var err error
-	c.NodePortAddresses, err = cidrs(list)
-	l.check(path, err)
-	switch {
-	case c.PrimaryNodePorts && len(list) > 0:
-		l.check(path, errors.New("primary must be the only entry"))
-	case len(words) > 0 && len(list) == 0 && !c.PrimaryNodePorts:
-		l.check(path, errors.New("localhost alone leaves no address that can serve node ports"))
-	}
-}
-
 func (l *layers) loop(c *Config) {
 	l.check("auditPeriod", atLeast(c.AuditPeriod, time.Second))
 	l.check("drainTimeout", atLeast(c.DrainTimeout, 0))

@@ -192,6 +192,8 @@ func plain(v reflect.Value) string {
 		v = v.Elem()
 	}
 	switch {
+	case v.Kind() == reflect.Pointer:
+		return "" // not given, and that is the default
 	case v.Type() == duration:
 		return v.Field(0).Interface().(fmt.Stringer).String()
 	case v.Kind() == reflect.Slice || v.Kind() == reflect.Map:

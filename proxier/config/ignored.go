@@ -5,13 +5,12 @@ package config
 // that gives them must start.
 var ignoredFlags = map[string]string{
 	// Of other modes.
-	"iptables-sync-period":         "",
-	"iptables-min-sync-period":     "",
-	"iptables-localhost-nodeports": "true",
-	"nftables-sync-period":         "",
-	"nftables-min-sync-period":     "",
-	"proxy-port-range":             "",
-	"udp-timeout":                  "",
+	"iptables-sync-period":     "",
+	"iptables-min-sync-period": "",
+	"nftables-sync-period":     "",
+	"nftables-min-sync-period": "",
+	"proxy-port-range":         "",
+	"udp-timeout":              "",
 	// Of cleanup.
 	"cleanup-ipvs":     "true",
 	"cleanup-iptables": "true",
@@ -52,8 +51,6 @@ func ignoredReason(name string) string {
 		return otherMode + "; --ipvs-sync-period counts"
 	case "iptables-min-sync-period", "nftables-min-sync-period":
 		return otherMode + "; --ipvs-min-sync-period counts"
-	case "iptables-localhost-nodeports":
-		return "IPVS takes no loopback sources"
 	case "cleanup-ipvs", "cleanup-iptables":
 		return "--cleanup removes all that is ours"
 	case "network-name", "source-vip", "enable-dsr", "root-hnsendpoint-name", "forward-healthcheck-vip", "windows-service":

@@ -8,12 +8,15 @@ import (
 	"strings"
 	"time"
 
+	netutils "k8s.io/utils/net"
+
 	"kube-ipvs/proxier/desired"
 )
 
+// addr reads an address as kube-proxy does: leading zeros are decimal.
 func addr(s string) (netip.Addr, error) {
-	ip, err := netip.ParseAddr(s)
-	if err != nil || ip.Zone() != "" {
+	ip, ok := netip.AddrFromSlice(netutils.ParseIPSloppy(s))
+	if !ok {
 		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
 	}
 	return ip.Unmap(), nil
@@ -23,12 +26,17 @@ func cidrs(list []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	var errs []error
 	for _, s := range list {
-		p, err := netip.ParsePrefix(s)
+		_, n, err := netutils.ParseCIDRSloppy(s)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%q is not a CIDR such as 192.168.0.0/24", s))
 			continue
 		}
-		out = append(out, p.Masked())
+		ip, _ := netip.AddrFromSlice(n.IP)
+		bits, _ := n.Mask.Size()
+		if ip.Is4In6() {
+			ip, bits = ip.Unmap(), bits-96
+		}
+		out = append(out, netip.PrefixFrom(ip, bits))
 	}
 	return out, errors.Join(errs...)
 }

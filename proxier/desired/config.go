@@ -34,6 +34,7 @@ type Config struct {
 	IPv6              bool            // false: the node has no IPv6, nothing of that family is rendered
 	Images            [2]Images       // IPv4, IPv6
 	NodePortAddresses []netip.Prefix  // node addresses that serve node ports; a family without any serves on all
+	Localhost         [2]bool         // IPv4, IPv6: node ports are served on loopback addresses of NodePortAddresses, or 127.0.0.1 if that holds all
 	MasqueradeBit     uint8           // bit of the packet mark that asks for masquerade, 0 to 31
 	MasqueradeAll     bool            // masquerade all traffic to ClusterIPs
 	PodCIDRs          [2]netip.Prefix // source addresses of pods, IPv4 and IPv6; invalid: unknown

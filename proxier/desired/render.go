@@ -325,11 +325,11 @@ func (r *render) comment(f *frontend) state.SpecRef {
 }
 
 // nodePortNetworks returns the networks of node addresses that serve node
-// ports in the family of a, as ipset takes them.
+// ports in the family of a, as ipset takes them. None lies in another.
 func (c *Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
 	var out []netip.Prefix
-	for _, p := range c.NodePortAddresses {
-		if p.Addr().Is4() == a.Is4() {
+	for i, p := range c.NodePortAddresses {
+		if p.Addr().Is4() == a.Is4() && !held(p, i, c.NodePortAddresses) {
 			out = append(out, state.Halves(p)...)
 		}
 	}
@@ -337,6 +337,17 @@ func (c *Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
 		out = state.Halves(netip.PrefixFrom(a, 0))
 	}
 	return out
+}
+
+// held reports whether p, which is list[i], lies in another network of the list,
+// or is the same as one before it.
+func held(p netip.Prefix, i int, list []netip.Prefix) bool {
+	for j, q := range list {
+		if q.Overlaps(p) && (q.Bits() < p.Bits() || q.Bits() == p.Bits() && j < i) {
+			return true
+		}
+	}
+	return false
 }
 
 // ranked is an endpoint and its place among others.

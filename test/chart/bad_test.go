@@ -19,7 +19,6 @@ func TestBadValues(t *testing.T) {
 		"address for a CIDR":     {set: []string{"kubeProxyConfiguration.clusterCIDR=10.244.0.0"}, want: []string{"kubeProxyConfiguration/clusterCIDR"}},
 		"two CIDRs of a family":  {set: []string{`kubeProxyConfiguration.clusterCIDR=10.0.0.0/16\,10.1.0.0/16`}, want: []string{"kubeProxyConfiguration.clusterCIDR", "one of IPv4 and one of IPv6"}},
 		"bad node port CIDR":     {set: []string{"kubeProxyConfiguration.nodePortAddresses={192.168.0.0/16,lan}"}, want: []string{"kubeProxyConfiguration/nodePortAddresses/1"}},
-		"primary and others":     {set: []string{"kubeProxyConfiguration.nodePortAddresses={192.168.0.0/16,primary}"}, want: []string{"kubeProxyConfiguration.nodePortAddresses", "primary must stand alone"}},
 		"bad excluded CIDR":      {set: []string{"kubeProxyConfiguration.ipvs.excludeCIDRs={10.0.0.0/8,256.0.0.0/8}"}, want: []string{"kubeProxyConfiguration/ipvs/excludeCIDRs/1"}},
 		"masquerade bit":         {set: []string{"kubeProxyConfiguration.iptables.masqueradeBit=99"}, want: []string{"kubeProxyConfiguration/iptables/masqueradeBit", "31"}},
 		"negative bit":           {set: []string{"kubeProxyConfiguration.iptables.masqueradeBit=-1"}, want: []string{"kubeProxyConfiguration/iptables/masqueradeBit", "0"}},

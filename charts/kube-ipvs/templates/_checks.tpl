@@ -16,9 +16,6 @@
 {{- fail (printf "kubeProxyConfiguration.clusterCIDR: %s are of the same family: give one of IPv4 and one of IPv6" $p.clusterCIDR) -}}
 {{- end -}}
 {{- end -}}
-{{- if and (has "primary" $p.nodePortAddresses) (gt (len $p.nodePortAddresses) 1) -}}
-{{- fail "kubeProxyConfiguration.nodePortAddresses: primary must stand alone: remove the others, or it" -}}
-{{- end -}}
 {{- range $name := list "podMonitor" "serviceMonitor" -}}
 {{- if (index $.Values.metrics $name).enabled -}}
 {{- if include "kube-ipvs.metricsAreLocal" $ -}}

@@ -1,0 +1,82 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// nodePortWords are the keywords of nodePortAddresses and the CIDRs that they
+// stand for. What primary stands for, the Node object says.
+var nodePortWords = map[string][]string{
+	"primary": {}, "localhost": {"127.0.0.0/8", "::1/128"}, "all": {"0.0.0.0/0", "::/0"},
+}
+
+// nodePorts reads nodePortAddresses as kube-proxy 1.37 does: any mixture of
+// CIDRs and keywords. A family that has none of them serves on all addresses.
+func (l *layers) nodePorts(c *Config) {
+	const path = "nodePortAddresses"
+	var list []string
+	for i, w := range l.docs.proxy.NodePortAddresses {
+		more, isWord := nodePortWords[w]
+		switch {
+		case !isWord:
+			more = []string{w}
+		case slices.Contains(l.docs.proxy.NodePortAddresses[:i], w):
+			l.check(path, fmt.Errorf("%s is in it twice", w))
+		}
+		c.PrimaryNodePorts = c.PrimaryNodePorts || w == "primary"
+		list = append(list, more...)
+	}
+	var err error
+	c.NodePortAddresses, err = cidrs(list)
+	l.check(path, err)
+	l.localhost(c)
+}
+
+// localhost finds whether node ports are to be served on localhost. They are
+// where nodePortAddresses names loopback addresses, as in kube-proxy's nftables
+// mode; a range that merely holds them, such as all, does not ask for it. For
+// IPv4 iptables.localhostNodePorts has a word in it as in the mode iptables: true
+// asks for it where nodePortAddresses holds 127.0.0.0, and false forbids it.
+func (l *layers) localhost(c *Config) {
+	for _, p := range c.NodePortAddresses {
+		if p.Addr().IsLoopback() {
+			c.Localhost[family(p.Addr())] = true
+		}
+	}
+	const path = "iptables.localhostNodePorts"
+	switch said := l.docs.proxy.IPTables.LocalhostNodePorts; {
+	case said == nil:
+	case !*said && c.Localhost[0]:
+		c.Localhost[0] = false
+		l.warn(path, "false keeps node ports off 127.0.0.0/8, which nodePortAddresses names")
+	case *said && !c.Localhost[0]:
+		c.Localhost[0] = c.holds127()
+		if !c.Localhost[0] {
+			l.warn(path, "true has no effect: nodePortAddresses holds no address of 127.0.0.0/8")
+		}
+	}
+}
+
+// holds127 reports whether nodePortAddresses holds where 127.0.0.0/8 begins.
+func (c *Config) holds127() bool {
+	none := !c.PrimaryNodePorts
+	for _, p := range c.NodePortAddresses {
+		if p.Addr().Is4() {
+			none = false
+		}
+		if p.Contains(netip.AddrFrom4([4]byte{127})) {
+			return true
+		}
+	}
+	return none
+}
+
+// family returns 0 for IPv4 and 1 for IPv6.
+func family(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
