@@ -69,6 +69,7 @@ func configValidate(args []string, out io.Writer) (int, error) {
 	var o options
 	fs := newFlags("config validate FILE", `
 Says all that is wrong with a configuration file, and what in it has no effect.
+Fields that are unknown or given twice are wrong here, as with --strict-config.
 With flags: as "run" would take the two together. Where this process may ask
 the kernel for the scheduler, it does.
 Exit code: 0 nothing is wrong, 1 something is, 64 wrong usage.`, out)
@@ -82,7 +83,7 @@ Exit code: 0 nothing is wrong, 1 something is, 64 wrong usage.`, out)
 	case o.flags.File != "":
 		return exitUsage, errors.New("--config: the file is given without it")
 	}
-	o.flags.File = fs.Arg(0)
+	o.flags.File, o.flags.Strict = fs.Arg(0), true
 	err := o.load()
 	for _, w := range o.effective.Warnings {
 		fmt.Fprintln(out, "warning:", w)

@@ -25,6 +25,7 @@ func file(t *testing.T, text string) string {
 
 func TestConfigCommand(t *testing.T) {
 	good, bad := file(t, proxyHead+"ipvs: {scheduler: rr}\nportRange: 1-2\n"), file(t, proxyHead+"ipvs: {schedular: rr}\nmode: iptables\nportRange: 1-2\n")
+	over := file(t, proxyHead+"ipvs: {scheduler: lc, schedular: rr}\n")
 	tests := []struct {
 		name string
 		args []string
@@ -37,7 +38,10 @@ func TestConfigCommand(t *testing.T) {
 		{"print", []string{"print", "--config", good, "--zone=a"}, exitOK, []string{"scheduler: rr # file " + good, "zone: a # flag --zone", "masqueradeBit: 14 # default"}, nil},
 		{"print JSON", []string{"print", "-o", "json"}, exitOK, []string{`"scheduler": "rr"`}, nil},
 		{"print something else", []string{"print", "-o", "xml"}, exitUsage, nil, []string{`"xml" is neither yaml nor json`}},
-		{"print a bad file", []string{"print", "--config", bad}, exitFailed, nil, []string{"ipvs.schedular"}},
+		{"print a bad file", []string{"print", "--config", bad}, exitFailed, nil, []string{`mode: "iptables"`}},
+		{"print what is read over", []string{"print", "--config", over}, exitOK, []string{"scheduler: lc # file " + over}, nil},
+		{"print it with care", []string{"print", "--config", over, "--strict-config"}, exitFailed, nil, []string{"ipvs.schedular: unknown field"}},
+		{"validate what is read over", []string{"validate", over}, exitFailed, nil, []string{"ipvs.schedular: unknown field"}},
 		{"print an argument", []string{"print", "x"}, exitUsage, nil, []string{`"x" is not a flag`}},
 		{"validate", []string{"validate", good}, exitOK, []string{"warning: " + good + ", document 1, line 4: portRange: ", "is valid\n"}, nil},
 		{"validate with a flag", []string{"validate", good, "--proxy-mode=nftables"}, exitFailed, nil, []string{"--proxy-mode"}},

@@ -50,7 +50,7 @@ func rowsOf(t *testing.T, fields *pflag.FlagSet, command, summary string) []stri
 	whole := strings.Contains(out.String(), "--config ") // it has all those of run
 	var flags []string
 	if whole {
-		flags = append(flags, "those above, `--config`")
+		flags = append(flags, "those above, `--config`, `--strict-config`")
 	}
 	for _, m := range all {
 		letter, name, about := m[1], m[2], m[3]

@@ -64,7 +64,7 @@ func TestDispatch(t *testing.T) {
 func TestBadFlagsAreAllNamed(t *testing.T) {
 	var out, errw bytes.Buffer
 	code := dispatch([]string{"run", "--manifests", "x", "--cluster-ip-servers", "both", "--iptables-masquerade-bit", "32",
-		"--audit-period", "1ms", "--ipvs-tcp-timeout", "1ms", "--drain-timeout", "-1s", "--cluster-cidr", "10.0.0.0/8,11.0.0.0/8", "--nodeport-addresses", "eth0",
+		"--audit-period", "1ms", "--ipvs-tcp-timeout", "-1ms", "--drain-timeout", "-1s", "--cluster-cidr", "10.0.0.0/8,11.0.0.0/8", "--nodeport-addresses", "eth0",
 		"--image-prefix", "240.0.0.0", "--image-prefix-local6", "4000::/4", "--iptables-backend", "x", "--node-ip", "me", "--log-format", "xml"}, &out, &errw)
 	if code != exitUsage {
 		t.Errorf("exit code %d", code)

@@ -253,6 +253,10 @@ func TestWarnings(t *testing.T) {
 		{[]string{"--healthz-port=1"}, "deprecated"},
 		{[]string{"--show-hidden-metrics-for-version=1.30"}, "--show-hidden-metrics-for-version: "},
 		{[]string{"--manifests=x", "--master=https://a"}, "--master: "},
+		{[]string{"--healthz-bind-address=127.0.0.1:1", "--metrics-bind-address=127.0.0.1:1"}, "--metrics-bind-address: 127.0.0.1:1 is where healthz is served, too"},
+		{[]string{"--ipvs-udp-timeout=1500ms"}, "--ipvs-udp-timeout: 1.5s is not a whole number of seconds; 1s counts"},
+		{[]string{"--detect-local-mode=NodeCIDR", "--cluster-cidr=10.0.0.0/16,10.1.0.0/16"}, "--cluster-cidr: it has no effect with detectLocalMode NodeCIDR: "},
+		{[]string{"--detect-local-mode=NodeCIDR", "--cluster-cidr=244.0.0.0/16", "--pod-bridge-interface=a name that is no interface's"}, ""},
 	}
 	for _, tt := range tests {
 		got := mustLoad(t, "", tt.args...).Warnings

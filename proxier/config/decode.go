@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
 // maxFile bounds the memory that a wrong path can cost.
@@ -100,6 +101,7 @@ type decoder struct {
 	path   string
 	number int            // of the document
 	seen   map[string]int // kinds, and the documents that were of them
+	merges int            // keys that merge, followed so far
 }
 
 func (d *decoder) fail(n *yaml.Node, field, format string, args ...any) {
@@ -112,6 +114,12 @@ func (d *decoder) place(n *yaml.Node, field string) string {
 		at += ": " + field
 	}
 	return at
+}
+
+// odd notes what kube-proxy reads over, and what is done instead. It is an error
+// where the configuration is to be strict.
+func (d *decoder) odd(n *yaml.Node, field, format string, args ...any) {
+	d.oddities(fmt.Sprintf("%s: %s", d.place(n, field), fmt.Sprintf(format, args...)))
 }
 
 func (d *decoder) document(n *yaml.Node) {
@@ -135,71 +143,138 @@ func (d *decoder) document(n *yaml.Node) {
 			version = n.Content[i+1].Value
 		}
 	}
+	group, _, _ := strings.Cut(version, "/")
 	want, ok := map[string]string{proxyKind: proxyVersion, ownKind: ownVersion}[kind]
 	switch {
+	case !ok && d.number > 1 && group != v1alpha1.GroupName && group != ownGroup:
+		d.odd(n, "kind", "%q is neither %s nor %s; the document is left out", kind, proxyKind, ownKind)
 	case !ok:
 		d.fail(n, "kind", "%q is neither %s nor %s", kind, proxyKind, ownKind)
-		return
 	case version != want:
 		d.fail(n, "apiVersion", "%q is not what a %s must have here, %s", version, kind, want)
-		return
 	case d.seen[kind] > 0:
-		d.fail(n, "kind", "document %d is a %s already", d.seen[kind], kind)
-		return
+		d.odd(n, "kind", "document %d is a %s already; this one is left out", d.seen[kind], kind)
+	default:
+		d.seen[kind] = d.number
+		d.mapping(n, kind, d.docs.document(kind), "")
 	}
-	d.seen[kind] = d.number
-	d.mapping(n, kind, d.docs.document(kind), "")
 }
 
 // mapping reads the fields of a struct.
 func (d *decoder) mapping(n *yaml.Node, kind string, v reflect.Value, prefix string) {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = resolve(n)
 	if n.Kind != yaml.MappingNode {
 		if !isNull(n) {
 			d.fail(n, prefix, "%s is not a group of fields", show(n))
 		}
 		return
 	}
-	lines := map[string]int{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		path := join(prefix, key.Value)
-		field, ok := child(v, key.Value)
+	for _, p := range d.pairs(n, prefix) {
+		path := join(prefix, p.key.Value)
+		field, ok := child(v, p.key.Value)
 		switch {
-		case key.Kind != yaml.ScalarNode:
-			d.fail(key, prefix, "a key that is %s", kindOf(key))
-		case key.Tag == "!!merge":
-			d.fail(key, path, "merge keys are not read")
-		case lines[key.Value] > 0:
-			d.fail(key, path, "given twice, before in line %d", lines[key.Value])
 		case !ok:
-			d.unknown(key, v, path)
-		case prefix == "" && (key.Value == "kind" || key.Value == "apiVersion"):
+			d.unknown(p.key, v, path)
+		case prefix == "" && (p.key.Value == "kind" || p.key.Value == "apiVersion"):
 		case isLeaf(field.Type()):
-			d.leaf(value, kind, field, path)
+			d.leaf(p.value, kind, field, path)
 		default:
-			d.mapping(value, kind, field, path)
+			d.mapping(p.value, kind, field, path)
 		}
-		lines[key.Value] = key.Line
 	}
 }
 
-func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string) {
-	if m := meant(v, key.Value); m != "" {
-		d.fail(key, path, "unknown field; is %s meant?", m)
-		return
+// pair is a field and its value.
+type pair struct{ key, value *yaml.Node }
+
+// pairs returns the fields of a mapping. As kube-proxy has it, of those that are
+// given twice the last counts, and what a merge key (<<) brings only where
+// nothing else is given.
+func (d *decoder) pairs(n *yaml.Node, prefix string) []pair {
+	var out, merged []pair
+	at := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		p := pair{n.Content[i], n.Content[i+1]}
+		before, twice := at[p.key.Value]
+		switch {
+		case p.key.Kind != yaml.ScalarNode:
+			d.fail(p.key, prefix, "a key that is %s", kindOf(p.key))
+		case p.key.Tag == "!!merge":
+			merged = append(merged, d.merged(p.value, prefix)...)
+		case twice:
+			d.odd(p.key, join(prefix, p.key.Value), "given twice, before in line %d; this one counts", out[before].key.Line)
+			out[before] = p
+		default:
+			at[p.key.Value] = len(out)
+			out = append(out, p)
+		}
 	}
-	d.fail(key, path, "unknown field")
+	for _, p := range merged {
+		if _, given := at[p.key.Value]; !given {
+			at[p.key.Value] = len(out)
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// merged returns what a merge key brings: the fields of a mapping, or of several,
+// the first of which has precedence.
+func (d *decoder) merged(n *yaml.Node, prefix string) []pair {
+	const most = 100 // a mapping can merge itself
+	n = resolve(n)
+	d.merges++
+	switch {
+	case d.merges == most+1:
+		d.fail(n, prefix, "more than %d merge keys", most)
+		return nil
+	case d.merges > most:
+		return nil
+	case n.Kind == yaml.MappingNode:
+		return d.pairs(n, prefix)
+	case n.Kind == yaml.SequenceNode:
+		var out []pair
+		for _, of := range n.Content {
+			if of = resolve(of); of.Kind == yaml.MappingNode {
+				out = append(out, d.pairs(of, prefix)...)
+			}
+		}
+		return out
+	}
+	d.fail(n, prefix, "%s cannot be merged", show(n))
+	return nil
+}
+
+// resolve returns what an alias stands for.
+func resolve(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
+// oldFields are those that kube-proxy's v1alpha1 once had, and what says the same now.
+var oldFields = map[string]string{
+	"resourceContainer": "the container's own limits count", "udpIdleTimeout": "ipvs.udpTimeout counts",
+	"conntrack.max": "conntrack.maxPerCore and conntrack.min count",
+}
+
+func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string) {
+	m := meant(v, key.Value)
+	switch now, old := oldFields[path]; {
+	case old:
+		d.odd(key, path, "a field that kube-proxy had long ago; it has no effect: %s", now)
+	case m != "":
+		d.odd(key, path, "unknown field, which is left out; is %s meant?", m)
+	default:
+		d.odd(key, path, "unknown field; it is left out")
+	}
 }
 
 // leaf reads one value. What kube-proxy takes for not given is not given: null,
 // and the empty value of what cannot be null. kubeadm writes files full of it.
 func (d *decoder) leaf(n *yaml.Node, kind string, field reflect.Value, path string) {
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
+	n = resolve(n)
 	if isNull(n) {
 		return
 	}

@@ -72,7 +72,8 @@ const (
 	proxyKind    = "KubeProxyConfiguration"
 	proxyVersion = v1alpha1.GroupName + "/v1alpha1"
 	ownKind      = "KubeIPVSConfiguration"
-	ownVersion   = "kube-ipvs/v1alpha1"
+	ownGroup     = "kube-ipvs"
+	ownVersion   = ownGroup + "/v1alpha1"
 )
 
 // documents are both documents. Paths within them never clash, so that a path

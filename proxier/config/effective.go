@@ -81,11 +81,18 @@ func (l *layers) traffic(c *Config) {
 	c.PodTraffic = LocalMode(p.DetectLocalMode)
 	c.BridgeInterface, c.InterfaceNamePrefix = p.DetectLocal.BridgeInterface, p.DetectLocal.InterfaceNamePrefix
 	l.check("detectLocalMode", oneOf(c.PodTraffic, ByClusterCIDR, ByNodeCIDR, ByBridgeInterface, ByInterfacePrefix))
-	l.check("detectLocal.bridgeInterface", interfaceName(c.BridgeInterface, c.PodTraffic == ByBridgeInterface))
-	l.check("detectLocal.interfaceNamePrefix", interfaceName(c.InterfaceNamePrefix, c.PodTraffic == ByInterfacePrefix))
+	switch c.PodTraffic {
+	case ByBridgeInterface:
+		l.check("detectLocal.bridgeInterface", interfaceName(c.BridgeInterface))
+	case ByInterfacePrefix:
+		l.check("detectLocal.interfaceNamePrefix", interfaceName(c.InterfaceNamePrefix))
+	}
 	var err error
-	c.PodCIDRs, err = perFamily(items(p.ClusterCIDR))
-	l.check("clusterCIDR", err)
+	if c.PodCIDRs, err = perFamily(items(p.ClusterCIDR)); c.PodTraffic == ByClusterCIDR {
+		l.check("clusterCIDR", err)
+	} else if err != nil {
+		l.warn("clusterCIDR", "it has no effect with detectLocalMode %s: %v", c.PodTraffic, err)
+	}
 	l.nodePorts(c)
 	if bit := *p.IPTables.MasqueradeBit; bit < 0 || bit > 31 {
 		l.check("iptables.masqueradeBit", fmt.Errorf("%d is not between 0 and 31", bit))
@@ -133,13 +140,13 @@ func (l *layers) kernel(c *Config) {
 		t.UDPTimeout.Duration, t.UDPStreamTimeout.Duration, t.TCPBeLiberal}
 	l.check("conntrack.maxPerCore", notNegative(c.Conntrack.MaxPerCore))
 	l.check("conntrack.min", notNegative(c.Conntrack.Min))
-	l.check("conntrack.tcpEstablishedTimeout", seconds(c.Conntrack.TCPEstablishedTimeout))
-	l.check("conntrack.tcpCloseWaitTimeout", seconds(c.Conntrack.TCPCloseWaitTimeout))
-	l.check("conntrack.udpTimeout", seconds(c.Conntrack.UDPTimeout))
-	l.check("conntrack.udpStreamTimeout", seconds(c.Conntrack.UDPStreamTimeout))
-	l.check("ipvs.tcpTimeout", seconds(c.IPVSTCPTimeout))
-	l.check("ipvs.tcpFinTimeout", seconds(c.IPVSTCPFinTimeout))
-	l.check("ipvs.udpTimeout", seconds(c.IPVSUDPTimeout))
+	l.seconds("conntrack.tcpEstablishedTimeout", &c.Conntrack.TCPEstablishedTimeout)
+	l.seconds("conntrack.tcpCloseWaitTimeout", &c.Conntrack.TCPCloseWaitTimeout)
+	l.seconds("conntrack.udpTimeout", &c.Conntrack.UDPTimeout)
+	l.seconds("conntrack.udpStreamTimeout", &c.Conntrack.UDPStreamTimeout)
+	l.seconds("ipvs.tcpTimeout", &c.IPVSTCPTimeout)
+	l.seconds("ipvs.tcpFinTimeout", &c.IPVSTCPFinTimeout)
+	l.seconds("ipvs.udpTimeout", &c.IPVSUDPTimeout)
 	c.OOMScoreAdj = int(*l.docs.proxy.OOMScoreAdj)
 	if c.OOMScoreAdj < -1000 || c.OOMScoreAdj > 1000 {
 		l.check("oomScoreAdj", fmt.Errorf("%d is not between -1000 and 1000", c.OOMScoreAdj))
@@ -155,7 +162,7 @@ func (l *layers) served(c *Config) {
 	c.MetricsAddress, err = bindAddress(&p.MetricsBindAddress, metrics, metricsPort)
 	l.check("metricsBindAddress", err)
 	if c.HealthzAddress.IsValid() && c.HealthzAddress == c.MetricsAddress {
-		l.check("metricsBindAddress", fmt.Errorf("%s is where healthz is served", c.MetricsAddress))
+		l.warn("metricsBindAddress", "%s is where healthz is served, too: one of the two cannot be", c.MetricsAddress)
 	}
 	l.check("trafficMetrics", oneOf(c.TrafficMetrics, TrafficOff, TrafficByService, TrafficByEndpoint))
 	if c.TrafficMetricsTop < 1 {

@@ -9,6 +9,7 @@ import (
 // layers is the configuration while flags are put over a file over defaults.
 type layers struct {
 	docs     *documents
+	strict   bool
 	fields   map[string]reflect.Value
 	origins  map[string]origin // of what is not a default
 	errs     []error
@@ -28,6 +29,7 @@ func newLayers() *layers {
 // of the configuration only the warnings are of use then.
 func (f *Flags) Load() (*Config, error) {
 	l := newLayers()
+	l.strict = f.Strict
 	var sum Digest
 	if f.File != "" {
 		sum = l.readFile(f.File)
@@ -82,6 +84,15 @@ func (l *layers) check(path string, err error) {
 		place = o.place
 	}
 	l.errs = append(l.errs, fmt.Errorf("%s: %w", place, err))
+}
+
+// oddities notes what the file has that no field takes.
+func (l *layers) oddities(text string) {
+	if l.strict {
+		l.errs = append(l.errs, errors.New(text))
+		return
+	}
+	l.warnings = append(l.warnings, text)
 }
 
 func (l *layers) warn(path, format string, args ...any) {

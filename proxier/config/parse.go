@@ -110,7 +110,7 @@ func (l *layers) images() [2]desired.Images {
 // overlaps notes what must not share addresses with the images.
 func (l *layers) overlaps(c *Config) {
 	for f, p := range c.PodCIDRs {
-		if !p.IsValid() {
+		if !p.IsValid() || c.PodTraffic != ByClusterCIDR {
 			continue
 		}
 		if q := c.Images[f].Overlap(p); q != "" {
@@ -127,9 +127,9 @@ func (l *layers) overlaps(c *Config) {
 }
 
 // interfaceName checks the name of an interface, or how it begins.
-func interfaceName(name string, needed bool) error {
+func interfaceName(name string) error {
 	switch {
-	case name == "" && needed:
+	case name == "":
 		return errors.New("it is needed with this detectLocalMode")
 	case len(name) > 15 || strings.ContainsAny(name, " \t\r\n/:+"):
 		return fmt.Errorf("%q is not a name of an interface", name)
@@ -175,13 +175,15 @@ func positive(d time.Duration) error {
 	return nil
 }
 
-// seconds checks a timeout that the kernel counts in seconds, in 31 bits.
-func seconds(d time.Duration) error {
-	switch {
-	case d < 0 || d%time.Second != 0:
-		return fmt.Errorf("%s is not a whole number of seconds", d)
-	case d > math.MaxInt32*time.Second:
-		return fmt.Errorf("%s is more than the kernel can count", d)
+// seconds cuts a timeout down to what the kernel counts: seconds, in 31 bits.
+func (l *layers) seconds(path string, d *time.Duration) {
+	switch whole := d.Truncate(time.Second); {
+	case *d < 0:
+		l.check(path, fmt.Errorf("%s is negative", *d))
+	case *d > math.MaxInt32*time.Second:
+		l.check(path, fmt.Errorf("%s is more than the kernel can count", *d))
+	case *d != whole:
+		l.warn(path, "%s is not a whole number of seconds; %s counts", *d, whole)
+		*d = whole
 	}
-	return nil
 }

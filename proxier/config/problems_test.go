@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // All that is wrong is told at once, each with its place.
@@ -14,13 +15,13 @@ func TestAllProblemsAtOnce(t *testing.T) {
 bindaddress: 1.2.3.4
 bindAddress: here
 ipvs:
-  scheduler: 5
+  scheduler: rr
   syncPeriod: 30
   schedular: rr
-  scheduler: rr
+  scheduler: 5
   minSyncPeriod: -1s
   excludeCIDRs: [10.0.0.0]
-  udpTimeout: 1ms
+  udpTimeout: -1ms
 conntrack: 5
 nodePortAddresses: 10.0.0.0/8
 healthzBindAddress: localhost:80
@@ -40,21 +41,21 @@ trafficMetricsTop: 0
 imagePrefixes: {ipv4: {cluster: x}, ipv5: {}}
 ---
 ` + ownHead
-	_, err := load(t, file, "--iptables-masquerade-bit=99", "--audit-period=soon", "--api-servers=ftp://a", "--log-format=xml")
+	_, err := load(t, file, "--strict-config", "--iptables-masquerade-bit=99", "--audit-period=soon", "--api-servers=ftp://a", "--log-format=xml")
 	if err == nil {
 		t.Fatal("no error")
 	}
 	want := []string{
 		`document 1, line 3: mode: "nftables"`,
-		`document 1, line 4: bindaddress: unknown field; is bindAddress meant?`,
+		`document 1, line 4: bindaddress: unknown field, which is left out; is bindAddress meant?`,
 		`document 1, line 5: bindAddress: "here"`,
-		`document 1, line 7: ipvs.scheduler: "5" is not text`,
+		`document 1, line 10: ipvs.scheduler: "5" is not text`,
 		`document 1, line 8: ipvs.syncPeriod: "30" is not a duration`,
 		`document 1, line 9: ipvs.schedular: unknown field`,
-		`document 1, line 10: ipvs.scheduler: given twice, before in line 7`,
+		`document 1, line 10: ipvs.scheduler: given twice, before in line 7; this one counts`,
 		`document 1, line 11: ipvs.minSyncPeriod: -1s is negative`,
 		`document 1, line 12: ipvs.excludeCIDRs: "10.0.0.0" is not a CIDR`,
-		`document 1, line 13: ipvs.udpTimeout: 1ms`,
+		`document 1, line 13: ipvs.udpTimeout: -1ms`,
 		`document 1, line 14: conntrack: "5"`,
 		`document 1, line 15: nodePortAddresses: "10.0.0.0/8" is not a list of texts`,
 		`document 1, line 16: healthzBindAddress: "localhost:80"`,
@@ -101,15 +102,17 @@ func TestSingleProblems(t *testing.T) {
 		{proxyHead + "---\n\t", nil, "malformed: yaml: line 4"},
 		{"kind: " + proxyKind, nil, `apiVersion: ""`},
 		{"kind: " + proxyKind + "\napiVersion: kubeproxy.config.k8s.io/v1alpha2", nil, "v1alpha2"},
-		{proxyHead + "<<: {mode: ipvs}", nil, "merge keys"},
-		{proxyHead + "iptables: &a {masqueradeAll: true}\nnftables: *a\nfoo: 1", nil, "foo: unknown"},
-		{proxyHead + "clusterIPServers: direct", nil, "clusterIPServers: unknown field"},
+		{proxyHead + "<<: 5", nil, "cannot be merged"},
+		{proxyHead + "ipvs: &a {<<: *a}", nil, "more than 100 merge keys"},
+		{proxyHead + "iptables: &a {masqueradeAll: true}\nnftables: *a\nfoo: 1", []string{"--strict-config"}, "foo: unknown"},
+		{proxyHead + "clusterIPServers: direct", []string{"--strict-config"}, "clusterIPServers: unknown field"},
+		{"kind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1\n---\n" + proxyHead, nil, "KubeletConfiguration"},
+		{proxyHead + "---\nkind: KubeIpvsConfiguration\napiVersion: " + ownVersion, nil, "KubeIpvsConfiguration"},
 		{proxyHead + "bindAddress: 10.0.0.1", []string{"--detect-local-mode=BridgeInterface"}, "--pod-bridge-interface: it is needed"},
 		{"", []string{"--detect-local-mode=InterfaceNamePrefix", "--pod-interface-name-prefix=a/b"}, "--pod-interface-name-prefix: "},
 		{"", []string{"--proxy-mode=iptables"}, `--proxy-mode: "iptables"`},
 		{"", []string{"--ipvs-min-sync-period=1m"}, "--ipvs-min-sync-period: 1m0s is more than"},
 		{"", []string{"--ipvs-sync-period=0"}, "--ipvs-sync-period: 0s is not more than 0"},
-		{"", []string{"--healthz-bind-address=127.0.0.1:1", "--metrics-bind-address=127.0.0.1:1"}, "--metrics-bind-address: "},
 		{"", []string{"--scheduler=Round Robin"}, "--scheduler: "},
 		{"", []string{"--cluster-cidr=244.0.0.0/16"}, "--cluster-cidr: 244.0.0.0/16 overlaps the image prefix 240.0.0.0/5"},
 		{"", []string{"--feature-gates=A"}, "--feature-gates: "},
@@ -129,6 +132,48 @@ func TestSingleProblems(t *testing.T) {
 		_, err := load(t, tt.file, tt.args...)
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%q %v: %v, want %s", tt.file, tt.args, err, tt.want)
+		}
+	}
+}
+
+// What kube-proxy reads over is left out with one warning each, what else the
+// file says counts, and --strict-config refuses it.
+func TestReadOver(t *testing.T) {
+	tests := []struct{ name, file, warning string }{
+		{"a field of long ago", proxyHead + "ipvs: {scheduler: lc}\nresourceContainer: /kube-proxy", "line 4: resourceContainer: a field that kube-proxy had long ago; it has no effect"},
+		{"another, in a group", proxyHead + "ipvs: {scheduler: lc}\nconntrack: {max: 0}", "line 4: conntrack.max: a field that kube-proxy had long ago; it has no effect: conntrack.maxPerCore"},
+		{"a field of tomorrow", proxyHead + "ipvs: {scheduler: lc}\nnever: [{heard: of}]", "line 4: never: unknown field; it is left out"},
+		{"a wrong case", proxyHead + "ipvs: {scheduler: lc, Scheduler: rr}", "line 3: ipvs.Scheduler: unknown field, which is left out; is scheduler meant?"},
+		{"a field twice", proxyHead + "ipvs:\n  scheduler: rr\n  scheduler: lc", "line 5: ipvs.scheduler: given twice, before in line 4; this one counts"},
+		{"a group twice", proxyHead + "ipvs: {strictARP: true}\nipvs: {scheduler: lc}", "line 4: ipvs: given twice, before in line 3; this one counts"},
+		{"a field of ours", proxyHead + "ipvs: {scheduler: lc}\n---\n" + ownHead + "shiny: new", "line 7: shiny: unknown field; it is left out"},
+		{"a document of another program", proxyHead + "ipvs: {scheduler: lc}\n---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1", "document 2, line 5: kind: \"KubeletConfiguration\" is neither"},
+		{"a document twice", proxyHead + "ipvs: {scheduler: lc}\n---\n" + proxyHead + "ipvs: {scheduler: rr}", "document 2, line 5: kind: document 1 is a KubeProxyConfiguration already"},
+	}
+	for _, tt := range tests {
+		c := mustLoad(t, tt.file)
+		if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], tt.warning) {
+			t.Errorf("%s: warnings %q, want %q", tt.name, c.Warnings, tt.warning)
+		}
+		if c.Scheduler != "lc" || c.StrictARP {
+			t.Errorf("%s: scheduler %s, strictARP %t", tt.name, c.Scheduler, c.StrictARP)
+		}
+		if _, err := load(t, tt.file, "--strict-config"); err == nil || !strings.Contains(err.Error(), tt.warning) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: strict: %v", tt.name, err)
+		}
+	}
+}
+
+// YAML that kube-proxy reads without a word.
+func TestYAML(t *testing.T) {
+	for name, file := range map[string]string{
+		"merge keys":              proxyHead + "iptables: &a {masqueradeAll: true}\nipvs: {<<: [{scheduler: lc, udpTimeout: 5s}, {scheduler: rr}], udpTimeout: 9s}\n",
+		"a byte order mark, CRLF": "\ufeff" + strings.ReplaceAll(proxyHead+"ipvs:\n  scheduler: lc\n  udpTimeout: 9s\niptables: {masqueradeAll: on}\n", "\n", "\r\n"),
+		"JSON, and a separator":   `{"kind": "` + proxyKind + `", "apiVersion": "` + proxyVersion + `", "ipvs": {"scheduler": "lc", "udpTimeout": "9s"}, "iptables": {"masqueradeAll": true}}` + "\n---\n",
+	} {
+		c, err := load(t, file)
+		if err != nil || len(c.Warnings) > 0 || c.Scheduler != "lc" || c.IPVSUDPTimeout != 9*time.Second || !c.MasqueradeAll {
+			t.Errorf("%s: %v, %q, scheduler %s, UDP timeout %s, masquerade all %t", name, err, c.Warnings, c.Scheduler, c.IPVSUDPTimeout, c.MasqueradeAll)
 		}
 	}
 }
@@ -153,7 +198,7 @@ func unwrapOne(err error) error {
 // Whatever a file holds, reading it ends, and an error has a place.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{kubeadm, proxyHead + "ipvs: {syncPeriod: 1s}\n---\n" + ownHead + "nodeIPs: [a]", "&a [*a]", proxyHead + "ipvs: &a {ipvs: *a}\nlogging: *a",
-		`{"kind":"KubeIPVSConfiguration","apiVersion":"kube-ipvs/v1alpha1"}{`, proxyHead + "featureGates: &a {x: *a}", proxyHead + "? [a]\n: b", "--- !!binary a"} {
+		`{"kind":"KubeIPVSConfiguration","apiVersion":"kube-ipvs/v1alpha1"}{`, proxyHead + "featureGates: &a {x: *a}", proxyHead + "ipvs: &a {<<: [*a, *a]}", proxyHead + "? [a]\n: b", "--- !!binary a"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
