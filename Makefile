@@ -5,7 +5,8 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
-LAB_PACKAGES := netutil ipset proxier/kernel/ipvs proxier/kernel proxier/node test/wire test/life test/hostile test/takeover test/cluster test/docs
+# The longest first: they run side by side.
+LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
 .PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
 
@@ -38,12 +39,7 @@ test-browser:
 # the tree.
 lab-test: build
 	test/lab/selftest
-	@peers=$$(test/peers/build) || exit 1; for p in $(LAB_PACKAGES); do \
-		echo "lab: $$p"; \
-		CGO_ENABLED=0 go test -c -o out/lab/$$(echo $$p | tr / -).test ./$$p || exit 1; \
-		(cd $$p && KUBE_IPVS_LAB=1 KUBE_IPVS_BINARY=$(CURDIR)/bin/kube-ipvs KUBE_IPVS_PEERS=$$peers \
-			$(CURDIR)/test/lab/run -- $(CURDIR)/out/lab/$$(echo $$p | tr / -).test -test.timeout=$(LAB_TEST_TIMEOUT) $(LAB_FLAGS)) || exit 1; \
-	done
+	LAB_TEST_TIMEOUT=$(LAB_TEST_TIMEOUT) LAB_FLAGS='$(LAB_FLAGS)' test/lab/packages $(LAB_PACKAGES)
 
 # The files of the container image and what they consist of, as the Dockerfile
 # makes them, without a container engine.
@@ -57,10 +53,8 @@ image-rootfs: build
 test-chart: build image-rootfs
 	@helm=$$(test/helm/build) && peers=$$(test/peers/build) || exit 1; export KUBE_IPVS_HELM=$$helm KUBE_IPVS_BINARY=$(CURDIR)/bin/kube-ipvs; \
 	go test -count=1 ./test/chart || exit 1; \
-	echo "lab: test/install"; \
-	CGO_ENABLED=0 go test -c -o out/lab/test-install.test ./test/install && cd test/install && \
-		KUBE_IPVS_LAB=1 KUBE_IPVS_PEERS=$$peers KUBE_IPVS_ROOTFS=$(CURDIR)/out/image/root \
-		$(CURDIR)/test/lab/run -- $(CURDIR)/out/lab/test-install.test -test.timeout=$(LAB_TEST_TIMEOUT) $(LAB_FLAGS)
+	KUBE_IPVS_PEERS=$$peers KUBE_IPVS_ROOTFS=$(CURDIR)/out/image/root \
+		LAB_TEST_TIMEOUT=$(LAB_TEST_TIMEOUT) LAB_FLAGS='$(LAB_FLAGS)' test/lab/packages test/install
 
 # The chart's alerts and dashboards, with a real Prometheus.
 test-monitoring: build
