@@ -82,18 +82,19 @@ func (n *nodeObject) problems(c Config, f state.Facts) []model.Problem {
 // rendered anew when they have changed. A node whose IPv6 is switched off is an
 // IPv4 node until it is switched on.
 func (p *Proxier) configure(r *Round) {
-	c := p.config.Desired
-	c.IPv6 = p.ipv6 && !p.facts.NoIPv6
+	c, have := p.base, &p.config.Desired
+	c.IPv6 = c.IPv6 && !p.facts.NoIPv6
+	c.TCPBeLiberal = c.TCPBeLiberal || p.facts.TCPBeLiberal
 	if p.config.NodeCIDR {
 		c.PodCIDRs = p.node.podCIDRs
 	}
 	if p.config.PrimaryNodePorts {
-		c.NodePortAddresses = append(slices.Clone(p.nodePorts), primary(p.config.NodeIPs, p.node.ips, p.facts)...)
+		c.NodePortAddresses = append(slices.Clone(c.NodePortAddresses), primary(p.config.NodeIPs, p.node.ips, p.facts)...)
 	}
-	if c.IPv6 != p.config.Desired.IPv6 {
+	if c.IPv6 != have.IPv6 {
 		p.logIPv6(c.IPv6)
 	}
-	if c.IPv6 == p.config.Desired.IPv6 && c.PodCIDRs == p.config.Desired.PodCIDRs && slices.Equal(c.NodePortAddresses, p.config.Desired.NodePortAddresses) {
+	if c.IPv6 == have.IPv6 && c.TCPBeLiberal == have.TCPBeLiberal && c.PodCIDRs == have.PodCIDRs && slices.Equal(c.NodePortAddresses, have.NodePortAddresses) {
 		return
 	}
 	p.config.Desired = c

@@ -70,8 +70,7 @@ type Proxier struct {
 	loaded     bool           // the source has delivered what it could
 	synced     bool           // the source has delivered everything: absence is a fact
 	stale      bool           // the kernel must be read before the next write
-	ipv6       bool           // the kernel has IPv6
-	nodePorts  []netip.Prefix // where node ports are served, but for the node's primary addresses
+	base       desired.Config // as configured; in config.Desired it is what the node and its Node object make of it
 	facts      state.Facts
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read
@@ -107,13 +106,13 @@ type Proxier struct {
 func New(k kernel.Kernel, c Config) *Proxier {
 	p := &Proxier{
 		config: c, kernel: k, log: c.Log, inbox: newInbox(), flows: newFlows(),
-		ipv6: c.Desired.IPv6, nodePorts: c.Desired.NodePortAddresses,
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}, without: c.Desired.NoDevice}, draining: map[state.ID]*drain{},
 		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn,
 	}
 	p.model.Reserve(p.config.Desired.Reserved)
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
+	p.base = p.config.Desired
 	return p
 }
 

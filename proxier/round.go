@@ -240,7 +240,7 @@ func (p *Proxier) setFacts(r *Round, facts state.Facts) {
 		p.facts = facts // nothing has been rendered yet, so that all is dirty
 		return
 	case sameFacts(p.facts, facts):
-		p.facts.InImages = facts.InImages
+		p.facts = facts
 		return
 	default:
 		p.table.SetFacts(facts)

@@ -106,6 +106,7 @@ func desiredConfig(e *config.Config) desired.Config {
 		Mode: e.Mode, Scheduler: e.Scheduler, IPv6: kernel.HasIPv6(), Images: e.Images, NodePortAddresses: e.NodePortAddresses, Localhost: e.Localhost,
 		MasqueradeBit: e.MasqueradeBit, MasqueradeAll: e.MasqueradeAll, NoExternalIPs: e.NoExternalIPs, NodeName: e.NodeName,
 		MaxFrontends:   e.MaxServiceFrontends,
+		TCPBeLiberal:   e.Conntrack.TCPBeLiberal,
 		NoDevice:       e.VIPBinding == netutil.BindRoute,
 		IPVSTCPTimeout: e.IPVSTCPTimeout, IPVSTCPFinTimeout: e.IPVSTCPFinTimeout, IPVSUDPTimeout: e.IPVSUDPTimeout,
 		EstablishedTimeout: orLeave(e.Conntrack.TCPEstablishedTimeout), CloseWaitTimeout: orLeave(e.Conntrack.TCPCloseWaitTimeout),

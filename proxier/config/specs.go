@@ -53,7 +53,7 @@ var specs = []spec{
 	{path: "conntrack.min", name: "conntrack-min", usage: "connections to track at the least"},
 	{path: "conntrack.tcpEstablishedTimeout", name: "conntrack-tcp-timeout-established", usage: "idle timeout of established TCP connections (0: leave it)"},
 	{path: "conntrack.tcpCloseWaitTimeout", name: "conntrack-tcp-timeout-close-wait", usage: "timeout of TCP connections in CLOSE_WAIT (0: leave it)"},
-	{path: "conntrack.tcpBeLiberal", name: "conntrack-tcp-be-liberal", usage: "have conntrack accept TCP packets outside of the window"},
+	{path: "conntrack.tcpBeLiberal", name: "conntrack-tcp-be-liberal", usage: "have conntrack accept TCP packets outside of the window, and let packets that it cannot place pass where they are forwarded"},
 	{path: "conntrack.udpTimeout", name: "conntrack-udp-timeout", usage: "timeout of UDP flows without a reply (0: leave it)"},
 	{path: "conntrack.udpStreamTimeout", name: "conntrack-udp-timeout-stream", usage: "timeout of UDP flows with replies (0: leave it)"},
 	{path: "oomScoreAdj", name: "oom-score-adj", usage: "oom_score_adj of this process, -1000 to 1000"},

@@ -61,6 +61,11 @@ type Config struct {
 	// it has it. Nil means that all are there.
 	Missing func(scheduler string) error
 
+	// TCPBeLiberal says that conntrack takes TCP packets outside the window, for
+	// the sake of connections of which the node sees one half: packets that it
+	// cannot place are then not dropped where they are forwarded, as kube-proxy has it.
+	TCPBeLiberal bool
+
 	NoDevice bool // VIPs are routes alone: kube-ipvs0 is there for others, and nothing needs it
 }
 

@@ -251,7 +251,7 @@ func (r *rules) filter() {
 	r.add("REFUSE", "-p tcp", "-j REJECT --reject-with tcp-reset")
 	r.add("REFUSE", "-j REJECT --reject-with "+r.unreachable)
 
-	if r.config.Mode == Image {
+	if r.config.Mode == Image && !r.config.TCPBeLiberal {
 		r.add("FWD", invalid, "-j DROP") // NAT would let it pass with the wrong addresses
 	}
 	r.add("FWD", fmt.Sprintf("-m mark --mark 0x%x/0x%x", mark, mark), "-j ACCEPT")

@@ -154,6 +154,9 @@ func (l *Linux) Facts(context.Context) (state.Facts, error) {
 	if f.NoIPv6, err = l.noIPv6(); err != nil {
 		return f, err
 	}
+	// Without conntrack there is no such sysctl, and nothing is liberal.
+	liberal, err := netutil.ReadSysctl("net/netfilter/nf_conntrack_tcp_be_liberal")
+	f.TCPBeLiberal = err == nil && liberal != "0"
 	for _, family := range []int{4, 6} {
 		ip, mtu, err := l.links.DefaultSource(family)
 		if err != nil {

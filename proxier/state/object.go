@@ -184,6 +184,8 @@ type Facts struct {
 	MTU     uint32       // of the link that carries NodeIPs, 0 if unknown
 	NoIPv6  bool         // IPv6 is switched off, so that no route of that family can be had
 
+	TCPBeLiberal bool // net.netfilter.nf_conntrack_tcp_be_liberal is set: conntrack takes packets outside the TCP window
+
 	InImages []netip.Prefix // addresses of the node's links that lie in prefixes of images
 }
 
