@@ -28,6 +28,8 @@ func TestBadValues(t *testing.T) {
 		"iptables backend":       {set: []string{"kubeIPVSConfiguration.iptablesBackend=nftables"}, want: []string{"kubeIPVSConfiguration/iptablesBackend", "'nft'"}},
 		"image prefix":           {set: []string{"kubeIPVSConfiguration.imagePrefixes.ipv4.cluster=240.0.0.0"}, want: []string{"kubeIPVSConfiguration/imagePrefixes/ipv4/cluster"}},
 		"what the chart owns":    {set: []string{"kubeProxyConfiguration.hostnameOverride=node"}, want: []string{"kubeProxyConfiguration", "hostnameOverride"}},
+		"another mode":           {set: []string{"kubeProxyConfiguration.mode=iptables"}, want: []string{"kubeProxyConfiguration/mode", "ipvs"}},
+		"metrics elsewhere":      {set: []string{"kubeProxyConfiguration.metricsBindAddress=0.0.0.0:10249"}, want: []string{"kubeProxyConfiguration.metricsBindAddress", "set metrics.bindAddress and metrics.port"}},
 		"addresses and auto":     {set: []string{"apiServers.auto=true"}, want: []string{"apiServers.addresses and apiServers.auto", "leave addresses empty"}},
 		"no API server":          {set: []string{"apiServers.addresses=null"}, want: []string{"apiServers.addresses", "apiServers.auto=true"}},
 		"auto without a cluster": {set: []string{"apiServers.addresses=null", "apiServers.auto=true"}, want: []string{"apiServers.auto", "kube-public/cluster-info", "apiServers.addresses"}},

@@ -20,6 +20,11 @@ var owned = map[string][]string{
 	"kubeIPVSConfiguration":  {"apiServers", "takeover", "manifests", "zone", "nodeIPs"},
 }
 
+// accepted are fields of a KubeProxyConfiguration without an effect, which are
+// taken so that a file can be put in as it is.
+var accepted = []string{"portRange", "showHiddenMetricsForVersion", "nftables", "winkernel", "windowsRunAsService",
+	"iptables.syncPeriod", "iptables.minSyncPeriod", "logging.flushFrequency", "logging.vmodule", "logging.options"}
+
 // What the program can be told can be told by values, and nothing else can: a
 // new field must be added to the chart, too.
 func TestAllFieldsAreValues(t *testing.T) {
@@ -35,6 +40,15 @@ func TestAllFieldsAreValues(t *testing.T) {
 		}
 		offered := map[string]any{}
 		offers("", root.Properties[name], offered)
+		for _, path := range append(owned[name], "kind", "apiVersion") {
+			delete(offered, path)
+		}
+		for _, path := range accepted {
+			if _, ok := offered[path]; !ok && name == "kubeProxyConfiguration" {
+				t.Errorf("%s is not taken", path)
+			}
+			delete(offered, path)
+		}
 		for path := range want {
 			if _, ok := offered[path]; !ok {
 				t.Errorf("%s.%s cannot be set by values", name, path)

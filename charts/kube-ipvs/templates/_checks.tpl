@@ -4,6 +4,15 @@
 {{- if and (eq (int .Values.healthz.port) (int .Values.metrics.port)) -}}
 {{- fail (printf "metrics.port: %v is also healthz.port: choose another for one of the two" .Values.metrics.port) -}}
 {{- end -}}
+{{- range $name := list "healthz" "metrics" -}}
+{{- $field := printf "%sBindAddress" $name -}}
+{{- $mine := index $.Values $name -}}
+{{- $here := include "kube-ipvs.hostport" (dict "ip" $mine.bindAddress "port" $mine.port) -}}
+{{- $given := index $p $field -}}
+{{- if not (has $given (list nil "" $mine.bindAddress $here)) -}}
+{{- fail (printf "kubeProxyConfiguration.%s: %s is not %s: set %s.bindAddress and %s.port to it, or remove it" $field $given $here $name $name) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq $p.detectLocalMode "BridgeInterface") (not $p.detectLocal.bridgeInterface) -}}
 {{- fail "kubeProxyConfiguration.detectLocal.bridgeInterface: detectLocalMode BridgeInterface needs it: name the bridge of the pods" -}}
 {{- end -}}

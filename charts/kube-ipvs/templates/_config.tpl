@@ -33,8 +33,16 @@ is of no use: it works only once kube-ipvs does.
 {{- end -}}
 {{- end -}}
 
-{{/* Both documents of the configuration. */}}
+{{/*
+Both documents of the configuration. What the chart knows better stands before what kubeProxyConfiguration
+says, and the kubeconfig of kube-proxy's pod is not in this one.
+*/}}
 {{- define "kube-ipvs.config" -}}
+{{- $given := deepCopy .Values.kubeProxyConfiguration -}}
+{{- $_ := unset ($given.clientConnection | default dict) "kubeconfig" -}}
+{{- if kindIs "invalid" $given.oomScoreAdj -}}
+{{- $_ := set $given "oomScoreAdj" -997 -}}
+{{- end -}}
 {{- $proxy := dict
   "apiVersion" "kubeproxy.config.k8s.io/v1alpha1" "kind" "KubeProxyConfiguration" "mode" "ipvs"
   "healthzBindAddress" (include "kube-ipvs.hostport" (dict "ip" .Values.healthz.bindAddress "port" .Values.healthz.port))
@@ -42,7 +50,7 @@ is of no use: it works only once kube-ipvs does.
 {{- $own := dict
   "apiVersion" "kube-ipvs/v1alpha1" "kind" "KubeIPVSConfiguration" "takeover" .Values.takeover
   "apiServers" (include "kube-ipvs.apiServers" . | fromJson).list -}}
-{{- toYaml (merge $proxy .Values.kubeProxyConfiguration) }}
+{{- toYaml (merge $proxy $given) }}
 ---
 {{ toYaml (merge $own .Values.kubeIPVSConfiguration) }}
 {{- end -}}
