@@ -27,6 +27,7 @@ type mail struct {
 	problems *[]model.Problem // of the source, if it said anything
 	loaded   bool
 	synced   bool
+	config   *Config
 	facts    bool // links, addresses or default routes have changed
 	audit    bool // a full audit is wanted now, and facts read anew
 	rules    bool // rules of ours have changed; the loop itself may have done it
@@ -129,6 +130,12 @@ func (p *Proxier) Synced() { p.inbox.put(func(m *mail) { m.loaded, m.synced = tr
 func (p *Proxier) Problems(ps []model.Problem) {
 	p.inbox.put(func(m *mail) { m.problems = &ps })
 }
+
+// Configure has what is programmed follow another configuration. Of Desired, that
+// may be another scheduler, PodCIDRs, NodePortAddresses, MasqueradeAll, MaxFrontends,
+// NoExternalIPs and other timeouts; beside it other periods and PrimaryNodePorts. All
+// else stays as it was given to New. Safe from any goroutine.
+func (p *Proxier) Configure(c Config) { p.inbox.put(func(m *mail) { m.config = &c }) }
 
 // FactsChanged says that the node's links, addresses or default routes may have
 // changed. Safe from any goroutine.

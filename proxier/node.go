@@ -78,8 +78,16 @@ func (n *nodeObject) problems(c Config, f state.Facts) []model.Problem {
 	return out
 }
 
-// configure follows the Node object and the node: what depends on them is
-// rendered anew when they have changed. A node whose IPv6 is switched off is an
+// reconfigure takes what Configure was given.
+func (p *Proxier) reconfigure(c Config) {
+	c.Desired.IPv6, c.Desired.Protected, c.Desired.Missing = p.base.IPv6, p.base.Protected, p.base.Missing
+	p.base, p.rebased = c.Desired, true
+	p.config.PrimaryNodePorts = c.PrimaryNodePorts
+	p.config.AuditPeriod, p.config.DrainTimeout, p.config.MinSyncPeriod = c.AuditPeriod, c.DrainTimeout, c.MinSyncPeriod
+}
+
+// configure follows the configuration, the Node object and the node: what depends
+// on them is rendered anew when they have changed. A node whose IPv6 is switched off is an
 // IPv4 node until it is switched on.
 func (p *Proxier) configure(r *Round) {
 	c, have := p.base, &p.config.Desired
@@ -94,10 +102,10 @@ func (p *Proxier) configure(r *Round) {
 	if c.IPv6 != have.IPv6 {
 		p.logIPv6(c.IPv6)
 	}
-	if c.IPv6 == have.IPv6 && c.TCPBeLiberal == have.TCPBeLiberal && c.PodCIDRs == have.PodCIDRs && slices.Equal(c.NodePortAddresses, have.NodePortAddresses) {
+	if !p.rebased && c.IPv6 == have.IPv6 && c.TCPBeLiberal == have.TCPBeLiberal && c.PodCIDRs == have.PodCIDRs && slices.Equal(c.NodePortAddresses, have.NodePortAddresses) {
 		return
 	}
-	p.config.Desired = c
+	p.config.Desired, p.rebased = c, false
 	p.table.SetConfig(c)
 	p.expect()
 	p.renderAll(r)

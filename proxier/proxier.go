@@ -71,6 +71,7 @@ type Proxier struct {
 	synced     bool           // the source has delivered everything: absence is a fact
 	stale      bool           // the kernel must be read before the next write
 	base       desired.Config // as configured; in config.Desired it is what the node and its Node object make of it
+	rebased    bool           // base is another, and nothing has been rendered by it
 	facts      state.Facts
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read

@@ -174,6 +174,9 @@ func (p *Proxier) receive(r *Round) mail {
 	for _, e := range m.events {
 		p.event(e)
 	}
+	if m.config != nil {
+		p.reconfigure(*m.config)
+	}
 	if m.problems != nil {
 		p.sources = *m.problems
 	}

@@ -256,6 +256,34 @@ func TestNodeIsFollowed(t *testing.T) {
 	})
 }
 
+// Another configuration is followed at once, and what only New can take stays.
+func TestConfigure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake()
+		c := testConfig(desired.Direct)
+		c.Desired.Protected = []netip.AddrPort{netip.MustParseAddrPort("10.96.0.1:80")}
+		p := running(t, k, c)
+		p.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", "10.244.0.1"), webService("10.96.0.2"), webSlice("10.96.0.2", "10.244.0.1")})
+		p.Synced()
+		synctest.Wait()
+		servers := k.State.Count()[state.VirtualServer]
+		other := c
+		other.Desired.Scheduler, other.Desired.MasqueradeAll, other.Desired.Protected = "lc", true, nil
+		p.Configure(other)
+		synctest.Wait()
+		web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.2:80"))
+		if got := specOf(k, web).Scheduler; got != "lc" {
+			t.Errorf("the scheduler is %q", got)
+		}
+		if rules := specOf(k, state.RulesID(state.IPv4)).Text; !strings.Contains(rules, "-A KIPVS-CLUSTER -j MARK") {
+			t.Errorf("not all is masqueraded:\n%s", rules)
+		}
+		if got := k.State.Count()[state.VirtualServer]; got != servers {
+			t.Errorf("%d virtual servers, before %d: the API server is not protected any more", got, servers)
+		}
+	})
+}
+
 // Pods are told by the interface that their traffic comes in by.
 func TestPodInterface(t *testing.T) {
 	c := testConfig(desired.Direct).Desired

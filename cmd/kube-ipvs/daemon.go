@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -33,7 +34,8 @@ import (
 // daemon is a running kube-ipvs: the loop, where its objects come from, and
 // what tells others of it.
 type daemon struct {
-	config  *config.Config
+	config  *config.Config                // at the start
+	current atomic.Pointer[config.Config] // since the file has changed
 	flags   *options
 	log     *slog.Logger
 	proxier *proxier.Proxier
@@ -55,6 +57,7 @@ type daemon struct {
 // newDaemon wires the parts. Nothing runs yet.
 func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*daemon, error) {
 	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now()}
+	d.current.Store(d.config)
 	c.Observe = d.observe
 	c.ObserveSweep = func(s *proxier.Sweep) { d.metrics.ObserveSweep(s) }
 	c.Names = d.config.TrafficMetrics != config.TrafficOff
@@ -235,9 +238,6 @@ func (t tap) Events(events []source.Event) {
 	t.Proxier.Events(events)
 }
 
-// errConfigChanged ends the daemon for a restart with the new configuration.
-var errConfigChanged = errors.New("the configuration file has changed")
-
 // run runs all parts until ctx ends or one of them cannot go on.
 func (d *daemon) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -259,8 +259,9 @@ func (d *daemon) run(ctx context.Context) error {
 	for err := range failed {
 		errs = append(errs, err)
 	}
-	if errors.Is(context.Cause(ctx), errConfigChanged) {
-		d.log.Info("the configuration file has changed: ending, to be started again with it", "file", d.config.File)
+	var changed *configChanged
+	if errors.As(context.Cause(ctx), &changed) {
+		errs = append(errs, changed)
 	} else if len(errs) == 0 {
 		d.log.Info("stopped; what is programmed stays")
 	}
@@ -281,7 +282,7 @@ func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Cont
 	}
 	if c.File != "" {
 		parts["watch the configuration file"] = func(ctx context.Context) error {
-			config.Watch(ctx, c.File, c.Digest, func() { end(errConfigChanged) })
+			config.Watch(ctx, c.File, c.Digest, func() { d.reconfigure(end) })
 			return nil
 		}
 	}
@@ -364,7 +365,7 @@ func (d *daemon) serve(ctx context.Context, addr netip.AddrPort, h http.Handler)
 
 func (d *daemon) pages() http.Handler {
 	return health.Pages{
-		Version: version, Mode: "ipvs", Started: d.started, Metrics: d.metrics.Handler(d.log), Config: d.config.Documents,
+		Version: version, Mode: "ipvs", Started: d.started, Metrics: d.metrics.Handler(d.log), Config: func() (any, any) { return d.current.Load().Documents() },
 		Flags: d.flags.set, Profiling: d.config.Profiling, Level: d.flags.level, More: d.status.Handlers(),
 	}.Handler()
 }

@@ -92,13 +92,16 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 	if err := o.load(); err != nil {
 		return proxier.Config{}, kernel.Options{}, err
 	}
-	e := o.effective
-	d := desiredConfig(e)
-	c := proxier.Config{
-		Desired: d, Zone: e.Zone, NodeCIDR: e.PodTraffic == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts, NodeIPs: nodeIPs(e),
-		AuditPeriod: e.AuditPeriod, CanaryPeriod: canaryPeriod, DrainTimeout: e.DrainTimeout, MinSyncPeriod: e.MinSyncPeriod, Log: o.logger(),
+	c := proxierConfig(o.effective)
+	c.Log = o.logger()
+	return c, kernelOptions(o.effective, c.Desired), nil
+}
+
+func proxierConfig(e *config.Config) proxier.Config {
+	return proxier.Config{
+		Desired: desiredConfig(e), Zone: e.Zone, NodeCIDR: e.PodTraffic == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts, NodeIPs: nodeIPs(e),
+		AuditPeriod: e.AuditPeriod, CanaryPeriod: canaryPeriod, DrainTimeout: e.DrainTimeout, MinSyncPeriod: e.MinSyncPeriod,
 	}
-	return c, kernelOptions(e, d), nil
 }
 
 func desiredConfig(e *config.Config) desired.Config {
@@ -158,11 +161,17 @@ func (o *options) imagePrefixes() ([2]desired.Images, error) {
 	return o.effective.Images, nil
 }
 
+// level returns what is logged at the least.
+func level(e *config.Config) slog.Level {
+	if e.Verbosity >= config.DebugVerbosity {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
 func (o *options) logger() *slog.Logger {
 	o.level = &slog.LevelVar{}
-	if o.effective.Verbosity >= config.DebugVerbosity {
-		o.level.Set(slog.LevelDebug)
-	}
+	o.level.Set(level(o.effective))
 	opts := &slog.HandlerOptions{Level: o.level}
 	if o.effective.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, opts))

@@ -145,6 +145,33 @@ func TestHonouredFields(t *testing.T) {
 	}
 }
 
+// Each field that is honoured is followed live or asks for a start, and one that is
+// not live asks for it.
+func TestChanges(t *testing.T) {
+	plain := mustLoad(t, proxyHead)
+	for path, s := range samples {
+		live, restart := plain.Changes(mustLoad(t, inFile(path, s.yaml)))
+		got := append(live, restart...)
+		if path == "mode" && len(got) == 0 {
+			continue // there is no other
+		}
+		if !slices.Contains(got, path) || len(live) != len(got) && liveFields[path] && path != "iptables.localhostNodePorts" || len(restart) == 0 && !liveFields[path] {
+			t.Errorf("%s: %s: live %q, restart %q", path, s.yaml, live, restart)
+		}
+	}
+	if live, restart := plain.Changes(mustLoad(t, proxyHead+"nodePortAddresses: [localhost]")); len(live) > 0 || len(restart) != 1 {
+		t.Errorf("localhost: live %q, restart %q", live, restart)
+	}
+	if live, restart := plain.Changes(mustLoad(t, proxyHead+"portRange: 1-2\nipvs: {scheduler: rr}")); len(live)+len(restart) > 0 {
+		t.Errorf("what changes nothing: live %q, restart %q", live, restart)
+	}
+	for path := range liveFields {
+		if _, ok := samples[path]; !ok {
+			t.Errorf("there is no field %s", path)
+		}
+	}
+}
+
 // What is ignored is told when set, and not told when it is what kube-proxy
 // fills in.
 func TestIgnoredFields(t *testing.T) {

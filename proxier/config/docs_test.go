@@ -18,6 +18,7 @@ func TestConfigurationIsDocumented(t *testing.T) {
 	docs.Hold(t, file, "fields of kube-proxy", fieldTable(t, proxyKind))
 	docs.Hold(t, file, "fields of kube-proxy without an effect", ignoredTable())
 	docs.Hold(t, file, "fields of kube-ipvs", fieldTable(t, ownKind))
+	docs.Hold(t, file, "fields followed live", liveList())
 	docs.Hold(t, file, "flags", flagTable())
 	docs.Hold(t, file, "flags without an effect", ignoredFlagTable())
 }
@@ -52,6 +53,16 @@ func fieldTable(t *testing.T, kind string) string {
 		head = slices.Insert(head, 1, "here")
 	}
 	return docs.Table(head, rows)
+}
+
+// liveList names the fields that are followed without a restart.
+func liveList() string {
+	var names []string
+	for path := range maps.Keys(liveFields) {
+		names = append(names, code(path))
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
 }
 
 // ignoredTable describes the fields of kube-proxy's document that have no effect.

@@ -73,8 +73,10 @@ func (n *node) signal(d *daemon, sig syscall.Signal) {
 	}
 }
 
-// A changed configuration file ends the daemon, in order, for a restart with it.
-func TestChangedConfigurationEnds(t *testing.T) {
+// A changed configuration file is followed where that can be done live; what is
+// wrong in it changes nothing; and for the rest the daemon ends, with an error, so
+// that it is started again by whatever restarts only what has failed.
+func TestChangedConfiguration(t *testing.T) {
 	n := newNode(t, "direct")
 	n.enrich()
 	file := filepath.Join(n.tmp, "config.yaml")
@@ -82,11 +84,26 @@ func TestChangedConfigurationEnds(t *testing.T) {
 	n.write(file, text)
 	d := n.start("--config", file)
 	d.first()
-	want := n.snapshot()
-	n.write(file, text) // as it was
+	says := func(level, msg string) {
+		d.awaitRecord(0, func(r record) bool {
+			return r.Level == level && strings.HasPrefix(r.Msg, "the configuration file has changed"+msg)
+		})
+	}
+	n.write(file, "# A comment.\n"+text)
+	says("INFO", ", and means the same")
 	n.write(file, text+"ipvs: {scheduler: lc}\n")
-	d.awaitRecord(0, func(r record) bool { return strings.HasPrefix(r.Msg, "the configuration file has changed") })
-	if err := d.Wait(); err != nil {
+	says("INFO", ", and is followed")
+	n.await(func() error {
+		if out := n.sh("ipvsadm -Ln"); strings.Contains(out, " rr") || !strings.Contains(out, " lc") {
+			return fmt.Errorf("the scheduler is not lc:\n%s", out)
+		}
+		return nil
+	})
+	want := n.snapshot()
+	n.write(file, text+"ipvs: {scheduler: 5}\n")
+	says("ERROR", " and cannot be used")
+	n.write(file, text+"ipvs: {scheduler: lc}\noomScoreAdj: 5\n")
+	if err := d.Wait(); err == nil || !strings.Contains(d.Log(), "has changed (oomScoreAdj): ending") {
 		t.Errorf("it ended with %v", err)
 	}
 	d.ended = true

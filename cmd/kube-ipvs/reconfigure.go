@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"kube-ipvs/proxier/config"
+)
+
+// configChanged ends the daemon with an error, as kube-proxy ends, so that it is
+// started again whether its supervisor restarts always or on failure.
+type configChanged struct {
+	file   string
+	fields []string
+}
+
+func (c *configChanged) Error() string {
+	return fmt.Sprintf("the configuration file %s has changed (%s): ending, to be started again with it; what is programmed stays", c.file, strings.Join(c.fields, ", "))
+}
+
+// reconfigure follows the configuration file, which has changed. What is wrong is
+// told, and changes nothing; what cannot be followed live ends the daemon.
+func (d *daemon) reconfigure(end context.CancelCauseFunc) {
+	was := d.current.Load()
+	log := d.log.With("file", was.File)
+	e, err := d.flags.flags.Load()
+	if err == nil && e.Scheduler != was.Scheduler {
+		err = schedulerProblem(e, io.Discard)
+	}
+	if err != nil {
+		for _, err := range each(err) {
+			log.Error("the configuration file has changed and cannot be used; what it said before stays in force", "err", err)
+		}
+		return
+	}
+	for _, w := range e.Warnings {
+		if !slices.Contains(was.Warnings, w) {
+			log.Warn("configuration", "warning", w)
+		}
+	}
+	live, restart := was.Changes(e)
+	switch {
+	case len(restart) > 0:
+		end(&configChanged{was.File, restart})
+		return
+	case len(live) == 0:
+		log.Info("the configuration file has changed, and means the same")
+	default:
+		d.follow(e, slices.Contains(live, "logging.verbosity"))
+		log.Info("the configuration file has changed, and is followed", "fields", strings.Join(live, ","))
+	}
+	d.current.Store(e)
+}
+
+// follow has the parts take what can be taken live. The level of the log may have
+// been set since, over HTTP, and is taken only if it has changed.
+func (d *daemon) follow(e *config.Config, logs bool) {
+	if logs {
+		d.flags.level.Set(level(e))
+	}
+	d.proxier.Configure(proxierConfig(e))
+}
+
+// each returns the errors that were joined.
+func each(err error) []error {
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
