@@ -35,10 +35,11 @@ func (f *Figure) Spread() float64 { return (f.Quantile(0.75) - f.Quantile(0.25))
 
 // Results are all figures of a run.
 type Results struct {
-	Machine string    `json:"machine"` // kernel and CPUs
-	Small   bool      `json:"small"`   // fewer and smaller
-	Parts   []string  `json:"parts"`   // that were run to their end
-	Figures []*Figure `json:"figures"`
+	Machine   string    `json:"machine"`   // kernel and CPUs
+	KubeProxy string    `json:"kubeProxy"` // its version
+	Small     bool      `json:"small"`     // fewer and smaller
+	Parts     []string  `json:"parts"`     // that were run to their end
+	Figures   []*Figure `json:"figures"`
 }
 
 // Add notes a figure.

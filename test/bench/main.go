@@ -19,6 +19,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/test/cluster"
 )
 
 // bench is a run.
@@ -70,6 +72,9 @@ func main() {
 		exit(b.step(ctx, step, of))
 	}
 	var err error
+	if b.results.KubeProxy, err = cluster.KubeProxyVersion(ctx, b.peers); err != nil {
+		exit(err)
+	}
 	if len(with) > 0 {
 		err = b.include(with)
 	} else {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,6 +19,17 @@ import (
 
 	"kube-ipvs/test/testbed"
 )
+
+// KubeProxyVersion asks the kube-proxy in a folder that test/peers/build has made
+// for its version, such as v1.37.2.
+func KubeProxyVersion(ctx context.Context, peers string) (string, error) {
+	out, err := exec.CommandContext(ctx, filepath.Join(peers, "kube-proxy"), "--version").Output()
+	version, ok := strings.CutPrefix(strings.TrimSpace(string(out)), "Kubernetes ")
+	if err == nil && !ok {
+		err = fmt.Errorf("kube-proxy --version printed %q", out)
+	}
+	return version, err
+}
 
 func (c *Cluster) etcd() *Program {
 	peer := fmt.Sprintf("http://127.0.0.1:%d", peerPort)
@@ -111,7 +123,7 @@ func (c *Cluster) Dismiss(p *Program) error {
 // the kernel remembers of connections.
 func (c *Cluster) Wipe(ctx context.Context) error { return c.WipeHost(ctx, c.bed.Node) }
 
-// WipeHost is Wipe for any host. "kube-proxy --cleanup" is of no use: v1.36
+// WipeHost is Wipe for any host. "kube-proxy --cleanup" is of no use: it
 // fails after the mode ipvs, since it deletes chains that others still name.
 func (c *Cluster) WipeHost(ctx context.Context, h *testbed.Host) error {
 	_, err := h.Shell(ctx, `nft flush ruleset

@@ -18,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/pflag"
+
+	"kube-ipvs/test/cluster"
 )
 
 // errAgain says that there are differences that are to be looked at again: a
@@ -76,7 +78,7 @@ func compare(ctx context.Context, o options) error {
 	}
 	results.complete()
 	results.order(chosen)
-	return o.report(results)
+	return o.report(ctx, results)
 }
 
 // play has the chosen proxies play the chosen scenarios.
@@ -136,7 +138,7 @@ func playAll(ctx context.Context, peers string, players []*Proxy, chosen []Scena
 }
 
 // report prints and writes what was seen. Its error says what was not as it should be.
-func (o options) report(r *Results) error {
+func (o options) report(ctx context.Context, r *Results) error {
 	known, err := readKnown(o.known)
 	if err != nil {
 		return err
@@ -155,11 +157,15 @@ func (o options) report(r *Results) error {
 			fmt.Fprintf(os.Stderr, "compare: no difference was seen that the known one of %v is about: %s: %s\n", k.Proxies, k.Cases, k.Reason)
 		}
 	}
+	version, err := cluster.KubeProxyVersion(ctx, o.peers)
+	if err != nil {
+		return err
+	}
 	r.Table(os.Stdout)
 	fmt.Printf("\n%s\n", r.summary(ours))
-	err = errors.Join(os.MkdirAll(o.out, 0o755), r.writeTo(filepath.Join(o.out, "comparison.json")), r.Markdown(filepath.Join(o.out, "comparison.md"), known, ours))
+	err = errors.Join(os.MkdirAll(o.out, 0o755), r.writeTo(filepath.Join(o.out, "comparison.json")), r.Markdown(filepath.Join(o.out, "comparison.md"), version, known, ours))
 	if complete && o.docs != "" {
-		err = errors.Join(err, r.Markdown(o.docs, known, ours))
+		err = errors.Join(err, r.Markdown(o.docs, version, known, ours))
 	}
 	if err != nil || len(faults) == 0 {
 		return err
