@@ -156,6 +156,12 @@ func (h *Host) Dial(ctx context.Context, network string, to netip.AddrPort, from
 	return s, nil
 }
 
+// Port returns the client's own port.
+func (s *Session) Port() string {
+	_, port, _ := net.SplitHostPort(s.conn.LocalAddr().String())
+	return port
+}
+
 // DialContext is net.Dialer's, from the host.
 func (h *Host) DialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	err = h.Do(func() error {

@@ -47,6 +47,25 @@ func (c talker) say() string {
 	return got
 }
 
+// begin sends until an endpoint answers, and returns that one: on a busy machine
+// an answer may come too late.
+func (c talker) begin(t *testing.T) string {
+	t.Helper()
+	var got string
+	for range tolerated {
+		if got = c.say(); hostOf(got) != nil {
+			break
+		}
+	}
+	return got
+}
+
+// traces returns what conntrack and IPVS know of the flow on the node.
+func (c talker) traces(t *testing.T) string {
+	t.Helper()
+	return on(t, bed.Node, "{ conntrack -L; conntrack -L -f ipv6; ipvsadm -Lnc; } 2>/dev/null | grep -w "+c.Port()+" || true")
+}
+
 // A change may cost a flow some datagrams, or all of a moment: IPVS ends the old
 // connection by a timer of its own, and until then a node's own client, which
 // is told at once, is refused as often as it asks.
@@ -198,7 +217,7 @@ func TestUDPStays(t *testing.T) {
 		cs := talkers(t, requests(s.Frontends(), bed.C1, bed.Ext))
 		first := make([]string, len(cs))
 		for i, c := range cs {
-			first[i] = c.say()
+			first[i] = c.begin(t)
 		}
 		stays := func(when string) {
 			t.Helper()
@@ -242,14 +261,14 @@ func TestUDPKeepsFlowsOfOthers(t *testing.T) {
 		}
 		for _, cs := range of {
 			for _, c := range cs {
-				first[c] = c.say()
+				first[c] = c.begin(t)
 			}
 		}
 		stays := func(when string, cs []talker) {
 			t.Helper()
 			for _, c := range cs {
 				if got := c.say(); got != first[c] {
-					t.Errorf("%s: %s answers %s, %s did before", c.request, got, when, first[c])
+					t.Errorf("%s: %s answers %s, %s did before; the node has:\n%s", c.request, got, when, first[c], c.traces(t))
 				}
 			}
 		}
