@@ -78,7 +78,7 @@ func (d Drift) String() string { return d.ID.String() + " " + d.What }
 type HealthCheck struct {
 	Key   model.Key
 	Port  uint16
-	Local int    // different ready addresses on this node
+	Local [2]int // different ready addresses on this node, IPv4 and IPv6
 	UID   string // of the Service
 }
 

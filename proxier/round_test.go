@@ -185,9 +185,9 @@ func TestTallies(t *testing.T) {
 		checks  []HealthCheck
 		without int
 	}{
-		{[]source.Event{svc, elsewhere}, []HealthCheck{{key, 30999, 0, "u-1"}}, 1},
-		{[]source.Event{here}, []HealthCheck{{key, 30999, 1, "u-1"}}, 0},
-		{[]source.Event{elsewhere}, []HealthCheck{{key, 30999, 0, "u-1"}}, 1},
+		{[]source.Event{svc, elsewhere}, []HealthCheck{{key, 30999, [2]int{}, "u-1"}}, 1},
+		{[]source.Event{here}, []HealthCheck{{key, 30999, [2]int{1, 0}, "u-1"}}, 0},
+		{[]source.Event{elsewhere}, []HealthCheck{{key, 30999, [2]int{}, "u-1"}}, 1},
 		{[]source.Event{gone}, nil, 0},
 	} {
 		p.Events(step.events)

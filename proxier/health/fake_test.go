@@ -147,7 +147,7 @@ func (w *world) set(prefixes, addrs string, err error) {
 }
 
 func check(name string, port uint16, local int) proxier.HealthCheck {
-	return proxier.HealthCheck{Key: model.Key{Namespace: "default", Name: name}, Port: port, Local: local}
+	return proxier.HealthCheck{Key: model.Key{Namespace: "default", Name: name}, Port: port, Local: [2]int{local, local}}
 }
 
 func (w *world) expect(t *testing.T, want string) {

@@ -18,6 +18,7 @@ import (
 // port answers at one address and port.
 type port struct {
 	check    atomic.Pointer[proxier.HealthCheck] // that it answers for
+	family   int                                 // of its address, as in HealthCheck.Local
 	healthy  func() bool
 	listener net.Listener
 	server   *http.Server
@@ -26,8 +27,11 @@ type port struct {
 	err error // that ended it
 }
 
-func (p *Ports) serve(ln net.Listener, c proxier.HealthCheck) *port {
+func (p *Ports) serve(ln net.Listener, at netip.Addr, c proxier.HealthCheck) *port {
 	l := &port{healthy: p.config.Healthy, listener: ln}
+	if at.Is6() {
+		l.family = 1
+	}
 	l.check.Store(&c)
 	l.server = newServer(l, p.crowd, p.config.Log)
 	p.servers.Go(func() {
@@ -54,20 +58,21 @@ func (l *port) failed() error {
 }
 
 // ServeHTTP answers any request: 200 if connections to the Service that come
-// to this node find an endpoint on it.
+// to this node find an endpoint on it. Those of one family never find an endpoint
+// of the other.
 func (l *port) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	c := l.check.Load()
 	type service struct {
 		Namespace string `json:"namespace"`
 		Name      string `json:"name"`
 	}
-	healthy := l.healthy()
-	w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(c.Local))
-	reply(w, c.Local > 0 && healthy, struct {
+	local, healthy := c.Local[l.family], l.healthy()
+	w.Header().Set("X-Load-Balancing-Endpoint-Weight", strconv.Itoa(local))
+	reply(w, local > 0 && healthy, struct {
 		Service             service `json:"service"`
 		LocalEndpoints      int     `json:"localEndpoints"`
 		ServiceProxyHealthy bool    `json:"serviceProxyHealthy"`
-	}{service{c.Key.Namespace, c.Key.Name}, c.Local, healthy})
+	}{service{c.Key.Namespace, c.Key.Name}, local, healthy})
 }
 
 // reason returns what the system said, without the address that is known.

@@ -250,7 +250,7 @@ func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]proxier.Hea
 		}
 		ln, err := p.listen(ctx, network, at.String())
 		if err == nil {
-			p.open[at] = p.serve(ln, c)
+			p.open[at] = p.serve(ln, at.Addr(), c)
 			if delete(p.tries, at); t != nil {
 				p.config.Log.Info("health-check node port is open", "service", c.Key, "address", at)
 			}

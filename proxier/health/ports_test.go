@@ -256,14 +256,22 @@ func TestAnswers(t *testing.T) {
 	port := freePort(t)
 	for _, tt := range []struct {
 		name    string
-		local   int
+		local   [2]int
 		healthy bool
-		code    int
-	}{{"web", 2, true, 200}, {"web", 0, true, 503}, {"other", 1, true, 200}, {"other", 1, false, 503}} {
+		codes   [2]int
+	}{
+		{"web", [2]int{2, 2}, true, [2]int{200, 200}}, {"web", [2]int{}, true, [2]int{503, 503}},
+		{"web", [2]int{2, 0}, true, [2]int{200, 503}}, {"web", [2]int{0, 1}, true, [2]int{503, 200}}, // each family has its own endpoints
+		{"other", [2]int{1, 1}, true, [2]int{200, 200}}, {"other", [2]int{1, 1}, false, [2]int{503, 503}},
+	} {
 		healthy.Store(tt.healthy)
-		p.Observe(&proxier.Round{Checks: []proxier.HealthCheck{check(tt.name, port, tt.local)}, NodePort: prefixes})
-		want := fmt.Sprintf(`{"service":{"namespace":"default","name":%q},"localEndpoints":%d,"serviceProxyHealthy":%v}`, tt.name, tt.local, tt.healthy)
+		p.Observe(&proxier.Round{Checks: []proxier.HealthCheck{{Key: model.Key{Namespace: "default", Name: tt.name}, Port: port, Local: tt.local}}, NodePort: prefixes})
 		for _, a := range addrs {
+			local, code := tt.local[0], tt.codes[0]
+			if a.Is6() {
+				local, code = tt.local[1], tt.codes[1]
+			}
+			want := fmt.Sprintf(`{"service":{"namespace":"default","name":%q},"localEndpoints":%d,"serviceProxyHealthy":%v}`, tt.name, local, tt.healthy)
 			for _, path := range []string{"/", "/healthz", "/any/path?x"} {
 				var r *http.Response
 				eventually(t, want, func() bool {
@@ -272,8 +280,8 @@ func TestAnswers(t *testing.T) {
 					r, body, err = ask(fmt.Sprintf("http://%s%s", netip.AddrPortFrom(a, port), path))
 					return err == nil && body == want
 				})
-				if r.StatusCode != tt.code || r.Header.Get("Content-Type") != "application/json" ||
-					r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("X-Load-Balancing-Endpoint-Weight") != fmt.Sprint(tt.local) {
+				if r.StatusCode != code || r.Header.Get("Content-Type") != "application/json" ||
+					r.Header.Get("X-Content-Type-Options") != "nosniff" || r.Header.Get("X-Load-Balancing-Endpoint-Weight") != fmt.Sprint(local) {
 					t.Errorf("%s %s: %d %v", a, path, r.StatusCode, r.Header)
 				}
 			}

@@ -21,9 +21,9 @@ func (m *Model) view(e *entry) View {
 	clear(both)
 	v := View{Service: s, Origin: e.origin.Value(), V4: both[:n:n], V6: both[n:]}
 	for _, a := range s.ClusterIPs {
-		into := v.V4
+		into, family := v.V4, 0
 		if a.Is6() {
-			into = v.V6
+			into, family = v.V6, 1
 		}
 		var ready map[netip.Addr]bool
 		for i := range s.Ports {
@@ -34,7 +34,7 @@ func (m *Model) view(e *entry) View {
 			}
 			ready = m.countReady(ready)
 		}
-		v.LocalReady = max(v.LocalReady, len(ready))
+		v.LocalReady[family] = len(ready)
 	}
 	clear(m.candidates) // they must not keep slices that go
 	return v
@@ -203,11 +203,12 @@ func (m *Model) topology() vicinity {
 	return anywhere
 }
 
-// countReady adds the addresses of ready candidates on this node.
+// countReady adds the addresses of ready candidates on this node. With
+// publishNotReadyAddresses some are terminating, too: they get connections.
 func (m *Model) countReady(into map[netip.Addr]bool) map[netip.Addr]bool {
 	for i := range m.candidates {
 		c := &m.candidates[i]
-		if c.ready && !c.terminating && m.local(c.endpoint) {
+		if c.ready && m.local(c.endpoint) {
 			if into == nil {
 				into = map[netip.Addr]bool{}
 			}

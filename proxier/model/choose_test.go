@@ -146,22 +146,24 @@ func TestFamilies(t *testing.T) {
 	if got := texts(v.V4[0].Cluster) + " " + texts(v.V6[0].Cluster); got != "10.0.0.1:8080 [fd00::1]:8080 [fd00::2]:8080" {
 		t.Errorf("dual: %s", got)
 	}
-	if v.LocalReady != 2 {
-		t.Errorf("local ready %d", v.LocalReady)
+	if v.LocalReady != [2]int{0, 2} {
+		t.Errorf("local ready %v", v.LocalReady)
 	}
 	v = mustView(t, modelOf(t, service(), four, six), web)
-	if len(v.V6) != 1 || v.V6[0].Cluster != nil || v.V6[0].Any || v.LocalReady != 0 {
+	if len(v.V6) != 1 || v.V6[0].Cluster != nil || v.V6[0].Any || v.LocalReady != [2]int{} {
 		t.Errorf("single stack has %+v", v.V6)
 	}
 }
 
+// An endpoint that is terminating and ready, as publishNotReadyAddresses makes
+// them, gets connections, and counts.
 func TestLocalReadyCountsAddresses(t *testing.T) {
 	svc := service(func(s *corev1.Service) {
 		s.Spec.Ports = []corev1.ServicePort{{Name: "a", Port: 80}, {Name: "b", Port: 81}}
 	})
 	es := endpoints("10.0.0.1 node=n1", "10.0.0.2 node=n1", "10.0.0.3 node=n1 notready terminating", "10.0.0.4 node=n1 terminating", "10.0.0.5")
 	es.Ports = []discoveryv1.EndpointPort{{Name: new("a"), Port: new(int32(80))}, {Name: new("b"), Port: new(int32(81))}}
-	if n := mustView(t, modelOf(t, svc, es), web).LocalReady; n != 2 {
-		t.Errorf("local ready %d, want 2", n)
+	if n := mustView(t, modelOf(t, svc, es), web).LocalReady; n != [2]int{3, 0} {
+		t.Errorf("local ready %v, want 3 of IPv4", n)
 	}
 }

@@ -81,9 +81,9 @@ type View struct {
 	*Service
 	Origin string      // where the Service came from, for messages
 	V4, V6 []Endpoints // by index of Ports; all empty in a family that the service does not serve
-	// LocalReady is the number of different ready addresses on this node, in
-	// the family that has more: what HealthCheckPort answers with.
-	LocalReady int
+	// LocalReady is the number of different ready addresses on this node, IPv4
+	// and IPv6: what HealthCheckPort answers with.
+	LocalReady [2]int
 }
 
 // Problem is something wrong with an object, for whoever wrote it.

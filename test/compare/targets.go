@@ -170,6 +170,7 @@ func healthCheck(ctx context.Context, s *Scene) error {
 		{"two local endpoints", testbed.Backends(s.P1, s.P2, s.R1)},
 		{"only a remote one", testbed.Backends(s.R1)},
 		{"local one is terminating", []testbed.Backend{{Host: s.P1, State: "terminating"}, {Host: s.R1}}},
+		{"local one is terminating, and published", []testbed.Backend{{Host: s.P1, State: "published"}, {Host: s.R1}}},
 	} {
 		if err := s.Apply(ctx, v, step.backends...); err != nil {
 			return err

@@ -8,7 +8,7 @@ import (
 // Backend is one endpoint of a Service in a manifest.
 type Backend struct {
 	Host  *Host
-	State string // "", "unready", "terminating" (and serving) or "dead" (terminating, not serving)
+	State string // "", "unready", "terminating" (and serving), "dead" (terminating, not serving) or "published" (terminating, but ready, by publishNotReadyAddresses)
 	// Zones and Nodes are topology hints.
 	Zones, Nodes []string
 }
@@ -55,7 +55,8 @@ endpoints:
 			if family == "IPv6" {
 				addr = e.Host.IPv6
 			}
-			ready, serving, terminating := e.State == "", e.State == "" || e.State == "terminating", e.State == "terminating" || e.State == "dead"
+			ready := e.State == "" || e.State == "published"
+			serving, terminating := ready || e.State == "terminating", e.State == "published" || e.State == "terminating" || e.State == "dead"
 			fmt.Fprintf(&out, "- {addresses: [%q], nodeName: %s, conditions: {ready: %v, serving: %v, terminating: %v}%s}\n",
 				addr, b.NodeOf(e.Host), ready, serving, terminating, e.hints())
 		}

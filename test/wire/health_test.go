@@ -52,7 +52,7 @@ func TestHealthCheckNodePort(t *testing.T) {
 	}{
 		{testbed.Backends(bed.P1, bed.P2, bed.R1), http.StatusOK, 2},
 		{testbed.Backends(bed.R1), http.StatusServiceUnavailable, 0},
-		{testbed.Backends(bed.P1), http.StatusOK, 1},
+		{[]testbed.Backend{{Host: bed.P1, State: "published"}, {Host: bed.R1}}, http.StatusOK, 1},
 	} {
 		serve(t, d, step.backends, s)
 		for _, to := range at {
