@@ -52,11 +52,10 @@ func readService(svc *corev1.Service, c *critic) *Service {
 	return s
 }
 
-// foreign reports whether the labels give a service to another proxy or to none.
+// foreign reports whether the labels give a service to another proxy.
 func foreign(labels map[string]string) bool {
 	_, other := labels[labelProxyName]
-	_, none := labels[corev1.IsHeadlessService]
-	return other || none
+	return other
 }
 
 func readType(t corev1.ServiceType, c *critic) corev1.ServiceType {

@@ -84,7 +84,7 @@ func TestServiceForms(t *testing.T) {
 		{name: "headless", edit: func(s *corev1.Service) { s.Spec.ClusterIP = "None" }},
 		{name: "headless by list", edit: func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "", []string{"None"} }},
 		{name: "other proxy", edit: func(s *corev1.Service) { s.Labels = map[string]string{labelProxyName: "kpng"} }},
-		{name: "headless label", edit: func(s *corev1.Service) { s.Labels = map[string]string{corev1.IsHeadlessService: ""} }},
+		{name: "headless label", edit: func(s *corev1.Service) { s.Labels = map[string]string{corev1.IsHeadlessService: ""} }, want: "10.96.0.10 :80/TCP"},
 		{name: "no cluster IP", edit: func(s *corev1.Service) { s.Spec.ClusterIP = "" }, field: "spec.clusterIP", about: "nothing here allocates one"},
 		{name: "affinity", edit: func(s *corev1.Service) { s.Spec.SessionAffinity = "ClientIP" }, want: "10.96.0.10 affinity=3h0m0s :80/TCP"},
 		{name: "scheduler", edit: func(s *corev1.Service) { s.Annotations = map[string]string{SchedulerAnnotation: "mh"} }, want: "10.96.0.10 scheduler=mh :80/TCP"},

@@ -95,7 +95,7 @@ func readSlice(es *discoveryv1.EndpointSlice, c *critic, reserved func(netip.Add
 	case !goodName(es.Name):
 		c.fault("metadata.name", omitObject, "%q is not a DNS name", es.Name)
 		return s
-	case service == "":
+	case service == "" || headlessSlice(es.Labels):
 		return s
 	}
 	switch es.AddressType {
@@ -112,6 +112,12 @@ func readSlice(es *discoveryv1.EndpointSlice, c *critic, reserved func(netip.Add
 	s.readPorts(es.Ports, c)
 	s.readEndpoints(es.Endpoints, c, reserved)
 	return s
+}
+
+// headlessSlice reports whether the labels say that a slice is no proxy's.
+func headlessSlice(labels map[string]string) bool {
+	_, headless := labels[corev1.IsHeadlessService]
+	return headless
 }
 
 func (s *slice) readPorts(in []discoveryv1.EndpointPort, c *critic) {

@@ -35,6 +35,8 @@ func TestSliceFaults(t *testing.T) {
 		{"no endpoints", func(es *slice) { es.Endpoints = nil }, "", "", ""},
 		{"no label", func(es *slice) { es.Labels = nil }, "", "", ""},
 		{"other service", func(es *slice) { es.Labels[discoveryv1.LabelServiceName] = "db" }, "", "", ""},
+		{"headless label", func(es *slice) { es.Labels[corev1.IsHeadlessService] = "" }, "", "", ""},
+		{"another proxy's label", func(es *slice) { es.Labels[labelProxyName] = "kpng" }, both, "", ""},
 		{"FQDN", func(es *slice) { es.AddressType = discoveryv1.AddressTypeFQDN }, "", "", ""},
 		{"other addresses are not looked at", func(es *slice) { es.Endpoints[0].Addresses = []string{"10.0.0.1", "nonsense"} }, both, "", ""},
 		{"address type", func(es *slice) { es.AddressType = "ipv4" }, "", "addressType", "ipv4"},

@@ -69,21 +69,25 @@ type kind struct {
 	blank func(key) Event // that the object is gone
 }
 
+// kinds selects as kube-proxy does: a Service is another proxy's by its label alone,
+// while slices need none. Those that are mirrored or written by hand have no label of
+// their Service, and the others may have an old one for some time.
 func (o APIOptions) kinds() []kind {
-	const proxyName, headless = "service.kubernetes.io/service-proxy-name", "!" + corev1.IsHeadlessService
-	label := "!" + proxyName + "," + headless
+	const proxyName = "service.kubernetes.io/service-proxy-name"
+	ours := "!" + proxyName
 	if o.ServiceProxyName != "" {
-		label = proxyName + "=" + o.ServiceProxyName + "," + headless
+		ours = proxyName + "=" + o.ServiceProxyName
 	}
 	return []kind{
 		{
-			name: "services", typ: &corev1.Service{}, list: func() runtime.Object { return &corev1.ServiceList{} }, group: core, label: label,
+			name: "services", typ: &corev1.Service{}, list: func() runtime.Object { return &corev1.ServiceList{} }, group: core, label: ours,
 			field: "spec.clusterIP!=" + corev1.ClusterIPNone, // API servers before 1.31 do not know it
 			event: func(obj runtime.Object) Event { return Event{Service: obj.(*corev1.Service)} },
 			blank: func(k key) Event { return Event{Service: &corev1.Service{ObjectMeta: k.meta()}, Deleted: true} },
 		},
 		{
-			name: "endpointslices", typ: &discoveryv1.EndpointSlice{}, list: func() runtime.Object { return &discoveryv1.EndpointSliceList{} }, group: discovery, label: label,
+			name: "endpointslices", typ: &discoveryv1.EndpointSlice{}, list: func() runtime.Object { return &discoveryv1.EndpointSliceList{} }, group: discovery,
+			label: "!" + corev1.IsHeadlessService,
 			event: func(obj runtime.Object) Event { return Event{Slice: obj.(*discoveryv1.EndpointSlice)} },
 			blank: func(k key) Event {
 				return Event{Slice: &discoveryv1.EndpointSlice{ObjectMeta: k.meta()}, Deleted: true}

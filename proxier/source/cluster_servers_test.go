@@ -72,7 +72,7 @@ func TestClusterFieldSelector(t *testing.T) {
 		r.awaitWell(t)
 		f.put(apiService("new"))
 		r.awaitNames(t, "here new web")
-		if f.count("/services", "fieldSelector=spec.clusterIP%21%3DNone", "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name%2C%21service.kubernetes.io%2Fheadless") == 0 {
+		if f.count("/services", "fieldSelector=spec.clusterIP%21%3DNone", "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name&") == 0 {
 			t.Error("the selectors were never asked for")
 		}
 	}
@@ -80,8 +80,8 @@ func TestClusterFieldSelector(t *testing.T) {
 
 func TestClusterSelectors(t *testing.T) {
 	for name, want := range map[string]string{
-		"":      "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name%2C%21service.kubernetes.io%2Fheadless",
-		"other": "labelSelector=service.kubernetes.io%2Fservice-proxy-name%3Dother%2C%21service.kubernetes.io%2Fheadless",
+		"":      "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name&",
+		"other": "labelSelector=service.kubernetes.io%2Fservice-proxy-name%3Dother&",
 	} {
 		f := newFakeAPI(t)
 		web := apiService("web")
@@ -94,7 +94,7 @@ func TestClusterSelectors(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); _ = src.Run(ctx, r) }()
 		r.awaitSynced(t)
-		if f.count("/services", want) == 0 || f.count("/endpointslices", want) == 0 || f.count("/nodes", "fieldSelector=metadata.name%3Dhere") == 0 {
+		if f.count("/services", want) == 0 || f.count("/endpointslices", "labelSelector=%21service.kubernetes.io%2Fheadless&") == 0 || f.count("/nodes", "fieldSelector=metadata.name%3Dhere") == 0 {
 			f.look(func() { t.Errorf("asked %q", f.requests) })
 		}
 		r.look(func() {
