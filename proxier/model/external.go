@@ -3,7 +3,6 @@ package model
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -61,10 +60,11 @@ func (d *distinct[T]) add(t T) {
 
 // readLoadBalancer reads the addresses of a load balancer and who may use them.
 func readLoadBalancer(svc *corev1.Service, kind corev1.ServiceType, s *Service, c *critic) {
-	ranges, field := givenRanges(svc)
+	const field = "spec.loadBalancerSourceRanges"
+	ranges := svc.Spec.LoadBalancerSourceRanges // and not the annotation of old, which is for cloud providers: kube-proxy does not read it
 	if kind != corev1.ServiceTypeLoadBalancer {
 		if len(ranges) > 0 {
-			c.fault(field(-1), "it is ignored", "only a service of type LoadBalancer has source ranges")
+			c.fault(field, "it is ignored", "only a service of type LoadBalancer has source ranges")
 		}
 		if len(svc.Status.LoadBalancer.Ingress) > 0 {
 			c.fault("status.loadBalancer.ingress", "it is ignored", "only a service of type LoadBalancer has it")
@@ -86,7 +86,7 @@ func readLoadBalancer(svc *corev1.Service, kind corev1.ServiceType, s *Service, 
 	for i, text := range ranges {
 		p, why := parseRange(text)
 		if why != "" {
-			c.fault(field(i), "this range is left out", "%s", why)
+			c.fault(at(field, i, ""), "this range is left out", "%s", why)
 		} else {
 			allowed.add(p)
 		}
@@ -94,28 +94,7 @@ func readLoadBalancer(svc *corev1.Service, kind corev1.ServiceType, s *Service, 
 	s.SourceRanges = allowed.all
 	// Without ranges everybody would be let in, which is not what was asked for.
 	if len(ranges) > 0 && len(s.SourceRanges) == 0 {
-		c.fault(field(-1), "the load balancer addresses are left out", "no usable range is left")
+		c.fault(field, "the load balancer addresses are left out", "no usable range is left")
 		s.LoadBalancerIPs = nil
 	}
-}
-
-// givenRanges returns the source ranges as written and the field of entry i;
-// -1 stands for the whole list.
-func givenRanges(svc *corev1.Service) (ranges []string, field func(i int) string) {
-	if len(svc.Spec.LoadBalancerSourceRanges) > 0 {
-		return svc.Spec.LoadBalancerSourceRanges, func(i int) string {
-			if i < 0 {
-				return "spec.loadBalancerSourceRanges"
-			}
-			return at("spec.loadBalancerSourceRanges", i, "")
-		}
-	}
-	field = func(int) string {
-		return "metadata.annotations[" + corev1.AnnotationLoadBalancerSourceRangesKey + "]"
-	}
-	text := strings.TrimSpace(svc.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey])
-	if text == "" {
-		return nil, field
-	}
-	return strings.Split(text, ","), field
 }

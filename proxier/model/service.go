@@ -43,6 +43,7 @@ func readService(svc *corev1.Service, c *critic) *Service {
 		Scheduler:  readScheduler(svc.Annotations, c),
 		Ports:      readPorts(svc.Spec.Ports, kind, c),
 	}
+	noteUnknown(svc.Annotations, c)
 	if len(s.ClusterIPs) == 0 {
 		return nil
 	}

@@ -114,10 +114,10 @@ func TestServiceForms(t *testing.T) {
 			s.Spec.LoadBalancerSourceRanges = []string{"203.0.113.9/24", " 0.0.0.0/0", "fd00::/8"}
 			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: "1.2.3.4/32"}
 		}, want: "10.96.0.10 lb=192.0.2.1 from=203.0.113.0/24 0.0.0.0/0 fd00::/8 :80/TCP@30080"},
-		{name: "source ranges by annotation", edit: func(s *corev1.Service) {
+		{name: "source ranges by annotation, which are for a cloud provider", edit: func(s *corev1.Service) {
 			loadBalancer(s)
-			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: "1.2.3.4/32, 5.6.0.0/16"}
-		}, want: "10.96.0.10 lb=192.0.2.1 from=1.2.3.4/32 5.6.0.0/16 :80/TCP@30080"},
+			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: "1.2.3.4/32, x"}
+		}, want: "10.96.0.10 lb=192.0.2.1 :80/TCP@30080"},
 		{name: "health check port", edit: func(s *corev1.Service) {
 			loadBalancer(s)
 			s.Spec.ExternalTrafficPolicy, s.Spec.HealthCheckNodePort = "Local", 32000
@@ -212,6 +212,14 @@ func TestServiceOtherFaults(t *testing.T) {
 	scheduler := func(name string) func(*corev1.Service) {
 		return func(s *corev1.Service) { s.Annotations = map[string]string{SchedulerAnnotation: name} }
 	}
+	annotated := func(names ...string) func(*corev1.Service) {
+		return func(s *corev1.Service) {
+			s.Annotations = map[string]string{SchedulerAnnotation: ""}
+			for _, name := range names {
+				s.Annotations[name] = "lc"
+			}
+		}
+	}
 	const affinityField = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
 	const schedulerField = "metadata.annotations[kube-ipvs/scheduler]"
 	for _, tt := range []svcTest{
@@ -230,13 +238,11 @@ func TestServiceOtherFaults(t *testing.T) {
 		{"one bad range", ranges("10.0.0.0/8", "10.0.0.0/33"), "10.96.0.10 lb=192.0.2.1 from=10.0.0.0/8 :80/TCP@30080", "spec.loadBalancerSourceRanges[1]", "this range is left out"},
 		{"range in IPv6 form", ranges("10.0.0.0/8", "::ffff:10.0.0.0/104"), "10.96.0.10 lb=192.0.2.1 from=10.0.0.0/8 :80/TCP@30080", "spec.loadBalancerSourceRanges[1]", "IPv6 form"},
 		{"only bad ranges let nobody in", ranges("10.0.0.1"), "10.96.0.10 :80/TCP@30080", "spec.loadBalancerSourceRanges", "addresses are left out"},
-		{"bad range in annotation", func(s *corev1.Service) {
-			loadBalancer(s)
-			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: "x"}
-		}, "10.96.0.10 :80/TCP@30080", "metadata.annotations[" + corev1.AnnotationLoadBalancerSourceRangesKey + "]", ""},
 		{"ranges of ClusterIP", func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }, plain, "spec.loadBalancerSourceRanges", "only a service of type LoadBalancer"},
 		{"scheduler upper case", scheduler("RR"), plain, schedulerField, "the node's scheduler is used"},
 		{"scheduler too long", scheduler("abcdefghijklmnop"), plain, schedulerField, "up to 15"},
+		{"annotation misspelled", annotated("kube-ipvs/schedular"), plain, "metadata.annotations[kube-ipvs/schedular]", "there is no such annotation; kube-ipvs/scheduler is known"},
+		{"annotations unknown", annotated("kube-ipvs/z", "kube-ipvs/a", "kube-ipvs.io/x", "kube-ipvs"), plain, "metadata.annotations[kube-ipvs/a]", "nor 1 more"},
 	} {
 		t.Run(tt.name, tt.run)
 	}
@@ -291,7 +297,7 @@ func TestLongTextsAreCut(t *testing.T) {
 	m := modelOf(t, service(func(s *corev1.Service) {
 		s.Spec.Type, s.Spec.SessionAffinity = corev1.ServiceType(long), corev1.ServiceAffinity("ä"+long)
 		s.Spec.ExternalIPs = slices.Repeat([]string{long}, 100)
-		s.Annotations = map[string]string{SchedulerAnnotation: long}
+		s.Annotations = map[string]string{SchedulerAnnotation: long, AnnotationPrefix + long: long}
 	}))
 	total := 0
 	for _, p := range m.Board().List() {

@@ -3,8 +3,8 @@ package source
 import (
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -135,8 +135,10 @@ func version(s string) uint64 {
 	return h.Sum64()
 }
 
-// read are the annotations that a proxy reads.
-var read = []string{model.SchedulerAnnotation, corev1.AnnotationLoadBalancerSourceRangesKey, corev1.EndpointsLastChangeTriggerTime}
+// read reports whether a proxy reads an annotation.
+func read(name string) bool {
+	return name == corev1.EndpointsLastChangeTriggerTime || strings.HasPrefix(name, model.AnnotationPrefix)
+}
 
 // slimmer returns a function that takes off an object what a proxy does not
 // read, which is most of it, and lets objects share strings. Safe from several
@@ -176,7 +178,7 @@ func (s *slim) meta(m *metav1.ObjectMeta, label string) metav1.ObjectMeta {
 		CreationTimestamp: m.CreationTimestamp, DeletionTimestamp: m.DeletionTimestamp,
 	}
 	for name, value := range m.Annotations {
-		if !slices.Contains(read, name) {
+		if !read(name) {
 			continue
 		}
 		if out.Annotations == nil {

@@ -52,8 +52,10 @@ func TestSlimIsEnoughForTheModel(t *testing.T) {
 			if rapid.Bool().Draw(t, "a service") {
 				o := world.Service(t)
 				dress(&o.ObjectMeta, map[string]string{"app": "web"})
-				if rapid.Bool().Draw(t, "ranges") {
-					metav1.SetMetaDataAnnotation(&o.ObjectMeta, corev1.AnnotationLoadBalancerSourceRangesKey, "10.0.0.0/8")
+				for _, name := range []string{corev1.AnnotationLoadBalancerSourceRangesKey, model.AnnotationPrefix + "schedular"} {
+					if rapid.Bool().Draw(t, name) {
+						metav1.SetMetaDataAnnotation(&o.ObjectMeta, name, "10.0.0.0/8")
+					}
 				}
 				o.Spec.Selector = map[string]string{"app": "web"}
 				whole.ApplyService(o.DeepCopy(), "")

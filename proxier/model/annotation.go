@@ -1,0 +1,31 @@
+package model
+
+import (
+	"slices"
+	"strings"
+)
+
+// AnnotationPrefix is that of the annotations of a Service that are for kube-ipvs.
+const AnnotationPrefix = "kube-ipvs/"
+
+// noteUnknown tells of annotations that are meant for kube-ipvs, which knows none
+// such: one that is misspelled would go unseen. It is one remark, however many
+// there are.
+func noteUnknown(annotations map[string]string, c *critic) {
+	var unknown []string
+	for name := range annotations {
+		if strings.HasPrefix(name, AnnotationPrefix) && name != SchedulerAnnotation {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) == 0 {
+		return
+	}
+	first := slices.Min(unknown)
+	field := "metadata.annotations[" + shortened(first) + "]"
+	if more := len(unknown) - 1; more > 0 {
+		c.note(field, "they are ignored", "neither it nor %d more of the Service's annotations with this prefix is known; %s is", more, SchedulerAnnotation)
+		return
+	}
+	c.note(field, "it is ignored", "there is no such annotation; %s is known", SchedulerAnnotation)
+}
