@@ -92,7 +92,8 @@ func (p *parser) item(origin string, data []byte, usual schema.GroupVersionKind,
 	kind := gv.WithKind(head.kind)
 	obj, _, err := decoder.Decode(data, &kind, nil)
 	if err != nil && !runtime.IsStrictDecodingError(err) {
-		p.fail(origin, name, wrongField(err), err.Error())
+		field, what := misfit(data, kind, err)
+		p.fail(origin, name, field, what)
 		return name, true
 	}
 	p.strict(origin, name, err)
@@ -190,16 +191,6 @@ func doubled(origin, object string, err error, before int) (out []model.Problem)
 		}
 	}
 	return out
-}
-
-var goField = regexp.MustCompile(`Go struct field [^. ]*\.(\S+) of type`)
-
-// wrongField returns the field that an error of the decoder is about.
-func wrongField(err error) string {
-	if m := goField.FindStringSubmatch(err.Error()); m != nil {
-		return m[1]
-	}
-	return ""
 }
 
 // head is what must be known of an object before it is decoded.

@@ -23,11 +23,14 @@ var known = map[string]schema.GroupVersion{
 	"EndpointSliceList": discoveryv1.SchemeGroupVersion,
 }
 
+// scheme has the known kinds.
+var scheme = newScheme()
+
 // decoder reads one JSON object of a known kind. It returns the object even
 // with an error that only says that it is not strictly right.
-var decoder = newDecoder()
+var decoder = serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme, scheme, serializer.SerializerOptions{Strict: true})
 
-func newDecoder() runtime.Decoder {
+func newScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for kind, gv := range known {
 		var obj runtime.Object = &corev1.List{} // items one by one: a bad one must not hide the others
@@ -41,7 +44,7 @@ func newDecoder() runtime.Decoder {
 		}
 		scheme.AddKnownTypeWithName(gv.WithKind(kind), obj)
 	}
-	return serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme, scheme, serializer.SerializerOptions{Strict: true})
+	return scheme
 }
 
 // elsewhere reports whether an apiVersion belongs to somebody's own group,
