@@ -242,22 +242,9 @@ func (r *render) gates(f *frontend, eps model.Endpoints, what string) {
 	case f.local && len(eps.Local) == 0:
 		r.enter(f, state.SetNoLocal, state.SetNodePortNoLocal, what, "dropped from outside, external policy is Local and this node has no endpoint")
 	}
-	if !f.sourced {
-		return
+	if f.sourced {
+		r.sources(f, what)
 	}
-	seen := map[netip.Prefix]bool{}
-	for _, n := range r.view.SourceRanges {
-		if n.Addr().Is4() != f.addr.Addr().Is4() {
-			continue
-		}
-		for _, half := range state.Halves(n) {
-			if !seen[half] {
-				seen[half] = true
-				r.own(state.SourceEntryID(f.proto, f.addr, half), state.None, what, "loadBalancerSourceRanges")
-			}
-		}
-	}
-	r.enter(f, state.SetSourceFiltered, 0, what, "loadBalancerSourceRanges")
 }
 
 // enter adds f to the set for its kind: node ports with each network that

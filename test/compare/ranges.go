@@ -1,6 +1,11 @@
 package main
 
-import "kube-ipvs/test/testbed"
+import (
+	"context"
+	"fmt"
+
+	"kube-ipvs/test/testbed"
+)
 
 // rangeScenarios are Services with loadBalancerSourceRanges.
 func rangeScenarios() []Scenario {
@@ -26,6 +31,8 @@ func rangeScenarios() []Scenario {
 		ranged("all of the nodes' network", `"192.168.50.0/24", "fd50::/64"`),
 		ranged("of IPv4 only", `"192.168.50.2/32"`),
 		ranged("with blanks around", `" 192.168.50.2/32 ", " fd50::2/128"`),
+		boundHere("the node, which has the address", `"192.168.50.1/32", "fd50::1/128"`),
+		boundHere("not the node, which has the address", `"192.168.50.2/32", "fd50::2/128"`),
 		Scenario{Name: "iptables-legacy", Variant: Legacy, Still: &Still{
 			Services: []Backed{{rangedService(`"192.168.50.2/32", "fd50::2/128"`), onThis}},
 			Asks: func(s *Scene) []Ask {
@@ -33,6 +40,29 @@ func rangeScenarios() []Scenario {
 			},
 		}},
 	)
+}
+
+// boundHere has the load-balancer IP bound on the node, as keepalived does: it is the
+// source of what the node sends there, and of nothing else.
+func boundHere(name, ranges string) Scenario {
+	return Scenario{Name: name, Play: func(ctx context.Context, s *Scene) error {
+		v := s.Number(rangedService(ranges))
+		lb := v.LoadBalancer()
+		bind := func(verb string) string {
+			return fmt.Sprintf("ip addr %s %s/32 dev lo scope link && ip addr %[1]s %[3]s/128 dev lo preferred_lft 0", verb, lb.V4.Addr(), lb.V6.Addr())
+		}
+		if err := s.Shell(ctx, s.Node, bind("add"), bind("del")); err != nil {
+			return err
+		}
+		if err := s.Apply(ctx, v, testbed.Backends(s.P1, s.R1)...); err != nil {
+			return err
+		}
+		if err := s.Programmed(ctx); err != nil {
+			return err
+		}
+		s.Ask(ctx, "", crossing([]*testbed.Host{s.Node, s.Ext, s.C1}, []testbed.Frontend{lb}, "tcp", "udp")...)
+		return nil
+	}}
 }
 
 func rangedService(ranges string) testbed.Service {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -14,13 +15,29 @@ func TestSourceRanges(t *testing.T) {
 	tests := []struct {
 		name, ranges string
 		allowed      []*testbed.Host
+		bound        bool // the load-balancer IP is the node's own, and so the source of what the node sends there
 	}{
-		{"client", `"192.168.50.2/32", "fd50::2/128"`, []*testbed.Host{bed.Ext}},
-		{"node", `"192.168.50.1/32", "fd50::1/128"`, []*testbed.Host{bed.Node}},
-		{"lan", `"192.168.50.0/24", "fd50::/64"`, []*testbed.Host{bed.Node, bed.Ext, bed.Node2}},
-		{"pods", `"10.244.0.0/16", "fd44::/64"`, []*testbed.Host{bed.C1}},
-		{"everybody", `"0.0.0.0/0", "::/0"`, everybody},
+		{"client", `"192.168.50.2/32", "fd50::2/128"`, []*testbed.Host{bed.Ext}, false},
+		{"node", `"192.168.50.1/32", "fd50::1/128"`, []*testbed.Host{bed.Node}, false},
+		{"lan", `"192.168.50.0/24", "fd50::/64"`, []*testbed.Host{bed.Node, bed.Ext, bed.Node2}, false},
+		{"pods", `"10.244.0.0/16", "fd44::/64"`, []*testbed.Host{bed.C1}, false},
+		{"everybody", `"0.0.0.0/0", "::/0"`, everybody, false},
+		{"client-bound", `"192.168.50.2/32", "fd50::2/128"`, []*testbed.Host{bed.Ext}, true},
+		{"node-bound", `"192.168.50.1/32", "fd50::1/128"`, []*testbed.Host{bed.Node}, true},
 	}
+	// Nothing else that the node sends is to come from these addresses.
+	bind := func(verb string) string {
+		script := "set -e; "
+		for i, tt := range tests {
+			if tt.bound {
+				lb := testbed.Service{Number: i + 1}.LoadBalancer()
+				script += fmt.Sprintf("ip addr %s %s/32 dev lo scope link; ip addr %[1]s %[3]s/128 dev lo preferred_lft 0; ", verb, lb.V4.Addr(), lb.V6.Addr())
+			}
+		}
+		return script
+	}
+	undo(t, bed.Node, bind("del"))
+	on(t, bed.Node, bind("add"))
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		var services []testbed.Service
 		for i, tt := range tests {
