@@ -90,7 +90,7 @@ func (n *names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
 		if e.TargetRef == nil || e.TargetRef.Kind != "Pod" || len(e.Addresses) == 0 {
 			continue
 		}
-		if a, err := netip.ParseAddr(e.Addresses[0]); err == nil {
+		if a, ok := model.ParseAddr(e.Addresses[0]); ok {
 			pods[a] = e.TargetRef.Name
 		}
 	}

@@ -25,8 +25,8 @@ func (n *nodeObject) read(node *corev1.Node, c Config) {
 		cidrs = []string{node.Spec.PodCIDR}
 	}
 	for _, s := range cidrs {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
+		p, ok := model.ParsePrefix(s)
+		if !ok {
 			n.bad = append(n.bad, fmt.Sprintf("%q is no CIDR", s))
 			continue
 		}
@@ -35,17 +35,17 @@ func (n *nodeObject) read(node *corev1.Node, c Config) {
 			continue
 		}
 		if at := &n.podCIDRs[number(p.Addr())]; !at.IsValid() {
-			*at = p.Masked()
+			*at = p
 		}
 	}
 	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
 		for _, a := range node.Status.Addresses {
-			ip, err := netip.ParseAddr(a.Address)
-			if err != nil || a.Type != kind {
+			ip, ok := model.ParseAddr(a.Address)
+			if !ok || a.Type != kind {
 				continue
 			}
-			if at := &n.ips[number(ip.Unmap())]; !at.IsValid() {
-				*at = ip.Unmap()
+			if at := &n.ips[number(ip)]; !at.IsValid() {
+				*at = ip
 			}
 		}
 	}

@@ -232,18 +232,21 @@ func TestNodeIsFollowed(t *testing.T) {
 		if len(p.Last().Problems) != 1 {
 			t.Errorf("a Node without podCIDRs is no problem: %v", p.Last().Problems)
 		}
-		for i, cidr := range []string{"10.244.3.0/24", "10.244.4.0/24"} {
-			ip := fmt.Sprintf("192.168.50.%d", 10+i)
+		for _, step := range []struct{ cidr, address, pods, ip string }{
+			{"10.244.3.0/24", "192.168.50.10", "10.244.3.0/24", "192.168.50.10"},
+			{"010.244.004.1/24", "192.168.050.011", "10.244.4.0/24", "192.168.50.11"},
+			{"::ffff:10.244.5.0/120", "::ffff:192.168.50.12", "10.244.5.0/24", "192.168.50.12"},
+		} {
 			p.Events([]source.Event{nodeEvent(func(n *corev1.Node) {
-				n.Spec.PodCIDRs = []string{cidr}
-				n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeExternalIP, Address: "203.0.113.1"}, {Type: corev1.NodeInternalIP, Address: ip}}
+				n.Spec.PodCIDRs = []string{step.cidr}
+				n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeExternalIP, Address: "203.0.113.1"}, {Type: corev1.NodeInternalIP, Address: step.address}}
 			})})
 			synctest.Wait()
 			rules := specOf(k, state.RulesID(state.IPv4)).Text
-			if !strings.Contains(rules, "! -s "+cidr) {
-				t.Errorf("the rules do not know pods of %s:\n%s", cidr, rules)
+			if !strings.Contains(rules, "! -s "+step.pods) {
+				t.Errorf("the rules do not know pods of %s:\n%s", step.cidr, rules)
 			}
-			for network, want := range map[string]bool{ip + "/32": true, "10.0.0.0/8": true, "10.0.0.1/32": false} {
+			for network, want := range map[string]bool{step.ip + "/32": true, "10.0.0.0/8": true, "10.0.0.1/32": false} {
 				entry := state.NetEntryID(state.SetNodePort, state.TCP, netip.MustParsePrefix(network), 30080)
 				if k.State.Has(entry) != want {
 					t.Errorf("node port on %s: %t, want %t", network, !want, want)
@@ -324,7 +327,7 @@ func TestNames(t *testing.T) {
 		if len(seen) != 2 || seen[want+":a"] != 2 || seen[want+":b"] != 2 {
 			t.Errorf("%s: names %v", mode, seen)
 		}
-		slice := webSlice("10.96.0.1", "10.244.0.1")
+		slice := webSlice("10.96.0.1", "010.244.0.01")
 		slice.Slice.Endpoints[0].TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: "web-0"}
 		p.Events([]source.Event{slice})
 		p.round(t.Context())

@@ -7,22 +7,46 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
+	utilsnet "k8s.io/utils/net"
 )
+
+// ParseAddr reads an address of an object of Kubernetes, as ParseIPSloppy of
+// k8s.io/utils/net does and with it every API server and kube-proxy: a zero in
+// front of a number means nothing, so that 10.96.011.012 is 10.96.11.12, and
+// ::ffff:10.96.0.1 is the IPv4 address. One with a zone is none.
+func ParseAddr(text string) (a netip.Addr, ok bool) {
+	a, err := netip.ParseAddr(text) // nearly all, without an allocation
+	if ok = err == nil && a.Zone() == ""; !ok {
+		a, ok = netip.AddrFromSlice(utilsnet.ParseIPSloppy(text))
+	}
+	return a.Unmap(), ok
+}
+
+// ParsePrefix reads a range of addresses as ParseAddr does one address, and as
+// ParseCIDRSloppy does. Bits behind the prefix are cleared.
+func ParsePrefix(text string) (p netip.Prefix, ok bool) {
+	_, n, err := utilsnet.ParseCIDRSloppy(text)
+	if err != nil {
+		return p, false
+	}
+	a, _ := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	if a.Is4In6() { // no prefix of less than 96 bits leaves it that
+		a, bits = a.Unmap(), bits-96
+	}
+	return netip.PrefixFrom(a, bits), true
+}
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // parseAddr reads an address that a service or an endpoint may have. why says
 // what is wrong with any other, and is empty otherwise.
 func parseAddr(text string) (a netip.Addr, why string) {
-	a, err := netip.ParseAddr(text)
+	a, ok := ParseAddr(text)
 	reason := ""
 	switch {
-	case err != nil:
+	case !ok:
 		return a, fmt.Sprintf("%q is not an IP address", text)
-	case a.Zone() != "":
-		reason = "has a zone"
-	case a.Is4In6():
-		reason = "is an IPv4 address in IPv6 form"
 	case a.IsUnspecified():
 		reason = "is the unspecified address"
 	case a.IsLoopback():
@@ -39,17 +63,13 @@ func parseAddr(text string) (a netip.Addr, why string) {
 	return a, fmt.Sprintf("%q %s", text, reason)
 }
 
-// parseRange reads a source range. Bits behind the prefix are cleared, as API
-// servers have always let them pass.
+// parseRange reads a source range, which may have blanks around it.
 func parseRange(text string) (p netip.Prefix, why string) {
-	p, err := netip.ParsePrefix(strings.TrimSpace(text))
-	switch {
-	case err != nil:
-		return p, fmt.Sprintf("%q is not an address range such as 10.0.0.0/8", text)
-	case p.Addr().Is4In6():
-		return p, fmt.Sprintf("%q is an IPv4 range in IPv6 form", text)
+	p, ok := ParsePrefix(strings.TrimSpace(text))
+	if !ok {
+		why = fmt.Sprintf("%q is not an address range such as 10.0.0.0/8", text)
 	}
-	return p.Masked(), ""
+	return p, why
 }
 
 // portNumber returns n if it can be a port, else 0.

@@ -71,7 +71,7 @@ func defaultAddresses(spec *corev1.ServiceSpec) {
 	}
 	if len(spec.IPFamilies) == 0 {
 		for _, ip := range spec.ClusterIPs {
-			if a, err := netip.ParseAddr(ip); err == nil {
+			if a, ok := ParseAddr(ip); ok {
 				spec.IPFamilies = append(spec.IPFamilies, familyOf(a))
 			}
 		}

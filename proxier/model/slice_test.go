@@ -59,7 +59,9 @@ func TestSliceFaults(t *testing.T) {
 		{"link-local", address("169.254.169.254"), first, "endpoints[1].addresses[0]", "link-local"},
 		{"unspecified", address("0.0.0.0"), first, "endpoints[1].addresses[0]", "unspecified"},
 		{"multicast", address("224.0.0.5"), first, "endpoints[1].addresses[0]", "multicast"},
-		{"mapped", address("::ffff:10.0.0.2"), first, "endpoints[1].addresses[0]", "IPv6 form"},
+		{"multicast of an organisation", address("239.1.2.3"), first, "endpoints[1].addresses[0]", "multicast"},
+		{"mapped", address("::ffff:10.0.0.2"), both, "", ""},
+		{"zeros in front", address("010.000.0.02"), both, "", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
