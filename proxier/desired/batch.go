@@ -83,7 +83,7 @@ func (b *batch) update(views Views, key model.Key) {
 	}
 	t.list(&b.frontends, view.Service)
 	b.reclaim(s, b.hadClaims, b.frontends.claims)
-	var wrong faults
+	wrong := b.frontends.wrong
 	b.render.service(view, b.frontends.all, func(f *frontend) bool { return b.owns(s, f, &wrong) })
 	b.replace(s, b.render.out)
 	b.keep(s)

@@ -60,6 +60,26 @@ func TestClusterIPOutranksExternalIP(t *testing.T) {
 			step("its Service goes", "default/evil")
 		})
 	}
+	t.Run("image of an address of its own", func(t *testing.T) {
+		m := model.New(model.Node{Name: world.Node})
+		table := NewTable(config(Image), facts)
+		s := newService("web", 1, "10.96.0.10", "2.96.0.10", "10.96.0.10", "192.168.50.200", "192.168.50.200")
+		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "more", Port: 81})
+		s.Spec.Ports[0].Name = "http"
+		m.ApplyService(s, "")
+		table.Update(m, m.TakeDirty())
+		if a, b := owner(table, "10.96.0.10:81"), owner(table, "192.168.50.200:81"); a != "default/web:more" || b != "default/web:more" {
+			t.Errorf("the ClusterIP is %s's, the other external IP %s's", a, b)
+		}
+		if got := said(table); strings.Contains(got, "\n") || !strings.HasPrefix(got, "Service default/web: spec.externalIPs: 2.96.0.10 is left out: it differs from another address of this Service") {
+			t.Errorf("problems %q", got)
+		}
+		direct := NewTable(config(Direct), facts)
+		direct.Update(m, m.Keys())
+		if got := owner(direct, "2.96.0.10:80"); got != "default/web:http" || said(direct) != "" {
+			t.Errorf("without an image of the ClusterIP the external IP is %s's, problems %q", got, said(direct))
+		}
+	})
 	t.Run("image of another address", func(t *testing.T) {
 		m := model.New(model.Node{Name: world.Node})
 		table := NewTable(config(Image), facts)

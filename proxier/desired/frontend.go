@@ -96,11 +96,12 @@ type frontends struct {
 	claims []claim           // of all, in order, each ID once
 	seen   map[state.ID]bool // those of claims, once they are many
 	over   int               // frontends that were left out since they are too many
+	wrong  faults            // addresses that get into each other's way
 }
 
 // list makes fs those of s, without ClusterIPs that are barred.
 func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) bool) {
-	fs.all, fs.claims, fs.seen, fs.over = fs.all[:0], fs.claims[:0], nil, 0
+	fs.all, fs.claims, fs.seen, fs.over, fs.wrong = fs.all[:0], fs.claims[:0], nil, 0, nil
 	fs.each(s, s.ClusterIPs, func(i int, proto state.Protocol, ip netip.Addr) {
 		if barred(ip) {
 			return
@@ -143,6 +144,12 @@ func (fs *frontends) add(c *Config, f frontend) {
 	fs.claims = f.claims(fs.claims)
 	for _, cl := range fs.claims[had:] {
 		if fs.has(cl.id, had) {
+			// An address that is named twice is served; of two that share an image one is
+			// not, whatever the port.
+			if f.port == 0 && !fs.has(state.EntryID(state.SetAll, f.proto, f.addr), had) {
+				fs.wrong.add(f.field(), f.addr.Addr().String(), "left out: it differs from another address of this Service "+
+					"in nothing but the leading bits that the image prefix replaces")
+			}
 			fs.claims = fs.claims[:had]
 			return
 		}
