@@ -24,8 +24,8 @@ func noteUnknown(annotations map[string]string, c *critic) {
 	first := slices.Min(unknown)
 	field := "metadata.annotations[" + shortened(first) + "]"
 	if more := len(unknown) - 1; more > 0 {
-		c.note(field, "they are ignored", "neither it nor %d more of the Service's annotations with this prefix is known; %s is", more, SchedulerAnnotation)
+		c.fault(field, "they are ignored", "neither it nor %d more of the Service's annotations with this prefix is known; %s is", more, SchedulerAnnotation)
 		return
 	}
-	c.note(field, "it is ignored", "there is no such annotation; %s is known", SchedulerAnnotation)
+	c.fault(field, "it is ignored", "there is no such annotation; %s is known", SchedulerAnnotation)
 }

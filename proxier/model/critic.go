@@ -11,42 +11,28 @@ import (
 const maxRemarks = 20
 
 const (
-	keepsLast  = "the last good version stays in force"
 	omitObject = "the object is left out"
 	omitAddr   = "this address is left out"
 )
 
-// A critic collects what is wrong with one object while it is read.
+// A critic collects what is wrong with one object while it is read. Whatever that
+// is, the rest of the object counts as it is now: an API server has accepted it,
+// and to go on with an older version would hide all that was edited since, such as
+// an endpoint that is gone.
 type critic struct {
 	remarks []remark
-	bad     bool // an API server would have rejected the object
-	more    int  // remarks not kept
+	more    int // remarks not kept
 }
 
-type remark struct {
-	field, what, then string
-	fault             bool
-}
+type remark struct{ field, what, then string }
 
-// fault says that an API server would have rejected the object. then is what
-// happens if there is no earlier good version of it.
+// fault says what of a field cannot be used, and what happens then.
 func (c *critic) fault(field, then, what string, args ...any) {
-	c.bad = true
-	c.add(remark{field: field, then: then, fault: true}, what, args)
-}
-
-// note says that a legal part of the object cannot be used here.
-func (c *critic) note(field, then, what string, args ...any) {
-	c.add(remark{field: field, then: then}, what, args)
-}
-
-func (c *critic) add(r remark, what string, args []any) {
 	if len(c.remarks) == maxRemarks {
 		c.more++
 		return
 	}
-	r.what = shortened(fmt.Sprintf(what, args...))
-	c.remarks = append(c.remarks, r)
+	c.remarks = append(c.remarks, remark{field: field, what: shortened(fmt.Sprintf(what, args...)), then: then})
 }
 
 // shortened cuts a text that may quote what a tenant has written, which has room
@@ -59,17 +45,11 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// problems phrases the remarks. With keep, an earlier version stays in force
-// and notes about this one are of no interest.
-func (c *critic) problems(origin, object string, keep bool) []Problem {
+// problems phrases the remarks.
+func (c *critic) problems(origin, object string) []Problem {
 	var out []Problem
 	for _, r := range c.remarks {
-		switch {
-		case !keep:
-			out = append(out, Problem{Origin: origin, Object: object, Field: r.field, Message: r.what + "; " + r.then})
-		case r.fault:
-			out = append(out, Problem{Origin: origin, Object: object, Field: r.field, Message: r.what + "; " + keepsLast})
-		}
+		out = append(out, Problem{Origin: origin, Object: object, Field: r.field, Message: r.what + "; " + r.then})
 	}
 	if c.more > 0 {
 		out = append(out, Problem{Origin: origin, Object: object, Message: fmt.Sprintf("%d more things are wrong with it; they are handled like those said", c.more)})

@@ -14,9 +14,8 @@ import (
 // Model is what is known of all Services and their endpoints. It keeps no
 // reference to the objects that it is given and never changes them.
 //
-// An object that an API server would have rejected is handled as if it had
-// been: an earlier good version stays in force as a whole. On first sight its
-// good parts are used. Either way Problems tells.
+// What of an object cannot be used is left out, and Problems tells; all else of it
+// counts at once.
 //
 // A Model is for one goroutine at a time.
 type Model struct {
@@ -40,7 +39,6 @@ type entry struct {
 	service *Service // nil: unknown or none of ours
 	origin  name     // of the service
 	slices  *slice   // the first by name; the others follow
-	good    bool     // the service is known, in a version without fault
 	dirty   bool     // it is in Model.dirty
 }
 
@@ -90,16 +88,13 @@ func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 	c := &critic{}
 	read := readService(svc, c)
 	e := m.entry(key)
-	keep := c.bad && e.good
-	m.report(kindService, key, origin, string(svc.UID), c, keep)
-	if keep {
-		return
-	}
-	e.good, e.origin = !c.bad, nameOf(origin)
+	e.origin = nameOf(origin)
+	m.report(kindService, key, origin, string(svc.UID), c)
 	if known := read != nil && e.service != nil; known && !reflect.DeepEqual(read, e.service) || !known && read != e.service {
 		m.serve(e, read)
 		m.soil(e)
 	}
+	m.forget(e)
 }
 
 // serve makes s what is known of an entry's service; nil: there is none.
@@ -124,7 +119,6 @@ func (m *Model) DeleteService(key Key) {
 		m.soil(e)
 	}
 	m.serve(e, nil)
-	e.good = false
 	m.forget(e)
 }
 
@@ -134,15 +128,9 @@ func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 	key := Key{es.Namespace, es.Name}
 	c := &critic{}
 	read := readSlice(es, c, m.reserved)
-	read.good = !c.bad
+	m.report(kindSlice, key, origin, string(es.UID), c)
 	old := m.slices.Get(key)
-	keep := c.bad && old != nil && old.good
-	m.report(kindSlice, key, origin, string(es.UID), c, keep)
-	if keep {
-		return
-	}
 	if old != nil && old.equal(read) {
-		old.good = read.good
 		return
 	}
 	m.detach(old)
@@ -219,10 +207,10 @@ func (m *Model) Board() *Board { return &m.board }
 
 func topic(kind string, key Key) Topic { return Topic{"model", kind, key} }
 
-func (m *Model) report(kind string, key Key, origin, uid string, c *critic, keep bool) {
+func (m *Model) report(kind string, key Key, origin, uid string, c *critic) {
 	var ps []Problem
 	if len(c.remarks) > 0 {
-		ps = c.problems(origin, kind+" "+key.String(), keep)
+		ps = c.problems(origin, kind+" "+key.String())
 	}
 	for i := range ps {
 		ps[i].UID = uid
@@ -249,7 +237,7 @@ func (m *Model) soil(e *entry) {
 
 // forget drops an entry that says nothing any more.
 func (m *Model) forget(e *entry) {
-	if e.service == nil && !e.good && e.slices == nil {
+	if e.service == nil && e.slices == nil {
 		m.services.Delete(e.key)
 	}
 }

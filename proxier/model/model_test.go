@@ -120,45 +120,43 @@ func TestTypeRoundTrip(t *testing.T) {
 	}
 }
 
-func TestLastGoodServiceStays(t *testing.T) {
-	bad := service(func(s *corev1.Service) {
-		s.Spec.Ports = []corev1.ServicePort{{Name: "a", Port: 81}, {Name: "b", Port: 70000}}
-		s.Annotations = map[string]string{SchedulerAnnotation: "R R"}
-		s.UID = "u-1"
-	})
-	m := modelOf(t, service())
+// What cannot be used is told and left out, and holds nothing back: ports, endpoints
+// and all else are followed as they are edited.
+func TestFaultHoldsNothingBack(t *testing.T) {
+	m := modelOf(t, service(), endpoints("10.0.0.1"))
 	m.TakeDirty()
-	apply(t, m, bad)
-	wantDirty(t, m, "a bad version", "")
-	want := Problem{UID: "u-1", Origin: "test", Object: "Service default/web", Field: "spec.ports[1].port", Message: "70000 is not in 1..65535; the last good version stays in force"}
-	if p := m.Board().List(); len(p) != 1 || p[0] != want {
-		t.Errorf("problems %v\nwant %v", p, want)
+	apply(t, m, service(func(s *corev1.Service) {
+		s.Spec.Ports = []corev1.ServicePort{{Name: "a", Port: 81}, {Name: "b", Port: 70000}}
+		s.Spec.ExternalIPs = []string{"239.1.2.3", "192.0.2.7"}
+		s.UID = "u-1"
+	}))
+	wantDirty(t, m, "a version with faults", "default/web")
+	if got := line(mustView(t, m, web).Service); got != "10.96.0.10 ext=192.0.2.7 a:81/TCP" {
+		t.Errorf("got %q", got)
 	}
-	apply(t, m, service(func(s *corev1.Service) { s.Spec.Ports[0].Port = 82 }))
-	if got := mustView(t, m, web).Ports[0].Port; got != 82 || len(m.Board().List()) != 0 {
-		t.Errorf("after a good version: port %d, problems %v", got, m.Board().List())
+	want := Problem{UID: "u-1", Origin: "test", Object: "Service default/web", Field: "spec.ports[1].port", Message: "70000 is not in 1..65535; this port is left out"}
+	if p := m.Board().List(); len(p) != 2 || p[1] != want {
+		t.Errorf("problems %v\nwant the second %v", p, want)
 	}
-	m.DeleteService(web)
-	apply(t, m, bad)
-	if v := mustView(t, m, web); len(v.Ports) != 1 || v.Ports[0].Port != 81 {
-		t.Errorf("after deletion nothing is remembered, but ports are %v", v.Ports)
+	apply(t, m, endpoints("10.0.0.2", "127.0.0.1"))
+	if p := m.Board().List(); len(p) != 3 || p[0].Object != "EndpointSlice default/web-1" || p[0].Field != "endpoints[1].addresses[0]" {
+		t.Errorf("problems %v", p)
 	}
-	m.DeleteService(web)
-	if p := m.Board().List(); len(p) != 0 {
-		t.Errorf("problems of a deleted service: %v", p)
+	apply(t, m, service())
+	if got := short(mustView(t, m, web).V4[0].Cluster); got != "2" || len(m.Board().List()) != 1 {
+		t.Errorf("endpoints %q, problems %v", got, m.Board().List())
 	}
-}
-
-// The last good version may be one that is none of ours.
-func TestLastGoodForeignServiceStays(t *testing.T) {
-	m := modelOf(t, service(func(s *corev1.Service) { s.Spec.ClusterIP = "None" }))
-	apply(t, m, service(func(s *corev1.Service) { s.Spec.ExternalIPs = []string{"127.0.0.1"} }))
+	apply(t, m, service(func(s *corev1.Service) { s.Spec.ClusterIP = "10.96.0.300" }))
 	if _, ok := m.View(web); ok {
-		t.Error("a version that would have been rejected is in force")
+		t.Error("a service without an address is served")
+	}
+	m.DeleteService(web)
+	m.DeleteSlice("default", "web-1")
+	if p := m.Board().List(); len(p) != 0 {
+		t.Errorf("problems of what is gone: %v", p)
 	}
 }
 
-// A note is no fault: an API server accepts the object, so the rest counts.
 func TestBadSchedulerDoesNotHoldBackTheRest(t *testing.T) {
 	m := modelOf(t, service(), service(func(s *corev1.Service) {
 		s.Spec.Ports[0].Port = 81
@@ -166,29 +164,6 @@ func TestBadSchedulerDoesNotHoldBackTheRest(t *testing.T) {
 	}))
 	if v := mustView(t, m, web); v.Ports[0].Port != 81 || v.Scheduler != "" || len(m.Board().List()) != 1 {
 		t.Errorf("got %q, problems %v", line(v.Service), m.Board().List())
-	}
-}
-
-func TestLastGoodSliceStays(t *testing.T) {
-	m := modelOf(t, service(), endpoints("10.0.0.1"))
-	m.TakeDirty()
-	apply(t, m, endpoints("10.0.0.2", "127.0.0.1"))
-	wantDirty(t, m, "a bad version", "")
-	if p := m.Board().List(); len(p) != 1 || !strings.HasSuffix(p[0].Message, keepsLast) || p[0].Object != "EndpointSlice default/web-1" {
-		t.Errorf("problems %v", p)
-	}
-	if got := short(mustView(t, m, web).V4[0].Cluster); got != "1" {
-		t.Errorf("got %q", got)
-	}
-	m.DeleteSlice("default", "web-1")
-	apply(t, m, endpoints("10.0.0.2", "127.0.0.1"))
-	if got := short(mustView(t, m, web).V4[0].Cluster); got != "2" {
-		t.Errorf("on first sight: %q", got)
-	}
-	// A version with the same good parts and no fault becomes the one to keep.
-	apply(t, m, endpoints("10.0.0.2"), endpoints("10.0.0.3", "::1"))
-	if got := short(mustView(t, m, web).V4[0].Cluster); got != "2" {
-		t.Errorf("after repair: %q", got)
 	}
 }
 

@@ -93,7 +93,6 @@ func given(spec *corev1.ServiceSpec, c *critic) (texts []string, field func(i in
 
 func readClusterIPs(spec *corev1.ServiceSpec, c *critic) []netip.Addr {
 	texts, field := given(spec, c)
-	readFamilies(spec, len(texts), c)
 	if len(texts) > 2 {
 		c.fault("spec.clusterIPs", "the first of each family is used", "%d addresses are more than two", len(texts))
 	}
@@ -113,32 +112,11 @@ func readClusterIPs(spec *corev1.ServiceSpec, c *critic) []netip.Addr {
 	}
 	switch {
 	case len(texts) == 0:
-		c.note("spec.clusterIP", "the service is not served", "there is no cluster IP, and nothing here allocates one")
+		c.fault("spec.clusterIP", "the service is not served", "there is no cluster IP, and nothing here allocates one")
 	case len(out) == 0:
 		c.fault("spec.clusterIPs", omitObject, "no usable address is left")
 	}
 	return out
-}
-
-// readFamilies judges ipFamilies and ipFamilyPolicy, which serve only to check n addresses.
-func readFamilies(spec *corev1.ServiceSpec, n int, c *critic) {
-	for i, f := range spec.IPFamilies {
-		switch {
-		case f != corev1.IPv4Protocol && f != corev1.IPv6Protocol:
-			c.fault(at("spec.ipFamilies", i, ""), "it is ignored", "%q is neither IPv4 nor IPv6", f)
-		case slices.Contains(spec.IPFamilies[:min(i, 2)], f):
-			c.fault(at("spec.ipFamilies", i, ""), "it counts once", "%s is listed twice", f)
-		}
-	}
-	if spec.IPFamilyPolicy == nil {
-		return
-	}
-	switch p := *spec.IPFamilyPolicy; {
-	case p == corev1.IPFamilyPolicySingleStack && n > 1:
-		c.fault("spec.ipFamilyPolicy", "the addresses count", "SingleStack does not go with %d cluster IPs", n)
-	case p != corev1.IPFamilyPolicySingleStack && p != corev1.IPFamilyPolicyPreferDualStack && p != corev1.IPFamilyPolicyRequireDualStack:
-		c.fault("spec.ipFamilyPolicy", "the addresses count", "%q is not a policy", p)
-	}
 }
 
 func readAffinity(spec *corev1.ServiceSpec, c *critic) time.Duration {
@@ -161,13 +139,11 @@ func readAffinity(spec *corev1.ServiceSpec, c *critic) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// readScheduler only notes a bad name: API servers let every annotation pass,
-// and holding back a whole update for ours would hide changes they accepted.
 func readScheduler(annotations map[string]string, c *critic) string {
 	name := annotations[SchedulerAnnotation]
 	bad := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 	if len(name) > maxScheduler || strings.ContainsFunc(name, bad) {
-		c.note("metadata.annotations["+SchedulerAnnotation+"]", "the node's scheduler is used",
+		c.fault("metadata.annotations["+SchedulerAnnotation+"]", "the node's scheduler is used",
 			"%.64q is not a scheduler name of up to %d lower-case letters and digits", name, maxScheduler)
 		return ""
 	}
@@ -266,7 +242,7 @@ func readNodePort(n int32, i int, protocol corev1.Protocol, kind corev1.ServiceT
 	switch {
 	case n == 0:
 		if kind == corev1.ServiceTypeNodePort {
-			c.note(field(), omit, "there is no node port, and nothing here allocates one")
+			c.fault(field(), omit, "there is no node port, and nothing here allocates one")
 		}
 	case number == 0:
 		c.fault(field(), omit, "%d is not in 1..65535", n)

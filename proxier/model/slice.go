@@ -19,7 +19,6 @@ type slice struct {
 	key       Key
 	service   string // its name; empty: of no service
 	v6        bool
-	good      bool        // an API server would have accepted it
 	ports     []slicePort // by name, each of which is there once
 	endpoints []endpoint
 	next      *slice // of the same service
@@ -130,10 +129,10 @@ func (s *slice) readPorts(in []discoveryv1.EndpointPort, c *critic) {
 		}
 		switch {
 		case p.Name == nil:
-			c.note(at("ports", i, "name"), omit, "without a name it matches no port of a service")
+			c.fault(at("ports", i, "name"), omit, "without a name it matches no port of a service")
 			continue
 		case p.Port == nil:
-			c.note(at("ports", i, "port"), omit, "there is no port number, and a proxy needs one")
+			c.fault(at("ports", i, "port"), omit, "there is no port number, and a proxy needs one")
 			continue
 		case portNumber(*p.Port) == 0:
 			c.fault(at("ports", i, "port"), omit, "%d is not in 1..65535", *p.Port)
@@ -176,7 +175,7 @@ func (s *slice) readEndpoints(in []discoveryv1.Endpoint, c *critic, reserved fun
 		case a.Is6() != s.v6:
 			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s is %s, and addressType is not", a, familyOf(a))
 		case reserved != nil && reserved(a) != "":
-			c.note(at("endpoints", i, "addresses[0]"), omit, "%s", reserved(a))
+			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s", reserved(a))
 		default:
 			s.endpoints = append(s.endpoints, readEndpoint(a, &in[i]))
 		}
