@@ -38,11 +38,11 @@ func (e event) apply(m *Model) {
 	}
 }
 
-// drawService draws one of few services, so that versions meet; all are good.
+// drawService draws one of few services, so that versions meet; something may be odd.
 func drawService(t *rapid.T) *corev1.Service {
 	return service(func(s *corev1.Service) {
 		s.Name = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "service")
-		switch rapid.IntRange(0, 5).Draw(t, "form") {
+		switch rapid.IntRange(0, 7).Draw(t, "form") {
 		case 0:
 			s.Spec.ClusterIP = "None"
 		case 1:
@@ -51,6 +51,11 @@ func drawService(t *rapid.T) *corev1.Service {
 			loadBalancer(s)
 		case 3:
 			s.Spec.Ports = []corev1.ServicePort{{Name: "x", Port: 80}, {Name: "y", Port: 80, Protocol: "UDP"}}
+		case 4:
+			s.Spec.Ports = []corev1.ServicePort{{Name: "x", Port: 80}, {Name: "y", Port: 70000}}
+			s.Spec.ExternalIPs = []string{"239.1.2.3", "192.0.2.7"}
+		case 5:
+			s.Spec.ClusterIP = "10.96.0.300"
 		}
 	})
 }
@@ -64,6 +69,9 @@ func drawSlice(t *rapid.T) *discoveryv1.EndpointSlice {
 			rapid.SampledFrom(words).Draw(t, "word"), rapid.SampledFrom(words[:3]).Draw(t, "word")))
 	}
 	es := named(rapid.SampledFrom([]string{"s1", "s2", "s3", "s4"}).Draw(t, "slice"), endpoints(specs...))
+	if rapid.IntRange(0, 3).Draw(t, "odd") == 0 {
+		es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{Addresses: []string{"127.0.0.1"}})
+	}
 	es.Labels[discoveryv1.LabelServiceName] = rapid.SampledFrom([]string{"a", "b", "c", ""}).Draw(t, "of")
 	es.Ports[0].Name = new(rapid.SampledFrom([]string{"", "x", "y"}).Draw(t, "port"))
 	return es
@@ -118,6 +126,9 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 		}
 		if got, want := before, views(scratch); !reflect.DeepEqual(got, want) {
 			t.Fatalf("incremental %+v\nfrom scratch %+v", got, want)
+		}
+		if got, want := m.Board().List(), scratch.Board().List(); !slices.Equal(got, want) {
+			t.Fatalf("problems %v\nfrom scratch %v", got, want)
 		}
 	})
 }

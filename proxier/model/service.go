@@ -155,7 +155,7 @@ func readPolicies(spec *corev1.ServiceSpec, kind corev1.ServiceType, s *Service,
 	switch p := spec.ExternalTrafficPolicy; p {
 	case "", corev1.ServiceExternalTrafficPolicyCluster:
 	case corev1.ServiceExternalTrafficPolicyLocal:
-		s.ExternalLocal = hasNodePorts(kind) || len(s.ExternalIPs) > 0
+		s.ExternalLocal = hasNodePorts(kind) || len(spec.ExternalIPs) > 0
 	default:
 		c.fault("spec.externalTrafficPolicy", "it is taken for Cluster", "%q is neither Cluster nor Local", p)
 	}
