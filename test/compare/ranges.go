@@ -9,15 +9,6 @@ import (
 
 // rangeScenarios are Services with loadBalancerSourceRanges.
 func rangeScenarios() []Scenario {
-	ranged := func(name, ranges string) Scenario {
-		return Scenario{Name: name, Still: &Still{
-			Services: []Backed{{rangedService(ranges), onThis}},
-			Asks: func(s *Scene) []Ask {
-				to := []testbed.Frontend{s.Service("web").LoadBalancer()}
-				return append(crossing(s.clients(), to, "tcp"), bound(crossing(s.nodes(), to, "tcp"), (*testbed.Host).IP)...)
-			},
-		}}
-	}
 	return chapter("Source ranges",
 		Scenario{Name: "several, and the other frontends", Still: &Still{
 			Services: []Backed{{rangedService(`"192.168.60.0/24", "fd60::/64", "10.244.0.21/32", "fd44::21/128"`), onBoth}},
@@ -62,6 +53,17 @@ func boundHere(name, ranges string) Scenario {
 		}
 		s.Ask(ctx, "", crossing([]*testbed.Host{s.Node, s.Ext, s.C1}, []testbed.Frontend{lb}, "tcp", "udp")...)
 		return nil
+	}}
+}
+
+// ranged is one in which clients of all sorts ask a load-balancer IP.
+func ranged(name, ranges string) Scenario {
+	return Scenario{Name: name, Still: &Still{
+		Services: []Backed{{rangedService(ranges), onThis}},
+		Asks: func(s *Scene) []Ask {
+			to := []testbed.Frontend{s.Service("web").LoadBalancer()}
+			return append(crossing(s.clients(), to, "tcp"), bound(crossing(s.nodes(), to, "tcp"), (*testbed.Host).IP)...)
+		},
 	}}
 }
 

@@ -73,6 +73,7 @@ func all() []Scenario {
 		refuseScenarios(),
 		sourceScenarios(),
 		familyScenarios(),
+		oddScenarios(),
 	)
 }
 
