@@ -8,35 +8,28 @@ import (
 	"strings"
 	"time"
 
-	netutils "k8s.io/utils/net"
-
 	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/model"
 )
 
-// addr reads an address as kube-proxy does: leading zeros are decimal.
 func addr(s string) (netip.Addr, error) {
-	ip, ok := netip.AddrFromSlice(netutils.ParseIPSloppy(s))
+	ip, ok := model.ParseAddr(s)
 	if !ok {
 		return netip.Addr{}, fmt.Errorf("%q is not an IP address", s)
 	}
-	return ip.Unmap(), nil
+	return ip, nil
 }
 
 func cidrs(list []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	var errs []error
 	for _, s := range list {
-		_, n, err := netutils.ParseCIDRSloppy(s)
-		if err != nil {
+		p, ok := model.ParsePrefix(s)
+		if !ok {
 			errs = append(errs, fmt.Errorf("%q is not a CIDR such as 192.168.0.0/24", s))
 			continue
 		}
-		ip, _ := netip.AddrFromSlice(n.IP)
-		bits, _ := n.Mask.Size()
-		if ip.Is4In6() {
-			ip, bits = ip.Unmap(), bits-96
-		}
-		out = append(out, netip.PrefixFrom(ip, bits))
+		out = append(out, p)
 	}
 	return out, errors.Join(errs...)
 }

@@ -10,9 +10,9 @@ import (
 	utilsnet "k8s.io/utils/net"
 )
 
-// ParseAddr reads an address of an object of Kubernetes, as ParseIPSloppy of
-// k8s.io/utils/net does and with it every API server and kube-proxy: a zero in
-// front of a number means nothing, so that 10.96.011.012 is 10.96.11.12, and
+// ParseAddr reads an address of an object of Kubernetes or of a configuration, as
+// ParseIPSloppy of k8s.io/utils/net does and with it every API server and kube-proxy:
+// a zero in front of a number means nothing, so that 10.96.011.012 is 10.96.11.12, and
 // ::ffff:10.96.0.1 is the IPv4 address. One with a zone is none.
 func ParseAddr(text string) (a netip.Addr, ok bool) {
 	a, err := netip.ParseAddr(text) // nearly all, without an allocation
