@@ -3,6 +3,7 @@ package netutil
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -23,14 +24,22 @@ func (a Address) Usable() bool {
 }
 
 // Addresses lists the addresses of all links and both families, with one dump.
-func (l *Links) Addresses() ([]Address, error) {
+func (l *Links) Addresses() ([]Address, error) { return l.addresses(anyLink) }
+
+// AddressesOf lists the addresses of one link, both families. Kernels before 5.0 list
+// all and let us choose.
+func (l *Links) AddressesOf(link int) ([]Address, error) { return l.addresses(link) }
+
+func (l *Links) addresses(link int) ([]Address, error) {
 	var all []Address
 	err := Retry(func() error {
 		all = all[:0]
+		var h [unix.SizeofIfAddrmsg]byte
+		binary.NativeEndian.PutUint32(h[4:], uint32(link))
 		var b Batch
-		b.Begin(unix.RTM_GETADDR, 0, make([]byte, unix.SizeofIfAddrmsg)...)
+		b.Begin(unix.RTM_GETADDR, 0, h[:]...)
 		return l.conn.Dump(&b, func(typ uint16, data []byte) error {
-			if a, ok := parseAddress(data); ok && typ == unix.RTM_NEWADDR {
+			if a, ok := parseAddress(data); ok && typ == unix.RTM_NEWADDR && (link == anyLink || a.Link == link) {
 				all = append(all, a)
 			}
 			return nil
@@ -66,42 +75,50 @@ func parseAddress(p []byte) (Address, bool) {
 	return out, out.Prefix.IsValid()
 }
 
-// AddAddress adds a request that puts a, as a host prefix, on a link.
-// Idempotent. IPv6 does without duplicate detection, which a device that is
-// down would never finish, and without a prefix route. The kernel adds its own
-// local route for the address; see ReplaceVIPRoute.
-func AddAddress(b *Batch, link int, a netip.Addr) {
-	address(b, unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, link, a)
+// AddVIP adds a request that puts a, as a host prefix, on a link that carries
+// virtual addresses. Idempotent. The node never takes it for its own source unasked: an
+// IPv4 address is of scope host, an IPv6 one deprecated, without which it is a
+// candidate wherever packets leave by a link that has no address. IPv6 does without
+// duplicate detection, which a device that is down would never finish; neither has a
+// prefix route. The kernel makes a local route for the address: see DeleteKernelRoute.
+// What IPv4 address there is already keeps its scope.
+func AddVIP(b *Batch, link int, a netip.Addr) {
+	var flags uint32 = unix.IFA_F_NOPREFIXROUTE
+	to := uint8(unix.RT_SCOPE_HOST)
 	if a.Is6() {
-		b.U32(unix.IFA_FLAGS, unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE)
+		flags |= unix.IFA_F_NODAD
+		to = unix.RT_SCOPE_UNIVERSE // what is written here the kernel does not read
 	}
+	address(b, unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, link, to, a)
+	b.U32(unix.IFA_FLAGS, flags)
+	if a.Is6() { // struct ifa_cacheinfo: preferred for no time, valid for ever
+		var times [16]byte
+		binary.NativeEndian.PutUint32(times[4:], math.MaxUint32)
+		b.Attr(unix.IFA_CACHEINFO, times[:]...)
+	}
+}
+
+// IsVIP reports whether the address is as AddVIP makes them.
+func (a Address) IsVIP() bool {
+	if a.Prefix.Addr().Is4() {
+		return a.Prefix.IsSingleIP() && a.Scope == unix.RT_SCOPE_HOST
+	}
+	return a.Prefix.IsSingleIP() && a.Flags&unix.IFA_F_DEPRECATED != 0
 }
 
 // DeleteAddress adds a request that takes a off a link. It fails with
 // EADDRNOTAVAIL when it is not there, and with ENODEV when the link is not.
-// The route of ReplaceVIPRoute wants DeleteVIPRoute first.
 func DeleteAddress(b *Batch, link int, a netip.Addr) {
-	address(b, unix.RTM_DELADDR, 0, link, a)
+	address(b, unix.RTM_DELADDR, 0, link, unix.RT_SCOPE_UNIVERSE, a)
 }
 
-func address(b *Batch, typ uint16, flags int, link int, a netip.Addr) {
+func address(b *Batch, typ uint16, flags int, link int, scope uint8, a netip.Addr) {
 	var h [unix.SizeofIfAddrmsg]byte
-	h[0], h[1], h[3] = family(a), uint8(a.BitLen()), scope(a)
+	h[0], h[1], h[3] = family(a), uint8(a.BitLen()), scope
 	binary.NativeEndian.PutUint32(h[4:], uint32(link))
 	b.Begin(typ, flags, h[:]...)
 	b.Attr(unix.IFA_LOCAL, a.AsSlice()...)
 	b.Attr(unix.IFA_ADDRESS, a.AsSlice()...)
-}
-
-// scope returns the scope that iproute2 gives an address without being told.
-func scope(a netip.Addr) uint8 {
-	switch {
-	case a.IsLoopback():
-		return unix.RT_SCOPE_HOST
-	case a.Is6() && a.IsLinkLocalUnicast():
-		return unix.RT_SCOPE_LINK
-	}
-	return unix.RT_SCOPE_UNIVERSE
 }
 
 // family returns AF_INET or AF_INET6.

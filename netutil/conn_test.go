@@ -34,7 +34,7 @@ func TestExecErrors(t *testing.T) {
 				if isBad[i] {
 					link = 9999
 				}
-				AddAddress(&b, link, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+				addAddress(&b, link, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
 			}
 			errs := l.Exec(&b)
 			if len(bad) == 0 && errs != nil {
@@ -73,7 +73,7 @@ func TestExecLostReply(t *testing.T) {
 		must(t, unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 1))
 		var b Batch
 		for i := range 100 {
-			AddAddress(&b, 9999, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})) // each is refused, and a refusal is a reply
+			addAddress(&b, 9999, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})) // each is refused, and a refusal is a reply
 		}
 		errs := c.Exec(&b)
 		if len(errs) != 100 || !errors.Is(errs[99], ErrUnknownFate) {
@@ -91,7 +91,7 @@ func TestClosedConn(t *testing.T) {
 	must(t, c.Close())
 	must(t, c.Close())
 	var b Batch
-	AddAddress(&b, loopback, netip.MustParseAddr("127.0.0.1"))
+	addAddress(&b, loopback, netip.MustParseAddr("127.0.0.1"))
 	if errs := c.Exec(&b); len(errs) != 1 || !errors.Is(errs[0], os.ErrClosed) {
 		t.Errorf("%v", errs)
 	}

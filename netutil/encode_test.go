@@ -2,7 +2,9 @@ package netutil
 
 import (
 	"bytes"
+	"math"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink/nl"
@@ -43,33 +45,29 @@ func TestEncoders(t *testing.T) {
 		add  func(b *Batch)
 		want [][]byte
 	}{
-		{"address", func(b *Batch) { AddAddress(b, 7, v4) }, [][]byte{
-			golden(unix.RTM_NEWADDR, create, ifAddr(2, 0, 32, 7), attr(unix.IFA_LOCAL, v4.AsSlice()), attr(unix.IFA_ADDRESS, v4.AsSlice()))}},
-		{"loopback address", func(b *Batch) { AddAddress(b, 7, netip.MustParseAddr("127.0.0.9")) }, [][]byte{
-			golden(unix.RTM_NEWADDR, create, ifAddr(2, unix.RT_SCOPE_HOST, 32, 7), attr(unix.IFA_LOCAL, []byte{127, 0, 0, 9}), attr(unix.IFA_ADDRESS, []byte{127, 0, 0, 9}))}},
-		{"IPv6 address", func(b *Batch) { AddAddress(b, 7, v6) }, [][]byte{
+		{"VIP", func(b *Batch) { AddVIP(b, 7, v4) }, [][]byte{
+			golden(unix.RTM_NEWADDR, create, ifAddr(2, unix.RT_SCOPE_HOST, 32, 7), attr(unix.IFA_LOCAL, v4.AsSlice()), attr(unix.IFA_ADDRESS, v4.AsSlice()),
+				attr(unix.IFA_FLAGS, u32(unix.IFA_F_NOPREFIXROUTE)))}},
+		{"IPv6 VIP", func(b *Batch) { AddVIP(b, 7, v6) }, [][]byte{
 			golden(unix.RTM_NEWADDR, create, ifAddr(10, 0, 128, 7), attr(unix.IFA_LOCAL, v6.AsSlice()), attr(unix.IFA_ADDRESS, v6.AsSlice()),
-				attr(unix.IFA_FLAGS, u32(unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE)))}},
+				attr(unix.IFA_FLAGS, u32(unix.IFA_F_NODAD|unix.IFA_F_NOPREFIXROUTE)),
+				attr(unix.IFA_CACHEINFO, slices.Concat(u32(0), u32(math.MaxUint32), u32(0), u32(0))))}},
 		{"deleted address", func(b *Batch) { DeleteAddress(b, 7, v6) }, [][]byte{
 			golden(unix.RTM_DELADDR, 0, ifAddr(10, 0, 128, 7), attr(unix.IFA_LOCAL, v6.AsSlice()), attr(unix.IFA_ADDRESS, v6.AsSlice()))}},
-		{"route", func(b *Batch) { ReplaceVIPRoute(b, 7, v4, node, 1300) }, [][]byte{
-			golden(unix.RTM_NEWROUTE, create, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(7)),
+		{"route", func(b *Batch) { AddVIPRoute(b, v4, node, 1300) }, [][]byte{
+			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(1))),
+			golden(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(1)),
 				attr(unix.RTA_PREFSRC, node.AsSlice()), metrics)}},
-		{"IPv6 route", func(b *Batch) { ReplaceVIPRoute(b, 7, v6, netip.Addr{}, 0) }, [][]byte{
-			golden(unix.RTM_NEWROUTE, create, local(10, 128, 77, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(1))),
-			golden(unix.RTM_DELROUTE, 0, local(10, 128, unix.RTPROT_KERNEL, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(7)))}},
+		{"IPv6 route", func(b *Batch) { AddVIPRoute(b, v6, netip.Addr{}, 0) }, [][]byte{
+			golden(unix.RTM_NEWROUTE, create, local(10, 128, 77, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(1)))}},
+		{"another route", func(b *Batch) { ReplaceVIPRoute(b, v4, netip.Addr{}, 0) }, [][]byte{
+			golden(unix.RTM_NEWROUTE, create, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(1)))}},
 		{"deleted route", func(b *Batch) { DeleteVIPRoute(b, v4) }, [][]byte{
 			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()))}},
-		{"first route", func(b *Batch) { AddVIPRoute(b, 7, v4, node, 1300) }, [][]byte{
-			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice())),
-			golden(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(7)),
-				attr(unix.RTA_PREFSRC, node.AsSlice()), metrics),
-			golden(unix.RTM_DELROUTE, 0, local(2, 32, unix.RTPROT_KERNEL, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(7)))}},
-		{"first bare route", func(b *Batch) { AddBareVIPRoute(b, v4, netip.Addr{}, 0) }, [][]byte{
-			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice())),
-			golden(unix.RTM_NEWROUTE, unix.NLM_F_CREATE, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(1)))}},
-		{"bare route", func(b *Batch) { ReplaceBareVIPRoute(b, v6, netip.Addr{}, 0) }, [][]byte{
-			golden(unix.RTM_NEWROUTE, create, local(10, 128, 77, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(1)))}},
+		{"deleted route of a link", func(b *Batch) { DeleteVIPRouteOf(b, 7, v4) }, [][]byte{
+			golden(unix.RTM_DELROUTE, 0, local(2, 32, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, v4.AsSlice()), attr(unix.RTA_OIF, u32(7)))}},
+		{"deleted route of the kernel", func(b *Batch) { DeleteKernelRoute(b, 7, v6) }, [][]byte{
+			golden(unix.RTM_DELROUTE, 0, local(10, 128, unix.RTPROT_KERNEL, 0), attr(unix.RTA_DST, v6.AsSlice()), attr(unix.RTA_OIF, u32(7)))}},
 		{"image route, masked", func(b *Batch) { AddImageRoute(b, 1, netip.MustParsePrefix("10.9.8.7/16")) }, [][]byte{
 			golden(unix.RTM_NEWROUTE, create, local(2, 16, 77, unix.RT_SCOPE_HOST), attr(unix.RTA_DST, []byte{10, 9, 0, 0}), attr(unix.RTA_OIF, u32(1)))}},
 	}
@@ -93,8 +91,8 @@ func TestEncoders(t *testing.T) {
 // FuzzParse feeds garbage to all that reads the kernel's messages.
 func FuzzParse(f *testing.F) {
 	var b Batch
-	AddAddress(&b, 7, netip.MustParseAddr("fd96::10"))
-	ReplaceVIPRoute(&b, 7, netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("192.168.0.1"), 1300)
+	AddVIP(&b, 7, netip.MustParseAddr("fd96::10"))
+	ReplaceVIPRoute(&b, netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("192.168.0.1"), 1300)
 	createNAT(&b, nat{17, "10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:3", true})
 	for _, m := range b.Messages() {
 		f.Add(m)

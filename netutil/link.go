@@ -58,6 +58,18 @@ func (l *Links) FindDummy(name string) (index int, alias string, exists bool, er
 	return link.Attrs().Index, link.Attrs().Alias, true, nil
 }
 
+// Taken reports whether a link of another kind than dummy has the name.
+func (l *Links) Taken(name string) (bool, error) {
+	link, err := l.handle.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for link %s: %w", name, err)
+	}
+	return link.Type() != "dummy", nil
+}
+
 // CreateDummy creates the dummy device called name and leaves it down, which
 // keeps it silent: its addresses are local all the same. The error is EEXIST
 // when the name is taken and EOPNOTSUPP when the kernel has no dummy devices.

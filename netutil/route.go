@@ -23,8 +23,8 @@ type Binding string
 
 // The bindings.
 const (
-	// BindAddress puts it on kube-ipvs0, as kube-proxy does. What the kernel
-	// takes for one grows with the number of those that are there.
+	// BindAddress puts it on kube-ipvs0, as kube-proxy does, beside its local route.
+	// What the kernel takes for an address grows with the number of those that are there.
 	BindAddress Binding = "address"
 	// BindRoute makes a local route of it, through lo, and no address.
 	BindRoute Binding = "route"
@@ -139,79 +139,39 @@ func (r *route) metrics(p []byte) {
 	}
 }
 
-// AddVIPRoute does for an address that was just added to link what ReplaceVIPRoute
-// does for one that has our route already. Should the address be the node's own on
-// another link, too, the route that belongs to that stays, behind ours: an IPv4
-// request that replaces takes the first one that it finds, and with our route the
-// node's address would be gone. Idempotent; ESRCH from a request is no failure.
-func AddVIPRoute(b *Batch, link int, vip, src netip.Addr, mtu uint32) {
-	if vip.Is6() {
-		ReplaceVIPRoute(b, link, vip, src, mtu)
-		return
-	}
-	DeleteVIPRoute(b, vip)
-	vipRoute(b, unix.NLM_F_CREATE, link, vip, src, mtu)
-	deleteRoute(b, link, vip, unix.RTPROT_KERNEL)
-}
-
-// VIPRouteRequests returns how many requests ReplaceVIPRoute adds for vip.
-func VIPRouteRequests(vip netip.Addr) int {
-	if vip.Is4() {
-		return 1
-	}
-	return 2
-}
-
-// ReplaceVIPRoute adds the requests that give vip, which must be an address of
-// link already, the one local route that tells the node's own packets to it
-// their source and their MTU. src may be invalid and mtu 0: then the route
-// says nothing of them. src must be an address of this node.
-//
-// IPv4: one request. It takes the place of the route that the kernel added
-// with the address.
-//
-// IPv6: two requests. The kernel's route has metric 0, which no route from
-// outside can have and which none can beat, and a route through a device that
-// is down is refused. So ours goes through lo, which is what packets to local
-// addresses use in any case, and then the kernel's is deleted. ESRCH from the
-// second request is no failure: the kernel's route was gone before, or is yet
-// to come, for the kernel adds it from a work queue some moments after the
-// address. So read LocalRoutes afterwards, and as long as the kernel's route
-// is there, ask again. It also comes back when the link is set up.
-func ReplaceVIPRoute(b *Batch, link int, vip, src netip.Addr, mtu uint32) {
-	via := link
-	if vip.Is6() {
-		via = loopback
-	}
-	vipRoute(b, replace, via, vip, src, mtu)
-	if vip.Is6() {
-		deleteRoute(b, link, vip, unix.RTPROT_KERNEL)
-	}
-}
-
-// AddBareVIPRoute adds the requests that make vip local by a route alone, through
-// lo, whether it is an address of a link or not. A route of others, such as that of
-// the node's own address, stays behind it. Idempotent; ESRCH from a request is no
-// failure.
-func AddBareVIPRoute(b *Batch, vip, src netip.Addr, mtu uint32) {
+// AddVIPRoute adds the requests that make vip local by a route through lo, which
+// tells the node's own packets to it their source and their MTU, whether it is an
+// address of a link or not. src may be invalid and mtu 0: then the route says
+// nothing of them. src must be an address of this node. A route of others, such as
+// that of the node's own address, stays behind it, and so does the one that the kernel
+// makes with an IPv4 address. Idempotent; ESRCH from a request is no failure.
+func AddVIPRoute(b *Batch, vip, src netip.Addr, mtu uint32) {
 	if vip.Is6() { // the kernel's own has another metric
-		vipRoute(b, replace, loopback, vip, src, mtu)
+		vipRoute(b, replace, vip, src, mtu)
 		return
 	}
-	DeleteVIPRoute(b, vip)
-	vipRoute(b, unix.NLM_F_CREATE, loopback, vip, src, mtu)
+	deleteRoute(b, loopback, vip, RouteProtocol)
+	vipRoute(b, unix.NLM_F_CREATE, vip, src, mtu)
 }
 
-// ReplaceBareVIPRoute gives the route of AddBareVIPRoute another source and MTU.
-// It must be there: of the IPv4 routes it takes the place of the first.
-func ReplaceBareVIPRoute(b *Batch, vip, src netip.Addr, mtu uint32) {
-	vipRoute(b, replace, loopback, vip, src, mtu)
+// ReplaceVIPRoute gives the route of AddVIPRoute another source and MTU. It must be
+// there: of the IPv4 routes it takes the place of the first.
+func ReplaceVIPRoute(b *Batch, vip, src netip.Addr, mtu uint32) { vipRoute(b, replace, vip, src, mtu) }
+
+// DeleteKernelRoute adds a request that deletes the local route that the kernel has
+// made with an address of link. That of an IPv6 address has metric 0, which no route
+// from outside can have and which none can beat. The kernel makes it from a work
+// queue some moments after the address: ESRCH says that it is gone, or yet to come.
+// So read LocalRoutes afterwards, and as long as it is there, ask again. It also comes
+// back when the link is set up.
+func DeleteKernelRoute(b *Batch, link int, vip netip.Addr) {
+	deleteRoute(b, link, vip, unix.RTPROT_KERNEL)
 }
 
 const replace = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
 
-func vipRoute(b *Batch, flags, via int, vip, src netip.Addr, mtu uint32) {
-	localRoute(b, unix.RTM_NEWROUTE, flags, via, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
+func vipRoute(b *Batch, flags int, vip, src netip.Addr, mtu uint32) {
+	localRoute(b, unix.RTM_NEWROUTE, flags, loopback, netip.PrefixFrom(vip, vip.BitLen()), RouteProtocol)
 	if src.IsValid() {
 		b.Attr(unix.RTA_PREFSRC, src.AsSlice()...)
 	}
@@ -224,11 +184,12 @@ func vipRoute(b *Batch, flags, via int, vip, src netip.Addr, mtu uint32) {
 }
 
 // DeleteVIPRoute adds a request that deletes our route for vip, through
-// whichever link it goes. It belongs
-// before DeleteAddress, which leaves our route except where it takes the last
-// IPv4 address off the link: then the kernel deletes all routes through it.
-// The kernel answers ESRCH when there is none.
+// whichever link it goes. The kernel answers ESRCH when there is none.
 func DeleteVIPRoute(b *Batch, vip netip.Addr) { deleteRoute(b, anyLink, vip, RouteProtocol) }
+
+// DeleteVIPRouteOf adds a request that deletes our route for vip through a link, as
+// kube-ipvs once had it. The kernel answers ESRCH when there is none.
+func DeleteVIPRouteOf(b *Batch, link int, vip netip.Addr) { deleteRoute(b, link, vip, RouteProtocol) }
 
 func deleteRoute(b *Batch, link int, vip netip.Addr, protocol uint8) {
 	localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), protocol)

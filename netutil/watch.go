@@ -75,7 +75,9 @@ func watch(ctx context.Context, device string, first Changes, changed func(Chang
 		var failed error
 		err := raw.Read(func(fd uintptr) bool {
 			var read bool
-			read, failed = w.drain(int(fd))
+			if read, failed = w.drain(int(fd)); failed == nil {
+				failed = w.filter(int(fd))
+			}
 			return read || failed != nil
 		})
 		if err := errors.Join(err, failed); err != nil {
@@ -103,7 +105,7 @@ func subscribe() (*os.File, error) {
 	}
 	// As in Conn.setup. Thousands of our own deletions are to fit.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 2<<20)
-	if err := attachFilter(fd); err != nil {
+	if err := attachFilter(fd, 0); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
@@ -112,6 +114,16 @@ func subscribe() (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "netlink"), nil
+}
+
+// filter has the kernel keep away what is added to the device, which may be another
+// one by now.
+func (w *watcher) filter(fd int) error {
+	if w.index == w.filtered {
+		return nil
+	}
+	w.filtered = w.index
+	return attachFilter(fd, w.index)
 }
 
 // burst is after how many events, of those that do not end, is told what they were.

@@ -18,6 +18,8 @@ type watcher struct {
 	up     [2]bool // the device, lo
 	found  Changes
 	buf    [4096]byte
+
+	filtered uint32 // index, as the socket's filter knows it
 }
 
 // newWatcher learns how the device and lo are now.
@@ -95,7 +97,8 @@ func (w *watcher) address(deleted, own bool, p []byte) {
 	a, ok := parseAddress(p)
 	here := ok && uint32(a.Link) == w.index && w.index != 0
 	w.found.Facts = w.found.Facts || !here
-	if ok && deleted && !(here && (own || !a.Prefix.IsSingleIP())) && a.Scope == unix.RT_SCOPE_UNIVERSE {
+	vip, global := here && !own && a.Prefix.IsSingleIP(), !here && a.Scope == unix.RT_SCOPE_UNIVERSE
+	if ok && deleted && (vip || global) {
 		w.lose(netip.PrefixFrom(a.Prefix.Addr(), a.Prefix.Addr().BitLen()))
 	}
 }

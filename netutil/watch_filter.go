@@ -10,13 +10,14 @@ import (
 )
 
 // Where the fields stand that the filter looks at: struct nlmsghdr, then, in
-// events of routes, struct rtmsg.
+// events of routes, struct rtmsg, unless it is said to be of another.
 const (
 	atType     = 4
 	atFlags    = 6
 	atDstLen   = unix.SizeofNlMsghdr + 1
 	atTable    = unix.SizeofNlMsghdr + 4
 	atProtocol = unix.SizeofNlMsghdr + 5
+	atAddrLink = unix.SizeofNlMsghdr + 4 // of struct ifaddrmsg
 )
 
 // routeFilter lets all events through that are not of routes, and of these the
@@ -55,9 +56,24 @@ func loaded16(n uint16) uint32 {
 	return uint32(binary.BigEndian.Uint16(b[:]))
 }
 
-// attachFilter puts routeFilter on a socket.
-func attachFilter(fd int) error {
-	code, err := bpf.Assemble(routeFilter)
+// deviceFilter keeps away what is added to a link, 0 for none, and leaves the rest to
+// routeFilter: ten thousand VIPs that we bind are more than the queue holds, and
+// whoever loses events has to read everything anew.
+func deviceFilter(device uint32) []bpf.Instruction {
+	var index [4]byte
+	binary.NativeEndian.PutUint32(index[:], device)
+	return append([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: atType, Size: 2},
+		bpf.JumpIf{Val: loaded16(unix.RTM_NEWADDR), SkipFalse: 3}, // to: routeFilter
+		bpf.LoadAbsolute{Off: atAddrLink, Size: 4},
+		bpf.JumpIf{Val: binary.BigEndian.Uint32(index[:]), SkipFalse: 1}, // to: routeFilter
+		bpf.RetConstant{Val: 0},
+	}, routeFilter...)
+}
+
+// attachFilter puts deviceFilter on a socket, in the place of one that it has.
+func attachFilter(fd int, device uint32) error {
+	code, err := bpf.Assemble(deviceFilter(device))
 	if err != nil {
 		return fmt.Errorf("assemble a filter of events: %w", err)
 	}

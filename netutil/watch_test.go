@@ -53,7 +53,7 @@ func TestWatchFacts(t *testing.T) {
 			facts(c)
 			var b Batch
 			for i := range 200 { // one burst, one call
-				AddAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+				addAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
 			}
 			own(l, &b)
 		},
@@ -78,8 +78,8 @@ func TestWatchRoutes(t *testing.T) {
 		}
 		own := func(l *Links) {
 			var b Batch
-			ReplaceBareVIPRoute(&b, dst.Addr(), netip.Addr{}, 0)
-			ReplaceBareVIPRoute(&b, dst.Addr(), netip.Addr{}, 1400)
+			ReplaceVIPRoute(&b, dst.Addr(), netip.Addr{}, 0)
+			ReplaceVIPRoute(&b, dst.Addr(), netip.Addr{}, 1400)
 			must(t, errors.Join(l.Exec(&b)...))
 		}
 		lost := func(c Changes) {
@@ -140,7 +140,7 @@ func TestWatchDevice(t *testing.T) {
 	fill := func(l *Links, device int, vips ...netip.Addr) {
 		var b Batch
 		for _, vip := range vips {
-			AddAddress(&b, device, vip)
+			AddVIP(&b, device, vip)
 		}
 		must(t, errors.Join(l.Exec(&b)...))
 	}
@@ -204,7 +204,7 @@ func TestWatchLosesEvents(t *testing.T) {
 			}
 			var b Batch
 			for i := range 100 {
-				AddAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+				addAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
 				DeleteAddress(&b, loopback, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
 			}
 			must(t, errors.Join(l.Exec(&b)...))
@@ -215,7 +215,7 @@ func TestWatchLosesEvents(t *testing.T) {
 			}
 			var b Batch
 			for range 6000 {
-				AddAddress(&b, loopback, netip.MustParseAddr("10.0.0.1"))
+				addAddress(&b, loopback, netip.MustParseAddr("10.0.0.1"))
 				DeleteAddress(&b, loopback, netip.MustParseAddr("10.0.0.1"))
 			}
 			must(t, errors.Join(l.Exec(&b)...))
@@ -229,9 +229,9 @@ func TestWatchLosesEvents(t *testing.T) {
 
 // The kernel lets through what watcher takes an interest in, and little else.
 func TestRouteFilter(t *testing.T) {
-	vm, err := bpf.NewVM(routeFilter)
-	must(t, err)
 	const other, boot = 100, 3
+	vm, err := bpf.NewVM(deviceFilter(binary.NativeEndian.Uint32([]byte{7, boot, 0, 0}))) // where routes have table and protocol
+	must(t, err)
 	for _, tt := range []struct {
 		typ, flags uint16
 		bits       uint8
@@ -240,7 +240,9 @@ func TestRouteFilter(t *testing.T) {
 		want       bool
 	}{
 		{unix.RTM_NEWLINK, 0, 0, 0, 0, true},
-		{unix.RTM_DELADDR, 0, 0, 0, 0, true},
+		{unix.RTM_NEWADDR, 0, 32, 7, boot, false},
+		{unix.RTM_NEWADDR, 0, 32, 8, boot, true},
+		{unix.RTM_DELADDR, 0, 32, 7, boot, true},
 		{unix.RTM_DELROUTE, 0, 32, unix.RT_TABLE_LOCAL, RouteProtocol, true},
 		{unix.RTM_DELROUTE, 0, 32, unix.RT_TABLE_LOCAL, unix.RTPROT_KERNEL, false},
 		{unix.RTM_DELROUTE, 0, 32, other, RouteProtocol, false},

@@ -173,5 +173,5 @@ func (p *Proxier) probe(ctx context.Context, names map[string]bool) {
 
 // sameFacts reports whether the two have the same rendered.
 func sameFacts(a, b state.Facts) bool {
-	return slices.Equal(a.NodeIPs, b.NodeIPs) && a.MTU == b.MTU && a.NoIPv6 == b.NoIPv6
+	return slices.Equal(a.NodeIPs, b.NodeIPs) && a.MTU == b.MTU && a.NoIPv6 == b.NoIPv6 && a.NoVIPv6 == b.NoVIPv6 && a.NoDevice == b.NoDevice
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/explain"
@@ -95,7 +94,7 @@ func explained(ctx context.Context, k *kernel.Linux, ko kernel.Options, p *proxi
 	var err error
 	n := &explain.Node{
 		Model: p.Model, Table: p.Table, Config: p.Config, Facts: p.Facts, Actual: p.Actual, Plan: p.Plan, Why: p.Why,
-		Problems: p.Problems, Complete: p.Complete, Routed: ko.Binding == netutil.BindRoute,
+		Problems: p.Problems, Complete: p.Complete,
 		LinkOf: func(a netip.Addr) string {
 			name, err := k.LinkTo(a)
 			if err != nil {

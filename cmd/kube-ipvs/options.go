@@ -134,7 +134,7 @@ func orLeave(d time.Duration) time.Duration {
 }
 
 func kernelOptions(e *config.Config, d desired.Config) kernel.Options {
-	k := kernel.Options{Binding: e.VIPBinding, IPv6: d.IPv6, Backend: e.IPTablesBackend, NodeIPs: nodeIPs(e), TakeOver: e.Takeover, ExcludeCIDRs: e.ExcludeCIDRs}
+	k := kernel.Options{IPv6: d.IPv6, Backend: e.IPTablesBackend, NodeIPs: nodeIPs(e), TakeOver: e.Takeover, ExcludeCIDRs: e.ExcludeCIDRs}
 	for _, im := range d.Images {
 		k.Images = append(k.Images, im.Cluster, im.Local, im.NodePort)
 	}

@@ -225,11 +225,11 @@ func (c *Config) missing(scheduler string) error {
 	return nil
 }
 
-// vip returns what the address on kube-ipvs0 is to hold. The node's own
-// packets must leave with the node's address and its uplink's MTU, not with
-// the VIP and that of the dummy device.
+// vip returns how an address is to be the node's own. The node's own packets must
+// leave with the node's address and its uplink's MTU, not with the VIP and that of lo.
 func (r *render) vip(a netip.Addr) state.SpecRef {
-	return r.intern(ofVIP4+index(a), state.Spec{Source: r.facts.NodeIP(a), MTU: r.facts.MTU})
+	bare := r.config.NoDevice || r.facts.NoVIPv6 && a.Is6()
+	return r.intern(ofVIP4+index(a), state.Spec{Source: r.facts.NodeIP(a), MTU: r.facts.MTU, Bare: bare})
 }
 
 // gates adds the entries that refuse, drop or filter.

@@ -25,7 +25,6 @@ type Node struct {
 	Differ    [2][]string             // how they differ from those wanted, a line each
 	Addresses []netip.Addr            // of the node's links
 	Conns     map[state.ID]uint32     // connections of real servers
-	Routed    bool                    // ClusterIPs are the node's by a route, not by an address of kube-ipvs0
 	LinkOf    func(netip.Addr) string // by which link packets from an address come in; "" if that is unknown
 
 	Plan     state.Plan          // what would make the kernel as wanted

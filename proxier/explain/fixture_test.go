@@ -33,7 +33,7 @@ func newNode(c desired.Config, m *model.Model) *Node {
 	table := desired.NewTable(c, facts)
 	table.Update(m, m.Keys())
 	n := &Node{
-		Model: m, Table: table, Config: c, Facts: facts, Actual: &state.State{}, Complete: true, Routed: true,
+		Model: m, Table: table, Config: c, Facts: facts, Actual: &state.State{}, Complete: true,
 		Rules: [2]string{c.Rules(state.IPv4), c.Rules(state.IPv6)}, Problems: append(m.Board().List(), table.Board().List()...),
 		Addresses: append([]netip.Addr{netip.MustParseAddr("127.0.0.1")}, facts.NodeIPs...), Why: table.Explain(m),
 	}

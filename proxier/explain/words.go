@@ -120,9 +120,10 @@ func (n *Node) takesFacts(f *desired.Frontend) []Fact {
 	switch f.Reach {
 	case desired.ClusterIP:
 		vip := state.VIPID(addr)
-		fact := Fact{Present: n.Actual.Has(vip), Object: vip.String()}
+		spec, present := n.Actual.Get(vip)
+		fact := Fact{Present: present, Object: vip.String()}
 		how := "by a local route of protocol 77"
-		if !n.Routed {
+		if present && !spec.Value().Bare {
 			how = "on kube-ipvs0, with a local route of protocol 77"
 		}
 		fact.Text = fmt.Sprintf("the address %s is one of this node's own, %s", addr, how)

@@ -177,36 +177,51 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op *state.Op) error {
 		return nil
 	}
 	index, err := l.device()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case op.Verb == state.Delete:
-		netutil.DeleteVIPRoute(b, id.Addr())
-		if l.options.Binding != netutil.BindRoute || op.Old.Equal(wrongRoute) {
-			netutil.DeleteAddress(b, index, id.Addr())
-		}
-	case index == noDevice && l.options.Binding != netutil.BindRoute:
-		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
-	case l.options.Binding == netutil.BindRoute && op.Verb == state.Change && !op.Old.Equal(wrongRoute):
-		netutil.ReplaceBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
-	case l.options.Binding == netutil.BindRoute:
-		netutil.AddBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
-		if op.Old.Equal(wrongRoute) && index != noDevice { // it may be an address; connections go on by the route
-			netutil.DeleteAddress(b, index, id.Addr())
-		}
-	case op.Verb == state.Change && !op.Old.Equal(wrongRoute):
-		netutil.AddAddress(b, index, id.Addr())
-		netutil.ReplaceVIPRoute(b, index, id.Addr(), spec.Source, spec.MTU)
-	default:
-		if op.Old.Equal(wrongRoute) {
-			// The address may be gone and bring the kernel's route back beside
-			// ours: begin anew.
-			netutil.DeleteVIPRoute(b, id.Addr())
-		}
-		netutil.AddAddress(b, index, id.Addr())
-		netutil.AddVIPRoute(b, index, id.Addr(), spec.Source, spec.MTU)
 	}
+	if op.Verb != state.Delete && !spec.Bare && index == noDevice {
+		return fmt.Errorf("%w: there is no link %s", ErrStale, LinkName)
+	}
+	encodeVIP(b, index, op)
 	return nil
+}
+
+// encodeVIP adds the requests of a write about a VIP. The route comes before the
+// address, which then is never the source of what the node itself sends to it, and
+// stays when the address goes: a VIP that is bound in another way, or anew, is the
+// node's own all the time.
+func encodeVIP(b *netutil.Batch, index int, op *state.Op) {
+	ip, spec := op.ID.Addr(), op.Spec.Value()
+	wrong := op.Old.Equal(wrongRoute)
+	was := wrong || op.Verb != state.Add && !op.Old.Value().Bare // an address
+	switch {
+	case op.Verb == state.Delete:
+		netutil.DeleteVIPRoute(b, ip)
+	case op.Verb == state.Change && !wrong:
+		netutil.ReplaceVIPRoute(b, ip, spec.Source, spec.MTU)
+	default:
+		netutil.AddVIPRoute(b, ip, spec.Source, spec.MTU)
+		if wrong {
+			netutil.DeleteVIPRouteOf(b, index, ip)
+		}
+	}
+	// What is wrong with an IPv4 address cannot be mended in place.
+	if was && (op.Verb == state.Delete || spec.Bare || wrong && ip.Is4()) {
+		netutil.DeleteAddress(b, index, ip)
+	}
+	if binds(op) {
+		netutil.AddVIP(b, index, ip)
+		if ip.Is6() {
+			netutil.DeleteKernelRoute(b, index, ip)
+		}
+	}
+}
+
+// binds reports whether a write about a VIP makes it an address.
+func binds(op *state.Op) bool {
+	there := op.Verb == state.Change && !op.Old.Equal(wrongRoute) && !op.Old.Value().Bare
+	return op.ID.Kind == state.VIP && op.Verb != state.Delete && !op.Spec.Value().Bare && !there
 }
 
 // noDevice is an index that no link has: requests for it find nothing.
@@ -232,8 +247,8 @@ func judgeAddress(op state.Op, errs []error) error {
 	if op.Verb == state.Delete {
 		return stale(first(errs, unix.ESRCH, unix.ENOENT, unix.EADDRNOTAVAIL, unix.ENODEV))
 	}
-	// ESRCH: see dropKernelRoutes. EADDRNOTAVAIL: the address that a route is
-	// to stand for was none.
+	// ESRCH: there was no route to delete, or see dropKernelRoutes. EADDRNOTAVAIL:
+	// there was no address.
 	return stale(first(errs, unix.ESRCH, unix.EADDRNOTAVAIL), unix.ENODEV)
 }
 
@@ -241,8 +256,7 @@ func judgeAddress(op state.Op, errs []error) error {
 // just added was not there yet when its deletion was asked for.
 func cameBeforeRoute(op state.Op, errs []error) bool {
 	n := len(errs)
-	return n > 0 && op.Verb != state.Delete && (op.Verb == state.Add || op.Old.Equal(wrongRoute)) &&
-		op.ID.Kind == state.VIP && op.ID.Addr().Is6() && errors.Is(errs[n-1], unix.ESRCH)
+	return n > 0 && binds(&op) && op.ID.Addr().Is6() && errors.Is(errs[n-1], unix.ESRCH)
 }
 
 // dropKernelRoutes deletes the kernel's own routes of such addresses. It makes them
@@ -253,13 +267,12 @@ func (l *Linux) dropKernelRoutes(early []state.Op) {
 		time.Sleep(wait)
 		l.batch.Reset()
 		for _, op := range early {
-			spec := op.Spec.Value()
-			netutil.ReplaceVIPRoute(&l.batch, l.index, op.ID.Addr(), spec.Source, spec.MTU)
+			netutil.DeleteKernelRoute(&l.batch, l.index, op.ID.Addr())
 		}
 		errs := l.links.Exec(&l.batch)
 		var still []state.Op
 		for i, op := range early {
-			if errs != nil && errors.Is(errs[2*i+1], unix.ESRCH) {
+			if errs != nil && errors.Is(errs[i], unix.ESRCH) {
 				still = append(still, op)
 			}
 		}
@@ -325,14 +338,23 @@ func (l *Linux) link(op state.Op) error {
 	case !exists || alias != linkAlias:
 		return nil // what we did not make stays
 	}
-	addrs, err := l.links.Addresses()
-	if err != nil {
+	others, err := l.othersOn(index)
+	if err != nil || others {
 		return err
 	}
-	for _, a := range addrs {
-		if a.Link == index && !a.Prefix.Addr().IsLinkLocalUnicast() {
-			return nil // it carries somebody else's address
-		}
+	return l.links.DeleteLink(index) // and with it all of its addresses, at the price of one
+}
+
+// othersOn reports whether the device has an address that is not one of our VIPs:
+// these have routes of ours.
+func (l *Linux) othersOn(device int) (bool, error) {
+	routed, _, err := l.readRoutes(device, func(state.ID, state.SpecRef) {})
+	if err != nil {
+		return false, err
 	}
-	return l.links.DeleteLink(index)
+	addrs, err := l.links.AddressesOf(device)
+	return slices.ContainsFunc(addrs, func(a netutil.Address) bool {
+		_, ours := routed[a.Prefix.Addr()]
+		return !(ours && a.Prefix.IsSingleIP()) && !a.Prefix.Addr().IsLinkLocalUnicast()
+	}), err
 }

@@ -14,7 +14,6 @@ type Fake struct {
 	NodeFacts  state.Facts         // what Facts returns
 	Conns      map[state.ID]uint32 // connections of real servers
 	Schedulers []string            // what virtual servers may have
-	NoDevice   bool                // VIPs are routes, which need no device
 	ReadErr    error               // what Read and Facts return, if not nil
 	Reads      int                 // calls of Read
 	Writes     int                 // ops that Apply was asked for
@@ -90,8 +89,8 @@ func (f *Fake) apply(op state.Op) error {
 	if op.Verb == state.Delete && op.ID.Kind == state.VirtualServer {
 		f.cascade(func(id state.ID) bool { return id.Kind == state.RealServer && id.Server() == op.ID })
 	}
-	if op.Verb == state.Delete && op.ID.Kind == state.Link && !f.NoDevice {
-		f.cascade(func(id state.ID) bool { return id.Kind == state.VIP })
+	if op.Verb == state.Delete && op.ID.Kind == state.Link {
+		f.bare()
 	}
 	return nil
 }
@@ -106,6 +105,21 @@ func (f *Fake) cascade(gone func(state.ID) bool) {
 	}
 	for _, id := range all {
 		f.State.Delete(id)
+	}
+}
+
+// bare takes the addresses of the device away, which leaves the routes of VIPs.
+func (f *Fake) bare() {
+	var ops []state.Op
+	for id, spec := range f.State.All() {
+		if id.Kind == state.VIP && !spec.Value().Bare {
+			s := spec.Value()
+			s.Bare = true
+			ops = append(ops, state.Op{Verb: state.Change, ID: id, Spec: state.Intern(s)})
+		}
+	}
+	for _, op := range ops {
+		f.State.Apply(op)
 	}
 }
 
@@ -144,7 +158,7 @@ func (f *Fake) needs(op state.Op) error {
 			return fmt.Errorf("prefix length 0 is refused")
 		}
 		return need(state.SetID(op.ID.Set, family))
-	case kind == state.VIP && op.Verb != state.Delete && !f.NoDevice:
+	case kind == state.VIP && op.Verb != state.Delete && !op.Spec.Value().Bare:
 		return need(state.LinkID())
 	case kind == state.Rules && op.Verb != state.Delete:
 		for _, s := range state.SetNames() {

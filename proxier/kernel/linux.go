@@ -26,7 +26,6 @@ const linkAlias = "kube-ipvs"
 
 // Options are what Linux must be told.
 type Options struct {
-	Binding netutil.Binding // of ClusterIPs; empty: BindAddress
 	IPv6    bool            // the node has IPv6
 	Images  []netip.Prefix  // that nobody else on the node may use
 	Backend netutil.Backend // of iptables; empty: find out
@@ -151,7 +150,10 @@ func (l *Linux) Stats() Stats {
 func (l *Linux) Facts(context.Context) (state.Facts, error) {
 	var f state.Facts
 	var err error
-	if f.NoIPv6, err = l.noIPv6(); err != nil {
+	if f.NoIPv6, f.NoVIPv6, err = noIPv6(); err != nil {
+		return f, err
+	}
+	if f.NoDevice, err = l.links.Taken(LinkName); err != nil {
 		return f, err
 	}
 	// Without conntrack there is no such sysctl, and nothing is liberal.
@@ -184,17 +186,17 @@ func (l *Linux) Facts(context.Context) (state.Facts, error) {
 }
 
 // noIPv6 reports whether IPv6 is switched off. What counts is the loopback device,
-// by which all routes of ours go, and where VIPs are addresses their device, which
-// is made as the default says: net.ipv6.conf.all.disable_ipv6 sets all of these.
-func (l *Linux) noIPv6() (bool, error) {
+// by which all routes of ours go, and for addresses kube-ipvs0, which is made as the
+// default says: net.ipv6.conf.all.disable_ipv6 sets all of these.
+func noIPv6() (everywhere, device bool, err error) {
 	off, there, err := ipv6Off("lo")
-	if err != nil || off || !there || l.options.Binding == netutil.BindRoute {
-		return off || !there, err
+	if err != nil || off || !there {
+		return off || !there, off || !there, err
 	}
 	if off, there, err = ipv6Off(LinkName); !there && err == nil {
 		off, _, err = ipv6Off("default")
 	}
-	return off, err
+	return false, off, err
 }
 
 func ipv6Off(device string) (off, there bool, err error) {

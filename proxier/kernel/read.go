@@ -169,14 +169,20 @@ func (l *Linux) readVIPs(listed map[netip.Addr]bool, note put) error {
 	if err != nil {
 		return err
 	}
-	vips := make(map[netip.Addr]state.SpecRef, len(routed))
-	for ip, spec := range routed {
-		if l.options.Binding != netutil.BindRoute {
-			spec = wrongRoute // until its address is found: IPv6 routes outlive the device
+	if exists {
+		if err := l.readAddresses(index, listed, routed, beaten); err != nil {
+			return err
 		}
-		vips[ip] = spec
 	}
-	addrs, err := l.links.Addresses()
+	for ip, spec := range routed {
+		note(state.VIPID(ip), spec)
+	}
+	return nil
+}
+
+// readAddresses notes in routed of which VIPs there is an address on the device.
+func (l *Linux) readAddresses(index int, listed map[netip.Addr]bool, routed map[netip.Addr]state.SpecRef, beaten map[netip.Addr]bool) error {
+	addrs, err := l.links.AddressesOf(index)
 	if err != nil {
 		return err
 	}
@@ -184,21 +190,22 @@ func (l *Linux) readVIPs(listed map[netip.Addr]bool, note put) error {
 		ip := a.Prefix.Addr()
 		spec, ok := routed[ip]
 		switch {
-		case a.Link != index, !a.Prefix.IsSingleIP(), !ok && !listed[ip] && !l.adopts.address(ip):
+		case !a.Prefix.IsSingleIP(), !ok && !listed[ip] && !l.adopts.address(ip):
 			continue // somebody else's
-		case !ok, beaten[ip], l.options.Binding == netutil.BindRoute:
+		case !ok, beaten[ip], !a.IsVIP():
 			spec = wrongRoute
+		case !spec.Equal(wrongRoute):
+			bound := spec.Value()
+			bound.Bare = false
+			spec = state.Intern(bound)
 		}
-		vips[ip] = spec
-	}
-	for ip, spec := range vips {
-		note(state.VIPID(ip), spec)
+		routed[ip] = spec
 	}
 	return nil
 }
 
 // readRoutes reads the routes of images and returns what our routes say of
-// VIPs, and of which VIPs the kernel's own route is there, which may win over ours.
+// VIPs, and which of these the kernel's own route wins over: of IPv4 if it comes first.
 func (l *Linux) readRoutes(device int, note put) (routed map[netip.Addr]state.SpecRef, beaten map[netip.Addr]bool, err error) {
 	routes, err := l.links.LocalRoutes()
 	if err != nil {
@@ -206,18 +213,19 @@ func (l *Linux) readRoutes(device int, note put) (routed map[netip.Addr]state.Sp
 	}
 	routed, beaten = map[netip.Addr]state.SpecRef{}, map[netip.Addr]bool{}
 	for _, r := range routes {
-		ip, spec := r.Dst.Addr(), state.Spec{Source: r.Source}
+		ip, spec := r.Dst.Addr(), state.Spec{Source: r.Source, Bare: true}
 		if r.MTULocked {
 			spec.MTU = r.MTU
 		}
 		switch {
 		case r.Protocol == unix.RTPROT_KERNEL && r.Link == device:
-			beaten[ip] = true
+			_, behind := routed[ip]
+			beaten[ip] = ip.Is6() || !behind
 		case r.Protocol != netutil.RouteProtocol:
 		case !r.Dst.IsSingleIP():
 			note(state.RouteID(r.Dst), state.None)
-		case l.options.Binding == netutil.BindRoute && r.Link != l.loopback:
-			routed[ip] = wrongRoute // as BindAddress makes them
+		case r.Link != l.loopback:
+			routed[ip] = wrongRoute // as kube-ipvs once made them
 		default:
 			routed[ip] = state.Intern(spec)
 		}

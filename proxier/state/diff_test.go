@@ -93,9 +93,9 @@ func TestPlanOrder(t *testing.T) {
 		add(EntryID(SetReject, TCP, at), None), add(EntryID(SetSourceFiltered, TCP, at), None), add(EntryID(SetAll, TCP, at), None),
 		add(EntryID(SetCluster, TCP, at), None),
 		del(EntryID(SetExternal, TCP, at)), del(EntryID(SetAll, TCP, at)), del(EntryID(SetSourceFiltered, TCP, at)),
-		del(EntryID(SetNoLocal, TCP, at)), del(VIPID(vip)), {Verb: Change, ID: webReal, Spec: Weight(0), Old: Weight(1)},
+		del(EntryID(SetNoLocal, TCP, at)), del(LinkID()), del(VIPID(vip)), {Verb: Change, ID: webReal, Spec: Weight(0), Old: Weight(1)},
 		del(webReal), del(webServer), del(VIPEntryID(vip)), del(RouteID(netip.MustParsePrefix("240.0.0.0/5"))), del(RulesID(IPv4)),
-		del(SetID(SetAll, IPv4)), del(LinkID()),
+		del(SetID(SetAll, IPv4)),
 	}
 	ops := slices.Clone(want)
 	slices.Reverse(ops)

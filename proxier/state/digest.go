@@ -41,7 +41,8 @@ func hash(id ID, ref SpecRef) uint64 {
 		flags, timeout, weight, mtu uint32
 		source                      address
 		scheduler, text             string
-	}{id, spec.Flags, spec.Timeout, spec.Weight, spec.MTU, addressOf(spec.Source), spec.Scheduler, spec.Text})
+		bare                        bool
+	}{id, spec.Flags, spec.Timeout, spec.Weight, spec.MTU, addressOf(spec.Source), spec.Scheduler, spec.Text, spec.Bare})
 }
 
 // Add puts an object in, which must not be there.

@@ -17,7 +17,7 @@ const (
 	Route                         // the local route that makes the images of a prefix ours
 	VirtualServer                 // an IPVS service
 	RealServer                    // a destination of an IPVS service
-	VIP                           // an address on kube-ipvs0 and its local route
+	VIP                           // a local route, and unless it is bare an address of kube-ipvs0
 	Entry                         // a member of an ipset
 	Flow                          // conntrack entries of UDP clients of a frontend, and who may answer them; never read back
 	kinds
@@ -60,6 +60,7 @@ type Spec struct {
 	Timeout   uint32     // VirtualServer: persistence timeout in seconds, 0 without FlagPersistent
 	Weight    uint32     // RealServer: 1 serves, 0 drains
 	MTU       uint32     // VIP: MTU locked on its local route in bytes, 0 for none
+	Bare      bool       // VIP: it is no address of kube-ipvs0
 	Source    netip.Addr // VIP: source address of the node's own packets to it, invalid for the kernel's choice
 	Text      string     // Rules: input of iptables-restore; Setting: value; Entry: comment; Flow: see Answering
 }
@@ -155,7 +156,7 @@ func (id ID) Endpoint() netip.AddrPort { return netip.AddrPortFrom(id.Peer(), id
 // AddrPort returns the address and port of a virtual server or set entry.
 func (id ID) AddrPort() netip.AddrPort { return netip.AddrPortFrom(id.Addr(), id.Port) }
 
-// VIPID names an address on kube-ipvs0.
+// VIPID names an address that is made the node's own.
 func VIPID(a netip.Addr) ID { return ID{Kind: VIP, addr: addressOf(a)} }
 
 // RouteID names the local route of a prefix of images.
@@ -183,6 +184,9 @@ type Facts struct {
 	NodeIPs []netip.Addr // the node's own address, one a family at most
 	MTU     uint32       // of the link that carries NodeIPs, 0 if unknown
 	NoIPv6  bool         // IPv6 is switched off, so that no route of that family can be had
+	NoVIPv6 bool         // kube-ipvs0 can have no IPv6 addresses, since IPv6 is switched off on it
+
+	NoDevice bool // another program's link has the name kube-ipvs0
 
 	TCPBeLiberal bool // net.netfilter.nf_conntrack_tcp_be_liberal is set: conntrack takes packets outside the TCP window
 

@@ -158,6 +158,7 @@ const (
 	stepUnfrontend
 	stepUnfilter
 	stepUngate
+	stepUnlink // the addresses of VIPs go with it, all at once
 	stepUnVIP
 	stepDrain
 	stepUnreal
@@ -166,7 +167,6 @@ const (
 	stepUnroute
 	stepUnrules
 	stepUnset
-	stepUnlink
 	stepUnsetting
 	steps
 )

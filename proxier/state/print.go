@@ -108,6 +108,9 @@ func (s Spec) describe(k Kind) string {
 		if s.MTU != 0 {
 			t = append(t, fmt.Sprintf("mtu %d", s.MTU))
 		}
+		if s.Bare {
+			t = append(t, "by its route alone")
+		}
 		return strings.Join(t, " ")
 	case Entry:
 		if s.Text != "" {

@@ -62,7 +62,7 @@ func control(ctx context.Context, b *bench) (err error) {
 	defer func() { err = errors.Join(err, l.close()) }()
 	limits := limitsOf(b.small)
 	hopeless := map[*proxy]string{} // why a proxy is not measured with more Services
-	players := b.chosen(append([]*proxy{{name: ours}}, peers()...))
+	players := b.chosen(append([]*proxy{{name: ours}, {name: ours + " route", routes: true}}, peers()...))
 	for i, services := range limits.sizes {
 		began := time.Now()
 		if err := l.seed(ctx, services, controlEndpoints); err != nil {
@@ -110,7 +110,7 @@ func (r *controlRun) all(ctx context.Context) (err error) {
 	if err := r.memory(ctx, why == ""); err != nil {
 		return err
 	}
-	if !slices.Contains(r.limits.follow, r.services) {
+	if r.proxy.routes || !slices.Contains(r.limits.follow, r.services) {
 		return nil
 	}
 	if err := r.changes(ctx, why); err != nil {

@@ -20,6 +20,7 @@ type proxy struct {
 	name    string // the subject of figures
 	mode    string // kube-proxy's, or empty: it is kube-ipvs
 	servers string // kube-ipvs's clusterIPServers; its own default if empty
+	routes  bool   // kube-ipvs has vipBinding route, and only its start is measured
 	lasting bool   // kube-proxy does not write everything anew from time to time
 
 	program *kube.Program // while it runs
@@ -124,6 +125,8 @@ func (p *proxy) configuration(l *lab) string {
 		if p.lasting {
 			f("%s: {syncPeriod: 2h, minSyncPeriod: 1s}", p.mode)
 		}
+	case p.routes:
+		f("---\napiVersion: kube-ipvs/v1alpha1\nkind: KubeIPVSConfiguration\nvipBinding: route")
 	case p.servers != "":
 		f("---\napiVersion: kube-ipvs/v1alpha1\nkind: KubeIPVSConfiguration\nclusterIPServers: %s", p.servers)
 	}

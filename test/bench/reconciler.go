@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -33,7 +32,7 @@ func reconciler(ctx context.Context, b *bench) error {
 	for _, s := range sizes {
 		began := time.Now()
 		for range repeat {
-			if err := errors.Join(b.alone(ctx, "cold", s), b.alone(ctx, "floor", s)); err != nil {
+			if err := errors.Join(b.alone(ctx, "cold", s), b.alone(ctx, "cold by routes", s), b.alone(ctx, "floor", s)); err != nil {
 				return err
 			}
 		}
@@ -47,7 +46,7 @@ func reconciler(ctx context.Context, b *bench) error {
 
 // steps are what is measured on a node of its own: the kernel keeps real servers
 // that were deleted for some minutes, and looks each new one up among them.
-var steps = map[string]func(context.Context, *bench, size) error{"cold": coldAndGone, "floor": coldAndGoneFloor, "standing": standing,
+var steps = map[string]func(context.Context, *bench, size) error{"cold": coldAndGone, "cold by routes": coldByRoutes, "floor": coldAndGoneFloor, "standing": standing,
 	"flows, IPv4": flows4, "flows, IPv6": flows6}
 
 // alone takes a step in a process with a network namespace of its own, and adds
@@ -115,8 +114,11 @@ func loopConfig() proxier.Config {
 // startLoop starts a loop that knows of events, and tells of its sweeps those who
 // ask.
 func startLoop(ctx context.Context, k kernel.Kernel, events []source.Event, swept ...func(*proxier.Sweep)) *loop {
+	return startLoopOf(ctx, loopConfig(), k, events, swept...)
+}
+
+func startLoopOf(ctx context.Context, c proxier.Config, k kernel.Kernel, events []source.Event, swept ...func(*proxier.Sweep)) *loop {
 	l := &loop{rounds: make(chan *proxier.Round, 1024)}
-	c := loopConfig()
 	c.Observe = func(r *proxier.Round) { l.rounds <- r }
 	for _, f := range swept {
 		c.ObserveSweep = f
@@ -178,7 +180,7 @@ func (r *recorder) take(on bool) []state.Plan {
 
 // kernelOptions are what the daemon has by default.
 func kernelOptions() kernel.Options {
-	return kernel.Options{IPv6: kernel.HasIPv6(), Binding: netutil.BindRoute}
+	return kernel.Options{IPv6: kernel.HasIPv6()}
 }
 
 func openRecorder(ctx context.Context) (*recorder, error) {
@@ -190,17 +192,28 @@ func openRecorder(ctx context.Context) (*recorder, error) {
 // without the kernel, as the floor is: a page of memory that a process never had
 // costs more in the lab than two system calls.
 func coldAndGone(ctx context.Context, b *bench, s size) error {
+	return b.coldAndGone(ctx, ours, loopConfig(), s)
+}
+
+// coldByRoutes does so where ClusterIPs are no addresses of kube-ipvs0.
+func coldByRoutes(ctx context.Context, b *bench, s size) error {
+	c := loopConfig()
+	c.Desired.NoDevice = true
+	return b.coldAndGone(ctx, ours+" route", c, s)
+}
+
+func (b *bench) coldAndGone(ctx context.Context, subject string, c proxier.Config, s size) error {
 	k, err := openRecorder(ctx)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
 	events := eventsOf(s)
-	if _, err := k.rehearse(ctx, events); err != nil {
+	if _, err := k.rehearse(ctx, c, events); err != nil {
 		return err
 	}
-	return comeAndGo(ctx, k, events, func(topic string, r *proxier.Round, took time.Duration) {
-		f := b.figure(topic, s, "ms")
+	return comeAndGo(ctx, c, k, events, func(topic string, r *proxier.Round, took time.Duration) {
+		f := b.of(topic, subject, s, "ms")
 		f.Samples, f.Counts = []float64{ms(took)}, countsOf(r.Kernel)
 	})
 }
@@ -212,7 +225,7 @@ func coldAndGoneFloor(ctx context.Context, b *bench, s size) error {
 		return err
 	}
 	defer k.Close()
-	plans, err := k.rehearse(ctx, eventsOf(s))
+	plans, err := k.rehearse(ctx, loopConfig(), eventsOf(s))
 	if err != nil {
 		return err
 	}
@@ -225,20 +238,20 @@ func coldAndGoneFloor(ctx context.Context, b *bench, s size) error {
 }
 
 // rehearse has a loop do what it would do, and returns its plans by topic.
-func (r *recorder) rehearse(ctx context.Context, events []source.Event) (map[string][]state.Plan, error) {
+func (r *recorder) rehearse(ctx context.Context, c proxier.Config, events []source.Event) (map[string][]state.Plan, error) {
 	plans := map[string][]state.Plan{}
 	r.dry, r.on = true, true
-	err := comeAndGo(ctx, r, events, func(topic string, _ *proxier.Round, _ time.Duration) { plans[topic] = r.take(true) })
+	err := comeAndGo(ctx, c, r, events, func(topic string, _ *proxier.Round, _ time.Duration) { plans[topic] = r.take(true) })
 	r.dry, r.on = false, false
 	runtime.GC()
 	return plans, err
 }
 
 // comeAndGo has a loop program everything, and then delete it.
-func comeAndGo(ctx context.Context, k kernel.Kernel, events []source.Event, done func(topic string, r *proxier.Round, took time.Duration)) error {
+func comeAndGo(ctx context.Context, c proxier.Config, k kernel.Kernel, events []source.Event, done func(topic string, r *proxier.Round, took time.Duration)) error {
 	gones := deleted(events)
 	began := time.Now()
-	l := startLoop(ctx, k, events)
+	l := startLoopOf(ctx, c, k, events)
 	defer l.stop()
 	for _, topic := range []string{cold, gone} {
 		r, err := l.next(ctx)

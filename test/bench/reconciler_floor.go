@@ -30,6 +30,8 @@ type sockets struct {
 	ipset *ipset.Client
 	links *netutil.Links
 	rest  *kernel.Linux // for what is not sent in batches
+
+	device int // kube-ipvs0
 }
 
 func openSockets(ctx context.Context) (*sockets, error) {
@@ -58,6 +60,10 @@ func (f *floor) replay(ctx context.Context, s *sockets, plans []state.Plan) erro
 		return err
 	}
 	took := time.Since(began)
+	var err error
+	if s.device, _, _, err = s.links.FindDummy(kernel.LinkName); err != nil {
+		return err
+	}
 	sends := s.encode(plans[i:])
 	before := s.stats()
 	began = time.Now()
@@ -128,9 +134,15 @@ func (s *sockets) message(b *netutil.Batch, op state.Op) {
 	case state.VIP:
 		if gone {
 			netutil.DeleteVIPRoute(b, id.Addr())
+			if !op.Old.Value().Bare {
+				netutil.DeleteAddress(b, s.device, id.Addr())
+			}
 			return
 		}
-		netutil.ReplaceBareVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
+		netutil.ReplaceVIPRoute(b, id.Addr(), spec.Source, spec.MTU)
+		if !spec.Bare {
+			netutil.AddVIP(b, s.device, id.Addr())
+		}
 	case state.Entry:
 		e := ipset.Entry{Addr: id.Addr(), Bits: uint8(id.Addr().BitLen()), Proto: uint8(id.Proto), Port: id.Port, Peer: id.Peer(), Comment: spec.Text}
 		if gone {

@@ -53,7 +53,7 @@ func (b *bench) bind(ctx context.Context, n int, six bool) error {
 	}
 	var add, del, route, unroute netutil.Batch
 	for i, a := 0, first; i < n; i, a = i+1, a.Next() {
-		netutil.AddAddress(&add, index, a)
+		netutil.AddVIP(&add, index, a)
 		netutil.DeleteAddress(&del, index, a)
 		netutil.AddImageRoute(&route, loopback, netip.PrefixFrom(a, a.BitLen()))
 		netutil.DeleteImageRoute(&unroute, loopback, netip.PrefixFrom(a, a.BitLen()))
