@@ -75,11 +75,16 @@ func serverAt(addr string) state.ID {
 // running starts the loop in a bubble of synctest and ends it with the test.
 func running(t *testing.T, k kernel.Kernel, c Config) *Proxier {
 	p := New(k, c)
+	start(t, p)
+	return p
+}
+
+// start runs p until the test ends.
+func start(t *testing.T, p *Proxier) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); p.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return p
 }
 
 // A write that fails is tried again, later each time; failures in between do

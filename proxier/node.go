@@ -92,6 +92,7 @@ func (p *Proxier) reconfigure(c Config) {
 func (p *Proxier) configure(r *Round) {
 	c, have := p.base, &p.config.Desired
 	c.IPv6 = c.IPv6 && !p.facts.NoIPv6
+	c.NoDevice = c.NoDevice || p.routes || p.facts.NoDevice
 	c.TCPBeLiberal = c.TCPBeLiberal || p.facts.TCPBeLiberal
 	if p.config.NodeCIDR {
 		c.PodCIDRs = p.node.podCIDRs
@@ -102,10 +103,11 @@ func (p *Proxier) configure(r *Round) {
 	if c.IPv6 != have.IPv6 {
 		p.logIPv6(c.IPv6)
 	}
-	if !p.rebased && c.IPv6 == have.IPv6 && c.TCPBeLiberal == have.TCPBeLiberal && c.PodCIDRs == have.PodCIDRs && slices.Equal(c.NodePortAddresses, have.NodePortAddresses) {
+	same := c.IPv6 == have.IPv6 && c.NoDevice == have.NoDevice && c.TCPBeLiberal == have.TCPBeLiberal && c.PodCIDRs == have.PodCIDRs
+	if !p.rebased && same && slices.Equal(c.NodePortAddresses, have.NodePortAddresses) {
 		return
 	}
-	p.config.Desired, p.rebased = c, false
+	p.config.Desired, p.ledger.without, p.rebased = c, c.NoDevice, false
 	p.table.SetConfig(c)
 	p.expect()
 	p.renderAll(r)

@@ -68,6 +68,8 @@ type Proxier struct {
 	audited    time.Duration  // of CPU, that the last audit cost
 	written    uint64         // writes of entries that succeeded
 	loaded     bool           // the source has delivered what it could
+	bound      bool           // bind has decided
+	routes     bool           // and that ClusterIPs are routes alone
 	synced     bool           // the source has delivered everything: absence is a fact
 	stale      bool           // the kernel must be read before the next write
 	base       desired.Config // as configured; in config.Desired it is what the node and its Node object make of it
@@ -95,6 +97,8 @@ type Proxier struct {
 	rounds     uint64
 	needs      []state.ID // memory for obstacle and hold
 
+	mostAddresses int
+
 	auditAt, lookAt, retryAt, rereadAt, drainAt, goOnAt time.Time // when due; zero: not
 	suspectAt, ruleAt                                   time.Time // when hints have an audit, or a look, begin; zero: there are none
 	suspectSince                                        time.Time // when the first of these hints came
@@ -109,7 +113,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 		config: c, kernel: k, log: c.Log, inbox: newInbox(), flows: newFlows(),
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}, without: c.Desired.NoDevice}, draining: map[state.ID]*drain{},
-		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn,
+		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn, mostAddresses: mostAddresses,
 	}
 	p.model.Reserve(p.config.Desired.Reserved)
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }

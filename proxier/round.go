@@ -231,7 +231,11 @@ func (p *Proxier) look(ctx context.Context, r *Round) error {
 	if !r.Full {
 		return nil
 	}
-	return p.readKernel(ctx, r)
+	if err := p.readKernel(ctx, r); err != nil {
+		return err
+	}
+	p.bind(r)
+	return nil
 }
 
 // setFacts renders everything anew if the facts are.

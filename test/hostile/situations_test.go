@@ -94,7 +94,7 @@ iptables-nft -t nat -F KIPVS-NAT; kill -HUP $(pgrep -x kube-ipvs)`,
 	{name: "addresses are flushed", binding: "address", hurt: "ip addr flush dev kube-ipvs0"},
 	{name: "the device is deleted", hurt: "ip link del kube-ipvs0"},
 	{
-		name: "kube-ipvs0 is a device of another program", binding: "route", restart: true,
+		name: "kube-ipvs0 is a device of another program", restart: true,
 		hurt: "ip link del kube-ipvs0; ip link add kube-ipvs0 type bridge; ip route flush table local proto 77",
 		heal: "ip link del kube-ipvs0",
 	},

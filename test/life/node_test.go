@@ -45,7 +45,7 @@ ip -6 route add default via fd50::fe`
 // newNode returns a node with the binding that is the default.
 func newNode(t *testing.T, mode string) *node {
 	t.Helper()
-	return newBoundNode(t, mode, "route")
+	return newBoundNode(t, mode, "address")
 }
 
 func newBoundNode(t *testing.T, mode, binding string) *node {

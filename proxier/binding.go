@@ -1,0 +1,48 @@
+package proxier
+
+import "kube-ipvs/proxier/state"
+
+// mostAddresses is how many addresses of a family a start adds to kube-ipvs0. For each
+// the kernel looks through those that are there, so that twice as many take four times
+// as long: in the lab half a second of a cold start of 7 with 10,000, 15 s and more
+// with 40,000.
+const mostAddresses = 10_000
+
+// bind decides, once and when all is known, whether ClusterIPs become addresses of
+// kube-ipvs0: not if more than mostAddresses had to be added. Those that are there cost
+// nothing and count for nothing, so that a node that has come to many while it ran
+// keeps them over a restart, and one that was started with routes keeps these.
+func (p *Proxier) bind(r *Round) {
+	if p.bound || !p.synced {
+		return
+	}
+	p.bound = true
+	if p.base.NoDevice {
+		return
+	}
+	missing := p.unbound()
+	if max(missing[0], missing[1]) <= p.mostAddresses {
+		return
+	}
+	p.log.Warn("more ClusterIPs than the kernel takes as addresses of kube-ipvs0 in good time: they become the node's own by routes alone, until the next start",
+		"IPv4", missing[0], "IPv6", missing[1], "most", p.mostAddresses)
+	p.routes = true
+	p.configure(r)
+	p.stale = false // the kernel was read a moment ago
+}
+
+// unbound counts the ClusterIPs, IPv4 and IPv6, that are no addresses of kube-ipvs0.
+func (p *Proxier) unbound() (n [2]int) {
+	for _, key := range p.model.Keys() {
+		s, ok := p.model.Service(key)
+		if !ok {
+			continue
+		}
+		for _, ip := range s.ClusterIPs {
+			if spec, there := p.actual.Get(state.VIPID(ip)); !there || spec.Value().Bare {
+				n[number(ip)]++
+			}
+		}
+	}
+	return n
+}
