@@ -64,7 +64,7 @@ var samples = map[string]struct{ yaml, flag string }{
 	"drainTimeout":                {"0s", "0s"},
 	"maxServiceFrontends":         {"5", "5"},
 	"iptablesBackend":             {"nft", "nft"},
-	"vipBinding":                  {"address", "address"},
+	"vipBinding":                  {"route", "route"},
 	"imagePrefixes.ipv4.cluster":  {"20.0.0.0/8", "20.0.0.0/8"},
 	"imagePrefixes.ipv4.local":    {"11.0.0.0/8", "11.0.0.0/8"},
 	"imagePrefixes.ipv4.nodePort": {"12.0.0.0/30", "12.0.0.0/30"},

@@ -131,7 +131,7 @@ func defaults() *documents {
 	p.Conntrack.TCPCloseWaitTimeout = &metav1.Duration{Duration: time.Hour}
 	p.Logging.Format = "text"
 	d.own = KubeIPVSConfiguration{
-		ClusterIPServers: string(desired.Image), VIPBinding: string(netutil.BindRoute), IPTablesBackend: "auto",
+		ClusterIPServers: string(desired.Image), VIPBinding: string(netutil.BindAddress), IPTablesBackend: "auto",
 		AuditPeriod: metav1.Duration{Duration: 5 * time.Minute}, DrainTimeout: metav1.Duration{Duration: 15 * time.Minute},
 		MaxServiceFrontends: 10_000,
 		TrafficMetrics:      string(TrafficOff), TrafficMetricsTop: 1000,

@@ -36,7 +36,7 @@ var specs = []spec{
 	{path: "iptables.masqueradeAll", name: "masquerade-all", usage: "masquerade all traffic to ClusterIPs"},
 	{path: "iptables.masqueradeBit", name: "iptables-masquerade-bit", usage: "bit of the packet mark, 0 to 31, that asks for masquerade"},
 	{path: "maxServiceFrontends", name: "max-service-frontends", usage: "how many frontends one Service may have, each an address, port and protocol; external IPs are left out first, ClusterIPs last (0: any number)"},
-	{path: "vipBinding", name: "vip-binding", usage: "how ClusterIPs become the node's own: route (local routes, whose cost does not grow with their number) or address (on kube-ipvs0, where ip addr shows them)"},
+	{path: "vipBinding", name: "vip-binding", usage: "how ClusterIPs become the node's own: address (on kube-ipvs0, where ip addr shows them, unless a start had to add more than 10000 of a family) or route (local routes alone, whose cost does not grow with their number)"},
 	{path: "iptablesBackend", name: "iptables-backend", usage: "variant of iptables that this host uses: nft, legacy or auto"},
 	{path: "takeover", name: "takeover", usage: "adopt the virtual servers that kube-proxy's IPVS mode has left on this node, so that their connections go on"},
 	{path: "ipvs.excludeCIDRs", name: "ipvs-exclude-cidrs", usage: "virtual servers in these CIDRs are not adopted with --takeover. Those of others are never deleted anyway"},

@@ -52,7 +52,7 @@ var modes = []string{"direct", "image"}
 
 // bindings are what the tests of a mode use: one each, for what is behind a
 // frontend does not depend on how its address came to be the node's.
-var bindings = map[string]string{"direct": "address", "image": "route"}
+var bindings = map[string]string{"direct": "route", "image": "address"}
 
 // TestReach asks every kind of frontend, over both protocols and families,
 // from a pod, the node itself and outside, and checks who answers and from
