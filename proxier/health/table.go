@@ -92,7 +92,7 @@ func (t *table) label(k seriesKey) labels {
 func pair(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
 
 // add adds what a row has counted since the last reading.
-func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r *Traffic) {
+func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r *Traffic) *series {
 	s := t.rows[key]
 	if s == nil {
 		s = &series{key: key, labels: t.label(key)}
@@ -107,6 +107,7 @@ func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r
 	s.rank += delta.connections
 	s.active += r.Active
 	s.inactive += r.Inactive
+	return s
 }
 
 // settle ends a reading: it drops what is long gone, chooses who has a series

@@ -75,7 +75,7 @@ func NewTrafficCollector(r TrafficReader, c TrafficConfig) prometheus.Collector 
 	if c.Rows <= 0 {
 		c.Rows = DefaultTrafficRows
 	}
-	t := &trafficCollector{reader: r, rows: map[rowKey]*lastRow{}}
+	t := &trafficCollector{reader: r, rows: map[rowKey]*lastRow{}, servers: newServerInfo(c.Rows)}
 	if c.Level == TrafficService || c.Level == TrafficEndpoint {
 		t.tables = append(t.tables, newTable("service", c.Rows, "namespace", "port", "service"))
 	}
@@ -94,6 +94,7 @@ type trafficCollector struct {
 	number   uint64 // of readings
 	rows     map[rowKey]*lastRow
 	tables   []*table // of Services, and of endpoints
+	servers  *serverInfo
 	readings readings
 }
 
@@ -115,6 +116,7 @@ type lastRow struct {
 func (t *trafficCollector) Describe(ch chan<- *prometheus.Desc) {
 	if len(t.tables) > 0 {
 		t.readings.Describe(ch)
+		ch <- t.servers.desc
 	}
 	for _, tb := range t.tables {
 		tb.describe(ch)
@@ -140,6 +142,7 @@ func (t *trafficCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, tb := range t.tables {
 		tb.collect(ch)
 	}
+	t.servers.collect(ch)
 }
 
 // take adds what is new in a reading.
@@ -160,7 +163,7 @@ func (t *trafficCollector) take(rows []Traffic, now time.Time) {
 			switch {
 			case j == 0:
 				name.endpoint = ""
-				tb.add(name, t.number, now, delta, r)
+				t.servers.note(r.Of, tb.add(name, t.number, now, delta, r))
 			case r.Endpoint != "":
 				name.endpoint = r.Endpoint
 				tb.add(name, t.number, now, delta, r)

@@ -28,10 +28,11 @@ func TestLive(t *testing.T) {
 	}
 	t.Cleanup(bed.Close)
 	c := newCluster(t, bed)
+	exportNode(t, bed.Node, exporterAddress)
 	p := startPrometheus(t, os.Getenv("KUBE_IPVS_RULES"), map[string]string{"node": "127.0.0.1:10249", "node2": bed.Node2.IPv4.String() + ":10249"})
 	c.begin(t)
 	p.await(t, `count(kube_ipvs_ready == 1) == 2`)
-	p.await(t, `count(up == 1) == 2`)
+	p.await(t, `count(up == 1) == 3`)
 	c.traffic(t)
 
 	t.Run("alert", func(t *testing.T) { breakAndMend(t, c, p) })
@@ -58,6 +59,7 @@ var facts = []string{
 	`kube_ipvs_ipset_limit{set="KIPVS6-VIPS"} == 1048576`,
 	`kube_ipvs_oldest_drain_age_seconds{instance="node"} > 1 and kube_ipvs_draining_real_servers > 0`,
 	`kube_ipvs_followed_objects{kind="service", instance="node"} > 100`,
+	`count(node_ipvs_backend_weight * on (local_address, local_port, proto) group_left (namespace, service, port) kube_ipvs_virtual_server_info{instance="node"}) > 100`,
 	`kube_ipvs_object_problems{kind="Service", namespace="default", name="blocked-too", instance="node"} > 0`,
 	`increase(kube_ipvs_drift_repaired_total{kind="entry", instance="node"}[1m]) > 0`,
 }

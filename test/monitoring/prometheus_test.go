@@ -28,7 +28,7 @@ type prometheus struct {
 }
 
 // startPrometheus runs one with the rules of a PrometheusRule, over targets by
-// the name of their node.
+// the name of their node, and a node_exporter of the first.
 func startPrometheus(t *testing.T, rule string, targets map[string]string) *prometheus {
 	t.Helper()
 	dir := t.TempDir()
@@ -38,9 +38,12 @@ func startPrometheus(t *testing.T, rule string, targets map[string]string) *prom
 	}
 	write(t, filepath.Join(dir, "rules.yaml"), specOf(t, rule))
 	write(t, filepath.Join(dir, "prometheus.yaml"), map[string]any{
-		"global":         map[string]string{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-		"rule_files":     []string{"rules.yaml"},
-		"scrape_configs": []any{map[string]any{"job_name": "kube-ipvs", "honor_labels": true, "static_configs": targetConfigs}},
+		"global":     map[string]string{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+		"rule_files": []string{"rules.yaml"},
+		"scrape_configs": []any{
+			map[string]any{"job_name": "kube-ipvs", "honor_labels": true, "static_configs": targetConfigs},
+			map[string]any{"job_name": "node-exporter", "static_configs": []any{map[string]any{"targets": []string{exporterAddress}, "labels": map[string]string{"instance": "node"}}}},
+		},
 	})
 	const address = "127.0.0.1:9090"
 	cmd := exec.Command("prometheus", "--config.file", filepath.Join(dir, "prometheus.yaml"), "--storage.tsdb.path", filepath.Join(dir, "data"),
