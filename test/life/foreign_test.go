@@ -47,8 +47,9 @@ for t in iptables ip6tables; do
 done`
 
 // ours are the lines of a snapshot that go with cleanup. ipvsadm does not show
-// our flag, flag-3, next to those of the scheduler mh.
-var ours = regexp.MustCompile(`KIPVS6?-|proto 77|flag-3|mh-port|^# (link|addresses): kube-ipvs0`)
+// our flag, flag-3, next to those of the scheduler mh. With an address goes the route
+// that the kernel has made of it.
+var ours = regexp.MustCompile(`KIPVS6?-|proto 77|flag-3|mh-port|^# (link|addresses): kube-ipvs0|^# routes: local 10\.96\.\S+ dev kube-ipvs0 .*proto kernel`)
 
 // theirs returns what the snapshot shows of others, in its order: real servers
 // go with their virtual server, addresses are those that only others have.
