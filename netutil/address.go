@@ -24,14 +24,23 @@ func (a Address) Usable() bool {
 }
 
 // Addresses lists the addresses of all links and both families, with one dump.
-func (l *Links) Addresses() ([]Address, error) { return l.addresses(anyLink) }
+func (l *Links) Addresses() ([]Address, error) {
+	if l.lists == nil {
+		return l.addresses(anyLink)
+	}
+	var err error
+	if l.lists.addresses == nil {
+		l.lists.addresses, err = l.addresses(anyLink)
+	}
+	return l.lists.addresses, err
+}
 
 // AddressesOf lists the addresses of one link, both families. Kernels before 5.0 list
 // all and let us choose.
 func (l *Links) AddressesOf(link int) ([]Address, error) { return l.addresses(link) }
 
 func (l *Links) addresses(link int) ([]Address, error) {
-	var all []Address
+	all := []Address{}
 	err := Retry(func() error {
 		all = all[:0]
 		var h [unix.SizeofIfAddrmsg]byte

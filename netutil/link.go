@@ -14,6 +14,21 @@ import (
 type Links struct {
 	handle *netlink.Handle // single links, where its decoding is worth its price
 	conn   *Conn           // everything that comes in hundreds
+	lists  *lists          // within Together
+}
+
+// lists are what was listed within Together, nil before.
+type lists struct {
+	devices   []device
+	addresses []Address
+}
+
+// Together calls read, within which all links and all addresses are listed once,
+// whoever asks for them: a node has thousands.
+func (l *Links) Together(read func() error) error {
+	l.lists = &lists{}
+	defer func() { l.lists = nil }()
+	return read()
 }
 
 // OpenLinks opens the sockets.
@@ -119,6 +134,17 @@ type device struct {
 
 // devices dumps all links.
 func (l *Links) devices() ([]device, error) {
+	if l.lists == nil {
+		return l.dumpDevices()
+	}
+	var err error
+	if l.lists.devices == nil {
+		l.lists.devices, err = l.dumpDevices()
+	}
+	return l.lists.devices, err
+}
+
+func (l *Links) dumpDevices() ([]device, error) {
 	var all []device
 	err := Retry(func() error {
 		all = all[:0]

@@ -64,6 +64,42 @@ func up(t testing.TB, l *Links, name string) {
 	must(t, l.handle.LinkSetUp(link))
 }
 
+// Who asks for lists together costs one of each, and the next time they are new.
+func TestTogether(t *testing.T) {
+	inNetns(t, func() {
+		l := openLinks(t)
+		dumps := func(f func() error) uint64 {
+			t.Helper()
+			before := l.Stats().Dumps
+			must(t, f())
+			return l.Stats().Dumps - before
+		}
+		source := func() error {
+			_, _, err := l.DefaultSource(4)
+			return err
+		}
+		count := 0
+		addresses := func() error {
+			all, err := l.Addresses()
+			count = len(all)
+			return err
+		}
+		must(t, l.Together(func() error {
+			first, again, more := dumps(source), dumps(source), dumps(addresses)
+			if again != first-2 || more != 0 {
+				t.Errorf("%d dumps, then %d, and %d for addresses", first, again, more)
+			}
+			return nil
+		}))
+		empty := count
+		upLink(t, l, "eth", "192.0.2.1/24")
+		must(t, l.Together(addresses))
+		if count <= empty || dumps(addresses) != 1 {
+			t.Errorf("%d addresses before one was added, and %d after", empty, count)
+		}
+	})
+}
+
 func TestDummy(t *testing.T) {
 	inNetns(t, func() {
 		l := openLinks(t)

@@ -147,7 +147,15 @@ func (l *Linux) Stats() Stats {
 }
 
 // Facts is part of Kernel.
-func (l *Linux) Facts(context.Context) (state.Facts, error) {
+func (l *Linux) Facts(context.Context) (f state.Facts, err error) {
+	err = l.links.Together(func() error {
+		f, err = l.facts()
+		return err
+	})
+	return f, err
+}
+
+func (l *Linux) facts() (state.Facts, error) {
 	var f state.Facts
 	var err error
 	if f.NoIPv6, f.NoVIPv6, err = noIPv6(); err != nil {
