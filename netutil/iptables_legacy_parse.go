@@ -15,6 +15,7 @@ type legacyChain struct {
 // legacyRule is what matters of a rule.
 type legacyRule struct {
 	to   string // the chain that it leads to; empty: to none
+	word string // what else it does, as iptables names it
 	body []byte // the kernel's words for it, less its counters and where in the table to stands
 }
 
@@ -94,15 +95,21 @@ func (l *legacyParser) entry(at int, e []byte) (int, error) {
 	clear(e[l.counters : l.counters+length])
 	clear(e[l.addresses+entryFrom : l.addresses+entryFrom+4]) // the kernel's own
 	c := &l.chains[len(l.chains)-1]
+	word := name
 	if name == "" && len(data) >= 4 { // the standard target: a verdict, or a place in the table
 		to := int(int32(binary.NativeEndian.Uint32(data)))
 		if to >= 0 {
 			clear(data[:4])
+		} else {
+			word = legacyWords[to]
 		}
 		if to >= 0 && to != at+next { // else it has no target and goes on
 			l.jumps = append(l.jumps, legacyJump{len(l.chains) - 1, len(c.rules), to})
 		}
 	}
-	c.rules = append(c.rules, legacyRule{body: e})
+	c.rules = append(c.rules, legacyRule{word: word, body: e})
 	return next, nil
 }
+
+// legacyWords are the names of verdicts (IPT_RETURN and so on).
+var legacyWords = map[int]string{-1: "DROP", -2: "ACCEPT", -5: "RETURN"}

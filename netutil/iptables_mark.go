@@ -1,14 +1,12 @@
 package netutil
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"hash"
 	"maps"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,18 +14,22 @@ import (
 // Mark sums up what is ours of the rules of a family.
 type Mark struct {
 	chains map[Chain]digest
-	jumps  digest
-	places []place       // of the jumps, with NFT
-	sizes  [3]legacyInfo // of ourTables, with Legacy
+	jumps  digest          // with where they stand
+	stands map[Chain]stand // the same in full, with NFT
+	wrong  bool            // they do not all stand where they are to
+	sizes  [3]legacyInfo   // of ourTables, with Legacy
 }
 
 type digest [sha256.Size]byte
 
-// place is where a rule stands.
-type place struct {
-	in     Chain
-	handle uint64
+// stand is how our jumps stand in a built-in chain.
+type stand struct {
+	handles []uint64
+	wrong   string // what stands where it is not to
 }
+
+// Misplaced reports whether jumps do not stand where they are to.
+func (m Mark) Misplaced() bool { return m.wrong }
 
 // Same reports whether two Marks of the same Ruleset say the same. The zero Mark
 // is like none that was taken.
@@ -35,33 +37,35 @@ func (m Mark) Same(o Mark) bool {
 	return m.jumps == o.jumps && m.jumps != digest{} && maps.Equal(m.chains, o.chains)
 }
 
-// MarkRules sums up the chains of the Ruleset of, as they are now, and the jumps
-// from built-in chains to chains whose name begins with prefix. It starts no
-// process. Marks that are the same mean that nothing is other than it was but
-// counters, and where our jumps stand.
+// MarkRules sums up the chains of the Ruleset of, as they are now, the jumps from
+// built-in chains to chains of ours, and what stands where it is not to among these. It
+// starts no process. Marks that are the same mean that nothing is other than it was but
+// counters, and what others have where it does not matter.
 //
-// With a Mark of before it costs nothing for rules of others, so that one can look
-// often, and may miss a little: a jump that has come twice; with Legacy, of which
-// the kernel hands out tables as a whole only, rules in the place of as many others
-// of the same size. With the zero Mark it looks closely. That costs with the rules
-// of others in built-in chains, and with Legacy with all of them.
-func (b Backend) MarkRules(family int, prefix string, of Ruleset, before Mark) (Mark, error) {
+// With a Mark of before it costs nothing for rules of others but those in front of our
+// jumps, and of these with headLimit at the most, so that one can look often. It may
+// miss a little: a jump that has come twice, and one that is not among so many first
+// ones and has lost its place; with Legacy, of which the kernel hands out tables as a
+// whole only, rules in the place of as many others of the same size. With the zero Mark
+// it looks closely. That costs with the rules of others in built-in chains, and with
+// Legacy with all of them.
+func (b Backend) MarkRules(family int, ours Ours, of Ruleset, before Mark) (Mark, error) {
 	if b == Legacy {
-		return markLegacy(family, prefix, of, before)
+		return markLegacy(family, ours, of, before)
 	}
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return Mark{}, err
 	}
 	defer c.Close()
-	m, err := markNFT(c, family, prefix, of, before)
+	m, err := markNFT(c, family, ours, of, before)
 	if absent(err) {
 		err = fmt.Errorf("%w: %w", errAbsent, err)
 	}
 	return m, err
 }
 
-func markNFT(c *Conn, family int, prefix string, of Ruleset, before Mark) (out Mark, err error) {
+func markNFT(c *Conn, family int, ours Ours, of Ruleset, before Mark) (out Mark, err error) {
 	out.chains = map[Chain]digest{}
 	for _, in := range ownChains(of) {
 		if out.chains[in], err = nftDigest(c, family, in); err != nil {
@@ -69,23 +73,36 @@ func markNFT(c *Conn, family int, prefix string, of Ruleset, before Mark) (out M
 		}
 	}
 	if before.Same(before) && maps.Equal(before.chains, out.chains) {
-		if stand, err := stillThere(c, family, before.places); stand || err != nil {
+		if stand, err := stillThere(c, family, ours, before.stands); stand || err != nil {
 			return before, err
 		}
 	}
-	var jumps []digest
+	sum := marker{sha256.New()}
+	out.stands = map[Chain]stand{}
 	for _, in := range builtIn() {
-		rules, err := nftRules(c, family, in, leadsTo(prefix))
+		rules, k, err := nftJumps(c, family, in, ours)
 		if err != nil {
 			return out, err
 		}
-		for _, r := range rules {
-			jumps = append(jumps, digestOf(in, r.to, r.body))
-			out.places = append(out.places, place{in, r.handle})
+		if len(rules) > 0 {
+			out.stands[in] = standOf(rules, k)
 		}
+		for _, r := range rules {
+			sum.rule(in, r.to, r.body)
+		}
+		sum.rank(in, k)
+		out.wrong = out.wrong || k.wrong != ""
 	}
-	out.jumps = inAnyOrder(jumps)
+	out.jumps = sum.digest()
 	return out, nil
+}
+
+func standOf(jumps []nftRule, k rank) stand {
+	s := stand{wrong: k.wrong}
+	for _, r := range jumps {
+		s.handles = append(s.handles, r.handle)
+	}
+	return s
 }
 
 // nftDigest sums up a chain; one that is not there is like one without rules.
@@ -98,11 +115,25 @@ func nftDigest(c *Conn, family int, in Chain) (digest, error) {
 	return sum.digest(), err
 }
 
-// stillThere reports whether the rules at all places are there.
-func stillThere(c *Conn, family int, places []place) (bool, error) {
-	for _, p := range places {
-		if there, err := hasNFTRule(c, family, p.in, p.handle); !there || err != nil {
-			return false, err
+// stillThere reports whether the jumps of all chains are there, and stand as they did.
+func stillThere(c *Conn, family int, ours Ours, stands map[Chain]stand) (bool, error) {
+	for in, before := range stands {
+		if ours.Places[in] != Anywhere {
+			jumps, k, err := nftHead(c, family, in, ours, len(before.handles))
+			now := standOf(jumps, k)
+			switch {
+			case err != nil:
+				return false, err
+			case now.wrong == before.wrong && slices.Equal(now.handles, before.handles):
+				continue
+			case k.others+len(jumps) < headLimit:
+				return false, nil
+			}
+		}
+		for _, handle := range before.handles { // behind more rules than are read
+			if there, err := hasNFTRule(c, family, in, handle); !there || err != nil {
+				return false, err
+			}
 		}
 	}
 	return true, nil
@@ -128,7 +159,7 @@ func builtIn() (out []Chain) {
 	return out
 }
 
-func markLegacy(family int, prefix string, of Ruleset, before Mark) (out Mark, err error) {
+func markLegacy(family int, ours Ours, of Ruleset, before Mark) (out Mark, err error) {
 	tables := legacyTables(family)
 	out.sizes, err = legacySizes(family, tables) // before the rules: a change between the two shows the next time
 	if err != nil {
@@ -138,21 +169,27 @@ func markLegacy(family int, prefix string, of Ruleset, before Mark) (out Mark, e
 		return before, nil
 	}
 	out.chains = map[Chain]digest{}
-	var jumps []digest
-	ours := ownChains(of)
+	own, jumps := ownChains(of), marker{sha256.New()}
 	err = eachLegacy(family, tables, func(c legacyChain) {
-		own := marker{sha256.New()}
+		sum, k := marker{sha256.New()}, rank{place: ours.Places[c.Chain]}
 		for _, r := range c.rules {
-			own.rule(c.Chain, r.to, r.body)
-			if c.base && strings.HasPrefix(r.to, prefix) {
-				jumps = append(jumps, digestOf(c.Chain, r.to, r.body))
+			sum.rule(c.Chain, r.to, r.body)
+			switch {
+			case !c.base:
+			case ours.own(r.to):
+				jumps.rule(c.Chain, r.to, r.body)
+				k.own()
+			default:
+				k.other(ours, r.to, r.word)
 			}
 		}
-		if slices.Contains(ours, c.Chain) {
-			out.chains[c.Chain] = own.digest()
+		jumps.rank(c.Chain, k)
+		out.wrong = out.wrong || k.wrong != ""
+		if slices.Contains(own, c.Chain) {
+			out.chains[c.Chain] = sum.digest()
 		}
 	})
-	out.jumps = inAnyOrder(jumps)
+	out.jumps = jumps.digest()
 	return out, err
 }
 
@@ -164,23 +201,18 @@ func (m marker) digest() (out digest) {
 	return out
 }
 
-func digestOf(in Chain, to string, body []byte) digest {
-	m := marker{sha256.New()}
-	m.rule(in, to, body)
-	return m.digest()
-}
-
-func inAnyOrder(all []digest) digest {
-	slices.SortFunc(all, func(a, b digest) int { return bytes.Compare(a[:], b[:]) })
-	m := marker{sha256.New()}
-	for _, d := range all {
-		m.Write(d[:])
-	}
-	return m.digest()
-}
-
 func (m marker) rule(in Chain, to string, body []byte) {
-	for _, part := range []string{in.Table, in.Name, to, string(body)} {
+	m.words(in.Table, in.Name, to, string(body))
+}
+
+func (m marker) rank(in Chain, k rank) {
+	if k.wrong != "" {
+		m.words(in.Table, in.Name, k.wrong)
+	}
+}
+
+func (m marker) words(parts ...string) {
+	for _, part := range parts {
 		m.Write(binary.NativeEndian.AppendUint64(nil, uint64(len(part)))) // no part can pass for the end of another
 		m.Write([]byte(part))
 	}

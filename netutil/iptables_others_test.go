@@ -109,7 +109,9 @@ func nftJumpsOf(t *testing.T, family int, from Chain) ([]string, bool, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	must(t, err)
 	defer c.Close()
-	return nftJumps(c, family, from, "")
+	jumps, _, err := nftJumps(c, family, from, Ours{})
+	lines, odd := spellJumps(from.Name, jumps)
+	return lines, odd, err
 }
 
 // unprintable adds a rule that iptables cannot express to chains, each named by its

@@ -13,8 +13,8 @@ import (
 )
 
 // ReadRules reads what is ours of the rules of family, 4 or 6, in the tables
-// mangle, nat and filter: chains whose name begins with prefix and the jumps to
-// them from built-in chains. It changes nothing.
+// mangle, nat and filter: our chains, the jumps to them from built-in chains, and where
+// these stand. It changes nothing.
 //
 // Rules of others are no hindrance. The nft tools print a chain only if they can
 // express all of its rules, and read all of a table anew at each change of any
@@ -22,20 +22,20 @@ import (
 // chain of ours with a rule that is not iptables' is taken for one with a rule
 // that is too much. A jump from such a chain of others counts only if it has no
 // match, as ours have none.
-func (b Backend) ReadRules(ctx context.Context, family int, prefix string) (Ruleset, error) {
-	return b.ReadChangedRules(ctx, family, prefix, Ruleset{}, Mark{})
+func (b Backend) ReadRules(ctx context.Context, family int, ours Ours) (Ruleset, error) {
+	return b.ReadChangedRules(ctx, family, ours, Ruleset{}, Mark{})
 }
 
 // ReadChangedRules is ReadRules for rules of which it is known that they were those of
 // was when they had a Mark. With NFT it need not have the tool print chains, then: those
 // that are as they were hold the rules that they held, and others hold others.
-func (b Backend) ReadChangedRules(ctx context.Context, family int, prefix string, was Ruleset, mark Mark) (Ruleset, error) {
+func (b Backend) ReadChangedRules(ctx context.Context, family int, ours Ours, was Ruleset, mark Mark) (Ruleset, error) {
 	var rules Ruleset
 	var err error
 	if b == Legacy {
-		rules, err = b.readLegacy(ctx, family, prefix)
+		rules, err = b.readLegacy(ctx, family, ours)
 	} else {
-		rules, err = b.readNFT(ctx, family, prefix, was, mark)
+		rules, err = b.readNFT(ctx, family, ours, was, mark)
 	}
 	if err != nil {
 		return Ruleset{}, fmt.Errorf("read rules of IPv%d: %w", family, err)
@@ -45,12 +45,12 @@ func (b Backend) ReadChangedRules(ctx context.Context, family int, prefix string
 
 // readLegacy costs with all rules in the tables, those of other programs too. The tool is not kept
 // from its end by changes of others, and takes no lock.
-func (b Backend) readLegacy(ctx context.Context, family int, prefix string) (Ruleset, error) {
+func (b Backend) readLegacy(ctx context.Context, family int, ours Ours) (Ruleset, error) {
 	text, err := b.savedLegacy(ctx, family)
 	if err != nil {
 		return Ruleset{}, err
 	}
-	return ParseRules(text, prefix)
+	return parseRules(text, ours)
 }
 
 // savedLegacy returns what iptables-legacy-save prints of ourTables.
@@ -70,7 +70,7 @@ func (b Backend) savedLegacy(ctx context.Context, family int) (string, error) {
 	return text.String(), nil
 }
 
-func (b Backend) readNFT(ctx context.Context, family int, prefix string, was Ruleset, mark Mark) (Ruleset, error) {
+func (b Backend) readNFT(ctx context.Context, family int, ours Ours, was Ruleset, mark Mark) (Ruleset, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return Ruleset{}, err
@@ -88,18 +88,21 @@ func (b Backend) readNFT(ctx context.Context, family int, prefix string, was Rul
 		return Ruleset{}, err
 	}
 	var ask []Chain
-	jumps := map[Chain][]string{}
+	jumps, ranks := map[Chain][]string{}, map[Chain]rank{}
 	for _, ch := range chains {
 		switch {
-		case strings.HasPrefix(ch.Name, prefix):
+		case ours.own(ch.Name):
 			if len(mark.chains) == 0 {
 				ask = append(ask, ch.Chain)
 			}
 		case ch.base:
-			var odd bool
-			if jumps[ch.Chain], odd, err = nftJumps(c, family, ch.Chain, prefix); err != nil {
+			found, k, err := nftJumps(c, family, ch.Chain, ours)
+			if err != nil {
 				return Ruleset{}, err
 			}
+			var odd bool
+			jumps[ch.Chain], odd = spellJumps(ch.Name, found)
+			ranks[ch.Chain] = k
 			if odd {
 				ask = append(ask, ch.Chain)
 			}
@@ -110,7 +113,11 @@ func (b Backend) readNFT(ctx context.Context, family int, prefix string, was Rul
 		return Ruleset{}, err
 	}
 	maps.Copy(printed, known)
-	return assemble(chains, prefix, jumps, printed)
+	out, err := assemble(chains, ours.Prefix, jumps, printed)
+	for in, k := range ranks {
+		out.table(in.Table).ranks[in.Name] = k
+	}
+	return out, err
 }
 
 // unchanged returns the rules of those chains of was that are as they were when they
@@ -134,23 +141,17 @@ func unchanged(c *Conn, family int, was Ruleset, mark Mark) (map[Chain][]string,
 	return out, nil
 }
 
-// nftJumps returns the rules of a chain that do nothing but lead to one whose name
-// begins with prefix, as iptables spells them; odd says that others lead there, too.
-func nftJumps(c *Conn, family int, from Chain, prefix string) (lines []string, odd bool, err error) {
-	rules, err := nftRules(c, family, from, leadsTo(prefix))
-	for _, r := range rules {
+// spellJumps returns those jumps that do nothing but lead to their chain, as iptables
+// spells them; odd says that there are others, too.
+func spellJumps(from string, jumps []nftRule) (lines []string, odd bool) {
+	for _, r := range jumps {
 		if r.plain {
-			lines = append(lines, "-A "+from.Name+" "+r.jump)
+			lines = append(lines, "-A "+from+" "+r.jump)
 		} else {
 			odd = true
 		}
 	}
-	return lines, odd, err
-}
-
-// leadsTo means rules that lead to a chain whose name begins with prefix.
-func leadsTo(prefix string) func(nftRule) bool {
-	return func(r nftRule) bool { return r.to != "" && strings.HasPrefix(r.to, prefix) }
+	return lines, odd
 }
 
 // assemble makes a Ruleset of what the tool has printed of some chains, and of

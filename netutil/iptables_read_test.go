@@ -46,7 +46,7 @@ func TestReadBesideWhatIPTablesCannotExpress(t *testing.T) {
 				unprintable(t, family, tt.table, tt.chain)
 				read := func() Ruleset {
 					t.Helper()
-					have, err := NFT.ReadRules(t.Context(), family, "KIPVS-")
+					have, err := NFT.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS-"})
 					must(t, err)
 					return have
 				}
@@ -90,14 +90,14 @@ func TestReadingChangesNothing(t *testing.T) {
 		file, err := subscribeRules()
 		must(t, err)
 		defer file.Close()
-		have, err := NFT.ReadRules(t.Context(), family, "KIPVS-")
+		have, err := NFT.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS-"})
 		if err != nil || len(have.get("filter").chains) != 1 || len(have.get("filter").chains[0].rules) != 1 {
 			t.Errorf("%v, %v", have, err)
 		}
-		if _, err := NFT.MarkRules(family, "KIPVS-", have, Mark{}); err != nil {
+		if _, err := NFT.MarkRules(family, Ours{Prefix: "KIPVS-"}, have, Mark{}); err != nil {
 			t.Error(err)
 		}
-		w := &ruleWatcher{prefix: ""}
+		w := &ruleWatcher{}
 		if read, _, err := w.drain(int(file.Fd())); read || err != nil {
 			t.Errorf("an event: %v", err)
 		}
@@ -128,7 +128,7 @@ func TestReadAsksForOurChainsOnly(t *testing.T) {
 		script := "#!/bin/sh\nPATH=" + path + "\ntee -a " + dir + "/asked | " + tool + " \"$@\"\n"
 		must(t, os.WriteFile(filepath.Join(dir, filepath.Base(tool)), []byte(script), 0o755))
 		t.Setenv("PATH", dir)
-		have, err := NFT.ReadRules(t.Context(), family, "KIPVS-")
+		have, err := NFT.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS-"})
 		if err != nil || !Equal(have, want) {
 			t.Errorf("%v, %v", have, err)
 		}
@@ -199,7 +199,7 @@ func TestMarkRules(t *testing.T) {
 		restore := func(input string) { t.Helper(); must(t, b.Restore(t.Context(), family, input)) }
 		mark := func() Mark {
 			t.Helper()
-			m, err := b.MarkRules(family, "KIPVS-", want, Mark{})
+			m, err := b.MarkRules(family, Ours{Prefix: "KIPVS-"}, want, Mark{})
 			must(t, err)
 			return m
 		}
@@ -208,7 +208,7 @@ func TestMarkRules(t *testing.T) {
 			t.Fatal("a mark is not like itself, or like the zero mark")
 		}
 		for _, others := range []string{
-			"*nat\n:FOREIGN - [0:0]\n-A FOREIGN -p udp -j RETURN\nCOMMIT\n", "*nat\n-I PREROUTING -p tcp -j FOREIGN\n-I PREROUTING -j ACCEPT\nCOMMIT\n",
+			"*nat\n:FOREIGN - [0:0]\n-A FOREIGN -p udp -j RETURN\nCOMMIT\n", "*nat\n-A PREROUTING -p tcp -j FOREIGN\n-I POSTROUTING 2 -j ACCEPT\nCOMMIT\n",
 			"*filter\n:FOREIGN - [0:0]\n-A FOREIGN -j DROP\n-A INPUT -j FOREIGN\nCOMMIT\n", "*mangle\n-A INPUT -j ACCEPT\nCOMMIT\n",
 			"*nat\n-D PREROUTING -m comment --comment \"kube ipvs\" -j KIPVS-NAT\n-I PREROUTING -m comment --comment \"kube ipvs\" -j KIPVS-NAT\nCOMMIT\n",
 		} {
@@ -220,16 +220,16 @@ func TestMarkRules(t *testing.T) {
 		for _, broken := range []string{
 			"*nat\n-D OUTPUT -j KIPVS-MARK\nCOMMIT\n", "*nat\n-F KIPVS-NAT\nCOMMIT\n", "*nat\n-F PREROUTING\nCOMMIT\n", "*nat\n-A KIPVS-NAT -j RETURN\nCOMMIT\n",
 			"*nat\n-D KIPVS-NAT -m comment --comment foo -j RETURN\nCOMMIT\n", "*nat\n-R KIPVS-NAT 4 -m comment --comment fop -j RETURN\nCOMMIT\n",
-			"*nat\n-R KIPVS-NAT 1 -j KIPVS-MARK\nCOMMIT\n", "*filter\n-A FORWARD -j KIPVS-FILTER\nCOMMIT\n",
+			"*nat\n-R KIPVS-NAT 1 -j KIPVS-MARK\nCOMMIT\n", "*nat\n-I PREROUTING -p tcp -j FOREIGN\nCOMMIT\n", "*nat\n-D OUTPUT -j KIPVS-NAT\n-A OUTPUT -j KIPVS-NAT\nCOMMIT\n", "*filter\n-A FORWARD -j KIPVS-FILTER\nCOMMIT\n",
 			"*mangle\n:KIPVS-OLD - [0:0]\n-A OUTPUT -j KIPVS-OLD\nCOMMIT\n", "*filter\n-D INPUT -j KIPVS-FILTER\n-A INPUT -s " + host(family) + " -j KIPVS-FILTER\nCOMMIT\n",
 		} {
 			restore(broken)
 			if first.Same(mark()) {
 				t.Errorf("the same after %q", broken)
 			}
-			have, err := b.ReadRules(t.Context(), family, "KIPVS-")
+			have, err := b.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS-"})
 			must(t, err)
-			if changed, err := b.ReadChangedRules(t.Context(), family, "KIPVS-", want, first); err != nil || Equal(changed, want) {
+			if changed, err := b.ReadChangedRules(t.Context(), family, Ours{Prefix: "KIPVS-"}, want, first); err != nil || Equal(changed, want) {
 				t.Errorf("read as if nothing had changed: %q, %v", broken, err)
 			} else {
 				have = changed
@@ -249,11 +249,11 @@ func host(family int) string { return map[int]string{4: "10.0.0.1", 6: "fd00::1"
 func TestMarkRulesLooksClosely(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b Backend, family int) {
 		want := ours(t, b, family)
-		before, err := b.MarkRules(family, "KIPVS-", want, Mark{})
+		before, err := b.MarkRules(family, Ours{Prefix: "KIPVS-"}, want, Mark{})
 		must(t, err)
 		look := func(before Mark) bool {
 			t.Helper()
-			m, err := b.MarkRules(family, "KIPVS-", want, before)
+			m, err := b.MarkRules(family, Ours{Prefix: "KIPVS-"}, want, before)
 			must(t, err)
 			return m.Same(before)
 		}
@@ -261,11 +261,11 @@ func TestMarkRulesLooksClosely(t *testing.T) {
 		if look(before) != (b == Legacy) {
 			t.Error("what was replaced: seen is", b == Legacy)
 		}
-		if m, err := b.MarkRules(family, "KIPVS-", want, Mark{}); m.Same(before) || err != nil {
+		if m, err := b.MarkRules(family, Ours{Prefix: "KIPVS-"}, want, Mark{}); m.Same(before) || err != nil {
 			t.Error("a close look saw nothing", err)
 		}
 		for _, broken := range []string{"*nat\n-A KIPVS-NAT -j RETURN\nCOMMIT\n", "*nat\n-D OUTPUT -j KIPVS-MARK\nCOMMIT\n", "*filter\n-F INPUT\nCOMMIT\n"} {
-			before, err := b.MarkRules(family, "KIPVS-", want, Mark{})
+			before, err := b.MarkRules(family, Ours{Prefix: "KIPVS-"}, want, Mark{})
 			must(t, err)
 			if !look(before) {
 				t.Error("nothing has changed")
@@ -309,7 +309,7 @@ func BenchmarkRules(b *testing.B) {
 			for _, how := range []string{"look", "close", "read"} {
 				b.Run(fmt.Sprintf("%s/others=%d/%s", backend, n, how), func(b *testing.B) {
 					want := benchmarkRules(b, backend, n)
-					first, err := backend.MarkRules(4, "KIPVS-", want, Mark{})
+					first, err := backend.MarkRules(4, Ours{Prefix: "KIPVS-"}, want, Mark{})
 					must(b, err)
 					before := first
 					if how == "close" {
@@ -317,11 +317,11 @@ func BenchmarkRules(b *testing.B) {
 					}
 					for b.Loop() {
 						if how == "read" {
-							have, err := backend.ReadRules(b.Context(), 4, "KIPVS-")
+							have, err := backend.ReadRules(b.Context(), 4, Ours{Prefix: "KIPVS-"})
 							if err != nil || !Equal(have, want) {
 								b.Fatal(err, Missing(have, want))
 							}
-						} else if m, err := backend.MarkRules(4, "KIPVS-", want, before); err != nil || !m.Same(first) {
+						} else if m, err := backend.MarkRules(4, Ours{Prefix: "KIPVS-"}, want, before); err != nil || !m.Same(first) {
 							b.Fatal(err)
 						}
 					}

@@ -2,13 +2,14 @@ package netutil
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
 
 // Ruleset is what is ours of one family's rules: the chains whose name begins
-// with our prefix, with their rules, and the jumps to them from built-in
-// chains. The zero value holds nothing.
+// with our prefix, with their rules, the jumps to them from built-in chains, and
+// where these stand among the rules of others. The zero value holds nothing.
 type Ruleset struct {
 	tables []table
 }
@@ -16,7 +17,8 @@ type Ruleset struct {
 type table struct {
 	name   string
 	chains []chain
-	jumps  []rule // in the order in which they stand
+	jumps  []rule          // in the order in which they stand
+	ranks  map[string]rank // of built-in chains
 }
 
 type chain struct {
@@ -35,6 +37,11 @@ type rule struct {
 // The rest it ignores. A rule for a chain of ours that is not declared, a text
 // that ends within a table and a line that cannot be read are errors.
 func ParseRules(text, prefix string) (Ruleset, error) {
+	return parseRules(text, Ours{Prefix: prefix})
+}
+
+func parseRules(text string, ours Ours) (Ruleset, error) {
+	prefix := ours.Prefix
 	var out Ruleset
 	var in *table
 	builtin := map[string]bool{}
@@ -59,7 +66,7 @@ func ParseRules(text, prefix string) (Ruleset, error) {
 				in.chains = append(in.chains, chain{name: name})
 			}
 		default:
-			err = in.add(line, prefix, builtin)
+			err = in.add(line, ours, builtin)
 		}
 		if err != nil {
 			return Ruleset{}, fmt.Errorf("line %d: %q: %w", n+1, line, err)
@@ -79,7 +86,7 @@ func (r *Ruleset) table(name string) *table {
 			return &r.tables[i]
 		}
 	}
-	r.tables = append(r.tables, table{name: name})
+	r.tables = append(r.tables, table{name: name, ranks: map[string]rank{}})
 	return &r.tables[len(r.tables)-1]
 }
 
@@ -104,7 +111,7 @@ func (t *table) find(name string) *chain {
 
 // add reads a rule. In a text of ours, built-in chains need not be declared:
 // a chain that is not known is taken for one.
-func (t *table) add(line, prefix string, builtin map[string]bool) error {
+func (t *table) add(line string, ours Ours, builtin map[string]bool) error {
 	if line[0] == '[' { // counters
 		_, line, _ = strings.Cut(line, " ")
 	}
@@ -113,9 +120,12 @@ func (t *table) add(line, prefix string, builtin map[string]bool) error {
 		return fmt.Errorf("not a rule")
 	}
 	name, text, _ := strings.Cut(line, " ")
-	own := strings.HasPrefix(name, prefix)
-	known, declared := builtin[name]
-	if !own && (declared && !known || !strings.Contains(text, "-j "+prefix) && !strings.Contains(text, "-g "+prefix)) {
+	own := ours.own(name)
+	if known, declared := builtin[name]; !own && declared && !known {
+		return nil
+	}
+	if !own && !strings.Contains(text, "-j "+ours.Prefix) && !strings.Contains(text, "-g "+ours.Prefix) {
+		t.other(name, text, ours, builtin)
 		return nil
 	}
 	canon, target, err := canonical(text)
@@ -124,9 +134,13 @@ func (t *table) add(line, prefix string, builtin map[string]bool) error {
 	}
 	r := rule{name, text, canon}
 	if !own {
-		if strings.HasPrefix(target, prefix) {
-			t.jumps = append(t.jumps, r)
+		if !ours.own(target) {
+			t.other(name, text, ours, builtin)
+			return nil
 		}
+		k := t.rank(name, ours)
+		k.own()
+		t.jumps, t.ranks[name] = append(t.jumps, r), k
 		return nil
 	}
 	c := t.find(name)
@@ -135,6 +149,25 @@ func (t *table) add(line, prefix string, builtin map[string]bool) error {
 	}
 	c.rules = append(c.rules, r)
 	return nil
+}
+
+// other takes in a rule of others in a built-in chain.
+func (t *table) other(name, text string, ours Ours, builtin map[string]bool) {
+	k, target := t.rank(name, ours), jumpTarget(text)
+	if known, declared := builtin[target]; declared && !known {
+		k.other(ours, target, "")
+	} else {
+		k.other(ours, "", target)
+	}
+	t.ranks[name] = k
+}
+
+// rank returns what is known of where our jumps stand in a built-in chain.
+func (t *table) rank(name string, ours Ours) rank {
+	if k, ok := t.ranks[name]; ok {
+		return k
+	}
+	return rank{place: ours.Places[Chain{t.name, name}]}
 }
 
 // missing returns those of want that have lacks, each as often as it does.
@@ -154,8 +187,28 @@ func missing(have, want []rule) []rule {
 }
 
 // same reports whether two chains hold the same rules in the same order.
-func (c chain) same(d chain) bool {
-	return slices.EqualFunc(c.rules, d.rules, func(a, b rule) bool { return a.canon == b.canon })
+func (c chain) same(d chain) bool { return sameRules(c.rules, d.rules) }
+
+func sameRules(a, b []rule) bool {
+	return slices.EqualFunc(a, b, func(a, b rule) bool { return a.canon == b.canon })
+}
+
+// chainsOfJumps lists the chains in which tables have jumps.
+func chainsOfJumps(tables ...table) []string {
+	var out []string
+	for _, t := range tables {
+		for _, r := range t.jumps {
+			if !slices.Contains(out, r.chain) {
+				out = append(out, r.chain)
+			}
+		}
+	}
+	return out
+}
+
+// jumpsFrom returns the jumps of one chain, in their order.
+func jumpsFrom(t table, chain string) []rule {
+	return slices.DeleteFunc(slices.Clone(t.jumps), func(r rule) bool { return r.chain != chain })
 }
 
 // names lists the tables of a and b.
@@ -169,10 +222,37 @@ func names(a, b Ruleset) []string {
 	return out
 }
 
-// Equal reports whether have is what is wanted. See the package's canonical
-// form for the differences in spelling that do not count. Where our jumps
-// stand in the built-in chains does not count either.
+// Equal reports whether have is what is wanted, and our jumps stand where they are to.
+// See the package's canonical form for the differences in spelling that do not count.
 func Equal(have, want Ruleset) bool { return RestoreInput(want, have) == "" }
+
+// Misplaced says of each built-in chain in which our jumps do not stand where they are
+// to what is in the way, as "TABLE CHAIN: ...".
+func (r Ruleset) Misplaced() []string {
+	var out []string
+	for _, t := range r.tables {
+		for _, c := range chainsOfJumps(t) {
+			if wrong := t.ranks[c].wrong; wrong != "" {
+				out = append(out, t.name+" "+c+": "+wrong)
+			}
+		}
+	}
+	return out
+}
+
+// Tolerated returns r as if its jumps stood where they are to.
+func (r Ruleset) Tolerated() Ruleset {
+	out := Ruleset{slices.Clone(r.tables)}
+	for i := range out.tables {
+		t := &out.tables[i]
+		t.ranks = maps.Clone(t.ranks)
+		for c, k := range t.ranks {
+			k.wrong = ""
+			t.ranks[c] = k
+		}
+	}
+	return out
+}
 
 // Missing describes how have differs from want, one line each, for people:
 // "+ nat -A PREROUTING ..." lacks, "- nat -A PREROUTING ..." is too much. It is
@@ -188,6 +268,13 @@ func Missing(have, want Ruleset) []string {
 		w, h := want.get(name), have.get(name)
 		say("+", name, missing(h.jumps, w.jumps))
 		say("-", name, missing(w.jumps, h.jumps))
+		for _, c := range chainsOfJumps(w, h) {
+			if wrong := h.ranks[c].wrong; wrong != "" {
+				out = append(out, "! "+name+" "+c+": "+wrong)
+			} else if got, want := jumpsFrom(h, c), jumpsFrom(w, c); !sameRules(got, want) && len(missing(got, want))+len(missing(want, got)) == 0 {
+				out = append(out, "! "+name+" "+c+": the jumps are in another order")
+			}
+		}
 		for _, c := range w.chains {
 			got := h.find(c.name)
 			if got == nil {
@@ -211,9 +298,9 @@ func Missing(have, want Ruleset) []string {
 }
 
 // RestoreInput returns the input for Restore that turns have into want, empty
-// when they are equal. Only chains that differ are refilled. Jumps that are
-// there stay where they are, whatever others put before them; missing ones are
-// inserted first, in their order.
+// when they are equal. Only chains that differ are refilled. Where the jumps of a
+// built-in chain differ, or do not stand where they are to, all of them are put there
+// anew, in their order.
 func RestoreInput(want, have Ruleset) string {
 	var out strings.Builder
 	for _, name := range names(want, have) {
@@ -234,19 +321,27 @@ func RestoreInput(want, have Ruleset) string {
 				fmt.Fprintf(&drop, "-X %s\n", c.name)
 			}
 		}
-		for _, r := range missing(w.jumps, h.jumps) {
-			fmt.Fprintf(&fill, "-D %s %s\n", r.chain, r.text)
-		}
-		add := missing(h.jumps, w.jumps)
-		slices.Reverse(add) // each goes before the one inserted last
-		for _, r := range add {
-			fmt.Fprintf(&fill, "-I %s 1 %s\n", r.chain, r.text)
+		for _, c := range chainsOfJumps(w, h) {
+			putJumps(&fill, jumpsFrom(w, c), jumpsFrom(h, c), h.ranks[c])
 		}
 		if body := declare.String() + fill.String() + drop.String(); body != "" {
 			fmt.Fprintf(&out, "*%s\n%sCOMMIT\n", name, body)
 		}
 	}
 	return out.String()
+}
+
+// putJumps replaces the jumps of a built-in chain, which stand as k says.
+func putJumps(out *strings.Builder, want, have []rule, k rank) {
+	if sameRules(want, have) && k.wrong == "" {
+		return
+	}
+	for _, r := range have {
+		fmt.Fprintf(out, "-D %s %s\n", r.chain, r.text)
+	}
+	for i, r := range want {
+		fmt.Fprintf(out, "-I %s %d %s\n", r.chain, k.behind+i+1, r.text)
+	}
 }
 
 // String spells the rules as iptables-save does, with the words that it uses.

@@ -84,7 +84,7 @@ func TestRulesLife(t *testing.T) {
 	eachBackend(t, func(t *testing.T, b Backend, family int) {
 		read := func() Ruleset {
 			t.Helper()
-			r, err := b.ReadRules(t.Context(), family, "KIPVS")
+			r, err := b.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS"})
 			must(t, err)
 			return r
 		}
@@ -163,7 +163,7 @@ func TestRestoreErrors(t *testing.T) {
 				t.Errorf("%q: %v", tt.input, err)
 			}
 		}
-		if have, err := b.ReadRules(t.Context(), family, "KIPVS"); err != nil || !Equal(have, Ruleset{}) {
+		if have, err := b.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS"}); err != nil || !Equal(have, Ruleset{}) {
 			t.Errorf("failed input left something: %v", err)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,6 +27,7 @@ type nftRule struct {
 	handle uint64
 	jump   string // where it leads to, as iptables spells it: "-j CHAIN" or "-g CHAIN"; empty: to no chain
 	to     string // that chain
+	word   string // what else it does, as iptables names it; empty: what has no such name
 	plain  bool   // it leads every packet there
 	body   []byte // the kernel's words for what it does, less its counters
 }
@@ -72,21 +74,89 @@ func decodeNFTChain(data []byte) nftChain {
 // nftRules returns the rules of one chain that are meant, in their order; none if
 // there is no such chain. It costs with the rules of that chain alone.
 func nftRules(c *Conn, family int, of Chain, meant func(nftRule) bool) ([]nftRule, error) {
-	var b Batch
-	beginGetRule(&b, family, of)
 	out, err := steady(func() (out []nftRule, err error) {
-		err = c.Dump(&b, func(_ uint16, data []byte) error {
-			if in, r := decodeNFTRule(data); in == of && meant(r) {
+		err = eachNFTRule(c, family, of, func(r nftRule) error {
+			if meant(r) {
 				out = append(out, r)
 			}
 			return nil
 		})
 		return out, err
-	}, func(a, b nftRule) bool { return a.handle == b.handle })
-	if err != nil {
-		return nil, fmt.Errorf("list the nftables rules of %s %s of IPv%d: %w", of.Table, of.Name, family, err)
+	}, sameHandle)
+	return out, nftFailed(of, family, err)
+}
+
+func sameHandle(a, b nftRule) bool { return a.handle == b.handle }
+
+func nftFailed(of Chain, family int, err error) error {
+	if err == nil {
+		return nil
 	}
-	return out, nil
+	return fmt.Errorf("list the nftables rules of %s %s of IPv%d: %w", of.Table, of.Name, family, err)
+}
+
+// eachNFTRule hands each rule of a chain to each, in their order, up to an error of
+// that.
+func eachNFTRule(c *Conn, family int, of Chain, each func(nftRule) error) error {
+	var b Batch
+	beginGetRule(&b, family, of)
+	return c.Dump(&b, func(_ uint16, data []byte) error {
+		if in, r := decodeNFTRule(data); in == of {
+			return each(r)
+		}
+		return nil
+	})
+}
+
+// nftJumps returns the jumps of a built-in chain to chains of ours, and where they
+// stand. It costs with the rules of that chain.
+func nftJumps(c *Conn, family int, from Chain, ours Ours) (jumps []nftRule, k rank, err error) {
+	jumps, err = steady(func() (out []nftRule, err error) {
+		k = rank{place: ours.Places[from]}
+		err = eachNFTRule(c, family, from, func(r nftRule) error {
+			if k.takeNFT(ours, r) {
+				out = append(out, r)
+			}
+			return nil
+		})
+		return out, err
+	}, sameHandle)
+	return jumps, k, nftFailed(from, family, err)
+}
+
+// takeNFT takes in a rule, and reports whether it is a jump of ours.
+func (k *rank) takeNFT(ours Ours, r nftRule) bool {
+	if ours.own(r.to) {
+		k.own()
+		return true
+	}
+	k.other(ours, r.to, r.word)
+	return false
+}
+
+// headLimit is how many rules nftHead reads: a few of the kernel's answers.
+const headLimit = 500
+
+var errHead = errors.New("what is looked for has been seen")
+
+// nftHead is nftJumps of the first rules of a chain. It ends behind n jumps if what comes
+// then does not matter.
+func nftHead(c *Conn, family int, from Chain, ours Ours, n int) (jumps []nftRule, k rank, err error) {
+	k = rank{place: ours.Places[from]}
+	seen := 0
+	err = eachNFTRule(c, family, from, func(r nftRule) error {
+		if k.takeNFT(ours, r) {
+			jumps = append(jumps, r)
+		}
+		if seen++; len(jumps) == n && k.place != Behind || seen == headLimit {
+			return errHead
+		}
+		return nil
+	})
+	if errors.Is(err, errHead) {
+		err = nil
+	}
+	return jumps, k, nftFailed(from, family, err)
 }
 
 // hasNFTRule reports whether a chain has the rule that got a handle, which no other
@@ -164,6 +234,10 @@ func (r *nftRule) expressions(list []byte) {
 			continue
 		case "immediate":
 			r.verdict(body)
+		case "target":
+			r.word = xtTarget(body)
+		case "reject", "masq", "redir", "queue":
+			r.word = strings.ToUpper(name)
 		}
 		n++
 		r.body = append(r.body, e.Data...)
@@ -186,6 +260,8 @@ func (r *nftRule) verdict(immediate []byte) {
 				switch {
 				case w.Type == unix.NFTA_VERDICT_CHAIN:
 					r.to = cString(w.Data)
+				case len(w.Data) == 4 && verdictWords[int32(binary.BigEndian.Uint32(w.Data))] != "":
+					r.word = verdictWords[int32(binary.BigEndian.Uint32(w.Data))]
 				case len(w.Data) == 4 && int32(binary.BigEndian.Uint32(w.Data)) == unix.NFT_GOTO:
 					how = "-g "
 				case len(w.Data) == 4 && int32(binary.BigEndian.Uint32(w.Data)) == unix.NFT_JUMP:
@@ -195,6 +271,19 @@ func (r *nftRule) verdict(immediate []byte) {
 			r.jump = how + r.to
 		}
 	}
+}
+
+// verdictWords are the names of verdicts that end a chain.
+var verdictWords = map[int32]string{unix.NFT_RETURN: "RETURN", 0: "DROP", 1: "ACCEPT"} // of linux/netfilter.h
+
+// xtTarget returns the name of a target of iptables.
+func xtTarget(body []byte) string {
+	for a := range attrs(body) {
+		if a.Type == unix.NFTA_TARGET_NAME {
+			return cString(a.Data)
+		}
+	}
+	return ""
 }
 
 // nftAttrs yields the attributes of a message of nftables.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,14 +15,15 @@ import (
 const rulesPause = 500 * time.Millisecond
 
 // WatchRules calls changed when what MarkRules sums up may have changed, by nft or
-// the nft variant of iptables: once as soon as it listens, then when a chain whose
-// name begins with prefix, a rule in one or a jump to one comes or goes, when rules
-// of built-in chains go, of which newer kernels do not say where they led to, or the
+// the nft variant of iptables: once as soon as it listens, then when a chain of ours,
+// a rule in one or a jump to one comes or goes, when rules are put into built-in chains
+// elsewhere than at the end, or jumps to guests anywhere, when rules of built-in chains
+// go, of which newer kernels do not say where they led to, or the
 // tables mangle, nat and filter of IPv4 and IPv6. Events that were lost count as one.
 // Two calls are half a second apart. What others do in tables and chains of their own
 // is not told. It returns nil when ctx ends, at once or later where the kernel has
 // no nftables, and an error when it cannot listen.
-func WatchRules(ctx context.Context, prefix string, changed func()) error {
+func WatchRules(ctx context.Context, ours Ours, changed func()) error {
 	file, err := subscribeRules()
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		<-ctx.Done()
@@ -39,7 +39,7 @@ func WatchRules(ctx context.Context, prefix string, changed func()) error {
 	if err != nil {
 		return fmt.Errorf("watch nftables: %w", err)
 	}
-	w := &ruleWatcher{prefix: prefix}
+	w := &ruleWatcher{ours: ours}
 	for some := true; ctx.Err() == nil; {
 		if some {
 			changed()
@@ -81,8 +81,8 @@ func subscribeRules() (*os.File, error) {
 }
 
 type ruleWatcher struct {
-	prefix string
-	buf    [16 << 10]byte // the kernel packs events into messages of half of that
+	ours Ours
+	buf  [16 << 10]byte // the kernel packs events into messages of half of that
 }
 
 // drain reads what is queued. It reports whether that was anything, and whether it
@@ -109,7 +109,7 @@ func (w *ruleWatcher) drain(fd int) (read, some bool, err error) {
 func (w *ruleWatcher) interesting(p []byte) bool {
 	some := false
 	err := walk(p, func(h unix.NlMsghdr, data []byte) error {
-		some = some || h.Type>>8 == unix.NFNL_SUBSYS_NFTABLES && w.event(h.Type&0xff, data)
+		some = some || h.Type>>8 == unix.NFNL_SUBSYS_NFTABLES && w.event(h.Type&0xff, h.Flags, data)
 		return nil
 	})
 	return some || err != nil
@@ -119,7 +119,7 @@ func (w *ruleWatcher) interesting(p []byte) bool {
 // by a command that does not fail if there is nothing.
 const destroyTable, destroyChain, destroyRule = 26, 27, 28
 
-func (w *ruleWatcher) event(typ uint16, data []byte) bool {
+func (w *ruleWatcher) event(typ, flags uint16, data []byte) bool {
 	if len(data) == 0 || data[0] != unix.NFPROTO_IPV4 && data[0] != unix.NFPROTO_IPV6 {
 		return false
 	}
@@ -132,15 +132,19 @@ func (w *ruleWatcher) event(typ uint16, data []byte) bool {
 	case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, destroyTable:
 		return true
 	case unix.NFT_MSG_NEWCHAIN:
-		return strings.HasPrefix(decodeNFTChain(data).Name, w.prefix)
+		return w.ours.own(decodeNFTChain(data).Name)
 	case unix.NFT_MSG_DELCHAIN, destroyChain:
 		name := decodeNFTChain(data).Name
-		return strings.HasPrefix(name, w.prefix) || slices.Contains(hookNames[:], name)
+		return w.ours.own(name) || slices.Contains(hookNames[:], name)
 	case unix.NFT_MSG_NEWRULE, unix.NFT_MSG_DELRULE, destroyRule:
 		in, r := decodeNFTRule(data)
-		told := typ == unix.NFT_MSG_NEWRULE || len(r.body) > 0
-		return strings.HasPrefix(in.Name, w.prefix) || strings.HasPrefix(r.to, w.prefix) ||
-			!told && slices.Contains(hookNames[:], in.Name)
+		if w.ours.own(in.Name) || w.ours.own(r.to) {
+			return true
+		}
+		if typ == unix.NFT_MSG_NEWRULE { // older kernels do not tell that it was appended
+			return (flags&unix.NLM_F_APPEND == 0 || w.ours.guest(r.to)) && slices.Contains(hookNames[:], in.Name)
+		}
+		return len(r.body) == 0 && slices.Contains(hookNames[:], in.Name)
 	}
 	return false
 }

@@ -17,7 +17,7 @@ func TestRuleEvents(t *testing.T) {
 		file, err := subscribeRules()
 		must(t, err)
 		defer file.Close()
-		w := &ruleWatcher{prefix: "KIPVS"}
+		w := &ruleWatcher{ours: Ours{Prefix: "KIPVS", Guests: "cali-"}}
 		for _, tt := range []struct {
 			do   []string
 			want bool
@@ -27,7 +27,10 @@ func TestRuleEvents(t *testing.T) {
 			{[]string{"delete table inet theirs", "add table " + ip + " theirs", "add chain " + ip + " theirs nat"}, false},
 			{[]string{"add table " + ip + " raw", "add chain " + ip + " raw PREROUTING", "add rule " + ip + " raw PREROUTING accept"}, false},
 			{[]string{"flush chain " + ip + " nat FOREIGN", "add rule " + ip + " nat FOREIGN counter drop"}, false},
-			{[]string{"insert rule " + ip + " nat OUTPUT tcp dport 80 counter jump FOREIGN"}, false},
+			{[]string{"add rule " + ip + " nat OUTPUT tcp dport 80 counter jump FOREIGN"}, false},
+			{[]string{"insert rule " + ip + " nat OUTPUT tcp dport 80 counter jump FOREIGN"}, true},
+			{[]string{"insert rule " + ip + " nat FOREIGN counter"}, false},
+			{[]string{"add chain " + ip + " nat cali-OUTPUT", "add rule " + ip + " nat OUTPUT jump cali-OUTPUT"}, true},
 			{[]string{"insert rule " + ip + " nat OUTPUT tcp dport 80 counter jump KIPVS-NAT"}, true},
 			{[]string{"add rule " + ip + " nat KIPVS-NAT drop"}, true},
 			{[]string{"flush chain " + ip + " filter KIPVS-FILTER"}, true},
@@ -57,7 +60,7 @@ func TestWatchRules(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		calls := 0
-		err := WatchRules(ctx, "KIPVS", func() {
+		err := WatchRules(ctx, Ours{Prefix: "KIPVS"}, func() {
 			switch calls++; calls {
 			case 1: // it listens
 				nft(t, "flush chain "+ip+" nat KIPVS-NAT")

@@ -79,7 +79,7 @@ func TestReadBesideAToolThatHangs(t *testing.T) {
 		want := ours(t, b, family)
 		tool := map[int]string{4: "iptables", 6: "ip6tables"}[family] + "-" + string(b) + map[Backend]string{NFT: "-restore", Legacy: "-save"}[b]
 		group := hangingTool(t, tool, "sleep 1000")
-		have, err := b.ReadRules(t.Context(), family, "KIPVS-")
+		have, err := b.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS-"})
 		gone(t, group)
 		if b == Legacy {
 			if err == nil || !strings.Contains(err.Error(), tool+" did not end within 500ms") {

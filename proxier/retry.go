@@ -108,7 +108,11 @@ func differences(believed, read *state.State) []Drift {
 		if have, ok := read.Get(id); !ok {
 			out = append(out, Drift{id, "is gone"})
 		} else if !have.Equal(spec) {
-			out = append(out, Drift{id, "was changed"})
+			what := "was changed"
+			if id.Kind == state.Rules {
+				what += ": " + have.Value().Text
+			}
+			out = append(out, Drift{id, what})
 		}
 	}
 	for id := range read.All() {

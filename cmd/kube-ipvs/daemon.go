@@ -27,7 +27,6 @@ import (
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/source"
-	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/status"
 )
 
@@ -335,7 +334,7 @@ func (d *daemon) watchLinks(ctx context.Context) error {
 
 // watchRules hears of changes to our chains, where iptables is of the nft variant.
 func (d *daemon) watchRules(ctx context.Context) error {
-	return netutil.WatchRules(ctx, strings.TrimSuffix(state.Prefix4, "-"), d.proxier.RulesChanged)
+	return netutil.WatchRules(ctx, kernel.RuleEvents(), d.proxier.RulesChanged)
 }
 
 // hangUps has everything read anew and compared with the kernel when SIGHUP comes.

@@ -329,7 +329,7 @@ func TestCheckLeavesNothing(t *testing.T) {
 		if err != nil || len(sets) > 0 {
 			t.Errorf("left sets %v, %v", sets, err)
 		}
-		have, err := l.backend.ReadRules(ctx, 4, "KIPVS")
+		have, err := l.backend.ReadRules(ctx, 4, netutil.Ours{Prefix: "KIPVS"})
 		if err != nil || !netutil.Equal(have, netutil.Ruleset{}) {
 			t.Errorf("left rules %v, %v", have, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,26 +30,45 @@ func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
 		case err != nil && (spec.Text == "" || ctx.Err() != nil): // it is for those who look only
 			return err
 		case err != nil:
-		case netutil.Equal(have, netutil.Ruleset{}):
-			l.fresh[family], l.freshAt = have, time.Now()
-			continue
+			spec.Text = "cannot be read" // equal to nothing that is wanted, and so are differences
 		default:
 			l.fresh[family], l.freshAt = have, time.Now()
-		}
-		if err != nil || !netutil.Equal(have, want) {
-			spec.Text = "changed" // equal to nothing that is wanted
+			if netutil.Equal(have, netutil.Ruleset{}) {
+				continue
+			}
+			if !netutil.Equal(have, want) {
+				spec.Text = l.differences(family, have, want)
+			}
 		}
 		note(state.RulesID(family), state.Intern(spec))
 	}
 	return nil
 }
 
+// differences says on one line in what rules differ from those that are wanted.
+func (l *Linux) differences(family netip.Addr, have, want netutil.Ruleset) string {
+	const most = 300
+	if len(l.expected[number(family)/6]) == 0 {
+		return "not compared"
+	}
+	all := netutil.Missing(have, want)
+	text := strings.Join(all[:min(len(all), 3)], "; ")
+	if len(text) > most {
+		text = text[:most] + "..."
+	}
+	if more := len(all) - 3; more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text + l.proof.contest(family).told()
+}
+
 // proof remembers of which rules it was proved that they are what they are to be,
 // by the mark that they had. The loop and those who read beside it share one.
 type proof struct {
-	mu    sync.Mutex
-	rules [2]string // that are proved, IPv4 and IPv6
-	marks [2]netutil.Mark
+	mu       sync.Mutex
+	rules    [2]string // that are proved, IPv4 and IPv6
+	marks    [2]netutil.Mark
+	contests [2]contest
 }
 
 // of returns the mark that rules had when they were proved, zero if they were not.
@@ -68,8 +88,22 @@ func (p *proof) set(family netip.Addr, rules string, mark netutil.Mark) {
 	p.rules[i], p.marks[i] = rules, mark
 }
 
+func (p *proof) contest(family netip.Addr) contest {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.contests[number(family)/6]
+}
+
+// moved notes that jumps were put where they are to stand.
+func (p *proof) moved(family netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.contests[number(family)/6].moved(time.Now())
+}
+
 // provedRules returns the rules of a family. It reads them by a process unless they
-// are proved to be those that are wanted.
+// are proved to be those that are wanted. Jumps that have lost their place again and
+// again are left there for a while.
 func (l *Linux) provedRules(ctx context.Context, family netip.Addr, want netutil.Ruleset, closely bool) (netutil.Ruleset, error) {
 	if netutil.Equal(want, netutil.Ruleset{}) {
 		return l.rules(ctx, family, want, netutil.Mark{}) // a reader for people knows no rules to compare with
@@ -81,13 +115,17 @@ func (l *Linux) provedRules(ctx context.Context, family netip.Addr, want netutil
 		before = netutil.Mark{}
 	}
 	mark, err := l.mark(family, want, before)
-	if err == nil && mark.Same(proved) {
+	wait := time.Now().Before(l.proof.contest(family).next)
+	if err == nil && mark.Same(proved) && (wait || !mark.Misplaced()) {
 		l.proof.set(family, rules, mark)
 		return want, nil
 	}
 	have, failed := l.rules(ctx, family, want, proved)
 	if failed != nil {
 		return have, failed
+	}
+	if wait {
+		have = have.Tolerated()
 	}
 	if err == nil && netutil.Equal(have, want) {
 		l.prove(family, rules, want, mark)
@@ -104,12 +142,12 @@ func (l *Linux) prove(family netip.Addr, rules string, want netutil.Ruleset, mar
 }
 
 func (l *Linux) mark(family netip.Addr, want netutil.Ruleset, before netutil.Mark) (netutil.Mark, error) {
-	return l.backend.MarkRules(number(family), prefix(family), want, before)
+	return l.backend.MarkRules(number(family), ours(family), want, before)
 }
 
 // rules reads the rules of a family, of which some had a mark when they were proved.
 func (l *Linux) rules(ctx context.Context, family netip.Addr, some netutil.Ruleset, proved netutil.Mark) (netutil.Ruleset, error) {
-	return l.backend.ReadChangedRules(l.counted(ctx), number(family), prefix(family), some, proved)
+	return l.backend.ReadChangedRules(l.counted(ctx), number(family), ours(family), some, proved)
 }
 
 // counted returns a context with which the tools that are started count.
@@ -145,6 +183,9 @@ func (l *Linux) restore(ctx context.Context, op state.Op) error {
 	if err := l.backend.Restore(l.counted(ctx), number(family), netutil.RestoreInput(want, have)); err != nil {
 		return err
 	}
+	if len(have.Misplaced()) > 0 {
+		l.proof.moved(family)
+	}
 	if rules != "" {
 		l.proveWritten(ctx, family, rules, want, len(have.Unreadable()) > 0 && !proved.Same(proved))
 	}
@@ -168,6 +209,30 @@ func (l *Linux) proveWritten(ctx context.Context, family netip.Addr, rules strin
 		}
 	}
 	l.prove(family, rules, want, mark)
+}
+
+// ours says where our jumps are to stand. Calico's felix puts its own (cali-INPUT and so
+// on) on top, and does so again when they are not there: there is no point in a contest
+// with it. In INPUT it must see service traffic before we accept that: by the mark that
+// it makes there it applies the policies of pods in OUTPUT, by which IPVS sends. Behind
+// ours those of all others are to stand, such as those of kube-router, which would judge
+// packets to images as if these were the node's own addresses, and host ports for
+// "local" addresses. In FORWARD nothing hangs on it, and rules that an operator puts in
+// front hold, as with kube-proxy.
+func ours(family netip.Addr) netutil.Ours {
+	return netutil.Ours{Prefix: prefix(family), Guests: "cali-", Places: places}
+}
+
+var places = map[netutil.Chain]netutil.Place{
+	{Table: "filter", Name: "INPUT"}:   netutil.Behind,
+	{Table: "filter", Name: "FORWARD"}: netutil.Anywhere,
+}
+
+// RuleEvents says which changes of rules may matter, of both families.
+func RuleEvents() netutil.Ours {
+	o := ours(state.IPv4)
+	o.Prefix = strings.TrimSuffix(state.Prefix4, "-")
+	return o
 }
 
 func prefix(family netip.Addr) string {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
@@ -97,11 +98,12 @@ func TestRulesAreProved(t *testing.T) {
 			}
 		}
 		idle("after writing")
-		restore("*nat\n:OTHER - [0:0]\n-A OTHER -p tcp -j RETURN\n-I PREROUTING -j OTHER\nCOMMIT\n*filter\n-I FORWARD -p tcp -j ACCEPT\nCOMMIT\n")
+		restore("*nat\n:OTHER - [0:0]\n-A OTHER -p tcp -j RETURN\n-A PREROUTING -j OTHER\nCOMMIT\n*filter\n-I FORWARD -p tcp -j ACCEPT\nCOMMIT\n")
 		idle("after a change of others")
 		for _, broken := range []string{
 			"*nat\n-F KIPVS-CLUSTER\nCOMMIT\n", "*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n", "*mangle\n-A KIPVS-GATE -j ACCEPT\nCOMMIT\n", "*mangle\n-F PREROUTING\nCOMMIT\n",
 			"*filter\n-I KIPVS-FWD -j DROP\nCOMMIT\n", "*nat\n-D KIPVS-POST 1\nCOMMIT\n", "*nat\n:KIPVS-OLD - [0:0]\n-A KIPVS-NAT -j KIPVS-OLD\nCOMMIT\n",
+			"*nat\n-I PREROUTING -j OTHER\nCOMMIT\n", "*filter\n:cali-INPUT - [0:0]\n-A INPUT -j cali-INPUT\nCOMMIT\n", "*filter\n-I INPUT 2 -j DROP\nCOMMIT\n",
 		} {
 			restore(broken)
 			if right, _ := seen(t, l, false); right != "6" {
@@ -116,6 +118,41 @@ func TestRulesAreProved(t *testing.T) {
 		restore("*mangle\n-R KIPVS-PRE 2 -d 10.0.0.0/8 -j DROP\nCOMMIT\n")
 		if right, _ := seen(t, l, true); right != "6" {
 			t.Errorf("after a replacement right are %q", right)
+		}
+	})
+}
+
+// Where others put themselves in front of our jumps again and again, these go back to
+// their place ten times, and then not before some time; what stands like that is proved.
+func TestRulesInAContest(t *testing.T) {
+	eachBackend(t, func(t *testing.T, backend netutil.Backend) {
+		l := ruled(t, backend)
+		moves := 0
+		for ; moves < 2*freeMoves; moves++ {
+			if err := backend.Restore(ctx, 4, "*filter\n-I INPUT -p tcp -j ACCEPT\nCOMMIT\n"); err != nil {
+				t.Fatal(err)
+			}
+			if len(mend(t, l)) == 0 {
+				break
+			}
+		}
+		if right, n := seen(t, l, true); moves != freeMoves || right != "46" || n != 0 {
+			t.Errorf("%d moves, right are %q, %d processes", moves, right, n)
+		}
+		if err := backend.Restore(ctx, 4, "*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n"); err != nil {
+			t.Fatal(err)
+		}
+		if ids := mend(t, l); len(ids) != 1 {
+			t.Errorf("mended %v", ids)
+		}
+		l.proof.contests[0].next = time.Time{}
+		if err := backend.Restore(ctx, 4, "*filter\n-I INPUT -p tcp -j ACCEPT\nCOMMIT\n"); err != nil {
+			t.Fatal(err)
+		}
+		have, err := l.Read(ctx)
+		got, _ := have.Get(state.RulesID(state.IPv4))
+		if text := got.Value().Text; err != nil || !strings.Contains(text, "! filter INPUT: a rule for ACCEPT stands in front; this has been so") {
+			t.Errorf("%q, %v", text, err)
 		}
 	})
 }

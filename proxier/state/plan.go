@@ -41,7 +41,7 @@ func (o Op) String() string {
 		return o.Verb.String() + " " + o.ID.String()
 	case Change:
 		s := o.Verb.String() + " " + Object{o.ID, o.Spec}.String()
-		if was := o.Old.Value().describe(o.ID.Kind); was != "" && o.ID.Kind != Rules {
+		if was := o.Old.Value().describe(o.ID.Kind); was != "" {
 			s += " (was " + was + ")"
 		}
 		return s

@@ -118,8 +118,11 @@ func (s Spec) describe(k Kind) string {
 		}
 	case Flow:
 		return "answered by " + s.Text
-	case Rules:
-		return fmt.Sprintf("%d lines", strings.Count(s.Text, "\n"))
+	case Rules: // those that are not as they are to be say in what
+		if n := strings.Count(s.Text, "\n"); n > 0 {
+			return fmt.Sprintf("%d lines", n)
+		}
+		return s.Text
 	}
 	return ""
 }

@@ -248,7 +248,7 @@ func (s *sockets) read(ctx context.Context) error {
 		return err
 	}
 	for family, prefix := range map[int]string{4: state.Prefix4, 6: state.Prefix6} {
-		if _, err := s.rest.Backend().ReadRules(ctx, family, prefix); err != nil {
+		if _, err := s.rest.Backend().ReadRules(ctx, family, netutil.Ours{Prefix: prefix}); err != nil {
 			return err
 		}
 	}

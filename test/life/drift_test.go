@@ -45,6 +45,7 @@ var damages = []damage{
 	{name: "rule that iptables cannot express added", do: "nft add rule ip nat KIPVS-NAT meta mark 1234 numgen random mod 2 vmap '{ 0 : accept, 1 : drop }'", found: "rules IPv4 was changed", writes: 1},
 	{name: "jump added", do: "iptables -I FORWARD -j KIPVS-FWD", found: "rules IPv4 was changed", writes: 1},
 	{name: "jump deleted", do: "iptables -t nat -D PREROUTING -j KIPVS-NAT", found: "rules IPv4 was changed", writes: 1},
+	{name: "jumps in another order", do: "iptables -t mangle -D OUTPUT -j KIPVS-PRE; iptables -t mangle -I OUTPUT -j KIPVS-PRE", found: "rules IPv4 was changed: ! mangle OUTPUT: the jumps are in another order", writes: 2},
 	{name: "chain flushed", do: "iptables -t mangle -F KIPVS-PRE", found: "rules IPv4 was changed", writes: 1},
 	{name: "tables flushed", do: "iptables-save | sed -n '/^[*]/p; /^:KIPVS/p; /^COMMIT/p' | iptables-restore", found: "rules IPv4 was changed", writes: 1},
 	{name: "device deleted", do: "ip link del kube-ipvs0", found: "link kube-ipvs0 is gone", writes: 1 + 22},
