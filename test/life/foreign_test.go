@@ -76,6 +76,9 @@ func theirs(s snapshot) snapshot {
 
 var foreignAddress = regexp.MustCompile(`198\.51\.100\.|2001:db8:`)
 
+// inFront is the one thing of others that is in our way.
+var inFront = regexp.MustCompile(`^rules IPv[46] was changed: ! \w+ \w+: the jump to OTHERS-\w+ stands in front`)
+
 func TestForeignObjectsStay(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		n.sh(foreign)
@@ -96,8 +99,8 @@ func TestForeignObjectsStay(t *testing.T) {
 		d.awaitRound(seen, func(r record) bool { return r.Full })
 		n.same("churn or an audit changed what is not ours", want, theirs(n.snapshot()))
 		for _, r := range d.records() {
-			if r.Drift != 0 || r.Failed != 0 {
-				t.Errorf("round %d: drift=%d failed=%d over objects that are not ours", r.Round, r.Drift, r.Failed)
+			if r.Failed != 0 || strings.HasPrefix(r.Msg, "drift") && !inFront.MatchString(r.What) {
+				t.Errorf("round %d: failed=%d, drift %s over objects that are not ours", r.Round, r.Failed, r.What)
 			}
 		}
 		d.kill()
