@@ -75,7 +75,22 @@ func (r *render) service(v model.View, all []frontend, owns func(*frontend) bool
 			r.frontend(fe)
 		}
 	}
+	r.health()
 	r.view = model.View{} // it must not stay for this
+}
+
+// health lets load balancers in that ask at the health-check node port, which two
+// Services may name: the set says where the node answers, and not for which.
+func (r *render) health() {
+	port := r.view.HealthCheckPort
+	if port == 0 {
+		return
+	}
+	for _, family := range r.config.families() {
+		for _, n := range r.config.nodePortNetworks(family) {
+			r.share(state.NetEntryID(state.SetHealth, state.TCP, n, port), state.None, "health-check node port")
+		}
+	}
 }
 
 func (r *render) own(id state.ID, spec state.SpecRef, why ...string) {

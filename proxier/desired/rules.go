@@ -239,6 +239,7 @@ func (r *rules) filter() {
 		r.add("IN", r.in(state.SetCluster, "dst,dst"), "-j ACCEPT")
 	}
 	r.add("IN", r.in(state.SetVIPs, "dst"), original, r.jump("GUARD"))
+	r.add("IN", r.in(state.SetHealth, "dst,dst"), "-j ACCEPT") // load balancers ask the daemon itself, as kube-proxy lets them
 	r.add("OUT", toSink, r.jump("REFUSE"))
 	r.add("OUT", r.in(state.SetVIPs, "dst"), original, r.jump("GUARD"))
 

@@ -38,7 +38,7 @@ func (g *Glance) Frontends(ctx context.Context, note func(state.ID, state.SpecRe
 	for _, family := range g.linux.families() {
 		for _, name := range state.SetNames() {
 			switch name {
-			case state.SetSourceAllowed, state.SetHairpin, state.SetVIPs:
+			case state.SetSourceAllowed, state.SetHairpin, state.SetVIPs, state.SetHealth:
 				continue
 			}
 			if err := ctx.Err(); err != nil {

@@ -45,7 +45,7 @@ func TestGlance(t *testing.T) {
 				case id.Kind == state.VirtualServer:
 					asked = append(asked, id)
 					want.Put(id, spec)
-				case id.Kind == state.RealServer, id.Kind == state.Entry && id.Set != state.SetVIPs && id.Set != state.SetHairpin && id.Set != state.SetSourceAllowed:
+				case id.Kind == state.RealServer, id.Kind == state.Entry && id.Set != state.SetVIPs && id.Set != state.SetHealth && id.Set != state.SetHairpin && id.Set != state.SetSourceAllowed:
 					want.Put(id, spec)
 				}
 			}

@@ -25,6 +25,7 @@ const (
 	SetNodePortNoLocal                    // SetNodePortLocal ports with endpoints on other nodes only
 	SetHairpin                            // endpoint, port, endpoint: an endpoint of this node that reaches itself
 	SetVIPs                               // the addresses on kube-ipvs0 that are ours
+	SetHealth                             // health-check node ports, with the networks of node addresses that answer there
 	setNames
 )
 
@@ -63,6 +64,7 @@ var setTable = [setNames]struct {
 	SetNodePortNoLocal: {"NODEPORT-NO-LOCAL", HashNetPort, false},
 	SetHairpin:         {"HAIRPIN", HashIPPortIP, false},
 	SetVIPs:            {"VIPS", HashIP, false},
+	SetHealth:          {"HEALTH", HashNetPort, false},
 }
 
 // SetNames lists the sets.
