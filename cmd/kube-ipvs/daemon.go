@@ -307,6 +307,9 @@ func (d *daemon) succeed(ctx context.Context) error {
 		if r.Number == 0 || r.NotReady != "" || !first && r.Draining > 0 {
 			continue
 		}
+		if first {
+			d.tellDenials(ctx)
+		}
 		n, err := kernel.RemoveKubeProxy(ctx)
 		if err != nil {
 			d.log.Error("not all that kube-proxy has left could be removed; it is tried again with the next round", "err", err)

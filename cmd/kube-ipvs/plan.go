@@ -26,8 +26,13 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 	if err := parse(fs, args); err != nil {
 		return exitUsage, err
 	}
-	return o.compared(ctx, func(_ *kernel.Linux, _ kernel.Options, p *proxier.Preview) (int, error) {
+	return o.compared(ctx, func(k *kernel.Linux, _ kernel.Options, p *proxier.Preview) (int, error) {
 		printPlan(out, p)
+		if o.effective.Takeover {
+			if err := printDenials(ctx, out, k, p); err != nil {
+				return exitFailed, err
+			}
+		}
 		if len(p.Plan) > 0 {
 			return exitDifferences, nil
 		}

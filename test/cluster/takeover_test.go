@@ -21,13 +21,28 @@ func TestTakeover(t *testing.T) {
 			for _, f := range s.Frontends() {
 				reached(t, bed.C1, []testbed.Frontend{f}, "p1", "p2")
 			}
+			shut := firewall(t, s, mode == "ipvs")
 			l := press(t, request{bed.C1, "tcp", s.ClusterIP()}, request{bed.Node, "tcp", s.ClusterIP()}, request{bed.C1, "udp", s.ClusterIP()}, request{bed.Ext, "tcp", s.NodePort()})
 			must(t, control.Dismiss(p))
 			l.more(t)
 			refuses(t)
+			names := func(when, text string) {
+				if strings.Contains(text, shut) != (mode == "ipvs") || strings.Contains(text, "--dport 22 ") {
+					t.Errorf("%s: says of the firewall: %s", when, text)
+				}
+			}
+			_, plan := exit(t, append(append([]string{"plan"}, flags(control.Kubeconfig(Admin))...), "--takeover")...)
+			names("the plan", plan)
 			d := start(t, "--takeover")
 			settled(t, d)
 			l.more(t)
+			await(t, func() error {
+				if log := d.Log(); !strings.Contains(log, "taken over from kube-proxy") {
+					return fmt.Errorf("not taken over: %s", log)
+				}
+				return nil
+			})
+			names("the log", d.Log())
 			// From now on what kube-proxy has left decides nothing.
 			apply(t, bed.With(s, testbed.Backends(bed.P1, bed.P2, bed.R1)))
 			for _, f := range s.Frontends() {
@@ -38,6 +53,22 @@ func TestTakeover(t *testing.T) {
 			l.halt(t)
 		})
 	}
+}
+
+// firewall closes a node port to one host, in INPUT, and returns how iptables-save prints
+// that. It holds where packets to Services come there.
+func firewall(t *testing.T, s testbed.Service, holds bool) string {
+	t.Helper()
+	port := s.NodePort().V4.Port()
+	rule := fmt.Sprintf("-A INPUT -s %s/32 -p tcp -m tcp --dport %d -j DROP", bed.Node2.IPv4, port)
+	other := "-A INPUT -p tcp --dport 22 -j DROP"
+	sh(t, bed.Node, "iptables "+rule+"; iptables "+other)
+	t.Cleanup(func() { sh(t, bed.Node, "iptables -F INPUT") })
+	_, err := bed.Node2.Ask(t.Context(), "tcp", s.NodePort().V4, testbed.From{})
+	if (err != nil) != holds {
+		t.Errorf("a node port that a rule in INPUT closes: %v", err)
+	}
+	return rule
 }
 
 // tracked waits until kube-proxy has written the rules of both families. Its mode

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
+)
+
+// fromIPVS reports whether kube-proxy's mode ipvs has the node. In its other modes rules
+// in INPUT do not see packets to Services, as they do not with kube-ipvs.
+func fromIPVS(ctx context.Context) (bool, error) {
+	found, err := kernel.FindKubeProxy(ctx)
+	return slices.Contains(found.Modes, "ipvs"), err
+}
+
+// printDenials says after a plan for a takeover which rules of the node's firewall will
+// not keep packets from Services any more.
+func printDenials(ctx context.Context, out io.Writer, k *kernel.Linux, p *proxier.Preview) error {
+	ipvs, err := fromIPVS(ctx)
+	if err != nil || !ipvs {
+		return err
+	}
+	node, err := k.Addresses()
+	if err != nil {
+		return err
+	}
+	s := kernel.NewServed(node)
+	for _, op := range p.Plan {
+		if op.Verb != state.Delete {
+			s.Add(op.ID)
+		}
+	}
+	for id := range p.Actual.All() {
+		s.Add(id)
+	}
+	named, more, err := kernel.Denials(ctx, s)
+	if err != nil {
+		return fmt.Errorf("look for rules that keep packets from Services: %w", err)
+	}
+	for _, rule := range named {
+		fmt.Fprintln(out, "firewall: applies to no Service any more:", rule)
+	}
+	if more > 0 {
+		fmt.Fprintf(out, "firewall: and %d more\n", more)
+	}
+	return nil
+}
+
+// tellDenials logs the same when the node is taken over.
+func (d *daemon) tellDenials(ctx context.Context) {
+	ipvs, err := fromIPVS(ctx)
+	if err == nil && !ipvs {
+		return
+	}
+	var named []string
+	var more int
+	s, failed := kernel.ServedNow(ctx)
+	if err == nil {
+		err = failed
+	}
+	if err == nil {
+		named, more, err = kernel.Denials(ctx, s)
+	}
+	if err != nil {
+		d.log.Warn("the node's firewall could not be looked at: rules in INPUT do not apply to Services any more", "err", err)
+	}
+	for _, rule := range named {
+		d.log.Warn("a rule in INPUT applies to no Service any more", "rule", rule)
+	}
+	if more > 0 {
+		d.log.Warn("more rules in INPUT apply to no Service any more", "number", more)
+	}
+}

@@ -1,0 +1,181 @@
+package netutil
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Reach is to what new packets a rule may apply.
+type Reach struct {
+	Dst      netip.Prefix // invalid: any address
+	Protocol string       // empty: any
+	Ports    []PortRange  // nil: any
+}
+
+// PortRange is a range of ports, both ends of which are in it.
+type PortRange struct{ First, Last uint16 }
+
+// Denials returns the rules that drop or reject packets in a built-in chain of the table
+// filter of family, 4 or 6, or in chains that it leads to, as iptables-save prints them,
+// with " > " between a rule and the one that it leads to; and a policy DROP. Left out are
+// chains of some names, and rules of which mayHit says that what they are about is of no
+// interest. A rule may be returned that other rules keep packets from. It has the tool
+// print the table, which takes as long as it has rules.
+func (b Backend) Denials(ctx context.Context, family int, chain string, leaveOut func(chain string) bool, mayHit func(Reach) bool) ([]string, error) {
+	if there, err := b.hasFilter(family); !there || err != nil {
+		return nil, err
+	}
+	tool, err := b.tool(ctx, family, "save")
+	if err != nil {
+		return nil, err
+	}
+	text, msg, err := run(ctx, "", tool, "-t", "filter")
+	if err != nil {
+		return nil, fmt.Errorf("%s -t filter: %w: %s", tool, err, oneLine(msg))
+	}
+	return denialsIn(text, chain, leaveOut, mayHit), nil
+}
+
+// hasFilter reports whether there is a table filter, which asking the tool would make.
+func (b Backend) hasFilter(family int) (bool, error) {
+	if b == Legacy {
+		return slices.Contains(legacyTables(family), "filter"), nil
+	}
+	return HasNFTable(family, "filter")
+}
+
+// denials collects Denials.
+type denials struct {
+	rules    map[string][]string // by chain
+	leaveOut func(string) bool
+	mayHit   func(Reach) bool
+	left     int // how many rules may be looked at
+	out      []string
+}
+
+func denialsIn(text, chain string, leaveOut func(string) bool, mayHit func(Reach) bool) []string {
+	const most = 100_000 // each rule counts as often as rules lead to its chain
+	d := denials{rules: map[string][]string{}, leaveOut: leaveOut, mayHit: mayHit, left: most}
+	policy := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if rule, ok := strings.CutPrefix(line, "-A "); ok {
+			in, rest, _ := strings.Cut(rule, " ")
+			d.rules[in] = append(d.rules[in], rest)
+		} else if strings.HasPrefix(line, ":"+chain+" DROP ") {
+			policy = "-P " + chain + " DROP"
+		}
+	}
+	d.walk(chain, "")
+	if policy != "" {
+		d.out = append(d.out, policy)
+	}
+	return d.out
+}
+
+// walk takes in the rules of a chain, to which rules lead by a way.
+func (d *denials) walk(chain, way string) {
+	for _, rule := range d.rules[chain] {
+		if d.left--; d.left < 0 {
+			return
+		}
+		to, target, ok := reachOf(rule)
+		if !ok || !d.mayHit(to) {
+			continue
+		}
+		line := way + "-A " + chain + " " + rule
+		_, leads := d.rules[target]
+		switch {
+		case target == "DROP" || target == "REJECT":
+			d.out = append(d.out, line)
+		case leads && !d.leaveOut(target):
+			d.walk(target, line+" > ")
+		}
+	}
+}
+
+// reachOf returns to what a rule may apply, and its target. ok is false where it is
+// about no new packet that comes from another host.
+func reachOf(rule string) (to Reach, target string, ok bool) {
+	words, err := split(rule)
+	if err != nil {
+		return to, "", false
+	}
+	not := false
+	for i := 0; i < len(words); i++ {
+		name, arg := words[i], ""
+		if i+1 < len(words) {
+			arg = words[i+1]
+		}
+		if name == "!" {
+			not = true
+			continue
+		}
+		switch name {
+		case "--comment":
+			i++ // its text may look like an option
+		case "-j", "-g":
+			target = arg
+		case "-d":
+			if p := prefixOf(arg); !not {
+				to.Dst = p
+			}
+		case "-p":
+			if !not && arg != "all" {
+				to.Protocol = protocolName(arg)
+			}
+		case "--dport", "--dports", "--destination-port", "--destination-ports":
+			if !not {
+				to.Ports = portRanges(arg)
+			}
+		}
+		if neverNew(name, arg, not) {
+			return to, target, false
+		}
+		not = not && !strings.HasPrefix(name, "-")
+	}
+	return to, target, true
+}
+
+// neverNew reports whether an option keeps a rule from new packets of other hosts to one
+// address.
+func neverNew(name, arg string, not bool) bool {
+	switch name {
+	case "-i":
+		return arg == "lo" && !not
+	case "--ctstate", "--state":
+		return slices.Contains(strings.Split(arg, ","), "NEW") == not
+	case "--dst-type":
+		return !not && !slices.Contains(strings.Split(arg, ","), "LOCAL") && !slices.Contains(strings.Split(arg, ","), "UNICAST")
+	}
+	return false
+}
+
+func prefixOf(text string) netip.Prefix {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(a, a.BitLen())
+	}
+	p, _ := netip.ParsePrefix(text) // "addr/255.255.0.255" may be any
+	return p
+}
+
+func portRanges(text string) []PortRange {
+	var out []PortRange
+	for _, part := range strings.Split(text, ",") {
+		first, last, isRange := strings.Cut(part, ":")
+		a, err := strconv.ParseUint(first, 10, 16)
+		b := a
+		if isRange && err == nil {
+			b, err = strconv.ParseUint(last, 10, 16)
+		}
+		if err != nil {
+			return nil // by a name, or in a way that is not known: any
+		}
+		out = append(out, PortRange{uint16(a), uint16(b)})
+	}
+	return out
+}
