@@ -19,7 +19,7 @@ const rulesPause = 500 * time.Millisecond
 // a rule in one or a jump to one comes or goes, when rules are put into built-in chains
 // elsewhere than at the end, or jumps to guests anywhere, when rules of built-in chains
 // go, of which newer kernels do not say where they led to, or the
-// tables mangle, nat and filter of IPv4 and IPv6. Events that were lost count as one.
+// tables mangle, nat and filter of IPv4 and IPv6, or anything in OwnTable. Events that were lost count as one.
 // Two calls are half a second apart. What others do in tables and chains of their own
 // is not told. It returns nil when ctx ends, at once or later where the kernel has
 // no nftables, and an error when it cannot listen.
@@ -125,8 +125,9 @@ func (w *ruleWatcher) event(typ, flags uint16, data []byte) bool {
 	}
 	// The name of the table is the first attribute of all of these.
 	a, _, _ := NextAttr(data[min(4, len(data)):])
-	if !slices.Contains(ourTables, cString(a.Data)) {
-		return false
+	table := cString(a.Data)
+	if table == OwnTable || !slices.Contains(ourTables, table) {
+		return table == OwnTable
 	}
 	switch typ {
 	case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, destroyTable:

@@ -1,0 +1,203 @@
+package netutil
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// OwnTable is a table of nftables with rules of ours that are asked before all of the
+// tables nat, those of both variants of iptables among them: nat chains at one hook are
+// asked by their priority and, of the same priority, the one that was made last first.
+// iptables writes to no such table, and calls its own incompatible if it finds such
+// chains there. A Ruleset has it like a table of iptables; its built-in chains are
+// PREROUTING and OUTPUT.
+const OwnTable = "kube-ipvs"
+
+// ErrNoNFTables means that the kernel has no nftables, or lacks one of the expressions
+// that OwnTable takes: match (nft_compat) and nat (nft_nat).
+var ErrNoNFTables = errors.New("the kernel cannot hold a table of nftables as ours")
+
+// SetIndex returns the number by which rules know an ipset.
+type SetIndex func(name string) (uint16, error)
+
+// Split returns r without OwnTable, and that alone.
+func (r Ruleset) Split() (iptables, own Ruleset) {
+	for _, t := range r.tables {
+		if t.name == OwnTable {
+			own.tables = append(own.tables, t)
+		} else {
+			iptables.tables = append(iptables.tables, t)
+		}
+	}
+	return iptables, own
+}
+
+// Join returns the tables of both.
+func (r Ruleset) Join(o Ruleset) Ruleset { return Ruleset{slices.Concat(r.tables, o.tables)} }
+
+// ReadOwn reads OwnTable of family, 4 or 6; there may be none. The kernel does not know
+// the words of its rules: a chain that does what it is to do in want has the rules that it
+// has there, another one a rule that is none of those that one could write, and a
+// built-in one that does something else is left out.
+func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return Ruleset{}, err
+	}
+	defer c.Close()
+	have, err := ownInKernel(c, family)
+	if err != nil {
+		return Ruleset{}, fmt.Errorf("read the nftables table %s of IPv%d: %w", OwnTable, family, err)
+	}
+	var out Ruleset
+	if len(have) == 0 {
+		return out, nil
+	}
+	t := out.table(OwnTable)
+	odd := func(name string) {
+		t.chains = append(t.chains, chain{name, []rule{{chain: name, text: unreadable, canon: unreadable}}})
+	}
+	for _, w := range ownChainsOf(want) {
+		is, ok := have[w.name]
+		delete(have, w.name)
+		same := ok && w.does(is, family, index)
+		switch {
+		case same && w.hooked():
+			t.jumps = append(t.jumps, w.rules...)
+		case same:
+			t.chains = append(t.chains, w.chain)
+		case ok && !w.hooked():
+			odd(w.name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		odd(name)
+	}
+	return out, nil
+}
+
+// WriteOwn replaces OwnTable of family, 4 or 6, by that of want, or removes it if want
+// has none. It is one transaction: each packet meets what was or what is to be. Idempotent.
+// The error is ErrNoNFTables where the kernel lacks what it takes.
+func WriteOwn(family int, want Ruleset, index SetIndex) error {
+	if len(want.get(OwnTable).chains) == 0 {
+		_, err := DeleteNFTable(family, OwnTable)
+		return err
+	}
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	b, err := ownBatch(family, ownChainsOf(want), index)
+	if err == nil {
+		if err = c.transact(b, b.Len()-2); absent(err) {
+			err = fmt.Errorf("%w: %w", ErrNoNFTables, err)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("write the nftables table %s of IPv%d: %w", OwnTable, family, err)
+	}
+	return nil
+}
+
+// ownChain is a chain of OwnTable.
+type ownChain struct {
+	chain
+	hook int // its number, 0 for PREROUTING; less for a chain that is at none
+}
+
+func (c ownChain) hooked() bool { return c.hook >= 0 }
+
+// ownChainsOf lists what OwnTable is to have.
+func ownChainsOf(want Ruleset) (out []ownChain) {
+	t := want.get(OwnTable)
+	for _, c := range t.chains {
+		out = append(out, ownChain{c, -1})
+	}
+	for hook, name := range hookNames {
+		c := chain{name: name}
+		for _, j := range t.jumps {
+			if j.chain == name {
+				c.rules = append(c.rules, j)
+			}
+		}
+		if len(c.rules) > 0 {
+			out = append(out, ownChain{c, hook})
+		}
+	}
+	return out
+}
+
+// does reports whether a chain of the kernel is what c is to be.
+func (c ownChain) does(is kernelChain, family int, index SetIndex) bool {
+	if len(is.rules) != len(c.rules) || !covers(is.attrs, c.encode()) {
+		return false
+	}
+	for i, r := range c.rules {
+		if list, err := encodeOwnRule(r.text, family, index); err != nil || !sameExpressions(is.rules[i], list) {
+			return false
+		}
+	}
+	return true
+}
+
+// kernelChain is a chain as the kernel tells of it.
+type kernelChain struct {
+	attrs []byte
+	rules [][]byte // the expressions of each rule
+}
+
+// ownInKernel reads the chains of OwnTable.
+func ownInKernel(c *Conn, family int) (map[string]kernelChain, error) {
+	out := map[string]kernelChain{}
+	var b Batch
+	b.Begin(nftTable|unix.NFT_MSG_GETCHAIN, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+	chains, err := messages(c, &b, func(data []byte) []byte {
+		if decodeNFTChain(data).Table != OwnTable {
+			return nil
+		}
+		return data[min(4, len(data)):]
+	})
+	if absent(err) {
+		return nil, fmt.Errorf("%w: %w", ErrNoNFTables, err)
+	}
+	for _, attrs := range chains {
+		name := decodeNFTChain(append(make([]byte, 4), attrs...)).Name
+		b.Reset()
+		beginGetRule(&b, family, Chain{OwnTable, name})
+		rules, err := messages(c, &b, expressionsOf)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = kernelChain{attrs, rules}
+	}
+	return out, err
+}
+
+// messages returns what take makes of each message of a dump, where that is something.
+func messages(c *Conn, b *Batch, take func(data []byte) []byte) ([][]byte, error) {
+	return steady(func() (out [][]byte, err error) {
+		err = c.Dump(b, func(_ uint16, data []byte) error {
+			if p := take(data); p != nil {
+				out = append(out, bytes.Clone(p))
+			}
+			return nil
+		})
+		return out, err
+	}, bytes.Equal)
+}
+
+func expressionsOf(data []byte) []byte {
+	for a := range nftAttrs(data) {
+		if a.Type == unix.NFTA_RULE_EXPRESSIONS {
+			return a.Data
+		}
+	}
+	return []byte{}
+}
