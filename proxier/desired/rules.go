@@ -25,6 +25,7 @@ func (c Config) Rules(family netip.Addr) string {
 	}
 	r.images = c.images(family)
 	r.mangle()
+	r.own()
 	r.nat()
 	r.filter()
 	return r.text.String()
@@ -154,20 +155,29 @@ func (r *rules) mangle() {
 	r.commit()
 }
 
-func (r *rules) nat() {
-	toCluster := "-j NETMAP --to " + r.images.Cluster.String()
-	toLocal := "-j NETMAP --to " + r.images.Local.String()
-	r.table("nat", "NAT", "CLUSTER", "EXT", "EXT-LOCAL", "NODEPORT", "NODEPORT-ALL", "NODEPORT-LOCAL", "POST")
-	r.hook("PREROUTING", "NAT")
-	r.hook("OUTPUT", "NAT")
-	r.hook("POSTROUTING", "POST")
+// own is a table of nftables that is asked before all tables nat: its name and what it
+// may hold are netutil's (OwnTable). A ClusterIP is local here, so that each rule of
+// others about addresses of the node, such as that of a host port, would take those of
+// its ports that it is about. Node ports and external IPs are not in it: who has them
+// is decided in table nat, as with kube-proxy.
+func (r *rules) own() {
+	r.table("kube-ipvs", "VIP", "CLUSTER")
+	for _, from := range []string{"PREROUTING", "OUTPUT"} {
+		fmt.Fprintf(&r.text, "-A %s %s %s\n", from, r.in(state.SetVIPs, "dst"), r.jump("VIP"))
+	}
+	r.vips()
+	r.commit()
+}
+
+// vips adds the chains for all that is dialled at a VIP. They are in table nat, too:
+// a kernel without nftables has no other.
+func (r *rules) vips() {
 	_, _, sink := r.images.nodePort()
-	toSink := "-j DNAT --to-destination " + sink.String()
-	r.add("NAT", r.in(state.SetReject, "dst,dst"), toSink)
-	r.add("NAT", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
-	r.add("NAT", r.in(state.SetExternal, "dst,dst"), r.enter("EXT"))
-	r.add("NAT", r.in(state.SetExternalLocal, "dst,dst"), r.enter("EXT-LOCAL"))
-	r.add("NAT", toNode, r.jump("NODEPORT"))
+	r.add("VIP", r.in(state.SetReject, "dst,dst"), "-j NETMAP --to "+netip.PrefixFrom(sink, sink.BitLen()).String())
+	r.add("VIP", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
+	r.add("VIP", r.in(state.SetExternal, "dst,dst"), "-j RETURN")
+	r.add("VIP", r.in(state.SetExternalLocal, "dst,dst"), "-j RETURN")
+	r.add("VIP", r.itself()) // a port that no Service has
 
 	notPods, known := r.pods("!")
 	if r.config.MasqueradeAll {
@@ -176,10 +186,34 @@ func (r *rules) nat() {
 		r.add("CLUSTER", notPods, r.mark())
 	}
 	if r.config.Mode == Image {
-		r.add("CLUSTER", toCluster)
+		r.add("CLUSTER", "-j NETMAP --to "+r.images.Cluster.String())
 	} else {
-		r.add("CLUSTER", "-j ACCEPT") // no later rule, such as a CNI's host port, may take it
+		r.add("CLUSTER", r.itself())
 	}
+}
+
+// itself translates a destination to itself. ACCEPT would end this table alone, and
+// leave the packet to the DNAT of others in theirs.
+func (r *rules) itself() string {
+	return "-j NETMAP --to " + netip.PrefixFrom(r.family, 0).String()
+}
+
+func (r *rules) nat() {
+	toCluster := "-j NETMAP --to " + r.images.Cluster.String()
+	toLocal := "-j NETMAP --to " + r.images.Local.String()
+	r.table("nat", "NAT", "VIP", "CLUSTER", "EXT", "EXT-LOCAL", "NODEPORT", "NODEPORT-ALL", "NODEPORT-LOCAL", "POST")
+	r.hook("PREROUTING", "NAT")
+	r.hook("OUTPUT", "NAT")
+	r.hook("POSTROUTING", "POST")
+	_, _, sink := r.images.nodePort()
+	toSink := "-j DNAT --to-destination " + sink.String()
+	r.add("NAT", r.in(state.SetReject, "dst,dst"), toSink)
+	r.add("NAT", r.in(state.SetVIPs, "dst"), r.jump("VIP"))
+	r.add("NAT", r.in(state.SetExternal, "dst,dst"), r.enter("EXT"))
+	r.add("NAT", r.in(state.SetExternalLocal, "dst,dst"), r.enter("EXT-LOCAL"))
+	r.add("NAT", toNode, r.jump("NODEPORT"))
+
+	r.vips()
 
 	r.add("EXT", r.mark())
 	r.add("EXT", toCluster)
@@ -209,7 +243,6 @@ func (r *rules) nodePorts(toSink string) {
 	// IPVS refuses a loopback source (crosses_local_route_boundary in
 	// ip_vs_xmit.c): such packets would vanish, so the node refuses them.
 	r.add("NODEPORT", "-d "+r.loopback, "-j RETURN")
-	r.add("NODEPORT", r.in(state.SetVIPs, "dst"), "-j RETURN") // a VIP is no address of the node
 	r.add("NODEPORT", r.in(state.SetNodePortReject, "dst,dst"), toSink)
 	r.add("NODEPORT", r.in(state.SetNodePortLocal, "dst,dst"), r.enter("NODEPORT-LOCAL"))
 	r.add("NODEPORT", r.in(state.SetNodePort, "dst,dst"), r.enter("NODEPORT-ALL"))

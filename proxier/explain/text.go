@@ -172,11 +172,11 @@ var outcomes = map[string]string{
 	PassedOn: "passed on", Unroutable: "lost",
 }
 
-// rewriting returns the entry that decided in table nat, and the destination
+// rewriting returns the entry that decided in a table of NAT, and the destination
 // that it led to, if it is another.
 func (w *Way) rewriting() (entry, to string) {
 	for _, s := range w.Steps {
-		if s.Table != "nat" || strings.HasSuffix(s.Chain, "-POST") {
+		if !translates(s.Table) || strings.HasSuffix(s.Chain, "-POST") {
 			continue
 		}
 		for _, e := range s.Entries {

@@ -138,6 +138,10 @@ func (t *tracer) rewrite(table, chain string, r *rule, entries []string) {
 		}
 		t.packet.to = netip.AddrPortFrom(a, to.Port())
 	}
+	if t.packet.to == to {
+		t.note(table, chain, r, entries, "its destination stays, whatever NAT comes later")
+		return
+	}
 	t.packet.nat = true
 	t.note(table, chain, r, entries, fmt.Sprintf("its destination becomes %s", t.packet.to))
 	t.steps[len(t.steps)-1].To = t.packet.to.String()

@@ -109,6 +109,11 @@ func (n *Node) way(f *desired.Frontend, c Client, to netip.AddrPort) Way {
 	return w
 }
 
+// ownTable is asked before table nat, which never sees what it has decided.
+const ownTable = "kube-ipvs"
+
+func translates(table string) bool { return table == ownTable || table == "nat" }
+
 // follow takes the packet to IPVS, or to where it ends before. The hooks are in
 // the kernel's order: of the node's own packets IPVS sees those that table nat
 // has rewritten, before table filter does (ip_vs_core.c, ip_vs_ops4).
@@ -121,7 +126,7 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 	if t.table("mangle", hook) == dropped {
 		return Dropped, n.dropWhy(t)
 	}
-	if t.table("nat", hook) == dropped {
+	if t.chain(ownTable, hook) == returned && t.table("nat", hook) == dropped {
 		return Dropped, "a rule of table nat drops it"
 	}
 	if !n.takes(t.packet.to.Addr()) {

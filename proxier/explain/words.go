@@ -59,7 +59,7 @@ func (n *Node) masqueradeWhy(w *Way, steps []Step) string {
 	for _, s := range steps {
 		chain, _ := ourChain(s.Chain)
 		switch {
-		case s.Table != "nat":
+		case !translates(s.Table):
 		case strings.Contains(s.Rule, "-j MARK") && chain != "POST":
 			marked = s
 		case strings.Contains(s.Rule, "-j NETMAP"), strings.Contains(s.Rule, "-j DNAT"), strings.Contains(s.Rule, "-j ACCEPT"):

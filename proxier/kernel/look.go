@@ -14,14 +14,19 @@ import (
 // and how they differ from what Expect has told: a line each, that begins with
 // "+" for what lacks and "-" for what is too much.
 func (l *Linux) Rules(ctx context.Context, family netip.Addr) (text string, differ []string, err error) {
+	want, own, err := l.parse(family, l.expected[number(family)/6])
+	if err != nil {
+		return "", nil, err
+	}
 	have, err := l.rules(ctx, family, netutil.Ruleset{}, netutil.Mark{})
 	if err != nil {
 		return "", nil, err
 	}
-	want, err := netutil.ParseRules(l.expected[number(family)/6], prefix(family))
+	haveOwn, err := l.readOwn(family, own)
 	if err != nil {
 		return "", nil, err
 	}
+	have, want = have.Join(haveOwn), want.Join(own)
 	return have.String(), netutil.Missing(have, want), nil
 }
 

@@ -2,10 +2,12 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"kube-ipvs/netutil"
@@ -21,24 +23,26 @@ func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
 	l.fresh = map[netip.Addr]netutil.Ruleset{}
 	for _, family := range l.families() {
 		spec := state.Spec{Text: l.expected[number(family)/6]}
-		want, err := netutil.ParseRules(spec.Text, prefix(family))
+		want, own, err := l.parse(family, spec.Text)
 		if err != nil {
 			return err
 		}
 		have, err := l.provedRules(ctx, family, want, closely)
-		switch {
-		case err != nil && (spec.Text == "" || ctx.Err() != nil): // it is for those who look only
+		if err == nil {
+			l.fresh[family], l.freshAt = have, time.Now()
+		}
+		haveOwn, failed := l.readOwn(family, own)
+		if err = errors.Join(err, failed); err != nil && (spec.Text == "" || ctx.Err() != nil) { // it is for those who look only
 			return err
+		}
+		have, want = have.Join(haveOwn), want.Join(own)
+		switch {
 		case err != nil:
 			spec.Text = "cannot be read" // equal to nothing that is wanted, and so are differences
-		default:
-			l.fresh[family], l.freshAt = have, time.Now()
-			if netutil.Equal(have, netutil.Ruleset{}) {
-				continue
-			}
-			if !netutil.Equal(have, want) {
-				spec.Text = l.differences(family, have, want)
-			}
+		case netutil.Equal(have, netutil.Ruleset{}):
+			continue
+		case !netutil.Equal(have, want):
+			spec.Text = l.differences(family, have, want)
 		}
 		note(state.RulesID(family), state.Intern(spec))
 	}
@@ -69,6 +73,7 @@ type proof struct {
 	rules    [2]string // that are proved, IPv4 and IPv6
 	marks    [2]netutil.Mark
 	contests [2]contest
+	noOwn    atomic.Bool // the kernel cannot hold our table of nftables
 }
 
 // of returns the mark that rules had when they were proved, zero if they were not.
@@ -168,9 +173,14 @@ func (l *Linux) restore(ctx context.Context, op state.Op) error {
 	if op.Verb != state.Delete {
 		rules = op.Spec.Value().Text
 	}
-	want, err := netutil.ParseRules(rules, prefix(family))
+	want, own, err := l.parse(family, rules)
 	if err != nil {
 		return err
+	}
+	if rules == "" {
+		if err := l.writeOwn(family, own); err != nil {
+			return err
+		}
 	}
 	have, fresh := l.fresh[family]
 	delete(l.fresh, family)
@@ -187,6 +197,9 @@ func (l *Linux) restore(ctx context.Context, op state.Op) error {
 		l.proof.moved(family)
 	}
 	if rules != "" {
+		if err := l.writeOwn(family, own); err != nil {
+			return err
+		}
 		l.proveWritten(ctx, family, rules, want, len(have.Unreadable()) > 0 && !proved.Same(proved))
 	}
 	return nil

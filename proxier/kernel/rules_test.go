@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -114,6 +115,20 @@ func TestRulesAreProved(t *testing.T) {
 			}
 			idle("after the repair of " + broken)
 		}
+		for _, broken := range []string{
+			"delete table ip kube-ipvs", "insert rule ip kube-ipvs KIPVS-CLUSTER return", "flush chain ip kube-ipvs OUTPUT", "add chain ip kube-ipvs mine",
+		} {
+			if out, err := exec.Command("nft", broken).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v %s", broken, err, out)
+			}
+			if right, n := seen(t, l, false); right != "6" || n != 0 {
+				t.Errorf("after %q right are %q, %d processes", broken, right, n)
+			}
+			if ids := mend(t, l); len(ids) != 1 || ids[0] != state.RulesID(state.IPv4) {
+				t.Errorf("after %q mended %v", broken, ids)
+			}
+			idle("after the repair of " + broken)
+		}
 		// In the place of another of the same size: with legacy an audit's affair.
 		restore("*mangle\n-R KIPVS-PRE 2 -d 10.0.0.0/8 -j DROP\nCOMMIT\n")
 		if right, _ := seen(t, l, true); right != "6" {
@@ -212,6 +227,36 @@ func TestRulesBesideWhatIPTablesCannotExpress(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Our table of nftables is written, and known again, as each configuration has it.
+func TestOwnTableOfEachConfiguration(t *testing.T) {
+	needLab(t)
+	inNetns(t, func() {
+		l := ruled(t, netutil.NFT)
+		networks, link, links, all, image := testConfig, testConfig, testConfig, testConfig, testConfig
+		networks.PodCIDRs = [2]netip.Prefix{netip.MustParsePrefix("10.244.0.0/15"), netip.MustParsePrefix("fd44::/63")}
+		link.PodInterface, links.PodInterface = "cni0", "cali+"
+		all.MasqueradeAll = true
+		image.Mode = desired.Image
+		for _, c := range []desired.Config{networks, link, links, all, image} {
+			for _, family := range l.families() {
+				_, own, err := l.parse(family, c.Rules(family))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if have, err := l.readOwn(family, own); err != nil || netutil.Equal(have, own) {
+					t.Errorf("%v is taken for what another configuration has: %v", have, err)
+				}
+				if err := l.writeOwn(family, own); err != nil {
+					t.Error(err)
+				}
+				if have, err := l.readOwn(family, own); err != nil || !netutil.Equal(have, own) {
+					t.Errorf("%v: %q", err, netutil.Missing(have, own))
+				}
+			}
+		}
+	})
 }
 
 // A tool that hangs is an error of the write that needs it, which names it, and of

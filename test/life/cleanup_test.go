@@ -38,6 +38,7 @@ func notVain(n *node, s snapshot) {
 	for _, want := range append(own,
 		`^-A PREROUTING -j KIPVS-NAT$`, `^-A PREROUTING -j KIPVS6-NAT$`, `^:KIPVS-GATE`, `ipset: create KIPVS-ALL `, `ipset: add KIPVS6-ALL fd96::a,tcp:80`,
 		`link: kube-ipvs0`, `routes: local fd96::a .* proto 77`, `routes: local 240\.0\.0\.0/5`, `routes: local 4000::/3`,
+		`nft: table ip kube-ipvs`, `nft: chain KIPVS6-VIP`,
 		`ipvs: -A -t .*:80 -s rr`, `ipvs: -a -t .* -r 10\.244\.0\.2:8080 -m -w 1`, `ipvs: -a -u \[.*\]:53 -r \[fd44::2\]:8053`,
 		`ipvs: -A -t .* -p 600`, `ipvs: -A -t .* -s mh`, `ipvs: -A --sctp-service`,
 	) {

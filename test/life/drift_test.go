@@ -48,6 +48,7 @@ var damages = []damage{
 	{name: "jumps in another order", do: "iptables -t mangle -D OUTPUT -j KIPVS-PRE; iptables -t mangle -I OUTPUT -j KIPVS-PRE", found: "rules IPv4 was changed: ! mangle OUTPUT: the jumps are in another order", writes: 2},
 	{name: "chain flushed", do: "iptables -t mangle -F KIPVS-PRE", found: "rules IPv4 was changed", writes: 1},
 	{name: "tables flushed", do: "iptables-save | sed -n '/^[*]/p; /^:KIPVS/p; /^COMMIT/p' | iptables-restore", found: "rules IPv4 was changed", writes: 1},
+	{name: "our table of nftables deleted", do: "nft delete table ip kube-ipvs", found: "rules IPv4 was changed", writes: 1},
 	{name: "device deleted", do: "ip link del kube-ipvs0", found: "link kube-ipvs0 is gone", writes: 1 + 22},
 	{name: "sysctl of IPVS changed", do: "sysctl -qw net.ipv4.vs.conntrack=0", found: "net.ipv4.vs.conntrack was changed", writes: 1},
 	{name: "forwarding switched off", do: "sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0", found: "net.ipv4.ip_forward was changed", writes: 2},

@@ -20,6 +20,7 @@ for tool in iptables-nft-save ip6tables-nft-save iptables-legacy-save ip6tables-
   ! command -v $tool >/dev/null || { echo "= $tool"; $tool; }
 done
 echo '# others'
+echo '# nft'; for f in ip ip6; do nft -s list table $f kube-ipvs 2>/dev/null || true; done
 echo '# ipset'; ipset save
 echo '# link'; ip -d -o link show dev kube-ipvs0 2>/dev/null || true
 echo '# addresses'; ip -d -o addr show dev kube-ipvs0 2>/dev/null || true
