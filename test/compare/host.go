@@ -36,7 +36,6 @@ func hostScenarios() []Scenario {
 		among("a firewall that drops all that is new", func(*Scene) (string, string) { return firewall("", "drop") }),
 		among("marks as Calico uses them", calicoMarks),
 		among("rp_filter 1 and src_valid_mark 1", reversePath),
-		Scenario{Name: "host ports with the same numbers", Play: hostPorts},
 		Scenario{Name: "NodeLocal DNSCache", Play: localCache},
 		// Late: with direct it ends the connections that are idle in the background.
 		Scenario{Name: "somebody runs ipvsadm -C", Play: func(_ context.Context, s *Scene) error {
@@ -117,35 +116,6 @@ func reversePath(*Scene) (script, undo string) {
 		return fmt.Sprintf("for f in /proc/sys/net/ipv4/conf/*/rp_filter /proc/sys/net/ipv4/conf/*/src_valid_mark; do echo %d >$f; done", value)
 	}
 	return set(1), set(0)
-}
-
-// hostPorts has a network plugin serve the numbers of a Service's port and of
-// its node port on the node's addresses.
-func hostPorts(ctx context.Context, s *Scene) error {
-	v := s.Number(testbed.Service{Name: "web", Type: "LoadBalancer"})
-	if err := s.Apply(ctx, v, testbed.Backends(s.P1)...); err != nil {
-		return err
-	}
-	if err := s.Programmed(ctx); err != nil {
-		return err
-	}
-	var maps []string
-	for _, hook := range []string{"PREROUTING", "OUTPUT"} {
-		maps = append(maps, "nat "+hook+" -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT")
-	}
-	for _, number := range []uint16{80, v.NodePort().V4.Port()} {
-		for _, proto := range []string{"tcp", "udp"} {
-			maps = append(maps, fmt.Sprintf("nat CNI-HOSTPORT-DNAT -p %s --dport %d -j DNAT --to-destination {p2}", proto, number))
-		}
-	}
-	script, undo := rules([]string{"nat CNI-HOSTPORT-DNAT"}, maps...)
-	if err := s.Shell(ctx, s.Node, script, undo); err != nil {
-		return err
-	}
-	hostPort := port(v.NodePort(), 80, "the host port")
-	s.Ask(ctx, "", crossing([]*testbed.Host{s.C1, s.Node}, []testbed.Frontend{v.ClusterIP()}, "tcp", "udp")...)
-	s.Ask(ctx, "", crossing([]*testbed.Host{s.C1, s.Ext, s.Far}, append(v.Outside(), hostPort), "tcp", "udp")...)
-	return nil
 }
 
 // localCache has a cache of the node own a ClusterIP and listen there, past

@@ -62,6 +62,7 @@ func all() []Scenario {
 		spreadScenarios(),
 		packetScenarios(),
 		hostScenarios(),
+		dnatScenarios(),
 		idleScenarios(), // early: what else there is goes on in the silence
 		endingScenarios(),
 		datagramScenarios(),
