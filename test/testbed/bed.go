@@ -268,7 +268,12 @@ func pod(w func(string, ...any), p spec, on string) {
 	w("ip link add v%s %s type veth peer name eth0 netns %s", p.name, ns, p.name)
 	w("ip -n %[1]s link set eth0 up; ip -n %[1]s addr add %[2]s/32 dev eth0; ip -n %[1]s -6 addr add %[3]s/128 dev eth0 nodad", p.name, p.v4, p.v6)
 	route(w, p, node, inside(on))
-	w("ip -n %[1]s route add 169.254.1.1 dev eth0; ip -n %[1]s route add default via 169.254.1.1 dev eth0; ip -n %[1]s -6 route add default via fe80::1 dev eth0", p.name)
+	uplink(w, p.name)
+}
+
+// uplink has a pod send all that it sends to its node.
+func uplink(w func(string, ...any), pod string) {
+	w("ip -n %[1]s route replace 169.254.1.1 dev eth0; ip -n %[1]s route replace default via 169.254.1.1 dev eth0; ip -n %[1]s -6 route replace default via fe80::1 dev eth0", pod)
 }
 
 // route has a node reach one of its pods, to which it talks from its own address.
