@@ -74,7 +74,7 @@ type Config struct {
 type Images struct {
 	Cluster  netip.Prefix // images of frontends as all of the cluster sees them
 	Local    netip.Prefix // images of externalTrafficPolicy Local frontends as seen from outside
-	NodePort netip.Prefix // its addresses 1, 2 and 3: node ports, cluster view and local view, and the sink of what is refused
+	NodePort netip.Prefix // its addresses 1 and 2: node ports, cluster view and local view
 }
 
 // DefaultImages are ranges that no network uses: class E for IPv4, and for
@@ -122,11 +122,10 @@ func (im Images) Overlap(p netip.Prefix) string {
 }
 
 // nodePort returns the address for node ports as all of the cluster sees
-// them, the one for policy Local seen from outside, and the sink.
-func (im Images) nodePort() (cluster, local, sink netip.Addr) {
+// them, and the one for policy Local seen from outside.
+func (im Images) nodePort() (cluster, local netip.Addr) {
 	cluster = im.NodePort.Addr().Next()
-	local = cluster.Next()
-	return cluster, local, local.Next()
+	return cluster, cluster.Next()
 }
 
 // imageOf replaces the leading bits of a by those of p, as NETMAP does.

@@ -102,9 +102,11 @@ const (
 	notFromNode = "-m addrtype ! --src-type LOCAL"
 	toNode      = "-m addrtype --dst-type LOCAL"
 	established = "-m conntrack --ctstatus CONFIRMED"
+	uncounted   = "! --update-counters" // of a set's entry
 	original    = "-m conntrack --ctdir ORIGINAL"
 	invalid     = "-m conntrack --ctstate INVALID"
 	fresh       = "-m conntrack --ctstate NEW"
+	untouched   = "-m conntrack ! --ctstate DNAT"
 	translated  = "-m conntrack --ctstate DNAT --ctdir ORIGINAL"
 )
 
@@ -172,8 +174,7 @@ func (r *rules) own() {
 // vips adds the chains for all that is dialled at a VIP. They are in table nat, too:
 // a kernel without nftables has no other.
 func (r *rules) vips() {
-	_, _, sink := r.images.nodePort()
-	r.add("VIP", r.in(state.SetReject, "dst,dst"), "-j NETMAP --to "+netip.PrefixFrom(sink, sink.BitLen()).String())
+	r.add("VIP", r.in(state.SetReject, "dst,dst"), r.itself())
 	r.add("VIP", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
 	r.add("VIP", r.in(state.SetExternal, "dst,dst"), "-j RETURN")
 	r.add("VIP", r.in(state.SetExternalLocal, "dst,dst"), "-j RETURN")
@@ -193,7 +194,9 @@ func (r *rules) vips() {
 }
 
 // itself translates a destination to itself. ACCEPT would end this table alone, and
-// leave the packet to the DNAT of others in theirs.
+// leave the packet to the DNAT of others in theirs. What table filter refuses keeps
+// its destination, since a REJECT answers from there, and on a bridge past conntrack,
+// which would translate the answer.
 func (r *rules) itself() string {
 	return "-j NETMAP --to " + netip.PrefixFrom(r.family, 0).String()
 }
@@ -205,9 +208,7 @@ func (r *rules) nat() {
 	r.hook("PREROUTING", "NAT")
 	r.hook("OUTPUT", "NAT")
 	r.hook("POSTROUTING", "POST")
-	_, _, sink := r.images.nodePort()
-	toSink := "-j DNAT --to-destination " + sink.String()
-	r.add("NAT", r.in(state.SetReject, "dst,dst"), toSink)
+	r.add("NAT", r.in(state.SetReject, "dst,dst"), r.itself())
 	r.add("NAT", r.in(state.SetVIPs, "dst"), r.jump("VIP"))
 	r.add("NAT", r.in(state.SetExternal, "dst,dst"), r.enter("EXT"))
 	r.add("NAT", r.in(state.SetExternalLocal, "dst,dst"), r.enter("EXT-LOCAL"))
@@ -226,7 +227,7 @@ func (r *rules) nat() {
 	r.add("EXT-LOCAL", fromNode, toCluster)
 	r.add("EXT-LOCAL", toLocal)
 
-	r.nodePorts(toSink)
+	r.nodePorts()
 
 	mark := uint32(1) << r.config.MasqueradeBit
 	// At random, as below: many pods that ask themselves share the node's address.
@@ -237,13 +238,13 @@ func (r *rules) nat() {
 	r.commit()
 }
 
-func (r *rules) nodePorts(toSink string) {
-	cluster, local, _ := r.images.nodePort()
+func (r *rules) nodePorts() {
+	cluster, local := r.images.nodePort()
 	toCluster := "-j DNAT --to-destination " + cluster.String()
 	// IPVS refuses a loopback source (crosses_local_route_boundary in
 	// ip_vs_xmit.c): such packets would vanish, so the node refuses them.
 	r.add("NODEPORT", "-d "+r.loopback, "-j RETURN")
-	r.add("NODEPORT", r.in(state.SetNodePortReject, "dst,dst"), toSink)
+	r.add("NODEPORT", r.in(state.SetNodePortReject, "dst,dst"), r.itself())
 	r.add("NODEPORT", r.in(state.SetNodePortLocal, "dst,dst"), r.enter("NODEPORT-LOCAL"))
 	r.add("NODEPORT", r.in(state.SetNodePort, "dst,dst"), r.enter("NODEPORT-ALL"))
 	r.add("NODEPORT-ALL", r.mark())
@@ -256,15 +257,26 @@ func (r *rules) nodePorts(toSink string) {
 	r.add("NODEPORT-LOCAL", "-j DNAT --to-destination "+local.String())
 }
 
+// refuse refuses what has no endpoint: table nat has left it as it was, and has
+// counted it for its Service. External addresses are not the node's, and come by
+// FORWARD. What was translated to a node port has dialled something else.
+func (r *rules) refuse() {
+	nodePort := []string{fresh, untouched, "! -d " + r.loopback, toNode, r.notIn(state.SetVIPs, "dst"), r.in(state.SetNodePortReject, "dst,dst"), uncounted, r.jump("REFUSE")}
+	for _, chain := range []string{"IN", "OUT", "FWD"} {
+		r.add(chain, fresh, r.in(state.SetReject, "dst,dst"), uncounted, r.jump("REFUSE"))
+		if chain != "FWD" {
+			r.add(chain, nodePort...)
+		}
+	}
+}
+
 func (r *rules) filter() {
 	mark := uint32(1) << r.config.MasqueradeBit
-	_, _, sink := r.images.nodePort()
-	toSink := "-d " + netip.PrefixFrom(sink, sink.BitLen()).String()
 	r.table("filter", "IN", "OUT", "FWD", "GUARD", "REFUSE")
 	r.hook("INPUT", "IN")
 	r.hook("FORWARD", "FWD")
 	r.hook("OUTPUT", "OUT")
-	r.add("IN", toSink, r.jump("REFUSE"))
+	r.refuse()
 	for _, images := range r.prefixes("-d") {
 		r.add("IN", images, "-j ACCEPT") // IPVS stands behind INPUT: a policy of DROP must not come first
 	}
@@ -273,7 +285,6 @@ func (r *rules) filter() {
 	}
 	r.add("IN", r.in(state.SetVIPs, "dst"), original, r.jump("GUARD"))
 	r.add("IN", r.in(state.SetHealth, "dst,dst"), "-j ACCEPT") // load balancers ask the daemon itself, as kube-proxy lets them
-	r.add("OUT", toSink, r.jump("REFUSE"))
 	r.add("OUT", r.in(state.SetVIPs, "dst"), original, r.jump("GUARD"))
 
 	// What arrives here is for a port of our addresses that no Service has: a

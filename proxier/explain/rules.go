@@ -71,7 +71,7 @@ func (r *rule) option(words []string) []string {
 		first = args[0]
 	}
 	switch name {
-	case "-m", "--random-fully", "--reject-with", "--comment": // they decide nothing
+	case "-m", "--random-fully", "--reject-with", "--comment", "--update-counters": // they decide nothing
 	case "-j", "-g":
 		r.verb, r.into = first, name == "-g"
 	case "--to", "--to-destination", "--set-xmark":

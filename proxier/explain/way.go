@@ -133,6 +133,12 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 		if t.packet.nat {
 			return Unroutable, fmt.Sprintf("there is no local route for %s", t.packet.to.Addr())
 		}
+		if !own {
+			hook = "FORWARD"
+		}
+		if outcome, why := t.filter(hook); outcome != "" {
+			return outcome, why
+		}
 		return PassedOn, fmt.Sprintf("no rule is about %s here, and it is no address of this node", t.packet.to)
 	}
 	if !own {
@@ -146,6 +152,8 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 	server := state.VirtualServerID(t.packet.proto, t.packet.to)
 	switch {
 	case !n.Actual.Has(server):
+	case n.serving(server) == 0 && t.unserved():
+		return Refused, noEndpoint
 	case n.serving(server) == 0:
 		return Refused, fmt.Sprintf("virtual server %s has no endpoint with a weight", server.AddrPort())
 	case t.packet.source.IsLoopback():
@@ -164,14 +172,27 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 	return ToHost, fmt.Sprintf("no virtual server has %s: a process of this node that listens there would answer, else it is refused", t.packet.to)
 }
 
+const noEndpoint = "the Service has no endpoint anywhere"
+
+// unserved reports whether a rule has found that what is dialled has no endpoint.
+func (t *tracer) unserved() bool {
+	return slices.ContainsFunc(t.steps, func(s Step) bool {
+		return slices.ContainsFunc(s.Entries, func(e string) bool {
+			set, _, _ := strings.Cut(e, " ")
+			name, _ := ourChain(set) // sets are named as chains are
+			return name == "REJECT" || name == "NODEPORT-REJECT"
+		})
+	})
+}
+
 // filter returns what table filter makes of the packet, if it ends there.
 func (t *tracer) filter(hook string) (outcome, why string) {
 	switch t.table("filter", hook) {
 	case dropped:
 		return Dropped, "a rule of table filter drops it"
 	case rejected:
-		if t.packet.nat {
-			return Refused, "the Service has no endpoint anywhere"
+		if t.unserved() {
+			return Refused, noEndpoint
 		}
 		return Refused, "the address is a Service's, and no Service has published this port"
 	}

@@ -1,6 +1,9 @@
 package wire
 
 import (
+	"fmt"
+	"net/netip"
+	"strings"
 	"testing"
 
 	"kube-ipvs/test/testbed"
@@ -27,11 +30,40 @@ func TestRefuse(t *testing.T) {
 		serve(t, d, nil, s, local)
 		refused(t, 10, all...)
 		refused(t, 2, requests(local.Frontends(), bed.C1, bed.Node, bed.Ext)...)
+		other := testbed.Service{Name: "other", Number: 3, Port: int(s.NodePort().V4.Port()), External: true}
+		serve(t, d, testbed.Backends(bed.P1), other)
+		answered(t, requests(other.Frontends(), bed.C1, bed.Node, bed.Ext), anyone, "p1")
+		t.Run("beside host ports", func(t *testing.T) {
+			hostPortsBehind(t, "80,30001")
+			refused(t, 2, all...)
+		})
 		serve(t, d, testbed.Backends(bed.R1), s)
 		answered(t, all, anyone, "r1")
 		serve(t, d, nil, s)
 		refused(t, 2, all...)
 	})
+}
+
+// hostPortsBehind has another program take ports of all local addresses for p1, behind our
+// rules: at the end of our table, and in tables of its own.
+func hostPortsBehind(t *testing.T, ports string) {
+	t.Helper()
+	var add, remove strings.Builder
+	for _, f := range []struct {
+		tool, table string
+		to          netip.Addr
+	}{{"iptables-nft", "ip", bed.P1.IPv4}, {"ip6tables-nft", "ip6", bed.P1.IPv6}} {
+		to := netip.AddrPortFrom(f.to, testbed.TargetPort)
+		fmt.Fprintf(&remove, "nft delete table %s hostports\n", f.table)
+		for _, hook := range []string{"prerouting", "output"} {
+			rule := fmt.Sprintf("%s -p tcp -m multiport --dports %s -m addrtype --dst-type LOCAL -j DNAT --to-destination %s", strings.ToUpper(hook), ports, to)
+			fmt.Fprintf(&add, "%s -t nat -A %s\n", f.tool, rule)
+			fmt.Fprintf(&remove, "%s -t nat -D %s\n", f.tool, rule)
+			fmt.Fprintf(&add, "nft 'table %s hostports { chain %s { type nat hook %s priority -90; tcp dport {%s} fib daddr type local dnat to %s; }; }'\n", f.table, hook, hook, ports, to)
+		}
+	}
+	undo(t, bed.Node, remove.String())
+	on(t, bed.Node, add.String())
 }
 
 // TestRefuseLimited checks that with the kernel's limit on ICMP errors in
