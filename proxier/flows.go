@@ -29,6 +29,11 @@ import (
 // packet to a published frontend is refused or gets NAT, so that an entry with
 // neither NAT nor an answer is older than the frontend whenever it is found. It is
 // forgotten if the frontend goes: what is dialled there is not ours any more.
+//
+// What is refused gets no NAT, and no entry either. But table nat may still find the
+// frontend refused, and table filter not any more; or a rule of others may accept the
+// packet first. A UDP client that never pauses would keep that entry, so that its
+// frontend is looked through when it has an endpoint again.
 type flows struct {
 	poke chan struct{} // holds one: something is queued
 
@@ -143,10 +148,14 @@ func (f *flows) replace(w wanted) {
 
 // note takes in a write that succeeded.
 func (f *flows) note(op state.Op) {
-	if op.ID.Kind != state.Entry || !op.ID.Set.Publishes() {
+	if op.ID.Kind != state.Entry {
 		return
 	}
-	id := op.ID.Flows()
+	id, set := op.ID.Flows(), op.ID.Set
+	served := op.Verb == state.Delete && id.Proto == state.UDP && (set == state.SetReject || set == state.SetNodePortReject)
+	if !set.Publishes() && !served {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {

@@ -240,6 +240,31 @@ func TestFlowsOfLateRealServers(t *testing.T) {
 	}
 }
 
+// A datagram that came by just as its frontend got the first endpoint may have an
+// entry without NAT, which would keep its client from there.
+func TestFlowsOfRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake()
+		p := running(t, k, testConfig(desired.Image))
+		p.Events(udpEvents("10.96.0.1"))
+		p.Synced()
+		synctest.Wait()
+		refused := state.EntryID(state.SetReject, state.UDP, at("10.96.0.1:80"))
+		if !k.State.Has(refused) {
+			t.Fatal("it is not refused")
+		}
+		late, straight := udp("10.96.0.1:80", at("10.96.0.1:80")), udp("10.244.0.1:80", at("10.244.0.1:80"))
+		k.Track(late)
+		k.Track(straight)
+		p.Events(udpEvents("10.96.0.1", "10.244.0.1"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := k.Tracked(); k.State.Has(refused) || !slices.Equal(got, []kernel.Flow{straight}) {
+			t.Errorf("there are still %v", got)
+		}
+	})
+}
+
 // What a tenant can make wait is bounded, and frontends that are there are not
 // left out for it.
 func TestQueueIsBounded(t *testing.T) {
