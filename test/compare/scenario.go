@@ -72,6 +72,7 @@ func all() []Scenario {
 		targetScenarios(),
 		policyScenarios(),
 		refuseScenarios(),
+		bridgeScenarios(),
 		sourceScenarios(),
 		familyScenarios(),
 		oddScenarios(),
