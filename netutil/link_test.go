@@ -2,6 +2,7 @@ package netutil
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -282,79 +283,100 @@ func TestImageRoute(t *testing.T) {
 	})
 }
 
+// The kernel itself says from which address packets leave.
 func TestDefaultSource(t *testing.T) {
 	inNetns(t, func() {
 		l := openLinks(t)
-		if a, _, err := l.DefaultSource(4); a.IsValid() || err != nil {
+		if a, _, err := l.DefaultSource(4, 0); a.IsValid() || err != nil {
 			t.Errorf("an empty node has %v, %v", a, err)
 		}
 		one := upLink(t, l, "one", "10.1.0.1/24", "fd01::1/64")
-		two := upLink(t, l, "two", "10.2.0.1/24", "10.2.0.2/24", "fd02::1/64")
-		check := func(family int, want string) {
+		// As keepalived has them: host addresses of others' networks, before the link's own.
+		two := upLink(t, l, "two", "10.9.0.9/32", "10.2.0.1/24", "10.2.0.2/24", "fd02::1/64")
+		check := func(what string, family int, want string) {
 			t.Helper()
-			a, mtu, err := l.DefaultSource(family)
+			a, mtu, err := l.DefaultSource(family, 0)
 			if err != nil || a.String() != want || mtu != 1400 {
-				t.Errorf("IPv%d: %v %d %v, want %s", family, a, mtu, err, want)
+				t.Errorf("%s: IPv%d: %v %d %v, want %s", what, family, a, mtu, err, want)
 			}
 		}
-		check(4, "10.1.0.1")
-		check(6, "fd01::1")
+		check("no default route", 4, "10.1.0.1")
+		check("no default route", 6, "fd01::1")
 		for _, gw := range []string{"10.2.0.9", "fd02::9"} {
 			must(t, l.handle.RouteAdd(&netlink.Route{LinkIndex: two, Gw: netip.MustParseAddr(gw).AsSlice()}))
 		}
-		check(4, "10.2.0.1")
-		check(6, "fd02::1")
+		check("default route", 4, "10.2.0.1")
+		check("default route", 6, "fd02::1")
 		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: two, Gw: []byte{10, 2, 0, 9}, Src: []byte{10, 2, 0, 2}}))
-		check(4, "10.2.0.2")
+		check("preferred source", 4, "10.2.0.2")
 		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: one, Gw: []byte{10, 1, 0, 9}})) // no link changes
-		check(4, "10.1.0.1")
+		check("another default route", 4, "10.1.0.1")
+		_, bogons, _ := net.ParseCIDR("203.0.113.0/24")
+		must(t, l.handle.RouteAdd(&netlink.Route{Dst: bogons, Type: unix.RTN_BLACKHOLE}))
+		check("documentation thrown away", 4, "10.1.0.1")
+
+		must(t, l.handle.RouteAdd(&netlink.Route{LinkIndex: two, Gw: []byte{10, 2, 0, 9}, Table: 100}))
+		rule := netlink.NewRule()
+		rule.Table, rule.Priority, rule.Family = 100, 100, unix.AF_INET
+		must(t, l.handle.RuleAdd(rule))
+		check("policy routing", 4, "10.2.0.1")
+		must(t, l.handle.RuleDel(rule))
+
+		// An exit without an address: the kernel takes one of any link, VIPs too.
+		none := upLink(t, l, "none")
+		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: none, Scope: unix.RT_SCOPE_LINK, Dst: &net.IPNet{IP: make(net.IP, 4), Mask: make(net.IPMask, 4)}}))
+		check("exit without an address", 4, "10.1.0.1")
+		if a, _, err := l.DefaultSource(4, one); a.String() != "10.2.0.1" || err != nil {
+			t.Errorf("the kernel would take a VIP: %v, %v", a, err)
+		}
 	})
 }
 
 func TestChooseSource(t *testing.T) {
+	const vips = 4
 	p := netip.MustParsePrefix
 	devices := []device{
 		{1, unix.IFF_UP | unix.IFF_LOOPBACK, 65536, ""}, {2, unix.IFF_UP, 1500, ""}, {3, unix.IFF_UP, 9000, "veth"},
-		{4, unix.IFF_UP, 1500, "dummy"}, {5, 0, 1500, ""},
+		{vips, 0, 1500, "dummy"}, {5, 0, 1500, ""}, {6, unix.IFF_UP, 1500, "dummy"},
 	}
 	global := func(link int, s string) Address { return Address{Link: link, Prefix: p(s)} }
 	flagged := func(link int, s string, flags uint32) Address { return Address{link, p(s), 0, flags} }
-	via := func(link int, metric uint32, src string) route {
-		r := route{typ: unix.RTN_UNICAST}
-		r.Dst, r.Link, r.Metric = p("::/0"), link, metric
+	via := func(link int, src string) route {
+		r := route{}
+		r.Link = link
 		if src != "" {
 			r.Source = netip.MustParseAddr(src)
 		}
 		return r
 	}
-	dead := via(2, 0, "")
-	dead.dead = true
 	tests := []struct {
-		name   string
-		addrs  []Address
-		routes []route
-		want   string
-		mtu    uint32
+		name  string
+		addrs []Address
+		exit  route
+		want  string
+		mtu   uint32
 	}{
-		{"nothing", nil, nil, "invalid IP", 0},
-		{"route without an address", nil, []route{via(2, 1, "")}, "invalid IP", 0},
-		{"lowest metric", []Address{global(2, "fd02::1/64"), global(3, "fd03::1/64")}, []route{via(2, 20, ""), via(3, 10, "")}, "fd03::1", 9000},
-		{"preferred source", []Address{global(2, "fd02::1/64")}, []route{via(2, 20, "fd09::1")}, "fd09::1", 1500},
-		{"dead route", []Address{global(2, "fd02::1/64"), global(3, "fd03::1/64")}, []route{dead, via(3, 10, "")}, "fd03::1", 9000},
-		{"not temporary, deprecated or tentative", []Address{
+		{"nothing", nil, route{}, "invalid IP", 0},
+		{"exit without an address", nil, via(2, ""), "invalid IP", 0},
+		{"the kernel's choice", []Address{global(2, "fd02::1/64"), global(2, "fd02::2/64"), global(3, "fd03::1/64")}, via(2, "fd02::2"), "fd02::2", 1500},
+		{"that is no address of a link", []Address{global(2, "fd02::1/64")}, via(2, "fd09::1"), "fd09::1", 1500},
+		{"that is a VIP", []Address{global(vips, "fd04::1/128"), global(2, "fd02::1/64")}, via(3, "fd04::1"), "fd02::1", 9000},
+		{"that is on another dummy", []Address{global(6, "fd06::1/128"), global(2, "fd02::1/64")}, via(3, "fd06::1"), "fd06::1", 9000},
+		{"that is temporary", []Address{flagged(2, "fd02::1/64", unix.IFA_F_TEMPORARY), global(2, "fd02::2/64"), global(3, "fd03::1/64")}, via(2, "fd02::1"), "fd02::2", 1500},
+		{"that is deprecated", []Address{flagged(2, "fd02::1/64", unix.IFA_F_DEPRECATED), global(3, "fd03::1/64")}, via(2, "fd02::1"), "fd02::1", 1500},
+		{"else not temporary, deprecated or tentative", []Address{
 			flagged(2, "fd02::1/64", unix.IFA_F_TEMPORARY), flagged(2, "fd02::2/64", unix.IFA_F_DEPRECATED),
-			flagged(2, "fd02::3/64", unix.IFA_F_TENTATIVE), global(2, "fd02::4/64")}, []route{via(2, 1, "")}, "fd02::4", 1500},
-		{"not link-local", []Address{{2, p("fe80::1/64"), unix.RT_SCOPE_LINK, 0}, global(3, "fd03::1/64")}, []route{via(2, 1, "")}, "fd03::1", 1500},
-		{"subnet before host address", []Address{global(2, "fd02::1/128"), global(3, "fd03::1/64")}, nil, "fd03::1", 9000},
-		{"host address on the exit", []Address{global(2, "fd02::1/128"), global(3, "fd03::1/64")}, []route{via(2, 1, "")}, "fd02::1", 1500},
-		{"host address on lo, as with BGP", []Address{global(1, "fd0b::1/128")}, []route{via(2, 1, "")}, "fd0b::1", 1500},
-		{"any other before lo", []Address{global(1, "fd0b::1/128"), global(2, "fd02::1/128")}, nil, "fd02::1", 1500},
-		{"never a dummy or a link that is down", []Address{global(4, "fd04::1/64"), global(5, "fd05::1/64")}, nil, "invalid IP", 0},
-		{"the other family", []Address{global(2, "10.0.0.1/24")}, nil, "invalid IP", 0},
+			flagged(2, "fd02::3/64", unix.IFA_F_TENTATIVE), global(2, "fd02::4/64")}, via(2, ""), "fd02::4", 1500},
+		{"not link-local", []Address{{2, p("fe80::1/64"), unix.RT_SCOPE_LINK, 0}, global(3, "fd03::1/64")}, via(2, ""), "fd03::1", 1500},
+		{"subnet before host address", []Address{global(2, "fd02::1/128"), global(3, "fd03::1/64")}, route{}, "fd03::1", 9000},
+		{"host address on the exit", []Address{global(2, "fd02::1/128"), global(3, "fd03::1/64")}, via(2, ""), "fd02::1", 1500},
+		{"any other before lo", []Address{global(1, "fd0b::1/128"), global(2, "fd02::1/128")}, route{}, "fd02::1", 1500},
+		{"never a dummy or a link that is down", []Address{global(6, "fd04::1/64"), global(5, "fd05::1/64")}, route{}, "invalid IP", 0},
+		{"the other family", []Address{global(2, "10.0.0.1/24")}, route{}, "invalid IP", 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if a, mtu := chooseSource(false, devices, tt.addrs, tt.routes); a.String() != tt.want || mtu != tt.mtu {
+			if a, mtu := chooseSource(false, devices, tt.addrs, tt.exit, vips); a.String() != tt.want || mtu != tt.mtu {
 				t.Errorf("%v %d, want %s %d", a, mtu, tt.want, tt.mtu)
 			}
 		})

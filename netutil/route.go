@@ -46,7 +46,6 @@ type route struct {
 	LocalRoute
 	table uint32
 	typ   uint8
-	dead  bool
 }
 
 // LocalRoutes lists the routes of type local in table local, both families.
@@ -90,15 +89,15 @@ func (l *Links) routes(family uint8, table uint8) ([]route, error) {
 	return all, err
 }
 
-// parseRoute reads struct rtmsg and its attributes. Of a multipath route it
-// takes the first link.
+// parseRoute reads struct rtmsg and its attributes. ok is false for what is no
+// route of a table, but the answer to a lookup.
 func parseRoute(p []byte) (route, bool) {
 	if len(p) < unix.SizeofRtMsg || p[0] != unix.AF_INET && p[0] != unix.AF_INET6 {
 		return route{}, false
 	}
 	const cached = unix.RTM_F_CLONED
 	flags := binary.NativeEndian.Uint32(p[8:])
-	r := route{table: uint32(p[4]), typ: p[7], dead: flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0}
+	r := route{table: uint32(p[4]), typ: p[7]}
 	r.Protocol = p[5]
 	dst := netip.IPv4Unspecified()
 	if p[0] == unix.AF_INET6 {
@@ -112,10 +111,6 @@ func parseRoute(p []byte) (route, bool) {
 			dst = a.addr(p[0])
 		case unix.RTA_OIF:
 			r.Link = int(a.u32())
-		case unix.RTA_MULTIPATH: // struct rtnexthop: its third field is the link
-			if r.Link == 0 && len(a.Data) >= unix.SizeofRtNexthop {
-				r.Link = int(binary.NativeEndian.Uint32(a.Data[4:]))
-			}
 		case unix.RTA_PREFSRC:
 			r.Source = a.addr(p[0])
 		case unix.RTA_PRIORITY:

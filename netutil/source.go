@@ -1,27 +1,29 @@
 package netutil
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
 // DefaultSource returns the node's own address of a family, 4 or 6, as the
-// kernel would choose it for packets to strangers, and the MTU in bytes of the
+// kernel chooses it for packets to strangers, and the MTU in bytes of the
 // link that they leave by. The address is invalid, without an error, when the
-// node has none of that family.
+// node has none of that family. vips is the index of the link whose addresses are
+// not the node's own, 0 for none.
 //
-// It is what the default route of the lowest metric in table main says, else
-// the first global address of that route's link. Without these it is the first
-// global address of any link that is up: rather one in a subnet than a host
-// address, and rather on another link than on lo. Dummy devices do not count:
-// their addresses are virtual.
-func (l *Links) DefaultSource(family int) (addr netip.Addr, mtu uint32, err error) {
-	af := uint8(unix.AF_INET)
-	if family == 6 {
-		af = unix.AF_INET6
-	}
+// The kernel is asked by which link and from which address it would send now: rules
+// of policy routing, the gateway's subnet, preferred sources and metrics are its
+// business. Its answer is not taken when it is an address of vips, which it takes
+// for want of another, or a temporary one, which is another tomorrow. Then, and
+// without a way out, it is the first global address of the link that packets leave by,
+// or of any link that is up: rather one in a subnet than a host address, and rather
+// on another link than on lo. Dummy devices do not count then: their addresses are
+// virtual.
+func (l *Links) DefaultSource(family, vips int) (addr netip.Addr, mtu uint32, err error) {
 	devices, err := l.devices()
 	if err != nil {
 		return netip.Addr{}, 0, err
@@ -30,40 +32,80 @@ func (l *Links) DefaultSource(family int) (addr netip.Addr, mtu uint32, err erro
 	if err != nil {
 		return netip.Addr{}, 0, err
 	}
-	routes, err := l.routes(af, unix.RT_TABLE_MAIN)
+	exit, err := l.wayOut(family)
 	if err != nil {
-		return netip.Addr{}, 0, fmt.Errorf("list routes of IPv%d: %w", family, err)
+		return netip.Addr{}, 0, fmt.Errorf("look up the way out of IPv%d: %w", family, err)
 	}
-	addr, mtu = chooseSource(af == unix.AF_INET, devices, addrs, routes)
+	addr, mtu = chooseSource(family == 4, devices, addrs, exit, vips)
 	return addr, mtu, nil
 }
 
+// outside are destinations that a node only reaches by its way out: of documentation
+// (RFC 5737, RFC 3849), and, where routers throw these away or know all networks by
+// name, a root name server. Nothing is ever sent there.
+var outside = map[int][2]netip.Addr{
+	4: {netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("198.41.0.4")},
+	6: {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:503:ba3e::2:30")},
+}
+
+// wayOut asks the kernel how it would send to strangers. Without a way the route
+// has no link.
+func (l *Links) wayOut(family int) (exit route, err error) {
+	for _, to := range outside[family] {
+		if exit, err = l.lookup(to); err != nil || exit.Link != 0 {
+			return exit, err
+		}
+	}
+	return route{}, nil
+}
+
+// noWay are the kernel's answers where there is no route, where one says that there
+// is none (unreachable, prohibit, blackhole), and where the family is missing.
+var noWay = []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.EOPNOTSUPP, unix.EAFNOSUPPORT}
+
+// lookup asks the kernel for the route of a packet of this node to an address. The
+// answer has the source that it would get, and no link when there is no way.
+func (l *Links) lookup(to netip.Addr) (found route, err error) {
+	var h [unix.SizeofRtMsg]byte
+	h[0], h[1] = family(to), uint8(to.BitLen())
+	var b Batch
+	b.Begin(unix.RTM_GETROUTE, 0, h[:]...)
+	b.Attr(unix.RTA_DST, to.AsSlice()...)
+	err = l.conn.Get(&b, func(_ uint16, data []byte) error {
+		found, _ = parseRoute(data)
+		return nil
+	})
+	if slices.ContainsFunc(noWay, func(e error) bool { return errors.Is(err, e) }) {
+		return route{}, nil
+	}
+	return found, err
+}
+
 // chooseSource makes the choice that DefaultSource describes.
-func chooseSource(v4 bool, devices []device, addrs []Address, routes []route) (netip.Addr, uint32) {
+func chooseSource(v4 bool, devices []device, addrs []Address, exit route, vips int) (netip.Addr, uint32) {
 	links := map[int]device{}
 	for _, d := range devices {
 		links[d.index] = d
 	}
-	var global []Address
-	for _, a := range addrs {
-		if a.Prefix.Addr().Is4() == v4 && a.isSource() && links[a.Link].carries() {
-			global = append(global, a)
-		}
-	}
-	exit, ok := defaultRoute(routes)
-	if ok && exit.Source.IsValid() {
+	refused := slices.ContainsFunc(addrs, func(a Address) bool {
+		return a.Prefix.Addr() == exit.Source && (a.Link == vips || a.isTemporary())
+	})
+	if exit.Source.IsValid() && !refused {
 		return exit.Source, links[exit.Link].mtu
 	}
 	best, rank := Address{}, 0
-	for _, a := range global {
-		if r := a.rank(links[a.Link], ok && a.Link == exit.Link); r > rank {
+	for _, a := range addrs {
+		if a.Prefix.Addr().Is4() != v4 || a.Link == vips || !a.isSource() || !links[a.Link].carries() {
+			continue
+		}
+		if r := a.rank(links[a.Link], a.Link == exit.Link); r > rank {
 			best, rank = a, r
 		}
 	}
-	if rank == 0 {
+	switch {
+	case rank == 0:
 		return netip.Addr{}, 0
-	}
-	if ok {
+	case exit.Link != 0:
 		return best.Prefix.Addr(), links[exit.Link].mtu
 	}
 	return best.Prefix.Addr(), links[best.Link].mtu
@@ -83,27 +125,17 @@ func (a Address) rank(on device, exit bool) int {
 	return 3
 }
 
-// isSource reports whether the kernel would take the address unasked. The bit
-// of temporary IPv6 addresses is that of secondary IPv4 ones.
+// isTemporary reports whether the address is one that IPv6 makes for privacy. The
+// bit is that of secondary IPv4 addresses.
+func (a Address) isTemporary() bool {
+	return a.Flags&unix.IFA_F_TEMPORARY != 0 && a.Prefix.Addr().Is6()
+}
+
+// isSource reports whether the kernel would take the address unasked.
 func (a Address) isSource() bool {
-	const no = unix.IFA_F_TEMPORARY | unix.IFA_F_DEPRECATED
+	const no = unix.IFA_F_SECONDARY | unix.IFA_F_DEPRECATED // and IFA_F_TEMPORARY, the same bit
 	return a.Usable() && a.Flags&no == 0 && a.Scope == unix.RT_SCOPE_UNIVERSE && a.Prefix.Addr().IsGlobalUnicast()
 }
 
 // carries reports whether addresses of the link may be the node's.
 func (d device) carries() bool { return d.flags&unix.IFF_UP != 0 && d.kind != "dummy" }
-
-// defaultRoute returns the usable default route of the lowest metric.
-func defaultRoute(routes []route) (route, bool) {
-	var best route
-	found := false
-	for _, r := range routes {
-		if r.Dst.Bits() != 0 || r.typ != unix.RTN_UNICAST || r.Link == 0 || r.dead {
-			continue
-		}
-		if !found || r.Metric < best.Metric {
-			best, found = r, true
-		}
-	}
-	return best, found
-}

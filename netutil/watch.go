@@ -13,8 +13,8 @@ import (
 
 // Changes is what a Watch has heard of since it last told.
 type Changes struct {
-	// Facts: a link, an address of another link than the device, or a default
-	// route of table main has changed.
+	// Facts: a link, an address of another link than the device, a default route,
+	// or half of one, or a rule of policy routing has changed.
 	Facts bool
 	// Device: the device was deleted or renamed, or it or lo was set up or down.
 	Device bool
@@ -30,7 +30,7 @@ type Changes struct {
 // mostLost bounds Changes.Lost.
 const mostLost = 64
 
-// Watch tells changed of changes to links, addresses and routes of this network
+// Watch tells changed of changes to links, addresses, routes and rules of this network
 // namespace: once with Facts alone as soon as it listens, then once for each burst
 // of events. device names the link that ClusterIPs are addresses of; what is only
 // added to it is of no interest. What requests by a Conn of this process do to
@@ -95,7 +95,8 @@ func (c Changes) some() bool { return c.Facts || c.Device || c.More || len(c.Los
 // groups are what is listened to. RTNLGRP_ numbers them from 1.
 const groups = 1<<(unix.RTNLGRP_LINK-1) |
 	1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1) |
-	1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1)
+	1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1) |
+	1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1)
 
 // subscribe opens a socket that gets the events.
 func subscribe() (*os.File, error) {

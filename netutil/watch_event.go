@@ -65,6 +65,8 @@ func (w *watcher) event(p []byte) {
 		w.address(typ == unix.RTM_DELADDR, own, body)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		w.route(typ == unix.RTM_DELROUTE, flags&unix.NLM_F_REPLACE != 0, own, body)
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		w.found.Facts = true
 	}
 }
 
@@ -108,9 +110,9 @@ func (w *watcher) route(deleted, replaced, own bool, p []byte) {
 	r, ok := parseRoute(p)
 	switch {
 	case !ok || own:
-	case r.table == unix.RT_TABLE_MAIN:
-		w.found.Facts = w.found.Facts || r.Dst.Bits() == 0
-	case r.table == unix.RT_TABLE_LOCAL && (deleted && r.Protocol == RouteProtocol || !deleted && replaced):
+	case r.table != unix.RT_TABLE_LOCAL:
+		w.found.Facts = w.found.Facts || r.Dst.Bits() <= halfBits
+	case deleted && r.Protocol == RouteProtocol || !deleted && replaced:
 		w.lose(r.Dst)
 	}
 }

@@ -20,28 +20,31 @@ const (
 	atAddrLink = unix.SizeofNlMsghdr + 4 // of struct ifaddrmsg
 )
 
+// halfBits is the prefix length of the two routes that a VPN puts in the place of
+// the default route.
+const halfBits = 1
+
 // routeFilter lets all events through that are not of routes, and of these the
-// deletion of ours, what takes the place of a local route, and default routes
-// of table main. The kernel asks it before it queues an event, so that neither a
+// deletion of ours, what takes the place of a local route, and default routes,
+// or halves of one, of any other table. The kernel asks it before it queues an event, so that neither a
 // cold start nor a daemon that learns all routes of the internet wakes us.
 var routeFilter = []bpf.Instruction{
 	bpf.LoadAbsolute{Off: atType, Size: 2},
 	bpf.JumpIf{Val: loaded16(unix.RTM_NEWROUTE), SkipTrue: 5},   // to: added
-	bpf.JumpIf{Val: loaded16(unix.RTM_DELROUTE), SkipFalse: 12}, // to: of interest
+	bpf.JumpIf{Val: loaded16(unix.RTM_DELROUTE), SkipFalse: 11}, // to: of interest
 	// Deleted.
 	bpf.LoadAbsolute{Off: atTable, Size: 1},
 	bpf.JumpIf{Val: unix.RT_TABLE_LOCAL, SkipFalse: 6}, // to: other tables
 	bpf.LoadAbsolute{Off: atProtocol, Size: 1},
-	bpf.JumpIf{Val: RouteProtocol, SkipTrue: 8, SkipFalse: 7},
+	bpf.JumpIf{Val: RouteProtocol, SkipTrue: 7, SkipFalse: 6},
 	// Added.
 	bpf.LoadAbsolute{Off: atTable, Size: 1},
 	bpf.JumpIf{Val: unix.RT_TABLE_LOCAL, SkipFalse: 2}, // to: other tables
 	bpf.LoadAbsolute{Off: atFlags, Size: 2},
-	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: loaded16(unix.NLM_F_REPLACE), SkipTrue: 4, SkipFalse: 3},
+	bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: loaded16(unix.NLM_F_REPLACE), SkipTrue: 3, SkipFalse: 2},
 	// Other tables.
-	bpf.JumpIf{Val: unix.RT_TABLE_MAIN, SkipFalse: 2},
 	bpf.LoadAbsolute{Off: atDstLen, Size: 1},
-	bpf.JumpIf{Val: 0, SkipTrue: 1},
+	bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: halfBits, SkipTrue: 1},
 	// Of no interest.
 	bpf.RetConstant{Val: 0},
 	// Of interest.

@@ -250,9 +250,10 @@ func TestRouteFilter(t *testing.T) {
 		{unix.RTM_NEWROUTE, unix.NLM_F_REPLACE, 32, unix.RT_TABLE_LOCAL, boot, true},
 		{unix.RTM_NEWROUTE, unix.NLM_F_CREATE, 0, unix.RT_TABLE_MAIN, boot, true},
 		{unix.RTM_DELROUTE, 0, 0, unix.RT_TABLE_MAIN, boot, true},
+		{unix.RTM_DELROUTE, 0, 1, unix.RT_TABLE_MAIN, boot, true},
 		{unix.RTM_NEWROUTE, unix.NLM_F_REPLACE, 24, unix.RT_TABLE_MAIN, boot, false},
 		{unix.RTM_DELROUTE, 0, 24, unix.RT_TABLE_MAIN, RouteProtocol, false},
-		{unix.RTM_NEWROUTE, 0, 0, other, boot, false},
+		{unix.RTM_NEWROUTE, 0, 0, other, boot, true},
 	} {
 		var b Batch
 		b.Begin(tt.typ, int(tt.flags), unix.AF_INET, tt.bits, 0, 0, tt.table, tt.protocol, 0, 0, 0, 0, 0, 0)

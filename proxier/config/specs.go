@@ -21,7 +21,7 @@ var specs = []spec{
 
 	{path: "hostnameOverride", name: "node-name", aliases: []string{"hostname-override"}, usage: "name of this node as endpoints say it in nodeName (default: the host's name); put into lower case"},
 	{path: "zone", name: "zone", usage: "zone of this node for topology hints (default: label topology.kubernetes.io/zone of the Node)"},
-	{path: "nodeIPs", name: "node-ip", usage: "this node's own address, one a family: the source of its own packets to Services (default: that of the default route)"},
+	{path: "nodeIPs", name: "node-ip", usage: "this node's own address, one a family: the source of its own packets to Services (default: the one that the kernel sends from to strangers)"},
 	{path: "bindAddress", name: "bind-address", usage: "the node's primary address, as if given by --node-ip unless that is given too; an IPv6 address also moves the defaults of healthz and metrics to IPv6. Nothing is bound to it"},
 
 	{path: "mode", name: "proxy-mode", usage: "ipvs or nothing: there is no other mode. Flags of kube-proxy's other modes are accepted and ignored with a warning"},

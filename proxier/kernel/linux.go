@@ -167,8 +167,12 @@ func (l *Linux) facts() (state.Facts, error) {
 	// Without conntrack there is no such sysctl, and nothing is liberal.
 	liberal, err := netutil.ReadSysctl("net/netfilter/nf_conntrack_tcp_be_liberal")
 	f.TCPBeLiberal = err == nil && liberal != "0"
+	vips, _, _, err := l.links.FindDummy(LinkName)
+	if err != nil {
+		return f, err
+	}
 	for _, family := range []int{4, 6} {
-		ip, mtu, err := l.links.DefaultSource(family)
+		ip, mtu, err := l.links.DefaultSource(family, vips)
 		if err != nil {
 			return f, err
 		}
