@@ -85,6 +85,24 @@ func (c *Conntrack) Delete(ctx context.Context, family uint8, to []Dialled, doom
 	return d.deleted, errors.Join(append(errs, d.err)...)
 }
 
+// Origin returns to where the client of a flow sent its first packet, which NAT has
+// led from there to at, in the network namespace of c. ENOENT says that there is no
+// such flow.
+func (c *Conntrack) Origin(proto uint8, client, at netip.AddrPort) (netip.AddrPort, error) {
+	var b Batch
+	ctnetlink(&b, ctGet, 0, family(at.Addr()))
+	tuple{proto: proto, src: at, dst: client}.add(&b, ctaTupleReply)
+	var found entry
+	err := c.dumps.Get(&b, func(_ uint16, data []byte) error {
+		found, _ = parseEntry(data)
+		return nil
+	})
+	if err == nil && !found.Dst.IsValid() {
+		err = unix.ENOENT
+	}
+	return found.Dst, err
+}
+
 // deletion collects what is to be deleted.
 type deletion struct {
 	conn    *Conn

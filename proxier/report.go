@@ -52,7 +52,7 @@ func (p *Proxier) report(r *Round) {
 	r.Checks, r.NoLocal = p.tallies.sum()
 	r.Left = p.left()
 	r.NotReady = p.notReady(r, failing.unready)
-	r.NodePort = p.config.Desired.NodePortAddresses
+	r.NodePort, r.NodeIPs = p.config.Desired.NodePortAddresses, p.facts.NodeIPs
 	p.problems(r)
 	p.last.Store(r)
 	if p.config.Observe != nil {

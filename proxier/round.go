@@ -44,6 +44,7 @@ type Round struct {
 	Triggers  []time.Time      // what changed the endpoints that the round programmed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
 	Checks    []HealthCheck    // of all Services that have a health-check node port, sorted
 	NodePort  []netip.Prefix   // node addresses that serve node ports; a family without any: all
+	NodeIPs   []netip.Addr     // the node's own addresses, one a family at most
 	NoLocal   map[Locality]int // Services without an endpoint on this node that their policy allows, though others have some
 	Flows     Flows            // how far the deletion of conntrack entries is, after the round
 	NotReady  string           // why something of what was there at the start is not programmed; empty: it is, from then on

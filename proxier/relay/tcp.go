@@ -1,0 +1,127 @@
+package relay
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// serveTCP accepts connections until ctx ends or the listener fails.
+func (r *Relay) serveTCP(ctx context.Context, at netip.AddrPort) error {
+	l, err := listener().Listen(ctx, network("tcp", at.Addr()), at.String())
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	for {
+		c, err := l.(*net.TCPListener).AcceptTCP()
+		if err != nil {
+			return err
+		}
+		r.accept(ctx, c, at)
+	}
+}
+
+// accept takes a client's connection. One that cannot be served gets a reset.
+func (r *Relay) accept(ctx context.Context, c *net.TCPConn, at netip.AddrPort) {
+	to, err := r.origin(unix.IPPROTO_TCP, plain(c.RemoteAddr().(*net.TCPAddr).AddrPort()), at)
+	switch {
+	case err != nil:
+		r.metrics.failed("unknown")
+		reset(c)
+	case !r.places.take(to.Port()):
+		r.metrics.failed("limit")
+		reset(c)
+	default:
+		r.running.Go(func() {
+			defer r.places.leave(to.Port())
+			defer r.metrics.began("tcp")()
+			r.connect(ctx, c, to)
+		})
+	}
+}
+
+// connect dials for a client, and is done when the connection is.
+func (r *Relay) connect(ctx context.Context, client *net.TCPConn, to netip.AddrPort) {
+	source := r.source(to.Addr())
+	if !source.IsValid() {
+		r.metrics.failed("source")
+		reset(client)
+		return
+	}
+	d := net.Dialer{Timeout: dialWithin, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(source, 0)), Control: bindLate}
+	c, err := d.DialContext(ctx, network("tcp", to.Addr()), to.String())
+	if err != nil {
+		r.metrics.failed("dial")
+		reset(client)
+		return
+	}
+	server := c.(*net.TCPConn)
+	defer context.AfterFunc(ctx, func() { reset(client); reset(server) })()
+	join(client, server)
+}
+
+// bindLate leaves the choice of the local port to connect, which may take one that is
+// in use to another address.
+func bindLate(_, _ string, c syscall.RawConn) error {
+	return setOption(c, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT)
+}
+
+// join copies between two connections until both sides have ended, or one has failed:
+// the end of one side is passed on as such, and a failure as a reset. What is copied
+// stays in the kernel (splice).
+func join(a, b *net.TCPConn) {
+	var both sync.WaitGroup
+	var ended atomic.Int32
+	pipe := func(to, from *net.TCPConn) {
+		_, err := io.Copy(to, from)
+		last := err == nil && ended.Add(1) == 2
+		if err == nil {
+			err = to.CloseWrite()
+		}
+		switch {
+		case err != nil, !last && vanished(from) && ended.Load() < 2:
+			reset(a)
+			reset(b)
+		case last:
+			_ = a.Close()
+			_ = b.Close()
+		}
+	}
+	both.Go(func() { pipe(a, b) })
+	pipe(b, a)
+	both.Wait()
+}
+
+// vanished waits for the end of a connection whose other side has ended: the kernel's
+// of a client that has gone, of which a server that says nothing would never hear, or
+// ours. It reports whether it was the kernel's.
+func vanished(c *net.TCPConn) (by bool) {
+	const tcpClose = 7 // TCP_CLOSE of net/tcp_states.h
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = raw.Read(func(fd uintptr) bool {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.SOL_TCP, unix.TCP_INFO)
+		by = err == nil && info.State == tcpClose
+		return by
+	})
+	return by
+}
+
+// reset ends a connection so that its other side takes it for broken off.
+func reset(c *net.TCPConn) {
+	_ = c.SetLinger(0)
+	_ = c.Close()
+}
+
+// plain returns an address without what marks it as IPv4 in IPv6.
+func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
