@@ -70,6 +70,7 @@
 //	proxier/config       kube-proxy's configuration and ours, from flags and file
 //	proxier/health       what others are told: probes, metrics, health-check node ports
 //	proxier/status       the status page: what is programmed, by Service, and the last rounds
+//	proxier/relay        node ports on loopback addresses, which IPVS does not take
 //	proxier/node         what a node has once: lock, capabilities, sysctls
 //	proxier/source       where objects come from
 //	proxier/model        Services and endpoint choice

@@ -26,6 +26,7 @@ import (
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/node"
+	"kube-ipvs/proxier/relay"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/status"
 )
@@ -47,9 +48,11 @@ type daemon struct {
 	board   *status.Board
 	status  *status.Page
 	meter   *kernel.Meter
-	events  *source.Reporter // nil: there is no API server to write them to
-	rounds  chan struct{}    // holds one: there was a round
-	links   *netutil.Links   // of ports alone
+	relay   *relay.Relay       // nil: node ports are not served on loopback addresses
+	origins *netutil.Conntrack // of relay alone
+	events  *source.Reporter   // nil: there is no API server to write them to
+	rounds  chan struct{}      // holds one: there was a round
+	links   *netutil.Links     // of ports alone
 	started time.Time
 }
 
@@ -82,7 +85,7 @@ func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*d
 			return nil, err
 		}
 	}
-	return d, errors.Join(d.addStatus(c.Desired), d.addMeter(c.Desired), d.addTraffic())
+	return d, errors.Join(d.addStatus(c.Desired), d.addMeter(c.Desired), d.addTraffic(), d.addRelay(c.Desired))
 }
 
 func (d *daemon) addStatus(c desired.Config) error {
@@ -147,6 +150,9 @@ func (d *daemon) close() {
 	_ = d.links.Close()
 	_ = d.glance.Close()
 	_ = d.meter.Close()
+	if d.origins != nil {
+		_ = d.origins.Close()
+	}
 	if d.traffic != nil {
 		_ = d.traffic.Close()
 	}
@@ -158,6 +164,9 @@ func (d *daemon) observe(r *proxier.Round) {
 	d.metrics.Observe(r)
 	d.ports.Observe(r)
 	d.board.Observe(r)
+	if d.relay != nil {
+		d.relay.Observe(r)
+	}
 	if r.NotReady == "" && (r.Full || r.Audited) {
 		settleMemory()
 	}
@@ -287,6 +296,9 @@ func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Cont
 	}
 	if d.events != nil {
 		parts["write Events"] = func(ctx context.Context) error { d.events.Run(ctx); return nil }
+	}
+	if d.relay != nil {
+		parts["relay node ports on loopback addresses"] = func(ctx context.Context) error { d.relay.Run(ctx); return nil }
 	}
 	if c.Takeover {
 		parts["remove what kube-proxy has left"] = d.succeed

@@ -138,6 +138,9 @@ func kernelOptions(e *config.Config, d desired.Config) kernel.Options {
 	for _, im := range d.Images {
 		k.Images = append(k.Images, im.Cluster, im.Local, im.NodePort)
 	}
+	for _, at := range relays(d) {
+		k.Relays = append(k.Relays, at.Addr())
+	}
 	return k
 }
 

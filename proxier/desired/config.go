@@ -74,7 +74,7 @@ type Config struct {
 type Images struct {
 	Cluster  netip.Prefix // images of frontends as all of the cluster sees them
 	Local    netip.Prefix // images of externalTrafficPolicy Local frontends as seen from outside
-	NodePort netip.Prefix // its addresses 1 and 2: node ports, cluster view and local view
+	NodePort netip.Prefix // its addresses 0 to 2: the relay; node ports, cluster view and local view
 }
 
 // DefaultImages are ranges that no network uses: class E for IPv4, and for
@@ -126,6 +126,18 @@ func (im Images) Overlap(p netip.Prefix) string {
 func (im Images) nodePort() (cluster, local netip.Addr) {
 	cluster = im.NodePort.Addr().Next()
 	return cluster, cluster.Next()
+}
+
+// relayPort is where the relay listens, at an address that nothing else can have.
+const relayPort = 1024 // to listen below needs a right
+
+// Relay returns where the rules send the connections to node ports, in the family of
+// a, whose source is a loopback address. It is invalid where these are not served.
+func (c *Config) Relay(a netip.Addr) netip.AddrPort {
+	if !c.Localhost[index(a)] || a.Is6() && !c.IPv6 {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(c.images(a).NodePort.Addr(), relayPort)
 }
 
 // imageOf replaces the leading bits of a by those of p, as NETMAP does.

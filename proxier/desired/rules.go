@@ -241,10 +241,16 @@ func (r *rules) nat() {
 func (r *rules) nodePorts() {
 	cluster, local := r.images.nodePort()
 	toCluster := "-j DNAT --to-destination " + cluster.String()
-	// IPVS refuses a loopback source (crosses_local_route_boundary in
-	// ip_vs_xmit.c): such packets would vanish, so the node refuses them.
-	r.add("NODEPORT", "-d "+r.loopback, "-j RETURN")
+	relay := r.config.Relay(r.family)
+	notFromOthers := "" // where route_localnet lets others' packets to loopback addresses in
+	if relay.IsValid() {
+		notFromOthers = notFromNode
+	}
+	r.add("NODEPORT", "-d "+r.loopback, notFromOthers, "-j RETURN")
 	r.add("NODEPORT", r.in(state.SetNodePortReject, "dst,dst"), r.itself())
+	if relay.IsValid() {
+		r.relay(relay)
+	}
 	r.add("NODEPORT", r.in(state.SetNodePortLocal, "dst,dst"), r.enter("NODEPORT-LOCAL"))
 	r.add("NODEPORT", r.in(state.SetNodePort, "dst,dst"), r.enter("NODEPORT-ALL"))
 	r.add("NODEPORT-ALL", r.mark())
@@ -261,13 +267,32 @@ func (r *rules) nodePorts() {
 // counted it for its Service. External addresses are not the node's, and come by
 // FORWARD. What was translated to a node port has dialled something else.
 func (r *rules) refuse() {
-	nodePort := []string{fresh, untouched, "! -d " + r.loopback, toNode, r.notIn(state.SetVIPs, "dst"), r.in(state.SetNodePortReject, "dst,dst"), uncounted, r.jump("REFUSE")}
+	notLoopback := "! -d " + r.loopback
+	if r.config.Relay(r.family).IsValid() {
+		notLoopback = ""
+	}
+	nodePort := []string{fresh, untouched, notLoopback, toNode, r.notIn(state.SetVIPs, "dst"), r.in(state.SetNodePortReject, "dst,dst"), uncounted, r.jump("REFUSE")}
 	for _, chain := range []string{"IN", "OUT", "FWD"} {
 		r.add(chain, fresh, r.in(state.SetReject, "dst,dst"), uncounted, r.jump("REFUSE"))
 		if chain != "FWD" {
 			r.add(chain, nodePort...)
 		}
 	}
+}
+
+// relay sends what comes from a loopback address to the relay. IPVS refuses such
+// a source (crosses_local_route_boundary in ip_vs_xmit.c), and the kernel has no
+// place to rewrite one before IPVS sees it. The relay dials the same address and port
+// from the node's own address, and so meets the rules that follow. What it does not
+// serve the node refuses: to IPVS it would vanish.
+func (r *rules) relay(to netip.AddrPort) {
+	from := "-s " + r.loopback
+	for _, set := range []state.SetName{state.SetNodePortLocal, state.SetNodePort} {
+		for _, proto := range []string{"-p tcp", "-p udp"} {
+			r.add("NODEPORT", from, proto, r.in(set, "dst,dst"), "-j DNAT --to-destination "+to.String())
+		}
+	}
+	r.add("NODEPORT", from, "-j RETURN")
 }
 
 func (r *rules) filter() {

@@ -11,6 +11,7 @@ import (
 
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/relay"
 )
 
 // Every metric of ours and of kube-proxy's is described for those who read
@@ -25,6 +26,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	for _, c := range []prometheus.Collector{
 		NewTablesCollector(&fakeTables{tables: []Table{{}, {Set: "X"}}}, quiet()),
 		NewProblemsCollector(func() [][]model.Problem { return [][]model.Problem{{{Object: "Service shop/web"}}} }), NewRefusedCollector(&fakeRefused{rows: []Refused{{Service: "web"}}}, 0, quiet()),
+		relay.New(relay.Config{}),
 	} {
 		if err := m.Register(c); err != nil {
 			t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -43,12 +44,13 @@ func (l *Linux) Flows(context.Context) (Flows, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open links: %w", err), c.Close())
 	}
-	return &linuxFlows{c, links}, nil
+	return &linuxFlows{c, links, l.options.Relays}, nil
 }
 
 type linuxFlows struct {
 	conntrack *netutil.Conntrack
 	links     *netutil.Links
+	relays    []netip.Addr
 }
 
 // Close is part of Flows.
@@ -73,6 +75,9 @@ func (f *linuxFlows) Delete(ctx context.Context, family int, to []state.ID, doom
 		af = unix.AF_INET6
 	}
 	n, err := f.conntrack.Delete(ctx, af, dialled, func(e netutil.Flow) bool {
+		if slices.Contains(f.relays, e.Endpoint.Addr()) {
+			return false // from a client to the relay, which asks the Service by a flow of its own
+		}
 		return doomed(Flow{Proto: state.Protocol(e.Proto), To: e.Dst, By: e.Endpoint, Answered: !e.Unreplied, Node: node[e.Dst.Addr()]})
 	})
 	if err != nil {
@@ -82,7 +87,7 @@ func (f *linuxFlows) Delete(ctx context.Context, family int, to []state.ID, doom
 }
 
 // node returns the addresses at which the rules serve node ports: those of the
-// node but loopback's and VIPs.
+// node but VIPs, and loopback's only where there is a relay.
 func (f *linuxFlows) node() (map[netip.Addr]bool, error) {
 	vips, _, exists, err := f.links.FindDummy(LinkName)
 	if err != nil {
@@ -95,7 +100,8 @@ func (f *linuxFlows) node() (map[netip.Addr]bool, error) {
 	out := make(map[netip.Addr]bool, len(addrs))
 	for _, a := range addrs {
 		ip := a.Prefix.Addr()
-		out[ip] = !ip.IsLoopback() && !ip.IsLinkLocalUnicast() && !(exists && a.Link == vips)
+		relayed := slices.ContainsFunc(f.relays, func(r netip.Addr) bool { return r.Is4() == ip.Is4() })
+		out[ip] = (relayed || !ip.IsLoopback()) && !ip.IsLinkLocalUnicast() && !(exists && a.Link == vips)
 	}
 	return out, nil
 }

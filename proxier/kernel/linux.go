@@ -29,7 +29,8 @@ type Options struct {
 	IPv6    bool            // the node has IPv6
 	Images  []netip.Prefix  // that nobody else on the node may use
 	Backend netutil.Backend // of iptables; empty: find out
-	NodeIPs []netip.Addr    // override what the default routes say, one a family at most
+	NodeIPs []netip.Addr    // override what the kernel says, one a family at most
+	Relays  []netip.Addr    // of node ports on loopback addresses, one a family at most
 
 	// TakeOver makes what kube-proxy's IPVS mode has left ours: kube-ipvs0
 	// unless it bears another's alias, the host addresses on it, and virtual

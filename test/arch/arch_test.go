@@ -31,6 +31,7 @@ var direct = map[string][]string{
 	"proxier/explain": {"os", "os/exec", "kube-ipvs/proxier"},
 	"proxier/health":  {"os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 	"proxier/model":   {"os", "os/exec"},
+	"proxier/relay":   {"os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 	"proxier/status":  {"os", "os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/proxier/health", "kube-ipvs/proxier/source", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 }
 

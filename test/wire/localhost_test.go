@@ -1,0 +1,69 @@
+package wire
+
+import (
+	"net/netip"
+	"testing"
+
+	"kube-ipvs/test/testbed"
+)
+
+// localhost returns a Service's node port on the loopback addresses.
+func localhost(s testbed.Service) testbed.Frontend {
+	port := s.NodePort().V4.Port()
+	return testbed.Frontend{Name: "node port of localhost", V4: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port), V6: netip.AddrPortFrom(netip.IPv6Loopback(), port)}
+}
+
+// TestLocalhost asks node ports at loopback addresses, which alone serve them here:
+// they are relayed by the way of the node's own packets, whatever becomes of these.
+func TestLocalhost(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		all := testbed.Service{Name: "web", Number: 1, Type: "NodePort", Spec: externalLocal, Protocols: []string{"TCP", "UDP", "SCTP"}}
+		other := testbed.Service{Name: "other", Number: 2, Type: "NodePort"}
+		empty := testbed.Service{Name: "empty", Number: 3, Type: "NodePort"}
+		put(t, d, "empty.yaml", bed.With(empty, nil))
+		put(t, d, "other.yaml", bed.With(other, testbed.Backends(bed.P2)))
+		serve(t, d, testbed.Backends(bed.P1, bed.R1), all)
+		web := []testbed.Frontend{localhost(all)}
+		answered(t, requests(web, bed.Node), bed.Node, "p1", "r1")
+		answered(t, requests([]testbed.Frontend{localhost(other)}, bed.Node), bed.Node, "p2")
+		refused(t, 2, requests([]testbed.Frontend{localhost(empty), all.NodePort()}, bed.Node)...)
+		refused(t, 1, request{from: bed.Node, network: "sctp", to: web[0].V4}, request{from: bed.Node, network: "sctp", to: web[0].V6})
+		refused(t, 1, tcpOnly(requests([]testbed.Frontend{all.NodePort()}, bed.Ext))...)
+
+		// One socket may talk to several node ports: each datagram is that of the one it is sent to.
+		for _, four := range families {
+			from := testbed.From{Port: 4444}
+			for range 2 {
+				for f, name := range map[testbed.Frontend]string{localhost(other): "p2", web[0]: ""} {
+					a, err := bed.Node.Ask(t.Context(), "udp", f.Addr(four), from)
+					if got := testbed.Outcome(a, err); err != nil || (got == "p2") != (name == "p2") {
+						t.Errorf("udp from port 4444 to %s: %s", f.Addr(four), got)
+					}
+				}
+			}
+		}
+
+		// Flows leave an endpoint that has gone, and connections go on.
+		var open []*testbed.Session
+		for _, r := range tcpOnly(requests(web, bed.Node)) {
+			c, err := bed.Node.Dial(t.Context(), "tcp", r.to, testbed.From{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(c.Close)
+			open = append(open, c)
+		}
+		flows := talkers(t, requests(web, bed.Node))
+		serve(t, d, testbed.Backends(bed.P2), all)
+		for _, f := range flows {
+			f.moves(t, "p2", "p1", "r1")
+		}
+		for _, c := range open {
+			if _, err := c.Ask(); err != nil {
+				t.Errorf("a connection to %s: %v", c.First.Name, err)
+			}
+		}
+		withdraw(t, d, all)
+		refused(t, 1, requests(web, bed.Node)...)
+	}, "--nodeport-addresses", "localhost")
+}
