@@ -94,10 +94,13 @@ func (n *Node) frontend(s *model.Service, f *desired.Frontend, dialled netip.Add
 	if f.Reach == desired.NodePort {
 		to = n.nodeAddress(f)
 	}
-	if dialled.IsValid() {
-		to = dialled
-	}
 	for _, c := range clients {
+		switch {
+		case dialled.IsValid():
+			to = dialled
+		case f.Reach == desired.NodePort && c.addr.IsLoopback(): // it dials there, too
+			to = netip.AddrPortFrom(c.addr, to.Port())
+		}
 		out.Ways = append(out.Ways, n.way(f, c, to))
 	}
 	out.Servers = n.servers(s, f)

@@ -3,6 +3,7 @@ package explain
 import (
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -143,6 +144,34 @@ func TestForgedSource(t *testing.T) {
 	w := wayFrom(t, webNode(t, nil), "240.168.50.201")
 	if w.Outcome != Dropped || !strings.Contains(w.Why, "source is an image") {
 		t.Errorf("%s: %s", w.Outcome, w.Why)
+	}
+}
+
+// Node ports at loopback addresses are relayed where that is asked for, and meet
+// policies as the node's own.
+func TestLoopback(t *testing.T) {
+	for _, tt := range []struct {
+		localhost          bool
+		outcome, why, does string
+	}{
+		{false, ToHost, "nodePortAddresses says localhost", ""},
+		{true, Served, "", "; the relay takes it, and dials 127.0.0.1:30080 itself, from 192.168.50.1"},
+	} {
+		m := model.New(model.Node{Name: "n1"})
+		load(t, m, strings.Replace(webManifest, "ports: [{port: 80}]", "type: NodePort\n  ports: [{port: 80, nodePort: 30080}]", 1))
+		c := config(desired.Image)
+		c.Localhost = [2]bool{tt.localhost, tt.localhost}
+		n := newNode(c, m)
+		n.compare(t)
+		all := mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.MustParseAddr("127.0.0.1")).Frontends
+		f := all[slices.IndexFunc(all, func(f Frontend) bool { return f.Address == "*:30080" })]
+		w, does := f.Ways[0], ""
+		for _, s := range w.Steps {
+			does += s.Does
+		}
+		if w.To != "127.0.0.1:30080/tcp" || w.Outcome != tt.outcome || !strings.Contains(w.Why, tt.why) || !strings.Contains(does, tt.does) || tt.localhost && w.Masquerade != "yes" {
+			t.Errorf("localhost %t: %s: %s %s, masquerade %s: %s", tt.localhost, w.To, w.Outcome, w.Why, w.Masquerade, does)
+		}
 	}
 }
 

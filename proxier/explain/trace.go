@@ -131,12 +131,17 @@ func (t *tracer) rewrite(table, chain string, r *rule, entries []string) {
 	case err == nil && r.verb == "NETMAP":
 		t.packet.to = netip.AddrPortFrom(desired.ImageOf(to.Addr(), p), to.Port())
 	default:
-		a, err := netip.ParseAddr(strings.Trim(r.arg, "[]"))
+		at, err := netip.ParseAddrPort(r.arg)
+		if err != nil {
+			var a netip.Addr
+			a, err = netip.ParseAddr(strings.Trim(r.arg, "[]"))
+			at = netip.AddrPortFrom(a, to.Port())
+		}
 		if err != nil {
 			t.unsure = append(t.unsure, fmt.Sprintf("%s %s: %s: %q is no address", table, chain, r.text, r.arg))
 			return
 		}
-		t.packet.to = netip.AddrPortFrom(a, to.Port())
+		t.packet.to = at
 	}
 	if t.packet.to == to {
 		t.note(table, chain, r, entries, "its destination stays, whatever NAT comes later")

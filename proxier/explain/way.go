@@ -126,8 +126,12 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 	if t.table("mangle", hook) == dropped {
 		return Dropped, n.dropWhy(t)
 	}
+	dialled := t.packet.to
 	if t.chain(ownTable, hook) == returned && t.table("nat", hook) == dropped {
 		return Dropped, "a rule of table nat drops it"
+	}
+	if n.relayed(t, dialled) {
+		return n.follow(t)
 	}
 	if !n.takes(t.packet.to.Addr()) {
 		if t.packet.nat {
@@ -167,7 +171,7 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 		}
 	}
 	if t.packet.to.Addr().IsLoopback() {
-		return ToHost, "loopback addresses have no node ports, since IPVS does not take loopback sources: a process of this node that listens there would answer, else it is refused"
+		return ToHost, n.unrelayedWhy(t.packet.to.Addr()) + ": a process of this node that listens there would answer, else it is refused"
 	}
 	return ToHost, fmt.Sprintf("no virtual server has %s: a process of this node that listens there would answer, else it is refused", t.packet.to)
 }
@@ -183,6 +187,26 @@ func (t *tracer) unserved() bool {
 			return name == "REJECT" || name == "NODEPORT-REJECT"
 		})
 	})
+}
+
+// relayed reports whether the rules have sent the packet to the relay. It is the
+// relay's own then, from the node's address to what the client has dialled.
+func (n *Node) relayed(t *tracer, dialled netip.AddrPort) bool {
+	node := n.Facts.NodeIP(dialled.Addr())
+	if at := n.Config.Relay(dialled.Addr()); t.packet.to != at || !at.IsValid() || !node.IsValid() {
+		return false
+	}
+	t.packet = packet{client: t.packet.client, source: node, proto: t.packet.proto, to: dialled}
+	t.steps[len(t.steps)-1].Does += fmt.Sprintf("; the relay takes it, and dials %s itself, from %s", dialled, node)
+	return true
+}
+
+// unrelayedWhy says why a node port is not served at a loopback address.
+func (n *Node) unrelayedWhy(a netip.Addr) string {
+	if n.Config.Relay(a).IsValid() {
+		return "no node port that is relayed has it, of those of TCP and UDP"
+	}
+	return "IPVS does not take loopback sources, and node ports are relayed only where nodePortAddresses says localhost"
 }
 
 // filter returns what table filter makes of the packet, if it ends there.

@@ -145,7 +145,11 @@ func (n *Node) nodePortText(f *desired.Frontend) string {
 		family = "IPv6"
 	}
 	if slices.Equal(f.Networks, state.Halves(netip.PrefixFrom(f.Addr.Addr(), 0))) {
-		return fmt.Sprintf("every %s address of this node has port %d, but for loopback and ClusterIPs", family, f.Addr.Port())
+		but := "loopback and ClusterIPs"
+		if n.Config.Relay(f.Addr.Addr()).IsValid() {
+			but = "ClusterIPs"
+		}
+		return fmt.Sprintf("every %s address of this node has port %d, but for %s", family, f.Addr.Port(), but)
 	}
 	var nets []string
 	for _, p := range f.Networks {
