@@ -76,7 +76,7 @@ func TestTogether(t *testing.T) {
 			return l.Stats().Dumps - before
 		}
 		source := func() error {
-			_, _, err := l.DefaultSource(4)
+			_, _, err := l.DefaultSource(4, 0)
 			return err
 		}
 		count := 0

@@ -112,7 +112,11 @@ func (p *Proxy) config(w *World, h *testbed.Host) string {
 	}
 	// Whatever it does within the interval counts as at once: a second is nothing
 	// that iptables mode is to be proud of.
-	f("iptables: {masqueradeAll: %v, minSyncPeriod: 100ms, syncPeriod: 30s}", p.variant == MasqueradeAll)
+	localhost := ""
+	if p.variant == LocalhostPorts {
+		localhost = ", localhostNodePorts: true"
+	}
+	f("iptables: {masqueradeAll: %v, minSyncPeriod: 100ms, syncPeriod: 30s%s}", p.variant == MasqueradeAll, localhost)
 	if !p.Ours() {
 		f("nftables: {masqueradeAll: %v, minSyncPeriod: 100ms, syncPeriod: 30s}", p.variant == MasqueradeAll)
 	}

@@ -47,9 +47,11 @@ const (
 	MasqueradeAll Variant = "masquerade-all"
 	ShortTimeouts Variant = "short IPVS timeouts" // of 5 s
 	Legacy        Variant = "iptables-legacy"
+	// LocalhostPorts says what iptables mode does without being told.
+	LocalhostPorts Variant = "iptables.localhostNodePorts: true"
 )
 
-var variants = []Variant{Base, NoClusterCIDR, MasqueradeAll, ShortTimeouts, Legacy}
+var variants = []Variant{Base, NoClusterCIDR, MasqueradeAll, ShortTimeouts, Legacy, LocalhostPorts}
 
 // all returns the scenarios in the order of the report.
 func all() []Scenario {
@@ -70,6 +72,7 @@ func all() []Scenario {
 		restartScenarios(),
 		clashScenarios(),
 		targetScenarios(),
+		localhostScenarios(),
 		policyScenarios(),
 		refuseScenarios(),
 		bridgeScenarios(),
