@@ -67,7 +67,9 @@ test-monitoring: build
 # fails where kube-ipvs differs from iptables mode and test/compare/known.yaml
 # does not say why; what differs is played once more first. CASE is a regular
 # expression for "chapter / scenario"; PROXIES are some of
-# nftables,ipvs,direct,image. Labs play side by side, and mostly wait.
+# nftables,ipvs,direct,image, with a space between those that have a lab each, and
+# @REGEX behind those that are to play some of it only. Labs play side by side, and
+# mostly wait.
 CASE ?=
 PROXIES ?=
 comma := ,

@@ -46,6 +46,14 @@ func hostScenarios() []Scenario {
 	)
 }
 
+// What rules name that is another in each family.
+var (
+	placesOf4 = strings.NewReplacer("{pods}", "10.244.0.0/16", "{services}", "10.96.0.0/16", "{p1}", "10.244.0.11", "{p2}", "10.244.0.12:8080", "{c1}", "10.244.0.21",
+		"{ext}", "192.168.50.2", "{icmp}", "icmp", "{this-host}", "cali40this-host")
+	placesOf6 = strings.NewReplacer("{pods}", "fd44::/64", "{services}", "fd96::/112", "{p1}", "fd44::11", "{p2}", "[fd44::12]:8080", "{c1}", "fd44::21",
+		"{ext}", "fd50::2", "{icmp}", "ipv6-icmp", "{this-host}", "cali60this-host")
+)
+
 // rules makes a script of rules for both families, and one that removes them.
 // Names of chains come first: they are made before, and removed after.
 func rules(chains []string, rules ...string) (script, undo string) {
@@ -55,10 +63,11 @@ func rules(chains []string, rules ...string) (script, undo string) {
 			fmt.Fprintf(&on, "%s -t %s\n", tool, strings.Replace(c, " ", " -N ", 1))
 		}
 		for _, r := range rules {
+			words := placesOf4
 			if tool == "ip6tables -w" {
-				r = strings.NewReplacer("{pods}", "fd44::/64", "{p2}", "[fd44::12]:8080", "{icmp}", "ipv6-icmp").Replace(r)
+				words = placesOf6
 			}
-			r = strings.NewReplacer("{pods}", "10.244.0.0/16", "{p2}", "10.244.0.12:8080", "{icmp}", "icmp").Replace(r)
+			r = words.Replace(r)
 			fmt.Fprintf(&on, "%s -t %s\n", tool, strings.Replace(r, " ", " -A ", 1))
 			fmt.Fprintf(&off, "%s -t %s\n", tool, strings.Replace(r, " ", " -D ", 1))
 		}

@@ -65,6 +65,7 @@ func all() []Scenario {
 		packetScenarios(),
 		hostScenarios(),
 		dnatScenarios(),
+		inputScenarios(),
 		idleScenarios(), // early: what else there is goes on in the silence
 		endingScenarios(),
 		datagramScenarios(),
