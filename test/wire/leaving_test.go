@@ -128,6 +128,7 @@ func takeOver(t *testing.T, d *testbed.Daemon) {
 	if strings.HasSuffix(t.Name(), "image/take-over") {
 		t.Skip("kube-proxy has no images")
 	}
+	restart(t, d, "--vip-binding", "address") // kube-proxy's stand at addresses of kube-ipvs0
 	forgetFlags(t, "10.96.", "")
 	forgetFlags(t, "[fd96::", "")
 	restart(t, d, "--takeover")
