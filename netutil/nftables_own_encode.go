@@ -135,8 +135,6 @@ func (e *ownRule) option(words []string, not bool, index SetIndex) error {
 		e.counter()
 		switch {
 		case arg == "MARK", arg == "NETMAP": // an option of theirs follows
-		case arg == "RETURN":
-			e.verdict(unix.NFT_RETURN, "")
 		case words[0] == "-j":
 			e.verdict(unix.NFT_JUMP, arg)
 		default:
@@ -237,11 +235,8 @@ func (e *ownRule) compare(with []byte, not bool) {
 }
 
 func (e *ownRule) verdict(code int32, to string) {
-	what := be32(unix.NFTA_VERDICT_CODE, uint32(code))
-	if to != "" {
-		what = append(what, text(unix.NFTA_VERDICT_CHAIN, to)...)
-	}
-	e.add("immediate", be32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT), nest(unix.NFTA_IMMEDIATE_DATA, nest(unix.NFTA_DATA_VERDICT, what)))
+	e.add("immediate", be32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT),
+		nest(unix.NFTA_IMMEDIATE_DATA, nest(unix.NFTA_DATA_VERDICT, be32(unix.NFTA_VERDICT_CODE, uint32(code)), text(unix.NFTA_VERDICT_CHAIN, to))))
 }
 
 // leading returns the mask of a prefix.

@@ -160,26 +160,23 @@ func (r *rules) mangle() {
 // own is a table of nftables that is asked before all tables nat: its name and what it
 // may hold are netutil's (OwnTable). A ClusterIP is local here, so that each rule of
 // others about addresses of the node, such as that of a host port, would take those of
-// its ports that it is about. Node ports and external IPs are not in it: who has them
-// is decided in table nat, as with kube-proxy.
+// its ports that it is about. Node ports and external IPs are not in it: who has them is
+// decided in table nat, as with kube-proxy. Nor is a port that is not published: while
+// kube-proxy is taken over, that is still its.
 func (r *rules) own() {
 	r.table("kube-ipvs", "VIP", "CLUSTER")
 	for _, from := range []string{"PREROUTING", "OUTPUT"} {
 		fmt.Fprintf(&r.text, "-A %s %s %s\n", from, r.in(state.SetVIPs, "dst"), r.jump("VIP"))
 	}
-	r.vips()
+	r.add("VIP", r.in(state.SetReject, "dst,dst"), r.itself())
+	r.add("VIP", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
+	r.cluster()
 	r.commit()
 }
 
-// vips adds the chains for all that is dialled at a VIP. They are in table nat, too:
-// a kernel without nftables has no other.
-func (r *rules) vips() {
-	r.add("VIP", r.in(state.SetReject, "dst,dst"), r.itself())
-	r.add("VIP", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
-	r.add("VIP", r.in(state.SetExternal, "dst,dst"), "-j RETURN")
-	r.add("VIP", r.in(state.SetExternalLocal, "dst,dst"), "-j RETURN")
-	r.add("VIP", r.itself()) // a port that no Service has
-
+// cluster adds the chain for ClusterIPs. It is in table nat, too: a kernel without
+// nftables has no other.
+func (r *rules) cluster() {
 	notPods, known := r.pods("!")
 	if r.config.MasqueradeAll {
 		r.add("CLUSTER", r.mark())
@@ -204,17 +201,17 @@ func (r *rules) itself() string {
 func (r *rules) nat() {
 	toCluster := "-j NETMAP --to " + r.images.Cluster.String()
 	toLocal := "-j NETMAP --to " + r.images.Local.String()
-	r.table("nat", "NAT", "VIP", "CLUSTER", "EXT", "EXT-LOCAL", "NODEPORT", "NODEPORT-ALL", "NODEPORT-LOCAL", "POST")
+	r.table("nat", "NAT", "CLUSTER", "EXT", "EXT-LOCAL", "NODEPORT", "NODEPORT-ALL", "NODEPORT-LOCAL", "POST")
 	r.hook("PREROUTING", "NAT")
 	r.hook("OUTPUT", "NAT")
 	r.hook("POSTROUTING", "POST")
 	r.add("NAT", r.in(state.SetReject, "dst,dst"), r.itself())
-	r.add("NAT", r.in(state.SetVIPs, "dst"), r.jump("VIP"))
+	r.add("NAT", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
 	r.add("NAT", r.in(state.SetExternal, "dst,dst"), r.enter("EXT"))
 	r.add("NAT", r.in(state.SetExternalLocal, "dst,dst"), r.enter("EXT-LOCAL"))
 	r.add("NAT", toNode, r.jump("NODEPORT"))
 
-	r.vips()
+	r.cluster()
 
 	r.add("EXT", r.mark())
 	r.add("EXT", toCluster)
@@ -247,6 +244,7 @@ func (r *rules) nodePorts() {
 		notFromOthers = notFromNode
 	}
 	r.add("NODEPORT", "-d "+r.loopback, notFromOthers, "-j RETURN")
+	r.add("NODEPORT", r.in(state.SetVIPs, "dst"), "-j RETURN") // a VIP is no address of the node
 	r.add("NODEPORT", r.in(state.SetNodePortReject, "dst,dst"), r.itself())
 	if relay.IsValid() {
 		r.relay(relay)

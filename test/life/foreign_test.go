@@ -64,6 +64,7 @@ func theirs(s snapshot) snapshot {
 	for _, line := range s {
 		f := strings.Fields(line)
 		switch {
+		case strings.HasPrefix(line, "# nft: ") && line != "# nft: # nft": // our table alone
 		case strings.HasPrefix(line, "# ipvs: -a") && mine[f[3]+" "+f[4]]:
 		case strings.HasPrefix(line, "# addresses: kube-ipvs0") && foreignAddress.MatchString(line):
 			out = append(out, line)
