@@ -74,7 +74,7 @@ type Config struct {
 type Images struct {
 	Cluster  netip.Prefix // images of frontends as all of the cluster sees them
 	Local    netip.Prefix // images of externalTrafficPolicy Local frontends as seen from outside
-	NodePort netip.Prefix // its addresses 0 to 2: the relay; node ports, cluster view and local view
+	NodePort netip.Prefix // its addresses 0 to 3: the relay; node ports, cluster view and local view; and the sink, see Rules
 }
 
 // DefaultImages are ranges that no network uses: class E for IPv4, and for
@@ -122,10 +122,11 @@ func (im Images) Overlap(p netip.Prefix) string {
 }
 
 // nodePort returns the address for node ports as all of the cluster sees
-// them, and the one for policy Local seen from outside.
-func (im Images) nodePort() (cluster, local netip.Addr) {
+// them, the one for policy Local seen from outside, and the sink.
+func (im Images) nodePort() (cluster, local, sink netip.Addr) {
 	cluster = im.NodePort.Addr().Next()
-	return cluster, cluster.Next()
+	local = cluster.Next()
+	return cluster, local, local.Next()
 }
 
 // relayPort is where the relay listens, at an address that nothing else can have.

@@ -208,7 +208,7 @@ func (c *Config) externalFrontend(s *model.Service, reach Reach, port int, proto
 }
 
 func (c *Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
-	cluster, local := c.images(addr.Addr()).nodePort()
+	cluster, local, _ := c.images(addr.Addr()).nodePort()
 	f := frontend{reach: NodePort, class: ofOthers, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
 	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(cluster, addr.Port()))
 	if f.local {
@@ -242,7 +242,7 @@ func (c *Config) servers(to []state.ID, entry state.ID) []state.ID {
 	at := func(a netip.Addr) state.ID {
 		return state.VirtualServerID(entry.Proto, netip.AddrPortFrom(a, entry.Port))
 	}
-	nodePort, nodePortLocal := im.nodePort()
+	nodePort, nodePortLocal, _ := im.nodePort()
 	switch entry.Set {
 	case state.SetCluster:
 		if c.Mode == Direct {

@@ -164,10 +164,14 @@ func (r *rules) mangle() {
 // decided in table nat, as with kube-proxy. Nor is a port that is not published: while
 // kube-proxy is taken over, that is still its.
 func (r *rules) own() {
-	r.table("kube-ipvs", "VIP", "CLUSTER")
-	for _, from := range []string{"PREROUTING", "OUTPUT"} {
-		fmt.Fprintf(&r.text, "-A %s %s %s\n", from, r.in(state.SetVIPs, "dst"), r.jump("VIP"))
+	r.table("kube-ipvs", "VIP", "VIP-OUT", "CLUSTER")
+	for _, way := range [][2]string{{"PREROUTING", "VIP"}, {"OUTPUT", "VIP-OUT"}} {
+		fmt.Fprintf(&r.text, "-A %s %s %s\n", way[0], r.in(state.SetVIPs, "dst"), r.jump(way[1]))
 	}
+	if _, _, sink := r.images.nodePort(); r.config.Mode == Direct { // as in table nat
+		r.add("VIP-OUT", r.in(state.SetCluster, "dst,dst"), r.in(state.SetReject, "dst,dst"), "-j NETMAP --to "+netip.PrefixFrom(sink, sink.BitLen()).String())
+	}
+	r.add("VIP-OUT", r.enter("VIP"))
 	r.add("VIP", r.in(state.SetReject, "dst,dst"), r.itself())
 	r.add("VIP", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
 	r.cluster()
@@ -205,6 +209,11 @@ func (r *rules) nat() {
 	r.hook("PREROUTING", "NAT")
 	r.hook("OUTPUT", "NAT")
 	r.hook("POSTROUTING", "POST")
+	if _, _, sink := r.images.nodePort(); r.config.Mode == Direct {
+		// To the node's own packets IPVS comes before table filter, and answers by
+		// an ICMP error, which over IPv6 a connect does not hear of at once.
+		r.add("NAT", fromNode, r.in(state.SetCluster, "dst,dst"), r.in(state.SetReject, "dst,dst"), "-j DNAT --to-destination "+sink.String())
+	}
 	r.add("NAT", r.in(state.SetReject, "dst,dst"), r.itself())
 	r.add("NAT", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
 	r.add("NAT", r.in(state.SetExternal, "dst,dst"), r.enter("EXT"))
@@ -236,7 +245,7 @@ func (r *rules) nat() {
 }
 
 func (r *rules) nodePorts() {
-	cluster, local := r.images.nodePort()
+	cluster, local, _ := r.images.nodePort()
 	toCluster := "-j DNAT --to-destination " + cluster.String()
 	relay := r.config.Relay(r.family)
 	notFromOthers := "" // where route_localnet lets others' packets to loopback addresses in
@@ -269,12 +278,14 @@ func (r *rules) refuse() {
 	if r.config.Relay(r.family).IsValid() {
 		notLoopback = ""
 	}
-	nodePort := []string{fresh, untouched, notLoopback, toNode, r.notIn(state.SetVIPs, "dst"), r.in(state.SetNodePortReject, "dst,dst"), uncounted, r.jump("REFUSE")}
 	for _, chain := range []string{"IN", "OUT", "FWD"} {
 		r.add(chain, fresh, r.in(state.SetReject, "dst,dst"), uncounted, r.jump("REFUSE"))
-		if chain != "FWD" {
-			r.add(chain, nodePort...)
-		}
+	}
+	for _, chain := range []string{"IN", "OUT"} {
+		r.add(chain, fresh, untouched, notLoopback, toNode, r.notIn(state.SetVIPs, "dst"), r.in(state.SetNodePortReject, "dst,dst"), uncounted, r.jump("REFUSE"))
+	}
+	if _, _, sink := r.images.nodePort(); r.config.Mode == Direct {
+		r.add("OUT", "-d "+netip.PrefixFrom(sink, sink.BitLen()).String(), r.jump("REFUSE"))
 	}
 }
 

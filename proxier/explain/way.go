@@ -156,8 +156,6 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 	server := state.VirtualServerID(t.packet.proto, t.packet.to)
 	switch {
 	case !n.Actual.Has(server):
-	case n.serving(server) == 0 && t.unserved():
-		return Refused, noEndpoint
 	case n.serving(server) == 0:
 		return Refused, fmt.Sprintf("virtual server %s has no endpoint with a weight", server.AddrPort())
 	case t.packet.source.IsLoopback():
@@ -175,8 +173,6 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 	}
 	return ToHost, fmt.Sprintf("no virtual server has %s: a process of this node that listens there would answer, else it is refused", t.packet.to)
 }
-
-const noEndpoint = "the Service has no endpoint anywhere"
 
 // unserved reports whether a rule has found that what is dialled has no endpoint.
 func (t *tracer) unserved() bool {
@@ -216,7 +212,7 @@ func (t *tracer) filter(hook string) (outcome, why string) {
 		return Dropped, "a rule of table filter drops it"
 	case rejected:
 		if t.unserved() {
-			return Refused, noEndpoint
+			return Refused, "the Service has no endpoint anywhere"
 		}
 		return Refused, "the address is a Service's, and no Service has published this port"
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -29,6 +30,10 @@ func TestRefuse(t *testing.T) {
 		local := testbed.Service{Name: "local", Number: 2, Type: "LoadBalancer", External: true, Spec: append([]string{"internalTrafficPolicy: Local"}, externalLocal...)}
 		serve(t, d, nil, s, local)
 		refused(t, 10, all...)
+		entry := on(t, bed.Node, fmt.Sprintf("ipset list KIPVS-REJECT | grep '^%s,tcp:80 packets'", s.ClusterIP().V4.Addr()))
+		if n, err := strconv.Atoi(strings.Fields(entry)[2]); err != nil || n < 30 || n >= 60 { // a SYN may come twice
+			t.Errorf("30 requests, counted: %s", entry)
+		}
 		refused(t, 2, requests(local.Frontends(), bed.C1, bed.Node, bed.Ext)...)
 		other := testbed.Service{Name: "other", Number: 3, Port: int(s.NodePort().V4.Port()), External: true}
 		serve(t, d, testbed.Backends(bed.P1), other)
