@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -43,6 +43,12 @@ test-browser:
 lab-test: build
 	test/lab/selftest
 	LAB_TEST_TIMEOUT=$(LAB_TEST_TIMEOUT) LAB_FLAGS='$(LAB_FLAGS)' test/lab/packages $(LAB_PACKAGES)
+
+# Beside kube-router, which is built once, in some minutes; not part of make test.
+test-neighbours: LAB_PACKAGES := test/cluster
+test-neighbours: LAB_FLAGS := -test.v -test.run TestKubeRouter
+test-neighbours:
+	@neighbours=$$(test/neighbours/build) && KUBE_IPVS_NEIGHBOURS=$$neighbours $(MAKE) lab-test LAB_PACKAGES='$(LAB_PACKAGES)' LAB_FLAGS='$(LAB_FLAGS)'
 
 # The files of the container image and what they consist of, as the Dockerfile
 # makes them, without a container engine.

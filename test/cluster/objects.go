@@ -206,12 +206,17 @@ func (c *Cluster) Report(ctx context.Context, h *testbed.Host, ready bool) error
 	if err != nil {
 		return err
 	}
+	node := c.bed.Node.IPv4
+	if p.Spec.NodeName == c.bed.Node2.Name {
+		node = c.bed.Node2.IPv4
+	}
 	state := corev1.ConditionFalse
 	if ready {
 		state = corev1.ConditionTrue
 	}
 	p.Status = corev1.PodStatus{
 		Phase: corev1.PodRunning, PodIP: h.IPv4.String(), PodIPs: []corev1.PodIP{{IP: h.IPv4.String()}, {IP: h.IPv6.String()}},
+		HostIP: node.String(), HostIPs: []corev1.HostIP{{IP: node.String()}},
 		StartTime:  &metav1.Time{Time: time.Now()},
 		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: state}},
 	}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+)
+
+// warnOfNeighbours logs which settings others on the node need, of those that are there.
+func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c desired.Config) {
+	const judge = "KUBE-ROUTER-INPUT"
+	chains, err := k.Backend().Chains(4)
+	if err == nil && slices.ContainsFunc(chains, func(ch netutil.Chain) bool { return ch.Name == judge }) {
+		var images []string
+		for _, p := range []netip.Prefix{c.Images[0].Cluster, c.Images[0].Local, c.Images[0].NodePort} {
+			images = append(images, p.String())
+		}
+		warn("kube-router judges packets to Services for a moment of each of its syncs: tell it of the images", "setting", "--service-external-ip-range="+strings.Join(images, ","))
+	}
+	if c.Mode != desired.Direct {
+		return
+	}
+	if cached := cachedByNode(); len(cached) > 0 {
+		warn("IPVS takes packets before NodeLocal DNSCache gets them: have pods ask it at its link-local address, or set clusterIPServers to image", "address", fmt.Sprint(cached))
+	}
+}
+
+// cachedByNode returns the addresses of Services that NodeLocal DNSCache listens at.
+func cachedByNode() (out []net.Addr) {
+	device, err := net.InterfaceByName("nodelocaldns")
+	if err != nil {
+		return nil
+	}
+	addrs, _ := device.Addrs()
+	return slices.DeleteFunc(addrs, func(a net.Addr) bool {
+		ip, _, err := net.ParseCIDR(a.String())
+		return err != nil || ip.IsLinkLocalUnicast()
+	})
+}
