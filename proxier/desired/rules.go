@@ -147,14 +147,28 @@ func (r *rules) mangle() {
 		notCluster = r.notIn(state.SetCluster, "dst,dst")
 	}
 	r.add("GATE", invalid, notCluster, "-j DROP")
-	r.add("GATE", r.in(state.SetSourceFiltered, "dst,dst"), r.notIn(state.SetSourceAllowed, "dst,dst,src"), "-j DROP")
-	r.add("GATE", r.in(state.SetDrop, "dst,dst"), "-j DROP")
-	notPods, _ := r.pods("!")
-	r.add("GATE", notPods, r.in(state.SetNoLocal, "dst,dst"), notFromNode, "-j DROP")
+	r.forbid("GATE", "-j DROP")
 
 	r.add("NODEPORT-GATE", r.in(state.SetVIPs, "dst"), "-j RETURN")
-	r.add("NODEPORT-GATE", notPods, r.in(state.SetNodePortNoLocal, "dst,dst"), notFromNode, "-j DROP")
+	r.forbidNodePorts("NODEPORT-GATE", "-j DROP")
 	r.commit()
+}
+
+// forbid adds what policies and source ranges keep away. Table mangle drops it.
+// Where a chain of others in front of ours accepts the packet there, as Calico's
+// cali-PREROUTING does with a preDNAT policy, table nat translates it to itself: it
+// comes to no endpoint either.
+func (r *rules) forbid(chain, then string) {
+	notPods, _ := r.pods("!")
+	r.add(chain, r.in(state.SetSourceFiltered, "dst,dst"), r.notIn(state.SetSourceAllowed, "dst,dst,src"), then)
+	r.add(chain, r.in(state.SetDrop, "dst,dst"), then)
+	r.add(chain, notPods, r.in(state.SetNoLocal, "dst,dst"), notFromNode, then)
+}
+
+// forbidNodePorts is forbid for node ports.
+func (r *rules) forbidNodePorts(chain, then string) {
+	notPods, _ := r.pods("!")
+	r.add(chain, notPods, r.in(state.SetNodePortNoLocal, "dst,dst"), notFromNode, then)
 }
 
 // own is a table of nftables that is asked before all tables nat: its name and what it
@@ -173,6 +187,7 @@ func (r *rules) own() {
 	}
 	r.add("VIP-OUT", r.enter("VIP"))
 	r.add("VIP", r.in(state.SetReject, "dst,dst"), r.itself())
+	r.add("VIP", r.in(state.SetDrop, "dst,dst"), r.itself()) // as forbid
 	r.add("VIP", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
 	r.cluster()
 	r.commit()
@@ -215,6 +230,7 @@ func (r *rules) nat() {
 		r.add("NAT", fromNode, r.in(state.SetCluster, "dst,dst"), r.in(state.SetReject, "dst,dst"), "-j DNAT --to-destination "+sink.String())
 	}
 	r.add("NAT", r.in(state.SetReject, "dst,dst"), r.itself())
+	r.forbid("NAT", r.itself())
 	r.add("NAT", r.in(state.SetCluster, "dst,dst"), r.enter("CLUSTER"))
 	r.add("NAT", r.in(state.SetExternal, "dst,dst"), r.enter("EXT"))
 	r.add("NAT", r.in(state.SetExternalLocal, "dst,dst"), r.enter("EXT-LOCAL"))
@@ -255,6 +271,7 @@ func (r *rules) nodePorts() {
 	r.add("NODEPORT", "-d "+r.loopback, notFromOthers, "-j RETURN")
 	r.add("NODEPORT", r.in(state.SetVIPs, "dst"), "-j RETURN") // a VIP is no address of the node
 	r.add("NODEPORT", r.in(state.SetNodePortReject, "dst,dst"), r.itself())
+	r.forbidNodePorts("NODEPORT", r.itself())
 	if relay.IsValid() {
 		r.relay(relay)
 	}

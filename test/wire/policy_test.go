@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"testing"
 
 	"kube-ipvs/test/testbed"
@@ -73,5 +74,29 @@ func TestInternalLocal(t *testing.T) {
 
 		serve(t, d, testbed.Backends(bed.P2, bed.R1), s)
 		answered(t, requests(cluster, bed.C1), bed.C1, "p2")
+	})
+}
+
+// TestAcceptedBeforeUs has a chain that may stand in front of ours in table mangle
+// accept everything, as Calico's does with a preDNAT policy: what policies and source
+// ranges keep away comes to no endpoint all the same.
+func TestAcceptedBeforeUs(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		ranged := testbed.Service{Name: "ranged", Number: 1, Type: "LoadBalancer", Spec: []string{`loadBalancerSourceRanges: ["203.0.113.0/24", "2001:db8::/32"]`}}
+		away := testbed.Service{Name: "away", Number: 2, Type: "LoadBalancer", Spec: append([]string{"internalTrafficPolicy: Local"}, externalLocal...)}
+		serve(t, d, testbed.Backends(bed.P1), ranged)
+		serve(t, d, testbed.Backends(bed.R1), away)
+		for _, tool := range []string{"iptables", "ip6tables"} {
+			undo(t, bed.Node, fmt.Sprintf("%[1]s -t mangle -D PREROUTING -j cali-PREROUTING; %[1]s -t mangle -F cali-PREROUTING; %[1]s -t mangle -X cali-PREROUTING", tool))
+			on(t, bed.Node, fmt.Sprintf("%[1]s -t mangle -N cali-PREROUTING && %[1]s -t mangle -A cali-PREROUTING -j ACCEPT && %[1]s -t mangle -I PREROUTING -j cali-PREROUTING", tool))
+		}
+		rs := requests([]testbed.Frontend{ranged.LoadBalancer(), away.LoadBalancer(), away.NodePort()}, bed.Ext)
+		rs = append(rs, requests([]testbed.Frontend{away.ClusterIP()}, bed.C1)...)
+		for _, r := range rs {
+			r.with.Patience = fast
+			if got := testbed.Outcome(r.from.Ask(t.Context(), r.network, r.to, r.with)); hostOf(got) != nil {
+				t.Errorf("%s: %s answered", r, got)
+			}
+		}
 	})
 }
