@@ -13,10 +13,12 @@ import (
 )
 
 // warnOfNeighbours logs which settings others on the node need, of those that are there.
-func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c desired.Config) {
-	const judge = "KUBE-ROUTER-INPUT"
-	chains, err := k.Backend().Chains(4)
-	if err == nil && slices.ContainsFunc(chains, func(ch netutil.Chain) bool { return ch.Name == judge }) {
+func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c desired.Config, binding netutil.Binding) {
+	chains, _ := k.Backend().Chains(4)
+	has := func(chain string) bool {
+		return slices.ContainsFunc(chains, func(ch netutil.Chain) bool { return ch.Name == chain })
+	}
+	if has("KUBE-ROUTER-INPUT") {
 		var images []string
 		for _, p := range []netip.Prefix{c.Images[0].Cluster, c.Images[0].Local, c.Images[0].NodePort} {
 			images = append(images, p.String())
@@ -25,6 +27,9 @@ func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c des
 	}
 	if c.Mode != desired.Direct {
 		return
+	}
+	if has("cali-INPUT") && binding == netutil.BindRoute {
+		warn("felix takes ClusterIPs that are routes for addresses of the node, and judges them as such: set vipBinding to address")
 	}
 	if cached := cachedByNode(); len(cached) > 0 {
 		warn("IPVS takes packets before NodeLocal DNSCache gets them: have pods ask it at its link-local address, or set clusterIPServers to image", "address", fmt.Sprint(cached))

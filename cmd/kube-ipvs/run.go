@@ -90,7 +90,7 @@ func run(ctx context.Context, o *options, c proxier.Config, ko kernel.Options, f
 	defer d.close()
 	d.prepare()
 	c.Log.Info("started", "version", version, "node", e.NodeName, "clusterIPServers", c.Desired.Mode, "iptables", k.Backend(), "source", from.name)
-	warnOfNeighbours(c.Log.Warn, k, c.Desired)
+	warnOfNeighbours(c.Log.Warn, k, c.Desired, e.VIPBinding)
 	return d.run(ctx)
 }
 
