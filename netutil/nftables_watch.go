@@ -12,15 +12,16 @@ import (
 )
 
 // rulesPause is how long WatchRules lets events gather after it has called changed.
-const rulesPause = 500 * time.Millisecond
+const rulesPause = 100 * time.Millisecond
 
 // WatchRules calls changed when what MarkRules sums up may have changed, by nft or
 // the nft variant of iptables: once as soon as it listens, then when a chain of ours,
 // a rule in one or a jump to one comes or goes, when rules are put into built-in chains
 // elsewhere than at the end, or jumps to guests anywhere, when rules of built-in chains
 // go, of which newer kernels do not say where they led to, or the
-// tables mangle, nat and filter of IPv4 and IPv6, or anything in OwnTable. Events that were lost count as one.
-// Two calls are half a second apart. What others do in tables and chains of their own
+// tables mangle, nat and filter of IPv4 and IPv6, or anything in OwnTable. Events that
+// were lost count as one.
+// Two calls are a tenth of a second apart. What others do in tables and chains of their own
 // is not told. It returns nil when ctx ends, at once or later where the kernel has
 // no nftables, and an error when it cannot listen.
 func WatchRules(ctx context.Context, ours Ours, changed func()) error {

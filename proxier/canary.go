@@ -18,6 +18,11 @@ const (
 	// settleTime is how long the kernel is left alone after a hint: who flushes
 	// a table goes on for a moment.
 	settleTime = 200 * time.Millisecond
+	// ruleSettleTime is the same before a look at rules, and ruleCalmTime is to them what
+	// calmTime is: looks cost little, and as long as others stand in front of our jumps
+	// they may refuse what is for Services.
+	ruleSettleTime = 50 * time.Millisecond
+	ruleCalmTime   = 200 * time.Millisecond
 	// settleMost is how long hints may put an audit off.
 	settleMost = time.Second
 	// calmTime is the least time between readings that hints cause. In the long run
@@ -44,8 +49,10 @@ func (t *thrift) spend(cost time.Duration) {
 	t.paid = later(t.paid, t.last).Add(calmShare * cost)
 }
 
-// free returns when the next may begin.
-func (t *thrift) free() time.Time { return later(t.last.Add(calmTime), t.paid.Add(-calmCredit)) }
+// free returns when the next may begin, at the least some time after the last.
+func (t *thrift) free(calm time.Duration) time.Time {
+	return later(t.last.Add(calm), t.paid.Add(-calmCredit))
+}
 
 // heed takes in what was asked for, and hints. It comes before the round
 // writes: what the loop itself has deleted is no drift.
@@ -59,7 +66,7 @@ func (p *Proxier) heed(m mail) {
 		}
 	}
 	if m.rules && p.ruleAt.IsZero() {
-		p.ruleAt = later(time.Now().Add(settleTime), p.looks.free())
+		p.ruleAt = later(time.Now().Add(ruleSettleTime), p.looks.free(ruleCalmTime))
 	}
 	if p.actual != nil && (m.more || slices.ContainsFunc(m.suspects, p.drifted)) {
 		p.suspect("the kernel has told of a change", settleTime)
@@ -83,7 +90,7 @@ func (p *Proxier) suspect(because string, settle time.Duration) {
 	if last := p.suspectSince.Add(settleMost); last.Before(at) {
 		at = last
 	}
-	p.suspectAt = later(at, p.audits.free())
+	p.suspectAt = later(at, p.audits.free(calmTime))
 }
 
 func later(a, b time.Time) time.Time {
