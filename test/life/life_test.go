@@ -16,7 +16,7 @@ var binary = os.Getenv("KUBE_IPVS_BINARY")
 
 // patience is how long a condition may take to come true. It is long because
 // it only costs time when a test fails.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
 	if os.Getenv("KUBE_IPVS_LAB") == "" {
