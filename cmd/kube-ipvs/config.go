@@ -43,7 +43,8 @@ func configPrint(args []string, out io.Writer) (int, error) {
 	fs := newFlags("config print", `
 Prints the configuration that "run" with the same flags would have, as the two
 documents that --config takes, each value with its origin. What is accepted and
-has no effect is left out; "config validate" names it.`, out)
+has no effect is left out; warnings on standard error name it.
+Exit code: 0 printed, 1 something is wrong, 64 wrong usage.`, out)
 	fs.StringVarP(&format, "output", "o", "yaml", "yaml, or json without origins")
 	o.add(fs)
 	if err := parse(fs, args); err != nil {
@@ -55,6 +56,7 @@ has no effect is left out; "config validate" names it.`, out)
 	if err := o.load(); err != nil {
 		return exitFailed, err
 	}
+	o.warn()
 	write := o.effective.WriteYAML
 	if format == "json" {
 		write = o.effective.WriteJSON
@@ -151,6 +153,7 @@ func (o *options) write() (code int, err error) {
 	if err := o.load(); err != nil {
 		return exitUsage, err
 	}
+	o.warn()
 	f, err := os.CreateTemp(filepath.Dir(o.writeTo), ".kube-ipvs-*")
 	if err != nil {
 		return exitFailed, fmt.Errorf("--write-config-to: %w", err)

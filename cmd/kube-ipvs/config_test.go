@@ -70,6 +70,31 @@ func TestConfigCommand(t *testing.T) {
 	}
 }
 
+// What has no effect is told on standard error by what is not run, too: the rest of
+// it can be read by programs.
+func TestWarningsBesideWhatIsPrinted(t *testing.T) {
+	path := file(t, proxyHead+"ipvs: {scheduler: rr}\nportRange: 1-2\n")
+	for _, args := range [][]string{
+		{"config", "print", "--config", path}, {"run", "--config", path, "--write-config-to", path + ".out"},
+		{"plan", "--config", path, "--manifests", path + ".none"}, {"explain", "default/web", "--config", path, "--manifests", path + ".none"},
+	} {
+		stderr, err := os.Create(path + ".err")
+		if err != nil {
+			t.Fatal(err)
+		}
+		was := os.Stderr
+		os.Stderr = stderr
+		var out, errw bytes.Buffer
+		dispatch(args, &out, &errw)
+		os.Stderr = was
+		_ = stderr.Close()
+		told, err := os.ReadFile(path + ".err")
+		if err != nil || strings.Count(string(told), "warning: "+path+", document 1, line 4: portRange: ") != 1 || strings.Contains(out.String(), "warning") {
+			t.Errorf("%q: %q, %v; printed %s", args, told, err, out.String())
+		}
+	}
+}
+
 // What config print says is valid, and printed again it is the same but for
 // where it comes from.
 func TestPrintedConfigIsValid(t *testing.T) {

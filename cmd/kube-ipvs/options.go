@@ -35,10 +35,10 @@ type options struct {
 	effective *config.Config // after load
 }
 
-// newFlags returns a flag set whose help is written for a newcomer.
 // canaryPeriod is that of kube-proxy's canary chains.
 const canaryPeriod = 30 * time.Second
 
+// newFlags returns a flag set whose help is written for a newcomer.
 func newFlags(name, about string, out io.Writer) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(out)
@@ -84,6 +84,14 @@ func (o *options) load() error {
 	var err error
 	o.effective, err = o.flags.Load()
 	return err
+}
+
+// warn prints what the configuration has that has no effect, as run logs it. Standard
+// output is for what was asked for.
+func (o *options) warn() {
+	for _, w := range o.effective.Warnings {
+		fmt.Fprintln(os.Stderr, "warning:", w)
+	}
 }
 
 // config loads, and turns the configuration into what the loop and the kernel

@@ -47,6 +47,7 @@ func (o *options) compared(ctx context.Context, then func(*kernel.Linux, kernel.
 	if err != nil {
 		return exitUsage, err
 	}
+	o.warn()
 	c.Log = slog.New(slog.DiscardHandler)
 	src, err := openObjects(o.effective, c.Log)
 	if err != nil {
