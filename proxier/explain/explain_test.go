@@ -89,6 +89,28 @@ func wayFrom(t *testing.T, n *Node, from string) Way {
 	return mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.MustParseAddr(from)).Frontends[0].Ways[0]
 }
 
+// ipvsadm shows images: asked for one, explain names what clients dial instead.
+func TestAskedForAnImage(t *testing.T) {
+	m := model.New(model.Node{Name: "n1"})
+	load(t, m, strings.Replace(webManifest, "ports: [{port: 80}]", "type: NodePort\n  externalTrafficPolicy: Local\n  ports: [{port: 80, nodePort: 30080}]", 1))
+	n := newNode(config(desired.Image), m)
+	for at, says := range map[string]string{
+		"242.96.0.10:80":     "it stands for ClusterIP 10.96.0.10:80/tcp of Service default/web; ask for 10.96.0.10:80",
+		"252.0.0.1:30080":    "it stands for node port 30080/tcp of Service default/web; ask for default/web",
+		"252.0.0.2:30080":    "it stands for node port 30080/tcp of Service default/web; ask for default/web",
+		"242.96.0.10:80/udp": "and no virtual server of a Service is there",
+		"252.0.0.1:30081":    "and no virtual server of a Service is there",
+	} {
+		q, err := ParseQuery(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = n.Explain(q, netip.Addr{}); err == nil || !strings.Contains(err.Error(), "is a private image, which clients do not dial: "+says) {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+}
+
 // Whom the rules take for a pod decides, and that may hang on the link.
 func TestPodsByLink(t *testing.T) {
 	n := webNode(t, func(c *desired.Config) { c.PodCIDRs, c.PodInterface = [2]netip.Prefix{}, "cali+" })

@@ -145,12 +145,34 @@ func (n *Node) findAddress(q Query) (*model.Service, []desired.Frontend, error) 
 		return nil, nil, fmt.Errorf("%s is two Services': %s; write %s/%s", what, rival, what, found[0].Proto)
 	case found != nil:
 		return service, found, nil
+	case n.Config.Reserved(q.At.Addr()) != "":
+		return nil, nil, fmt.Errorf("%s is a private image, which clients do not dial: %s", what, n.imageOf(q))
 	case near != nil:
 		return nil, nil, fmt.Errorf("no Service has %s; %s", what, strings.Join(near, "; "))
 	case n.isLocal(q.At.Addr()):
 		return nil, nil, fmt.Errorf("no Service has %s: the address is this node's, and no Service has that node port there", what)
 	}
 	return nil, nil, fmt.Errorf("no Service has %s", what)
+}
+
+// imageOf says for what the image stands that ipvsadm shows, and what to ask for.
+func (n *Node) imageOf(q Query) string {
+	for _, key := range n.Model.Keys() {
+		s, _ := n.Model.Service(key)
+		for _, f := range n.Table.Frontends(s) {
+			for _, server := range []state.ID{f.Server, f.LocalServer} {
+				if server == (state.ID{}) || server.AddrPort() != q.At || q.Proto != 0 && q.Proto != server.Proto || f.Lost != (model.Key{}) {
+					continue
+				}
+				ask := f.Addr.String()
+				if f.Reach == desired.NodePort {
+					ask = key.String()
+				}
+				return fmt.Sprintf("it stands for %s of Service %s; ask for %s", f, key, ask)
+			}
+		}
+	}
+	return "and no virtual server of a Service is there"
 }
 
 // serves reports whether clients who dial what q says get to the frontend.
