@@ -118,6 +118,7 @@ type Way struct {
 	Outcome       string   `json:"outcome"`
 	Why           string   `json:"why"`
 	IfFrom        bool     `json:"ifInSourceRanges,omitempty"` // only sources in the ranges get so far; others are dropped
+	Relay         string   `json:"relay,omitempty"`            // what the relay of node ports does with it, if it is sent there
 	Server        string   `json:"virtualServer,omitempty"`    // that takes it
 	Masquerade    string   `json:"masquerade,omitempty"`       // yes, no, or some: to the endpoints in masqueraded
 	MasqueradeWhy string   `json:"masqueradeWhy,omitempty"`

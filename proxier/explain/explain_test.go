@@ -194,6 +194,21 @@ func TestLoopback(t *testing.T) {
 		if w.To != "127.0.0.1:30080/tcp" || w.Outcome != tt.outcome || !strings.Contains(w.Why, tt.why) || !strings.Contains(does, tt.does) || tt.localhost && w.Masquerade != "yes" {
 			t.Errorf("localhost %t: %s: %s %s, masquerade %s: %s", tt.localhost, w.To, w.Outcome, w.Why, w.Masquerade, does)
 		}
+		for ask, says := range map[string]string{ // without --from
+			"127.0.0.1:30080": "so the relay takes it, and dials 127.0.0.1:30080 itself, from 192.168.50.1.",
+			"default/web":     "of clients at loopback addresses the relay takes it (--from 127.0.0.1)",
+		} {
+			var out strings.Builder
+			q, _ := ParseQuery(ask)
+			e, err := n.Explain(q, netip.Addr{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Print(&out)
+			if text := strings.Join(strings.Fields(out.String()), " "); strings.Contains(text, says) != tt.localhost {
+				t.Errorf("localhost %t: %s says\n%s", tt.localhost, ask, out.String())
+			}
+		}
 	}
 }
 

@@ -128,7 +128,7 @@ func groups(ways []Way, alike func(a, b *Way) bool) [][]Way {
 }
 
 func alike(a, b *Way) bool {
-	return a.Outcome == b.Outcome && a.Server == b.Server && a.IfFrom == b.IfFrom && a.Why == b.Why
+	return a.Outcome == b.Outcome && a.Relay == b.Relay && a.Server == b.Server && a.IfFrom == b.IfFrom && a.Why == b.Why
 }
 
 func seenAlike(a, b *Way) bool {
@@ -152,6 +152,9 @@ func (p *printer) passage(f *Frontend, g []Way) {
 		p.text("%s: only from %s (loadBalancerSourceRanges); others are dropped.", who, orNone(strings.Join(f.SourceRanges, ", ")))
 	} else if f.SourceRanges != nil && w.Outcome == Served {
 		p.text("%s: the address is in loadBalancerSourceRanges (%s).", who, strings.Join(f.SourceRanges, ", "))
+	}
+	if w.Relay != "" {
+		p.text("%s: IPVS takes no loopback sources, so %s.", who, w.Relay)
 	}
 	entry, to := w.rewriting()
 	switch {

@@ -42,6 +42,7 @@ type tracer struct {
 	unsure []string
 	ifFrom bool // what has happened rests on the source being in the source ranges
 	depth  int
+	relay  string // what the relay does with it, if it is sent there
 }
 
 // table sends the packet through what a built-in chain of a table has of ours.

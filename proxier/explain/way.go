@@ -97,7 +97,7 @@ func (n *Node) way(f *desired.Frontend, c Client, to netip.AddrPort) Way {
 		packet: packet{client: c, source: c.addr, in: c.Link, proto: f.Proto, to: to}}
 	w := Way{Client: c, To: fmt.Sprintf("%s/%s", to, f.Proto)}
 	w.Outcome, w.Why = n.follow(t)
-	w.IfFrom, w.Unsure = t.ifFrom, t.unsure
+	w.IfFrom, w.Unsure, w.Relay = t.ifFrom, t.unsure, t.relay
 	if w.Outcome == Served {
 		server := state.VirtualServerID(f.Proto, t.packet.to)
 		w.Server = fmt.Sprintf("%s/%s", server.AddrPort(), server.Proto)
@@ -193,7 +193,8 @@ func (n *Node) relayed(t *tracer, dialled netip.AddrPort) bool {
 		return false
 	}
 	t.packet = packet{client: t.packet.client, source: node, proto: t.packet.proto, to: dialled}
-	t.steps[len(t.steps)-1].Does += fmt.Sprintf("; the relay takes it, and dials %s itself, from %s", dialled, node)
+	t.relay = fmt.Sprintf("the relay takes it, and dials %s itself, from %s", dialled, node)
+	t.steps[len(t.steps)-1].Does += "; " + t.relay
 	return true
 }
 

@@ -140,22 +140,27 @@ func (n *Node) takesFacts(f *desired.Frontend) []Fact {
 }
 
 func (n *Node) nodePortText(f *desired.Frontend) string {
-	family := "IPv4"
+	family, at := "IPv4", "127.0.0.1"
 	if f.Addr.Addr().Is6() {
-		family = "IPv6"
+		family, at = "IPv6", "::1"
+	}
+	relay := n.Config.Relay(f.Addr.Addr()).IsValid() && f.Proto != state.SCTP
+	served := ""
+	if relay {
+		served = fmt.Sprintf("; of clients at loopback addresses the relay takes it (--from %s)", at)
 	}
 	if slices.Equal(f.Networks, state.Halves(netip.PrefixFrom(f.Addr.Addr(), 0))) {
 		but := "loopback and ClusterIPs"
-		if n.Config.Relay(f.Addr.Addr()).IsValid() {
+		if relay {
 			but = "ClusterIPs"
 		}
-		return fmt.Sprintf("every %s address of this node has port %d, but for %s", family, f.Addr.Port(), but)
+		return fmt.Sprintf("every %s address of this node has port %d, but for %s", family, f.Addr.Port(), but) + served
 	}
 	var nets []string
 	for _, p := range f.Networks {
 		nets = append(nets, p.String())
 	}
-	return fmt.Sprintf("the %s addresses of this node in %s have port %d", family, strings.Join(nets, ", "), f.Addr.Port())
+	return fmt.Sprintf("the %s addresses of this node in %s have port %d", family, strings.Join(nets, ", "), f.Addr.Port()) + served
 }
 
 // publishing says which entry makes the rules rewrite packets to a frontend,
