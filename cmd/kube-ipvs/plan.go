@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"kube-ipvs/proxier"
@@ -135,13 +134,21 @@ func printPlan(out io.Writer, p *proxier.Preview) {
 		fmt.Fprintln(out, "nothing to do")
 		return
 	}
-	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	for _, op := range p.Plan {
-		fmt.Fprintf(w, "%s\t%s\n", op, why(p, op))
+	texts, width := make([]string, len(p.Plan)), 0
+	for i, op := range p.Plan {
+		if texts[i] = op.String(); len(texts[i]) <= maxAligned {
+			width = max(width, len(texts[i]))
+		}
 	}
-	_ = w.Flush()
+	for i, op := range p.Plan {
+		fmt.Fprintf(out, "%-*s  %s\n", width, texts[i], why(p, op))
+	}
 	fmt.Fprintf(out, "%d writes\n", len(p.Plan))
 }
+
+// maxAligned is the longest write that others are aligned with. Changed rules are told
+// on one line, and would push every reason out of sight.
+const maxAligned = 100
 
 // why tells for what a write is.
 func why(p *proxier.Preview, op state.Op) string {

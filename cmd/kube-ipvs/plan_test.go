@@ -1,0 +1,39 @@
+package main
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/state"
+)
+
+func printed(p *proxier.Preview) string {
+	var out strings.Builder
+	printPlan(&out, p)
+	return out.String()
+}
+
+// Reasons stand below each other, whatever one write has to tell.
+func TestPlanIsAligned(t *testing.T) {
+	web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:80"))
+	real := state.RealServerID(web, netip.MustParseAddrPort("10.244.0.11:8080"))
+	long := state.Intern(state.Spec{Text: strings.Repeat("- nat -A KIPVS-PRE; ", 20)})
+	p := &proxier.Preview{
+		Complete: true, Why: map[state.ID]string{web: "default/web: ClusterIP", real: "default/web: endpoint"},
+		Plan: state.Plan{
+			{Verb: state.Change, ID: state.RulesID(state.IPv4), Spec: state.None, Old: long},
+			{Verb: state.Add, ID: web, Spec: state.Intern(state.Spec{Scheduler: "rr", Flags: state.FlagOurs})},
+			{Verb: state.Add, ID: real, Spec: state.Weight(1)},
+		},
+	}
+	lines := strings.Split(printed(p), "\n")
+	if len(lines) != 5 || len(lines[0]) < 300 {
+		t.Fatalf("%q", lines)
+	}
+	at := strings.Index(lines[1], "default/web: ")
+	if at < 0 || at > 100 || at != strings.Index(lines[2], "default/web: ") {
+		t.Errorf("%q", lines)
+	}
+}
