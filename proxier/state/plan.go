@@ -41,7 +41,11 @@ func (o Op) String() string {
 		return o.Verb.String() + " " + o.ID.String()
 	case Change:
 		s := o.Verb.String() + " " + Object{o.ID, o.Spec}.String()
-		if was := o.Old.Value().describe(o.ID.Kind); was != "" {
+		switch was := o.Old.Value().describe(o.ID.Kind); {
+		case was == "":
+		case o.ID.Kind == Rules:
+			s += " (differs: " + was + ")" // which tells what is to come and to go
+		default:
 			s += " (was " + was + ")"
 		}
 		return s
