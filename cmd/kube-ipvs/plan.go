@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -19,13 +20,17 @@ func planCommand(ctx context.Context, args []string, out io.Writer) (int, error)
 	var o options
 	fs := newFlags("plan", `
 Prints what "run" with the same flags would write at its start, in order, and
-for which Service. It writes nothing.
+for which Service. It writes nothing. On standard error it warns of what has no
+effect, and of a kube-proxy that has the node: "run" would not start there.
 Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`, out)
 	o.add(fs)
 	if err := parse(fs, args); err != nil {
 		return exitUsage, err
 	}
 	return o.compared(ctx, func(k *kernel.Linux, _ kernel.Options, p *proxier.Preview) (int, error) {
+		if err := refuseKubeProxy(ctx, o.effective); err != nil {
+			fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
+		}
 		printPlan(out, p)
 		if o.effective.Takeover {
 			if err := printDenials(ctx, out, k, p); err != nil {

@@ -125,6 +125,9 @@ func TestKubeProxyIsRefused(t *testing.T) {
 	n.enrich()
 	n.sh("iptables -t nat -N KUBE-SERVICES; iptables -t nat -A PREROUTING -j KUBE-SERVICES")
 	n.refused(1, []string{"kube-proxy is active on this node", "--takeover", "KUBE-SERVICES"}, n.run()...)
+	if out, code := n.plan(); code != 2 || !strings.Contains(out, "warning: run would not start here: kube-proxy is active on this node") {
+		n.t.Errorf("plan beside kube-proxy: exit code %d: %s", code, tail(out, 20))
+	}
 	d := n.start("--takeover")
 	d.awaitRecord(0, func(r record) bool { return r.Msg == "taken over from kube-proxy" })
 	if out := n.sh("iptables-save -t nat"); strings.Contains(out, "KUBE-") {
