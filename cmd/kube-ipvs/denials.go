@@ -18,6 +18,20 @@ func fromIPVS(ctx context.Context) (bool, error) {
 	return slices.Contains(found.Modes, "ipvs"), err
 }
 
+// printLeft says after a plan for a takeover what of kube-proxy goes that the plan, which
+// knows virtual servers and addresses alone, does not list.
+func printLeft(ctx context.Context, out io.Writer) error {
+	found, err := kernel.FindKubeProxy(ctx)
+	if err != nil {
+		return fmt.Errorf("look for kube-proxy: %w", err)
+	}
+	if found.Any() {
+		fmt.Fprintf(out, "kube-proxy: when all of this is programmed, its chains, tables and ipsets are removed; "+
+			"addresses and virtual servers that no Service needs go when their connections have ended. Found: %s\n", found)
+	}
+	return nil
+}
+
 // printDenials says after a plan for a takeover which rules of the node's firewall will
 // not keep packets from Services any more.
 func printDenials(ctx context.Context, out io.Writer, k *kernel.Linux, p *proxier.Preview) error {

@@ -33,6 +33,9 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 		}
 		printPlan(out, p)
 		if o.effective.Takeover {
+			if err := printLeft(ctx, out); err != nil {
+				return exitFailed, err
+			}
 			if err := printDenials(ctx, out, k, p); err != nil {
 				return exitFailed, err
 			}

@@ -128,6 +128,10 @@ func TestKubeProxyIsRefused(t *testing.T) {
 	if out, code := n.plan(); code != 2 || !strings.Contains(out, "warning: run would not start here: kube-proxy is active on this node") {
 		n.t.Errorf("plan beside kube-proxy: exit code %d: %s", code, tail(out, 20))
 	}
+	out, code := n.kube(append([]string{"plan", "--manifests", n.dir, "--takeover"}, n.flags...)...)
+	if code != 2 || !strings.Contains(out, "are removed; ") || !strings.Contains(out, "(nat KUBE-SERVICES)") || strings.Contains(out, "would not start") {
+		n.t.Errorf("plan of a takeover: exit code %d: %s", code, tail(out, 20))
+	}
 	d := n.start("--takeover")
 	d.awaitRecord(0, func(r record) bool { return r.Msg == "taken over from kube-proxy" })
 	if out := n.sh("iptables-save -t nat"); strings.Contains(out, "KUBE-") {
