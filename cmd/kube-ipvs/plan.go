@@ -164,7 +164,9 @@ func why(p *proxier.Preview, op state.Op) string {
 	case text != "":
 		return text
 	case op.Verb == state.Delete:
-		return "no Service wants it"
+		return "no Service needs it"
+	case op.Drains:
+		return "no Service needs it: it goes when its connections have ended"
 	}
 	return "needed by all Services"
 }

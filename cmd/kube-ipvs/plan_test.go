@@ -15,6 +15,21 @@ func printed(p *proxier.Preview) string {
 	return out.String()
 }
 
+// What goes has no Service to name.
+func TestPlanSaysWhyThingsGo(t *testing.T) {
+	web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:80"))
+	real := state.RealServerID(web, netip.MustParseAddrPort("10.244.0.11:8080"))
+	for want, op := range map[string]state.Op{
+		"no Service needs it": {Verb: state.Delete, ID: web},
+		"no Service needs it: it goes when its connections have ended": {Verb: state.Change, Drains: true, ID: real, Spec: state.Weight(0), Old: state.Weight(1)},
+		"needed by all Services": {Verb: state.Change, ID: state.RulesID(state.IPv4)},
+	} {
+		if got := why(&proxier.Preview{}, op); got != want {
+			t.Errorf("%s: %q, want %q", op, got, want)
+		}
+	}
+}
+
 // Reasons stand below each other, whatever one write has to tell.
 func TestPlanIsAligned(t *testing.T) {
 	web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:80"))
