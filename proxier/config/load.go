@@ -83,7 +83,13 @@ func (l *layers) check(path string, err error) {
 	if o, ok := l.origins[path]; ok {
 		place = o.place
 	}
-	l.errs = append(l.errs, fmt.Errorf("%s: %w", place, err))
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { // of a list: each on a line of its own
+		all = joined.Unwrap()
+	}
+	for _, err := range all {
+		l.errs = append(l.errs, fmt.Errorf("%s: %w", place, err))
+	}
 }
 
 // oddities notes what the file has that no field takes.

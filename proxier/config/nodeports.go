@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"kube-ipvs/proxier/model"
 )
 
 // nodePortWords are the keywords of nodePortAddresses and the CIDRs that they
@@ -19,7 +21,10 @@ func (l *layers) nodePorts(c *Config) {
 	var list []string
 	for i, w := range l.docs.proxy.NodePortAddresses {
 		more, isWord := nodePortWords[w]
+		_, isPrefix := model.ParsePrefix(w)
 		switch {
+		case !isWord && !isPrefix:
+			l.check(path, fmt.Errorf("%q is not a CIDR such as 192.168.0.0/24, and none of primary, localhost, all", w))
 		case !isWord:
 			more = []string{w}
 		case slices.Contains(l.docs.proxy.NodePortAddresses[:i], w):
@@ -28,9 +33,7 @@ func (l *layers) nodePorts(c *Config) {
 		c.PrimaryNodePorts = c.PrimaryNodePorts || w == "primary"
 		list = append(list, more...)
 	}
-	var err error
-	c.NodePortAddresses, err = cidrs(list)
-	l.check(path, err)
+	c.NodePortAddresses, _ = cidrs(list) // judged above, one by one
 	l.localhost(c)
 }
 

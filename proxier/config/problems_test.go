@@ -20,7 +20,7 @@ ipvs:
   schedular: rr
   scheduler: 5
   minSyncPeriod: -1s
-  excludeCIDRs: [10.0.0.0]
+  excludeCIDRs: [10.0.0.0, 10.0.0.1]
   udpTimeout: -1ms
 conntrack: 5
 nodePortAddresses: 10.0.0.0/8
@@ -55,6 +55,7 @@ imagePrefixes: {ipv4: {cluster: x}, ipv5: {}}
 		`document 1, line 10: ipvs.scheduler: given twice, before in line 7; this one counts`,
 		`document 1, line 11: ipvs.minSyncPeriod: -1s is negative`,
 		`document 1, line 12: ipvs.excludeCIDRs: "10.0.0.0" is not a CIDR`,
+		`document 1, line 12: ipvs.excludeCIDRs: "10.0.0.1" is not a CIDR`,
 		`document 1, line 13: ipvs.udpTimeout: -1ms`,
 		`document 1, line 14: conntrack: "5"`,
 		`document 1, line 15: nodePortAddresses: "10.0.0.0/8" is not a list of texts`,
@@ -114,6 +115,7 @@ func TestSingleProblems(t *testing.T) {
 		{"", []string{"--ipvs-min-sync-period=1m"}, "--ipvs-min-sync-period: 1m0s is more than"},
 		{"", []string{"--ipvs-sync-period=0"}, "--ipvs-sync-period: 0s is not more than 0"},
 		{"", []string{"--scheduler=Round Robin"}, "--scheduler: "},
+		{"", []string{"--nodeport-addresses=eth0"}, `--nodeport-addresses: "eth0" is not a CIDR such as 192.168.0.0/24, and none of primary, localhost, all`},
 		{"", []string{"--cluster-cidr=244.0.0.0/16"}, "--cluster-cidr: 244.0.0.0/16 overlaps the image prefix 240.0.0.0/5"},
 		{"", []string{"--feature-gates=A"}, "--feature-gates: "},
 		{"", []string{"--zone=\xff"}, "--zone: "},
