@@ -116,10 +116,14 @@ func (d *decoder) place(n *yaml.Node, field string) string {
 	return at
 }
 
-// odd notes what kube-proxy reads over, and what is done instead. It is an error
-// where the configuration is to be strict.
-func (d *decoder) odd(n *yaml.Node, field, format string, args ...any) {
-	d.oddities(fmt.Sprintf("%s: %s", d.place(n, field), fmt.Sprintf(format, args...)))
+// odd notes what kube-proxy reads over, and what is done with it. It is an error where
+// the configuration is to be strict: nothing is done then.
+func (d *decoder) odd(n *yaml.Node, field, done, format string, args ...any) {
+	text := fmt.Sprintf("%s: %s", d.place(n, field), fmt.Sprintf(format, args...))
+	if done != "" && !d.strict {
+		text += "; " + done
+	}
+	d.oddities(text)
 }
 
 func (d *decoder) document(n *yaml.Node) {
@@ -147,13 +151,13 @@ func (d *decoder) document(n *yaml.Node) {
 	want, ok := map[string]string{proxyKind: proxyVersion, ownKind: ownVersion}[kind]
 	switch {
 	case !ok && d.number > 1 && group != v1alpha1.GroupName && group != ownGroup:
-		d.odd(n, "kind", "%q is neither %s nor %s; the document is left out", kind, proxyKind, ownKind)
+		d.odd(n, "kind", "the document is left out", "%q is neither %s nor %s", kind, proxyKind, ownKind)
 	case !ok:
 		d.fail(n, "kind", "%q is neither %s nor %s", kind, proxyKind, ownKind)
 	case version != want:
 		d.fail(n, "apiVersion", "%q is not what a %s must have here, %s", version, kind, want)
 	case d.seen[kind] > 0:
-		d.odd(n, "kind", "document %d is a %s already; this one is left out", d.seen[kind], kind)
+		d.odd(n, "kind", "this one is left out", "document %d is a %s already", d.seen[kind], kind)
 	default:
 		d.seen[kind] = d.number
 		d.mapping(n, kind, d.docs.document(kind), "")
@@ -202,7 +206,7 @@ func (d *decoder) pairs(n *yaml.Node, prefix string) []pair {
 		case p.key.Tag == "!!merge":
 			merged = append(merged, d.merged(p.value, prefix)...)
 		case twice:
-			d.odd(p.key, join(prefix, p.key.Value), "given twice, before in line %d; this one counts", out[before].key.Line)
+			d.odd(p.key, join(prefix, p.key.Value), "this one counts", "given twice, before in line %d", out[before].key.Line)
 			out[before] = p
 		default:
 			at[p.key.Value] = len(out)
@@ -263,11 +267,11 @@ func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string) {
 	m := meant(v, key.Value)
 	switch now, old := oldFields[path]; {
 	case old:
-		d.odd(key, path, "a field that kube-proxy had long ago; it has no effect: %s", now)
+		d.odd(key, path, "", "a field that kube-proxy had long ago; it has no effect: %s", now)
 	case m != "":
-		d.odd(key, path, "unknown field, which is left out; is %s meant?", m)
+		d.odd(key, path, "it is left out", "unknown field (is %s meant?)", m)
 	default:
-		d.odd(key, path, "unknown field; it is left out")
+		d.odd(key, path, "it is left out", "unknown field")
 	}
 }
 
