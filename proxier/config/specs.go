@@ -31,7 +31,7 @@ var specs = []spec{
 	{path: "clusterCIDR", name: "cluster-cidr", joins: true, usage: "with ClusterCIDR: source addresses of pods, one CIDR a family: all other traffic to ClusterIPs is masqueraded"},
 	{path: "detectLocal.bridgeInterface", name: "pod-bridge-interface", usage: "with BridgeInterface: the bridge that pods' traffic comes from"},
 	{path: "detectLocal.interfaceNamePrefix", name: "pod-interface-name-prefix", usage: "with InterfaceNamePrefix: how the names of the interfaces begin that pods' traffic comes from"},
-	{path: "nodePortAddresses", name: "nodeport-addresses", usage: "node addresses that serve node ports, any mixture of CIDRs, primary (those of the Node object), localhost (127.0.0.0/8 and ::1) and all; a family without any: all (default: all)"},
+	{path: "nodePortAddresses", name: "nodeport-addresses", usage: "node addresses that serve node ports, any mixture of CIDRs, primary (those of the Node object), localhost (127.0.0.0/8 and ::1, also where it is given as a CIDR) and all (but loopback); a family without any: all (default: all)"},
 	{path: "iptables.localhostNodePorts", name: "iptables-localhost-nodeports", bare: "true", usage: "true: serve node ports on 127.0.0.1, where --nodeport-addresses holds it; false: not even where it names it (default: where it names it)"},
 	{path: "iptables.masqueradeAll", name: "masquerade-all", usage: "masquerade all traffic to ClusterIPs"},
 	{path: "iptables.masqueradeBit", name: "iptables-masquerade-bit", usage: "bit of the packet mark, 0 to 31, that asks for masquerade"},
