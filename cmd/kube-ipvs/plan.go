@@ -136,10 +136,14 @@ func printPlan(out io.Writer, p *proxier.Preview) {
 		fmt.Fprintln(out, "problem:", text)
 	}
 	if !p.Complete {
-		fmt.Fprintln(out, "some manifests cannot be read: nothing would be removed or refused until they can")
+		fmt.Fprintln(out, "some manifests cannot be read, as these problems say: nothing would be removed or refused until they can")
 	}
 	if len(p.Plan) == 0 {
-		fmt.Fprintln(out, "nothing to do")
+		text := "nothing to do"
+		if !p.Complete {
+			text += " for those that can be read"
+		}
+		fmt.Fprintln(out, text)
 		return
 	}
 	texts, width := make([]string, len(p.Plan)), 0

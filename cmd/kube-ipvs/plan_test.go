@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
@@ -13,6 +14,16 @@ func printed(p *proxier.Preview) string {
 	var out strings.Builder
 	printPlan(&out, p)
 	return out.String()
+}
+
+// Without all manifests it is not said that all is well.
+func TestPlanOfWhatCanBeRead(t *testing.T) {
+	p := &proxier.Preview{Problems: []model.Problem{{Origin: "a.yaml", Message: "cannot be read: permission denied"}}}
+	want := "problem: a.yaml: cannot be read: permission denied\n" +
+		"some manifests cannot be read, as these problems say: nothing would be removed or refused until they can\nnothing to do for those that can be read\n"
+	if got := printed(p); got != want {
+		t.Errorf("%q", got)
+	}
 }
 
 // What goes has no Service to name.

@@ -40,7 +40,7 @@ func (n *Node) Explain(q Query, from netip.Addr) (*Explanation, error) {
 	}
 	out.Differs = n.differences(s, frontends, q)
 	out.AsDesired = len(out.Differs) == 0
-	out.Problems = n.problems(s)
+	out.Problems, out.Unread = n.problems(s), n.unread(s)
 	return out, nil
 }
 
@@ -225,6 +225,29 @@ func (n *Node) problems(s *model.Service) []string {
 	out := []string{}
 	for _, p := range n.Problems {
 		if p.Object == "Service "+s.Key.String() || slices.Contains(n.slices(s), p.Object) {
+			out = append(out, p.String())
+		}
+	}
+	return out
+}
+
+// unread returns what keeps the source from being complete: problems of files, and of
+// objects in them that are not there for it. Those of s are told as its problems.
+func (n *Node) unread(s *model.Service) []string {
+	out := []string{}
+	if n.Complete {
+		return out
+	}
+	there := map[string]bool{"Service " + s.Key.String(): true}
+	for _, key := range n.Model.Keys() {
+		service, _ := n.Model.Service(key)
+		there["Service "+key.String()] = true
+		for _, name := range n.slices(service) {
+			there[name] = true
+		}
+	}
+	for _, p := range n.Problems {
+		if p.Origin != "" && !there[p.Object] {
 			out = append(out, p.String())
 		}
 	}

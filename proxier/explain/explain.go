@@ -55,8 +55,9 @@ type Explanation struct {
 	Frontends []Frontend   `json:"frontends"`
 	Hairpin   []string     `json:"hairpin"` // endpoints of this node that are masqueraded when they are sent to themselves
 	Differs   []Difference `json:"differences"`
-	Problems  []string     `json:"problems"` // of the Service and its EndpointSlices
-	Complete  bool         `json:"complete"` // false: the objects could not all be read; nothing would be removed
+	Problems  []string     `json:"problems"`         // of the Service and its EndpointSlices
+	Complete  bool         `json:"complete"`         // false: the objects could not all be read; nothing would be removed
+	Unread    []string     `json:"unread,omitempty"` // what could not be read, each with its file
 	AsDesired bool         `json:"asDesired"`
 }
 

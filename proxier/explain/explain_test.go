@@ -111,6 +111,29 @@ func TestAskedForAnImage(t *testing.T) {
 	}
 }
 
+// What could not be read is named, and not called as wanted.
+func TestUnread(t *testing.T) {
+	n := webNode(t, nil)
+	n.Complete = false
+	n.Problems = []model.Problem{
+		{Origin: "a.yaml", Message: "cannot be read: permission denied"}, {Origin: "b.yaml, document 2", Object: "Service default/other", Message: "no"},
+		{Origin: "c.yaml", Object: "Service default/web", Field: "spec.x", Message: "unknown field"},
+	}
+	var out strings.Builder
+	e := mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.Addr{})
+	e.Print(&out)
+	end := out.String()[strings.LastIndex(out.String(), "Problem: "):]
+	want := `Problem: c.yaml: Service default/web: spec.x: unknown field
+Some objects cannot be read: until they can, nothing would be removed or refused.
+  a.yaml: cannot be read: permission denied
+  b.yaml, document 2: Service default/other: no
+Apart from that it is as wanted.
+`
+	if !e.AsDesired || end != want {
+		t.Errorf("%s", end)
+	}
+}
+
 // Whom the rules take for a pod decides, and that may hang on the link.
 func TestPodsByLink(t *testing.T) {
 	n := webNode(t, func(c *desired.Config) { c.PodCIDRs, c.PodInterface = [2]netip.Prefix{}, "cali+" })

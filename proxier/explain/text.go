@@ -293,8 +293,18 @@ func (p *printer) ending(e *Explanation) {
 	}
 	if !e.Complete {
 		p.line("Some objects cannot be read: until they can, nothing would be removed or refused.")
+		for _, text := range e.Unread[:min(len(e.Unread), maxCommon)] {
+			p.line("  %s", text)
+		}
+		if more := len(e.Unread) - maxCommon; more > 0 {
+			p.line("  and %d more: kube-ipvs plan lists them", more)
+		}
 	}
-	if e.AsDesired {
+	switch {
+	case e.AsDesired && (!e.Complete || len(e.Problems) > 0):
+		p.line("Apart from that it is as wanted.")
+		return
+	case e.AsDesired:
 		p.line("All of it is as wanted.")
 		return
 	}
@@ -313,8 +323,8 @@ func (p *printer) ending(e *Explanation) {
 	}
 }
 
-// maxCommon is how many differences are told that are not about the Service: on
-// a node where nothing is programmed there are dozens.
+// maxCommon is how many differences, or unreadable objects, are told that are not about
+// the Service: on a node where nothing is programmed there are dozens.
 const maxCommon = 5
 
 func (p *printer) difference(d *Difference) {
