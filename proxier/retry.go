@@ -109,8 +109,11 @@ func differences(believed, read *state.State) []Drift {
 			out = append(out, Drift{id, "is gone"})
 		} else if !have.Equal(spec) {
 			what := "was changed"
-			if id.Kind == state.Rules {
+			switch {
+			case id.Kind == state.Rules:
 				what += ": " + have.Value().Text
+			case id.Kind == state.VIP && have.Value().Bare && !spec.Value().Bare:
+				what += ": its address is gone from kube-ipvs0"
 			}
 			out = append(out, Drift{id, what})
 		}
