@@ -31,7 +31,7 @@ func commands() []command {
 		{"state", "print what is programmed on this node, by Service", stateCommand},
 		{"explain", "tell the way of a packet for one Service, and what differs from what is wanted", explainCommand},
 		{"top", "show the busiest Services of this node", topCommand},
-		{"config", "print the effective configuration, or validate a file", configCommand},
+		{"config", "print the effective configuration, or say all that is wrong with a file", configCommand},
 		{"cleanup", "remove everything of kube-ipvs from this node, and only that", cleanupCommand},
 		{"version", "print the version", versionCommand},
 	}
