@@ -84,7 +84,8 @@ func (l *layers) check(path string, err error) {
 		place = o.place
 	}
 	all := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { // of a list: each on a line of its own
+	var joined interface{ Unwrap() []error }
+	if errors.As(err, &joined) { // of a list: each on a line of its own
 		all = joined.Unwrap()
 	}
 	for _, err := range all {
