@@ -48,6 +48,9 @@ func (l *layers) decode(path string, data []byte) {
 		var node yaml.Node
 		err := dec.Decode(&node)
 		if errors.Is(err, io.EOF) {
+			if d.number == 0 { // a truncated file must not become "all defaults"
+				l.errs = append(l.errs, fmt.Errorf("%s: it holds no document", path))
+			}
 			return
 		}
 		d.number++

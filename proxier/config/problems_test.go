@@ -98,6 +98,9 @@ func TestSingleProblems(t *testing.T) {
 		args []string
 		want string
 	}{
+		{"\n", nil, "config.conf: it holds no document"},
+		{"# nothing", nil, "config.conf: it holds no document"},
+		{"---\n---\nnull\n", nil, "config.conf: it holds no document"},
 		{"[]", nil, "line 1: it is a list"},
 		{"a: [", nil, "document 1: malformed"},
 		{proxyHead + "---\n\t", nil, "malformed: yaml: line 4"},
@@ -191,6 +194,14 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
+func TestEmptiedFile(t *testing.T) {
+	f := Flags{File: filepath.Join(t.TempDir(), "config.conf")}
+	write(t, f.File, "")
+	if _, err := f.Load(); err == nil || err.Error() != f.File+": it holds no document" {
+		t.Error(err)
+	}
+}
+
 func unwrapOne(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) == 1 {
 		err = joined.Unwrap()[0]
@@ -212,7 +223,7 @@ func FuzzDecode(f *testing.F) {
 		l.decode("F", data)
 		_, err := l.finish()
 		for _, e := range l.errs {
-			if !strings.HasPrefix(e.Error(), "F, document ") && !strings.HasPrefix(e.Error(), "--") {
+			if !strings.HasPrefix(e.Error(), "F, document ") && e.Error() != "F: it holds no document" && !strings.HasPrefix(e.Error(), "--") {
 				t.Errorf("without a place: %v", err)
 			}
 		}
