@@ -285,8 +285,11 @@ func (d *decoder) leaf(n *yaml.Node, kind string, field reflect.Value, path stri
 	if isNull(n) {
 		return
 	}
-	got, err := valueOf(n, field.Type())
-	if err != nil {
+	var got reflect.Value
+	var err error
+	if field.Kind() == reflect.Map && n.Kind == yaml.MappingNode {
+		got = reflect.ValueOf(d.switches(n, path))
+	} else if got, err = valueOf(n, field.Type()); err != nil {
 		d.fail(n, path, "%s is not %s", show(n), wanted(field.Type()))
 		return
 	}

@@ -3,7 +3,24 @@ package config
 import (
 	"maps"
 	"slices"
+
+	"go.yaml.in/yaml/v3"
 )
+
+// switches reads a group of NAME: true or NAME: false. As kube-proxy has it, null
+// means false.
+func (d *decoder) switches(n *yaml.Node, path string) map[string]bool {
+	out := map[string]bool{}
+	for _, p := range d.pairs(n, path) {
+		v, name := resolve(p.value), p.key.Value
+		on, err := boolOf(v)
+		if err != nil {
+			d.fail(v, join(path, name), "%s is not true or false", show(v))
+		}
+		out[name] = on
+	}
+	return out
+}
 
 // gates follows the one feature gate that there is, and warns of others that
 // are asked for and change nothing. KubeProxyIPVS says what is so anyway.

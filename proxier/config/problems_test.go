@@ -60,7 +60,7 @@ imagePrefixes: {ipv4: {cluster: x}, ipv5: {}}
 		`document 1, line 14: conntrack: "5"`,
 		`document 1, line 15: nodePortAddresses: "10.0.0.0/8" is not a list of texts`,
 		`document 1, line 16: healthzBindAddress: "localhost:80"`,
-		`document 1, line 17: featureGates: `,
+		`document 1, line 17: featureGates.A: "1" is not true or false`,
 		`document 1, line 18: oomScoreAdj: 5000`,
 		`document 1, line 19: detectLocalMode: "Guess"`,
 		`document 1, line 20: hostnameOverride: "$(NODE_NAME)"`,
@@ -151,6 +151,7 @@ func TestReadOver(t *testing.T) {
 		{"a wrong case", proxyHead + "ipvs: {scheduler: lc, Scheduler: rr}", "line 3: ipvs.Scheduler: unknown field (is scheduler meant?); it is left out"},
 		{"a field twice", proxyHead + "ipvs:\n  scheduler: rr\n  scheduler: lc", "line 5: ipvs.scheduler: given twice, before in line 4; this one counts"},
 		{"a group twice", proxyHead + "ipvs: {strictARP: true}\nipvs: {scheduler: lc}", "line 4: ipvs: given twice, before in line 3; this one counts"},
+		{"a gate twice", proxyHead + "ipvs: {scheduler: lc}\nfeatureGates: {AllowServiceExternalIPs: false, AllowServiceExternalIPs: yes}", "line 4: featureGates.AllowServiceExternalIPs: given twice, before in line 4; this one counts"},
 		{"a field of ours", proxyHead + "ipvs: {scheduler: lc}\n---\n" + ownHead + "shiny: new", "line 7: shiny: unknown field; it is left out"},
 		{"a document of another program", proxyHead + "ipvs: {scheduler: lc}\n---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1", "document 2, line 5: kind: \"KubeletConfiguration\" is neither"},
 		{"a document twice", proxyHead + "ipvs: {scheduler: lc}\n---\n" + proxyHead + "ipvs: {scheduler: rr}", "document 2, line 5: kind: document 1 is a KubeProxyConfiguration already"},
@@ -183,6 +184,23 @@ func TestYAML(t *testing.T) {
 		c, err := load(t, file)
 		if err != nil || len(c.Warnings) > 0 || c.Scheduler != "lc" || c.IPVSUDPTimeout != 9*time.Second || !c.MasqueradeAll {
 			t.Errorf("%s: %v, %q, scheduler %s, UDP timeout %s, masquerade all %t", name, err, c.Warnings, c.Scheduler, c.IPVSUDPTimeout, c.MasqueradeAll)
+		}
+	}
+}
+
+// YAML 1.1 has more words for true and false than YAML 1.2.
+func TestTruth(t *testing.T) {
+	for _, yes := range []string{"true", "yes", "On", "!!bool yes", "!!bool true", "&a yes"} {
+		c := mustLoad(t, proxyHead+"featureGates: {AllowServiceExternalIPs: no, KubeProxyIPVS: "+yes+"}\n"+
+			"iptables: {localhostNodePorts: "+yes+"}\nipvs: {strictARP: "+yes+"}\n")
+		if !c.StrictARP || !*c.docs.proxy.IPTables.LocalhostNodePorts || !c.NoExternalIPs || !c.FeatureGates["KubeProxyIPVS"] || len(c.Warnings) > 0 {
+			t.Errorf("%s: strictARP %t, localhostNodePorts %t, gates %v, warnings %q", yes, c.StrictARP, *c.docs.proxy.IPTables.LocalhostNodePorts, c.FeatureGates, c.Warnings)
+		}
+	}
+	for _, no := range []string{"false", "no", "Off", "!!bool no"} {
+		c := mustLoad(t, proxyHead+"featureGates: {AllowServiceExternalIPs: null}\niptables: {localhostNodePorts: "+no+"}\nipvs: {strictARP: "+no+"}\n")
+		if c.StrictARP || !c.NoExternalIPs || *c.docs.proxy.IPTables.LocalhostNodePorts {
+			t.Errorf("%s: strictARP %t, localhostNodePorts %t", no, c.StrictARP, *c.docs.proxy.IPTables.LocalhostNodePorts)
 		}
 	}
 }

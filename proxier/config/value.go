@@ -27,8 +27,13 @@ func valueOf(n *yaml.Node, t reflect.Type) (reflect.Value, error) {
 		to.Elem().SetString(n.Value)
 		return to.Elem(), nil
 	case t.Kind() == reflect.Bool:
-		// YAML 1.1, which kube-proxy reads, has yes and no.
-		return to.Elem(), n.Decode(to.Interface())
+		b, err := boolOf(n)
+		to.Elem().SetBool(b)
+		return to.Elem(), err
+	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Bool:
+		b, err := boolOf(n)
+		to.Elem().Set(reflect.ValueOf(&b))
+		return to.Elem(), err
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
@@ -47,6 +52,17 @@ func valueOf(n *yaml.Node, t reflect.Type) (reflect.Value, error) {
 		return to.Elem(), nil
 	}
 	return fromText(text, t)
+}
+
+// boolOf reads a truth value of YAML 1.1, which kube-proxy reads: that has yes
+// and no, too. The library knows them only without a tag and only for a bool.
+func boolOf(n *yaml.Node) (b bool, err error) {
+	plain := *n
+	if n.ShortTag() == "!!bool" {
+		plain.Tag, plain.Style = "", 0
+	}
+	err = plain.Decode(&b)
+	return b, err
 }
 
 func fromText(text []byte, t reflect.Type) (reflect.Value, error) {
