@@ -55,11 +55,22 @@ func (l *layers) decode(path string, data []byte) {
 		}
 		d.number++
 		if err != nil {
-			l.errs = append(l.errs, fmt.Errorf("%s, document %d: malformed: %w", path, d.number, err))
+			d.malformed(err, data)
 			return
 		}
 		d.document(&node)
 	}
+}
+
+// malformed ends a file. As kube-proxy reads one document, it is no error behind
+// that, unless the rest may hold the document of ours.
+func (d *decoder) malformed(err error, data []byte) {
+	err = fmt.Errorf("%s, document %d: malformed: %w", d.path, d.number, err)
+	if !d.behind() || d.seen[ownKind] == 0 && bytes.Contains(data, []byte(ownGroup)) {
+		d.errs = append(d.errs, err)
+		return
+	}
+	d.oddities(err.Error() + "; this and what follows is left out")
 }
 
 // fromJSON turns a stream of JSON values into documents, and leaves all else
@@ -129,6 +140,24 @@ func (d *decoder) odd(n *yaml.Node, field, done, format string, args ...any) {
 	d.oddities(text)
 }
 
+// behind reports whether the document is known that kube-proxy would read: of what
+// follows, it reads none.
+func (d *decoder) behind() bool { return d.seen[proxyKind] > 0 }
+
+// head returns what a document says that it is.
+func head(n *yaml.Node) (kind, version string) {
+	quiet := decoder{layers: &layers{}} // the fields are read again, by mapping
+	for _, p := range quiet.pairs(n, "") {
+		switch p.key.Value {
+		case "kind":
+			kind = resolve(p.value).Value
+		case "apiVersion":
+			version = resolve(p.value).Value
+		}
+	}
+	return kind, version
+}
+
 func (d *decoder) document(n *yaml.Node) {
 	if n.Kind == yaml.DocumentNode {
 		n = n.Content[0]
@@ -138,23 +167,22 @@ func (d *decoder) document(n *yaml.Node) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		d.fail(n, "", "it is %s and not a document with apiVersion and kind", kindOf(n))
+		const what = "it is %s and not a document with apiVersion and kind"
+		if d.behind() {
+			d.odd(n, "", "it is left out", what, kindOf(n))
+		} else {
+			d.fail(n, "", what, kindOf(n))
+		}
 		return
 	}
-	var kind, version string
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		switch n.Content[i].Value {
-		case "kind":
-			kind = n.Content[i+1].Value
-		case "apiVersion":
-			version = n.Content[i+1].Value
-		}
-	}
+	kind, version := head(n)
 	group, _, _ := strings.Cut(version, "/")
 	want, ok := map[string]string{proxyKind: proxyVersion, ownKind: ownVersion}[kind]
 	switch {
-	case !ok && d.number > 1 && group != v1alpha1.GroupName && group != ownGroup:
+	case !ok && group != ownGroup && (d.behind() || d.number > 1 && group != v1alpha1.GroupName):
 		d.odd(n, "kind", "the document is left out", "%q is neither %s nor %s", kind, proxyKind, ownKind)
+	case kind == proxyKind && version != want && group != ownGroup && d.behind():
+		d.odd(n, "apiVersion", "the document is left out", "%q is not %s", version, want)
 	case !ok:
 		d.fail(n, "kind", "%q is neither %s nor %s", kind, proxyKind, ownKind)
 	case version != want:

@@ -103,7 +103,12 @@ func TestSingleProblems(t *testing.T) {
 		{"---\n---\nnull\n", nil, "config.conf: it holds no document"},
 		{"[]", nil, "line 1: it is a list"},
 		{"a: [", nil, "document 1: malformed"},
-		{proxyHead + "---\n\t", nil, "malformed: yaml: line 4"},
+		{ownHead + "---\n\t", nil, "malformed: yaml: line 4"},
+		{proxyHead + "---\n" + ownHead + "nodeIPs: [", nil, "document 2: malformed"},
+		{proxyHead + "---\n[\n---\n" + ownHead, nil, "document 2: malformed"},
+		{proxyHead + "---\nkind: Other\napiVersion: " + ownVersion, nil, "document 2, line 4: kind: \"Other\" is neither"},
+		{proxyHead + "---\nkind: " + ownKind + "\napiVersion: kube-ipvs/v2", nil, "document 2, line 4: apiVersion: \"kube-ipvs/v2\""},
+		{"kind: Other\napiVersion: kubeproxy.config.k8s.io/v1alpha1\n---\n" + proxyHead, nil, "document 1, line 1: kind: \"Other\" is neither"},
 		{"kind: " + proxyKind, nil, `apiVersion: ""`},
 		{"kind: " + proxyKind + "\napiVersion: kubeproxy.config.k8s.io/v1alpha2", nil, "v1alpha2"},
 		{proxyHead + "<<: 5", nil, "cannot be merged"},
@@ -154,6 +159,13 @@ func TestReadOver(t *testing.T) {
 		{"a gate twice", proxyHead + "ipvs: {scheduler: lc}\nfeatureGates: {AllowServiceExternalIPs: false, AllowServiceExternalIPs: yes}", "line 4: featureGates.AllowServiceExternalIPs: given twice, before in line 4; this one counts"},
 		{"a field of ours", proxyHead + "ipvs: {scheduler: lc}\n---\n" + ownHead + "shiny: new", "line 7: shiny: unknown field; it is left out"},
 		{"a document of another program", proxyHead + "ipvs: {scheduler: lc}\n---\nkind: KubeletConfiguration\napiVersion: kubelet.config.k8s.io/v1beta1", "document 2, line 5: kind: \"KubeletConfiguration\" is neither"},
+		{"a list behind", proxyHead + "ipvs: {scheduler: lc}\n---\n- 1\n", "document 2, line 5: it is a list"},
+		{"plain text behind", proxyHead + "ipvs: {scheduler: lc}\n---\nthe end\n", "document 2, line 5: it is a single value"},
+		{"what is malformed behind", proxyHead + "ipvs: {scheduler: lc}\n---\na: [\n---\nb: 1", "document 2: malformed: "},
+		{"JSON, malformed behind", `{"kind": "` + proxyKind + `", "apiVersion": "` + proxyVersion + `", "ipvs": {"scheduler": "lc"}}{`, "document 2: malformed: "},
+		{"malformed behind ours", ownHead + "---\n" + proxyHead + "ipvs: {scheduler: lc}\n---\n]", "document 3: malformed: "},
+		{"a version of tomorrow behind", proxyHead + "ipvs: {scheduler: lc}\n---\nkind: " + proxyKind + "\napiVersion: kubeproxy.config.k8s.io/v1\n", "document 2, line 5: apiVersion: \"kubeproxy.config.k8s.io/v1\" is not"},
+		{"a kind of tomorrow behind", proxyHead + "ipvs: {scheduler: lc}\n---\nkind: Other\napiVersion: kubeproxy.config.k8s.io/v1alpha1\n", "document 2, line 5: kind: \"Other\" is neither"},
 		{"a document twice", proxyHead + "ipvs: {scheduler: lc}\n---\n" + proxyHead + "ipvs: {scheduler: rr}", "document 2, line 5: kind: document 1 is a KubeProxyConfiguration already"},
 	}
 	for _, tt := range tests {
@@ -177,9 +189,11 @@ func TestReadOver(t *testing.T) {
 // YAML that kube-proxy reads without a word.
 func TestYAML(t *testing.T) {
 	for name, file := range map[string]string{
-		"merge keys":              proxyHead + "iptables: &a {masqueradeAll: true}\nipvs: {<<: [{scheduler: lc, udpTimeout: 5s}, {scheduler: rr}], udpTimeout: 9s}\n",
-		"a byte order mark, CRLF": "\ufeff" + strings.ReplaceAll(proxyHead+"ipvs:\n  scheduler: lc\n  udpTimeout: 9s\niptables: {masqueradeAll: on}\n", "\n", "\r\n"),
-		"JSON, and a separator":   `{"kind": "` + proxyKind + `", "apiVersion": "` + proxyVersion + `", "ipvs": {"scheduler": "lc", "udpTimeout": "9s"}, "iptables": {"masqueradeAll": true}}` + "\n---\n",
+		"a version that is merged": "<<: {apiVersion: " + proxyVersion + "}\nkind: " + proxyKind + "\niptables: {masqueradeAll: true}\nipvs: {scheduler: lc, udpTimeout: 9s}\n",
+		"an alias as a version":    "clientConnection: {acceptContentTypes: &a " + proxyVersion + "}\napiVersion: *a\nkind: " + proxyKind + "\niptables: {masqueradeAll: true}\nipvs: {scheduler: lc, udpTimeout: 9s}\n",
+		"merge keys":               proxyHead + "iptables: &a {masqueradeAll: true}\nipvs: {<<: [{scheduler: lc, udpTimeout: 5s}, {scheduler: rr}], udpTimeout: 9s}\n",
+		"a byte order mark, CRLF":  "\ufeff" + strings.ReplaceAll(proxyHead+"ipvs:\n  scheduler: lc\n  udpTimeout: 9s\niptables: {masqueradeAll: on}\n", "\n", "\r\n"),
+		"JSON, and a separator":    `{"kind": "` + proxyKind + `", "apiVersion": "` + proxyVersion + `", "ipvs": {"scheduler": "lc", "udpTimeout": "9s"}, "iptables": {"masqueradeAll": true}}` + "\n---\n",
 	} {
 		c, err := load(t, file)
 		if err != nil || len(c.Warnings) > 0 || c.Scheduler != "lc" || c.IPVSUDPTimeout != 9*time.Second || !c.MasqueradeAll {
