@@ -79,8 +79,8 @@ func TestBadFlagsAreAllNamed(t *testing.T) {
 
 func TestImagePrefixMustNotHoldPodsOrNodes(t *testing.T) {
 	for _, tt := range []struct{ flag, value, want string }{
-		{"--cluster-cidr", "244.0.0.0/16", "--cluster-cidr: 244.0.0.0/16 overlaps the image prefix 240.0.0.0/5 (--image-prefix)"},
-		{"--cluster-cidr", "10.0.0.0/8,6000::/64", "--cluster-cidr: 6000::/64 overlaps the image prefix 6000::/3 (--image-prefix-local6)"},
+		{"--cluster-cidr", "244.0.0.0/16", "--cluster-cidr: 244.0.0.0/16 lies in the image prefix 240.0.0.0/5 (--image-prefix)"},
+		{"--cluster-cidr", "10.0.0.0/8,6000::/64", "--cluster-cidr: 6000::/64 lies in the image prefix 6000::/3 (--image-prefix-local6)"},
 		{"--node-ip", "252.0.0.2", "--node-ip: 252.0.0.2 lies in the image prefix 252.0.0.0/30 (--image-prefix-nodeport)"},
 	} {
 		var out, errw bytes.Buffer

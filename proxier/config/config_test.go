@@ -254,6 +254,8 @@ func TestWarnings(t *testing.T) {
 		{[]string{"--show-hidden-metrics-for-version=1.30"}, "--show-hidden-metrics-for-version: "},
 		{[]string{"--manifests=x", "--master=https://a"}, "--master: "},
 		{[]string{"--healthz-bind-address=127.0.0.1:1", "--metrics-bind-address=127.0.0.1:1"}, "--metrics-bind-address: 127.0.0.1:1 is where healthz is served, too"},
+		{[]string{"--cluster-cidr=0.0.0.0/0,::/0"}, ""},
+		{[]string{"--cluster-cidr=192.0.0.0/2"}, "--cluster-cidr: 192.0.0.0/2 contains the image prefix 240.0.0.0/5 (--image-prefix): endpoints in that cannot be reached"},
 		{[]string{"--ipvs-udp-timeout=1500ms"}, "--ipvs-udp-timeout: 1.5s is not a whole number of seconds; 1s counts"},
 		{[]string{"--detect-local-mode=NodeCIDR", "--cluster-cidr=10.0.0.0/16,10.1.0.0/16"}, "--cluster-cidr: it has no effect with detectLocalMode NodeCIDR: "},
 		{[]string{"--detect-local-mode=NodeCIDR", "--cluster-cidr=244.0.0.0/16", "--pod-bridge-interface=a name that is no interface's"}, ""},

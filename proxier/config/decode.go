@@ -70,7 +70,11 @@ func (d *decoder) malformed(err error, data []byte) {
 		d.errs = append(d.errs, err)
 		return
 	}
-	d.oddities(err.Error() + "; this and what follows is left out")
+	text := err.Error()
+	if !d.strict {
+		text += "; this and what follows is left out"
+	}
+	d.oddities(text)
 }
 
 // fromJSON turns a stream of JSON values into documents, and leaves all else

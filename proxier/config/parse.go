@@ -106,8 +106,12 @@ func (l *layers) overlaps(c *Config) {
 		if !p.IsValid() || c.PodTraffic != ByClusterCIDR {
 			continue
 		}
-		if q := c.Images[f].Overlap(p); q != "" {
-			l.check("clusterCIDR", fmt.Errorf("%s overlaps %s: endpoints in it could not be reached; choose another", p, q))
+		switch q := c.Images[f].Overlap(p); {
+		case q == "" || p.Bits() == 0: // all addresses: pods are in some of them
+		case c.Images[f].Contain(p):
+			l.check("clusterCIDR", fmt.Errorf("%s lies in %s: endpoints in it could not be reached; choose another", p, q))
+		default:
+			l.warn("clusterCIDR", "%s contains %s: endpoints in that cannot be reached", p, q)
 		}
 	}
 	for _, ip := range c.NodeIPs {

@@ -121,6 +121,16 @@ func (im Images) Overlap(p netip.Prefix) string {
 	return ""
 }
 
+// Contain reports whether p lies in one of the image prefixes.
+func (im Images) Contain(p netip.Prefix) bool {
+	for _, q := range []netip.Prefix{im.Cluster, im.Local, im.NodePort} {
+		if q.Bits() <= p.Bits() && q.Contains(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
 // nodePort returns the address for node ports as all of the cluster sees
 // them, the one for policy Local seen from outside, and the sink.
 func (im Images) nodePort() (cluster, local, sink netip.Addr) {

@@ -92,6 +92,13 @@ func (r *rules) pods(not string) (match string, ok bool) {
 	return strings.TrimSpace(not + " -s " + p.String()), true
 }
 
+// allPods reports whether each address is one of a pod (0.0.0.0/0). Then there is no
+// rule for traffic from others: iptables-nft refuses "! -s 0.0.0.0/0".
+func (r *rules) allPods() bool {
+	p := r.config.PodCIDRs[index(r.family)]
+	return r.config.PodInterface == "" && p.IsValid() && p.Bits() == 0
+}
+
 func (r *rules) mark() string {
 	m := uint32(1) << r.config.MasqueradeBit
 	return fmt.Sprintf("-j MARK --set-xmark 0x%x/0x%x", m, m)
@@ -162,13 +169,17 @@ func (r *rules) forbid(chain, then string) {
 	notPods, _ := r.pods("!")
 	r.add(chain, r.in(state.SetSourceFiltered, "dst,dst"), r.notIn(state.SetSourceAllowed, "dst,dst,src"), then)
 	r.add(chain, r.in(state.SetDrop, "dst,dst"), then)
-	r.add(chain, notPods, r.in(state.SetNoLocal, "dst,dst"), notFromNode, then)
+	if !r.allPods() {
+		r.add(chain, notPods, r.in(state.SetNoLocal, "dst,dst"), notFromNode, then)
+	}
 }
 
 // forbidNodePorts is forbid for node ports.
 func (r *rules) forbidNodePorts(chain, then string) {
 	notPods, _ := r.pods("!")
-	r.add(chain, notPods, r.in(state.SetNodePortNoLocal, "dst,dst"), notFromNode, then)
+	if !r.allPods() {
+		r.add(chain, notPods, r.in(state.SetNodePortNoLocal, "dst,dst"), notFromNode, then)
+	}
 }
 
 // own is a table of nftables that is asked before all tables nat: its name and what it
@@ -199,7 +210,7 @@ func (r *rules) cluster() {
 	notPods, known := r.pods("!")
 	if r.config.MasqueradeAll {
 		r.add("CLUSTER", r.mark())
-	} else if known {
+	} else if known && !r.allPods() {
 		r.add("CLUSTER", notPods, r.mark())
 	}
 	if r.config.Mode == Image {

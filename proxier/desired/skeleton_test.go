@@ -2,8 +2,11 @@ package desired
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"kube-ipvs/proxier/state"
 )
@@ -78,5 +81,23 @@ func TestTakenBack(t *testing.T) {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// Where all addresses are pods', no rule is about others: iptables-nft refuses
+// "! -s 0.0.0.0/0", and without it each rule for others would hit pods.
+func TestAllAddressesArePods(t *testing.T) {
+	some, all := config(Image), config(Image)
+	all.PodCIDRs = [2]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	for f, family := range []netip.Addr{state.IPv4, state.IPv6} {
+		var want []string
+		for line := range strings.Lines(some.Rules(family)) {
+			if !strings.Contains(line, "! -s "+some.PodCIDRs[f].String()) {
+				want = append(want, strings.ReplaceAll(line, some.PodCIDRs[f].String(), all.PodCIDRs[f].String()))
+			}
+		}
+		if got := all.Rules(family); got != strings.Join(want, "") {
+			t.Errorf("with %s:\n%s", all.PodCIDRs[f], cmp.Diff(strings.Join(want, ""), got))
+		}
 	}
 }
