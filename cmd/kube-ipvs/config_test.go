@@ -36,6 +36,7 @@ func TestConfigCommand(t *testing.T) {
 		{"nothing", nil, exitUsage, nil, []string{"config validate FILE"}},
 		{"help", []string{"--help"}, exitOK, []string{"config print"}, nil},
 		{"print", []string{"print", "--config", good, "--zone=a"}, exitOK, []string{"scheduler: rr # file " + good, "zone: a # flag --zone", "masqueradeBit: 14 # default"}, nil},
+		{"print with underscores", []string{"print", "--config", good, "--cluster_cidr=10.0.0.0/8"}, exitOK, []string{"clusterCIDR: 10.0.0.0/8 # flag --cluster-cidr"}, nil},
 		{"print JSON", []string{"print", "-o", "json"}, exitOK, []string{`"scheduler": "rr"`}, nil},
 		{"print something else", []string{"print", "-o", "xml"}, exitUsage, nil, []string{`"xml" is neither yaml nor json`}},
 		{"print a bad file", []string{"print", "--config", bad}, exitFailed, nil, []string{`mode: "iptables"`}},

@@ -38,11 +38,15 @@ type options struct {
 // canaryPeriod is that of kube-proxy's canary chains.
 const canaryPeriod = 30 * time.Second
 
-// newFlags returns a flag set whose help is written for a newcomer.
+// newFlags returns a flag set whose help is written for a newcomer. As kube-proxy
+// has it, --cluster_cidr is --cluster-cidr.
 func newFlags(name, about string, out io.Writer) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(out)
 	fs.SortFlags = false
+	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+	})
 	fs.Usage = func() {
 		fmt.Fprintf(out, "Usage: kube-ipvs %s [FLAGS]\n\n%s\n\nFlags:\n%s", name, strings.TrimSpace(about), fs.FlagUsages())
 	}
