@@ -174,11 +174,13 @@ func positive(d time.Duration) error {
 
 // seconds cuts a timeout down to what the kernel counts: seconds, in 31 bits.
 func (l *layers) seconds(path string, d *time.Duration) {
+	const most = math.MaxInt32 * time.Second
 	switch whole := d.Truncate(time.Second); {
 	case *d < 0:
 		l.check(path, fmt.Errorf("%s is negative", *d))
-	case *d > math.MaxInt32*time.Second:
-		l.check(path, fmt.Errorf("%s is more than the kernel can count", *d))
+	case *d > most:
+		l.warn(path, "%s is more than the kernel can count; %s counts", *d, most)
+		*d = most
 	case *d != whole:
 		l.warn(path, "%s is not a whole number of seconds; %s counts", *d, whole)
 		*d = whole
