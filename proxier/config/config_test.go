@@ -156,6 +156,8 @@ func TestBindAddresses(t *testing.T) {
 		{proxyHead + "healthzBindAddress: ''\nmetricsBindAddress: ''", nil, "0.0.0.0:10256", "127.0.0.1:10249"},
 		{proxyHead + "healthzBindAddress: none\nmetricsBindAddress: '::'", nil, "invalid AddrPort", "[::]:10249"},
 		{proxyHead + "healthzBindAddress: 10.0.0.1", []string{"--metrics-bind-address="}, "10.0.0.1:10256", "invalid AddrPort"},
+		{proxyHead + "healthzBindAddress: 010.0.0.01\nmetricsBindAddress: 127.0.0.001:10249", nil, "10.0.0.1:10256", "127.0.0.1:10249"},
+		{proxyHead + "healthzBindAddress: fe80::1%lo\nmetricsBindAddress: '::ffff:10.0.0.1'", nil, "[fe80::1%lo]:10256", "10.0.0.1:10249"},
 		{proxyHead + "metricsBindAddress: 10.0.0.1:1", []string{"--metrics-port=2"}, "0.0.0.0:10256", "10.0.0.1:2"},
 	}
 	for _, tt := range tests {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,13 +64,18 @@ func bindAddress(text *string, def netip.Addr, port uint16) (netip.AddrPort, err
 	case "":
 		*text = netip.AddrPortFrom(def, port).String()
 	}
-	if ip, err := netip.ParseAddr(strings.Trim(*text, "[]")); err == nil {
-		*text = netip.AddrPortFrom(ip, port).String()
+	host, at, err := net.SplitHostPort(*text)
+	if err != nil {
+		host, at = strings.Trim(*text, "[]"), strconv.Itoa(int(port))
 	}
-	a, err := netip.ParseAddrPort(*text)
+	if ip, ok := model.ParseAddr(host); ok {
+		host = ip.String()
+	}
+	a, err := netip.ParseAddrPort(net.JoinHostPort(host, at))
 	if err != nil || a.Port() == 0 {
 		return netip.AddrPort{}, fmt.Errorf("%q is not an IP address with or without a port, such as 0.0.0.0:%d, nor %s", *text, port, none)
 	}
+	*text = a.String()
 	return a, nil
 }
 
