@@ -81,6 +81,7 @@ func (n *nodeObject) problems(c Config, f state.Facts) []model.Problem {
 // reconfigure takes what Configure was given.
 func (p *Proxier) reconfigure(c Config) {
 	c.Desired.IPv6, c.Desired.Protected, c.Desired.Missing = p.base.IPv6, p.base.Protected, p.base.Missing
+	c.Desired.Localhost = p.base.Localhost // a change needs a start: the relay has its listeners for life
 	p.base, p.rebased = c.Desired, true
 	p.config.PrimaryNodePorts = c.PrimaryNodePorts
 	p.config.AuditPeriod, p.config.DrainTimeout, p.config.MinSyncPeriod = c.AuditPeriod, c.DrainTimeout, c.MinSyncPeriod

@@ -57,7 +57,7 @@ type daemon struct {
 }
 
 // newDaemon wires the parts. Nothing runs yet.
-func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*daemon, error) {
+func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects, listeners []*relay.Listener) (*daemon, error) {
 	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now()}
 	d.current.Store(d.config)
 	c.Observe = d.observe
@@ -85,7 +85,7 @@ func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects) (*d
 			return nil, err
 		}
 	}
-	return d, errors.Join(d.addStatus(c.Desired), d.addMeter(c.Desired), d.addTraffic(), d.addRelay(c.Desired))
+	return d, errors.Join(d.addStatus(c.Desired), d.addMeter(c.Desired), d.addTraffic(), d.addRelay(listeners))
 }
 
 func (d *daemon) addStatus(c desired.Config) error {

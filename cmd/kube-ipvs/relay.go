@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 
 	"kube-ipvs/netutil"
@@ -21,15 +22,35 @@ func relays(d desired.Config) (at []netip.AddrPort) {
 	return at
 }
 
-func (d *daemon) addRelay(c desired.Config) error {
-	at := relays(c)
-	if len(at) == 0 {
+// listen listens where the rules are going to send the clients of node ports on loopback
+// addresses. A family for which it cannot is served without: another program that has
+// the port would get them.
+func listen(c *desired.Config, log *slog.Logger) (all []*relay.Listener) {
+	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
+		at := c.Relay(family)
+		if !at.IsValid() {
+			continue
+		}
+		l, err := relay.Listen(at)
+		if err != nil {
+			c.Localhost[i] = false
+			log.Error("node ports on loopback addresses are refused: their relay cannot listen. Free its port, and start kube-ipvs again",
+				"address", at.Addr(), "port", at.Port(), "find", fmt.Sprintf("ss -lntup sport = %d", at.Port()), "err", err)
+			continue
+		}
+		all = append(all, l)
+	}
+	return all
+}
+
+func (d *daemon) addRelay(listeners []*relay.Listener) error {
+	if len(listeners) == 0 {
 		return nil
 	}
 	var err error
 	if d.origins, err = netutil.OpenConntrack(); err != nil {
 		return fmt.Errorf("open conntrack: %w", err)
 	}
-	d.relay = relay.New(relay.Config{At: at, Origin: d.origins.Origin, Log: d.log})
+	d.relay = relay.New(relay.Config{Listeners: listeners, Origin: d.origins.Origin, Log: d.log})
 	return d.metrics.Register(d.relay)
 }

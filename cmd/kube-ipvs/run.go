@@ -33,7 +33,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptabl
 	if done, code, err := o.instead(ctx, out); done {
 		return code, err
 	}
-	c, ko, err := o.config()
+	c, _, err := o.config()
 	if err != nil {
 		return exitUsage, err
 	}
@@ -48,7 +48,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptabl
 		return exitUsage, err
 	}
 	c.Desired.Protected = source.Addresses(from.servers)
-	err = run(ctx, &o, c, ko, from)
+	err = run(ctx, &o, c, from)
 	if ctx.Err() != nil && err != nil {
 		c.Log.Info("stopped while starting", "in", err)
 		err = nil
@@ -65,7 +65,7 @@ func result(err error) (int, error) {
 
 // run makes sure that nobody else programs the node, prepares it, and runs the
 // daemon until ctx ends.
-func run(ctx context.Context, o *options, c proxier.Config, ko kernel.Options, from *objects) error {
+func run(ctx context.Context, o *options, c proxier.Config, from *objects) error {
 	e := o.effective
 	lock, err := node.Lock(node.Identity{PID: os.Getpid(), Version: version, Node: e.NodeName, Started: time.Now()})
 	if err != nil {
@@ -75,7 +75,8 @@ func run(ctx context.Context, o *options, c proxier.Config, ko kernel.Options, f
 	if err := refuseKubeProxy(ctx, e); err != nil {
 		return err
 	}
-	k, err := kernel.OpenLinux(ctx, ko)
+	listeners := listen(&c.Desired, c.Log)
+	k, err := kernel.OpenLinux(ctx, kernelOptions(e, c.Desired))
 	if err != nil {
 		return err
 	}
@@ -83,7 +84,7 @@ func run(ctx context.Context, o *options, c proxier.Config, ko kernel.Options, f
 	if err := k.Check(ctx, c.Desired.Scheduler); err != nil {
 		return err
 	}
-	d, err := newDaemon(o, c, k, from)
+	d, err := newDaemon(o, c, k, from, listeners)
 	if err != nil {
 		return err
 	}

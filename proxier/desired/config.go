@@ -139,7 +139,8 @@ func (im Images) nodePort() (cluster, local, sink netip.Addr) {
 	return cluster, local, local.Next()
 }
 
-// relayPort is where the relay listens, at an address that nothing else can have.
+// relayPort is where the relay listens. Another program that has the port of all
+// addresses would get the clients: Localhost is to be false then.
 const relayPort = 1024 // to listen below needs a right
 
 // Relay returns where the rules send the connections to node ports, in the family of

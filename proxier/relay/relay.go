@@ -9,11 +9,9 @@ package relay
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +21,7 @@ import (
 
 // Config is what a Relay must be told.
 type Config struct {
-	At []netip.AddrPort // where the rules send clients, one a family: desired.Config.Relay
+	Listeners []*Listener // one a family
 	// Origin returns what a client has dialled whose packets NAT has sent to at. It is
 	// called by one goroutine at a time, with an IP protocol number.
 	Origin func(proto uint8, client, at netip.AddrPort) (netip.AddrPort, error)
@@ -37,8 +35,7 @@ const (
 	dialWithin = 15 * time.Second // an endpoint must answer
 	udpIdle    = 2 * time.Minute  // a UDP flow ends, as in conntrack (nf_conntrack_udp_timeout_stream)
 	udpSure    = time.Second      // and after so much silence the client may mean another node port
-	retryFirst = time.Second      // a listener that failed is opened again
-	retryLast  = 30 * time.Second
+	retryAfter = 5 * time.Second  // after a listener has failed to take a client
 )
 
 // Relay is a relay for all node ports. Run runs it; its other methods may be called
@@ -54,7 +51,7 @@ type Relay struct {
 	running sync.WaitGroup
 }
 
-// New returns a Relay that listens nowhere yet.
+// New returns a Relay, which Run runs.
 func New(c Config) *Relay {
 	most := mostHere()
 	return &Relay{config: c, idle: udpIdle, sure: udpSure, places: newPlaces(most, most/ofOnePort), metrics: newMetrics()}
@@ -96,59 +93,40 @@ func (r *Relay) origin(proto uint8, client, at netip.AddrPort) (netip.AddrPort, 
 	return r.config.Origin(proto, client, at)
 }
 
-// Run serves until ctx ends. When it returns all connections are closed.
+// Run serves until ctx ends. When it returns all connections are closed, and so are
+// the listeners.
 func (r *Relay) Run(ctx context.Context) {
-	for _, at := range r.config.At {
-		r.running.Go(func() { r.keep(ctx, at, "TCP", r.serveTCP) })
-		r.running.Go(func() { r.keep(ctx, at, "UDP", r.serveUDP) })
+	for _, l := range r.config.Listeners {
+		u := &udp{relay: r, at: l.at, down: l.udp, flows: map[netip.AddrPort]*flow{}}
+		r.running.Go(func() { r.keep(ctx, l.at, "TCP", func() error { return r.serveTCP(ctx, l) }) })
+		r.running.Go(func() {
+			defer u.close()
+			r.keep(ctx, l.at, "UDP", u.serve)
+		})
 	}
 	<-ctx.Done()
+	for _, l := range r.config.Listeners {
+		l.close()
+	}
 	r.running.Wait()
 }
 
-// keep serves again and again, for a listener may fail.
-func (r *Relay) keep(ctx context.Context, at netip.AddrPort, protocol string, serve func(context.Context, netip.AddrPort) error) {
-	delay := retryFirst
+// keep serves again and again: for a while there may be no file or no memory for one
+// more. The socket stays, for another program could have its port then.
+func (r *Relay) keep(ctx context.Context, at netip.AddrPort, protocol string, serve func() error) {
 	for {
-		began := time.Now()
-		err := serve(ctx, at)
+		err := serve()
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > retryLast {
-			delay = retryFirst
-		}
 		r.metrics.failed("listen")
-		r.config.Log.Warn("node ports on loopback addresses are not served; it is tried again", "protocol", protocol, "at", at, "again", delay, "err", err)
+		r.config.Log.Warn("node ports on loopback addresses have to wait; it is tried again", "protocol", protocol, "at", at, "again", retryAfter, "err", err)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(delay):
+		case <-time.After(retryAfter):
 		}
-		delay = min(2*delay, retryLast)
 	}
-}
-
-// listener listens at addresses that are local by a route alone, which may be to come.
-func listener() *net.ListenConfig {
-	l := &net.ListenConfig{Control: func(network, _ string, c syscall.RawConn) error {
-		level, option := unix.SOL_IP, unix.IP_FREEBIND
-		if network == "tcp6" || network == "udp6" {
-			level, option = unix.SOL_IPV6, unix.IPV6_FREEBIND
-		}
-		return setOption(c, level, option)
-	}}
-	l.SetMultipathTCP(false)
-	return l
-}
-
-func setOption(c syscall.RawConn, level, option int) error {
-	var failed error
-	err := c.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) })
-	if err != nil {
-		return err
-	}
-	return failed
 }
 
 // network returns the name of a protocol in a family.

@@ -35,7 +35,11 @@ type bench struct {
 func newBench(t *testing.T, prepare func(*Relay)) *bench {
 	t.Helper()
 	b := &bench{t: t, at: freePort(t)}
-	b.Relay = New(Config{At: []netip.AddrPort{b.at}, Log: slog.New(slog.DiscardHandler), Origin: func(uint8, netip.AddrPort, netip.AddrPort) (netip.AddrPort, error) {
+	l, err := Listen(b.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Relay = New(Config{Listeners: []*Listener{l}, Log: slog.New(slog.DiscardHandler), Origin: func(uint8, netip.AddrPort, netip.AddrPort) (netip.AddrPort, error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if !b.to.IsValid() {
@@ -155,19 +159,10 @@ func (b *bench) connect(l *net.TCPListener) (client, served *net.TCPConn) {
 	return client, served
 }
 
-// dial connects to the relay as soon as that listens.
-func (b *bench) dial() (c *net.TCPConn, err error) {
+// dial connects to the relay.
+func (b *bench) dial() (*net.TCPConn, error) {
 	b.t.Helper()
-	b.await(func() error {
-		var any net.Conn
-		if any, err = net.Dial("tcp4", b.at.String()); err == nil {
-			c = any.(*net.TCPConn)
-		}
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			return err
-		}
-		return nil
-	})
+	c, err := net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(b.at))
 	if err == nil {
 		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 		b.t.Cleanup(func() { _ = c.Close() })
@@ -266,6 +261,36 @@ func TestLimits(t *testing.T) {
 	b.connect(three)
 }
 
+// Another program may have the port of all addresses, of one protocol: it would get the
+// clients. What Listen has taken by then it gives back.
+func TestTaken(t *testing.T) {
+	at := freePort(t)
+	all := fmt.Sprintf(":%d", at.Port())
+	taken := func(by io.Closer, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer by.Close()
+		if _, err := Listen(at); !errors.Is(err, syscall.EADDRINUSE) {
+			t.Errorf("%s is taken: %v", all, err)
+		}
+	}
+	taken(net.Listen("tcp4", all))
+	taken(net.ListenPacket("udp4", all))
+	l, err := Listen(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if c, err := net.Listen("tcp4", all); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("another program gets TCP port %s: %v, %v", all, c, err)
+	}
+	if c, err := net.ListenPacket("udp4", all); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("another program gets UDP port %s: %v, %v", all, c, err)
+	}
+}
+
 // What was dialled may not be known, and the node may have no address.
 func TestNoWay(t *testing.T) {
 	b := newBench(t, nil)
@@ -303,7 +328,7 @@ func echo(t *testing.T, name string) net.PacketConn {
 	return c
 }
 
-// ask sends a datagram until an answer comes: the relay may not listen yet.
+// ask sends a datagram until the right answer comes.
 func (b *bench) ask(c net.Conn, text, want string) {
 	b.t.Helper()
 	buf := make([]byte, largest)

@@ -12,20 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// serveTCP accepts connections until ctx ends or the listener fails.
-func (r *Relay) serveTCP(ctx context.Context, at netip.AddrPort) error {
-	l, err := listener().Listen(ctx, network("tcp", at.Addr()), at.String())
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+// serveTCP accepts connections until the listener fails.
+func (r *Relay) serveTCP(ctx context.Context, l *Listener) error {
 	for {
-		c, err := l.(*net.TCPListener).AcceptTCP()
+		c, err := l.tcp.AcceptTCP()
 		if err != nil {
 			return err
 		}
-		r.accept(ctx, c, at)
+		r.accept(ctx, c, l.at)
 	}
 }
 

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"container/list"
-	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -43,15 +42,8 @@ type flow struct {
 	last  time.Time // when a datagram last went either way
 }
 
-// serveUDP relays datagrams until ctx ends or the socket fails.
-func (r *Relay) serveUDP(ctx context.Context, at netip.AddrPort) error {
-	c, err := listener().ListenPacket(ctx, network("udp", at.Addr()), at.String())
-	if err != nil {
-		return err
-	}
-	u := &udp{relay: r, at: at, down: c.(*net.UDPConn), flows: map[netip.AddrPort]*flow{}}
-	defer u.close()
-	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+// serve relays datagrams until the socket fails.
+func (u *udp) serve() error {
 	var buffer [largest]byte
 	for {
 		n, client, err := u.down.ReadFromUDPAddrPort(buffer[:])
@@ -66,7 +58,6 @@ func (r *Relay) serveUDP(ctx context.Context, at netip.AddrPort) error {
 
 // close ends all flows. None begins any more.
 func (u *udp) close() {
-	_ = u.down.Close()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, f := range u.flows {

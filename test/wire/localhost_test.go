@@ -67,3 +67,17 @@ func TestLocalhost(t *testing.T) {
 		refused(t, 1, requests(web, bed.Node)...)
 	}, "--nodeport-addresses", "localhost")
 }
+
+// TestLocalhostTaken has another program listen where the relay would: it does not get
+// the connections to node ports.
+func TestLocalhostTaken(t *testing.T) {
+	stop, err := bed.Serve(bed.Node, 1024, "another program")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	d := start(t, "--nodeport-addresses", "localhost")
+	s := testbed.Service{Name: "web", Number: 1, Type: "NodePort"}
+	serve(t, d, testbed.Backends(bed.P1), s)
+	refused(t, 1, requests([]testbed.Frontend{localhost(s)}, bed.Node)...)
+}
