@@ -24,7 +24,8 @@ func (p *Proxier) fail(r *Round, op state.Op, err error, j *work) *status {
 		s.asked = true
 		p.stale = true
 	}
-	// The source address of a VIP may have left the node, or IPv6 been switched off.
+	// The source address of a VIP may have left the node, IPv6 been switched off, or the
+	// kernel have shown that it has no dummy devices.
 	if (op.ID.Kind == state.VIP || op.ID.Kind == state.Route) && p.factsAt.IsZero() {
 		p.factsAt = p.factsRead.Add(factsInterval)
 	}

@@ -331,7 +331,11 @@ func (l *Linux) link(op state.Op) error {
 		return l.adoptLink(index, alias)
 	case op.Verb != state.Delete:
 		_, err := l.links.CreateDummy(LinkName, linkAlias)
-		if errors.Is(err, unix.EEXIST) {
+		l.noDummy = errors.Is(err, unix.EOPNOTSUPP)
+		switch {
+		case l.noDummy:
+			err = fmt.Errorf("the kernel has no dummy devices, and ClusterIPs are routes alone: %w", err)
+		case errors.Is(err, unix.EEXIST):
 			err = fmt.Errorf("%w, and of another type: rename or remove it: %w", ErrForeign, err)
 		}
 		return err

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"kube-ipvs/proxier/state"
 )
 
@@ -14,6 +16,7 @@ type Fake struct {
 	NodeFacts  state.Facts         // what Facts returns
 	Conns      map[state.ID]uint32 // connections of real servers
 	Schedulers []string            // what virtual servers may have
+	NoDummy    bool                // the kernel has no dummy devices
 	ReadErr    error               // what Read and Facts return, if not nil
 	Reads      int                 // calls of Read
 	Writes     int                 // ops that Apply was asked for
@@ -147,6 +150,9 @@ func (f *Fake) needs(op state.Op) error {
 	}
 	family := state.FamilyOf(op.ID.Addr())
 	switch kind := op.ID.Kind; {
+	case kind == state.Link && op.Verb != state.Delete && f.NoDummy:
+		f.NodeFacts.NoDevice = true
+		return unix.EOPNOTSUPP
 	case kind == state.VirtualServer && op.Verb != state.Delete:
 		if s := op.Spec.Value().Scheduler; !slices.Contains(f.Schedulers, s) {
 			return fmt.Errorf("the kernel has no IPVS scheduler %q", s)

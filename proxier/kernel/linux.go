@@ -80,6 +80,7 @@ type Linux struct {
 	ends     []int // where the requests of each op in batch end
 	loopback int   // index of the loopback device
 	index    int   // of the dummy device while a plan is applied, 0: not looked up
+	noDummy  bool  // the kernel had no dummy devices when the last one was to be made
 	execs    atomic.Uint64
 	adopts   adoption                       // as found by the last Read
 	fresh    map[netip.Addr]netutil.Ruleset // by family, as found by the last Read and not changed since
@@ -168,10 +169,11 @@ func (l *Linux) facts() (state.Facts, error) {
 	// Without conntrack there is no such sysctl, and nothing is liberal.
 	liberal, err := netutil.ReadSysctl("net/netfilter/nf_conntrack_tcp_be_liberal")
 	f.TCPBeLiberal = err == nil && liberal != "0"
-	vips, _, _, err := l.links.FindDummy(LinkName)
+	vips, _, exists, err := l.links.FindDummy(LinkName)
 	if err != nil {
 		return f, err
 	}
+	f.NoDevice = f.NoDevice || l.noDummy && !exists
 	for _, family := range []int{4, 6} {
 		ip, mtu, err := l.links.DefaultSource(family, vips)
 		if err != nil {

@@ -186,7 +186,7 @@ type Facts struct {
 	NoIPv6  bool         // IPv6 is switched off, so that no route of that family can be had
 	NoVIPv6 bool         // kube-ipvs0 can have no IPv6 addresses, since IPv6 is switched off on it
 
-	NoDevice bool // another program's link has the name kube-ipvs0
+	NoDevice bool // there can be no kube-ipvs0: another program's link has the name, or making it showed that the kernel has no dummy devices
 
 	TCPBeLiberal bool // net.netfilter.nf_conntrack_tcp_be_liberal is set: conntrack takes packets outside the TCP window
 
