@@ -35,7 +35,7 @@ var specs = []spec{
 	{path: "iptables.localhostNodePorts", name: "iptables-localhost-nodeports", bare: "true", usage: "true: serve node ports on 127.0.0.1, where --nodeport-addresses holds it; false: not even where it names it (default: where it names it)"},
 	{path: "iptables.masqueradeAll", name: "masquerade-all", usage: "masquerade all traffic to ClusterIPs"},
 	{path: "iptables.masqueradeBit", name: "iptables-masquerade-bit", usage: "bit of the packet mark, 0 to 31, that asks for masquerade"},
-	{path: "maxServiceFrontends", name: "max-service-frontends", usage: "how many frontends one Service may have, each an address, port and protocol; external IPs are left out first, ClusterIPs last (0: any number)"},
+	{path: "maxServiceFrontends", name: "max-service-frontends", usage: "how many frontends one Service may have, each an address, port and protocol, where one with loadBalancerSourceRanges counts one more for each range; external IPs are left out first, ClusterIPs last (0: any number)"},
 	{path: "vipBinding", name: "vip-binding", usage: "how ClusterIPs become the node's own: address (on kube-ipvs0, where ip addr shows them, unless a start had to add more than 10000 of a family) or route (local routes alone, whose cost does not grow with their number)"},
 	{path: "iptablesBackend", name: "iptables-backend", usage: "variant of iptables that this host uses: nft, legacy or auto"},
 	{path: "takeover", name: "takeover", usage: "adopt the virtual servers that kube-proxy's IPVS mode has left on this node, so that their connections go on"},

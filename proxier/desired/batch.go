@@ -87,7 +87,7 @@ func (b *batch) update(views Views, key model.Key) {
 	b.render.service(view, b.frontends.all, func(f *frontend) bool { return b.owns(s, f, &wrong) })
 	b.replace(s, b.render.out)
 	b.keep(s)
-	t.faults(s, view, b.frontends.over, &wrong)
+	t.faults(s, view, &b.frontends, &wrong)
 	t.board.Set(topic(key), wrong.problems(view))
 	if key == apiServer {
 		t.guard.serves(view)

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
 	"kube-ipvs/test/world"
 )
 
@@ -146,6 +147,54 @@ func TestFrontendsAreLimited(t *testing.T) {
 	table.Update(m, m.Keys())
 	if n := len(table.Frontends(s)); n != 1005 || said(table) != "" {
 		t.Errorf("without a limit %d frontends, problems %s", n, said(table))
+	}
+}
+
+// A frontend with source ranges counts each of them: they are its entries.
+func TestSourceRangesAreLimited(t *testing.T) {
+	m := model.New(model.Node{Name: world.Node})
+	c := config(Image)
+	c.MaxFrontends = 100
+	table := NewTable(c, facts)
+	s := newService("web", 1, "10.96.0.1", "192.168.50.9")
+	s.Spec.Type, s.Spec.Ports = corev1.ServiceTypeLoadBalancer, nil
+	for i := range 5 {
+		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: fmt.Sprint(i), Port: int32(1000 + i), Protocol: "TCP"})
+	}
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.168.50.8"}}
+	for i := range 29 {
+		s.Spec.LoadBalancerSourceRanges = append(s.Spec.LoadBalancerSourceRanges, fmt.Sprintf("172.16.%d.0/24", i), fmt.Sprintf("172.16.%d.9/32", i))
+	}
+	for i, want := range []struct {
+		loadBalancer, external, sources int
+		said                            string
+	}{
+		{3, 5, 3 * 29, "Service default/web: spec.loadBalancerSourceRanges: 2 load-balancer frontends (address, port and protocol) are left out"},
+		{5, 5, 5 * 1, ""}, // a range that has all others
+	} {
+		if i > 0 {
+			s = s.DeepCopy()
+			s.Spec.LoadBalancerSourceRanges = append(s.Spec.LoadBalancerSourceRanges, "172.16.0.0/12")
+		}
+		m.ApplyService(s, "")
+		table.Update(m, m.TakeDirty())
+		var reach [4]int
+		v, _ := m.Service(model.Key{Namespace: "default", Name: "web"})
+		for _, f := range table.Frontends(v) {
+			reach[f.Reach]++
+		}
+		sources := 0
+		for id := range table.All() {
+			if id.Kind == state.Entry && id.Set == state.SetSourceAllowed {
+				sources++
+			}
+		}
+		if reach[ClusterIP] != 5 || reach[LoadBalancer] != want.loadBalancer || reach[External] != want.external || sources != want.sources {
+			t.Errorf("frontends %v and %d sources, want %+v", reach, sources, want)
+		}
+		if got := said(table); !strings.HasPrefix(got, want.said) || want.said == "" && got != "" {
+			t.Errorf("problems %s", got)
+		}
 	}
 }
 

@@ -49,7 +49,8 @@ type Config struct {
 	EstablishedTimeout, CloseWaitTimeout time.Duration
 
 	// MaxFrontends is how many frontends one Service may have, each an address,
-	// port and protocol; 0: any number.
+	// port and protocol; one with source ranges counts one more for each of these.
+	// 0: any number.
 	MaxFrontends int
 	// Protected are API servers that this node needs. No Service but default/kubernetes
 	// takes their place; nor that of an endpoint of that one.

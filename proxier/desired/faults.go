@@ -56,8 +56,7 @@ func (fs faults) problems(v model.View) (out []model.Problem) {
 func topic(key model.Key) model.Topic { return model.Topic{By: "desired", Kind: "Service", Key: key} }
 
 // faults adds what of a Service cannot be had on this node whatever others have.
-// over is how many frontends are too many.
-func (t *Table) faults(s *service, v model.View, over int, wrong *faults) {
+func (t *Table) faults(s *service, v model.View, fs *frontends, wrong *faults) {
 	c := &t.config
 	delete(t.guard.barred, s)
 	for _, a := range v.ClusterIPs {
@@ -83,8 +82,12 @@ func (t *Table) faults(s *service, v model.View, over int, wrong *faults) {
 			}
 		}
 	}
-	if over > 0 {
+	if fs.overSourced > 0 {
+		wrong.add("spec.loadBalancerSourceRanges", "", fmt.Sprintf("%d load-balancer frontends (address, port and protocol) are left out: "+
+			"each counts as one and one more for each range, and there are more than --max-service-frontends, %d", fs.overSourced, c.MaxFrontends))
+	}
+	if fs.over > 0 {
 		wrong.add("spec", "", fmt.Sprintf("%d frontends (address, port and protocol) are left out: more than --max-service-frontends, %d; "+
-			"external IPs are left out first, then load-balancer IPs, then node ports", over, c.MaxFrontends))
+			"external IPs are left out first, then load-balancer IPs, then node ports", fs.over, c.MaxFrontends))
 	}
 }

@@ -95,13 +95,21 @@ type frontends struct {
 	all    []frontend
 	claims []claim           // of all, in order, each ID once
 	seen   map[state.ID]bool // those of claims, once they are many
-	over   int               // frontends that were left out since they are too many
-	wrong  faults            // addresses that get into each other's way
+	cost   int               // of all, see costs
+	// ranges are how many load-balancer source ranges there are, of IPv4 and of IPv6.
+	ranges [2]int
+	// over are frontends that were left out since they are too many, and overSourced
+	// those with source ranges.
+	over, overSourced int
+	wrong             faults // addresses that get into each other's way
 }
 
 // list makes fs those of s, without ClusterIPs that are barred.
 func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) bool) {
-	fs.all, fs.claims, fs.seen, fs.over, fs.wrong = fs.all[:0], fs.claims[:0], nil, 0, nil
+	*fs = frontends{all: fs.all[:0], claims: fs.claims[:0]}
+	for _, n := range s.SourceRanges {
+		fs.ranges[familyIndex(n.Addr())]++
+	}
 	fs.each(s, s.ClusterIPs, func(i int, proto state.Protocol, ip netip.Addr) {
 		if barred(ip) {
 			return
@@ -115,7 +123,7 @@ func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) b
 	})
 	fs.each(s, s.LoadBalancerIPs, func(i int, proto state.Protocol, ip netip.Addr) {
 		f := c.externalFrontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port))
-		f.sourced = hasFamily(s.SourceRanges, ip)
+		f.sourced = fs.ranges[familyIndex(ip)] > 0
 		fs.add(c, f)
 	})
 	fs.each(s, c.externalIPs(s), func(i int, proto state.Protocol, ip netip.Addr) {
@@ -136,8 +144,13 @@ func (fs *frontends) add(c *Config, f frontend) {
 	if f.addr.Addr().Is6() && !c.IPv6 || c.isImage(f.addr.Addr()) {
 		return
 	}
-	if c.MaxFrontends > 0 && len(fs.all) == c.MaxFrontends {
-		fs.over++
+	cost := fs.costs(&f)
+	if c.MaxFrontends > 0 && fs.cost+cost > c.MaxFrontends {
+		if f.sourced {
+			fs.overSourced++
+		} else {
+			fs.over++
+		}
 		return
 	}
 	had := len(fs.claims)
@@ -159,7 +172,17 @@ func (fs *frontends) add(c *Config, f frontend) {
 			fs.seen[cl.id] = true
 		}
 	}
+	fs.cost += cost
 	fs.all = append(fs.all, f)
+}
+
+// costs returns what a frontend counts towards Config.MaxFrontends: a thousand ports
+// and two thousand source ranges, 50 kB of an object, are two million entries.
+func (fs *frontends) costs(f *frontend) int {
+	if f.sourced {
+		return 1 + fs.ranges[familyIndex(f.addr.Addr())]
+	}
+	return 1
 }
 
 // has reports whether id is that of one of the first n claims.
@@ -217,13 +240,12 @@ func (c *Config) nodePortFrontend(s *model.Service, port int, proto state.Protoc
 	return f
 }
 
-func hasFamily(nets []netip.Prefix, ip netip.Addr) bool {
-	for _, n := range nets {
-		if n.Addr().Is4() == ip.Is4() {
-			return true
-		}
+// familyIndex is 0 for IPv4 and 1 for IPv6.
+func familyIndex(ip netip.Addr) int {
+	if ip.Is4() {
+		return 0
 	}
-	return false
+	return 1
 }
 
 // Servers returns the virtual servers behind an entry that publishes a

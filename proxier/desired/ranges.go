@@ -10,16 +10,12 @@ import (
 // sources adds who may use a load-balancer IP.
 func (r *render) sources(f *frontend, what string) {
 	const why = "loadBalancerSourceRanges"
-	seen := map[netip.Prefix]bool{}
 	for _, n := range r.view.SourceRanges {
 		if n.Addr().Is4() != f.addr.Addr().Is4() {
 			continue
 		}
 		for _, half := range state.Halves(n) {
-			if !seen[half] {
-				seen[half] = true
-				r.own(state.SourceEntryID(f.proto, f.addr, half), state.None, what, why)
-			}
+			r.own(state.SourceEntryID(f.proto, f.addr, half), state.None, what, why)
 		}
 	}
 	// Where the address is bound on the node, as by keepalived, the node's packets to

@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,6 +71,19 @@ func parseRange(text string) (p netip.Prefix, why string) {
 		why = fmt.Sprintf("%q is not an address range such as 10.0.0.0/8", text)
 	}
 	return p, why
+}
+
+// outermost sorts ranges and leaves out those that lie in others. Each that is left
+// is an entry of a set for each port of a Service.
+func outermost(all []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(all, netip.Prefix.Compare) // a range comes right before those in it
+	out := all[:0]
+	for _, p := range all {
+		if n := len(out); n == 0 || !out[n-1].Overlaps(p) {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // portNumber returns n if it can be a port, else 0.

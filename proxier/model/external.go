@@ -82,16 +82,16 @@ func readLoadBalancer(svc *corev1.Service, kind corev1.ServiceType, s *Service, 
 		}
 	}
 	s.LoadBalancerIPs = ips.all
-	var allowed distinct[netip.Prefix]
+	var allowed []netip.Prefix
 	for i, text := range ranges {
 		p, why := parseRange(text)
 		if why != "" {
 			c.fault(at(field, i, ""), "this range is left out", "%s", why)
 		} else {
-			allowed.add(p)
+			allowed = append(allowed, p)
 		}
 	}
-	s.SourceRanges = allowed.all
+	s.SourceRanges = outermost(allowed)
 	// Without ranges everybody would be let in, which is not what was asked for.
 	if len(ranges) > 0 && len(s.SourceRanges) == 0 {
 		c.fault(field, "the load balancer addresses are left out", "no usable range is left")

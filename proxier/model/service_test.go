@@ -113,7 +113,7 @@ func TestServiceForms(t *testing.T) {
 			loadBalancer(s)
 			s.Spec.LoadBalancerSourceRanges = []string{"203.0.113.9/24", " 0.0.0.0/0", "fd00::/8"}
 			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: "1.2.3.4/32"}
-		}, want: "10.96.0.10 lb=192.0.2.1 from=203.0.113.0/24 0.0.0.0/0 fd00::/8 :80/TCP@30080"},
+		}, want: "10.96.0.10 lb=192.0.2.1 from=0.0.0.0/0 fd00::/8 :80/TCP@30080"},
 		{name: "source ranges by annotation, which are for a cloud provider", edit: func(s *corev1.Service) {
 			loadBalancer(s)
 			s.Annotations = map[string]string{corev1.AnnotationLoadBalancerSourceRangesKey: "1.2.3.4/32, x"}
@@ -239,6 +239,7 @@ func TestServiceOtherFaults(t *testing.T) {
 			s.Spec.ExternalTrafficPolicy, s.Spec.HealthCheckNodePort = "Local", 70000
 		}, "10.96.0.10 lb=192.0.2.1 extlocal=true :80/TCP@30080", "spec.healthCheckNodePort", "70000"},
 		{"one bad range", ranges("10.0.0.0/8", "10.0.0.0/33"), "10.96.0.10 lb=192.0.2.1 from=10.0.0.0/8 :80/TCP@30080", "spec.loadBalancerSourceRanges[1]", "this range is left out"},
+		{"ranges in others", ranges("10.1.2.0/24", "10.0.0.0/16", "10.1.0.0/16", "10.0.9.1/32", "fd00::/64", "fd00::/8", "10.1.0.0/16"), "10.96.0.10 lb=192.0.2.1 from=10.0.0.0/16 10.1.0.0/16 fd00::/8 :80/TCP@30080", "", ""},
 		{"ranges in other forms", ranges(" 010.001.0.0/016", "::ffff:172.16.0.1/108"), "10.96.0.10 lb=192.0.2.1 from=10.1.0.0/16 172.16.0.0/12 :80/TCP@30080", "", ""},
 		{"only bad ranges let nobody in", ranges("10.0.0.1"), "10.96.0.10 :80/TCP@30080", "spec.loadBalancerSourceRanges", "addresses are left out"},
 		{"ranges of ClusterIP", func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }, plain, "spec.loadBalancerSourceRanges", "only a service of type LoadBalancer"},
