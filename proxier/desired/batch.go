@@ -82,6 +82,7 @@ func (b *batch) update(views Views, key model.Key) {
 		b.hadClaims, s.rank = b.hadClaims[:0], r
 	}
 	t.list(&b.frontends, view.Service)
+	t.guard.admit(t.config.Protected, view, &b.frontends)
 	b.reclaim(s, b.hadClaims, b.frontends.claims)
 	wrong := b.frontends.wrong
 	b.render.service(view, b.frontends.all, func(f *frontend) bool { return b.owns(s, f, &wrong) })

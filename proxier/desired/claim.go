@@ -20,14 +20,15 @@ type claim struct {
 type class uint8
 
 const (
-	ofAPIServer class = iota // ClusterIP of the API server's Service
-	ofGuard                  // addresses of API servers themselves, see guard
+	ofAPIServer  class = iota // ClusterIP of the API server's Service
+	toAPIServers              // frontends that lead to what the guard protects, see admit
+	ofGuard                   // addresses of API servers themselves, see guard
 	ofClusterIP
 	ofOthers
 )
 
 // classSpecs stand for classes among what is kept of a Service; most need no room.
-var classSpecs = [...]state.SpecRef{ofAPIServer: state.Weight(2), ofGuard: state.Weight(3), ofClusterIP: state.Weight(1), ofOthers: state.None}
+var classSpecs = [...]state.SpecRef{ofAPIServer: state.Weight(2), toAPIServers: state.Weight(4), ofGuard: state.Weight(3), ofClusterIP: state.Weight(1), ofOthers: state.None}
 
 func classOf(spec state.SpecRef) class {
 	return class(slices.IndexFunc(classSpecs[:], spec.Equal))

@@ -242,6 +242,60 @@ func TestAPIServersAreGuarded(t *testing.T) {
 	step("it moves", map[string]string{"192.168.50.10:6443": "default/evil:b", "192.168.50.10:80": "default/mine"}, 2)
 }
 
+// A load balancer of the API servers has the address by which the node asks them
+// while it leads to these alone.
+func TestLoadBalancerOfAPIServers(t *testing.T) {
+	const at = "192.168.1.100:6443"
+	c := config(Image)
+	c.Protected = []netip.AddrPort{netip.MustParseAddrPort(at)}
+	m := model.New(model.Node{Name: world.Node})
+	table := NewTable(c, facts)
+	lb := newService("lb", 1, "10.96.0.10")
+	lb.Spec.Type, lb.Spec.Ports[0].Port = corev1.ServiceTypeLoadBalancer, 6443
+	lb.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.168.1.100"}}
+	another := newService("another", 2, "10.96.0.11", "192.168.50.11")
+	another.Spec.Ports[0].Port = 6443
+	kubernetes := newService("kubernetes", 9, "10.96.0.1")
+	m.ApplyService(lb, "")
+	m.ApplyService(another, "")
+	m.ApplyService(kubernetes, "")
+	m.ApplySlice(endpointsOf("another", 6443, "192.168.50.10"), "")
+	for _, step := range []struct {
+		name    string
+		apply   *discoveryv1.EndpointSlice
+		ranges  []string
+		want    string
+		another string // who has an endpoint's own address
+	}{
+		{"no endpoints", endpointsOf("kubernetes", 6443, "192.168.50.10", "192.168.50.11"), nil, "nobody", "nobody"},
+		{"a subset", endpointsOf("lb", 6443, "192.168.50.10"), nil, "default/lb", "nobody"},
+		{"one more", endpointsOf("lb", 6443, "192.168.50.10", "10.244.0.9"), nil, "nobody", "nobody"},
+		{"all", endpointsOf("lb", 6443, "192.168.50.10", "192.168.50.11"), nil, "default/lb", "nobody"},
+		{"an API server goes", endpointsOf("kubernetes", 6443, "192.168.50.10"), nil, "nobody", "default/another"},
+		{"and comes", endpointsOf("kubernetes", 6443, "192.168.50.10", "192.168.50.11"), nil, "default/lb", "nobody"},
+		{"its address is an API server's, too", endpointsOf("kubernetes", 6443, "192.168.50.10", "192.168.50.11", "192.168.1.100"), nil, "nobody", "nobody"},
+		{"no more", endpointsOf("kubernetes", 6443, "192.168.50.10", "192.168.50.11"), nil, "default/lb", "nobody"},
+		{"source ranges", nil, []string{"203.0.113.0/24"}, "nobody", "nobody"},
+		{"none", nil, nil, "default/lb", "nobody"},
+		{"another port", endpointsOf("lb", 8443, "192.168.50.10"), nil, "nobody", "nobody"},
+		{"the address itself", endpointsOf("kubernetes", 6443, "192.168.1.100"), nil, "nobody", "default/another"},
+		{"a loop", endpointsOf("lb", 6443, "192.168.1.100"), nil, "nobody", "default/another"},
+	} {
+		if !slices.Equal(step.ranges, lb.Spec.LoadBalancerSourceRanges) {
+			lb = lb.DeepCopy()
+			lb.Spec.LoadBalancerSourceRanges = step.ranges
+			m.ApplyService(lb, "")
+		}
+		if step.apply != nil {
+			m.ApplySlice(step.apply, "")
+		}
+		table.Update(m, m.TakeDirty())
+		if got, own := owner(table, at), owner(table, "192.168.50.11:6443"); got != step.want || own != step.another {
+			t.Errorf("%s: %s's and %s's, want %s and %s\n%s", step.name, got, own, step.want, step.another, said(table))
+		}
+	}
+}
+
 func endpointsOf(service string, port int32, addrs ...string) *discoveryv1.EndpointSlice {
 	es := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: service + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: service}},
@@ -293,9 +347,12 @@ func TestWhoHasAnAddress(t *testing.T) {
 				table := NewTable(c, facts)
 				kept := asState(t, table)
 				there := map[string]*corev1.Service{}
-				var servers []string
+				var servers, behind []string // behind a
 				for range rapid.IntRange(1, 20).Draw(t, "steps") {
-					switch rapid.IntRange(0, 4).Draw(t, "step") {
+					switch rapid.IntRange(0, 5).Draw(t, "step") {
+					case 2:
+						behind = rapid.SliceOfNDistinct(rapid.SampledFrom(ips[:3]), 0, 2, rapid.ID).Draw(t, "behind a")
+						m.ApplySlice(endpointsOf("a", 6443, behind...), "")
 					case 0:
 						s := draw(t)
 						delete(there, s.Name)
@@ -316,7 +373,7 @@ func TestWhoHasAnAddress(t *testing.T) {
 					for _, ip := range ips {
 						for _, port := range []int32{443, 6443} {
 							at := fmt.Sprintf("%s:%d", ip, port)
-							if got, want := owner(table, at), rightful(there, guarded, ip, port); got != want {
+							if got, want := owner(table, at), rightful(there, guarded, behind, ip, port); got != want {
 								t.Fatalf("%s is %s's, want %s\n%s", at, got, want, said(table))
 							}
 						}
@@ -339,11 +396,13 @@ func TestWhoHasAnAddress(t *testing.T) {
 }
 
 // rightful says who is to have an address, by looking at everything.
-func rightful(all map[string]*corev1.Service, servers []string, ip string, port int32) string {
+func rightful(all map[string]*corev1.Service, servers, behind []string, ip string, port int32) string {
 	best, class := "nobody", 9
+	admitted := ip == "192.168.50.200" && port == 443 && len(behind) > 0 &&
+		!slices.ContainsFunc(behind, func(e string) bool { return !slices.Contains(servers, e) })
 	var age time.Time
 	if slices.Contains(servers, ip) && port == 6443 || ip == "192.168.50.200" && port == 443 {
-		class = 1
+		class = 2
 	}
 	for _, name := range []string{"a", "b", "c", "kubernetes"} {
 		s := all[name]
@@ -355,9 +414,11 @@ func rightful(all map[string]*corev1.Service, servers []string, ip string, port 
 		case s.Spec.ClusterIP == ip && name == "kubernetes":
 			mine = 0
 		case s.Spec.ClusterIP == ip && ip != "192.168.50.1" && !slices.Contains(servers, ip) && ip != "192.168.50.200":
-			mine = 2
-		case slices.Contains(s.Spec.ExternalIPs, ip):
 			mine = 3
+		case name == "a" && admitted && slices.Contains(s.Spec.ExternalIPs, ip):
+			mine = 1
+		case slices.Contains(s.Spec.ExternalIPs, ip):
+			mine = 4
 		}
 		if mine < class || mine == class && mine < 9 && s.CreationTimestamp.Time.Before(age) {
 			best, class, age = "default/"+name, mine, s.CreationTimestamp.Time

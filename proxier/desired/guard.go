@@ -15,9 +15,11 @@ var apiServer = model.Key{Namespace: "default", Name: "kubernetes"}
 // node that is led elsewhere by an external IP would never hear that the Service
 // has gone. Each frontend of the same address and port is lost to it, and no
 // ClusterIP may have such an address: all of its ports would be ours to refuse.
+// A load balancer that leads to those very API servers is admitted.
 type guard struct {
-	service   *service // that it claims as
-	endpoints []netip.AddrPort
+	service   *service          // that it claims as
+	endpoints []netip.AddrPort  // of the API server's Service, sorted
+	moved     bool              // endpoints are others since protect
 	claims    []claim           // in force
 	addrs     []netip.Addr      // of claims
 	barred    map[*service]bool // Services with a ClusterIP that is barred
@@ -40,12 +42,50 @@ func (t *Table) barred(key model.Key, a netip.Addr) string {
 
 // serves notes where the API server's Service has its endpoints.
 func (g *guard) serves(v model.View) {
-	g.endpoints = nil
+	var now []netip.AddrPort
 	for _, family := range [...][]model.Endpoints{v.V4, v.V6} {
 		for i := range family {
-			g.endpoints = slices.Concat(g.endpoints, family[i].Cluster, family[i].OnNode)
+			now = slices.Concat(now, family[i].Cluster, family[i].OnNode)
 		}
 	}
+	slices.SortFunc(now, netip.AddrPort.Compare)
+	if now = slices.Compact(now); !slices.Equal(now, g.endpoints) {
+		g.endpoints, g.moved = now, true
+	}
+}
+
+// admit ranks those frontends before the guard by which this node asks API servers
+// and that lead to the endpoints of default/kubernetes and nowhere else, as those of
+// the load balancer of a control plane do. An endpoint's own address is never lent,
+// nor is one that source ranges may keep the node away from.
+func (g *guard) admit(protected []netip.AddrPort, v model.View, fs *frontends) {
+	for i := range fs.all {
+		f := &fs.all[i]
+		if f.proto != state.TCP || f.sourced || f.reach != LoadBalancer && f.reach != External ||
+			!slices.Contains(protected, f.addr) || slices.Contains(g.endpoints, f.addr) || !g.leads(f, v) {
+			continue
+		}
+		for _, mine := range f.claims(nil) {
+			if at := slices.Index(fs.claims, mine); at >= 0 {
+				fs.claims[at].class = toAPIServers
+			}
+		}
+		f.class = toAPIServers
+	}
+}
+
+// leads reports whether there are endpoints behind a frontend and each of them is the
+// API server's.
+func (g *guard) leads(f *frontend, v model.View) bool {
+	family := v.V4
+	if f.addr.Addr().Is6() {
+		family = v.V6
+	}
+	to := &family[f.port]
+	return len(to.Cluster) > 0 && !slices.ContainsFunc(slices.Concat(to.Cluster, to.Local), func(e netip.AddrPort) bool {
+		_, found := slices.BinarySearchFunc(g.endpoints, e, netip.AddrPort.Compare)
+		return !found
+	})
 }
 
 // protect has the guard claim what it must, and those Services rendered that win
@@ -60,14 +100,18 @@ func (b *batch) protect() {
 	for i, a := range all {
 		claims[i] = claim{state.EntryID(state.SetAll, state.TCP, a), ofGuard}
 	}
-	if slices.Equal(claims, g.claims) {
+	if slices.Equal(claims, g.claims) && !g.moved {
 		return
 	}
+	g.moved = false
 	had := g.claims
 	b.reclaim(g.service, had, claims)
 	for _, c := range slices.Concat(had, claims) {
 		for _, r := range t.rivals[c.id] {
 			b.affect(r.service)
+		}
+		if owner := t.owner(c.id); owner != nil && owner != g.service { // one that is admitted
+			b.affect(owner)
 		}
 	}
 	g.claims, g.addrs = claims, nil
