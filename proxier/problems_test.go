@@ -106,6 +106,21 @@ func TestProblemLinesAreBounded(t *testing.T) {
 		t.Errorf("%d lines of an object whose problems come and go:\n%s", n, log.String())
 	}
 	log.Reset()
+	for i := range 5000 {
+		one := []model.Problem{{Object: fmt.Sprintf("Service many/s%d", i), Message: "bad"}}
+		tl.tell(l, one, nil)
+		tl.tell(l, nil, one)
+	}
+	if n := lines(); n != linesNamespace+1 || strings.Count(log.String(), "no more problems in this namespace") != 1 {
+		t.Errorf("%d lines of objects that come and go:\n%s", n, log.String())
+	}
+	for i := range 2 * linesNames {
+		tl.tell(l, []model.Problem{{Object: fmt.Sprintf("Service n%d/s", i), Message: "bad"}}, nil)
+	}
+	if n := len(tl.lines); n > linesNames+2 {
+		t.Errorf("%d names are counted", n)
+	}
+	log.Reset()
 	tl.began = tl.began.Add(-linesSince - time.Second)
 	tl.tell(l, []model.Problem{{Object: "Service default/one", Message: "again"}}, nil)
 	if n := lines(); n != 1 {

@@ -1,0 +1,86 @@
+package proxier
+
+import (
+	"cmp"
+	"log/slog"
+	"strings"
+	"time"
+
+	"kube-ipvs/proxier/model"
+)
+
+// teller logs problems, so that neither many objects, at once or one after the
+// other, nor one that is changed again and again fill the log of every node.
+type teller struct {
+	lines map[string]int // of each object and each namespace, since began
+	began time.Time
+}
+
+// An object and all of a namespace may have so many lines in so much time.
+const (
+	linesEach      = 10
+	linesNamespace = 100
+	linesSince     = 10 * time.Minute
+	// linesNames is how many names are counted by themselves.
+	linesNames = 10_000
+)
+
+func (t *teller) tell(log *slog.Logger, came, went []model.Problem) {
+	if now := time.Now(); t.lines == nil || now.Sub(t.began) > linesSince {
+		t.lines, t.began = map[string]int{}, now
+	}
+	lines := bounded{log: log}
+	for _, pr := range came {
+		if lines.n >= logged || t.may(pr, &lines) { // what is but counted costs the object nothing
+			lines.write(slog.LevelWarn, "problem", "origin", pr.Origin, "object", pr.Object, "field", pr.Field, "what", pr.Message)
+		}
+	}
+	lines.end("more problems")
+	lines = bounded{log: log}
+	for _, pr := range went {
+		if lines.n >= logged || t.may(pr, &lines) {
+			lines.write(slog.LevelInfo, "problem solved", "was", pr.String())
+		}
+	}
+	lines.end("more problems solved")
+}
+
+// may reports whether the object of a problem may have one more line.
+func (t *teller) may(pr model.Problem, lines *bounded) bool {
+	name, space := cmp.Or(pr.Object, pr.Origin), namespaceOf(pr.Object)
+	object, namespace := t.key("object "+name), t.key("namespace "+space)
+	switch n, all := t.lines[object], t.lines[namespace]; {
+	case all > linesNamespace || n > linesEach:
+		return false
+	case all == linesNamespace:
+		t.lines[namespace]++
+		lines.write(slog.LevelWarn, "no more problems in this namespace are logged for a while: it has many, or again and again others", "namespace", space)
+		return false
+	case n == linesEach:
+		t.lines[object]++
+		lines.write(slog.LevelWarn, "no more problems of this object are logged for a while: it has many, or again and again others", "object", name)
+		return false
+	}
+	t.lines[object]++
+	t.lines[namespace]++
+	return true
+}
+
+// key returns what counts the lines of a name: those of too many names count as one.
+func (t *teller) key(name string) string {
+	if _, known := t.lines[name]; !known && len(t.lines) >= linesNames {
+		return ""
+	}
+	return name
+}
+
+// namespaceOf returns the namespace of an object such as "Service default/web", or
+// nothing.
+func namespaceOf(object string) string {
+	_, name, _ := strings.Cut(object, " ")
+	namespace, _, found := strings.Cut(name, "/")
+	if !found {
+		return ""
+	}
+	return namespace
+}
