@@ -22,10 +22,11 @@ func noteUnknown(annotations map[string]string, c *critic) {
 		return
 	}
 	first := slices.Min(unknown)
-	field := "metadata.annotations[" + shortened(first) + "]"
+	// A field is a label of metrics and part of an Event's name: a tenant's text is none.
+	const field = "metadata.annotations"
 	if more := len(unknown) - 1; more > 0 {
-		c.fault(field, "they are ignored", "neither it nor %d more of the Service's annotations with this prefix is known; %s is", more, SchedulerAnnotation)
+		c.fault(field, "they are ignored", "with this prefix only %s is known, and not %d others such as %q", SchedulerAnnotation, more+1, first)
 		return
 	}
-	c.fault(field, "it is ignored", "there is no such annotation; %s is known", SchedulerAnnotation)
+	c.fault(field, "it is ignored", "with this prefix only %s is known, and not %q", SchedulerAnnotation, first)
 }
