@@ -186,7 +186,7 @@ func TestTallies(t *testing.T) {
 		without int
 	}{
 		{[]source.Event{svc, elsewhere}, []HealthCheck{{key, 30999, [2]int{}, "u-1"}}, 1},
-		{[]source.Event{here}, []HealthCheck{{key, 30999, [2]int{1, 0}, "u-1"}}, 0},
+		{[]source.Event{here}, []HealthCheck{{key, 30999, [2]int{1, 1}, "u-1"}}, 0},
 		{[]source.Event{elsewhere}, []HealthCheck{{key, 30999, [2]int{}, "u-1"}}, 1},
 		{[]source.Event{gone}, nil, 0},
 	} {

@@ -35,6 +35,9 @@ func (m *Model) view(e *entry) View {
 			ready = m.countReady(ready)
 		}
 		v.LocalReady[family] = len(ready)
+		if len(s.ClusterIPs) == 1 { // who asks by the other family asks about this one
+			v.LocalReady[1-family] = len(ready)
+		}
 	}
 	clear(m.candidates) // they must not keep slices that go
 	return v

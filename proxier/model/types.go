@@ -82,7 +82,9 @@ type View struct {
 	Origin string      // where the Service came from, for messages
 	V4, V6 []Endpoints // by index of Ports; all empty in a family that the service does not serve
 	// LocalReady is the number of different ready addresses on this node, IPv4
-	// and IPv6: what HealthCheckPort answers with.
+	// and IPv6: what HealthCheckPort answers with. A Service of one family has the
+	// same number for both, as kube-proxy's listener of that family takes clients of
+	// both.
 	LocalReady [2]int
 }
 
