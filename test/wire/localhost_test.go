@@ -78,6 +78,9 @@ func TestLocalhostTaken(t *testing.T) {
 	defer stop()
 	d := start(t, "--nodeport-addresses", "localhost")
 	s := testbed.Service{Name: "web", Number: 1, Type: "NodePort"}
-	serve(t, d, testbed.Backends(bed.P1), s)
+	put(t, d, "web.yaml", bed.With(s, testbed.Backends(bed.P1))) // plan knows of no other program, and wants it relayed
+	for _, r := range requests([]testbed.Frontend{s.ClusterIP()}, bed.Node) {
+		eventually(t, r.from, r.network, r.to, "p1")
+	}
 	refused(t, 1, requests([]testbed.Frontend{localhost(s)}, bed.Node)...)
 }
