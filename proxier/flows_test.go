@@ -28,7 +28,6 @@ type clients struct {
 	config desired.Config
 	fake   *kernel.Fake
 	opened []opened
-	port   uint16
 }
 
 // open opens a flow through each published UDP frontend.

@@ -46,8 +46,8 @@ Exit code: 0 as wanted, 2 something differs, 1 failed, 64 wrong usage.`, out)
 	if err != nil {
 		return exitFailed, err
 	}
-	return o.compared(ctx, func(k *kernel.Linux, ko kernel.Options, p *proxier.Preview) (int, error) {
-		e, err := explained(ctx, k, ko, p, q, client)
+	return o.compared(ctx, func(k *kernel.Linux, _ kernel.Options, p *proxier.Preview) (int, error) {
+		e, err := explained(ctx, k, p, q, client)
 		if err != nil {
 			return exitFailed, err
 		}
@@ -90,7 +90,7 @@ func clientAddress(text string) (netip.Addr, error) {
 }
 
 // explained reads what the comparison does not hold, and explains.
-func explained(ctx context.Context, k *kernel.Linux, ko kernel.Options, p *proxier.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
+func explained(ctx context.Context, k *kernel.Linux, p *proxier.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
 	var err error
 	n := &explain.Node{
 		Model: p.Model, Table: p.Table, Config: p.Config, Facts: p.Facts, Actual: p.Actual, Plan: p.Plan, Why: p.Why,

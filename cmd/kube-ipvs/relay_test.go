@@ -26,7 +26,7 @@ func TestRelayPortTaken(t *testing.T) {
 	if six := c.Desired.Relay(state.IPv6).IsValid(); six != (len(listeners) == 1) {
 		t.Errorf("IPv6 is relayed: %t, by %d listeners", six, len(listeners))
 	}
-	by.Close()
+	_ = by.Close()
 	c, _ = configured(t, "--hostname-override=node", "--nodeport-addresses=localhost")
 	if listen(&c.Desired, slog.New(slog.DiscardHandler)); !c.Desired.Relay(state.IPv4).IsValid() {
 		t.Error("IPv4 is not relayed though the port is free")

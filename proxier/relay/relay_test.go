@@ -235,7 +235,7 @@ func TestReset(t *testing.T) {
 	// A client may have ended its side, and then go, while the server says nothing.
 	client, served = b.connect(l)
 	_ = client.CloseWrite()
-	if _, err := served.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := served.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("the client has ended its side: %v", err)
 	}
 	reset(client)
