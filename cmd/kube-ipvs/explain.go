@@ -46,7 +46,7 @@ Exit code: 0 as wanted, 2 something differs, 1 failed, 64 wrong usage.`, out)
 	if err != nil {
 		return exitFailed, err
 	}
-	return o.compared(ctx, func(k *kernel.Linux, _ kernel.Options, p *proxier.Preview) (int, error) {
+	return o.compared(ctx, func(k *kernel.Linux, p *proxier.Preview) (int, error) {
 		e, err := explained(ctx, k, p, q, client)
 		if err != nil {
 			return exitFailed, err

@@ -27,7 +27,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 	if err := parse(fs, args); err != nil {
 		return exitUsage, err
 	}
-	return o.compared(ctx, func(k *kernel.Linux, _ kernel.Options, p *proxier.Preview) (int, error) {
+	return o.compared(ctx, func(k *kernel.Linux, p *proxier.Preview) (int, error) {
 		if err := refuseKubeProxy(ctx, o.effective); err != nil {
 			fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
 		}
@@ -49,7 +49,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 
 // compared reads once what is wanted and what the kernel holds, and hands it to
 // then, which returns the exit code.
-func (o *options) compared(ctx context.Context, then func(*kernel.Linux, kernel.Options, *proxier.Preview) (int, error)) (int, error) {
+func (o *options) compared(ctx context.Context, then func(*kernel.Linux, *proxier.Preview) (int, error)) (int, error) {
 	c, ko, err := o.config()
 	if err != nil {
 		return exitUsage, err
@@ -70,7 +70,7 @@ func (o *options) compared(ctx context.Context, then func(*kernel.Linux, kernel.
 	if err != nil {
 		return exitFailed, err
 	}
-	return then(k, ko, p)
+	return then(k, p)
 }
 
 // preview lets the source deliver once and compares.
