@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -20,7 +19,7 @@ func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c des
 	}
 	if has("KUBE-ROUTER-INPUT") {
 		var images []string
-		for _, p := range []netip.Prefix{c.Images[0].Cluster, c.Images[0].Local, c.Images[0].NodePort} {
+		for _, p := range c.Images[0].All() {
 			images = append(images, p.String())
 		}
 		warn("kube-router judges packets to Services for a moment of each of its syncs: tell it of the images", "setting", "--service-external-ip-range="+strings.Join(images, ","))

@@ -17,6 +17,7 @@ import (
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
 )
 
 // options say what to program and how: flags, and the file that they name.
@@ -148,10 +149,12 @@ func orLeave(d time.Duration) time.Duration {
 func kernelOptions(e *config.Config, d desired.Config) kernel.Options {
 	k := kernel.Options{IPv6: d.IPv6, Backend: e.IPTablesBackend, NodeIPs: nodeIPs(e), TakeOver: e.Takeover, ExcludeCIDRs: e.ExcludeCIDRs}
 	for _, im := range d.Images {
-		k.Images = append(k.Images, im.Cluster, im.Local, im.NodePort)
+		k.Images = append(k.Images, im.All()...)
 	}
-	for _, at := range relays(d) {
-		k.Relays = append(k.Relays, at.Addr())
+	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+		if at := d.Relay(family); at.IsValid() {
+			k.Relays = append(k.Relays, at.Addr())
+		}
 	}
 	return k
 }

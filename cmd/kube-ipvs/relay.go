@@ -11,17 +11,6 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// relays are where the relay of node ports on loopback addresses listens; none where
-// these are not served.
-func relays(d desired.Config) (at []netip.AddrPort) {
-	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
-		if a := d.Relay(family); a.IsValid() {
-			at = append(at, a)
-		}
-	}
-	return at
-}
-
 // listen listens where the rules are going to send the clients of node ports on loopback
 // addresses. A family for which it cannot is served without: another program that has
 // the port would get them.

@@ -89,7 +89,7 @@ var DefaultImages = [2]Images{
 // Validate returns what makes the prefixes unusable. four says of which
 // family they must be.
 func (im Images) Validate(four bool) error {
-	all := []netip.Prefix{im.Cluster, im.Local, im.NodePort}
+	all := im.All()
 	for i, p := range all {
 		if !p.IsValid() || p.Addr().Is4() != four || p != p.Masked() {
 			return fmt.Errorf("image prefix %s is not a network of the right family", p)
@@ -106,10 +106,13 @@ func (im Images) Validate(four bool) error {
 	return nil
 }
 
+// All returns the three prefixes.
+func (im Images) All() []netip.Prefix { return []netip.Prefix{im.Cluster, im.Local, im.NodePort} }
+
 // Overlap names the image prefix that p shares addresses with, and the flag that
 // moves it; it returns nothing if p is free of images.
 func (im Images) Overlap(p netip.Prefix) string {
-	for i, q := range []netip.Prefix{im.Cluster, im.Local, im.NodePort} {
+	for i, q := range im.All() {
 		if !q.Overlaps(p) {
 			continue
 		}
@@ -124,7 +127,7 @@ func (im Images) Overlap(p netip.Prefix) string {
 
 // Contain reports whether p lies in one of the image prefixes.
 func (im Images) Contain(p netip.Prefix) bool {
-	for _, q := range []netip.Prefix{im.Cluster, im.Local, im.NodePort} {
+	for _, q := range im.All() {
 		if q.Bits() <= p.Bits() && q.Contains(p.Addr()) {
 			return true
 		}
@@ -133,11 +136,16 @@ func (im Images) Contain(p netip.Prefix) bool {
 }
 
 // nodePort returns the address for node ports as all of the cluster sees
-// them, the one for policy Local seen from outside, and the sink.
-func (im Images) nodePort() (cluster, local, sink netip.Addr) {
+// them, and the one for policy Local seen from outside.
+func (im Images) nodePort() (cluster, local netip.Addr) {
 	cluster = im.NodePort.Addr().Next()
-	local = cluster.Next()
-	return cluster, local, local.Next()
+	return cluster, cluster.Next()
+}
+
+// sink returns where Rules sends what the node itself dials without endpoints.
+func (im Images) sink() netip.Prefix {
+	_, local := im.nodePort()
+	return netip.PrefixFrom(local.Next(), local.BitLen())
 }
 
 // relayPort is where the relay listens. Another program that has the port of all

@@ -108,7 +108,7 @@ type frontends struct {
 func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) bool) {
 	*fs = frontends{all: fs.all[:0], claims: fs.claims[:0]}
 	for _, n := range s.SourceRanges {
-		fs.ranges[familyIndex(n.Addr())]++
+		fs.ranges[index(n.Addr())]++
 	}
 	fs.each(s, s.ClusterIPs, func(i int, proto state.Protocol, ip netip.Addr) {
 		if barred(ip) {
@@ -123,7 +123,7 @@ func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) b
 	})
 	fs.each(s, s.LoadBalancerIPs, func(i int, proto state.Protocol, ip netip.Addr) {
 		f := c.externalFrontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port))
-		f.sourced = fs.ranges[familyIndex(ip)] > 0
+		f.sourced = fs.ranges[index(ip)] > 0
 		fs.add(c, f)
 	})
 	fs.each(s, c.externalIPs(s), func(i int, proto state.Protocol, ip netip.Addr) {
@@ -180,7 +180,7 @@ func (fs *frontends) add(c *Config, f frontend) {
 // and two thousand source ranges, 50 kB of an object, are two million entries.
 func (fs *frontends) costs(f *frontend) int {
 	if f.sourced {
-		return 1 + fs.ranges[familyIndex(f.addr.Addr())]
+		return 1 + fs.ranges[index(f.addr.Addr())]
 	}
 	return 1
 }
@@ -231,21 +231,13 @@ func (c *Config) externalFrontend(s *model.Service, reach Reach, port int, proto
 }
 
 func (c *Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
-	cluster, local, _ := c.images(addr.Addr()).nodePort()
+	cluster, local := c.images(addr.Addr()).nodePort()
 	f := frontend{reach: NodePort, class: ofOthers, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
 	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(cluster, addr.Port()))
 	if f.local {
 		f.localServer = state.VirtualServerID(proto, netip.AddrPortFrom(local, addr.Port()))
 	}
 	return f
-}
-
-// familyIndex is 0 for IPv4 and 1 for IPv6.
-func familyIndex(ip netip.Addr) int {
-	if ip.Is4() {
-		return 0
-	}
-	return 1
 }
 
 // Servers returns the virtual servers behind an entry that publishes a
@@ -264,7 +256,7 @@ func (c *Config) servers(to []state.ID, entry state.ID) []state.ID {
 	at := func(a netip.Addr) state.ID {
 		return state.VirtualServerID(entry.Proto, netip.AddrPortFrom(a, entry.Port))
 	}
-	nodePort, nodePortLocal, _ := im.nodePort()
+	nodePort, nodePortLocal := im.nodePort()
 	switch entry.Set {
 	case state.SetCluster:
 		if c.Mode == Direct {

@@ -119,7 +119,11 @@ const (
 
 // prefixes returns the matches for each prefix of images, by -d or -s.
 func (r *rules) prefixes(end string) []string {
-	return []string{end + " " + r.images.Cluster.String(), end + " " + r.images.Local.String(), end + " " + r.images.NodePort.String()}
+	var out []string
+	for _, p := range r.images.All() {
+		out = append(out, end+" "+p.String())
+	}
+	return out
 }
 
 func (r *rules) mangle() {
@@ -193,8 +197,8 @@ func (r *rules) own() {
 	for _, way := range [][2]string{{"PREROUTING", "VIP"}, {"OUTPUT", "VIP-OUT"}} {
 		fmt.Fprintf(&r.text, "-A %s %s %s\n", way[0], r.in(state.SetVIPs, "dst"), r.jump(way[1]))
 	}
-	if _, _, sink := r.images.nodePort(); r.config.Mode == Direct { // as in table nat
-		r.add("VIP-OUT", r.in(state.SetCluster, "dst,dst"), r.in(state.SetReject, "dst,dst"), "-j NETMAP --to "+netip.PrefixFrom(sink, sink.BitLen()).String())
+	if r.config.Mode == Direct { // as in table nat
+		r.add("VIP-OUT", r.in(state.SetCluster, "dst,dst"), r.in(state.SetReject, "dst,dst"), "-j NETMAP --to "+r.images.sink().String())
 	}
 	r.add("VIP-OUT", r.enter("VIP"))
 	r.add("VIP", r.in(state.SetReject, "dst,dst"), r.itself())
@@ -235,10 +239,10 @@ func (r *rules) nat() {
 	r.hook("PREROUTING", "NAT")
 	r.hook("OUTPUT", "NAT")
 	r.hook("POSTROUTING", "POST")
-	if _, _, sink := r.images.nodePort(); r.config.Mode == Direct {
+	if r.config.Mode == Direct {
 		// To the node's own packets IPVS comes before table filter, and answers by
 		// an ICMP error, which over IPv6 a connect does not hear of at once.
-		r.add("NAT", fromNode, r.in(state.SetCluster, "dst,dst"), r.in(state.SetReject, "dst,dst"), "-j DNAT --to-destination "+sink.String())
+		r.add("NAT", fromNode, r.in(state.SetCluster, "dst,dst"), r.in(state.SetReject, "dst,dst"), "-j DNAT --to-destination "+r.images.sink().Addr().String())
 	}
 	r.add("NAT", r.in(state.SetReject, "dst,dst"), r.itself())
 	r.forbid("NAT", r.itself())
@@ -272,7 +276,7 @@ func (r *rules) nat() {
 }
 
 func (r *rules) nodePorts() {
-	cluster, local, _ := r.images.nodePort()
+	cluster, local := r.images.nodePort()
 	toCluster := "-j DNAT --to-destination " + cluster.String()
 	relay := r.config.Relay(r.family)
 	notFromOthers := "" // where route_localnet lets others' packets to loopback addresses in
@@ -312,8 +316,8 @@ func (r *rules) refuse() {
 	for _, chain := range []string{"IN", "OUT"} {
 		r.add(chain, fresh, untouched, notLoopback, toNode, r.notIn(state.SetVIPs, "dst"), r.in(state.SetNodePortReject, "dst,dst"), uncounted, r.jump("REFUSE"))
 	}
-	if _, _, sink := r.images.nodePort(); r.config.Mode == Direct {
-		r.add("OUT", "-d "+netip.PrefixFrom(sink, sink.BitLen()).String(), r.jump("REFUSE"))
+	if r.config.Mode == Direct {
+		r.add("OUT", "-d "+r.images.sink().String(), r.jump("REFUSE"))
 	}
 }
 

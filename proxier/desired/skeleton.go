@@ -2,7 +2,6 @@ package desired
 
 import (
 	"cmp"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -24,7 +23,7 @@ func Skeleton(c Config) []state.Object {
 		}
 		out = append(out, state.Object{ID: state.RulesID(family), Spec: state.Intern(state.Spec{Text: c.Rules(family)})})
 		im := c.images(family)
-		for _, p := range []netip.Prefix{im.Cluster, im.Local, im.NodePort} {
+		for _, p := range im.All() {
 			out = append(out, state.Object{ID: state.RouteID(p), Spec: state.None})
 		}
 	}
