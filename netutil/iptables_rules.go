@@ -222,7 +222,7 @@ func names(a, b Ruleset) []string {
 	return out
 }
 
-// Equal reports whether have is what is wanted, and our jumps stand where they are to.
+// Equal reports whether have holds the rules of want, and our jumps stand where they are to.
 // See the package's canonical form for the differences in spelling that do not count.
 func Equal(have, want Ruleset) bool { return RestoreInput(want, have) == "" }
 

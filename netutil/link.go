@@ -23,8 +23,8 @@ type lists struct {
 	addresses []Address
 }
 
-// Together calls read, within which all links and all addresses are listed once,
-// whoever asks for them: a node has thousands.
+// Together calls read, within which all links and all addresses are listed once, however
+// many callers ask for them: a node has thousands.
 func (l *Links) Together(read func() error) error {
 	l.lists = &lists{}
 	defer func() { l.lists = nil }()

@@ -61,7 +61,7 @@ func loaded16(n uint16) uint32 {
 
 // deviceFilter keeps away what is added to a link, 0 for none, and leaves the rest to
 // routeFilter: ten thousand VIPs that we bind are more than the queue holds, and
-// whoever loses events has to read everything anew.
+// a listener that loses events has to read everything anew.
 func deviceFilter(device uint32) []bpf.Instruction {
 	var index [4]byte
 	binary.NativeEndian.PutUint32(index[:], device)

@@ -43,7 +43,7 @@ type Service struct {
 	ClusterIPs      []netip.Addr // one a family at most
 	ExternalIPs     []netip.Addr
 	LoadBalancerIPs []netip.Addr   // ingress addresses whose ipMode is VIP
-	SourceRanges    []netip.Prefix // who may use LoadBalancerIPs, sorted, none in another; empty: everybody
+	SourceRanges    []netip.Prefix // who may use LoadBalancerIPs, sorted, none in another; empty: all clients
 	ExternalLocal   bool           // externalTrafficPolicy Local
 	InternalLocal   bool           // internalTrafficPolicy Local
 	HealthCheckPort uint16         // healthCheckNodePort where it counts: LoadBalancer and ExternalLocal; 0 for none

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"crypto/sha1"
 	"encoding/hex"
 	"fmt"
@@ -94,12 +93,6 @@ func felix(t *testing.T, path string) {
 	p, err := control.Run(t.Context(), bed.Node, "/usr/bin/env", "http://127.0.0.1:9099/readiness", "FELIX_DATASTORETYPE=kubernetes", "KUBECONFIG="+control.Kubeconfig(Admin), "FELIX_FELIXHOSTNAME="+bed.Node.Name,
 		"FELIX_LOGFILEPATH=none", "FELIX_HEALTHENABLED=true", "FELIX_HEALTHHOST=127.0.0.1", "FELIX_USAGEREPORTINGENABLED=false", "FELIX_DEFAULTENDPOINTTOHOSTACTION=ACCEPT", "FELIX_IPTABLESBACKEND=nft",
 		"/bin/sh", "-c", again, "sh", path)
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("felix said: %s\n%s", p.Log(40), sh(t, bed.Node, "iptables-save -t filter | grep -E '^-A (INPUT|OUTPUT|FORWARD|cali-INPUT|cali-OUTPUT|cali-forw|cali-set)'; ipset list cali40this-host"))
-		}
-		_ = control.Dismiss(p)
-		_ = control.Wipe(context.WithoutCancel(t.Context()))
-	})
+	untilEnd(t, p, "iptables-save -t filter | grep -E '^-A (INPUT|OUTPUT|FORWARD|cali-INPUT|cali-OUTPUT|cali-forw|cali-set)'; ipset list cali40this-host")
 	must(t, err)
 }

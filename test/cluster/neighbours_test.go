@@ -133,14 +133,21 @@ func kubeRouter(t *testing.T, path string, more ...string) {
 	args := append([]string{without(t, "physdev", "NFLOG"), path, "--kubeconfig", control.Kubeconfig(Admin), "--hostname-override", bed.Node.Name,
 		"--run-router=false", "--run-service-proxy=false", "--run-firewall=true", "--iptables-sync-period=4s", "--service-cluster-ip-range=" + bed.ServiceCIDR4.String()}, more...)
 	p, err := control.Run(t.Context(), bed.Node, "/usr/bin/env", "http://127.0.0.1:20244/healthz", args...)
+	untilEnd(t, p, "iptables-save -t filter")
+	must(t, err)
+}
+
+// untilEnd has a neighbour end with the test. If that fails, it logs what the neighbour
+// has said, and what a script prints on the node.
+func untilEnd(t *testing.T, p *Program, script string) {
+	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("kube-router said: %s\n%s", p.Log(40), sh(t, bed.Node, "iptables-save -t filter"))
+			t.Logf("the neighbour said: %s\n%s", p.Log(40), sh(t, bed.Node, script))
 		}
 		_ = control.Dismiss(p)
 		_ = control.Wipe(context.WithoutCancel(t.Context()))
 	})
-	must(t, err)
 }
 
 // keptAway is how a policy may show.

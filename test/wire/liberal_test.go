@@ -11,8 +11,8 @@ import (
 // TestOneHalf has the outside client reach an address of node2 by way of the
 // node, and its answers go past it: conntrack can place nothing of that but the
 // first packet. Such packets are dropped where NAT would have to know them, with
-// image, until the node says that it takes all TCP packets: whoever said it, and
-// whenever.
+// image, until the node says that it takes all TCP packets: by the flag, or by a
+// sysctl that another program has set at any time.
 func TestOneHalf(t *testing.T) {
 	far := ap("10.9.9.9:2222")
 	on(t, bed.Node2, "ip addr add 10.9.9.9/32 dev lo")
