@@ -258,7 +258,7 @@ func TestWarnings(t *testing.T) {
 		{[]string{"--healthz-bind-address=127.0.0.1:1", "--metrics-bind-address=127.0.0.1:1"}, "--metrics-bind-address: 127.0.0.1:1 is where healthz is served, too"},
 		{[]string{"--cluster-cidr=0.0.0.0/0,::/0"}, ""},
 		{[]string{"--cluster-cidr=192.0.0.0/2"}, "--cluster-cidr: 192.0.0.0/2 contains the image prefix 240.0.0.0/5 (--image-prefix): endpoints in that cannot be reached"},
-		{[]string{"--conntrack-tcp-timeout-established=876000h"}, "--conntrack-tcp-timeout-established: 876000h0m0s is more than the kernel can count; 596523h14m7s counts"},
+		{[]string{"--conntrack-tcp-timeout-established=876000h"}, "--conntrack-tcp-timeout-established: 876000h0m0s is more than a kernel can count; 596h31m23s counts"},
 		{[]string{"--ipvs-udp-timeout=1500ms"}, "--ipvs-udp-timeout: 1.5s is not a whole number of seconds; 1s counts"},
 		{[]string{"--detect-local-mode=NodeCIDR", "--cluster-cidr=10.0.0.0/16,10.1.0.0/16"}, "--cluster-cidr: it has no effect with detectLocalMode NodeCIDR: "},
 		{[]string{"--detect-local-mode=NodeCIDR", "--cluster-cidr=244.0.0.0/16", "--pod-bridge-interface=a name that is no interface's"}, ""},

@@ -179,14 +179,16 @@ func positive(d time.Duration) error {
 	return nil
 }
 
-// seconds cuts a timeout down to what the kernel counts: seconds, in 31 bits.
+// seconds cuts a timeout down to what every kernel takes: whole seconds, which it counts
+// in 31 bits of its ticks, up to 1,000 of them a second. More is refused as invalid, or
+// wraps around in kernels that do not look (ip_vs_set_timeout, proc_dointvec_jiffies).
 func (l *layers) seconds(path string, d *time.Duration) {
-	const most = math.MaxInt32 * time.Second
+	const most = math.MaxInt32 / 1000 * time.Second
 	switch whole := d.Truncate(time.Second); {
 	case *d < 0:
 		l.check(path, fmt.Errorf("%s is negative", *d))
 	case *d > most:
-		l.warn(path, "%s is more than the kernel can count; %s counts", *d, most)
+		l.warn(path, "%s is more than a kernel can count; %s counts", *d, most)
 		*d = most
 	case *d != whole:
 		l.warn(path, "%s is not a whole number of seconds; %s counts", *d, whole)

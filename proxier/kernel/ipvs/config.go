@@ -9,7 +9,7 @@ import (
 )
 
 // maxTimeout keeps the arithmetic from overflowing. The kernel's own limit is
-// lower and depends on how it was built: days at the least.
+// lower and depends on how it was built: 24 days at the least.
 const maxTimeout = math.MaxInt32 * time.Second
 
 // Timeouts returns after how long without a packet the namespace's connections
