@@ -1,8 +1,8 @@
-# Shared by `run` and `kernel.sh`: messages, packages, and how to start a
-# process that cannot outlive us.
+# Shared by the scripts of the lab and of test/kernels: messages, packages, mirrors,
+# and how to start a process that cannot outlive us.
 # shellcheck shell=bash disable=SC2034 # used by those who source it
 
-say() { printf 'lab: %s\n' "$*" >&2; }
+say() { printf '%s: %s\n' "${sayer:-lab}" "$*" >&2; }
 die() { say "$*"; exit 125; }
 
 # An ordinary user's PATH often lacks where iptables and ipvsadm live.
@@ -50,6 +50,19 @@ need() {
     die "could not install ${missing[*]}"
   fi
   rm -f "$log"
+}
+
+# mirrors - where apt is set up to get Debian (and whatever else) from.
+mirrors() {
+  if [[ ${LAB_MIRROR:-} ]]; then
+    echo "$LAB_MIRROR"
+    return
+  fi
+  local file
+  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.{list,sources}; do
+    [[ -r $file ]] || continue
+    sed -nE '/^(deb|URIs:) ?/!d; s/ +/\n/g; p' "$file"
+  done | grep -E '^[a-z+]+:/' | sed 's,/*$,,' | awk '!seen[$0]++'
 }
 
 # leashed COMMAND... - COMMAND, bound to die with this shell however the shell
