@@ -9,6 +9,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs/test/testbed"
 )
 
 // many returns n Services of four endpoints each. Every fifth has IPv6, every
@@ -53,7 +55,7 @@ var moments = []moment{
 // reached waits for the moment without a pause: the start does not take long.
 func (m moment) reached(pid int) bool {
 	path := "/proc/" + strconv.Itoa(pid) + "/" + m.file
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	for end := time.Now().Add(testbed.Limit(patience)); time.Now().Before(end); {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return false

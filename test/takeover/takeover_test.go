@@ -74,7 +74,7 @@ func takeOver(t *testing.T, mode desired.Mode, dir string, drain time.Duration) 
 		if len(r.Failures) > 0 || r.Err != nil {
 			t.Errorf("taking over failed: %v, %v", r.Failures, r.Err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(testbed.Limit(20 * time.Second)):
 		t.Fatal("nothing is programmed")
 	}
 	return l

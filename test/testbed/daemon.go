@@ -75,9 +75,7 @@ func (d *Daemon) start() error {
 // Restart stops the daemon, unless it has ended, and starts it again with the
 // same flags. Its log goes on.
 func (d *Daemon) Restart() error {
-	select {
-	case <-d.done:
-	default:
+	if !d.Ended() {
 		if err := d.Stop(); err != nil {
 			return err
 		}
@@ -112,6 +110,16 @@ func (d *Daemon) Command(ctx context.Context, subcommand string, args ...string)
 // Log returns what the daemon has logged so far.
 func (d *Daemon) Log() string { return d.log.String() }
 
+// Ended reports whether the daemon has ended.
+func (d *Daemon) Ended() bool {
+	select {
+	case <-d.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Stop ends the daemon by SIGTERM and waits for it.
 func (d *Daemon) Stop() error { return d.end(syscall.SIGTERM) }
 
@@ -120,8 +128,8 @@ func (d *Daemon) Wait() error {
 	select {
 	case <-d.done:
 		return d.err
-	case <-time.After(30 * time.Second):
-		return errors.New("kube-ipvs has not ended within 30 s")
+	case <-time.After(Limit(30 * time.Second)):
+		return errors.New("kube-ipvs has not ended in time")
 	}
 }
 
@@ -146,9 +154,9 @@ func (d *Daemon) end(sig syscall.Signal) error {
 	select {
 	case <-d.done:
 		return d.err
-	case <-time.After(30 * time.Second):
+	case <-time.After(Limit(30 * time.Second)):
 		_ = d.cmd.Process.Kill()
-		return fmt.Errorf("kube-ipvs did not end within 30 s of %s; it said:\n%s", sig, d.Log())
+		return fmt.Errorf("kube-ipvs did not end in time after %s; it said:\n%s", sig, d.Log())
 	}
 }
 
@@ -168,8 +176,9 @@ func Put(dir, name, manifest string) error {
 func (d *Daemon) Remove(name string) error { return os.Remove(filepath.Join(d.Dir, name)) }
 
 // Await calls check until it returns nil and returns its last error when that
-// takes longer than limit.
+// takes longer than the Limit of that time.
 func Await(ctx context.Context, limit time.Duration, check func() error) error {
+	limit = Limit(limit)
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {

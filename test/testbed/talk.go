@@ -110,7 +110,7 @@ type From struct {
 	Why      bool
 }
 
-func (f From) patience() time.Duration { return cmp.Or(f.Patience, Timeout) }
+func (f From) patience() time.Duration { return Limit(cmp.Or(f.Patience, Timeout)) }
 
 // local returns what to bind to.
 func (f From) local(to netip.AddrPort) netip.AddrPort {

@@ -18,12 +18,12 @@ import (
 // get asks by HTTP, from a host.
 func get(h *testbed.Host, to netip.AddrPort, path string) (code int, header http.Header, body string, err error) {
 	err = h.Do(func() error {
-		conn, err := net.DialTimeout("tcp", to.String(), testbed.Timeout)
+		conn, err := net.DialTimeout("tcp", to.String(), testbed.Limit(testbed.Timeout))
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(testbed.Limit(10 * time.Second)))
 		if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path); err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func TestCleanupFindsBackend(t *testing.T) {
 		t.Run(backend, func(t *testing.T) {
 			d := start(t, "--iptables-backend", backend)
 			serve(t, d, testbed.Backends(bed.P1), testbed.Service{Name: "web", Number: 1})
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), testbed.Limit(10*time.Second))
 			defer cancel()
 			if err := d.Stop(); err != nil {
 				t.Fatal(err)
