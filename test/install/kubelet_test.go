@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +16,8 @@ import (
 	authv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"kube-ipvs/test/pod"
 )
 
 // daemonSet reads what helm has made.
@@ -28,47 +29,21 @@ func daemonSet(t *testing.T, name string) *appsv1.DaemonSet {
 }
 
 // contain makes of a container what a kubelet tells the runtime.
-func contain(t *testing.T, pod corev1.PodSpec, c corev1.Container) container {
+func contain(t *testing.T, spec corev1.PodSpec, c corev1.Container) pod.Container {
 	t.Helper()
-	if !pod.HostNetwork {
-		t.Fatal("the pod is not on the host network")
-	}
-	out := container{Root: image, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "KUBERNETES_SERVICE_HOST=" + kubernetesIP(t), "KUBERNETES_SERVICE_PORT=443"}}
-	if pod.PriorityClassName == "system-node-critical" {
-		out.Score = -997 // pkg/kubelet/qos
-	}
-	s := c.SecurityContext
-	out.Privileged = s.Privileged != nil && *s.Privileged
-	out.ReadOnly = s.ReadOnlyRootFilesystem != nil && *s.ReadOnlyRootFilesystem
-	out.NoNewRights = s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation
-	if s.Capabilities != nil {
-		if !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
-			t.Fatalf("%s does not drop ALL capabilities", c.Name)
+	kubelet := pod.Kubelet{Node: bed.Node.Name, Image: image, Dir: t.TempDir(), ConfigMap: func(name string) (map[string]string, error) {
+		config, err := control.Client().CoreV1().ConfigMaps(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
 		}
-		for _, name := range s.Capabilities.Add {
-			out.Capabilities = append(out.Capabilities, string(name))
-		}
-	} else if !out.Privileged {
-		t.Fatalf("%s does not say its capabilities", c.Name)
+		return config.Data, nil
+	}}
+	out, err := kubelet.Contain(spec, c)
+	must(t, err)
+	out.Env = append(out.Env, "KUBERNETES_SERVICE_HOST="+kubernetesIP(t), "KUBERNETES_SERVICE_PORT=443")
+	if spec.AutomountServiceAccountToken != nil && *spec.AutomountServiceAccountToken {
+		out.Mounts = append(out.Mounts, pod.Mount{Source: account(t, spec.ServiceAccountName), Target: "/var/run/secrets/kubernetes.io/serviceaccount", ReadOnly: true})
 	}
-	vars := map[string]string{}
-	for _, e := range c.Env {
-		if e.ValueFrom != nil {
-			if e.ValueFrom.FieldRef.FieldPath != "spec.nodeName" {
-				t.Fatalf("no kubelet here knows %s", e.ValueFrom)
-			}
-			e.Value = bed.Node.Name
-		}
-		vars[e.Name] = e.Value
-		out.Env = append(out.Env, e.Name+"="+e.Value)
-	}
-	out.Args = append([]string{"/kube-ipvs"}, c.Args...) // the image's ENTRYPOINT
-	for i, a := range out.Args {
-		for name, value := range vars {
-			out.Args[i] = strings.ReplaceAll(a, "$("+name+")", value)
-		}
-	}
-	out.Mounts = mounts(t, pod, c)
 	return out
 }
 
@@ -77,39 +52,6 @@ func kubernetesIP(t *testing.T) string {
 	s, err := control.Client().CoreV1().Services("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
 	must(t, err)
 	return s.Spec.ClusterIP
-}
-
-// mounts writes the volumes of a container into files.
-func mounts(t *testing.T, pod corev1.PodSpec, c corev1.Container) []mount {
-	t.Helper()
-	dir := t.TempDir()
-	var out []mount
-	for _, m := range c.VolumeMounts {
-		at := slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
-		if at < 0 {
-			t.Fatalf("there is no volume %s", m.Name)
-		}
-		source := ""
-		switch v := pod.Volumes[at]; {
-		case v.ConfigMap != nil:
-			config, err := control.Client().CoreV1().ConfigMaps(namespace).Get(t.Context(), v.ConfigMap.Name, metav1.GetOptions{})
-			must(t, err)
-			source = filepath.Join(dir, m.SubPath)
-			must(t, os.WriteFile(source, []byte(config.Data[m.SubPath]), 0o644))
-		case v.HostPath != nil && *v.HostPath.Type == corev1.HostPathFileOrCreate:
-			source = v.HostPath.Path
-			f, err := os.OpenFile(source, os.O_CREATE, 0o644)
-			must(t, err)
-			must(t, f.Close())
-		default:
-			t.Fatalf("no kubelet here knows %v", v)
-		}
-		out = append(out, mount{Source: source, Target: m.MountPath, ReadOnly: m.ReadOnly})
-	}
-	if pod.AutomountServiceAccountToken != nil && *pod.AutomountServiceAccountToken {
-		out = append(out, mount{Source: account(t, pod.ServiceAccountName), Target: "/var/run/secrets/kubernetes.io/serviceaccount", ReadOnly: true})
-	}
-	return out
 }
 
 // account makes the folder in which a pod finds who it is.
@@ -127,9 +69,9 @@ func account(t *testing.T, name string) string {
 }
 
 // once runs an init container, which must succeed, and returns what it says.
-func once(t *testing.T, c container) string {
+func once(t *testing.T, c pod.Container) string {
 	t.Helper()
-	cmd, err := c.command()
+	cmd, err := c.Command()
 	must(t, err)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -149,9 +91,9 @@ type running struct {
 func (r *running) log() string { return r.said.String() }
 
 // launch starts a container, and ends it after the test at the latest.
-func launch(t *testing.T, c container) *running {
+func launch(t *testing.T, c pod.Container) *running {
 	t.Helper()
-	cmd, err := c.command()
+	cmd, err := c.Command()
 	must(t, err)
 	r := &running{cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &r.said, &r.said

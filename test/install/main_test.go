@@ -1,3 +1,6 @@
+// Package install does what helm, a cluster and its kubelets do with the chart,
+// in the lab: it installs it into a real API server, and runs its containers
+// from there.
 package install
 
 import (
@@ -11,6 +14,7 @@ import (
 	"time"
 
 	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/pod"
 	"kube-ipvs/test/testbed"
 )
 
@@ -27,8 +31,8 @@ var (
 const patience = time.Minute
 
 func TestMain(m *testing.M) {
-	if text := os.Getenv(containerVariable); text != "" {
-		fmt.Fprintln(os.Stderr, "container:", become(text))
+	if err := pod.Become(); err != nil {
+		fmt.Fprintln(os.Stderr, "container:", err)
 		os.Exit(125)
 	}
 	if os.Getenv("KUBE_IPVS_LAB") == "" {

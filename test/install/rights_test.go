@@ -35,7 +35,7 @@ func lacking(t *testing.T) {
 	for _, name := range pod.Containers[0].SecurityContext.Capabilities.Add {
 		c := contain(t, pod, pod.Containers[0])
 		c.Capabilities = slices.DeleteFunc(c.Capabilities, func(s string) bool { return s == string(name) })
-		cmd, err := c.command()
+		cmd, err := c.Command()
 		must(t, err)
 		var said saying
 		cmd.Stdout, cmd.Stderr = &said, &said

@@ -1,8 +1,6 @@
-// Package install does what helm, a cluster and its kubelets do with the chart,
-// in the lab: it installs it into a real API server, and runs its containers
-// from there, in the files of the image and with the rights that the manifest
-// gives them.
-package install
+// Package pod runs the containers of a pod as a kubelet and its container runtime do,
+// in the lab: in the files of an image, with the rights that the pod gives them.
+package pod
 
 import (
 	"encoding/json"
@@ -20,11 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// containerVariable has this program become a container.
-const containerVariable = "KUBE_IPVS_INSTALL_CONTAINER"
+// Variable has a program that calls Become be a container.
+const Variable = "KUBE_IPVS_CONTAINER"
 
-// container is what a container runtime is told.
-type container struct {
+// Container is what a container runtime is told.
+type Container struct {
 	Root         string // the image's files; mount points are made in there
 	Args, Env    []string
 	Capabilities []string // names without CAP_; nobody else's
@@ -32,36 +30,43 @@ type container struct {
 	NoNewRights  bool     // allowPrivilegeEscalation: false
 	ReadOnly     bool     // the root
 	Score        int      // for the OOM killer, proc(5)
-	Mounts       []mount
+	Mounts       []Mount
 }
 
-// mount puts a file or folder of the node into the container.
-type mount struct {
+// Mount puts a file or folder of the node into the container.
+type Mount struct {
 	Source, Target string
 	ReadOnly       bool
 }
 
-// command returns a command that runs the container on the network of the
+// Command returns a command that runs the container on the network of the
 // caller. Ending it ends the container.
-func (c container) command() (*exec.Cmd, error) {
-	if err := c.points(); err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(c)
+func (c Container) Command() (*exec.Cmd, error) {
+	program, variable, err := c.Program()
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(self)
-	cmd.Env = []string{containerVariable + "=" + string(text)}
+	cmd := exec.Command(program)
+	cmd.Env = []string{variable}
 	return cmd, nil
 }
 
+// Program returns what Command runs: a program, and the variable that it needs. Its
+// arguments are added to those of the container.
+func (c Container) Program() (program, variable string, err error) {
+	if err := c.points(); err != nil {
+		return "", "", err
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return "", "", err
+	}
+	program, err = os.Executable()
+	return program, Variable + "=" + string(text), err
+}
+
 // points makes the mount points, as runtimes do in a layer of their own.
-func (c container) points() error {
+func (c Container) points() error {
 	for _, m := range c.Mounts {
 		info, err := os.Stat(m.Source)
 		if err != nil {
@@ -80,11 +85,15 @@ func (c container) points() error {
 	return nil
 }
 
-// become turns this process into the container that text describes. It returns
-// only if that fails.
-func become(text string) error {
+// Become turns this process into a container, if it was started as one. It returns
+// nil if it was not, and an error where that fails.
+func Become() error {
+	text := os.Getenv(Variable)
+	if text == "" {
+		return nil
+	}
 	runtime.LockOSThread() // mounts, root and rights are a thread's, and exec(2) is by it
-	var c container
+	var c Container
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		return err
 	}
@@ -97,10 +106,10 @@ func become(text string) error {
 	if err := c.confine(); err != nil {
 		return err
 	}
-	return fmt.Errorf("start %s: %w", c.Args[0], syscall.Exec(c.Args[0], c.Args, c.Env))
+	return fmt.Errorf("start %s: %w", c.Args[0], syscall.Exec(c.Args[0], append(c.Args, os.Args[1:]...), c.Env))
 }
 
-func (c container) mountAll() error {
+func (c Container) mountAll() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return err
 	}
@@ -147,7 +156,7 @@ var capabilityBits = map[string]int{
 
 // confine gives up all rights that the container does not have. As runtimes
 // do, it leaves nothing to inherit.
-func (c container) confine() error {
+func (c Container) confine() error {
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(c.Score)), 0); err != nil {
 		return err
 	}
