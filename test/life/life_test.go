@@ -10,6 +10,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"kube-ipvs/test/pod"
 )
 
 var binary = os.Getenv("KUBE_IPVS_BINARY")
@@ -19,6 +21,10 @@ var binary = os.Getenv("KUBE_IPVS_BINARY")
 const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
+	if err := pod.Become(); err != nil {
+		fmt.Fprintln(os.Stderr, "container:", err)
+		os.Exit(125)
+	}
 	if os.Getenv("KUBE_IPVS_LAB") == "" {
 		fmt.Println("tests of kube-ipvs's life need the lab, where IPVS is real: make lab-test")
 		os.Exit(0)

@@ -81,12 +81,15 @@ func (d *daemon) awaitRecord(since int, ok func(record) bool) record {
 	d.n.t.Helper()
 	var found record
 	d.n.await(func() error {
-		all := d.records()
+		ended, all := d.Ended(), d.records()
 		for _, r := range all[min(since, len(all)):] {
 			if ok(r) {
 				found = r
 				return nil
 			}
+		}
+		if ended {
+			d.n.t.Fatal("kube-ipvs has ended, and its log does not say what is waited for")
 		}
 		return fmt.Errorf("the log does not say what is waited for")
 	})

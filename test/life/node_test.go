@@ -50,12 +50,23 @@ func newNode(t *testing.T, mode string) *node {
 
 func newBoundNode(t *testing.T, mode, binding string) *node {
 	t.Helper()
+	return newNodeBy(t, "add", mode, binding)
+}
+
+// newNodeBy returns the node of a namespace that "ip netns" adds or, by its process,
+// attaches a name to.
+func newNodeBy(t *testing.T, how, mode, binding string) *node {
+	t.Helper()
 	n := &node{
 		t: t, name: fmt.Sprintf("life%d", nodes.Add(1)), mode: mode, binding: binding, dir: t.TempDir(), tmp: t.TempDir(),
 		flags: []string{"--node-name", "node", "--cluster-cidr", "10.244.0.0/16,fd44::/64", "--cluster-ip-servers", mode, "--vip-binding", binding, "--drain-timeout", "0s"},
 	}
-	if out, err := exec.Command("ip", "netns", "add", n.name).CombinedOutput(); err != nil {
-		t.Fatalf("add a namespace: %v: %s", err, out)
+	args := []string{"netns", how, n.name}
+	if how == "attach" {
+		args = append(args, "1") // the first process
+	}
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%s a namespace: %v: %s", how, err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("ip", "netns", "del", n.name).CombinedOutput(); err != nil {
@@ -86,7 +97,7 @@ func (n *node) sh(format string, args ...any) string {
 func (n *node) kube(args ...string) (out string, code int) {
 	n.t.Helper()
 	cmd := n.command(append(append(n.prefix, binary), args...)...)
-	kill := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	kill := time.AfterFunc(testbed.Limit(patience), func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
 	text, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

@@ -1,0 +1,175 @@
+package life
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"kube-ipvs/test/pod"
+)
+
+// A machine on which no module is loaded that kube-ipvs needs: the first start
+// brings them all, the second one writes nothing, and cleanup leaves no trace. Each
+// of the ways to start needs a fresh machine, and the machine's own network.
+func TestFresh(t *testing.T) {
+	if os.Getenv("KUBE_IPVS_FRESH") == "" {
+		t.Skip("it needs a machine on which nothing is loaded: make test-kernels")
+	}
+	for name, way := range map[string]func(*node) (sets string){
+		"host": func(*node) string { return "" },
+		"nft":  func(n *node) string { return n.contain("nft") }, "legacy": func(n *node) string { return n.contain("legacy") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newMachine(t)
+			n.enrich()
+			links, before := n.links(), readSysctls(t)
+			said := way(n)
+			d := n.start()
+			if r := d.first(); r.Failed != 0 {
+				t.Errorf("%d writes of the first round failed", r.Failed)
+			}
+			n.settled()
+			during := n.snapshot()
+			notVain(n, during)
+			d.stop()
+			said += d.Log()
+			d = n.start()
+			d.wroteNothing()
+			d.stop()
+			n.same("a restart has changed the node", during, n.snapshot())
+			if n.cleanup() == 0 {
+				t.Error("cleanup removed nothing")
+			}
+			n.same("after cleanup the machine is not as one that is new", newNode(t, "image").snapshot(), n.snapshot())
+			if got := n.links(); got != links {
+				t.Errorf("the links are %s, and were %s", got, links)
+			}
+			before.told(t, said)
+		})
+	}
+}
+
+// newMachine returns a node that is not a namespace of its own, but the machine.
+func newMachine(t *testing.T) *node {
+	t.Helper()
+	return newNodeBy(t, "attach", "image", "address")
+}
+
+// links names all links. The kernel makes a dummy0 with the module of dummies.
+func (n *node) links() string {
+	n.t.Helper()
+	out := strings.Fields(n.sh("ls /sys/class/net"))
+	return strings.Join(slices.DeleteFunc(out, func(s string) bool { return s == "dummy0" }), " ")
+}
+
+// sysctls are the values of those of the network.
+type sysctls map[string]string
+
+func readSysctls(t *testing.T) sysctls {
+	t.Helper()
+	out := sysctls{}
+	err := filepath.WalkDir("/proc/sys/net", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if text, err := os.ReadFile(path); err == nil { // some can only be written
+			out[strings.ReplaceAll(strings.TrimPrefix(path, "/proc/sys/"), "/", ".")] = strings.TrimSpace(string(text))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// told checks that each setting that has another value now was named in a log.
+func (s sysctls) told(t *testing.T, log string) {
+	t.Helper()
+	for name, now := range readSysctls(t) {
+		if was, ok := s[name]; ok && was != now && !follows.MatchString(name) && !strings.Contains(log, name) {
+			t.Errorf("%s is %s, and was %s, of which nothing was said", name, now, was)
+		}
+	}
+}
+
+// follows are sysctls that the kernel changes by itself: those of each link with
+// those of all, and what it counts.
+var follows = regexp.MustCompile(`^net\.ipv[46]\.(conf|neigh)\.(default|lo|eth0|peer|dummy0)\.|^net\.netfilter\.nf_conntrack_count$`)
+
+// contain has kube-ipvs run in the image's files as the chart's main container does,
+// after its init container, and returns what that said.
+func (n *node) contain(backend string) string {
+	n.t.Helper()
+	spec, config := chart(n.t)
+	image := filepath.Join(n.tmp, "image")
+	if out, err := exec.Command("cp", "-a", os.Getenv("KUBE_IPVS_ROOTFS"), image).CombinedOutput(); err != nil {
+		n.t.Fatalf("copy the image: %v: %s", err, out)
+	}
+	n.flags = append(n.flags, "--config", "/etc/kube-ipvs/config.yaml", "--iptables-backend", backend)
+	kubelet := pod.Kubelet{Node: "node", Image: image, Dir: n.tmp, ConfigMap: func(string) (map[string]string, error) { return config, nil }}
+	n.enter(kubelet, spec, spec.InitContainers[0], "init")
+	said, code := n.kube(append(n.run(), "--init-only")...)
+	if code != 0 {
+		n.t.Fatalf("the init container ended with exit code %d: %s", code, said)
+	}
+	// The network plugin's business, where the container may not.
+	n.sh("sysctl -qw net.ipv6.conf.all.forwarding=1")
+	n.enter(kubelet, spec, spec.Containers[0], "main")
+	return said + "net.ipv6.conf.all.forwarding"
+}
+
+// enter has what is run as kube-ipvs run in a container, with the arguments of the
+// caller instead of the container's own.
+func (n *node) enter(kubelet pod.Kubelet, spec corev1.PodSpec, c corev1.Container, name string) {
+	n.t.Helper()
+	in, err := kubelet.Contain(spec, c)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	in.Args = in.Args[:1]
+	in.Mounts = append(in.Mounts, pod.Mount{Source: n.dir, Target: n.dir, ReadOnly: true})
+	program, variable, err := in.Program()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	script := filepath.Join(n.tmp, name)
+	n.write(script, fmt.Sprintf("#!/bin/sh\nshift # the program's name\nexec env '%s' %s \"$@\"\n", variable, program))
+	if err := os.Chmod(script, 0o700); err != nil {
+		n.t.Fatal(err)
+	}
+	n.prefix = []string{script}
+}
+
+// chart reads the pod and the configuration from what helm renders.
+func chart(t *testing.T) (spec corev1.PodSpec, config map[string]string) {
+	t.Helper()
+	text, err := os.ReadFile(os.Getenv("KUBE_IPVS_RENDERED"))
+	if err != nil {
+		t.Fatalf("KUBE_IPVS_RENDERED does not say where the rendered chart is: %v", err)
+	}
+	for document := range strings.SplitSeq(string(text), "\n---\n") {
+		var set appsv1.DaemonSet
+		var values corev1.ConfigMap
+		if err := yaml.Unmarshal([]byte(document), &set); err == nil && set.Kind == "DaemonSet" {
+			spec = set.Spec.Template.Spec
+		}
+		if err := yaml.Unmarshal([]byte(document), &values); err == nil && values.Kind == "ConfigMap" && values.Data["config.yaml"] != "" {
+			config = values.Data
+		}
+	}
+	if len(spec.Containers) != 1 || len(spec.InitContainers) != 1 || config == nil {
+		t.Fatalf("the chart has %d containers, %d init containers, configuration %q", len(spec.Containers), len(spec.InitContainers), config)
+	}
+	return spec, config
+}
