@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -84,6 +84,17 @@ COMPARE_LABS := $(if $(PROXIES),iptables $(PROXIES),iptables$(comma)nftables ipv
 compare: build
 	CGO_ENABLED=0 go build -o out/compare ./test/compare
 	CASE='$(CASE)' test/compare/play $(COMPARE_LABS)
+
+# Suites of tests on kernels of distributions, as Debian and Ubuntu ship them, with no
+# module loaded, in QEMU: `make test-kernels KERNELS='5.10 6.12' SUITES='host wire'`.
+# Without both it plays the whole table of docs/kernels.md, and writes it. MACHINES run
+# side by side. Kernels are fetched once (test/kernels/fetch).
+KERNELS ?=
+SUITES ?=
+MACHINES ?= $(shell nproc)
+test-kernels: build image-rootfs
+	CGO_ENABLED=0 go build -o out/play-kernels ./test/kernels
+	out/play-kernels --kernels '$(KERNELS)' --suites '$(SUITES)' --machines $(MACHINES)
 
 # Memory and CPU with 10,000 Services of a real API server, beside kube-proxy's.
 bench-cluster: LAB_PACKAGES := test/cluster

@@ -1,0 +1,122 @@
+// Command kernels plays suites of tests on kernels of distributions, in QEMU, with no
+// module loaded, and writes what came of it as a table into a document. See the
+// test-kernels target of the Makefile.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// standard are the kernels that are played if none is named.
+var standard = []string{"4.18", "5.4", "5.10", "5.15", "6.1", "6.12", "7"}
+
+func main() {
+	kernels := flag.String("kernels", "", "kernels, with a space between; those of all rows of the table if empty")
+	suites := flag.String("suites", "", "suites, with a space between; those of all columns if empty")
+	machines := flag.Int("machines", 2, "how many are to run side by side")
+	docs := flag.String("docs", "docs/kernels.md", "the document with the table, which is written when all of it has been played")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := play(ctx, strings.Fields(*kernels), strings.Fields(*suites), *machines, *docs); err != nil {
+		fmt.Fprintln(os.Stderr, "kernels:", err)
+		os.Exit(1)
+	}
+}
+
+// play fetches the kernels, runs the suites on each of them, and reports.
+func play(ctx context.Context, kernels, names []string, machines int, docs string) error {
+	asked := kernels
+	if len(kernels) == 0 {
+		kernels = standard
+	}
+	chosen, err := choose(names)
+	if err != nil {
+		return err
+	}
+	if err := build(ctx, chosen); err != nil {
+		return err
+	}
+	all, err := load()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	var missing []string
+	var jobs []job
+	for _, name := range kernels {
+		k := fetch(ctx, name)
+		if k.Folder == "" {
+			missing = append(missing, name)
+		}
+		for _, s := range chosen {
+			jobs = append(jobs, job{k, s})
+		}
+	}
+	run(ctx, machines, jobs, func(r Result) {
+		all.put(r)
+		fmt.Printf("kernels: %s %s: %s, %.0f s\n", r.Kernel, r.Suite, r.plain(), r.Seconds)
+	})
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := all.save(); err != nil {
+		return err
+	}
+	fmt.Printf("kernels: %d suites in %s\n\n%s\n", len(jobs), time.Since(began).Round(time.Second), all.table(kernels, chosen))
+	if all.complete() {
+		if err := all.write(docs); err != nil {
+			return err
+		}
+	}
+	var wrong []string
+	for _, r := range all.of(kernels, chosen) {
+		if len(r.Failed) > 0 {
+			wrong = append(wrong, r.Kernel+" "+r.Suite)
+		}
+	}
+	// One that is not to be had fails who has asked for it only.
+	wrong = append(wrong, slices.DeleteFunc(missing, func(s string) bool { return !slices.Contains(asked, s) })...)
+	if len(wrong) > 0 {
+		return fmt.Errorf("failed: %s; what was said is in %s", strings.Join(wrong, ", "), folder)
+	}
+	return nil
+}
+
+// job is a suite to be played on a kernel.
+type job struct {
+	kernel kernel
+	suite  *suite
+}
+
+// run plays the jobs on so many machines side by side, the longest first.
+func run(ctx context.Context, machines int, jobs []job, done func(Result)) {
+	slices.SortStableFunc(jobs, func(a, b job) int { return b.suite.weight - a.suite.weight })
+	next := make(chan job)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range machines {
+		wg.Go(func() {
+			for j := range next {
+				r := j.play(ctx)
+				mu.Lock()
+				done(r)
+				mu.Unlock()
+			}
+		})
+	}
+	for _, j := range jobs {
+		next <- j
+	}
+	close(next)
+	wg.Wait()
+}

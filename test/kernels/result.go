@@ -1,0 +1,98 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Result is what a suite came to on a kernel.
+type Result struct {
+	Kernel, Version, Suite, Date string
+	Seconds                      float64
+	Passed, Skipped              int
+	Again                        int      // of Passed, those that failed at first
+	Failed                       []string // tests, or what else went wrong
+	Limits                       []string // reasons why other tests fail there
+}
+
+// plain tells the result in words.
+func (r Result) plain() string {
+	out := []string{fmt.Sprintf("%d passed", r.Passed)}
+	if r.Again > 0 {
+		out[0] += fmt.Sprintf(" (%d at the second try)", r.Again)
+	}
+	if r.Skipped > 0 {
+		out = append(out, fmt.Sprintf("%d skipped", r.Skipped))
+	}
+	if len(r.Limits) > 0 {
+		out = append(out, fmt.Sprintf("%d limits", len(r.Limits)))
+	}
+	if len(r.Failed) > 0 {
+		out = append(out, "FAILED: "+strings.Join(r.Failed, ", "))
+	}
+	return strings.Join(out, ", ")
+}
+
+// results are those of all runs: a later one takes the place of an earlier.
+type results []Result
+
+var file = filepath.Join(folder, "results.json")
+
+func load() (results, error) {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var out results
+	if err == nil {
+		err = json.Unmarshal(text, &out)
+	}
+	return out, err
+}
+
+func (all *results) put(r Result) {
+	*all = append(slices.DeleteFunc(*all, func(o Result) bool { return o.Kernel == r.Kernel && o.Suite == r.Suite }), r)
+}
+
+func (all results) save() error {
+	text, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o644)
+}
+
+func (all results) find(kernel, suite string) (Result, bool) {
+	i := slices.IndexFunc(all, func(r Result) bool { return r.Kernel == kernel && r.Suite == suite })
+	if i < 0 {
+		return Result{}, false
+	}
+	return all[i], true
+}
+
+// of returns the results of these suites on these kernels.
+func (all results) of(kernels []string, suites []*suite) (out []Result) {
+	for _, k := range kernels {
+		for _, s := range suites {
+			if r, ok := all.find(k, s.name); ok {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// complete reports whether the whole table has been played.
+func (all results) complete() bool {
+	chosen, _ := choose(nil)
+	return len(all.of(standard, chosen)) == len(standard)*len(chosen)
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// suite is a column of the table.
+type suite struct {
+	name     string
+	packages []string
+	run      string // -test.run; all if empty
+	skip     string // -test.skip
+	what     string // for readers
+	aside    bool   // not in the table: it is played where it is asked for
+	weight   int    // how long it takes, in minutes
+}
+
+var suites = []*suite{
+	{name: "host", packages: []string{"test/life"}, run: "^TestFresh$/^host$", weight: 1,
+		what: "`kube-ipvs run` on the host, where none of its modules is loaded: the first start programs all, a second one writes nothing, and `kube-ipvs cleanup` leaves no trace"},
+	{name: "nft", packages: []string{"test/life"}, run: "^TestFresh$/^nft$", weight: 1,
+		what: "the same by the chart's two containers, in the image's files and with their rights, without kmod"},
+	{name: "legacy", packages: []string{"test/life"}, run: "^TestFresh$/^legacy$", weight: 1,
+		what: "the same with legacy iptables"},
+	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "netutil", "ipset", "proxier/node"}, skip: "Many|RandomEntries", weight: 4,
+		what: "what the packages that talk to the kernel promise to the others, without tests of sheer size"},
+	{name: "wire", packages: []string{"test/wire"}, run: wireTenth, weight: 6,
+		what: "a tenth of the tests by packets"},
+	{name: "life", packages: []string{"test/life"}, run: "^(TestRestart|TestCleanupIsComplete|TestCleanupOfLegacyIPTables|TestCapabilitiesAreDropped)$", weight: 3,
+		what: "some of the tests of starts, stops and clean-up on a node"},
+	{name: "takeover", packages: []string{"test/takeover"}, run: "^TestHandover$/^(ipvs|iptables)_to_image$", weight: 2,
+		what: "a node changes hands from kube-proxy in mode ipvs and iptables, while connections go on"},
+	{name: "all-wire", packages: []string{"test/wire"}, aside: true, weight: 60, what: "all tests by packets"},
+	{name: "all-life", packages: []string{"test/life"}, aside: true, weight: 40, what: "all tests of life"},
+	{name: "all-takeover", packages: []string{"test/takeover"}, aside: true, weight: 20, what: "all tests of take-over"},
+}
+
+// wireTenth has one test at least of each thing that the kernel does for us.
+const wireTenth = "^(TestReach|TestHairpin|TestDrain|TestRefuse|TestAffinity|TestVIPBinding|TestExternalLocal|TestScheduler)$"
+
+// choose returns the suites of these names, or those of the table.
+func choose(names []string) ([]*suite, error) {
+	var out []*suite
+	for _, s := range suites {
+		if len(names) == 0 && !s.aside {
+			out = append(out, s)
+		}
+	}
+	for _, name := range names {
+		n := len(out)
+		for _, s := range suites {
+			if s.name == name {
+				out = append(out, s)
+			}
+		}
+		if len(out) == n {
+			return nil, fmt.Errorf("there is no suite %s", name)
+		}
+	}
+	return out, nil
+}
+
+// binary is where the tests of a package are.
+func binary(pkg string) string {
+	return "out/lab/" + strings.ReplaceAll(pkg, "/", "-") + ".test"
+}
+
+// build makes the tests of suites.
+func build(ctx context.Context, suites []*suite) error {
+	built := map[string]bool{}
+	for _, s := range suites {
+		for _, pkg := range s.packages {
+			if built[pkg] {
+				continue
+			}
+			built[pkg] = true
+			cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary(pkg), "./"+pkg)
+			cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+			cmd.Stderr = os.Stderr
+			if err := cmd.Run(); err != nil {
+				return fmt.Errorf("build the tests of %s: %w", pkg, err)
+			}
+		}
+	}
+	return nil
+}
+
+// script returns what a machine is to do: the tests of the packages, or the named
+// ones, one package after the other.
+func (s *suite) script(named map[string][]string) string {
+	root, _ := os.Getwd()
+	var out strings.Builder
+	for _, pkg := range s.packages {
+		tests, only := s.run, named[pkg]
+		if named != nil && only == nil {
+			continue
+		}
+		// A test that has parts keeps those that were chosen.
+		if _, part, ok := strings.Cut(s.run, "/"); only != nil && ok {
+			tests = "^(" + strings.Join(only, "|") + ")$/" + part
+		} else if only != nil {
+			tests = "^(" + strings.Join(only, "|") + ")$"
+		}
+		fmt.Fprintf(&out, "cd '%s'; echo '=== PACKAGE %s'; '%s' -test.v -test.timeout 3h -test.run '%s' -test.skip '%s'; echo \"=== ENDED $?\"\n",
+			filepath.Join(root, pkg), pkg, filepath.Join(root, binary(pkg)), tests, s.skip)
+	}
+	return out.String()
+}
