@@ -209,8 +209,7 @@ func (c *Client) Probe(typ Type, family uint8) error {
 	case err == nil:
 		return c.Destroy(name)
 	case errors.Is(err, ErrNoType):
-		module := layouts[typ].module
-		return fmt.Errorf("%w %s: load the module with modprobe %s, or install the kernel package that carries it", ErrNoType, typ, module)
+		return fmt.Errorf("%w %s: %s", ErrNoType, typ, netutil.Lacks(layouts[typ].module))
 	}
 	return fmt.Errorf("probe set type %s: %w", typ, noIpset(err))
 }
@@ -219,7 +218,7 @@ func (c *Client) Probe(typ Type, family uint8) error {
 // nfnetlink then has nobody to hand the request to and calls it invalid.
 func noIpset(err error) error {
 	if errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("the kernel has no ipset: load the module with modprobe ip_set, or install the kernel package that carries it (%w)", err)
+		return fmt.Errorf("the kernel has no ipset: %s (%w)", netutil.Lacks("ip_set"), err)
 	}
 	return err
 }

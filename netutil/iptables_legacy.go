@@ -37,11 +37,7 @@ func (s *legacySocket) Close() error { return unix.Close(s.fd) }
 // namespace. To ask for another may load its module, which alone is enough to
 // register tables and hooks on some kernels.
 func legacyTables(family int) []string {
-	name := "/proc/thread-self/net/ip_tables_names"
-	if family == 6 {
-		name = "/proc/thread-self/net/ip6_tables_names"
-	}
-	p, err := os.ReadFile(name)
+	p, err := os.ReadFile(legacyNames(family))
 	if err != nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -110,6 +111,21 @@ func (l *Links) CreateDummy(name, alias string) (index int, err error) {
 		return 0, errors.Join(fmt.Errorf("set alias of dummy link %s: %w", name, err), l.DeleteLink(index))
 	}
 	return index, nil
+}
+
+// HasDummies finds out whether the kernel has dummy devices, which has it load them. It asks
+// for one with an address that no device can have, so that none is made.
+func (l *Links) HasDummies() (bool, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.HardwareAddr = "kube-ipvs-probe", make(net.HardwareAddr, 6)
+	err := l.handle.LinkAdd(&netlink.Dummy{LinkAttrs: attrs})
+	switch {
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return true, nil
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return false, nil
+	}
+	return false, fmt.Errorf("ask for dummy devices: %w", err)
 }
 
 // DeleteLink deletes a link with its addresses. It is no error when there is

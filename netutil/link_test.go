@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -63,6 +64,25 @@ func up(t testing.TB, l *Links, name string) {
 	link, err := l.handle.LinkByName(name)
 	must(t, err)
 	must(t, l.handle.LinkSetUp(link))
+}
+
+// Whether the kernel has dummy devices is found out without making one.
+func TestHasDummies(t *testing.T) {
+	inNetns(t, func() {
+		l, err := OpenLinks()
+		must(t, err)
+		defer l.Close()
+		before, err := l.devices() // lo, and what the kernel gives each namespace
+		must(t, err)
+		has, err := l.HasDummies()
+		must(t, err)
+		if after, err := l.devices(); err != nil || !reflect.DeepEqual(after, before) {
+			t.Errorf("left %v, %v; before %v", after, err, before)
+		}
+		if _, err := l.CreateDummy("vips", ""); (err == nil) != has {
+			t.Errorf("it says %t, and to make one: %v", has, err)
+		}
+	})
 }
 
 // Who asks for lists together costs one of each, and the next time they are new.

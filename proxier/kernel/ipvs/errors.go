@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil"
 )
 
 // What Open and ProbeScheduler return. Each says what to do about it.
 var (
-	ErrNoIPVS = errors.New("the kernel has no IPVS (ip_vs): load the module with modprobe ip_vs, " +
-		"or install the kernel package that carries it")
+	ErrNoIPVS       = errors.New("the kernel has no IPVS: " + netutil.Lacks("ip_vs"))
 	ErrNotPermitted = fmt.Errorf("IPVS needs CAP_NET_ADMIN in the initial user namespace: "+
 		"run as root or grant the capability, and not in a user namespace of its own (%w)", unix.EPERM)
 	ErrNoScheduler = errors.New("the kernel has no IPVS scheduler")

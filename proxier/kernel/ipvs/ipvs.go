@@ -26,9 +26,9 @@ type Client struct {
 }
 
 // Open returns a Client for the network namespace of the calling thread. It
-// finds out afresh that the kernel has IPVS, which makes a kernel with modules
-// load it, and that this process may use it. The error is ErrNoIPVS or
-// ErrNotPermitted where not.
+// finds out afresh that the kernel has IPVS and that this process may use it. The
+// error is ErrNoIPVS or ErrNotPermitted where not. To ask has a kernel load the
+// module since Linux 5.16; before, a process with CAP_SYS_MODULE has it loaded.
 func Open() (*Client, error) {
 	conn, err := netutil.Dial(unix.NETLINK_GENERIC)
 	if err != nil {
@@ -43,10 +43,16 @@ func Open() (*Client, error) {
 }
 
 func (c *Client) setup() error {
-	if err := c.findFamily("IPVS"); err != nil {
+	err := c.findFamily("IPVS")
+	if errors.Is(err, ErrNoIPVS) {
+		if err = netutil.LoadModule("ip_vs"); err == nil {
+			err = c.findFamily("IPVS")
+		}
+	}
+	if err != nil {
 		return err
 	}
-	_, _, _, err := c.Timeouts() // the cheapest request that needs the permission
+	_, _, _, err = c.Timeouts() // the cheapest request that needs the permission
 	if errors.Is(err, unix.EPERM) {
 		return ErrNotPermitted
 	}

@@ -294,6 +294,7 @@ func TestProbeScheduler(t *testing.T) {
 	foreign := newService("192.0.2.1:65535", "wrr")
 	exec(t, c, func(b *netutil.Batch) { c.NewService(b, foreign) })
 	must(t, c.ProbeScheduler("rr"))
+	must(t, c.ProbeIPv6("rr"))
 	if err := c.ProbeScheduler(strings.Repeat("x", 16)); err == nil {
 		t.Error("a name of 16 bytes")
 	} else {

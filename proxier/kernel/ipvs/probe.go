@@ -7,6 +7,8 @@ import (
 
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil"
 )
 
 // ProbeScheduler finds out whether the kernel has a scheduler, by creating a
@@ -14,10 +16,9 @@ import (
 // deleting it. Asking makes a kernel with modules load it. The error is
 // ErrNoScheduler if there is none, and says what to do.
 func (c *Client) ProbeScheduler(name string) error {
-	err := c.probeScheduler(name)
+	err := c.probe(net.IPv4(192, 0, 2, 1), name)
 	if errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("%w %q: load the module with modprobe ip_vs_%s, or install the kernel package that carries it",
-			ErrNoScheduler, name, name)
+		return fmt.Errorf("%w %q: %s", ErrNoScheduler, name, netutil.Lacks("ip_vs_"+name))
 	}
 	if err != nil {
 		return fmt.Errorf("probe the IPVS scheduler %q: %w", name, err)
@@ -25,8 +26,18 @@ func (c *Client) ProbeScheduler(name string) error {
 	return nil
 }
 
-func (c *Client) probeScheduler(name string) error {
-	s := &moby.Service{Address: net.IPv4(192, 0, 2, 1), Protocol: unix.IPPROTO_TCP, Port: 65535, SchedName: name}
+// ProbeIPv6 finds out whether IPVS takes IPv6, as ProbeScheduler does with the scheduler
+// of which there is one already.
+func (c *Client) ProbeIPv6(scheduler string) error {
+	err := c.probe(net.ParseIP("2001:db8::1"), scheduler)
+	if err != nil {
+		return fmt.Errorf("probe IPVS of IPv6: %w", err)
+	}
+	return nil
+}
+
+func (c *Client) probe(address net.IP, scheduler string) error {
+	s := &moby.Service{Address: address, Protocol: unix.IPPROTO_TCP, Port: 65535, SchedName: scheduler}
 	for tries := 16; ; s.Port-- {
 		c.b.Reset()
 		c.NewService(&c.b, s)

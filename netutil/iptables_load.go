@@ -1,0 +1,55 @@
+package netutil
+
+import (
+	"os"
+	"slices"
+)
+
+// legacyModules are those that the legacy variant of each family rests on.
+var legacyModules = map[int]string{4: "ip_tables", 6: "ip6_tables"}
+
+// Load has the kernel load what this variant of iptables rests on, as LoadModule does.
+// That is the legacy variant's affair: a request loads what the other one needs.
+func (b Backend) Load() error {
+	if b != Legacy {
+		return nil
+	}
+	for _, family := range []int{4, 6} {
+		if _, err := os.Stat(legacyNames(family)); err == nil {
+			continue
+		}
+		if err := LoadModule(legacyModules[family]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Missing returns the modules without which this variant has no tables for a family, 4 or
+// 6. It is for a variant that was asked for its tables in vain.
+func (b Backend) Missing(family int) []string {
+	v := map[int]string{4: "", 6: "6"}[family]
+	if b != Legacy {
+		return []string{"nf_tables", "nft_compat", "nft_chain_nat"}
+	}
+	if _, err := os.Stat(legacyNames(family)); err != nil {
+		return []string{legacyModules[family]}
+	}
+	there := legacyTables(family)
+	var out []string
+	for _, t := range ourTables {
+		if !slices.Contains(there, t) {
+			out = append(out, "ip"+v+"table_"+t)
+		}
+	}
+	return out
+}
+
+// legacyNames is the file that lists the legacy tables of a family. There is none where
+// the kernel has not loaded the legacy variant.
+func legacyNames(family int) string {
+	if family == 6 {
+		return "/proc/thread-self/net/ip6_tables_names"
+	}
+	return "/proc/thread-self/net/ip_tables_names"
+}

@@ -1,0 +1,35 @@
+package netutil
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// LoadModule has the kernel load a module by its name of at most 15 bytes, which it does
+// for a process with CAP_SYS_MODULE that asks for a network device so called (dev_load in
+// net/core/dev_ioctl.c). It is the node's own modprobe that the kernel starts, in the node's
+// files and with the node's settings, from wherever it was asked. Nothing happens without
+// the capability, where the module is loaded, or where there is a device of that name; and
+// nothing tells whether it was: look for what the module brings. It waits for modprobe.
+func LoadModule(name string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open a socket to load the module %s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	ask, err := unix.NewIfreq(name)
+	if err != nil {
+		return fmt.Errorf("load the module %s: %w", name, err)
+	}
+	_ = unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ask) // that there is no such device says nothing
+	return nil
+}
+
+// Lacks says what to do where the kernel lacks what one of the modules brings.
+func Lacks(modules ...string) string {
+	return fmt.Sprintf("load the module with modprobe %s, or install the kernel package that carries it "+
+		"(Debian: linux-image-amd64 and its like; Ubuntu: linux-modules and linux-modules-extra; "+
+		"RHEL: kernel-modules-core, kernel-modules, kernel-modules-extra)", strings.Join(modules, " "))
+}
