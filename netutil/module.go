@@ -27,9 +27,13 @@ func LoadModule(name string) error {
 	return nil
 }
 
-// Lacks says what to do where the kernel lacks what one of the modules brings.
+// Lacks says what to do where the kernel lacks what modules bring.
 func Lacks(modules ...string) string {
-	return fmt.Sprintf("load the module with modprobe %s, or install the kernel package that carries it "+
-		"(Debian: linux-image-amd64 and its like; Ubuntu: linux-modules and linux-modules-extra; "+
-		"RHEL: kernel-modules-core, kernel-modules, kernel-modules-extra)", strings.Join(modules, " "))
+	load := "load the module with modprobe "
+	if len(modules) > 1 {
+		load = "load the modules with modprobe -a "
+	}
+	return load + strings.Join(modules, " ") + ", or install the kernel package that carries it " +
+		"(Debian: linux-image-amd64 and its like; Ubuntu: linux-modules and linux-modules-extra; " +
+		"RHEL: kernel-modules-core, kernel-modules, kernel-modules-extra)"
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -41,7 +42,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptabl
 		c.Log.Warn("configuration", "warning", w)
 	}
 	if o.initOnly {
-		return result(initOnly(c.Desired, o.effective, out))
+		return result(initOnly(ctx, c.Desired, o.effective, out))
 	}
 	from, err := openObjects(o.effective, c.Log)
 	if err != nil {
@@ -72,18 +73,22 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 		return err
 	}
 	defer lock.Close()
+	if err := kernel.Load(ctx, e.IPTablesBackend); err != nil {
+		return err
+	}
 	if err := refuseKubeProxy(ctx, e); err != nil {
 		return err
 	}
 	listeners := listen(&c.Desired, c.Log)
-	k, err := kernel.OpenLinux(ctx, kernelOptions(e, c.Desired))
+	k, lacks, err := openKernel(ctx, c.Desired, e)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	if err := k.Check(ctx, c.Desired.Scheduler); err != nil {
-		return err
+	for _, err := range lacks {
+		c.Log.Warn("the node lacks something", "what", err)
 	}
+	c.Desired.IPv6 = k.HasIPv6()
 	d, err := newDaemon(o, c, k, from, listeners)
 	if err != nil {
 		return err
@@ -93,6 +98,21 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	c.Log.Info("started", "version", version, "node", e.NodeName, "clusterIPServers", c.Desired.Mode, "iptables", k.Backend(), "source", from.name)
 	warnOfNeighbours(c.Log.Warn, k, c.Desired, e.VIPBinding)
 	return d.run(ctx)
+}
+
+// openKernel opens the kernel and finds out whether it can do what is asked of it. lacks
+// is what can be done without.
+func openKernel(ctx context.Context, d desired.Config, e *config.Config) (k *kernel.Linux, lacks []error, err error) {
+	if k, err = kernel.OpenLinux(ctx, kernelOptions(e, d)); err != nil {
+		return nil, nil, err
+	}
+	lacks, err = k.Check(ctx, kernel.Needs{
+		Scheduler: d.Scheduler, Rules: [2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)}, Device: !d.NoDevice,
+	})
+	if err != nil {
+		return nil, nil, errors.Join(err, k.Close())
+	}
+	return k, lacks, nil
 }
 
 // refuseKubeProxy returns an error if kube-proxy has the node, unless it was
@@ -111,10 +131,19 @@ func refuseKubeProxy(ctx context.Context, e *config.Config) error {
 	return nil
 }
 
-// initOnly does what needs more rights than the daemon keeps.
-func initOnly(d desired.Config, e *config.Config, out io.Writer) error {
-	if err := kernel.Usable(); err != nil { // which also has modules loaded, and with them their sysctls
+// initOnly does what needs more rights than the daemon keeps: it has the kernel load all
+// that the daemon will ask for, and sets the sysctls, of which some come with a module.
+func initOnly(ctx context.Context, d desired.Config, e *config.Config, out io.Writer) error {
+	if err := kernel.Load(ctx, e.IPTablesBackend); err != nil {
 		return err
+	}
+	k, lacks, err := openKernel(ctx, d, e)
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	for _, err := range lacks {
+		fmt.Fprintln(out, "warning:", err)
 	}
 	done, err := node.Setup(node.Config{Sysctls: append(loopSysctls(d), sysctls(e)...)})
 	for _, text := range done.Changed {

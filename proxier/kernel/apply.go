@@ -334,7 +334,7 @@ func (l *Linux) link(op state.Op) error {
 		l.noDummy = errors.Is(err, unix.EOPNOTSUPP)
 		switch {
 		case l.noDummy:
-			err = fmt.Errorf("the kernel has no dummy devices, and ClusterIPs are routes alone: %w", err)
+			err = fmt.Errorf("%w: %w", errNoDummies, err)
 		case errors.Is(err, unix.EEXIST):
 			err = fmt.Errorf("%w, and of another type: rename or remove it: %w", ErrForeign, err)
 		}

@@ -4,22 +4,79 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/netip"
+	"os/exec"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs/ipset"
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/state"
 )
 
+// Needs are what a configuration asks of the kernel.
+type Needs struct {
+	Scheduler string
+	Rules     [2]string // IPv4 and IPv6, as Expect has them
+	Device    bool      // VIPs are to be addresses of kube-ipvs0
+}
+
 // Check finds out, before anything is written, whether the kernel can do what
-// will be asked of it. It leaves nothing behind and writes nothing where an
-// earlier run has left its rules: they are the proof.
-func (l *Linux) Check(ctx context.Context, scheduler string) error {
+// will be asked of it, which has a kernel with modules load them. It leaves nothing
+// behind, and tries no rules of a family of which an earlier run has left them: they
+// are the proof. The error names what is missing and cannot be done without; lacks
+// names the rest. Without what IPv6 takes, this Linux has IPv4 alone from here on.
+func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 	have, err := l.Read(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	if err := errors.Join(l.checkImages(), l.checkIPVS(ctx, have, n.Scheduler)); err != nil {
+		return nil, err
+	}
+	for i, family := range l.families() {
+		if have.Has(state.RulesID(family)) {
+			continue
+		}
+		err := l.checkRules(ctx, family, n.Rules[i])
+		if family.Is6() {
+			err = errors.Join(l.ipvs.ProbeIPv6(n.Scheduler), err)
+		}
+		switch {
+		case err == nil:
+		case family.Is6() && refused(err):
+			l.options.IPv6 = false
+			lacks = append(lacks, fmt.Errorf("Services are served over IPv4 alone: %w", err))
+		default:
+			return nil, err
+		}
+	}
+	if n.Device && !have.Has(state.LinkID()) {
+		there, err := l.links.HasDummies()
+		if err != nil {
+			return nil, err
+		}
+		if l.noDummy = !there; l.noDummy {
+			lacks = append(lacks, errNoDummies)
+		}
+	}
+	return lacks, nil
+}
+
+var errNoDummies = errors.New("the kernel has no dummy devices, and ClusterIPs are routes alone: " + netutil.Lacks("dummy"))
+
+// refused reports whether the kernel, or a tool that has come to its end, said no.
+func refused(err error) bool {
+	var ended *exec.ExitError
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.As(err, &ended) && !errors.Is(err, netutil.ErrBusy)
+}
+
+// HasIPv6 reports whether this Linux is one of IPv6, too.
+func (l *Linux) HasIPv6() bool { return l.options.IPv6 }
+
+func (l *Linux) checkImages() error {
 	for _, p := range l.options.Images {
 		users, err := l.links.Users(p)
 		if err != nil {
@@ -29,79 +86,58 @@ func (l *Linux) Check(ctx context.Context, scheduler string) error {
 			return fmt.Errorf("the image prefix %s is in use on this node (%s): choose another by --image-prefix and its siblings", p, strings.Join(users, ", "))
 		}
 	}
-	proved := false
-	for id, spec := range have.All() {
-		proved = proved || id.Kind == state.VirtualServer && spec.Value().Scheduler == scheduler
+	return nil
+}
+
+func (l *Linux) checkIPVS(ctx context.Context, have *state.State, scheduler string) error {
+	if _, err := netutil.ReadSysctl(state.VSConntrack.Path()); errors.Is(err, fs.ErrNotExist) {
+		return errors.New("IPVS does without conntrack in this kernel: install one that is built with CONFIG_IP_VS_NFCT")
 	}
-	if !proved {
-		if err := l.ProbeScheduler(ctx, scheduler); err != nil {
-			names, _ := l.ipvs.Schedulers(state.Schedulers)
-			return fmt.Errorf("%w; this kernel has: %s", err, strings.Join(names, ", "))
+	for id, spec := range have.All() {
+		if id.Kind == state.VirtualServer && spec.Value().Scheduler == scheduler {
+			return nil
 		}
 	}
-	if have.Has(state.RulesID(state.IPv4)) {
-		return nil
+	err := l.ProbeScheduler(ctx, scheduler)
+	if err != nil {
+		names, _ := l.ipvs.Schedulers(state.Schedulers)
+		return fmt.Errorf("%w; this kernel has: %s", err, strings.Join(names, ", "))
 	}
-	return l.probeRules(ctx)
+	return nil
 }
 
-// probe is a rule of a kind that ours are made of, and the module it needs.
-type probe struct{ table, rule, needs string }
-
-var probes = []probe{
-	{"nat", "-j NETMAP --to 240.0.0.0/5", "xt_NETMAP"},
-	{"nat", "-j DNAT --to-destination 252.0.0.1", "xt_nat"},
-	{"nat", "-j ACCEPT -m set --match-set " + probeSet + " dst,dst", "xt_set"},
-	{"nat", "-j ACCEPT -m addrtype --dst-type LOCAL", "xt_addrtype"},
-	{"nat", "-j MARK --set-xmark 0x4000/0x4000", "xt_mark"},
-	{"mangle", "-m conntrack --ctstatus CONFIRMED -j RETURN", "xt_conntrack"},
-	{"filter", "-p tcp -j REJECT --reject-with tcp-reset", "ipt_REJECT"},
-}
-
-const probeSet = state.Prefix4 + "PROBE"
-
-// probeRules tries all set types and all kinds of rules in scratch sets and
-// chains. Only if that fails are they tried one by one, to name what is missing.
-func (l *Linux) probeRules(ctx context.Context) (err error) {
+// checkRules tries all set types, and all extensions of iptables that rules have, in
+// scratch sets and chains. Only if that fails are they tried one by one, to name what
+// is missing.
+func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string) (err error) {
+	inet := uint8(unix.AF_INET)
+	if family.Is6() {
+		inet = unix.AF_INET6
+	}
 	var errs []error
 	for _, t := range state.SetTypes {
-		errs = append(errs, l.ipset.Probe(ipset.Type(t), unix.AF_INET))
+		errs = append(errs, l.ipset.Probe(ipset.Type(t), inet))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := l.ipset.Create(ipset.Set{Name: probeSet, Type: ipset.HashIPPort, Family: unix.AF_INET}); err != nil {
+	set := prefix(family) + "PROBE"
+	if err := l.ipset.Create(ipset.Set{Name: set, Type: ipset.HashIPPort, Family: inet}); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.ipset.Destroy(probeSet)) }()
-	if l.try(ctx, probes...) == nil {
-		return nil
+	defer func() { err = errors.Join(err, l.ipset.Destroy(set)) }()
+	ctx = l.counted(ctx)
+	used := extensionsOf(rules, family, set)
+	if err := scratch(ctx, l.backend, family, probesOf(used)); err == nil || errors.Is(err, netutil.ErrBusy) {
+		return err
 	}
-	if err := l.try(ctx); err != nil { // not even empty chains
-		return fmt.Errorf("iptables (%s) does not work on this node: %w", l.backend, err)
+	if err := scratch(ctx, l.backend, family, probesOf(nil)); err != nil { // not even empty chains
+		return fmt.Errorf("iptables (%s) of IPv%d does not work on this node: %s: %w", l.backend, number(family), netutil.Lacks(l.backend.Missing(number(family))...), err)
 	}
-	for _, p := range probes {
-		if err := l.try(ctx, p); err != nil {
-			errs = append(errs, fmt.Errorf("the kernel or iptables cannot do %q: load the module %s or install the package that carries it: %w", p.rule, p.needs, err))
+	for _, e := range used {
+		if err := scratch(ctx, l.backend, family, probesOf([]extension{e})); err != nil {
+			errs = append(errs, fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %q: %s: %w", l.backend, number(family), e.rules[0].text, netutil.Lacks(e.modules(l.backend, family)...), err))
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// try puts rules into scratch chains and removes them again.
-func (l *Linux) try(ctx context.Context, rules ...probe) error {
-	const chain = state.Prefix4 + "PROBE"
-	var add, remove strings.Builder
-	for _, table := range []string{"mangle", "nat", "filter"} {
-		fmt.Fprintf(&add, "*%s\n:%s - [0:0]\n", table, chain)
-		for _, r := range rules {
-			if r.table == table {
-				fmt.Fprintf(&add, "-A %s %s\n", chain, r.rule)
-			}
-		}
-		add.WriteString("COMMIT\n")
-		fmt.Fprintf(&remove, "*%[1]s\n:%[2]s - [0:0]\n-X %[2]s\nCOMMIT\n", table, chain)
-	}
-	failed := l.backend.Restore(l.counted(ctx), 4, add.String())
-	return errors.Join(failed, l.backend.Restore(l.counted(ctx), 4, remove.String()))
 }

@@ -55,6 +55,10 @@ func testRules() [2]string {
 	return [2]string{testConfig.Rules(state.IPv4), testConfig.Rules(state.IPv6)}
 }
 
+func testNeeds(scheduler string) Needs {
+	return Needs{Scheduler: scheduler, Rules: testRules(), Device: true}
+}
+
 func openLinux(t interface {
 	Fatal(...any)
 	Helper()
@@ -319,25 +323,55 @@ func TestCheckLeavesNothing(t *testing.T) {
 	inNetns(t, func() {
 		l := openLinux(t, netutil.NFT)
 		defer l.Close()
-		if err := l.Check(ctx, "rr"); err != nil {
-			t.Error(err)
+		if lacks, err := l.Check(ctx, testNeeds("rr")); err != nil || lacks != nil || !l.HasIPv6() {
+			t.Errorf("lacks %v, %v", lacks, err)
 		}
-		if err := l.Check(ctx, "nosuch"); err == nil || !strings.Contains(err.Error(), "rr, ") {
+		if _, err := l.Check(ctx, testNeeds("nosuch")); err == nil || !strings.Contains(err.Error(), "rr, ") {
 			t.Errorf("an unknown scheduler: %v", err)
 		}
 		sets, err := l.ipset.Sets()
 		if err != nil || len(sets) > 0 {
 			t.Errorf("left sets %v, %v", sets, err)
 		}
-		have, err := l.backend.ReadRules(ctx, 4, netutil.Ours{Prefix: "KIPVS"})
-		if err != nil || !netutil.Equal(have, netutil.Ruleset{}) {
-			t.Errorf("left rules %v, %v", have, err)
+		for _, family := range []int{4, 6} {
+			have, err := l.backend.ReadRules(ctx, family, netutil.Ours{Prefix: "KIPVS"})
+			if err != nil || !netutil.Equal(have, netutil.Ruleset{}) {
+				t.Errorf("left rules of IPv%d %v, %v", family, have, err)
+			}
+		}
+		if _, _, exists, err := l.links.FindDummy("kube-ipvs-probe"); exists || err != nil {
+			t.Errorf("left a link: %v, %v", exists, err)
 		}
 		servers, err := l.ipvs.Services()
 		if err != nil || len(servers) > 0 {
 			t.Errorf("left virtual servers %v, %v", servers, err)
 		}
 	})
+}
+
+// Where nothing is missing Load writes nothing, and what a trial puts into scratch chains
+// goes again, whether or not it can be done.
+func TestLoadLeavesNothing(t *testing.T) {
+	needLab(t)
+	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
+		inNetns(t, func() {
+			if err := Load(ctx, b); err != nil {
+				t.Errorf("%s: %v", b, err)
+			}
+			if chains, err := netutil.NFT.Chains(4); err != nil || len(chains) > 0 {
+				t.Errorf("%s: written %v, %v", b, chains, err)
+			}
+			for _, rules := range []string{"-p tcp -j ACCEPT", "-m nosuchmatch"} {
+				err := scratch(ctx, b, state.IPv4, map[string][]string{"filter": {rules}})
+				if (err == nil) != (rules == "-p tcp -j ACCEPT") {
+					t.Errorf("%s: try %q: %v", b, rules, err)
+				}
+				if chains, err := b.Chains(4); err != nil || len(chains) > 0 {
+					t.Errorf("%s: left by %q: %v, %v", b, rules, chains, err)
+				}
+			}
+		})
+	}
 }
 
 // TestForeignServersAreNotRead makes virtual servers without our flag.

@@ -205,7 +205,7 @@ func TestRulesBesideWhatIPTablesCannotExpress(t *testing.T) {
 					if out, err := nft.CombinedOutput(); err != nil {
 						t.Fatalf("%v %s", err, out)
 					}
-					if err := l.Check(ctx, "rr"); err != nil {
+					if _, err := l.Check(ctx, testNeeds("rr")); err != nil {
 						t.Error(err)
 					}
 					if found, err := FindKubeProxy(ctx); err != nil || found.Any() {

@@ -58,7 +58,7 @@ func flows(ctx context.Context, b *bench, s size, six bool) error {
 		return err
 	}
 	defer k.Close()
-	if err := k.Check(ctx, "rr"); err != nil {
+	if _, err := k.Check(ctx, kernel.Needs{Scheduler: "rr"}); err != nil {
 		return err
 	}
 	if _, err := node.DropCapabilities(); err != nil {
