@@ -374,6 +374,27 @@ func TestLoadLeavesNothing(t *testing.T) {
 	}
 }
 
+// Counters that stand still are no counters.
+func TestTrafficThatIsNotSummed(t *testing.T) {
+	needLab(t)
+	inNetns(t, func() {
+		r, err := OpenTraffic()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer r.Close()
+		for _, run := range []string{"0", "1"} {
+			if err := netutil.WriteSysctl(runEstimation, run); err != nil {
+				t.Errorf("the lab's kernel should have it: %v", err)
+			}
+			if _, err := r.Servers(); errors.Is(err, errNotSummed) != (run == "0") || run == "1" && err != nil {
+				t.Errorf("with %s: %v", run, err)
+			}
+		}
+	})
+}
+
 // TestForeignServersAreNotRead makes virtual servers without our flag.
 func TestForeignServersAreNotRead(t *testing.T) {
 	needLab(t)

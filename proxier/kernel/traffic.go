@@ -37,9 +37,19 @@ func OpenTraffic() (*Traffic, error) {
 // Close closes the socket.
 func (t *Traffic) Close() error { return t.ipvs.Close() }
 
+// runEstimation has the kernel sum up what each CPU has counted, since Linux 6.2.
+const runEstimation = "net/ipv4/vs/run_estimation"
+
+// errNotSummed means that all counters stand still, however much traffic there is.
+var errNotSummed = errors.New("the kernel does not sum up the counters of IPVS: the sysctl net.ipv4.vs.run_estimation is 0, and is to be 1")
+
 // Servers returns the counts of our virtual servers. It costs one dump and one
-// reading of the table in /proc.
+// reading of the table in /proc. It is an error where the kernel does not bring them
+// up to date.
 func (t *Traffic) Servers() (map[state.ID]Counted, error) {
+	if run, err := netutil.ReadSysctl(runEstimation); err == nil && run == "0" {
+		return nil, errNotSummed
+	}
 	out := map[state.ID]Counted{}
 	err := t.ipvs.EachService(func(s moby.Service, stats ipvs.Stats) {
 		if s.Flags&state.FlagOurs != 0 && s.FWMark == 0 {
