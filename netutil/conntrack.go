@@ -3,6 +3,7 @@ package netutil
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +52,26 @@ func OpenConntrack() (*Conntrack, error) {
 		return nil, errors.Join(err, dumps.Close())
 	}
 	return &Conntrack{dumps, deletes}, nil
+}
+
+// HasConntrack finds out whether the kernel lets programs look into conntrack, which has
+// it load what it takes.
+func HasConntrack() (bool, error) {
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	var b Batch
+	ctnetlink(&b, ctStats, 0, unix.AF_UNSPEC)
+	err = c.Get(&b, func(uint16, []byte) error { return nil })
+	if errors.Is(err, unix.EINVAL) { // nfnetlink has nobody to hand the request to
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask for conntrack: %w", err)
+	}
+	return true, nil
 }
 
 // Close closes the sockets.

@@ -11,6 +11,7 @@ import (
 const (
 	ctNew    = unix.NFNL_SUBSYS_CTNETLINK << 8
 	ctGet    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
+	ctStats  = unix.NFNL_SUBSYS_CTNETLINK<<8 | 5
 	ctDelete = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
 
 	ctaTupleOrig  = 1

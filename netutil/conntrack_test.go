@@ -279,6 +279,20 @@ func benchmarkDelete(b *testing.B, family uint8, to []Dialled) {
 	<-done
 }
 
+// Whether conntrack can be looked into is what a look into it shows.
+func TestHasConntrack(t *testing.T) {
+	inNetns(t, func() {
+		has, err := HasConntrack()
+		must(t, err)
+		c, err := OpenConntrack()
+		must(t, err)
+		defer c.Close()
+		if err := c.Open(4, func(uint8, netip.AddrPort) {}); (err == nil) != has {
+			t.Errorf("it says %t, and a look: %v", has, err)
+		}
+	})
+}
+
 // Open finds what goes on, and not what waits or is over.
 func TestOpenFlows(t *testing.T) {
 	inNetns(t, func() {

@@ -20,7 +20,7 @@ const OwnTable = "kube-ipvs"
 
 // ErrNoNFTables means that the kernel has no nftables, or lacks one of the expressions
 // that OwnTable takes: match (nft_compat) and nat (nft_nat).
-var ErrNoNFTables = errors.New("the kernel cannot hold a table of nftables as ours")
+var ErrNoNFTables = errors.New("the kernel cannot hold a table of nftables as ours: " + Lacks("nf_tables", "nft_compat", "nft_nat"))
 
 // SetIndex returns the number by which rules know an ipset.
 type SetIndex func(name string) (uint16, error)

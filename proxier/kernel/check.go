@@ -53,19 +53,33 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 			return nil, err
 		}
 	}
-	if n.Device && !have.Has(state.LinkID()) {
-		there, err := l.links.HasDummies()
-		if err != nil {
-			return nil, err
-		}
-		if l.noDummy = !there; l.noDummy {
-			lacks = append(lacks, errNoDummies)
-		}
-	}
-	return lacks, nil
+	more, err := l.checkOptional(n.Device && !have.Has(state.LinkID()))
+	return append(lacks, more...), err
 }
 
-var errNoDummies = errors.New("the kernel has no dummy devices, and ClusterIPs are routes alone: " + netutil.Lacks("dummy"))
+var (
+	errNoDummies = errors.New("the kernel has no dummy devices, and ClusterIPs are routes alone: " + netutil.Lacks("dummy"))
+	errNoFlows   = errors.New("flows of UDP stay with endpoints that have gone, since conntrack cannot be looked into: " + netutil.Lacks("nf_conntrack_netlink"))
+)
+
+// checkOptional tries what can be done without. device: kube-ipvs0 is to be made.
+func (l *Linux) checkOptional(device bool) (lacks []error, err error) {
+	flows, err := netutil.HasConntrack()
+	if err != nil {
+		return nil, err
+	}
+	if !flows {
+		lacks = append(lacks, errNoFlows)
+	}
+	if !device {
+		return lacks, nil
+	}
+	dummies, err := l.links.HasDummies()
+	if err == nil && !dummies {
+		l.noDummy, lacks = true, append(lacks, errNoDummies)
+	}
+	return lacks, err
+}
 
 // refused reports whether the kernel, or a tool that has come to its end, said no.
 func refused(err error) bool {

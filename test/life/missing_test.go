@@ -1,0 +1,87 @@
+package life
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// A machine whose kernel has modules, of which some are missing and none is loaded that
+// kube-ipvs needs: the start names each that it cannot do without, in one message, and
+// goes on without the others, of which it warns. What one step has loaded stays, so that
+// their order matters.
+func TestMissing(t *testing.T) {
+	if os.Getenv("KUBE_IPVS_FRESH") == "" {
+		t.Skip("it needs a machine on which nothing is loaded: make test-kernels")
+	}
+	const conf = "/etc/modprobe.d/missing.conf"
+	t.Cleanup(func() { _ = os.Remove(conf) })
+	missing := func(t *testing.T, modules []string) []string {
+		var text strings.Builder
+		var out []string
+		for _, m := range modules {
+			if file, err := exec.Command("modinfo", "-F", "filename", m).Output(); err != nil || !strings.HasPrefix(string(file), "/") {
+				t.Logf("this kernel has no module %s that could be missing", m)
+				continue
+			}
+			if _, err := os.Stat("/sys/module/" + m); err == nil {
+				t.Errorf("%s is loaded already", m)
+			}
+			text.WriteString("install " + m + " /bin/false\n")
+			out = append(out, m)
+		}
+		if err := os.WriteFile(conf, []byte(text.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for _, modules := range [][]string{
+		{"ip_vs"}, {"ip_vs_rr"}, {"ip_set_hash_netport"}, {"xt_set", "xt_NETMAP", "xt_MASQUERADE", "ipt_MASQUERADE", "ipt_REJECT", "xt_addrtype"},
+	} {
+		t.Run(strings.Join(modules, " "), func(t *testing.T) {
+			n := newNode(t, "image")
+			gone := missing(t, modules)
+			if len(gone) == 0 {
+				t.Skip("there is nothing to take away")
+			}
+			said, code := n.kube(n.run()...)
+			if code == 0 {
+				t.Errorf("it has started: %s", said)
+			}
+			for _, m := range gone {
+				m = strings.Replace(m, "ipt_MASQ", "xt_MASQ", 1) // as it is called since Linux 5.2
+				if !names(said, m) {
+					t.Errorf("%s is not named in:\n%s", m, said)
+				}
+			}
+		})
+	}
+	t.Run("can be done without", func(t *testing.T) {
+		n := newNode(t, "image")
+		n.enrich()
+		gone := missing(t, []string{"dummy", "ip6t_REJECT", "nf_conntrack_netlink"})
+		d := n.start()
+		if r := d.first(); r.Failed != 0 {
+			t.Errorf("%d writes failed", r.Failed)
+		}
+		n.await(func() error {
+			out, err := n.command("curl", "-sSf", "http://127.0.0.1:10256/readyz").CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("not ready: %w: %s", err, out)
+			}
+			return nil
+		})
+		for _, m := range gone {
+			if !names(d.Log(), m) {
+				t.Errorf("%s is not named", m)
+			}
+		}
+	})
+}
+
+// names reports whether what was said has a module loaded.
+func names(said, module string) bool {
+	return strings.Contains(said, "modprobe "+module) || strings.Contains(said, "modprobe -a "+module)
+}
