@@ -1,12 +1,15 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -128,12 +131,10 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 	if family.Is6() {
 		inet = unix.AF_INET6
 	}
-	var errs []error
 	for _, t := range state.SetTypes {
-		errs = append(errs, l.ipset.Probe(ipset.Type(t), inet))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return err
+		if err := l.ipset.Probe(ipset.Type(t), inet); err != nil {
+			return err
+		}
 	}
 	set := prefix(family) + "PROBE"
 	if err := l.ipset.Create(ipset.Set{Name: set, Type: ipset.HashIPPort, Family: inet}); err != nil {
@@ -148,10 +149,21 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 	if err := scratch(ctx, l.backend, family, probesOf(nil)); err != nil { // not even empty chains
 		return fmt.Errorf("iptables (%s) of IPv%d does not work on this node: %s: %w", l.backend, number(family), netutil.Lacks(l.backend.Missing(number(family))...), err)
 	}
+	var cannot, modules []string
+	var first error
 	for _, e := range used {
 		if err := scratch(ctx, l.backend, family, probesOf([]extension{e})); err != nil {
-			errs = append(errs, fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %q: %s: %w", l.backend, number(family), e.rules[0].text, netutil.Lacks(e.modules(l.backend, family)...), err))
+			cannot, first = append(cannot, strconv.Quote(e.rules[0].text)), cmp.Or(first, err)
+			if m := e.module(family); !slices.Contains(modules, m) {
+				modules = append(modules, m)
+			}
 		}
 	}
-	return errors.Join(errs...)
+	if first == nil {
+		return nil // each can be done, and by now all that they need is loaded
+	}
+	if l.backend == netutil.NFT {
+		modules = append(modules, "nft_compat") // by which it reaches them
+	}
+	return fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %s: %s: %w", l.backend, number(family), strings.Join(cannot, ", "), netutil.Lacks(modules...), first)
 }

@@ -25,19 +25,15 @@ type probe struct{ table, text string }
 // carriers are the modules that have an extension's name, but for xt_.
 var carriers = map[string]string{"MARK": "xt_mark", "DNAT": "xt_nat", "REJECT": "ipt_REJECT"}
 
-// modules names what carries the extension. The nft variant reaches it through nft_compat.
-func (e extension) modules(b netutil.Backend, family netip.Addr) []string {
-	name, ok := carriers[e.name]
-	switch {
-	case !ok:
-		name = "xt_" + e.name
-	case e.name == "REJECT" && family.Is6():
-		name = "ip6t_REJECT"
+// module names what carries the extension.
+func (e extension) module(family netip.Addr) string {
+	if e.name == "REJECT" && family.Is6() {
+		return "ip6t_REJECT"
 	}
-	if b == netutil.NFT {
-		return []string{name, "nft_compat"}
+	if name, ok := carriers[e.name]; ok {
+		return name
 	}
-	return []string{name}
+	return "xt_" + e.name
 }
 
 // verdicts are targets that are no extensions.

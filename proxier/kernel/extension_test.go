@@ -50,7 +50,7 @@ func TestExtensionsOfRules(t *testing.T) {
 			rules := c.Rules(family)
 			used := extensionsOf(rules, family, "SET")
 			for _, e := range used {
-				if m := e.modules(netutil.Legacy, family)[0]; !strings.Contains(string(readme), "`"+m+"`") {
+				if m := e.module(family); !strings.Contains(string(readme), "`"+m+"`") {
 					t.Fatalf("README.md does not name the module %s of %s", m, e.name)
 				}
 			}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -81,7 +83,11 @@ func TestMissing(t *testing.T) {
 	})
 }
 
+var modprobe = regexp.MustCompile(`modprobe ([^,:"]+)`)
+
 // names reports whether what was said has a module loaded.
 func names(said, module string) bool {
-	return strings.Contains(said, "modprobe "+module) || strings.Contains(said, "modprobe -a "+module)
+	return slices.ContainsFunc(modprobe.FindAllStringSubmatch(said, -1), func(m []string) bool {
+		return slices.Contains(strings.Fields(m[1]), module)
+	})
 }
