@@ -5,7 +5,8 @@
 find_kernel() {
   local root=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kube-ipvs-lab}
   local hash lock
-  hash=$(sha256sum <"$lab/um.config" | cut -c1-12)
+  [[ $kernel_source == "$usual_source" ]] || root=$root/$kernel_source
+  hash=$(config | sha256sum | cut -c1-12)
   # Any version of the source will do once it is built: no network needed.
   cached_kernel && return
   need "${build_tools[@]}"

@@ -8,6 +8,19 @@ die() { say "$*"; exit 125; }
 # An ordinary user's PATH often lacks where iptables and ipvsadm live.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
+# Where the kernel comes from: a suite of Debian or Ubuntu, of which the newest
+# linux-source is taken, or the one of a version that stands behind a slash. The usual
+# one is new enough for today's CPUs, yet built for a stable Debian.
+usual_source=trixie-backports
+kernel_source=${LAB_SUITE:-$usual_source}
+
+# config - prints what the kernel has: others than the usual one know parts of it by
+# another name.
+config() {
+  cat "$lab/um.config"
+  [[ $kernel_source == "$usual_source" ]] || cat "$lab/um.older.config"
+}
+
 # What tests call, and the package that has it.
 lab_tools=(
   ip:iproute2 iptables:iptables ipset:ipset ipvsadm:ipvsadm nft:nftables
