@@ -144,25 +144,6 @@ func (c *Client) Set(name string) (Set, error) {
 	return is, nil
 }
 
-// Index returns the number by which rules know the set of a name; ErrNotFound if there
-// is none. It stays the same as long as a rule names the set.
-func (c *Client) Index(name string) (uint16, error) {
-	c.b.Reset()
-	getByName(&c.b, name)
-	index, ok := uint16(0), false
-	err := c.conn.Get(&c.b, func(_ uint16, p []byte) error {
-		index, ok = parseIndex(p)
-		return nil
-	})
-	if err == nil && !ok {
-		err = errMalformed
-	}
-	if err != nil {
-		return 0, fmt.Errorf("look up the number of set %s: %w", name, Error(err))
-	}
-	return index, nil
-}
-
 // headers hands each set, or the one of a name, to each.
 func (c *Client) headers(name string, each func(Set)) error {
 	c.b.Reset()

@@ -108,21 +108,6 @@ func list(b *netutil.Batch, name string, headerOnly bool) {
 	}
 }
 
-// Of linux/netfilter/ipset/ip_set.h. They are there since Linux 4.20, with the
-// protocol version 7, which they have to name.
-const (
-	cmdGetByName = 14
-	attrIndex    = 11
-	protocol7    = 7
-)
-
-// getByName appends the request for the number of a set.
-func getByName(b *netutil.Batch, name string) {
-	b.Begin(unix.NFNL_SUBSYS_IPSET<<8|cmdGetByName, 0, unix.AF_NETLINK, nl.NFNETLINK_V0, 0, 0)
-	b.U8(nl.IPSET_ATTR_PROTOCOL, protocol7)
-	b.String(nl.IPSET_ATTR_SETNAME, name)
-}
-
 // begin starts a request: nfgenmsg, then the protocol version, the first that
 // has all we use.
 func begin(b *netutil.Batch, cmd, flags int) {

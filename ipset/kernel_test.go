@@ -112,6 +112,25 @@ func drawEntry(t *rapid.T, typ Type, family uint8) Entry {
 	return e
 }
 
+// The numbers are those that rules hold: of the first set 0, of the next 1.
+func TestIndex(t *testing.T) {
+	c := isolated(t)
+	for want, name := range []string{"first", strings.Repeat("n", maxName)} {
+		must(t, c.Create(Set{Name: name, Type: HashIP, Family: unix.AF_INET}))
+		if got, err := Index(name); err != nil || int(got) != want {
+			t.Errorf("set %s has number %d, %v, want %d", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"missing", "", strings.Repeat("n", maxName-1)} {
+		if got, err := Index(name); !errors.Is(err, ErrNotFound) {
+			t.Errorf("set %q has number %d, %v", name, got, err)
+		}
+	}
+	if _, err := Index(strings.Repeat("n", maxName+1)); err == nil {
+		t.Error("a name that no set can have has a number")
+	}
+}
+
 // For every type and family: what is added is listed, what is deleted is gone,
 // and both can be said twice.
 func TestRandomEntries(t *testing.T) {

@@ -50,20 +50,6 @@ func parse(p []byte, each func(Entry)) (Set, error) {
 	return s, nil
 }
 
-// parseIndex reads the answer to getByName.
-func parseIndex(p []byte) (index uint16, ok bool) {
-	if len(p) < sizeofNfgenmsg {
-		return 0, false
-	}
-	p = p[sizeofNfgenmsg:]
-	for a, rest, ok := netutil.NextAttr(p); ok; a, rest, ok = netutil.NextAttr(rest) {
-		if a.Type == attrIndex && len(a.Data) == 2 {
-			return binary.BigEndian.Uint16(a.Data), true
-		}
-	}
-	return 0, false
-}
-
 func (s *Set) header(p []byte) {
 	for a, rest, ok := netutil.NextAttr(p); ok; a, rest, ok = netutil.NextAttr(rest) {
 		switch a.Type {

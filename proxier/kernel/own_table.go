@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 
+	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 )
 
@@ -20,7 +21,7 @@ func (l *Linux) parse(family netip.Addr, rules string) (iptables, own netutil.Ru
 // readOwn reads our table of nftables, without a process. Where the kernel has no
 // nftables there is nothing that could come before table nat.
 func (l *Linux) readOwn(family netip.Addr, want netutil.Ruleset) (netutil.Ruleset, error) {
-	have, err := netutil.ReadOwn(number(family), want, l.ipset.Index)
+	have, err := netutil.ReadOwn(number(family), want, ipset.Index)
 	if errors.Is(err, netutil.ErrNoNFTables) {
 		return want, nil
 	}
@@ -34,7 +35,7 @@ func (l *Linux) writeOwn(family netip.Addr, want netutil.Ruleset) error {
 	if err != nil || netutil.Equal(have, want) {
 		return err
 	}
-	err = netutil.WriteOwn(number(family), want, l.ipset.Index)
+	err = netutil.WriteOwn(number(family), want, ipset.Index)
 	if errors.Is(err, netutil.ErrNoNFTables) {
 		l.proof.noOwn.Store(true)
 	}
