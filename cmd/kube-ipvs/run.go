@@ -172,6 +172,7 @@ func sysctls(e *config.Config) []node.Sysctl {
 	out := node.ConntrackSysctls(node.ConntrackConfig{ // the loop keeps the other timeouts
 		MaxPerCore: ct.MaxPerCore, Min: ct.Min, UDPTimeout: ct.UDPTimeout, UDPStreamTimeout: ct.UDPStreamTimeout, TCPBeLiberal: ct.TCPBeLiberal,
 	}, node.Cores())
+	out = append(out, node.RouteSysctls()...)
 	if e.StrictARP {
 		out = append(out, node.StrictARPSysctls()...)
 	}

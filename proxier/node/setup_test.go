@@ -1,7 +1,10 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -112,6 +115,45 @@ func TestApply(t *testing.T) {
 		}
 		if changed, err := Apply(want); len(changed) > 0 || err != nil {
 			t.Errorf("again: %q, %v", changed, err)
+		}
+	})
+}
+
+// More IPv6 routes than the limit are used at the same time. Kernels that count them,
+// as up to 5.9, fail from the 1,025th on.
+func TestRouteSysctls(t *testing.T) {
+	inNetns(t, func() {
+		wanted := RouteSysctls()
+		if len(wanted) == 0 {
+			lacks(t, "IPv6")
+		}
+		links, err := netutil.OpenLinks()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer links.Close()
+		_, err = Apply([]Sysctl{{Path: wanted[0].Path, Value: "100"}})
+		if err = errors.Join(err, links.SetUp("lo")); err != nil {
+			t.Error(err)
+		}
+		if changed, err := Apply(wanted); err != nil || len(changed) != 1 {
+			t.Errorf("changed %q, %v", changed, err)
+		}
+		for n := range 1500 {
+			to := netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x96, 14: byte(n >> 8), 15: byte(n)})
+			var b netutil.Batch
+			netutil.AddImageRoute(&b, 1, netip.PrefixFrom(to, 128))
+			if err := errors.Join(links.Exec(&b)...); err != nil {
+				t.Error(err)
+				return
+			}
+			c, err := net.DialUDP("udp6", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 9)))
+			if err != nil {
+				t.Errorf("route %d: %v", n, err)
+				return
+			}
+			_ = c.Close()
 		}
 	})
 }
