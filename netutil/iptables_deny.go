@@ -24,7 +24,8 @@ type PortRange struct{ First, Last uint16 }
 // with " > " between a rule and the one that it leads to; and a policy DROP. Left out are
 // chains of some names, and rules of which mayHit says that what they are about is of no
 // interest. A rule may be returned that other rules keep packets from. It has the tool
-// print the table, which takes as long as it has rules.
+// print the table, which takes as long as it has rules. A table that the tool does not print,
+// since it has a rule that is not iptables' or that a newer iptables has made, is an error.
 func (b Backend) Denials(ctx context.Context, family int, chain string, leaveOut func(chain string) bool, mayHit func(Reach) bool) ([]string, error) {
 	if there, err := b.hasFilter(family); !there || err != nil {
 		return nil, err
@@ -36,6 +37,9 @@ func (b Backend) Denials(ctx context.Context, family int, chain string, leaveOut
 	text, msg, err := run(ctx, "", tool, "-t", "filter")
 	if err != nil {
 		return nil, fmt.Errorf("%s -t filter: %w: %s", tool, err, oneLine(msg))
+	}
+	if strings.Contains(text, incompatible) {
+		return nil, fmt.Errorf("%s -t filter: %s", tool, oneLine(text))
 	}
 	return denialsIn(text, chain, leaveOut, mayHit), nil
 }
