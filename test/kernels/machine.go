@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -75,7 +76,7 @@ type outcome struct {
 // keeps what was said.
 func (j job) boot(ctx context.Context, named map[string][]string, try string) outcome {
 	cmd := exec.CommandContext(ctx, "test/lab/run", "--", "sh", "-c", j.suite.script(named))
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	root, _ := os.Getwd()
 	cmd.Env = append(os.Environ(), "LAB_KERNEL="+j.kernel.Folder, "KUBE_IPVS_LAB=1", "KUBE_IPVS_BINARY="+root+"/bin/kube-ipvs",
 		"KUBE_IPVS_ROOTFS="+root+"/out/image/root", "KUBE_IPVS_RENDERED="+root+"/test/chart/testdata/golden/minimal.yaml")
