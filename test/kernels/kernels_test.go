@@ -26,7 +26,7 @@ panic: test timed out after 3h
 // A test that fails is named; a package that ends badly without one, and a machine
 // that stops within one, are not taken for good.
 func TestRead(t *testing.T) {
-	want := outcome{passed: 2, skipped: 1, failed: map[string][]string{"ipset": {"TestTwo"}}, broken: []string{"netutil (exit code 2)", "test/wire has not ended"}}
+	want := outcome{passed: map[string][]string{"ipset": {"TestOne"}, "test/wire": {"TestReach"}}, failed: map[string][]string{"ipset": {"TestTwo"}}, skipped: 1, broken: []string{"netutil (exit code 2)", "test/wire has not ended"}}
 	if got := read(said); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

@@ -49,16 +49,19 @@ func (j job) play(ctx context.Context) Result {
 		return r
 	}
 	first := j.boot(ctx, nil, "")
-	r.Passed, r.Skipped = first.passed, first.skipped
-	r.Failed = first.broken
+	r.Skipped, r.Failed = first.skipped, first.broken
+	var second outcome
 	if len(first.failed) > 0 {
-		second := j.boot(ctx, first.failed, "again")
-		r.Failed = append(r.Failed, second.broken...)
-		for _, pkg := range j.suite.packages {
-			r.Failed = append(r.Failed, second.failed[pkg]...)
+		second = j.boot(ctx, first.failed, "again")
+	}
+	for _, pkg := range j.suite.packages {
+		r.Passed += len(first.passed[pkg]) + len(second.passed[pkg])
+		r.Again += len(second.passed[pkg])
+		for _, test := range first.failed[pkg] {
+			if !slices.Contains(second.passed[pkg], test) {
+				r.Failed = append(r.Failed, test)
+			}
 		}
-		r.Again = second.passed
-		r.Passed += second.passed
 	}
 	r.Limits, r.Failed = limited(j.kernel.Name, r.Failed)
 	r.Seconds = time.Since(began).Seconds()
@@ -67,9 +70,9 @@ func (j job) play(ctx context.Context) Result {
 
 // outcome is what the tests of a machine have come to.
 type outcome struct {
-	passed, skipped int
-	failed          map[string][]string // by package
-	broken          []string            // what went wrong with no test to name
+	passed, failed map[string][]string // by package
+	skipped        int
+	broken         []string // what went wrong with no test to name
 }
 
 // boot runs tests of the suite, or the named ones, on a machine of their own, and
@@ -103,7 +106,7 @@ var line = regexp.MustCompile(`(?m)^(?:=== (PACKAGE|ENDED) (\S+)|--- (PASS|FAIL|
 
 // read finds out which tests ended how.
 func read(said string) outcome {
-	out := outcome{failed: map[string][]string{}}
+	out := outcome{passed: map[string][]string{}, failed: map[string][]string{}}
 	pkg, open, known := "", false, false
 	for _, m := range line.FindAllStringSubmatch(said, -1) {
 		switch cmp.Or(m[1], m[3]) {
@@ -115,7 +118,7 @@ func read(said string) outcome {
 			}
 			open = false
 		case "PASS":
-			out.passed++
+			out.passed[pkg] = append(out.passed[pkg], m[4])
 		case "SKIP":
 			out.skipped++
 		case "FAIL":

@@ -109,7 +109,9 @@ func run(ctx context.Context, machines int, jobs []job, done func(Result)) {
 			for j := range next {
 				r := j.play(ctx)
 				mu.Lock()
-				done(r)
+				if ctx.Err() == nil {
+					done(r)
+				}
 				mu.Unlock()
 			}
 		})
