@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -52,7 +51,7 @@ func (j job) play(ctx context.Context) Result {
 	r.Skipped, r.Failed = first.skipped, first.broken
 	var second outcome
 	if len(first.failed) > 0 {
-		second = j.boot(ctx, first.failed, "again")
+		second = j.boot(ctx, first.failed, ".again")
 	}
 	for _, pkg := range j.suite.packages {
 		r.Passed += len(first.passed[pkg]) + len(second.passed[pkg])
@@ -88,14 +87,14 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 	}
 	limit := cmp.Or(os.Getenv("LAB_TIMEOUT"), fmt.Sprint(j.suite.weight*600))
 	cmd.Env = append(cmd.Env, "LAB_TIMEOUT="+limit)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	err := cmd.Run()
-	name := strings.Join(slices.DeleteFunc([]string{j.kernel.Name, j.suite.name, try}, func(s string) bool { return s == "" }), ".")
-	if e := os.WriteFile(filepath.Join(folder, name+".log"), said.Bytes(), 0o644); e != nil {
-		err = errors.Join(err, e)
+	var said []byte
+	log, err := os.Create(filepath.Join(folder, j.kernel.Name+"."+j.suite.name+try+".log"))
+	if err == nil {
+		cmd.Stdout, cmd.Stderr = log, log
+		err = errors.Join(cmd.Run(), log.Close())
+		said, _ = os.ReadFile(log.Name())
 	}
-	out := read(said.String())
+	out := read(string(said))
 	if err != nil {
 		out.broken = append(out.broken, fmt.Sprintf("the machine did not end well (%v)", err))
 	}
