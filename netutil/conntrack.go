@@ -84,7 +84,7 @@ func (c *Conntrack) Stats() Stats {
 }
 
 // Delete deletes the flows of a family, AF_INET or AF_INET6, that doomed names,
-// and returns how many. Only flows that fit one of to are looked at; with none in
+// and returns how many. Flows that fit none of to need not be looked at; with none in
 // to, all are. doomed is asked twice: when a flow is found, and again right before
 // it is deleted. Nothing to delete is success, so it is idempotent. An error says
 // that some flows may be left; it stops soon after ctx ends.
@@ -100,7 +100,14 @@ func (c *Conntrack) Delete(ctx context.Context, family uint8, to []Dialled, doom
 	d := deletion{conn: c.deletes, family: family, doomed: doomed}
 	var errs []error
 	for _, f := range filtersOf(family, to) {
-		errs = append(errs, c.list(ctx, family, f, d.found))
+		unfiltered := false
+		errs = append(errs, c.list(ctx, family, f, func(e entry) {
+			unfiltered = unfiltered || f.Proto != 0 && e.Proto != f.Proto
+			d.found(e)
+		}))
+		if unfiltered { // then the kernel knows no filters, and has listed everything
+			break
+		}
 	}
 	d.flush()
 	return d.deleted, errors.Join(append(errs, d.err)...)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"testing"
 
@@ -44,8 +45,15 @@ func createNAT(b *Batch, n nat) {
 	b.End(at)
 }
 
+// openConntrack opens conntrack where a rule has asked for it in both families, as ours do:
+// without one kernels before 4.19 know no addresses of a family.
 func openConntrack(t testing.TB) *Conntrack {
 	t.Helper()
+	for _, tool := range []string{"iptables", "ip6tables"} {
+		if out, err := exec.Command(tool, "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID").CombinedOutput(); err != nil {
+			lacks(t, "conntrack: %v %s", err, out)
+		}
+	}
 	c, err := OpenConntrack()
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
@@ -93,7 +101,7 @@ func fill(t testing.TB, c *Conntrack, entries []nat) {
 
 // What a filter lets pass is what goes there, and all that goes there is deleted
 // if it is doomed; what does not is not even looked at, in IPv6 as far as the
-// kernel compares rightly.
+// kernel compares rightly. A kernel that knows no filters is asked once for everything.
 func TestDeleteFlows(t *testing.T) {
 	ap := netip.MustParseAddrPort
 	tests := []struct {
@@ -130,6 +138,15 @@ func testDeleteFlows(t *testing.T, to []Dialled, seen []int) {
 		family = familyTo(to[0])
 	}
 	all := c.all(t)
+	filtered := knowsFilters(t, c)
+	if !filtered {
+		seen = nil
+		for i, n := range natEntries {
+			if familyOf(n) == family {
+				seen = append(seen, i)
+			}
+		}
+	}
 	want := []string{}
 	for _, i := range seen {
 		want = append(want, natEntries[i].flow().String())
@@ -137,6 +154,7 @@ func testDeleteFlows(t *testing.T, to []Dialled, seen []int) {
 	slices.Sort(want)
 	asked := []string{}
 	spared := Flow{}
+	before := c.Stats().Dumps
 	n, err := c.Delete(t.Context(), family, to, func(f Flow) bool {
 		if !slices.Contains(asked, f.String()) {
 			asked = append(asked, f.String())
@@ -147,6 +165,9 @@ func testDeleteFlows(t *testing.T, to []Dialled, seen []int) {
 		return f != spared
 	})
 	must(t, err)
+	if dumps := c.Stats().Dumps - before; !filtered && dumps != 1 {
+		t.Errorf("%d dumps", dumps)
+	}
 	if slices.Sort(asked); !slices.Equal(asked, want) {
 		t.Errorf("asked about\n%q, want\n%q", asked, want)
 	}
@@ -164,6 +185,18 @@ func testDeleteFlows(t *testing.T, to []Dialled, seen []int) {
 }
 
 func familyTo(d Dialled) uint8 { return family(d.To.Addr()) }
+
+func familyOf(n nat) uint8 { return family(n.flow().Dst.Addr()) }
+
+// knowsFilters reports whether the kernel filters what it lists, as it does since 5.8.
+func knowsFilters(t *testing.T, c *Conntrack) bool {
+	t.Helper()
+	filtered := true
+	must(t, c.list(t.Context(), unix.AF_INET, filter{Proto: unix.IPPROTO_TCP}, func(e entry) {
+		filtered = filtered && e.Proto == unix.IPPROTO_TCP
+	}))
+	return filtered
+}
 
 func (n nat) flow() Flow {
 	return Flow{n.proto, netip.MustParseAddrPort(n.dst), netip.MustParseAddrPort(n.endpoint), !n.replied}
