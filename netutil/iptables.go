@@ -28,8 +28,9 @@ var ErrBusy = errors.New("another program holds the xtables lock")
 // DetectBackend finds out which backend this node uses, without changing
 // anything. It is the one in which the kubelet left its hint; else the one
 // that holds chains whose name begins with prefix, of either family, as an
-// earlier run of ours leaves them; else nft where it works; else legacy. Each
-// question is put to nft first. It reads names of chains and no rule.
+// earlier run of ours leaves them; else the one that has more rules; else nft where
+// it works; else legacy. Each question is put to nft first. Rules are read only if
+// names of chains do not tell.
 func DetectBackend(ctx context.Context, prefix string) (Backend, error) {
 	usable, err := backends(ctx)
 	if err != nil {
@@ -47,7 +48,17 @@ func DetectBackend(ctx context.Context, prefix string) (Backend, error) {
 			}
 		}
 	}
-	return usable[0].Backend, nil
+	best, most := usable[0].Backend, 0
+	for _, b := range usable {
+		n, err := b.CountRules()
+		if err != nil {
+			return "", fmt.Errorf("find out which iptables is in use: %w", err)
+		}
+		if n > most {
+			best, most = b.Backend, n
+		}
+	}
+	return best, nil
 }
 
 // Backends returns those that work here, nft first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +50,55 @@ func (b Backend) chains(family int) ([]Chain, error) {
 		}
 	}
 	return out, err
+}
+
+// CountRules returns how many rules there are in the tables mangle, nat and filter of
+// both families, whichever program's. There are none where the kernel lacks this variant.
+// It starts no process.
+func (b Backend) CountRules() (n int, err error) {
+	for _, family := range []int{4, 6} {
+		var more int
+		if b == Legacy {
+			more, err = legacyCount(family)
+		} else {
+			more, err = nftCount(family)
+		}
+		if n += more; err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+func legacyCount(family int) (n int, err error) {
+	err = eachLegacy(family, legacyTables(family), func(c legacyChain) {
+		n += len(c.rules) - 1 // the last one is the chain's policy, or its end
+	})
+	return n, err
+}
+
+func nftCount(family int) (int, error) {
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	var b Batch
+	b.Begin(nftTable|unix.NFT_MSG_GETRULE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+	n := 0
+	err = c.Dump(&b, func(_ uint16, data []byte) error {
+		if in, _ := decodeNFTRule(data); slices.Contains(ourTables, in.Table) {
+			n++
+		}
+		return nil
+	})
+	if absent(err) || errors.Is(err, ErrInterrupted) { // nobody minds a rule more or less
+		err = nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("count the nftables rules of IPv%d: %w", family, err)
+	}
+	return n, nil
 }
 
 // RemoveChains removes those user-defined chains of family, 4 or 6, that are

@@ -198,6 +198,10 @@ func TestDetectBackend(t *testing.T) {
 			{"canary in legacy", "", "*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n", Legacy},
 			{"canary elsewhere", "", "*nat\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n", NFT},
 			{"ours in legacy", "*nat\n:OTHER - [0:0]\nCOMMIT\n", "*nat\n:KIPVS-NAT - [0:0]\nCOMMIT\n", Legacy},
+			{"rules in legacy", "", "*filter\n-A FORWARD -j DROP\nCOMMIT\n", Legacy},
+			{"rules in both", "*filter\n-A FORWARD -j DROP\nCOMMIT\n", "*filter\n-A FORWARD -j DROP\nCOMMIT\n", NFT},
+			{"more rules in legacy", "*filter\n-A FORWARD -j DROP\nCOMMIT\n", "*filter\n:X - [0:0]\n-A FORWARD -j X\n-A X -j DROP\nCOMMIT\n", Legacy},
+			{"ours beat rules", "*nat\n:KIPVS-NAT - [0:0]\nCOMMIT\n", "*filter\n-A FORWARD -j DROP\nCOMMIT\n", NFT},
 			{"hint beats ours", "*nat\n:KIPVS-NAT - [0:0]\nCOMMIT\n", "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n", Legacy},
 		} {
 			t.Run(fmt.Sprintf("%s/IPv%d", tt.name, family), func(t *testing.T) {
