@@ -63,6 +63,9 @@ func (l *Linux) differences(family netip.Addr, have, want netutil.Ruleset) strin
 	if more := len(all) - 3; more > 0 {
 		text += fmt.Sprintf("; and %d more", more)
 	}
+	if blind := have.Unreadable(); len(blind) > 0 {
+		text += fmt.Sprintf("; iptables prints nothing of %s and %d chains more: a rule there is not its own", blind[0], len(blind)-1)
+	}
 	return text + l.proof.contest(family).told()
 }
 
