@@ -6,9 +6,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
-LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
+LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-xtables image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -50,6 +50,12 @@ test-neighbours: LAB_PACKAGES := test/cluster
 test-neighbours: LAB_FLAGS := -test.v -test.run 'TestKubeRouter|TestFelix'
 test-neighbours: export KUBE_IPVS_NEIGHBOURS = $(shell test/neighbours/build)
 test-neighbours: lab-test
+
+# Every version of iptables that test/xtables/build fetches beside every other: some
+# minutes. make test plays some.
+test-xtables: LAB_PACKAGES := test/xtables
+test-xtables: LAB_FLAGS := -test.v -every
+test-xtables: lab-test
 
 # The files of the container image and what they consist of, as the Dockerfile
 # makes them, without a container engine.

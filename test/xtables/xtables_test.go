@@ -1,0 +1,86 @@
+// Package xtables plays nodes whose iptables is of another version than the one that
+// kube-ipvs is given, as the image's is: rules of others are written and read by the
+// host's, ours by the other. It runs in the lab.
+package xtables
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kube-ipvs/test/testbed"
+)
+
+var (
+	bed      *testbed.Bed
+	binary   = os.Getenv("KUBE_IPVS_BINARY")
+	families = []string{"iptables", "ip6tables"}
+)
+
+var every = flag.Bool("every", false, "play every version beside every other, which takes some minutes")
+
+func TestMain(m *testing.M) {
+	if os.Getenv("KUBE_IPVS_LAB") == "" {
+		fmt.Println("versions of iptables are played in the lab, where IPVS is real: make lab-test")
+		os.Exit(0)
+	}
+	flag.Parse()
+	var err error
+	if bed, err = testbed.New(context.Background()); err == nil {
+		_, err = bed.Serve(bed.P1, testbed.TargetPort, "p1")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	bed.Close()
+	os.Exit(code)
+}
+
+// version is an iptables of a distribution's release, as test/xtables/build has it.
+type version struct{ suite, number string }
+
+func (v version) String() string { return v.number + "-" + v.suite }
+
+// tool returns one of its programs.
+func (v version) tool(name string) string { return filepath.Join(folder(), v.suite, "bin", name) }
+
+// has reports whether it has a variant: before 1.8 there was legacy only.
+func (v version) has(variant string) bool {
+	_, err := os.Stat(v.tool("iptables-" + variant))
+	return err == nil
+}
+
+func folder() string { return os.Getenv("KUBE_IPVS_XTABLES") }
+
+// release returns the version of a release.
+func release(t *testing.T, suite string) version {
+	t.Helper()
+	number, err := os.ReadFile(filepath.Join(folder(), suite, "version"))
+	if err != nil {
+		t.Fatalf("KUBE_IPVS_XTABLES is to be what test/xtables/build prints: %v", err)
+	}
+	return version{suite, strings.TrimSpace(string(number))}
+}
+
+func releases(t *testing.T, suites ...string) (out []version) {
+	t.Helper()
+	for _, s := range suites {
+		out = append(out, release(t, s))
+	}
+	return out
+}
+
+func on(t *testing.T, format string, args ...any) string {
+	t.Helper()
+	out, err := bed.Node.Shell(context.WithoutCancel(t.Context()), fmt.Sprintf(format, args...))
+	if err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	return out
+}
