@@ -147,7 +147,11 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 		return err
 	}
 	if err := scratch(ctx, l.backend, family, probesOf(nil)); err != nil { // not even empty chains
-		return fmt.Errorf("iptables (%s) of IPv%d does not work on this node: %s: %w", l.backend, number(family), netutil.Lacks(l.backend.Missing(number(family))...), err)
+		err = fmt.Errorf("iptables (%s) of IPv%d does not work on this node: %w", l.backend, number(family), err)
+		if modules := l.backend.Missing(number(family)); refused(err) && len(modules) > 0 {
+			err = fmt.Errorf("%w: %s", err, netutil.Lacks(modules...))
+		}
+		return err
 	}
 	var cannot, modules []string
 	var first error
