@@ -21,12 +21,13 @@ start_qemu() {
   for port in out err; do
     ports+=(-chardev "file,id=$port,path=$job/$port" -device "virtserialport,chardev=$port,name=$port")
   done
-  # The clock is read from a device, since the guest measures the frequency of its
+  # A kernel that finds a fault in itself ends the machine, which otherwise may stand
+  # still until its time is up. The clock is read from a device, since the guest measures the frequency of its
   # counters wrong where others use this machine, too.
   leashed qemu-system-x86_64 -accel "${LAB_ACCEL:-tcg,thread=multi,tb-size=512}" -cpu max \
     -smp 1 -m "${LAB_MEM:-4G}" -nodefaults -display none -no-reboot -nic none \
     -kernel "$LAB_KERNEL/boot/vmlinuz-$version" -initrd "$job/initramfs" \
-    -append "console=ttyS0 panic=-1 mitigations=off random.trust_cpu=on clocksource=acpi_pm no_timer_check
+    -append "console=ttyS0 oops=panic panic=-1 mitigations=off random.trust_cpu=on clocksource=acpi_pm no_timer_check
       quiet ${LAB_VERBOSE:+ignore_loglevel} lab_job=$job lab_mode=qemu lab_tty= lab_verbose=${LAB_VERBOSE:-}" \
     -serial "$console" -device virtio-rng-pci -device virtio-serial-pci "${ports[@]}" \
     -virtfs local,path=/,mount_tag=outside,security_model=none,multidevs=remap,readonly=on \

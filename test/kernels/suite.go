@@ -27,7 +27,7 @@ var suites = []*suite{
 		what: "the same by the chart's two containers, in the image's files and with their rights, without kmod"},
 	{name: "legacy", packages: []string{"test/life"}, run: "^TestFresh$/^legacy$", weight: 1,
 		what: "the same with legacy iptables"},
-	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "netutil", "ipset", "proxier/node"}, skip: "Many|RandomEntries", weight: 4,
+	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "ipset", "proxier/node", "netutil"}, skip: "Many|RandomEntries", weight: 4,
 		what: "what the packages that talk to the kernel promise to the others, without tests of sheer size"},
 	{name: "wire", packages: []string{"test/wire"}, run: wireTenth, weight: 6,
 		what: "a tenth of the tests by packets"},
