@@ -8,9 +8,9 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// maxTimeout keeps the arithmetic from overflowing. The kernel's own limit is
-// lower and depends on how it was built: 24 days at the least.
-const maxTimeout = math.MaxInt32 * time.Second
+// maxTimeout is what every kernel can count: 31 bits of ticks, of which up to 1,000 make a
+// second. More is refused by newer kernels, and wraps around in those before 5.0.
+const maxTimeout = math.MaxInt32 / 1000 * time.Second
 
 // Timeouts returns after how long without a packet the namespace's connections
 // end: established TCP, TCP after a FIN, and UDP. 0 for a protocol that the
