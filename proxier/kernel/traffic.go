@@ -50,26 +50,21 @@ func (t *Traffic) Servers() (map[state.ID]Counted, error) {
 	if run, err := netutil.ReadSysctl(runEstimation); err == nil && run == "0" {
 		return nil, errNotSummed
 	}
-	out := map[state.ID]Counted{}
+	out, ours := map[state.ID]Counted{}, map[state.ID]bool{}
 	err := t.ipvs.EachService(func(s moby.Service, stats ipvs.Stats) {
 		if s.Flags&state.FlagOurs != 0 && s.FWMark == 0 {
-			out[serverID(ipvs.KeyOf(&s))] = Counted{Stats: stats}
+			id := serverID(ipvs.KeyOf(&s))
+			out[id], ours[id] = Counted{Stats: stats}, true
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
-		c, ours := out[serverID(key)]
-		if !ours {
-			return
-		}
-		c.Active, c.Inactive = 0, 0 // the table may tell of one twice
-		for _, d := range dests {
-			c.Active += uint64(d.Active)
-			c.Inactive += uint64(d.Inactive)
-		}
-		out[serverID(key)] = c
+	err = eachReal(t.ipvs, ours, true, func(server state.ID, d ipvs.Dest) {
+		c := out[server]
+		c.Active += uint64(d.Active)
+		c.Inactive += uint64(d.Inactive)
+		out[server] = c
 	})
 	if err != nil {
 		return nil, err
