@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"runtime"
@@ -377,6 +378,9 @@ func TestLoadLeavesNothing(t *testing.T) {
 // Counters that stand still are no counters.
 func TestTrafficThatIsNotSummed(t *testing.T) {
 	needLab(t)
+	if _, err := netutil.ReadSysctl(runEstimation); errors.Is(err, fs.ErrNotExist) {
+		t.Skip("this kernel sums up counters always: it has no sysctl run_estimation (before 6.2)")
+	}
 	inNetns(t, func() {
 		r, err := OpenTraffic()
 		if err != nil {
@@ -386,7 +390,7 @@ func TestTrafficThatIsNotSummed(t *testing.T) {
 		defer r.Close()
 		for _, run := range []string{"0", "1"} {
 			if err := netutil.WriteSysctl(runEstimation, run); err != nil {
-				t.Errorf("the lab's kernel should have it: %v", err)
+				t.Error(err)
 			}
 			if _, err := r.Servers(); errors.Is(err, errNotSummed) != (run == "0") || run == "1" && err != nil {
 				t.Errorf("with %s: %v", run, err)
