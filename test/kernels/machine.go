@@ -63,6 +63,9 @@ func (j job) play(ctx context.Context) Result {
 		}
 	}
 	r.Limits, r.Failed = limited(j.kernel.Name, r.Failed)
+	if r.Passed == 0 && len(r.Limits)+len(r.Failed) == 0 {
+		r.Failed = []string{"no test ran"}
+	}
 	r.Seconds = time.Since(began).Seconds()
 	return r
 }
@@ -82,7 +85,7 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 	root, _ := os.Getwd()
 	cmd.Env = append(os.Environ(), "LAB_KERNEL="+j.kernel.Folder, "KUBE_IPVS_LAB=1", "KUBE_IPVS_BINARY="+root+"/bin/kube-ipvs",
 		"KUBE_IPVS_ROOTFS="+root+"/out/image/root", "KUBE_IPVS_RENDERED="+root+"/test/chart/testdata/golden/minimal.yaml")
-	if strings.HasPrefix(j.suite.run, "^TestFresh$") {
+	if j.suite.fresh {
 		cmd.Env = append(cmd.Env, "KUBE_IPVS_FRESH=1")
 	}
 	limit := cmp.Or(os.Getenv("LAB_TIMEOUT"), fmt.Sprint(j.suite.weight*600))

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -62,14 +63,13 @@ func play(ctx context.Context, kernels, names []string, machines int, docs strin
 			jobs = append(jobs, job{k, s})
 		}
 	}
+	var lost error
 	run(ctx, machines, jobs, func(r Result) {
 		all.put(r)
+		lost = errors.Join(lost, all.save())
 		fmt.Printf("kernels: %s %s: %s, %.0f s\n", r.Kernel, r.Suite, r.plain(), r.Seconds)
 	})
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := all.save(); err != nil {
+	if err := errors.Join(ctx.Err(), lost); err != nil {
 		return err
 	}
 	fmt.Printf("kernels: %d suites in %s\n\n%s\n", len(jobs), time.Since(began).Round(time.Second), all.table(kernels, chosen))

@@ -17,16 +17,19 @@ type suite struct {
 	skip     string // -test.skip
 	what     string // for readers
 	aside    bool   // not in the table: it is played where it is asked for
+	fresh    bool   // its tests want a machine on which nothing is loaded
 	weight   int    // how long it takes, in minutes
 }
 
 var suites = []*suite{
-	{name: "host", packages: []string{"test/life"}, run: "^TestFresh$/^host$", weight: 1,
+	{name: "host", packages: []string{"test/life"}, run: "^TestFresh$/^host$", fresh: true, weight: 1,
 		what: "`kube-ipvs run` on the host, where none of its modules is loaded: the first start programs all, a second one writes nothing, and `kube-ipvs cleanup` leaves no trace"},
-	{name: "nft", packages: []string{"test/life"}, run: "^TestFresh$/^nft$", weight: 1,
+	{name: "nft", packages: []string{"test/life"}, run: "^TestFresh$/^nft$", fresh: true, weight: 1,
 		what: "the same by the chart's two containers, in the image's files and with their rights, without kmod"},
-	{name: "legacy", packages: []string{"test/life"}, run: "^TestFresh$/^legacy$", weight: 1,
+	{name: "legacy", packages: []string{"test/life"}, run: "^TestFresh$/^legacy$", fresh: true, weight: 1,
 		what: "the same with legacy iptables"},
+	{name: "missing", packages: []string{"test/life"}, run: "^TestMissing$", fresh: true, weight: 2,
+		what: "a kernel that lacks modules: the start ends with the names of those that are needed, and goes on without the rest"},
 	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "ipset", "proxier/node", "netutil"}, skip: "Many|RandomEntries", weight: 4,
 		what: "what the packages that talk to the kernel promise to the others, without tests of sheer size"},
 	{name: "wire", packages: []string{"test/wire"}, run: wireTenth, weight: 6,
