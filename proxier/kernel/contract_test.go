@@ -276,6 +276,11 @@ func TestSkeleton(t *testing.T) {
 
 func skeleton(t *testing.T, l *Linux) {
 	defer l.Close()
+	// As every start does: before 4.19 a rule brings conntrack of its family, and some sysctls
+	// of it.
+	if _, err := l.Check(ctx, testNeeds("rr")); err != nil {
+		t.Fatal(err)
+	}
 	var want []state.Want
 	for _, o := range desired.Skeleton(testConfig) {
 		want = append(want, state.Want{ID: o.ID, Spec: o.Spec, Present: true})
