@@ -14,19 +14,39 @@ const said = `=== PACKAGE ipset
     --- FAIL: TestTwo/part (0.00s)
 --- FAIL: TestTwo (1.00s)
 --- SKIP: TestThree (0.00s)
+=== RUN   TestFour
+=== RUN   TestFour/part
+    --- SKIP: TestFour/part (0.00s)
+--- PASS: TestFour (0.00s)
 FAIL
 === ENDED 1
 === PACKAGE netutil
 panic: test timed out after 3h
 === ENDED 2
+=== PACKAGE proxier/node
+--- FAIL: TestFive (0.01s)
+panic: a goroutine's
+=== ENDED 2
+=== PACKAGE test/life
+=== RUN   TestSix
+--- PASS: TestSeven (0.01s)
+=== ENDED 0
+=== PACKAGE test/takeover
+testing: warning: no tests to run
+PASS
+=== ENDED 0
 === PACKAGE test/wire
 --- PASS: TestReach (0.01s)
 `
 
-// A test that fails is named; a package that ends badly without one, and a machine
-// that stops within one, are not taken for good.
+// A test that fails is named; a package that ends badly without one, or before all of its
+// tests, or has none, and a machine that stops within one, are not taken for good.
 func TestRead(t *testing.T) {
-	want := outcome{passed: map[string][]string{"ipset": {"TestOne"}, "test/wire": {"TestReach"}}, failed: map[string][]string{"ipset": {"TestTwo"}}, skipped: 1, broken: []string{"netutil (exit code 2)", "test/wire has not ended"}}
+	want := outcome{
+		passed: map[string][]string{"ipset": {"TestOne", "TestFour"}, "test/life": {"TestSeven"}, "test/wire": {"TestReach"}},
+		failed: map[string][]string{"ipset": {"TestTwo"}, "proxier/node": {"TestFive"}}, parts: 1, skipped: 2,
+		broken: []string{"netutil (exit code 2)", "proxier/node (exit code 2)", "test/life: TestSix has not ended", "test/takeover: nothing was played", "test/wire has not ended"},
+	}
 	if got := read(said); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
 	}

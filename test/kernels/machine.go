@@ -43,15 +43,14 @@ func (k kernel) version() string { return filepath.Base(k.Folder) }
 func (j job) play(ctx context.Context) Result {
 	began := time.Now()
 	r := Result{Kernel: j.kernel.Name, Version: j.kernel.version(), Suite: j.suite.name, Date: began.Format(time.DateOnly)}
-	if j.kernel.Folder == "" {
-		r.Version, r.Failed = "", []string{"this kernel cannot be had"}
-		return r
-	}
 	first := j.boot(ctx, nil, "")
-	r.Skipped, r.Failed = first.skipped, first.broken
 	var second outcome
 	if len(first.failed) > 0 {
 		second = j.boot(ctx, first.failed, ".again")
+	}
+	r.Skipped, r.Failed = first.skipped, append(first.broken, second.broken...)
+	if strings.Contains(j.suite.run, "/") && first.parts == 0 {
+		r.Failed = append(r.Failed, "no part of a test was played")
 	}
 	for _, pkg := range j.suite.packages {
 		r.Passed += len(first.passed[pkg]) + len(second.passed[pkg])
@@ -63,9 +62,6 @@ func (j job) play(ctx context.Context) Result {
 		}
 	}
 	r.Limits, r.Failed = limited(j.kernel.Name, r.Failed)
-	if r.Passed == 0 && len(r.Limits)+len(r.Failed) == 0 {
-		r.Failed = []string{"no test ran"}
-	}
 	r.Seconds = time.Since(began).Seconds()
 	return r
 }
@@ -73,8 +69,8 @@ func (j job) play(ctx context.Context) Result {
 // outcome is what the tests of a machine have come to.
 type outcome struct {
 	passed, failed map[string][]string // by package
-	skipped        int
-	broken         []string // what went wrong with no test to name
+	parts, skipped int                 // parts that have passed or failed; whatever was skipped
+	broken         []string            // what went wrong with no test to name
 }
 
 // boot runs tests of the suite, or the named ones, on a machine of their own, and
@@ -104,32 +100,57 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 	return out
 }
 
-var line = regexp.MustCompile(`(?m)^(?:=== (PACKAGE|ENDED) (\S+)|--- (PASS|FAIL|SKIP): (\w+) )`)
+var line = regexp.MustCompile(`(?m)^(?:=== (PACKAGE|ENDED|RUN) +(\S+)$|( *)--- (PASS|FAIL|SKIP): (\S+) )`)
 
-// read finds out which tests ended how.
+// read finds out which tests ended how. A part of a test that is skipped counts as one
+// that is; one in whose place nothing was played has not passed.
 func read(said string) outcome {
 	out := outcome{passed: map[string][]string{}, failed: map[string][]string{}}
-	pkg, open, known := "", false, false
+	pkg, ended := "", true
+	var open []string // tests that have begun
 	for _, m := range line.FindAllStringSubmatch(said, -1) {
-		switch cmp.Or(m[1], m[3]) {
+		name, part := m[5], m[3] != ""
+		if part && m[4] != "SKIP" {
+			out.parts++
+		}
+		if m[1] == "" {
+			open = slices.DeleteFunc(open, func(s string) bool { return s == name })
+		}
+		switch cmp.Or(m[1], m[4]) {
 		case "PACKAGE":
-			pkg, open, known = m[2], true, false
+			pkg, ended = m[2], false
+		case "RUN":
+			open = append(open, m[2])
 		case "ENDED":
-			if m[2] != "0" && !known {
-				out.broken = append(out.broken, pkg+" (exit code "+m[2]+")")
-			}
-			open = false
+			out.end(pkg, m[2], open)
+			open, ended = nil, true
 		case "PASS":
-			out.passed[pkg] = append(out.passed[pkg], m[4])
+			if !part {
+				out.passed[pkg] = append(out.passed[pkg], name)
+			}
 		case "SKIP":
 			out.skipped++
 		case "FAIL":
-			out.failed[pkg] = append(out.failed[pkg], m[4])
-			known = true
+			if !part {
+				out.failed[pkg] = append(out.failed[pkg], name)
+			}
 		}
 	}
-	if open {
+	if !ended {
 		out.broken = append(out.broken, pkg+" has not ended")
 	}
 	return out
+}
+
+// end finds out whether a package that has ended has done so by itself, with all of its
+// tests: go test ends with 1 where one of them failed, and with others where it stopped.
+func (out *outcome) end(pkg, code string, open []string) {
+	switch failed := len(out.failed[pkg]) > 0; {
+	case code != "0" && (code != "1" || !failed):
+		out.broken = append(out.broken, pkg+" (exit code "+code+")")
+	case len(open) > 0:
+		out.broken = append(out.broken, pkg+": "+open[0]+" has not ended")
+	case len(out.passed[pkg]) == 0 && !failed:
+		out.broken = append(out.broken, pkg+": nothing was played")
+	}
 }
