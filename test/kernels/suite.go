@@ -28,6 +28,8 @@ var suites = []*suite{
 		what: "the same by the chart's two containers, in the image's files and with their rights, without kmod"},
 	{name: "legacy", packages: []string{"test/life"}, run: "^TestFresh$/^legacy$", fresh: true, weight: 1,
 		what: "the same with legacy iptables"},
+	{name: "unprivileged", packages: []string{"test/life"}, run: "^TestFresh$/^unprivileged$", fresh: true, weight: 1,
+		what: "as `host`, but without CAP_SYS_MODULE, so that no module can be loaded by its name"},
 	{name: "missing", packages: []string{"test/life"}, run: "^TestMissing$", fresh: true, weight: 2,
 		what: "a kernel that lacks modules: the start ends with the names of those that are needed, and goes on without the rest"},
 	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "ipset", "proxier/node", "netutil"}, skip: "Many|RandomEntries", weight: 4,

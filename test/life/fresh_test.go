@@ -25,8 +25,13 @@ func TestFresh(t *testing.T) {
 	if os.Getenv("KUBE_IPVS_FRESH") == "" {
 		t.Skip("it needs a machine on which nothing is loaded: make test-kernels")
 	}
+	for _, module := range []string{"ip_vs", "ip_set", "x_tables", "dummy"} {
+		if _, err := os.Stat("/sys/module/" + module); err == nil {
+			t.Fatalf("%s is loaded already", module)
+		}
+	}
 	for name, way := range map[string]func(*node){
-		"host": func(*node) {}, "nft": func(n *node) { n.contain("nft") }, "legacy": func(n *node) { n.contain("legacy") },
+		"host": func(*node) {}, "unprivileged": (*node).unprivileged, "nft": func(n *node) { n.contain("nft") }, "legacy": func(n *node) { n.contain("legacy") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newMachine(t)
@@ -111,6 +116,12 @@ func (s sysctls) kept(t *testing.T) {
 // follows are sysctls that the kernel changes by itself: those of each link with
 // those of all, what ip_forward stands for, other names, and what it counts.
 var follows = regexp.MustCompile(`^net\.ipv[46]\.(conf|neigh)\.(default|lo|eth0|peer|dummy0)\.|^net\.ipv4\.conf\.all\.(forwarding|accept_redirects)$|^net\.nf_conntrack_max$|_conntrack_count$`)
+
+// unprivileged has kube-ipvs run without CAP_SYS_MODULE, and so without having modules
+// loaded by their names. Before Linux 5.16 IPVS is loaded by a rule of iptables then.
+func (n *node) unprivileged() {
+	n.prefix = []string{"setpriv", "--bounding-set=-sys_module", "--inh-caps=-sys_module"}
+}
 
 // contain has kube-ipvs run in the image's files as the chart's main container does,
 // after its init container.
