@@ -37,7 +37,7 @@ func OpenTraffic() (*Traffic, error) {
 // Close closes the socket.
 func (t *Traffic) Close() error { return t.ipvs.Close() }
 
-// runEstimation has the kernel sum up what each CPU has counted, since Linux 6.2.
+// runEstimation has the kernel sum up what each CPU has counted, since Linux 5.16.
 const runEstimation = "net/ipv4/vs/run_estimation"
 
 // errNotSummed means that all counters stand still, however much traffic there is.
