@@ -40,15 +40,28 @@ PASS
 `
 
 // A test that fails is named; a package that ends badly without one, or before all of its
-// tests, or has none, and a machine that stops within one, are not taken for good.
+// tests, and a machine that stops within one, are not taken for good.
 func TestRead(t *testing.T) {
 	want := outcome{
 		passed: map[string][]string{"ipset": {"TestOne", "TestFour"}, "test/life": {"TestSeven"}, "test/wire": {"TestReach"}},
 		failed: map[string][]string{"ipset": {"TestTwo"}, "proxier/node": {"TestFive"}}, parts: 1, skipped: 2,
-		broken: []string{"netutil (exit code 2)", "proxier/node (exit code 2)", "test/life: TestSix has not ended", "test/takeover: nothing was played", "test/wire has not ended"},
+		broken: []string{"netutil (exit code 2)", "proxier/node (exit code 2)", "test/life: TestSix has not ended", "test/wire has not ended"},
 	}
 	if got := read(said); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// A suite of which nothing ran, or nothing that was chosen, has not passed.
+func TestUnplayed(t *testing.T) {
+	s := &suite{packages: []string{"ipset", "test/life"}, run: "^TestFresh$/^nft$"}
+	some := outcome{passed: map[string][]string{"test/life": {"TestFresh"}}}
+	if got, want := s.unplayed(some), []string{"ipset: nothing was played", "no part of a test was played"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	all := outcome{passed: some.passed, failed: map[string][]string{"ipset": {"TestOne"}}, parts: 1}
+	if got := s.unplayed(all); len(got) > 0 {
+		t.Errorf("%q, want none", got)
 	}
 }
 

@@ -48,10 +48,7 @@ func (j job) play(ctx context.Context) Result {
 	if len(first.failed) > 0 {
 		second = j.boot(ctx, first.failed, ".again")
 	}
-	r.Skipped, r.Failed = first.skipped, append(first.broken, second.broken...)
-	if strings.Contains(j.suite.run, "/") && first.parts == 0 {
-		r.Failed = append(r.Failed, "no part of a test was played")
-	}
+	r.Skipped, r.Failed = first.skipped, slices.Concat(first.broken, second.broken, j.suite.unplayed(first))
 	for _, pkg := range j.suite.packages {
 		r.Passed += len(first.passed[pkg]) + len(second.passed[pkg])
 		r.Again += len(second.passed[pkg])
@@ -103,7 +100,7 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 var line = regexp.MustCompile(`(?m)^(?:=== (PACKAGE|ENDED|RUN) +(\S+)$|( *)--- (PASS|FAIL|SKIP): (\S+) )`)
 
 // read finds out which tests ended how. A part of a test that is skipped counts as one
-// that is; one in whose place nothing was played has not passed.
+// that is.
 func read(said string) outcome {
 	out := outcome{passed: map[string][]string{}, failed: map[string][]string{}}
 	pkg, ended := "", true
@@ -145,12 +142,10 @@ func read(said string) outcome {
 // end finds out whether a package that has ended has done so by itself, with all of its
 // tests: go test ends with 1 where one of them failed, and with others where it stopped.
 func (out *outcome) end(pkg, code string, open []string) {
-	switch failed := len(out.failed[pkg]) > 0; {
-	case code != "0" && (code != "1" || !failed):
+	switch {
+	case code != "0" && (code != "1" || len(out.failed[pkg]) == 0):
 		out.broken = append(out.broken, pkg+" (exit code "+code+")")
 	case len(open) > 0:
 		out.broken = append(out.broken, pkg+": "+open[0]+" has not ended")
-	case len(out.passed[pkg]) == 0 && !failed:
-		out.broken = append(out.broken, pkg+": nothing was played")
 	}
 }

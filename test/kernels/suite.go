@@ -95,6 +95,19 @@ func build(ctx context.Context, suites []*suite) error {
 	return nil
 }
 
+// unplayed says of what in the suite no test, or no part of one, has passed or failed.
+func (s *suite) unplayed(o outcome) (out []string) {
+	for _, pkg := range s.packages {
+		if len(o.passed[pkg])+len(o.failed[pkg]) == 0 {
+			out = append(out, pkg+": nothing was played")
+		}
+	}
+	if strings.Contains(s.run, "/") && o.parts == 0 {
+		out = append(out, "no part of a test was played")
+	}
+	return out
+}
+
 // script returns what a machine is to do: the tests of the packages, or the named
 // ones, one package after the other.
 func (s *suite) script(named map[string][]string) string {
