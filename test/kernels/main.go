@@ -43,6 +43,11 @@ func play(ctx context.Context, kernels, names []string, machines int, docs strin
 	if err != nil {
 		return err
 	}
+	lock, err := alone()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	if err := build(ctx, chosen); err != nil {
 		return err
 	}

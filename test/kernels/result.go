@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Result is what a suite came to on a kernel.
@@ -44,10 +46,23 @@ type results []Result
 
 var file = filepath.Join(folder, "results.json")
 
-func load() (results, error) {
+// alone keeps others from playing in this tree, whose results and logs would take the
+// place of ours, until it is closed.
+func alone() (*os.File, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, err
 	}
+	lock, err := os.Create(filepath.Join(folder, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("kernels are played in this tree already: %w", err), lock.Close())
+	}
+	return lock, nil
+}
+
+func load() (results, error) {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
