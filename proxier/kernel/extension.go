@@ -22,13 +22,18 @@ type extension struct {
 // probe is a rule without its chain.
 type probe struct{ table, text string }
 
-// carriers are the modules that have an extension's name, but for xt_.
-var carriers = map[string]string{"MARK": "xt_mark", "DNAT": "xt_nat", "REJECT": "ipt_REJECT"}
+// carriers are the modules that are not called xt_ and the extension's name.
+var carriers = map[string]string{"MARK": "xt_mark", "DNAT": "xt_nat"}
 
-// module names what carries the extension.
+// module names what carries the extension, as modprobe knows it on every kernel.
 func (e extension) module(family netip.Addr) string {
-	if e.name == "REJECT" && family.Is6() {
-		return "ip6t_REJECT"
+	// MASQUERADE is one module for both families since Linux 5.2, xt_MASQUERADE, and has
+	// the names that it had before as aliases.
+	if e.name == "REJECT" || e.name == "MASQUERADE" {
+		if family.Is6() {
+			return "ip6t_" + e.name
+		}
+		return "ipt_" + e.name
 	}
 	if name, ok := carriers[e.name]; ok {
 		return name

@@ -53,7 +53,7 @@ func TestMissing(t *testing.T) {
 				t.Errorf("it has started: %s", said)
 			}
 			for _, m := range gone {
-				m = strings.Replace(m, "ipt_MASQ", "xt_MASQ", 1) // as it is called since Linux 5.2
+				m = strings.Replace(m, "xt_MASQ", "ipt_MASQ", 1) // which newer kernels know, too
 				if !names(said, m) {
 					t.Errorf("%s is not named in:\n%s", m, said)
 				}
