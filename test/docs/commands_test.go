@@ -10,7 +10,7 @@ import (
 // foreign are flags of other programs that the text names by themselves, and
 // aboutOthers the pages that do so all the time.
 var (
-	foreign     = []string{"--run-service-proxy", "--service-external-ip-range"}
+	foreign     = []string{"--run-service-proxy", "--service-external-ip-range", "--noflush"}
 	aboutOthers = []string{"docs/install.md", "docs/migrate.md", "docs/alerts.md", "docs/dashboards.md"}
 )
 
