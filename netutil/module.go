@@ -27,13 +27,24 @@ func LoadModule(name string) error {
 	return nil
 }
 
-// Lacks says what to do where the kernel lacks what modules bring.
+// Lacks says what to do where the kernel lacks what modules bring. It names the packages
+// of several distributions, since which one the node has cannot be seen in a container.
 func Lacks(modules ...string) string {
-	load := "load the module with modprobe "
+	load := "on the node, load the module with modprobe "
 	if len(modules) > 1 {
-		load = "load the modules with modprobe -a "
+		load = "on the node, load the modules with modprobe -a "
 	}
-	return load + strings.Join(modules, " ") + ", or install the kernel package that carries it " +
-		"(Debian: linux-image-amd64 and its like; Ubuntu: linux-modules and linux-modules-extra; " +
-		"RHEL: kernel-modules-core, kernel-modules, kernel-modules-extra)"
+	version := release()
+	return load + strings.Join(modules, " ") + ", or install the kernel package that carries it where modprobe finds none " +
+		"(Debian: linux-image-" + version + "; Ubuntu: linux-modules-" + version + ", linux-modules-extra-" + version +
+		"; RHEL: kernel-core, kernel-modules-core, kernel-modules, kernel-modules-extra; Amazon Linux 2: kernel)"
+}
+
+// release is the kernel's, as packages and folders of modules have it in their names.
+func release() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "VERSION"
+	}
+	return unix.ByteSliceToString(name.Release[:])
 }
