@@ -70,6 +70,9 @@ func cleanup(ctx context.Context, b netutil.Backend, meant func(state.ID) bool) 
 		return 0, err
 	}
 	defer k.Close()
+	if err := k.RemoveScratch(ctx); err != nil {
+		return 0, err
+	}
 	have, err := k.Read(ctx)
 	if err != nil {
 		return 0, err

@@ -136,7 +136,7 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 			return err
 		}
 	}
-	set := prefix(family) + "PROBE"
+	set := scratchName(family)
 	if err := l.ipset.Create(ipset.Set{Name: set, Type: ipset.HashIPPort, Family: inet}); err != nil {
 		return err
 	}

@@ -6,15 +6,19 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
+	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/state"
@@ -340,9 +344,8 @@ func TestCheckLeavesNothing(t *testing.T) {
 			t.Errorf("left sets %v, %v", sets, err)
 		}
 		for _, family := range []int{4, 6} {
-			have, err := l.backend.ReadRules(ctx, family, netutil.Ours{Prefix: "KIPVS"})
-			if err != nil || !netutil.Equal(have, netutil.Ruleset{}) {
-				t.Errorf("left rules of IPv%d %v, %v", family, have, err)
+			if chains, err := l.backend.Chains(family); err != nil || len(chains) > 0 {
+				t.Errorf("left chains of IPv%d %v, %v", family, chains, err)
 			}
 		}
 		if _, _, exists, err := l.links.FindDummy("kube-ipvs-probe"); exists || err != nil {
@@ -375,6 +378,85 @@ func TestLoadLeavesNothing(t *testing.T) {
 				if chains, err := b.Chains(4); err != nil || len(chains) > 0 {
 					t.Errorf("%s: left by %q: %v, %v", b, rules, chains, err)
 				}
+			}
+		})
+	}
+}
+
+// A start that ends in the midst of a trial, or whose iptables lacks a table, leaves no chain.
+func TestScratchIsNotLeft(t *testing.T) {
+	needLab(t)
+	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
+		inNetns(t, func() {
+			left := func(when string) {
+				if chains, err := b.Chains(4); err != nil || len(chains) > 0 {
+					t.Errorf("%s: %s: left %v, %v", b, when, chains, err)
+				}
+			}
+			trial := map[string][]string{"filter": {"-p tcp -j ACCEPT"}, "mangle": nil}
+			t.Run(string(b), func(t *testing.T) {
+				hangOnce(t, b)
+				ending, end := context.WithTimeout(ctx, 2*time.Second)
+				defer end()
+				if err := scratch(ending, b, state.IPv4, trial); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("ended meanwhile: %v", err)
+				}
+			})
+			left("ended meanwhile")
+			trial["missing"], trial["nat"] = nil, nil
+			if err := scratch(ctx, b, state.IPv4, trial); err == nil {
+				t.Errorf("%s: it has a table that there is not", b)
+			}
+			left("without a table")
+		})
+	}
+}
+
+// hangOnce has the iptables-restore of b hang when it has done its work, the first time.
+func hangOnce(t *testing.T, b netutil.Backend) {
+	t.Helper()
+	name := "iptables-" + string(b) + "-restore"
+	real, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script := "#!/bin/sh\n" + real + " \"$@\" || exit\nmkdir " + dir + "/done 2>/dev/null || exit 0\nsleep 1000\n"
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+// What a start that was killed has left is no sign of the variant in use and no proof of
+// rules. The next start removes it, and so does cleanup.
+func TestScratchOfOneThatWasKilled(t *testing.T) {
+	needLab(t)
+	for name, remove := range map[string]func(*Linux) error{
+		"start":   func(l *Linux) error { _, err := l.Check(ctx, testNeeds("rr")); return err },
+		"cleanup": func(l *Linux) error { return l.RemoveScratch(ctx) },
+	} {
+		inNetns(t, func() {
+			l := openLinux(t, netutil.Legacy)
+			defer l.Close()
+			set := scratchName(state.IPv4)
+			if err := l.ipset.Create(ipset.Set{Name: set, Type: ipset.HashIPPort, Family: unix.AF_INET}); err != nil {
+				t.Error(err)
+			}
+			text := "*nat\n:" + set + " - [0:0]\n-A " + set + " -m set --match-set " + set + " dst,dst\nCOMMIT\n"
+			if err := l.backend.Restore(ctx, 4, text); err != nil {
+				t.Error(err)
+			}
+			if have, err := l.Read(ctx); err != nil || have.Has(state.RulesID(state.IPv4)) {
+				t.Errorf("%s: it is read as rules of ours, or %v", name, err)
+			}
+			if err := remove(l); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			chains, err := l.backend.Chains(4)
+			sets, failed := l.ipset.Sets()
+			if err := errors.Join(err, failed); err != nil || len(chains)+len(sets) > 0 {
+				t.Errorf("%s: left %v %v, %v", name, chains, sets, err)
 			}
 		})
 	}

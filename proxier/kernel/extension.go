@@ -1,9 +1,11 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -110,19 +112,66 @@ func probesOf(extensions []extension) map[string][]string {
 	return out
 }
 
+// scratchName is that of the scratch chains and of the scratch set of a family. It does not
+// begin as those of rules do: what a start has left that was killed is no rules of ours, by
+// which the next one would take the variant of iptables for the one in use, and all else
+// for proved.
+func scratchName(family netip.Addr) string {
+	return "PROBE-" + strings.TrimSuffix(prefix(family), "-")
+}
+
 // scratch puts rules into a scratch chain of each table that is named, and removes the
-// chains again. Nothing jumps to them.
+// chains again, also if ctx ends meanwhile. Nothing jumps to them.
 func scratch(ctx context.Context, b netutil.Backend, family netip.Addr, rules map[string][]string) error {
-	chain := prefix(family) + "PROBE"
-	var add, remove strings.Builder
-	for table, texts := range rules {
+	chain := scratchName(family)
+	tables := slices.Sorted(maps.Keys(rules))
+	var add strings.Builder
+	for _, table := range tables {
 		fmt.Fprintf(&add, "*%s\n:%s - [0:0]\n", table, chain)
-		for _, text := range texts {
+		for _, text := range rules[table] {
 			fmt.Fprintf(&add, "-A %s %s\n", chain, text)
 		}
 		add.WriteString("COMMIT\n")
-		fmt.Fprintf(&remove, "*%[1]s\n:%[2]s - [0:0]\n-X %[2]s\nCOMMIT\n", table, chain)
 	}
 	failed := b.Restore(ctx, number(family), add.String())
-	return errors.Join(failed, b.Restore(ctx, number(family), remove.String()))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
+	defer cancel()
+	return cmp.Or(failed, removeScratch(ctx, b, family, tables))
+}
+
+// removeScratch removes the scratch chains from tables, in their order: those behind one that
+// is missing, at which the tool stops, have none.
+func removeScratch(ctx context.Context, b netutil.Backend, family netip.Addr, tables []string) error {
+	var remove strings.Builder
+	for _, table := range tables {
+		fmt.Fprintf(&remove, "*%[1]s\n:%[2]s - [0:0]\n-X %[2]s\nCOMMIT\n", table, scratchName(family))
+	}
+	return b.Restore(ctx, number(family), remove.String())
+}
+
+// RemoveScratch removes what starts that were killed have left of their trials, in whichever
+// variant of iptables. Idempotent.
+func (l *Linux) RemoveScratch(ctx context.Context) error {
+	all, err := netutil.Backends(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, family := range l.families() {
+		for _, b := range all {
+			chains, err := b.Chains(number(family))
+			var tables []string
+			for _, c := range chains {
+				if c.Name == scratchName(family) {
+					tables = append(tables, c.Table)
+				}
+			}
+			if len(tables) > 0 {
+				err = removeScratch(ctx, b, family, tables)
+			}
+			errs = append(errs, err)
+		}
+		errs = append(errs, l.ipset.Destroy(scratchName(family)))
+	}
+	return errors.Join(errs...)
 }
