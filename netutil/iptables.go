@@ -77,8 +77,8 @@ type listing struct {
 	chains []Chain // user-defined, of both families
 }
 
-// errAbsent means that the host lacks a backend's tools or its kernel part.
-var errAbsent = errors.New("not available here")
+// ErrAbsent means that the host lacks a backend's tools or its kernel part.
+var ErrAbsent = errors.New("not available here")
 
 // backends lists those that work here, nft first. One that is there and fails
 // is an error: to take the other one instead would split the node's rules. The
@@ -92,7 +92,7 @@ func backends(ctx context.Context) ([]listing, error) {
 		if err == nil {
 			l.chains, err = b.chains(4)
 		}
-		if errors.Is(err, errAbsent) {
+		if errors.Is(err, ErrAbsent) {
 			errs = append(errs, err)
 			continue
 		}
@@ -124,7 +124,7 @@ func (b Backend) tool(ctx context.Context, family int, does string) (string, err
 	}
 	path, err := exec.LookPath(base + "-" + does)
 	if err != nil {
-		return "", fmt.Errorf("%w: neither %s nor %s-%s is installed", errAbsent, named, base, does)
+		return "", fmt.Errorf("%w: neither %s nor %s-%s is installed", ErrAbsent, named, base, does)
 	}
 	version, _, err := run(ctx, "", path, "-V")
 	if err != nil {
@@ -135,7 +135,7 @@ func (b Backend) tool(ctx context.Context, family int, does string) (string, err
 		have = NFT
 	}
 	if have != b {
-		return "", fmt.Errorf("%w: %s is not installed and %s is of backend %s", errAbsent, named, path, have)
+		return "", fmt.Errorf("%w: %s is not installed and %s is of backend %s", ErrAbsent, named, path, have)
 	}
 	return path, nil
 }

@@ -60,7 +60,7 @@ func (b Backend) MarkRules(family int, ours Ours, of Ruleset, before Mark) (Mark
 	defer c.Close()
 	m, err := markNFT(c, family, ours, of, before)
 	if absent(err) {
-		err = fmt.Errorf("%w: %w", errAbsent, err)
+		err = fmt.Errorf("%w: %w", ErrAbsent, err)
 	}
 	return m, err
 }

@@ -18,13 +18,13 @@ type Chain struct{ Table, Name string }
 // It starts no process and reads no rule that it need not.
 func (b Backend) Chains(family int) ([]Chain, error) {
 	chains, err := b.chains(family)
-	if errors.Is(err, errAbsent) {
+	if errors.Is(err, ErrAbsent) {
 		return nil, nil
 	}
 	return chains, err
 }
 
-// chains is Chains, with errAbsent where the kernel lacks nftables.
+// chains is Chains, with ErrAbsent where the kernel lacks nftables.
 func (b Backend) chains(family int) ([]Chain, error) {
 	var out []Chain
 	if b == Legacy {
@@ -42,7 +42,7 @@ func (b Backend) chains(family int) ([]Chain, error) {
 	defer c.Close()
 	chains, err := nftChains(c, family)
 	if absent(err) {
-		return nil, fmt.Errorf("%w: %w", errAbsent, err)
+		return nil, fmt.Errorf("%w: %w", ErrAbsent, err)
 	}
 	for _, ch := range chains {
 		if !ch.base {

@@ -226,10 +226,10 @@ func TestDetectBackend(t *testing.T) {
 
 func TestNoTools(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if _, err := DetectBackend(context.Background(), "KIPVS"); !errors.Is(err, errAbsent) {
+	if _, err := DetectBackend(context.Background(), "KIPVS"); !errors.Is(err, ErrAbsent) {
 		t.Error(err)
 	}
-	if err := NFT.Restore(context.Background(), 4, "*nat\nCOMMIT\n"); !errors.Is(err, errAbsent) {
+	if err := NFT.Restore(context.Background(), 4, "*nat\nCOMMIT\n"); !errors.Is(err, ErrAbsent) {
 		t.Error(err)
 	}
 }

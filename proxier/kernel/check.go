@@ -84,10 +84,12 @@ func (l *Linux) checkOptional(device bool) (lacks []error, err error) {
 	return lacks, err
 }
 
-// refused reports whether the kernel, or a tool that has come to its end, said no.
+// refused reports whether the kernel, or a tool that has come to its end, said no, or there
+// is no such tool. One that was killed has said nothing.
 func refused(err error) bool {
 	var ended *exec.ExitError
-	return errors.Is(err, unix.EAFNOSUPPORT) || errors.As(err, &ended) && !errors.Is(err, netutil.ErrBusy)
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, netutil.ErrAbsent) ||
+		errors.As(err, &ended) && ended.Exited() && !errors.Is(err, netutil.ErrBusy)
 }
 
 // HasIPv6 reports whether this Linux is one of IPv6, too.
