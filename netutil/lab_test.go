@@ -2,6 +2,7 @@ package netutil
 
 import (
 	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 
@@ -18,6 +19,9 @@ func inNetns(t *testing.T, f func()) {
 		defer close(done) // also when f ends the goroutine, as t.Fatal does
 		runtime.LockOSThread()
 		if denied = unix.Unshare(unix.CLONE_NEWNET); denied == nil {
+			// A namespace that ends with rules of nftables in it stops Linux 4.18
+			// (nf_tables_chain_destroy).
+			defer func() { _ = exec.Command("nft", "flush", "ruleset").Run() }()
 			f()
 		}
 	}()

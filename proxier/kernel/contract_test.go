@@ -466,7 +466,7 @@ func TestScratchOfOneThatWasKilled(t *testing.T) {
 func TestTrafficThatIsNotSummed(t *testing.T) {
 	needLab(t)
 	if _, err := netutil.ReadSysctl(runEstimation); errors.Is(err, fs.ErrNotExist) {
-		t.Skip("this kernel sums up counters always: it has no sysctl run_estimation (before 6.2)")
+		t.Skip("this kernel sums up counters always: it has no sysctl run_estimation")
 	}
 	inNetns(t, func() {
 		r, err := OpenTraffic()
