@@ -84,12 +84,16 @@ func (l *Linux) checkOptional(device bool) (lacks []error, err error) {
 	return lacks, err
 }
 
-// refused reports whether the kernel, or a tool that has come to its end, said no, or there
-// is no such tool. One that was killed has said nothing.
+// refused reports whether the kernel or a tool said no, or there is no such tool.
 func refused(err error) bool {
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, netutil.ErrAbsent) || saidNo(err)
+}
+
+// saidNo reports whether a tool of iptables came to its end and said no. One that hung, was
+// killed or had to wait for others has said nothing.
+func saidNo(err error) bool {
 	var ended *exec.ExitError
-	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, netutil.ErrAbsent) ||
-		errors.As(err, &ended) && ended.Exited() && !errors.Is(err, netutil.ErrBusy)
+	return errors.As(err, &ended) && ended.Exited() && !errors.Is(err, netutil.ErrBusy)
 }
 
 // HasIPv6 reports whether this Linux is one of IPv6, too.
@@ -145,7 +149,7 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 	defer func() { err = errors.Join(err, l.ipset.Destroy(set)) }()
 	ctx = l.counted(ctx)
 	used := extensionsOf(rules, family, set)
-	if err := scratch(ctx, l.backend, family, probesOf(used)); err == nil || errors.Is(err, netutil.ErrBusy) {
+	if err := scratch(ctx, l.backend, family, probesOf(used)); err == nil || !saidNo(err) {
 		return err
 	}
 	if err := scratch(ctx, l.backend, family, probesOf(nil)); err != nil { // not even empty chains
