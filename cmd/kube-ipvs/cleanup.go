@@ -32,14 +32,15 @@ rely on them by now. May be called any number of times, but not while kube-ipvs 
 	if err != nil {
 		return exitUsage, fmt.Errorf("--iptables-backend: %w", err)
 	}
-	if err := kernel.Usable(); err != nil {
-		return exitFailed, err
-	}
 	lock, err := node.Lock(node.Identity{PID: os.Getpid(), Version: version, Started: time.Now()})
 	if err != nil {
 		return exitFailed, err // it would bring everything back
 	}
 	defer lock.Close()
+	// After a boot IPVS may not be loaded, and the rest is to be looked for by it.
+	if err := kernel.Load(ctx, b); err != nil {
+		return exitFailed, err
+	}
 	backends := []netutil.Backend{b}
 	if b == "" {
 		if backends, err = netutil.Backends(ctx); err != nil {
