@@ -68,7 +68,7 @@ func TestUnplayed(t *testing.T) {
 // What is played again is what has failed, with the parts that were chosen.
 func TestScript(t *testing.T) {
 	s := &suite{packages: []string{"ipset", "test/life"}, run: "^TestFresh$/^nft$"}
-	got := s.script(map[string][]string{"test/life": {"TestFresh"}})
+	got := s.script("5.10", map[string][]string{"test/life": {"TestFresh"}})
 	if strings.Contains(got, "PACKAGE ipset") || !strings.Contains(got, "-test.run '^(TestFresh)$/^nft$'") {
 		t.Errorf("%s", got)
 	}

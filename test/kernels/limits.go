@@ -1,26 +1,31 @@
 package main
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
-// limit is a test that fails on kernels by what they lack.
+// limit is a test that is not played on a kernel, which does not stand it.
 type limit struct {
-	kernels []string
-	test    string
-	because string
+	kernel, suite, test string
+	because             string
 }
 
-var limits = []limit{}
+var limits = []limit{
+	{"4.18", "contract", "TestMarkRules", "the kernel stops where a network namespace with nftables ends (`nf_tables_chain_destroy`), as that test has many"},
+}
 
-// limited tells apart what is a limit of a kernel, and why, and what has failed.
-func limited(kernel string, tests []string) (reasons, failed []string) {
-	for _, test := range tests {
-		i := slices.IndexFunc(limits, func(l limit) bool { return l.test == test && slices.Contains(l.kernels, kernel) })
-		switch {
-		case i < 0:
-			failed = append(failed, test)
-		case !slices.Contains(reasons, limits[i].because):
-			reasons = append(reasons, limits[i].because)
+// limited returns the regular expression of what a suite is to skip on a kernel, and why.
+func (s *suite) limited(kernel string) (skip string, reasons []string) {
+	tests := strings.FieldsFunc(s.skip, func(r rune) bool { return r == '|' })
+	for _, l := range limits {
+		if l.kernel != kernel || l.suite != s.name {
+			continue
+		}
+		tests = append(tests, "^"+l.test+"$")
+		if !slices.Contains(reasons, l.because) {
+			reasons = append(reasons, l.because)
 		}
 	}
-	return reasons, failed
+	return strings.Join(tests, "|"), reasons
 }

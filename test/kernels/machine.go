@@ -58,7 +58,7 @@ func (j job) play(ctx context.Context) Result {
 			}
 		}
 	}
-	r.Limits, r.Failed = limited(j.kernel.Name, r.Failed)
+	_, r.Limits = j.suite.limited(j.kernel.Name)
 	r.Seconds = time.Since(began).Seconds()
 	return r
 }
@@ -73,7 +73,7 @@ type outcome struct {
 // boot runs tests of the suite, or the named ones, on a machine of their own, and
 // keeps what was said.
 func (j job) boot(ctx context.Context, named map[string][]string, try string) outcome {
-	cmd := exec.CommandContext(ctx, "test/lab/run", "--", "sh", "-c", j.suite.script(named))
+	cmd := exec.CommandContext(ctx, "test/lab/run", "--", "sh", "-c", j.suite.script(j.kernel.Name, named))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	root, _ := os.Getwd()
 	cmd.Env = append(os.Environ(), "LAB_KERNEL="+j.kernel.Folder, "KUBE_IPVS_LAB=1", "KUBE_IPVS_BINARY="+root+"/bin/kube-ipvs",

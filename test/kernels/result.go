@@ -20,7 +20,7 @@ type Result struct {
 	Passed, Skipped              int
 	Again                        int      // of Passed, those that failed at first
 	Failed                       []string // tests, or what else went wrong
-	Limits                       []string // reasons why other tests fail there
+	Limits                       []string // reasons why others are not played there
 }
 
 // plain tells the result in words.

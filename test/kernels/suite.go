@@ -108,9 +108,10 @@ func (s *suite) unplayed(o outcome) (out []string) {
 	return out
 }
 
-// script returns what a machine is to do: the tests of the packages, or the named
-// ones, one package after the other.
-func (s *suite) script(named map[string][]string) string {
+// script returns what a machine is to do: the tests of the packages that its kernel
+// stands, or the named ones, one package after the other.
+func (s *suite) script(kernel string, named map[string][]string) string {
+	skip, _ := s.limited(kernel)
 	root, _ := os.Getwd()
 	var out strings.Builder
 	for _, pkg := range s.packages {
@@ -125,7 +126,7 @@ func (s *suite) script(named map[string][]string) string {
 			tests = "^(" + strings.Join(only, "|") + ")$"
 		}
 		fmt.Fprintf(&out, "cd '%s'; echo '=== PACKAGE %s'; '%s' -test.v -test.timeout 3h -test.run '%s' -test.skip '%s'; echo \"=== ENDED $?\"\n",
-			filepath.Join(root, pkg), pkg, filepath.Join(root, binary(pkg)), tests, s.skip)
+			filepath.Join(root, pkg), pkg, filepath.Join(root, binary(pkg)), tests, skip)
 	}
 	return out.String()
 }
