@@ -65,7 +65,7 @@ func HasConntrack() (bool, error) {
 	var b Batch
 	ctnetlink(&b, ctStats, 0, unix.AF_UNSPEC)
 	err = c.Get(&b, func(uint16, []byte) error { return nil })
-	if errors.Is(err, unix.EINVAL) { // nfnetlink has nobody to hand the request to
+	if errors.Is(err, unix.EINVAL) { // nfnetlink knows no subsystem to hand the request to
 		return false, nil
 	}
 	if err != nil {

@@ -92,7 +92,7 @@ func nftCount(family int) (int, error) {
 		}
 		return nil
 	})
-	if absent(err) || errors.Is(err, ErrInterrupted) { // nobody minds a rule more or less
+	if absent(err) || errors.Is(err, ErrInterrupted) { // a rule more or less decides nothing
 		err = nil
 	}
 	if err != nil {

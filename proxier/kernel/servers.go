@@ -105,7 +105,7 @@ func (l *Linux) readServers(note put) error {
 
 // eachReal hands the real servers of some virtual servers to each, and empties of. It
 // reads them from the table of all, and asks for those one by one that it does not have
-// there: kernels before 7.1 leave some out where another network namespace has virtual
+// there: older kernels, as 5.10, leave some out where another network namespace has virtual
 // servers, too (they count those of all as they go on, but not where they begin).
 func eachReal(c *ipvs.Client, of map[state.ID]bool, byTable bool, each func(state.ID, ipvs.Dest)) error {
 	if byTable {

@@ -113,7 +113,7 @@ func StrictARPSysctls() []Sysctl {
 
 // RouteSysctls lifts the limit of IPv6 routes in use. Older kernels count each of ours
 // once for each CPU that has used it, and past 4,096 of these, which 64 ClusterIPs are on
-// 64 CPUs, the node reaches nobody new over IPv6. Newer ones count none (af6d10345ca7 in
+// 64 CPUs, the node reaches no new address over IPv6. Newer ones count none (af6d10345ca7 in
 // Linux 6.3, and what was carried back), and have this value themselves. Without IPv6
 // there is nothing to lift.
 func RouteSysctls() []Sysctl {

@@ -74,7 +74,7 @@ func (r rules) play(t *testing.T, a, b version) {
 	}
 	before := r.mark(t)
 	if !before.Same(r.mark(t)) {
-		t.Error("rules that nobody has changed have another mark")
+		t.Error("rules that did not change have another mark")
 	}
 	chain := r.ours.Prefix + "POST"
 	on(t, "%s -w -t nat -D %s 1", a.tool(map[int]string{4: "iptables-", 6: "ip6tables-"}[r.family]+string(r.backend)), chain)
