@@ -38,7 +38,7 @@ rely on them by now. May be called any number of times, but not while kube-ipvs 
 	}
 	defer lock.Close()
 	// After a boot IPVS may not be loaded, and the rest is to be looked for by it.
-	if err := kernel.Load(ctx, b); err != nil {
+	if _, err := kernel.Load(ctx, b); err != nil {
 		return exitFailed, err
 	}
 	backends := []netutil.Backend{b}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/desired"
@@ -73,14 +74,15 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 		return err
 	}
 	defer lock.Close()
-	if err := kernel.Load(ctx, e.IPTablesBackend); err != nil {
+	backend, err := kernel.Load(ctx, e.IPTablesBackend)
+	if err != nil {
 		return err
 	}
 	if err := refuseKubeProxy(ctx, e); err != nil {
 		return err
 	}
 	listeners := listen(&c.Desired, c.Log)
-	k, lacks, err := openKernel(ctx, c.Desired, e)
+	k, lacks, err := openKernel(ctx, c.Desired, e, backend)
 	if err != nil {
 		return err
 	}
@@ -100,10 +102,12 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	return d.run(ctx)
 }
 
-// openKernel opens the kernel and finds out whether it can do what is asked of it. lacks
-// is what can be done without.
-func openKernel(ctx context.Context, d desired.Config, e *config.Config) (k *kernel.Linux, lacks []error, err error) {
-	if k, err = kernel.OpenLinux(ctx, kernelOptions(e, d)); err != nil {
+// openKernel opens the kernel, with the variant of iptables that is used, and finds out
+// whether it can do what is asked of it. lacks is what can be done without.
+func openKernel(ctx context.Context, d desired.Config, e *config.Config, backend netutil.Backend) (k *kernel.Linux, lacks []error, err error) {
+	o := kernelOptions(e, d)
+	o.Backend = backend
+	if k, err = kernel.OpenLinux(ctx, o); err != nil {
 		return nil, nil, err
 	}
 	lacks, err = k.Check(ctx, kernel.Needs{
@@ -134,10 +138,11 @@ func refuseKubeProxy(ctx context.Context, e *config.Config) error {
 // initOnly does what needs more rights than the daemon keeps: it has the kernel load all
 // that the daemon will ask for, and sets the sysctls, of which some come with a module.
 func initOnly(ctx context.Context, d desired.Config, e *config.Config, out io.Writer) error {
-	if err := kernel.Load(ctx, e.IPTablesBackend); err != nil {
+	backend, err := kernel.Load(ctx, e.IPTablesBackend)
+	if err != nil {
 		return err
 	}
-	k, lacks, err := openKernel(ctx, d, e)
+	k, lacks, err := openKernel(ctx, d, e, backend)
 	if err != nil {
 		return err
 	}

@@ -364,7 +364,7 @@ func TestLoadLeavesNothing(t *testing.T) {
 	needLab(t)
 	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
 		inNetns(t, func() {
-			if err := Load(ctx, b); err != nil {
+			if used, err := Load(ctx, b); err != nil || used != b {
 				t.Errorf("%s: %v", b, err)
 			}
 			if chains, err := netutil.NFT.Chains(4); err != nil || len(chains) > 0 {

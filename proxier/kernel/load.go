@@ -13,26 +13,28 @@ import (
 
 // Load has the kernel load what opening it takes and does not bring: the legacy tables of
 // iptables where these are used, and IPVS. All else comes when Check asks for it. The
-// error says what is missing. Where everything is there it writes nothing.
+// error says what is missing. Where everything is there it writes nothing. It returns the
+// variant of iptables that is used: the one that was given, or, if that is empty, the one
+// of this node.
 //
 // Both are asked for by name, which takes CAP_SYS_MODULE. IPVS comes by its netlink family,
 // too, since Linux 5.16. What is left, on an older kernel and without the capability, is the
 // match ipvs of iptables: a rule with it, in a chain that nothing jumps to, loads IPVS.
-func Load(ctx context.Context, backend netutil.Backend) error {
+func Load(ctx context.Context, backend netutil.Backend) (netutil.Backend, error) {
 	none := Usable()
 	if none != nil && !errors.Is(none, ipvs.ErrNoIPVS) {
-		return none
+		return "", none
 	}
 	if backend == "" {
 		var err error
 		if backend, err = netutil.DetectBackend(ctx, state.Prefix4); err != nil {
-			return errors.Join(none, err)
+			return "", errors.Join(none, err)
 		}
 	}
 	if err := backend.Load(); err != nil || none == nil {
-		return err
+		return backend, err
 	}
-	return loadIPVS(ctx, backend, none)
+	return backend, loadIPVS(ctx, backend, none)
 }
 
 // loadIPVS has the variants of iptables that there are load IPVS, first the one that is to
