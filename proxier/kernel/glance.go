@@ -84,20 +84,11 @@ func (g *Glance) server(id state.ID, note func(state.ID, state.SpecRef, uint32, 
 	return nil
 }
 
-// EachReal is the function EachReal.
+// EachReal hands note every real server of ours with its connections. It costs one dump
+// and one reading of the table in /proc.
 func (g *Glance) EachReal(ctx context.Context, note func(real state.ID, active, inactive uint32)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return EachReal(note)
-}
-
-// EachReal hands note every real server, everybody's, with its connections.
-// One may come twice. It costs one reading of the table in /proc.
-func EachReal(note func(real state.ID, active, inactive uint32)) error {
-	return ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
-		for _, d := range dests {
-			note(state.RealServerID(serverID(key), d.Addr), d.Active, d.Inactive)
-		}
-	})
+	return g.linux.EachReal(note)
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -80,4 +81,51 @@ func glanceAt(t *rapid.T, g *Glance, servers []state.ID) *state.State {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestEachReal wants every real server of ours once, and none of others, where another
+// network namespace has virtual servers, too: older kernels leave some out of
+// /proc/net/ip_vs then.
+func TestEachReal(t *testing.T) {
+	needLab(t)
+	inNetns(t, func() {
+		serve(t, "10.244.0.10:8080")
+		inNetns(t, func() {
+			want := serve(t, "10.244.0.11:8080")
+			sh(t, "ipvsadm -A -t 10.97.0.1:80 -s rr; ipvsadm -a -t 10.97.0.1:80 -r 10.244.0.99:80 -m")
+			glance, err := OpenGlance(true)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer glance.Close()
+			got := map[state.ID]int{}
+			if err := glance.EachReal(ctx, func(real state.ID, _, _ uint32) { got[real]++ }); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	})
+}
+
+// serve adds more virtual servers than the kernel prints at once, with a real server each,
+// and returns how often each of these is to be told of.
+func serve(t *testing.T, endpoint string) map[state.ID]int {
+	linux := openLinux(t, netutil.NFT)
+	defer linux.Close()
+	var plan state.Plan
+	once := map[state.ID]int{}
+	for i := range 300 {
+		server := state.VirtualServerID(state.TCP, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 96, byte(i / 256), byte(i)}), 80))
+		real := state.RealServerID(server, netip.MustParseAddrPort(endpoint))
+		plan = append(plan, state.Op{Verb: state.Add, ID: server, Spec: state.Intern(state.Spec{Scheduler: "rr", Flags: state.FlagOurs}), Old: state.None},
+			state.Op{Verb: state.Add, ID: real, Spec: state.Weight(1), Old: state.None})
+		once[real] = 1
+	}
+	if errs := linux.Apply(ctx, plan); errs != nil {
+		t.Errorf("add virtual servers: %v", errors.Join(errs...))
+	}
+	return once
 }

@@ -90,17 +90,25 @@ func judgeServer(op state.Op, errs []error) error {
 // readServers reads the virtual servers that bear our flag or are taken over,
 // and their real servers.
 func (l *Linux) readServers(note put) error {
+	return l.eachServerAndReal(note, func(real state.ID, d ipvs.Dest) { note(real, state.Weight(d.Weight)) })
+}
+
+// EachReal hands note the real servers that Read reads, with their connections. It costs
+// one dump and one reading of the table in /proc.
+func (l *Linux) EachReal(note func(real state.ID, active, inactive uint32)) error {
+	return l.eachServerAndReal(func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
+}
+
+func (l *Linux) eachServerAndReal(server put, real func(state.ID, ipvs.Dest)) error {
 	ours := map[state.ID]bool{}
 	err := l.eachServer(func(id state.ID, spec state.SpecRef) {
 		ours[id] = true
-		note(id, spec)
+		server(id, spec)
 	})
 	if err != nil {
 		return err
 	}
-	return eachReal(l.ipvs, ours, true, func(server state.ID, d ipvs.Dest) {
-		note(state.RealServerID(server, d.Addr), state.Weight(d.Weight))
-	})
+	return eachReal(l.ipvs, ours, true, func(server state.ID, d ipvs.Dest) { real(state.RealServerID(server, d.Addr), d) })
 }
 
 // eachReal hands the real servers of some virtual servers to each, and empties of. It

@@ -23,7 +23,7 @@ type Kernel interface {
 	// Servers hands note those of the virtual servers that are there, and
 	// the real servers of each with their connections.
 	Servers(ctx context.Context, ids []state.ID, note func(id state.ID, spec state.SpecRef, active, inactive uint32)) error
-	// EachReal hands note every real server. One may come twice.
+	// EachReal hands note every real server of ours with its connections.
 	EachReal(ctx context.Context, note func(real state.ID, active, inactive uint32)) error
 }
 
