@@ -1,8 +1,10 @@
 package netutil
 
 import (
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,19 +14,29 @@ import (
 // net/core/dev_ioctl.c). It is the node's own modprobe that the kernel starts, in the node's
 // files and with the node's settings, from wherever it was asked. Nothing happens without
 // the capability, where the module is loaded, or where there is a device of that name; and
-// nothing tells whether it was: look for what the module brings. It waits for modprobe.
+// nothing tells whether it was: look for what the module brings. It is an error where
+// modprobe does not end in time; the kernel goes on waiting for it.
 func LoadModule(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open a socket to load the module %s: %w", name, err)
 	}
-	defer unix.Close(fd)
 	ask, err := unix.NewIfreq(name)
 	if err != nil {
-		return fmt.Errorf("load the module %s: %w", name, err)
+		return errors.Join(fmt.Errorf("load the module %s: %w", name, err), unix.Close(fd))
 	}
-	_ = unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ask) // that there is no such device says nothing
-	return nil
+	done := make(chan struct{})
+	go func() { // its thread is the kernel's as long as that waits
+		defer close(done)
+		_ = unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, ask) // that there is no such device says nothing
+		_ = unix.Close(fd)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(toolDeadline):
+		return fmt.Errorf("load the module %s: the node's modprobe did not end within %s", name, toolDeadline)
+	}
 }
 
 // Lacks says what to do where the kernel lacks what modules bring. It names the packages

@@ -1,0 +1,37 @@
+package netutil
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A modprobe that hangs is waited for no longer than any tool, and the error names the
+// module. It needs a kernel with modules, as distributions have: make test-kernels.
+func TestLoadModuleHasADeadline(t *testing.T) {
+	const path = "/proc/sys/kernel/modprobe"
+	was, err := os.ReadFile(path)
+	if os.Getenv("KUBE_IPVS_LAB") == "" || err != nil {
+		t.Skip("needs a machine of the lab whose kernel has modules")
+	}
+	file := hangingTool(t, "modprobe", "exec sleep 1000")
+	t.Cleanup(func() {
+		must(t, os.WriteFile(path, was, 0))
+		text, err := os.ReadFile(file)
+		must(t, err)
+		pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		must(t, err)
+		must(t, unix.Kill(pid, unix.SIGKILL))
+	})
+	must(t, os.WriteFile(path, []byte(filepath.Join(filepath.Dir(file), "modprobe")), 0))
+	began := time.Now()
+	err = LoadModule("no_such_module")
+	if err == nil || !strings.Contains(err.Error(), "no_such_module: the node's modprobe did not end within 500ms") {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+}
