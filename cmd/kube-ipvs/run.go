@@ -74,7 +74,8 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 		return err
 	}
 	defer lock.Close()
-	backend, err := kernel.Load(ctx, e.IPTablesBackend)
+	waits := func(err error) { c.Log.Warn("the start waits for another program", "err", err) }
+	backend, err := loadKernel(ctx, e, waits)
 	if err != nil {
 		return err
 	}
@@ -82,7 +83,7 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 		return err
 	}
 	listeners := listen(&c.Desired, c.Log)
-	k, lacks, err := openKernel(ctx, c.Desired, e, backend)
+	k, lacks, err := openKernel(ctx, c.Desired, e, backend, waits)
 	if err != nil {
 		return err
 	}
@@ -102,16 +103,41 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	return d.run(ctx)
 }
 
+// unlocked tries something until no other program holds the xtables lock meanwhile, which is
+// no reason to end: each try waits for it by itself for some seconds. It tells waits of each
+// that was in vain.
+func unlocked(ctx context.Context, waits func(error), try func() error) error {
+	for {
+		err := try()
+		if !errors.Is(err, netutil.ErrBusy) || ctx.Err() != nil {
+			return err
+		}
+		waits(err)
+	}
+}
+
+// loadKernel has the kernel load what it takes, and returns the variant of iptables that is used.
+func loadKernel(ctx context.Context, e *config.Config, waits func(error)) (backend netutil.Backend, err error) {
+	err = unlocked(ctx, waits, func() error {
+		backend, err = kernel.Load(ctx, e.IPTablesBackend)
+		return err
+	})
+	return backend, err
+}
+
 // openKernel opens the kernel, with the variant of iptables that is used, and finds out
 // whether it can do what is asked of it. lacks is what can be done without.
-func openKernel(ctx context.Context, d desired.Config, e *config.Config, backend netutil.Backend) (k *kernel.Linux, lacks []error, err error) {
+func openKernel(ctx context.Context, d desired.Config, e *config.Config, backend netutil.Backend, waits func(error)) (k *kernel.Linux, lacks []error, err error) {
 	o := kernelOptions(e, d)
 	o.Backend = backend
 	if k, err = kernel.OpenLinux(ctx, o); err != nil {
 		return nil, nil, err
 	}
-	lacks, err = k.Check(ctx, kernel.Needs{
-		Scheduler: d.Scheduler, Rules: [2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)}, Device: !d.NoDevice,
+	err = unlocked(ctx, waits, func() error {
+		lacks, err = k.Check(ctx, kernel.Needs{
+			Scheduler: d.Scheduler, Rules: [2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)}, Device: !d.NoDevice,
+		})
+		return err
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, k.Close())
@@ -138,11 +164,12 @@ func refuseKubeProxy(ctx context.Context, e *config.Config) error {
 // initOnly does what needs more rights than the daemon keeps: it has the kernel load all
 // that the daemon will ask for, and sets the sysctls, of which some come with a module.
 func initOnly(ctx context.Context, d desired.Config, e *config.Config, out io.Writer) error {
-	backend, err := kernel.Load(ctx, e.IPTablesBackend)
+	waits := func(err error) { fmt.Fprintln(out, "warning: the start waits for another program:", err) }
+	backend, err := loadKernel(ctx, e, waits)
 	if err != nil {
 		return err
 	}
-	k, lacks, err := openKernel(ctx, d, e, backend)
+	k, lacks, err := openKernel(ctx, d, e, backend, waits)
 	if err != nil {
 		return err
 	}

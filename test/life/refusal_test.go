@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -143,4 +144,33 @@ func TestUnknownScheduler(t *testing.T) {
 		n.refused(64, []string{`"nosuch"`, "those are rr, wrr, lc, wlc"}, run("nosuch")...)
 		n.refused(1, []string{`"twos"`, "this kernel has: rr, wrr, lc, wlc"}, run("twos")...) // which the lab's has not
 	})
+}
+
+// A program that holds the xtables lock for long does not end a start, which says that it
+// waits, and for what.
+func TestStartWaitsForXtablesLock(t *testing.T) {
+	n := newNode(t, "direct")
+	n.enrich()
+	n.flags = append(n.flags, "--iptables-backend", "legacy")
+	lock, err := os.OpenFile("/run/xtables.lock", os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	d := n.start()
+	r := d.awaitRecord(0, func(r record) bool { return r.Msg == "the start waits for another program" })
+	if !strings.Contains(r.Err, "another program holds the xtables lock") {
+		t.Errorf("it does not say for what: %+v", r)
+	}
+	if err := lock.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if r := d.first(); r.Failed != 0 {
+		t.Errorf("%d writes of the first round failed", r.Failed)
+	}
+	n.settled()
+	d.stop()
 }
