@@ -8,6 +8,10 @@ import (
 // legacyModules are those that the legacy variant of each family rests on.
 var legacyModules = map[int]string{4: "ip_tables", 6: "ip6_tables"}
 
+// natChains are names by which modprobe knows on every kernel what brings chains of type nat
+// of a family: nft_chain_nat, or on older ones nft_chain_nat_ipv4 and nft_chain_nat_ipv6.
+var natChains = map[int]string{4: "nft-chain-2-nat", 6: "nft-chain-10-nat"}
+
 // Load has the kernel load what this variant of iptables rests on, as LoadModule does.
 // That is the legacy variant's affair: a request loads what the other one needs.
 func (b Backend) Load() error {
@@ -30,7 +34,7 @@ func (b Backend) Load() error {
 func (b Backend) Missing(family int) []string {
 	v := map[int]string{4: "", 6: "6"}[family]
 	if b != Legacy {
-		return []string{"nf_tables", "nft_compat", "nft_chain_nat"}
+		return []string{"nf_tables", "nft_compat", natChains[family]}
 	}
 	if _, err := os.Stat(legacyNames(family)); err != nil {
 		return []string{legacyModules[family]}

@@ -18,9 +18,10 @@ import (
 // PREROUTING and OUTPUT.
 const OwnTable = "kube-ipvs"
 
-// ErrNoNFTables means that the kernel has no nftables, or lacks one of the expressions
-// that OwnTable takes: match (nft_compat) and nat (nft_nat).
-var ErrNoNFTables = errors.New("the kernel cannot hold a table of nftables as ours: " + Lacks("nf_tables", "nft_compat", "nft_nat"))
+// ErrNoNFTables means that the kernel has no nftables, or lacks what OwnTable takes: chains
+// of type nat, and the expressions match (nft_compat) and nat (nft_nat).
+var ErrNoNFTables = errors.New("the kernel cannot hold a table of nftables as ours: " +
+	Lacks("nf_tables", "nft_compat", natChains[4], natChains[6], "nft_nat"))
 
 // SetIndex returns the number by which rules know an ipset.
 type SetIndex func(name string) (uint16, error)
@@ -89,21 +90,39 @@ func WriteOwn(family int, want Ruleset, index SetIndex) error {
 		_, err := DeleteNFTable(family, OwnTable)
 		return err
 	}
+	before := []uint16{unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, unix.NFT_MSG_NEWTABLE} // to delete one there must be one
+	if err := transactOwn(family, want, index, before, nil); err != nil {
+		return fmt.Errorf("write the nftables table %s of IPv%d: %w", OwnTable, family, err)
+	}
+	return nil
+}
+
+// ProbeOwn finds out whether the kernel can hold OwnTable of want, which has a kernel with
+// modules load them. No such table must be there: one transaction makes it and deletes it
+// again. The error is ErrNoNFTables where the kernel lacks what it takes.
+func ProbeOwn(family int, want Ruleset, index SetIndex) error {
+	err := transactOwn(family, want, index, []uint16{unix.NFT_MSG_NEWTABLE}, []uint16{unix.NFT_MSG_DELTABLE})
+	if err != nil {
+		return fmt.Errorf("try the nftables table %s of IPv%d: %w", OwnTable, family, err)
+	}
+	return nil
+}
+
+// transactOwn makes the chains of OwnTable between requests about the table.
+func transactOwn(family int, want Ruleset, index SetIndex, before, after []uint16) error {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	b, err := ownBatch(family, ownChainsOf(want), index)
-	if err == nil {
-		if err = c.transact(b, b.Len()-2); absent(err) {
-			err = fmt.Errorf("%w: %w", ErrNoNFTables, err)
-		}
-	}
+	b, err := ownBatch(family, ownChainsOf(want), index, before, after)
 	if err != nil {
-		return fmt.Errorf("write the nftables table %s of IPv%d: %w", OwnTable, family, err)
+		return err
 	}
-	return nil
+	if err = c.transact(b, b.Len()-2); absent(err) {
+		err = fmt.Errorf("%w: %w", ErrNoNFTables, err)
+	}
+	return err
 }
 
 // ownChain is a chain of OwnTable.

@@ -19,21 +19,25 @@ import (
 // comes before us on purpose.
 const ownPriority = -101
 
-// ownBatch is the transaction that replaces OwnTable.
-func ownBatch(family int, chains []ownChain, index SetIndex) (*Batch, error) {
+// ownBatch is a transaction that makes the chains of OwnTable between requests about
+// that table.
+func ownBatch(family int, chains []ownChain, index SetIndex, before, after []uint16) (*Batch, error) {
 	var b Batch
 	request := func(typ uint16, flags int) {
 		b.Begin(nftTable|typ, flags, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
 	}
-	b.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
-	for _, typ := range []uint16{unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, unix.NFT_MSG_NEWTABLE} { // to delete one there must be one
-		flags := 0
-		if typ == unix.NFT_MSG_NEWTABLE {
-			flags = unix.NLM_F_CREATE
+	table := func(types []uint16) {
+		for _, typ := range types {
+			flags := 0
+			if typ == unix.NFT_MSG_NEWTABLE {
+				flags = unix.NLM_F_CREATE
+			}
+			request(typ, flags)
+			b.String(unix.NFTA_TABLE_NAME, OwnTable)
 		}
-		request(typ, flags)
-		b.String(unix.NFTA_TABLE_NAME, OwnTable)
 	}
+	b.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
+	table(before)
 	for _, c := range chains {
 		request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
 		b.buf = append(b.buf, c.encode()...)
@@ -51,6 +55,7 @@ func ownBatch(family int, chains []ownChain, index SetIndex) (*Batch, error) {
 			b.Attr(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, list...)
 		}
 	}
+	table(after)
 	b.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
 	return &b, nil
 }

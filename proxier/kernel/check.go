@@ -40,20 +40,26 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 		return nil, err
 	}
 	for i, family := range l.families() {
-		if have.Has(state.RulesID(family)) {
-			continue
+		if !have.Has(state.RulesID(family)) {
+			err := l.checkRules(ctx, family, n.Rules[i])
+			if family.Is6() {
+				err = errors.Join(l.ipvs.ProbeIPv6(n.Scheduler), err)
+			}
+			if family.Is6() && refused(err) {
+				l.options.IPv6 = false
+				lacks = append(lacks, fmt.Errorf("Services are served over IPv4 alone: %w", err))
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
-		err := l.checkRules(ctx, family, n.Rules[i])
-		if family.Is6() {
-			err = errors.Join(l.ipvs.ProbeIPv6(n.Scheduler), err)
-		}
-		switch {
-		case err == nil:
-		case family.Is6() && refused(err):
-			l.options.IPv6 = false
-			lacks = append(lacks, fmt.Errorf("Services are served over IPv4 alone: %w", err))
-		default:
+		err := l.checkOwn(family, n.Rules[i])
+		if err != nil && !errors.Is(err, netutil.ErrNoNFTables) {
 			return nil, err
+		}
+		if err != nil {
+			lacks = append(lacks, fmt.Errorf("DNAT of others may take ports of ClusterIPs: %w", err))
 		}
 	}
 	more, err := l.checkOptional(n.Device && !have.Has(state.LinkID()))
@@ -133,17 +139,13 @@ func (l *Linux) checkIPVS(ctx context.Context, have *state.State, scheduler stri
 // scratch sets and chains. Only if that fails are they tried one by one, to name what
 // is missing.
 func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string) (err error) {
-	inet := uint8(unix.AF_INET)
-	if family.Is6() {
-		inet = unix.AF_INET6
-	}
 	for _, t := range state.SetTypes {
-		if err := l.ipset.Probe(ipset.Type(t), inet); err != nil {
+		if err := l.ipset.Probe(ipset.Type(t), inet(family)); err != nil {
 			return err
 		}
 	}
 	set := scratchName(family)
-	if err := l.ipset.Create(ipset.Set{Name: set, Type: ipset.HashIPPort, Family: inet}); err != nil {
+	if err := l.ipset.Create(ipset.Set{Name: set, Type: ipset.HashIPPort, Family: inet(family)}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.ipset.Destroy(set)) }()

@@ -347,6 +347,9 @@ func TestCheckLeavesNothing(t *testing.T) {
 			if chains, err := l.backend.Chains(family); err != nil || len(chains) > 0 {
 				t.Errorf("left chains of IPv%d %v, %v", family, chains, err)
 			}
+			if there, err := netutil.HasNFTable(family, netutil.OwnTable); there || err != nil {
+				t.Errorf("left our table of IPv%d: %v, %v", family, there, err)
+			}
 		}
 		if _, _, exists, err := l.links.FindDummy("kube-ipvs-probe"); exists || err != nil {
 			t.Errorf("left a link: %v, %v", exists, err)

@@ -28,8 +28,29 @@ func (l *Linux) readOwn(family netip.Addr, want netutil.Ruleset) (netutil.Rulese
 	return have, err
 }
 
+// checkOwn finds out whether the kernel can hold our table of nftables, unless it does, or
+// has no nftables. The error is netutil.ErrNoNFTables where it lacks a part of nftables: the
+// order in table nat has to do from here on.
+func (l *Linux) checkOwn(family netip.Addr, rules string) (err error) {
+	_, own, err := l.parse(family, rules)
+	if err != nil || netutil.Equal(own, netutil.Ruleset{}) {
+		return err
+	}
+	if have, err := l.readOwn(family, own); err != nil || !netutil.Equal(have, netutil.Ruleset{}) {
+		return err
+	}
+	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: inet(family)}
+	if err := l.ipset.Create(set); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.ipset.Destroy(set.Name)) }()
+	err = netutil.ProbeOwn(number(family), own, func(string) (uint16, error) { return ipset.Index(set.Name) })
+	l.proof.noOwn.Store(errors.Is(err, netutil.ErrNoNFTables))
+	return err
+}
+
 // writeOwn makes our table of nftables what it is to be, or removes it. Where the kernel
-// lacks a part of nftables, the order in table nat has to do: that is told by one failure.
+// has come to lack a part of nftables since checkOwn, that is told by one failure.
 func (l *Linux) writeOwn(family netip.Addr, want netutil.Ruleset) error {
 	have, err := l.readOwn(family, want)
 	if err != nil || netutil.Equal(have, want) {

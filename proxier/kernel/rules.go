@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/state"
 )
@@ -256,6 +258,14 @@ func prefix(family netip.Addr) string {
 		return state.Prefix4
 	}
 	return state.Prefix6
+}
+
+// inet is the number by which sockets and sets know the family.
+func inet(family netip.Addr) uint8 {
+	if family.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }
 
 func number(family netip.Addr) int {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
@@ -38,6 +39,7 @@ func TestFresh(t *testing.T) {
 			n.enrich()
 			links, before := n.links(), readSysctls(t)
 			way(n)
+			modules := readModules(t)
 			d := n.start()
 			if r := d.first(); r.Failed != 0 {
 				t.Errorf("%d writes of the first round failed", r.Failed)
@@ -45,6 +47,9 @@ func TestFresh(t *testing.T) {
 			n.settled()
 			during := n.snapshot()
 			notVain(n, during)
+			if now := readModules(t); (name == "nft" || name == "legacy") && !slices.Equal(now, modules) {
+				t.Errorf("the main container has had modules loaded that the init container has not (-init +main):\n%s", cmp.Diff(modules, now))
+			}
 			d.stop()
 			d = n.start()
 			d.wroteNothing()
@@ -60,6 +65,16 @@ func TestFresh(t *testing.T) {
 			before.kept(t)
 		})
 	}
+}
+
+// readModules names the modules that are loaded and could not be.
+func readModules(t *testing.T) []string {
+	t.Helper()
+	out, err := filepath.Glob("/sys/module/*/initstate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 // newMachine returns a node that is not a namespace of its own, but the machine.

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,31 +40,38 @@ func TestMissing(t *testing.T) {
 		}
 		return out
 	}
-	for _, modules := range [][]string{
-		{"ip_vs"}, {"ip_vs_rr"}, {"ip_set_hash_netport"}, {"xt_set", "xt_NETMAP", "xt_MASQUERADE", "ipt_MASQUERADE", "ipt_REJECT", "xt_addrtype"},
+	extensions := []string{"xt_set", "xt_NETMAP", "xt_MASQUERADE", "ipt_MASQUERADE", "ipt_REJECT", "xt_addrtype"}
+	named := map[string]string{ // by what every kernel knows
+		"xt_MASQUERADE": "ipt_MASQUERADE", "nft_chain_nat": "nft-chain-2-nat", "nft_chain_nat_ipv4": "nft-chain-2-nat",
+	}
+	for _, tt := range []struct{ gone, also []string }{
+		{gone: []string{"ip_vs"}}, {gone: []string{"ip_vs_rr"}}, {gone: []string{"ip_set_hash_netport"}},
+		{gone: []string{"nft_chain_nat", "nft_chain_nat_ipv4"}, also: extensions}, // which would be loaded otherwise
+		{gone: extensions},
 	} {
-		t.Run(strings.Join(modules, " "), func(t *testing.T) {
+		t.Run(strings.Join(tt.gone, " "), func(t *testing.T) {
 			n := newNode(t, "image")
-			gone := missing(t, modules)
+			gone := missing(t, tt.gone)
 			if len(gone) == 0 {
 				t.Skip("there is nothing to take away")
 			}
+			missing(t, slices.Concat(tt.gone, tt.also))
 			said, code := n.kube(n.run()...)
 			if code == 0 {
 				t.Errorf("it has started: %s", said)
 			}
 			for _, m := range gone {
-				m = strings.Replace(m, "xt_MASQ", "ipt_MASQ", 1) // which newer kernels know, too
-				if !names(said, m) {
+				if m = cmp.Or(named[m], m); !names(said, m) {
 					t.Errorf("%s is not named in:\n%s", m, said)
 				}
 			}
+			known(t, said)
 		})
 	}
 	t.Run("can be done without", func(t *testing.T) {
 		n := newNode(t, "image")
 		n.enrich()
-		gone := missing(t, []string{"dummy", "ip6t_REJECT", "nf_conntrack_netlink"})
+		gone := missing(t, []string{"dummy", "ip6t_REJECT", "nf_conntrack_netlink", "nft_nat"})
 		d := n.start()
 		d.first()
 		n.await(func() error {
@@ -78,6 +86,7 @@ func TestMissing(t *testing.T) {
 				t.Errorf("%s is not named", m)
 			}
 		}
+		known(t, d.Log())
 		for line := range strings.Lines(d.Log()) { // kube-ipvs0 is tried, as nothing needs it
 			if strings.Contains(line, `"write fails;`) && !names(line, "dummy") {
 				t.Errorf("a write fails: %s", line)
@@ -86,11 +95,23 @@ func TestMissing(t *testing.T) {
 	})
 }
 
-var modprobe = regexp.MustCompile(`modprobe ([^,:"]+)`)
+var modprobe = regexp.MustCompile(`with modprobe (?:-a )?([^,:"]+)`)
 
 // names reports whether what was said has a module loaded.
 func names(said, module string) bool {
 	return slices.ContainsFunc(modprobe.FindAllStringSubmatch(said, -1), func(m []string) bool {
 		return slices.Contains(strings.Fields(m[1]), module)
 	})
+}
+
+// known checks that modprobe knows all that it is told to load.
+func known(t *testing.T, said string) {
+	t.Helper()
+	for _, m := range modprobe.FindAllStringSubmatch(said, -1) {
+		for _, name := range strings.Fields(m[1]) {
+			if out, err := exec.Command("modprobe", "--show-depends", name).CombinedOutput(); err != nil {
+				t.Errorf("modprobe %s: %v: %s", name, err, out)
+			}
+		}
+	}
 }

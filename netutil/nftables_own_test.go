@@ -1,0 +1,27 @@
+package netutil
+
+import "testing"
+
+// A trial leaves no table, and what was tried can be written.
+func TestProbeOwn(t *testing.T) {
+	for family, text := range map[int]string{
+		4: "*kube-ipvs\n:KIPVS-A - [0:0]\n-A PREROUTING -i cni0 -j KIPVS-A\n-A KIPVS-A -s 10.0.0.0/8 -j NETMAP --to 240.0.0.0/5\nCOMMIT\n",
+		6: "*kube-ipvs\n:KIPVS-A - [0:0]\n-A OUTPUT -j KIPVS-A\n-A KIPVS-A ! -s fd00::/8 -j NETMAP --to 4000::/3\nCOMMIT\n",
+	} {
+		inNetns(t, func() {
+			want, err := ParseRules(text, "KIPVS")
+			must(t, err)
+			for _, do := range []struct {
+				there bool
+				this  func(int, Ruleset, SetIndex) error
+			}{{false, ProbeOwn}, {true, WriteOwn}} {
+				if err := do.this(family, want, nil); err != nil {
+					lacks(t, "a table of nftables as ours: %v", err)
+				}
+				if there, err := HasNFTable(family, OwnTable); there != do.there || err != nil {
+					t.Errorf("IPv%d: a table is there: %v, %v; want %v", family, there, err, do.there)
+				}
+			}
+		})
+	}
+}
