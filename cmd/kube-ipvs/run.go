@@ -103,16 +103,27 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	return d.run(ctx)
 }
 
+// startDeadline is how long the kernel may take for what a start asks of it: it waits
+// without an end for the node's modprobe.
+var startDeadline = 5 * time.Minute
+
 // unlocked tries something until no other program holds the xtables lock meanwhile, which is
 // no reason to end: each try waits for it by itself for some seconds. It tells waits of each
-// that was in vain.
+// that was in vain. A try that does not come back is an error, after which only the end of
+// the process frees what it uses.
 func unlocked(ctx context.Context, waits func(error), try func() error) error {
 	for {
-		err := try()
-		if !errors.Is(err, netutil.ErrBusy) || ctx.Err() != nil {
-			return err
+		done := make(chan error, 1)
+		go func() { done <- try() }()
+		select {
+		case err := <-done:
+			if !errors.Is(err, netutil.ErrBusy) || ctx.Err() != nil {
+				return err
+			}
+			waits(err)
+		case <-time.After(startDeadline):
+			return fmt.Errorf("the kernel has not done within %s what a start asks of it: the node's modprobe may hang", startDeadline)
 		}
-		waits(err)
 	}
 }
 
