@@ -126,9 +126,9 @@ func (b Backend) tool(ctx context.Context, family int, does string) (string, err
 	if err != nil {
 		return "", fmt.Errorf("%w: neither %s nor %s-%s is installed", ErrAbsent, named, base, does)
 	}
-	version, _, err := run(ctx, "", path, "-V")
+	version, msg, err := run(ctx, "", path, "-V")
 	if err != nil {
-		return "", fmt.Errorf("%s -V: %w", path, err)
+		return "", fmt.Errorf("%s -V: %w: %s", path, err, oneLine(msg))
 	}
 	have := Legacy // before 1.8 there was nothing else and it did not say so
 	if strings.Contains(version, "nf_tables") {

@@ -131,3 +131,37 @@ func TestDetectBackendAsksNoIPv6Tool(t *testing.T) {
 		}
 	})
 }
+
+// A host may have one iptables, under its plain name, or a wrapper there that starts one.
+func TestPlainName(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("PATH", dir)
+	file := filepath.Join(dir, "iptables-restore")
+	for _, tt := range []struct {
+		does string
+		of   Backend
+		said string
+	}{
+		{"echo 'iptables-restore v1.8.7 (nf_tables)'", NFT, ""},
+		{"echo choosing >&2; exec /bin/echo 'iptables v1.8.4 (legacy)'", Legacy, ""},
+		{"echo 'iptables-restore v1.6.1'", Legacy, ""},
+		{"echo 'cannot choose an iptables' >&2; exit 1", "", "cannot choose an iptables"},
+	} {
+		must(t, os.WriteFile(file, []byte("#!/bin/sh\n"+tt.does+"\n"), 0o755))
+		for _, b := range []Backend{NFT, Legacy} {
+			got, err := b.tool(t.Context(), 4, "restore")
+			switch {
+			case b == tt.of:
+				if got != file || err != nil {
+					t.Errorf("%s: %q, %v", tt.does, got, err)
+				}
+			case tt.of != "":
+				if !errors.Is(err, ErrAbsent) {
+					t.Errorf("%s: for %s %v", tt.does, b, err)
+				}
+			case err == nil || errors.Is(err, ErrAbsent) || !strings.Contains(err.Error(), tt.said):
+				t.Errorf("%s: %v", tt.does, err)
+			}
+		}
+	}
+}
