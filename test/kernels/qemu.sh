@@ -28,7 +28,7 @@ start_qemu() {
     -smp 1 -m "${LAB_MEM:-4G}" -nodefaults -display none -no-reboot -nic none \
     -kernel "$LAB_KERNEL/boot/vmlinuz-$version" -initrd "$job/initramfs" \
     -append "console=ttyS0 oops=panic panic=-1 mitigations=off random.trust_cpu=on clocksource=acpi_pm no_timer_check
-      quiet ${LAB_VERBOSE:+ignore_loglevel} lab_job=$job lab_mode=qemu lab_tty= lab_verbose=${LAB_VERBOSE:-}" \
+      quiet ${LAB_VERBOSE:+ignore_loglevel} lab_job=$job lab_mode=qemu lab_tty= lab_verbose=${LAB_VERBOSE:-} ${LAB_APPEND:-}" \
     -serial "$console" -device virtio-rng-pci -device virtio-serial-pci "${ports[@]}" \
     -virtfs local,path=/,mount_tag=outside,security_model=none,multidevs=remap,readonly=on \
     -virtfs "local,path=$LAB_KERNEL/modules,mount_tag=modules,security_model=none,readonly=on" \
