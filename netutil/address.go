@@ -5,9 +5,17 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
+
+// HasIPv6 reports whether this network namespace has IPv6. It has none where the kernel
+// was told to do without (ipv6.disable=1).
+func HasIPv6() bool {
+	_, err := os.Stat("/proc/thread-self/net/if_inet6")
+	return err == nil
+}
 
 // Address is an address of a link.
 type Address struct {

@@ -35,10 +35,12 @@ func (s *legacySocket) Close() error { return unix.Close(s.fd) }
 
 // legacyTables returns those of ourTables that a family has in this network
 // namespace. To ask for another may load its module, which alone is enough to
-// register tables and hooks on some kernels.
+// register tables and hooks on some kernels. Of IPv6 there are none where the kernel was
+// told to do without it: a module may list them all the same, but nothing can ask for
+// their rules, and no packet comes to them.
 func legacyTables(family int) []string {
 	p, err := os.ReadFile(legacyNames(family))
-	if err != nil {
+	if err != nil || family == 6 && !HasIPv6() {
 		return nil
 	}
 	there := strings.Fields(string(p))

@@ -66,7 +66,7 @@ rely on them by now. May be called any number of times, but not while kube-ipvs 
 
 // cleanup removes what is ours, as one variant of iptables shows it, and meant.
 func cleanup(ctx context.Context, b netutil.Backend, meant func(state.ID) bool) (int, error) {
-	k, err := kernel.OpenLinux(ctx, kernel.Options{Backend: b, IPv6: kernel.HasIPv6()})
+	k, err := kernel.OpenLinux(ctx, kernel.Options{Backend: b, IPv6: netutil.HasIPv6()})
 	if err != nil {
 		return 0, err
 	}

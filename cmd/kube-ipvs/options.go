@@ -119,7 +119,7 @@ func proxierConfig(e *config.Config) proxier.Config {
 
 func desiredConfig(e *config.Config) desired.Config {
 	d := desired.Config{
-		Mode: e.Mode, Scheduler: e.Scheduler, IPv6: kernel.HasIPv6(), Images: e.Images, NodePortAddresses: e.NodePortAddresses, Localhost: e.Localhost,
+		Mode: e.Mode, Scheduler: e.Scheduler, IPv6: netutil.HasIPv6(), Images: e.Images, NodePortAddresses: e.NodePortAddresses, Localhost: e.Localhost,
 		MasqueradeBit: e.MasqueradeBit, MasqueradeAll: e.MasqueradeAll, NoExternalIPs: e.NoExternalIPs, NodeName: e.NodeName,
 		MaxFrontends:   e.MaxServiceFrontends,
 		TCPBeLiberal:   e.Conntrack.TCPBeLiberal,

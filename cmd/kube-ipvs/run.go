@@ -91,6 +91,9 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	for _, err := range lacks {
 		c.Log.Warn("the node lacks something", "what", err)
 	}
+	if !c.Desired.IPv6 { // the kernel was told to do without: ipv6.disable=1
+		c.Log.Warn("IPv6 is switched off on this node: Services are served over IPv4 alone")
+	}
 	c.Desired.IPv6 = k.HasIPv6()
 	d, err := newDaemon(o, c, k, from, listeners)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
@@ -32,7 +33,7 @@ shows for it with its endpoints. No kube-ipvs need be running.`, out)
 	if err != nil {
 		return exitUsage, err
 	}
-	c := desired.Config{Images: images, IPv6: kernel.HasIPv6()}
+	c := desired.Config{Images: images, IPv6: netutil.HasIPv6()}
 	view, err := readState(ctx, c)
 	if err != nil {
 		return exitFailed, err

@@ -10,9 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
-	"kube-ipvs/proxier/kernel"
 )
 
 // topOptions are the flags of top.
@@ -61,7 +61,7 @@ nobody has counted in full is shown as "-".`, out)
 	if top.count == 0 && !terminal {
 		top.count = 1
 	}
-	reader, err := openTop(desired.Config{Images: images, IPv6: kernel.HasIPv6()}, top.flows)
+	reader, err := openTop(desired.Config{Images: images, IPv6: netutil.HasIPv6()}, top.flows)
 	if err != nil {
 		return exitFailed, err
 	}

@@ -114,7 +114,7 @@ func ServedNow(ctx context.Context) (*Served, error) {
 		return nil, err
 	}
 	defer l.Close()
-	l.options.IPv6 = HasIPv6()
+	l.options.IPv6 = netutil.HasIPv6()
 	node, err := l.Addresses()
 	if err != nil {
 		return nil, err

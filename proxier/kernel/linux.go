@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -50,12 +49,6 @@ func ParseBackend(s string) (netutil.Backend, error) {
 		return b, nil
 	}
 	return "", fmt.Errorf("%q is neither nft nor legacy nor auto", s)
-}
-
-// HasIPv6 reports whether this network namespace has IPv6.
-func HasIPv6() bool {
-	_, err := os.Stat("/proc/net/if_inet6")
-	return err == nil
 }
 
 // Usable returns what keeps this process from controlling IPVS, such as a

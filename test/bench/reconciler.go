@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -180,7 +181,7 @@ func (r *recorder) take(on bool) []state.Plan {
 
 // kernelOptions are what the daemon has by default.
 func kernelOptions() kernel.Options {
-	return kernel.Options{IPv6: kernel.HasIPv6()}
+	return kernel.Options{IPv6: netutil.HasIPv6()}
 }
 
 func openRecorder(ctx context.Context) (*recorder, error) {
