@@ -77,7 +77,7 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	root, _ := os.Getwd()
 	cmd.Env = append(os.Environ(), "LAB_KERNEL="+j.kernel.Folder, "KUBE_IPVS_LAB=1", "KUBE_IPVS_BINARY="+root+"/bin/kube-ipvs",
-		"KUBE_IPVS_ROOTFS="+root+"/out/image/root", "KUBE_IPVS_RENDERED="+root+"/test/chart/testdata/golden/minimal.yaml")
+		"KUBE_IPVS_ROOTFS="+root+"/out/image/root")
 	if j.suite.fresh {
 		cmd.Env = append(cmd.Env, "KUBE_IPVS_FRESH=1")
 	}

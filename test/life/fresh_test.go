@@ -12,10 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 
+	"kube-ipvs/netutil"
 	"kube-ipvs/test/pod"
 )
 
@@ -23,14 +22,7 @@ import (
 // brings them all, the second one writes nothing, and cleanup leaves no trace. Each
 // of the ways to start needs a fresh machine, and the machine's own network.
 func TestFresh(t *testing.T) {
-	if os.Getenv("KUBE_IPVS_FRESH") == "" {
-		t.Skip("it needs a machine on which nothing is loaded: make test-kernels")
-	}
-	for _, module := range []string{"ip_vs", "ip_set", "x_tables", "dummy"} {
-		if _, err := os.Stat("/sys/module/" + module); err == nil {
-			t.Fatalf("%s is loaded already", module)
-		}
-	}
+	fresh(t)
 	for name, way := range map[string]func(*node){
 		"host": func(*node) {}, "unprivileged": (*node).unprivileged, "nft": func(n *node) { n.contain("nft") }, "legacy": func(n *node) { n.contain("legacy") },
 	} {
@@ -75,6 +67,19 @@ func readModules(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// fresh skips a test that wants a machine on which nothing is loaded, where it is none.
+func fresh(t *testing.T) {
+	t.Helper()
+	if os.Getenv("KUBE_IPVS_FRESH") == "" {
+		t.Skip("it needs a machine on which nothing is loaded: make test-kernels")
+	}
+	for _, module := range []string{"ip_vs", "ip_set", "x_tables", "dummy"} {
+		if _, err := os.Stat("/sys/module/" + module); err == nil {
+			t.Fatalf("%s is loaded already", module)
+		}
+	}
 }
 
 // newMachine returns a node that is not a namespace of its own, but the machine.
@@ -142,63 +147,36 @@ func (n *node) unprivileged() {
 // after its init container.
 func (n *node) contain(backend string) {
 	n.t.Helper()
-	spec, config := chart(n.t)
+	chart, err := pod.ReadChart("../chart/testdata/golden/minimal.yaml")
+	if err != nil {
+		n.t.Fatal(err)
+	}
 	image := filepath.Join(n.tmp, "image")
 	if out, err := exec.Command("cp", "-a", os.Getenv("KUBE_IPVS_ROOTFS"), image).CombinedOutput(); err != nil {
 		n.t.Fatalf("copy the image: %v: %s", err, out)
 	}
 	n.flags = append(n.flags, "--config", "/etc/kube-ipvs/config.yaml", "--iptables-backend", backend)
-	kubelet := pod.Kubelet{Node: "node", Image: image, Dir: n.tmp, ConfigMap: func(string) (map[string]string, error) { return config, nil }}
-	n.enter(kubelet, spec, spec.InitContainers[0], "init")
+	n.enter(chart, image, chart.Spec.InitContainers[0])
 	if said, code := n.kube(append(n.run(), "--init-only")...); code != 0 {
 		n.t.Fatalf("the init container ended with exit code %d: %s", code, said)
 	}
-	// The network plugin's business, where the container may not.
-	n.sh("sysctl -qw net.ipv6.conf.all.forwarding=1")
-	n.enter(kubelet, spec, spec.Containers[0], "main")
+	if netutil.HasIPv6() { // the network plugin's business, where the container may not
+		n.sh("sysctl -qw net.ipv6.conf.all.forwarding=1")
+	}
+	n.enter(chart, image, chart.Spec.Containers[0])
 }
 
-// enter has what is run as kube-ipvs run in a container, with the arguments of the
-// caller instead of the container's own.
-func (n *node) enter(kubelet pod.Kubelet, spec corev1.PodSpec, c corev1.Container, name string) {
+// enter has what is run as kube-ipvs run in a container.
+func (n *node) enter(chart pod.Chart, image string, c corev1.Container) {
 	n.t.Helper()
-	in, err := kubelet.Contain(spec, c)
+	inside, err := chart.Script(n.tmp, image, n.dir, c)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	in.Args = in.Args[:1]
-	in.Mounts = append(in.Mounts, pod.Mount{Source: n.dir, Target: n.dir, ReadOnly: true})
-	program, variable, err := in.Program()
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	script := filepath.Join(n.tmp, name)
-	n.write(script, fmt.Sprintf("#!/bin/sh\nshift # the program's name\nexec env '%s' %s \"$@\"\n", variable, program))
+	script := filepath.Join(n.tmp, "enter")
+	n.write(script, fmt.Sprintf("#!/bin/sh\nshift # the program's name\nexec %s \"$@\"\n", inside))
 	if err := os.Chmod(script, 0o700); err != nil {
 		n.t.Fatal(err)
 	}
 	n.prefix = []string{script}
-}
-
-// chart reads the pod and the configuration from what helm renders.
-func chart(t *testing.T) (spec corev1.PodSpec, config map[string]string) {
-	t.Helper()
-	text, err := os.ReadFile(os.Getenv("KUBE_IPVS_RENDERED"))
-	if err != nil {
-		t.Fatalf("KUBE_IPVS_RENDERED does not say where the rendered chart is: %v", err)
-	}
-	for document := range strings.SplitSeq(string(text), "\n---\n") {
-		var set appsv1.DaemonSet
-		var values corev1.ConfigMap
-		if err := yaml.Unmarshal([]byte(document), &set); err == nil && set.Kind == "DaemonSet" {
-			spec = set.Spec.Template.Spec
-		}
-		if err := yaml.Unmarshal([]byte(document), &values); err == nil && values.Kind == "ConfigMap" && values.Data["config.yaml"] != "" {
-			config = values.Data
-		}
-	}
-	if len(spec.Containers) != 1 || len(spec.InitContainers) != 1 || config == nil {
-		t.Fatalf("the chart has %d containers, %d init containers, configuration %q", len(spec.Containers), len(spec.InitContainers), config)
-	}
-	return spec, config
 }

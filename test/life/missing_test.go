@@ -16,9 +16,7 @@ import (
 // goes on without the others, of which it warns. What one step has loaded stays, so that
 // their order matters.
 func TestMissing(t *testing.T) {
-	if os.Getenv("KUBE_IPVS_FRESH") == "" {
-		t.Skip("it needs a machine on which nothing is loaded: make test-kernels")
-	}
+	fresh(t)
 	const conf = "/etc/modprobe.d/missing.conf"
 	t.Cleanup(func() { _ = os.Remove(conf) })
 	missing := func(t *testing.T, modules []string) []string {
