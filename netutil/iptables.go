@@ -21,6 +21,14 @@ const (
 	Legacy Backend = "legacy"
 )
 
+// Other returns the other variant.
+func (b Backend) Other() Backend {
+	if b == NFT {
+		return Legacy
+	}
+	return NFT
+}
+
 // ErrBusy means that another program held the xtables lock for the five
 // seconds that Restore waits. Trying again is right.
 var ErrBusy = errors.New("another program holds the xtables lock")

@@ -53,12 +53,13 @@ type daemon struct {
 	events  *source.Reporter   // nil: there is no API server to write them to
 	rounds  chan struct{}      // holds one: there was a round
 	links   *netutil.Links     // of ports alone
+	backend netutil.Backend    // of iptables
 	started time.Time
 }
 
 // newDaemon wires the parts. Nothing runs yet.
-func newDaemon(o *options, c proxier.Config, k kernel.Kernel, from *objects, listeners []*relay.Listener) (*daemon, error) {
-	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now()}
+func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, listeners []*relay.Listener) (*daemon, error) {
+	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now(), backend: k.Backend()}
 	d.current.Store(d.config)
 	c.Observe = d.observe
 	c.ObserveSweep = func(s *proxier.Sweep) { d.metrics.ObserveSweep(s) }
@@ -287,6 +288,7 @@ func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Cont
 		"serve metrics":                                func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
 		"serve health-check node ports":                func(ctx context.Context) error { d.ports.Run(ctx); return nil },
 		"audit on SIGHUP":                              d.hangUps,
+		"remove what earlier runs and kube-proxy left": d.succeed,
 	}
 	if c.File != "" {
 		parts["watch the configuration file"] = func(ctx context.Context) error {
@@ -300,39 +302,7 @@ func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Cont
 	if d.relay != nil {
 		parts["relay node ports on loopback addresses"] = func(ctx context.Context) error { d.relay.Run(ctx); return nil }
 	}
-	if c.Takeover {
-		parts["remove what kube-proxy has left"] = d.succeed
-	}
 	return parts
-}
-
-// succeed removes what kube-proxy has left: most of it when our rules stand,
-// and the rest when the last connection over its virtual servers has ended.
-func (d *daemon) succeed(ctx context.Context) error {
-	for first := true; ; {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-d.rounds:
-		}
-		r := d.proxier.Last()
-		if r.Number == 0 || r.NotReady != "" || !first && r.Draining > 0 {
-			continue
-		}
-		if first {
-			d.tellDenials(ctx)
-		}
-		n, err := kernel.RemoveKubeProxy(ctx)
-		if err != nil {
-			d.log.Error("not all that kube-proxy has left could be removed; it is tried again with the next round", "err", err)
-			continue
-		}
-		d.log.Info("taken over from kube-proxy", "removed", n, "draining", r.Draining)
-		if r.Draining == 0 {
-			return nil
-		}
-		first = false
-	}
 }
 
 func (d *daemon) watchLinks(ctx context.Context) error {

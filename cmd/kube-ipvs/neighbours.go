@@ -9,12 +9,10 @@ import (
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
-	"kube-ipvs/proxier/state"
 )
 
 // warnOfNeighbours logs which settings others on the node need, of those that are there.
 func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c desired.Config, binding netutil.Binding) {
-	warnOfOtherVariant(warn, k.Backend())
 	chains, _ := k.Backend().Chains(4)
 	has := func(chain string) bool {
 		return slices.ContainsFunc(chains, func(ch netutil.Chain) bool { return ch.Name == chain })
@@ -34,28 +32,6 @@ func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c des
 	}
 	if cached := cachedByNode(); len(cached) > 0 {
 		warn("IPVS takes packets before NodeLocal DNSCache gets them: have pods ask it at its link-local address, or set clusterIPServers to image", "address", fmt.Sprint(cached))
-	}
-}
-
-// warnOfOtherVariant logs what stands in the variant of iptables that is not used. Its
-// rules apply as well.
-func warnOfOtherVariant(warn func(msg string, args ...any), used netutil.Backend) {
-	other := netutil.NFT
-	if used == netutil.NFT {
-		other = netutil.Legacy
-	}
-	n, err := other.CountRules()
-	switch {
-	case err != nil:
-		warn("the other variant of iptables could not be looked at", "variant", other, "err", err)
-		return
-	case n == 0:
-		return
-	}
-	warn("the other variant of iptables has rules, too, and both apply: what one of them drops is dropped", "variant", other, "rules", n)
-	chains, _ := other.Chains(4)
-	if slices.ContainsFunc(chains, func(c netutil.Chain) bool { return strings.HasPrefix(c.Name, state.Prefix4) }) {
-		warn("the other variant of iptables has rules that kube-ipvs left there: stop it and run kube-ipvs cleanup", "variant", other)
 	}
 }
 

@@ -1,20 +1,32 @@
 package xtables
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"kube-ipvs/test/testbed"
 )
 
+const told = "the other variant of iptables has rules, too, and both apply"
+
+func says(t *testing.T, d *testbed.Daemon, what string) {
+	t.Helper()
+	await(t, func() error {
+		if !strings.Contains(d.Log(), what) {
+			return fmt.Errorf("the log does not say %q", what)
+		}
+		return nil
+	})
+}
+
 // TestBothVariants runs where programs use both variants: the kubelet's hint decides, and
-// the log says that the other one applies, too, and what of ours is left there.
+// the log says that the other one applies, too.
 func TestBothVariants(t *testing.T) {
-	const told, left = "the other variant of iptables has rules, too", "rules that kube-ipvs left there"
 	n := newNode(t, release(t, "bookworm"), "nft")
-	start := func(t *testing.T, flags ...string) *testbed.Daemon {
+	start := func(t *testing.T) *testbed.Daemon {
 		t.Helper()
-		d := n.start(t, release(t, "bookworm"), flags...)
+		d := n.start(t, release(t, "bookworm"))
 		n.settled(t, d)
 		return d
 	}
@@ -23,11 +35,52 @@ func TestBothVariants(t *testing.T) {
 		t.Errorf("rules of one variant: %s", log)
 	}
 	on(t, "iptables-legacy -A FORWARD -s 192.0.2.7 -j DROP")
-	if log := stop(t, start(t)); !strings.Contains(log, told) || strings.Contains(log, left) || !strings.Contains(log, "iptables=nft") {
-		t.Errorf("rules of both variants: %s", log)
+	d := start(t)
+	says(t, d, told)
+	if log := stop(t, d); !strings.Contains(log, "iptables=nft") {
+		t.Errorf("it has not taken nft: %s", log)
 	}
-	if log := stop(t, start(t, "--iptables-backend", "legacy")); !strings.Contains(log, told) || !strings.Contains(log, left) {
-		t.Errorf("rules of ours in the other variant: %s", log)
+}
+
+// TestVariantChanges has the kubelet's hint appear in the other variant, as where a host
+// changes its iptables, or a kubelet starts after us: the next start moves there, and
+// takes along what the one before has left, but nothing of others.
+func TestVariantChanges(t *testing.T) {
+	image := release(t, "bookworm")
+	for from, to := range map[string]string{"nft": "legacy", "legacy": "nft"} {
+		t.Run(from+" to "+to, func(t *testing.T) {
+			n := newNode(t, image, from)
+			t.Cleanup(func() { on(t, "%s cleanup", binary) })
+			for _, family := range families {
+				on(t, "for c in KUBE-IPTABLES-HINT KUBE-KUBELET-CANARY; do %[1]s -t mangle -X $c; done; %[2]s-%[3]s -t mangle -N KUBE-IPTABLES-HINT", n.tool(family, ""), family, to)
+			}
+			n.before = n.shown(t)
+			first := n.start(t, image, "--iptables-backend", from)
+			n.settled(t, first)
+			stop(t, first)
+			d := n.start(t, image)
+			n.settled(t, d)
+			await(t, func() error {
+				for _, family := range families {
+					if rules := on(t, "%s 2>/dev/null | grep KIPVS || :", n.tool(family, "-save")); rules != "" {
+						return fmt.Errorf("rules of ours are left in %s:\n%s", from, rules)
+					}
+				}
+				return nil
+			})
+			n.serves(t)
+			n.quiet(t, d)
+			if err := same("rules of others", others(n.before), others(n.shown(t))); err != nil {
+				t.Error(err)
+			}
+			says(t, d, told)
+			log := stop(t, d)
+			for _, said := range []string{"iptables=" + to, "removed the rules that an earlier kube-ipvs has left", told} {
+				if strings.Count(log, said) != 1 {
+					t.Errorf("it does not say %q once: %s", said, log)
+				}
+			}
+		})
 	}
 }
 
