@@ -51,11 +51,12 @@ test-neighbours: LAB_FLAGS := -test.v -test.run 'TestKubeRouter|TestFelix'
 test-neighbours: export KUBE_IPVS_NEIGHBOURS = $(shell test/neighbours/build)
 test-neighbours: lab-test
 
-# Every version of iptables that test/xtables/build fetches beside every other: some
-# minutes. make test plays some.
+# Every version of iptables that test/xtables/build fetches beside every other, and the
+# image's in the chart's containers: some minutes. make test plays some.
 test-xtables: LAB_PACKAGES := test/xtables
 test-xtables: LAB_FLAGS := -test.v -every
-test-xtables: lab-test
+test-xtables: export KUBE_IPVS_ROOTFS = $(CURDIR)/out/image/root
+test-xtables: image-rootfs lab-test
 
 # The files of the container image and what they consist of, as the Dockerfile
 # makes them, without a container engine.

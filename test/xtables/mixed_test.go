@@ -166,8 +166,14 @@ func with(t *testing.T, image version) string {
 // start runs kube-ipvs with an image's iptables.
 func (n *node) start(t *testing.T, image version, flags ...string) *testbed.Daemon {
 	t.Helper()
+	return n.launch(t, with(t, image), flags...)
+}
+
+// launch runs a program that is kube-ipvs in some environment.
+func (n *node) launch(t *testing.T, program string, flags ...string) *testbed.Daemon {
+	t.Helper()
 	flags = append([]string{"--node-name", "node", "--cluster-cidr", bed.PodCIDR4.String() + "," + bed.PodCIDR6.String()}, flags...)
-	d, err := testbed.Start(with(t, image), n.dir, flags...)
+	d, err := testbed.Start(program, n.dir, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,8 +195,14 @@ func stop(t *testing.T, d *testbed.Daemon) string {
 
 // play has kube-ipvs start with an image's iptables, compare, repair, and end.
 func (n *node) play(t *testing.T, image version) {
+	n.watch(t, func() *testbed.Daemon { return n.start(t, image) })
+}
+
+// watch has a kube-ipvs start, compare and repair.
+func (n *node) watch(t *testing.T, start func() *testbed.Daemon) {
+	t.Helper()
 	began := time.Now()
-	d := n.start(t, image)
+	d := start()
 	n.settled(t, d)
 	if !strings.Contains(d.Log(), "iptables="+n.variant) {
 		t.Errorf("it has not taken %s, where the kubelet's hint is", n.variant)
@@ -276,7 +288,12 @@ func (n *node) repaired(t *testing.T, d *testbed.Daemon) {
 // cleanUp removes what is ours, and expects that nothing else has changed.
 func (n *node) cleanUp(t *testing.T, image version) {
 	t.Helper()
-	on(t, "%s cleanup", with(t, image))
+	n.cleanUpBy(t, with(t, image))
+}
+
+func (n *node) cleanUpBy(t *testing.T, program string) {
+	t.Helper()
+	on(t, "%s cleanup", program)
 	if err := same("rules after cleanup", n.before, n.shown(t)); err != nil {
 		t.Error(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"kube-ipvs/test/pod"
 	"kube-ipvs/test/testbed"
 )
 
@@ -24,6 +25,10 @@ var (
 var every = flag.Bool("every", false, "play every version beside every other, which takes some minutes")
 
 func TestMain(m *testing.M) {
+	if err := pod.Become(); err != nil {
+		fmt.Fprintln(os.Stderr, "container:", err)
+		os.Exit(125)
+	}
 	if os.Getenv("KUBE_IPVS_LAB") == "" {
 		fmt.Println("versions of iptables are played in the lab, where IPVS is real: make lab-test")
 		os.Exit(0)
