@@ -78,6 +78,9 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 	root, _ := os.Getwd()
 	cmd.Env = append(os.Environ(), "LAB_KERNEL="+j.kernel.Folder, "KUBE_IPVS_LAB=1", "KUBE_IPVS_BINARY="+root+"/bin/kube-ipvs",
 		"KUBE_IPVS_ROOTFS="+root+"/out/image/root")
+	if j.suite.append != "" {
+		cmd.Env = append(cmd.Env, "LAB_APPEND="+j.suite.append)
+	}
 	if j.suite.fresh {
 		cmd.Env = append(cmd.Env, "KUBE_IPVS_FRESH=1")
 	}

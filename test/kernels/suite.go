@@ -18,6 +18,7 @@ type suite struct {
 	what     string // for readers
 	aside    bool   // not in the table: it is played where it is asked for
 	fresh    bool   // its tests want a machine on which nothing is loaded
+	append   string // for the kernel's command line
 	weight   int    // how long it takes, in minutes
 }
 
@@ -32,6 +33,12 @@ var suites = []*suite{
 		what: "as `host`, but without CAP_SYS_MODULE, so that no module can be loaded by its name"},
 	{name: "missing", packages: []string{"test/life"}, run: "^TestMissing$", fresh: true, weight: 2,
 		what: "a kernel that lacks modules: the start ends with the names of those that are needed, and goes on without the rest"},
+	{name: "nft-alone", packages: []string{"test/life"}, run: "^TestWithout$/^legacy$", fresh: true, weight: 2,
+		what: "a kernel without legacy tables: the chart's two containers, and then a `kube-ipvs run` on the host, take nft unasked, and need nothing else"},
+	{name: "legacy-alone", packages: []string{"test/life"}, run: "^TestWithout$/^nftables$", fresh: true, weight: 2,
+		what: "the same the other way round"},
+	{name: "ipv4-alone", packages: []string{"test/life"}, run: "^TestWithout$/^IPv6$", fresh: true, append: "ipv6.disable=1", weight: 2,
+		what: "the same with `ipv6.disable=1` on the kernel's command line: IPv4 is served, and IPv6 warned of once"},
 	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "ipset", "proxier/node", "netutil"}, skip: "Many|RandomEntries", weight: 4,
 		what: "what the packages that talk to the kernel promise to the others, without tests of sheer size"},
 	{name: "wire", packages: []string{"test/wire"}, run: wireTenth, weight: 6,

@@ -33,14 +33,18 @@ var nodes atomic.Int32
 const uplink = `
 ip link set lo up
 ip link add eth0 type veth peer name peer
-ip link set eth0 addrgenmode none
-ip link set peer addrgenmode none
+[ ! -e /proc/net/if_inet6 ] || {
+  ip link set eth0 addrgenmode none
+  ip link set peer addrgenmode none
+}
 ip link set eth0 up
 ip link set peer up
 ip addr add 192.168.50.1/24 dev eth0
-ip -6 addr add fd50::1/64 dev eth0 nodad
 ip route add default via 192.168.50.254
-ip -6 route add default via fd50::fe`
+[ ! -e /proc/net/if_inet6 ] || {
+  ip -6 addr add fd50::1/64 dev eth0 nodad
+  ip -6 route add default via fd50::fe
+}`
 
 // newNode returns a node with the binding that is the default.
 func newNode(t *testing.T, mode string) *node {
