@@ -2,42 +2,57 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/kernel"
 )
 
+// retryRemoving is between tries to remove what cannot be removed.
+const retryRemoving = time.Minute
+
 // succeed removes what was there before us, when our rules stand: what an earlier run has
 // left in the other variant of iptables, and with --takeover what kube-proxy has left.
-// What cannot be removed is tried again after the next round.
+// What cannot be removed is logged, and tried again after a minute.
 func (d *daemon) succeed(ctx context.Context) error {
-	var left []func(context.Context, *proxier.Round) (done bool)
+	type remove func(context.Context, *proxier.Round) (done bool, err error)
+	var left []remove
 	if d.config.Takeover {
 		left = append(left, d.takeOver())
 	}
 	left = append(left, d.leaveOtherVariant) // and say whose rules it has, when kube-proxy's are gone
+	var notBefore time.Time
 	for len(left) > 0 {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.rounds:
 		}
-		if r := d.proxier.Last(); r.Number > 0 && r.NotReady == "" {
-			left = slices.DeleteFunc(left, func(remove func(context.Context, *proxier.Round) bool) bool { return remove(ctx, r) })
+		r := d.proxier.Last()
+		if r.Number == 0 || r.NotReady != "" || time.Now().Before(notBefore) {
+			continue
 		}
+		left = slices.DeleteFunc(left, func(f remove) bool {
+			done, err := f(ctx, r)
+			if err != nil {
+				d.log.Error("what was there before could not all be removed; it is tried again", "after", retryRemoving, "err", err)
+				notBefore = time.Now().Add(retryRemoving)
+			}
+			return done
+		})
 	}
 	return nil
 }
 
 // leaveOtherVariant removes rules of ours from the variant of iptables that is not used,
 // and logs what others have there. Their rules apply as well.
-func (d *daemon) leaveOtherVariant(ctx context.Context, _ *proxier.Round) bool {
+func (d *daemon) leaveOtherVariant(ctx context.Context, _ *proxier.Round) (done bool, err error) {
 	other := d.backend.Other()
 	removed, err := kernel.RemoveLeft(ctx, other)
 	if err != nil {
-		d.log.Error("rules that an earlier kube-ipvs has left in the other variant of iptables could not be removed; it is tried again with the next round", "variant", other, "err", err)
-		return false
+		return false, fmt.Errorf("rules that an earlier kube-ipvs has left in the other variant of iptables: %w", err)
 	}
 	if removed > 0 {
 		d.log.Info("removed the rules that an earlier kube-ipvs has left in the other variant of iptables", "variant", other, "chains", removed)
@@ -48,27 +63,26 @@ func (d *daemon) leaveOtherVariant(ctx context.Context, _ *proxier.Round) bool {
 	} else if n > 0 {
 		d.log.Warn("the other variant of iptables has rules, too, and both apply: what one of them drops is dropped", "variant", other, "rules", n)
 	}
-	return true
+	return true, nil
 }
 
 // takeOver returns what removes the things of kube-proxy: most of them at the first time,
 // and the rest when the last connection over its virtual servers has ended.
-func (d *daemon) takeOver() func(context.Context, *proxier.Round) bool {
+func (d *daemon) takeOver() func(context.Context, *proxier.Round) (done bool, err error) {
 	first := true
-	return func(ctx context.Context, r *proxier.Round) bool {
+	return func(ctx context.Context, r *proxier.Round) (done bool, err error) {
 		if !first && r.Draining > 0 {
-			return false
+			return false, nil
 		}
 		if first {
 			d.tellDenials(ctx)
 		}
 		n, err := kernel.RemoveKubeProxy(ctx)
 		if err != nil {
-			d.log.Error("not all that kube-proxy has left could be removed; it is tried again with the next round", "err", err)
-			return false
+			return false, fmt.Errorf("what kube-proxy has left: %w", err)
 		}
 		d.log.Info("taken over from kube-proxy", "removed", n, "draining", r.Draining)
 		first = false
-		return r.Draining == 0
+		return r.Draining == 0, nil
 	}
 }
