@@ -128,7 +128,8 @@ func clean(t *testing.T) (dir string) {
 	if err := testbed.Put(dir, "web.yaml", bed.With(web, testbed.Backends(bed.P1, bed.P2))); err != nil {
 		t.Fatal(err)
 	}
-	on(t, "sysctl -qw net.ipv4.vs.conntrack=1 net.ipv4.vs.expire_nodest_conn=1 net.ipv4.vs.expire_quiescent_template=1 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+	// ipvsadm loads IPVS, as kube-proxy does: older kernels have no such sysctls before.
+	on(t, "ipvsadm -Ln >/dev/null; sysctl -qw net.ipv4.vs.conntrack=1 net.ipv4.vs.expire_nodest_conn=1 net.ipv4.vs.expire_quiescent_template=1 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
 	return dir
 }
 
