@@ -1,8 +1,11 @@
 package netutil
 
 import (
+	"fmt"
 	"os"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // legacyModules are those that the legacy variant of each family rests on.
@@ -25,6 +28,41 @@ func (b Backend) Load() error {
 		if err := LoadModule(legacyModules[family]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ProbeChains has the kernel load the types of chains that the nft variant's built-in chains
+// of a family, 4 or 6, have: the tool makes these when rules of ours come to stand in them,
+// and not before. One transaction makes a table with chains and deletes it again. The error
+// is ErrAbsent where the kernel lacks a type. The legacy variant has no types.
+func (b Backend) ProbeChains(family int) error {
+	if b != NFT {
+		return nil
+	}
+	c, err := Dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	const table = "kube-ipvs-probe"
+	var batch Batch
+	request := func(typ uint16, flags int, attrs []byte) {
+		batch.Begin(nftTable|typ, flags, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+		batch.buf = append(batch.buf, attrs...)
+		batch.size()
+	}
+	batch.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
+	request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, text(unix.NFTA_TABLE_NAME, table))
+	request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "nat", "nat", slices.Index(hookNames[:], "PREROUTING"), ownPriority))
+	request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "mangle", "route", slices.Index(hookNames[:], "OUTPUT"), ownPriority))
+	request(unix.NFT_MSG_DELTABLE, 0, text(unix.NFTA_TABLE_NAME, table))
+	batch.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
+	if err = c.transact(&batch, batch.Len()-2); absent(err) {
+		err = fmt.Errorf("%w: %w", ErrAbsent, err)
+	}
+	if err != nil {
+		return fmt.Errorf("try chains of nftables of IPv%d: %w", family, err)
 	}
 	return nil
 }

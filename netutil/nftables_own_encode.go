@@ -62,14 +62,17 @@ func ownBatch(family int, chains []ownChain, index SetIndex, before, after []uin
 
 // encode returns the attributes of the chain.
 func (c ownChain) encode() []byte {
-	out := slices.Concat(text(unix.NFTA_CHAIN_TABLE, OwnTable), text(unix.NFTA_CHAIN_NAME, c.name))
 	if c.hooked() {
-		priority := int32(ownPriority)
-		out = slices.Concat(out,
-			nest(unix.NFTA_CHAIN_HOOK, be32(unix.NFTA_HOOK_HOOKNUM, uint32(c.hook)), be32(unix.NFTA_HOOK_PRIORITY, uint32(priority))),
-			text(unix.NFTA_CHAIN_TYPE, "nat"))
+		return baseChain(OwnTable, c.name, "nat", c.hook, ownPriority)
 	}
-	return out
+	return slices.Concat(text(unix.NFTA_CHAIN_TABLE, OwnTable), text(unix.NFTA_CHAIN_NAME, c.name))
+}
+
+// baseChain returns the attributes of a chain at a hook.
+func baseChain(table, name, typ string, hook int, priority int32) []byte {
+	return slices.Concat(text(unix.NFTA_CHAIN_TABLE, table), text(unix.NFTA_CHAIN_NAME, name),
+		nest(unix.NFTA_CHAIN_HOOK, be32(unix.NFTA_HOOK_HOOKNUM, uint32(hook)), be32(unix.NFTA_HOOK_PRIORITY, uint32(priority))),
+		text(unix.NFTA_CHAIN_TYPE, typ))
 }
 
 // encodeOwnRule returns the expressions of a rule that is spelled as for iptables. It

@@ -25,3 +25,17 @@ func TestProbeOwn(t *testing.T) {
 		})
 	}
 }
+
+// The types of chains are asked for, and no table stays.
+func TestProbeChains(t *testing.T) {
+	for _, family := range []int{4, 6} {
+		inNetns(t, func() {
+			if err := NFT.ProbeChains(family); err != nil {
+				lacks(t, "chains of nftables: %v", err)
+			}
+			if there, err := HasNFTable(family, "kube-ipvs-probe"); there || err != nil {
+				t.Errorf("IPv%d: a table is there: %v, %v", family, there, err)
+			}
+		})
+	}
+}

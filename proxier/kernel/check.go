@@ -139,6 +139,9 @@ func (l *Linux) checkIPVS(ctx context.Context, have *state.State, scheduler stri
 // scratch sets and chains. Only if that fails are they tried one by one, to name what
 // is missing.
 func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string) (err error) {
+	if err := l.backend.ProbeChains(number(family)); err != nil {
+		return l.unusable(family, err)
+	}
 	for _, t := range state.SetTypes {
 		if err := l.ipset.Probe(ipset.Type(t), inet(family)); err != nil {
 			return err
@@ -155,11 +158,7 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 		return err
 	}
 	if err := scratch(ctx, l.backend, family, probesOf(nil)); err != nil { // not even empty chains
-		err = fmt.Errorf("iptables (%s) of IPv%d does not work on this node: %w", l.backend, number(family), err)
-		if modules := l.backend.Missing(number(family)); refused(err) && len(modules) > 0 {
-			err = fmt.Errorf("%w: %s", err, netutil.Lacks(modules...))
-		}
-		return err
+		return l.unusable(family, err)
 	}
 	var cannot, modules []string
 	var first error
@@ -178,4 +177,14 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 		modules = append(modules, "nft_compat") // by which it reaches them
 	}
 	return fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %s: %s: %w", l.backend, number(family), strings.Join(cannot, ", "), netutil.Lacks(modules...), first)
+}
+
+// unusable says that the variant of iptables does not work because of err, and which modules it
+// lacks.
+func (l *Linux) unusable(family netip.Addr, err error) error {
+	err = fmt.Errorf("iptables (%s) of IPv%d does not work on this node: %w", l.backend, number(family), err)
+	if modules := l.backend.Missing(number(family)); refused(err) && len(modules) > 0 {
+		err = fmt.Errorf("%w: %s", err, netutil.Lacks(modules...))
+	}
+	return err
 }
