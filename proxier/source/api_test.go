@@ -88,31 +88,28 @@ func TestAPIFailsAndNothingGoes(t *testing.T) {
 		"truncated": {truncated, "services", 6},
 		"hangs up":  {func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }, "EOF", 3},
 	} {
-		for _, streams := range []bool{true, false} {
-			t.Run(strings.Join([]string{name, map[bool]string{true: "streams", false: "lists"}[streams]}, ", "), func(t *testing.T) {
-				t.Parallel()
-				f := newFakeAPI(t)
-				f.streams = streams
-				f.put(apiService("web"), apiSlice("web-1", "web", "10.0.0.1"), apiNode("here"))
-				s := tellAPI(t, f.URL)
-				s.awaitSynced(t)
-				f.setFault(c.fault)
-				f.forget() // all is listed again
-				s.awaitProblem(t, c.want)
-				before := f.count("/services?")
-				f.await(t, "retries", func() bool { return f.count("/services?") >= before+3 })
-				s.once(t, c.most)
-				f.setFault(nil)
-				s.awaitWell(t)
-				f.put(apiService("after"))
-				s.awaitNames(t, "after here web web-1")
-				s.look(func() {
-					if want := []string{"+here +web +web-1", "+after"}; !slices.Equal(s.batches, want) || s.synced != 1 {
-						t.Errorf("told %q, synced %d; want %q", s.batches, s.synced, want)
-					}
-				})
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFakeAPI(t)
+			f.put(apiService("web"), apiSlice("web-1", "web", "10.0.0.1"), apiNode("here"))
+			s := tellAPI(t, f.URL)
+			s.awaitSynced(t)
+			f.setFault(c.fault)
+			f.forget() // all is listed again
+			s.awaitProblem(t, c.want)
+			before := f.count("/services?")
+			f.await(t, "retries", func() bool { return f.count("/services?") >= before+3 })
+			s.once(t, c.most)
+			f.setFault(nil)
+			s.awaitWell(t)
+			f.put(apiService("after"))
+			s.awaitNames(t, "after here web web-1")
+			s.look(func() {
+				if want := []string{"+here +web +web-1", "+after"}; !slices.Equal(s.batches, want) || s.synced != 1 {
+					t.Errorf("told %q, synced %d; want %q", s.batches, s.synced, want)
+				}
 			})
-		}
+		})
 	}
 }
 
@@ -127,7 +124,6 @@ func truncated(w http.ResponseWriter, _ *http.Request) bool {
 // A list that works does not solve that a watch does not, and tell it anew.
 func TestAPIWatchFailsAndListWorks(t *testing.T) {
 	f := newFakeAPI(t)
-	f.streams = false
 	f.fault = onWatch(denied(500, metav1.StatusReasonInternalError, "no watch cache"))
 	f.put(apiService("web"), apiNode("here"))
 	s := tellAPI(t, f.URL)
@@ -147,9 +143,7 @@ func TestAPIRestarts(t *testing.T) {
 	handler, address := f.Config.Handler, f.Listener.Addr().String()
 	s := tellAPI(t, f.URL)
 	s.awaitSynced(t)
-	f.cut()
-	f.CloseClientConnections()
-	f.Close()
+	f.end()
 	s.awaitProblem(t, "connection refused")
 	s.look(func() {
 		if text := s.said(); strings.Contains(text, "Selector") {

@@ -2,7 +2,6 @@ package source
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -44,20 +43,23 @@ type fakeAPI struct {
 	changes  []change
 	cuts     int // streams of an earlier count end
 	requests []string
-	streams  bool // it knows sendInitialEvents
 	// fault answers instead, if it returns true. It may block.
 	fault func(w http.ResponseWriter, r *http.Request) bool
 }
 
 func newFakeAPI(t *testing.T) *fakeAPI {
 	t.Helper()
-	f := &fakeAPI{news: make(chan struct{}), version: 100, objects: map[string]map[string]json.RawMessage{}, streams: true}
+	f := &fakeAPI{news: make(chan struct{}), version: 100, objects: map[string]map[string]json.RawMessage{}}
 	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
-	t.Cleanup(func() {
-		f.CloseClientConnections()
-		f.Close()
-	})
+	t.Cleanup(f.end)
 	return f
+}
+
+// end ends it and all connections: at first it takes no more of them.
+func (f *fakeAPI) end() {
+	_ = f.Listener.Close()
+	f.CloseClientConnections()
+	f.Close()
 }
 
 func (f *fakeAPI) change(do func()) {
@@ -191,16 +193,10 @@ func (f *fakeAPI) list(w http.ResponseWriter, resource, name string) {
 func (f *fakeAPI) watch(w http.ResponseWriter, r *http.Request, resource, name string) {
 	q := r.URL.Query()
 	from, _ := strconv.Atoi(q.Get("resourceVersion"))
-	initial := q.Get("sendInitialEvents") == "true"
 	f.mu.Lock()
-	streams, oldest, cuts, now := f.streams, f.oldest, f.cuts, f.version
-	items := f.state(resource, name)
+	oldest, cuts := f.oldest, f.cuts
 	f.mu.Unlock()
-	switch {
-	case initial && !streams:
-		refuse(w, http.StatusUnprocessableEntity, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden")
-		return
-	case !initial && from < oldest:
+	if from < oldest {
 		refuse(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
 		return
 	}
@@ -208,15 +204,6 @@ func (f *fakeAPI) watch(w http.ResponseWriter, r *http.Request, resource, name s
 	w.WriteHeader(http.StatusOK)
 	tell := func(kind string, object json.RawMessage) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"type": kind, "object": object})
-	}
-	if initial {
-		for _, o := range items {
-			tell("ADDED", o)
-		}
-		kind := apiKinds[resource]
-		tell("BOOKMARK", json.RawMessage(fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"metadata":{"resourceVersion":"%d","annotations":{%q:"true"}}}`,
-			kind[0], kind[1], now, metav1.InitialEventsAnnotationKey)))
-		from = now
 	}
 	f.follow(w, r, resource, name, from, cuts, tell)
 }

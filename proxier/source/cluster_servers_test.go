@@ -54,27 +54,22 @@ func TestClusterServerDies(t *testing.T) {
 		t.Errorf("the second server was asked %d times without need", n)
 	}
 	two.put(apiService("new"))
-	one.cut()
-	one.CloseClientConnections()
-	one.Close()
+	one.end()
 	r.awaitNames(t, "here new web")
 	r.awaitWell(t)
 }
 
 func TestClusterFieldSelector(t *testing.T) {
-	for _, streams := range []bool{true, false} {
-		f := newFakeAPI(t)
-		f.streams = streams
-		f.fault = on("/services", func(w http.ResponseWriter, r *http.Request) bool {
-			return r.URL.Query().Get("fieldSelector") != "" && denied(400, metav1.StatusReasonBadRequest, "field label not supported: spec.clusterIP")(w, r)
-		})
-		r := followAPI(t, f, apiService("web"))
-		r.awaitWell(t)
-		f.put(apiService("new"))
-		r.awaitNames(t, "here new web")
-		if f.count("/services", "fieldSelector=spec.clusterIP%21%3DNone", "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name&") == 0 {
-			t.Error("the selectors were never asked for")
-		}
+	f := newFakeAPI(t)
+	f.fault = on("/services", func(w http.ResponseWriter, r *http.Request) bool {
+		return r.URL.Query().Get("fieldSelector") != "" && denied(400, metav1.StatusReasonBadRequest, "field label not supported: spec.clusterIP")(w, r)
+	})
+	r := followAPI(t, f, apiService("web"))
+	r.awaitWell(t)
+	f.put(apiService("new"))
+	r.awaitNames(t, "here new web")
+	if f.count("/services", "fieldSelector=spec.clusterIP%21%3DNone", "labelSelector=%21service.kubernetes.io%2Fservice-proxy-name&") == 0 {
+		t.Error("the selectors were never asked for")
 	}
 }
 

@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -137,69 +136,61 @@ func (f *fakeAPI) await(t *testing.T, what string, ok func() bool) {
 }
 
 func TestClusterNothingBeforeAllIsThere(t *testing.T) {
-	for _, streams := range []bool{true, false} {
-		t.Run(fmt.Sprintf("streams %t", streams), func(t *testing.T) {
-			f := newFakeAPI(t)
-			f.streams = streams
-			f.put(apiService("web"), apiSlice("web-1", "web", "10.0.0.1"), apiNode("here"), apiNode("other"))
-			slow := make(chan struct{})
-			f.fault = on("/endpointslices", func(http.ResponseWriter, *http.Request) bool { <-slow; return false })
-			r, _ := startAPI(t, f.URL)
-			// A change that is seen before the slow list has come.
-			f.await(t, "a watch of services", func() bool { return f.count("/services", "watch=true") > 0 })
-			f.put(apiService("late"))
-			f.await(t, "slices asked for", func() bool { return f.count("/endpointslices") > 0 })
-			r.look(func() {
-				if len(r.batches) != 0 || r.synced != 0 {
-					t.Errorf("told before all was there: %q", r.batches)
-				}
-			})
-			close(slow)
-			r.awaitNames(t, "here late web web-1")
-			r.awaitSynced(t)
-			r.look(func() {
-				if !strings.Contains(r.batches[0], "+here") || !strings.Contains(r.batches[0], "+web +web-1") {
-					t.Errorf("first delivery is %q, not everything", r.batches[0])
-				}
-			})
-			f.put(apiService("new"))
-			r.awaitNames(t, "here late new web web-1")
-		})
-	}
+	f := newFakeAPI(t)
+	f.put(apiService("web"), apiSlice("web-1", "web", "10.0.0.1"), apiNode("here"), apiNode("other"))
+	slow := make(chan struct{})
+	f.fault = on("/endpointslices", func(http.ResponseWriter, *http.Request) bool { <-slow; return false })
+	r, _ := startAPI(t, f.URL)
+	// A change that is seen before the slow list has come.
+	f.await(t, "a watch of services", func() bool { return f.count("/services", "watch=true") > 0 })
+	f.put(apiService("late"))
+	f.await(t, "slices asked for", func() bool { return f.count("/endpointslices") > 0 })
+	r.look(func() {
+		if len(r.batches) != 0 || r.synced != 0 {
+			t.Errorf("told before all was there: %q", r.batches)
+		}
+	})
+	close(slow)
+	r.awaitNames(t, "here late web web-1")
+	r.awaitSynced(t)
+	r.look(func() {
+		if !strings.Contains(r.batches[0], "+here") || !strings.Contains(r.batches[0], "+web +web-1") {
+			t.Errorf("first delivery is %q, not everything", r.batches[0])
+		}
+	})
+	f.put(apiService("new"))
+	r.awaitNames(t, "here late new web web-1")
 }
 
 func TestClusterRelistIsExact(t *testing.T) {
 	ways := map[string]func(*fakeAPI){"cut": (*fakeAPI).cut, "expired": (*fakeAPI).forget}
 	for name, way := range ways {
-		for _, streams := range []bool{true, false} {
-			t.Run(fmt.Sprintf("%s, streams %t", name, streams), func(t *testing.T) {
-				f := newFakeAPI(t)
-				f.streams = streams
-				stays, goes := apiService("stays"), apiService("goes")
-				r := followAPI(t, f, stays, goes, apiService("changes"), apiSlice("slice", "stays", "10.0.0.1"))
-				var before int
-				r.look(func() { before = len(r.batches) })
-				f.setFault(denied(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "restarting"))
-				f.cut()
-				r.awaitProblem(t, "services")
-				f.remove(goes)
-				f.put(apiService("changes"), apiService("comes"))
-				way(f)
-				f.setFault(nil)
-				r.awaitNames(t, "changes comes here slice stays")
-				r.awaitWell(t)
-				r.look(func() {
-					for _, b := range r.batches[before:] {
-						if strings.Contains(b, "stays") || strings.Contains(b, "slice") || strings.Contains(b, "here") {
-							t.Errorf("delivered again what did not change: %q", b)
-						}
+		t.Run(name, func(t *testing.T) {
+			f := newFakeAPI(t)
+			stays, goes := apiService("stays"), apiService("goes")
+			r := followAPI(t, f, stays, goes, apiService("changes"), apiSlice("slice", "stays", "10.0.0.1"))
+			var before int
+			r.look(func() { before = len(r.batches) })
+			f.setFault(denied(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "restarting"))
+			f.cut()
+			r.awaitProblem(t, "services")
+			f.remove(goes)
+			f.put(apiService("changes"), apiService("comes"))
+			way(f)
+			f.setFault(nil)
+			r.awaitNames(t, "changes comes here slice stays")
+			r.awaitWell(t)
+			r.look(func() {
+				for _, b := range r.batches[before:] {
+					if strings.Contains(b, "stays") || strings.Contains(b, "slice") || strings.Contains(b, "here") {
+						t.Errorf("delivered again what did not change: %q", b)
 					}
-					if all := strings.Join(r.batches[before:], " "); strings.Count(all, "changes") != 1 || strings.Count(all, "-goes") != 1 {
-						t.Errorf("told %q", all)
-					}
-				})
+				}
+				if all := strings.Join(r.batches[before:], " "); strings.Count(all, "changes") != 1 || strings.Count(all, "-goes") != 1 {
+					t.Errorf("told %q", all)
+				}
 			})
-		}
+		})
 	}
 }
 

@@ -25,7 +25,6 @@ func TestClusterRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeAPI(t)
-			f.streams = false
 			f.put(apiService("web"), apiNode("here"))
 			f.fault = c.fault
 			r, _ := startAPI(t, f.URL)
@@ -78,7 +77,6 @@ func TestClusterGarbageInStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeAPI(t)
-			f.streams = false
 			f.fault = on("/services", func(w http.ResponseWriter, r *http.Request) bool {
 				return r.URL.Query().Get("watch") != "" && raw("application/json", text)(w, r)
 			})

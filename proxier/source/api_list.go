@@ -1,0 +1,131 @@
+package source
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/tools/cache"
+)
+
+// decodeList reads a list of a kind from an API server's answer. From protobuf each
+// object is decoded and slimmed before the next one is read: a large list is never in
+// memory as a whole. A list that ends early is an error.
+func decodeList(answer io.Reader, k kind, slim cache.TransformFunc) (runtime.Object, error) {
+	const magic = "k8s\x00" // in front of a runtime.Unknown in protobuf
+	in := bufio.NewReader(answer)
+	if start, _ := in.Peek(len(magic)); string(start) == magic {
+		_, _ = in.Discard(len(magic)) // has been peeked
+		l := &listReader{kind: k, slim: slim}
+		return complete(&l.List, eachField(in, l.envelope))
+	}
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return nil, err
+	}
+	list, _, err := serializer.NewCodecFactory(apiScheme).UniversalDeserializer().Decode(text, nil, k.list())
+	return complete(list, err)
+}
+
+// complete refuses what is no list, or has ended before it said its version: it would
+// be taken for a list of nothing.
+func complete(list runtime.Object, err error) (runtime.Object, error) {
+	if err != nil {
+		return nil, err
+	}
+	m, err := meta.ListAccessor(list)
+	if err == nil && (m.GetResourceVersion() == "" || !meta.IsListType(list)) {
+		err = fmt.Errorf("the API server answered with a %T that is no list", list)
+	}
+	return list, err
+}
+
+// listReader is what has been read of a list.
+type listReader struct {
+	internalversion.List
+	kind kind
+	slim cache.TransformFunc
+	of   runtime.TypeMeta
+	raw  []byte // is used again
+}
+
+// envelope reads a field of a runtime.Unknown.
+func (l *listReader) envelope(number int, content *io.LimitedReader) error {
+	switch number {
+	case 1: // typeMeta
+		return l.unmarshal(content, &l.of)
+	case 2: // raw
+		if want := reflect.TypeOf(l.kind.list()).Elem().Name(); l.of.Kind != want {
+			return fmt.Errorf("the API server answered with a %s instead of a %s", l.of.Kind, want)
+		}
+		return eachField(bufio.NewReader(content), l.field)
+	}
+	return nil
+}
+
+// field reads a field of the message that all lists are.
+func (l *listReader) field(number int, content *io.LimitedReader) error {
+	switch number {
+	case 1: // metadata
+		return l.unmarshal(content, &l.ListMeta)
+	case 2: // items
+		o := reflect.New(reflect.TypeOf(l.kind.typ).Elem()).Interface().(message)
+		if err := l.unmarshal(content, o); err != nil {
+			return err
+		}
+		slim, err := l.slim(o)
+		l.Items = append(l.Items, slim.(runtime.Object))
+		return err
+	}
+	return nil
+}
+
+// message is what protobuf generates.
+type message interface{ Unmarshal([]byte) error }
+
+func (l *listReader) unmarshal(content *io.LimitedReader, into message) error {
+	if int64(cap(l.raw)) < content.N {
+		l.raw = make([]byte, 2*content.N)
+	}
+	raw := l.raw[:content.N]
+	if _, err := io.ReadFull(content, raw); err != nil {
+		return io.ErrUnexpectedEOF
+	}
+	return into.Unmarshal(raw) // copies what it keeps
+}
+
+// eachField calls f with the fields of a message until it has ended. All of them must
+// have a length. What f leaves is skipped.
+func eachField(in *bufio.Reader, f func(number int, content *io.LimitedReader) error) error {
+	const ofLength, most = 2, 1 << 31
+	for {
+		tag, err := binary.ReadUvarint(in)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		length, err := binary.ReadUvarint(in)
+		if err != nil {
+			return io.ErrUnexpectedEOF
+		}
+		if tag&7 != ofLength || length > most {
+			return fmt.Errorf("field %d of a list has wire type %d and length %d", tag>>3, tag&7, length)
+		}
+		content := &io.LimitedReader{R: in, N: int64(length)}
+		if err := f(int(tag>>3), content); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(io.Discard, content, content.N); err != nil {
+			return io.ErrUnexpectedEOF
+		}
+	}
+}
