@@ -166,7 +166,7 @@ func newAPIServer(c *rest.Config) (*apiServer, error) {
 		return nil, err
 	}
 	own := *client // the original may be shared: http.DefaultClient
-	own.Transport = observed{cmp.Or(client.Transport, http.DefaultTransport)}
+	own.Transport = newTransport(cmp.Or(client.Transport, http.DefaultTransport))
 	client = &own
 	s := &apiServer{clients: map[groupVersion]rest.Interface{}}
 	for _, gv := range []groupVersion{core, discovery, events} {
@@ -295,29 +295,15 @@ func (lw *listerWatcher) watch(ctx context.Context, o metav1.ListOptions) (apiwa
 		var out outcome
 		ctx := context.WithValue(ctx, outcomeKey{}, &out)
 		w, err = c.Get().Resource(lw.kind.name).VersionedParams(&o, parameters).Timeout(timeout).MaxRetries(0).Watch(ctx)
-		return cmp.Or(err, out.err)
+		if out.err != nil {
+			return unanswered{cmp.Or(err, out.err)}
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return lw.follow(ctx, w), nil
-}
-
-// outcome is how a request went. client-go makes an empty watch of one that
-// timed out or whose connection was cut, as if a server had answered.
-type outcome struct{ err error }
-
-type outcomeKey struct{}
-
-// observed is a transport that tells the outcome.
-type observed struct{ http.RoundTripper }
-
-func (t observed) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer, err := t.RoundTripper.RoundTrip(r)
-	if out, ok := r.Context().Value(outcomeKey{}).(*outcome); ok {
-		out.err = err
-	}
-	return answer, err
 }
 
 var parameters = runtime.NewParameterCodec(apiScheme)
