@@ -55,7 +55,7 @@ type controlRun struct {
 
 // control measures how fast a proxy follows a real API server, and what it takes.
 func control(ctx context.Context, b *bench) (err error) {
-	l, err := newLab(ctx, b)
+	l, err := newLab(ctx, b, kube.Options{})
 	if err != nil {
 		return err
 	}

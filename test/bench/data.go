@@ -48,7 +48,7 @@ func data(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	l, err := newLab(ctx, b)
+	l, err := newLab(ctx, b, kube.Options{})
 	if err != nil {
 		return err
 	}

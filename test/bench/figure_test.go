@@ -5,7 +5,7 @@ import "testing"
 // Figures of several runs become one report, which is whole when all parts are.
 func TestMerge(t *testing.T) {
 	b := &bench{results: &Results{}}
-	lab := &Results{Machine: "lab", Parts: []string{"control", "data", "reconciler"}, Figures: []*Figure{{Topic: "a"}}}
+	lab := &Results{Machine: "lab", Parts: []string{"control", "requests", "data", "reconciler"}, Figures: []*Figure{{Topic: "a"}}}
 	other := &Results{Machine: "other", Parts: []string{"addresses", "conntrack"}, Figures: []*Figure{{Topic: "b", Note: "n"}}}
 	b.results.merge([]*Results{lab, other})
 	if r := b.results; r.Machine != "lab" || r.Small || len(r.Figures) != 2 || r.Figures[0].Note != "" || r.Figures[1].Note != "n; measured on other" {

@@ -27,7 +27,8 @@ type lab struct {
 	*testbed.Bed
 	control *kube.Cluster
 	binary  string
-	seeded  int // Services so far
+	seeded  int  // Services so far
+	dressed bool // objects have what nobody reads, but all are sent
 	servers []io.Closer
 	procs   int // GOMAXPROCS before
 
@@ -46,7 +47,7 @@ func poolAddr(i int) string {
 }
 
 // newLab starts a control plane for an empty cluster.
-func newLab(ctx context.Context, b *bench) (*lab, error) {
+func newLab(ctx context.Context, b *bench, o kube.Options) (*lab, error) {
 	bed, err := testbed.New(ctx)
 	if err != nil {
 		return nil, err
@@ -54,13 +55,14 @@ func newLab(ctx context.Context, b *bench) (*lab, error) {
 	// Whoever waits in a system call is not to keep the other clients and servers
 	// here from going on, however few CPUs there are.
 	l := &lab{Bed: bed, binary: b.binary, procs: runtime.GOMAXPROCS(16)}
-	if err := l.furnish(ctx, b.peers); err != nil {
+	o.Peers, o.Host = b.peers, l.Ext
+	if err := l.furnish(ctx, o); err != nil {
 		return nil, errors.Join(err, l.close())
 	}
 	return l, nil
 }
 
-func (l *lab) furnish(ctx context.Context, peers string) error {
+func (l *lab) furnish(ctx context.Context, o kube.Options) error {
 	if err := l.serve(l.R1, testbed.TargetPort); err != nil {
 		return err
 	}
@@ -82,7 +84,7 @@ func (l *lab) furnish(ctx context.Context, peers string) error {
 		}
 	}
 	var err error
-	if l.control, err = kube.Start(ctx, l.Bed, kube.Options{Peers: peers, Host: l.Ext}); err != nil {
+	if l.control, err = kube.Start(ctx, l.Bed, o); err != nil {
 		return err
 	}
 	return l.control.Nodes(ctx)
@@ -126,6 +128,9 @@ func (l *lab) seed(ctx context.Context, services, endpoints int) error {
 			s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: seededName(i)}}
 			s.Spec.ClusterIP = seededAddr(i).Addr().String()
 			s.Spec.Ports = []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(testbed.TargetPort)}}
+			if l.dressed {
+				dressService(s)
+			}
 			some, slices = append(some, s), append(slices, l.slice(s.Name, pooled(i, 0, endpoints)...))
 		}
 		if err := l.control.Seed(ctx, some, slices); err != nil {
@@ -169,6 +174,9 @@ func (l *lab) slice(service string, addrs ...string) *discoveryv1.EndpointSlice 
 		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
 			Addresses: []string{addr}, NodeName: &l.Node2.Name, Conditions: discoveryv1.EndpointConditions{Ready: &ready},
 		})
+	}
+	if l.dressed {
+		dressSlice(s)
 	}
 	return s
 }

@@ -37,9 +37,10 @@ type part struct {
 	run  func(context.Context, *bench) error
 }
 
-// The parts in the order in which they are run: the first two leave an empty node.
+// The parts in the order in which they are run: the first three leave an empty node.
 var parts = []part{
 	{"control", control},
+	{"requests", requests},
 	{"data", data},
 	{"reconciler", reconciler},
 	{"addresses", addresses},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,7 @@ type proxy struct {
 	servers string // kube-ipvs's clusterIPServers; its own default if empty
 	routes  bool   // kube-ipvs has vipBinding route, and only its start is measured
 	lasting bool   // kube-proxy does not write everything anew from time to time
+	user    string // of the API server; an admin if empty
 
 	program *kube.Program // while it runs
 	config  string        // its file
@@ -117,7 +119,7 @@ func (p *proxy) configuration(l *lab) string {
 	var out strings.Builder
 	f := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
 	f("apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration")
-	f("hostnameOverride: %s\nclientConnection: {kubeconfig: %s}", l.Node.Name, l.control.Kubeconfig(kube.Admin))
+	f("hostnameOverride: %s\nclientConnection: {kubeconfig: %s}", l.Node.Name, l.control.Kubeconfig(cmp.Or(p.user, kube.Admin)))
 	f("clusterCIDR: %s,%s\nconntrack: {maxPerCore: 0}", l.PodCIDR4, l.PodCIDR6)
 	switch {
 	case p.mode != "":

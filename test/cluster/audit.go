@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 const auditPolicyFile = "audit.yaml"
@@ -23,10 +24,11 @@ func (c *Cluster) auditLog() string { return filepath.Join(c.dir, "audit.log") }
 type Request struct {
 	Verb, Group, Resource string
 	Code                  int32 // HTTP status
+	Streams               bool  // a watch that begins with all that there is
 }
 
-// Requests returns what a user has asked for so far, each sort of request once.
-// It needs Options.Audit.
+// Requests returns how often a user has made each sort of request so far. It needs
+// Options.Audit.
 func (c *Cluster) Requests(user string) (map[Request]int, error) {
 	f, err := os.Open(c.auditLog())
 	if err != nil {
@@ -39,7 +41,7 @@ func (c *Cluster) Requests(user string) (map[Request]int, error) {
 	for lines.Scan() {
 		var e struct {
 			User           struct{ Username string }
-			Verb           string
+			Verb, Stage    string
 			RequestURI     string
 			ObjectRef      *struct{ APIGroup, Resource, Subresource string }
 			ResponseStatus struct{ Code int32 }
@@ -47,10 +49,10 @@ func (c *Cluster) Requests(user string) (map[Request]int, error) {
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return nil, fmt.Errorf("audit log: %w: %s", err, lines.Text())
 		}
-		if e.User.Username != user {
-			continue
+		if e.User.Username != user || e.Verb == "watch" && e.Stage != "ResponseStarted" {
+			continue // a watch stands there once more when it has ended
 		}
-		r := Request{Verb: e.Verb, Resource: e.RequestURI, Code: e.ResponseStatus.Code}
+		r := Request{Verb: e.Verb, Resource: e.RequestURI, Code: e.ResponseStatus.Code, Streams: strings.Contains(e.RequestURI, "sendInitialEvents=true")}
 		if o := e.ObjectRef; o != nil {
 			r.Group, r.Resource = o.APIGroup, o.Resource
 			if o.Subresource != "" {
