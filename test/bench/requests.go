@@ -42,6 +42,7 @@ const (
 	askIdle    = "Requests while nothing changes"
 	askChange  = "Bytes of a change"
 	askCut     = "Requests after a connection was cut"
+	askSilence = "Requests after a connection went silent"
 	askExpired = "Requests after what was missed is too old"
 	askRestart = "Requests after a restart of the API server"
 )
@@ -93,6 +94,7 @@ func (r *requestsRun) all(ctx context.Context) (err error) {
 		{askIdle, "KiB received a minute", r.limits.idle.Minutes() * (1 << 10), r.rest},
 		{askChange, "B received", float64(r.limits.changes), r.change},
 		{askCut, "KiB received", 1 << 10, r.cut},
+		{askSilence, "KiB received", 1 << 10, r.silence},
 		{askExpired, "KiB received", 1 << 10, r.expire},
 		{askRestart, "KiB received", 1 << 10, r.restart},
 	} {
@@ -110,7 +112,7 @@ func (r *requestsRun) measure(ctx context.Context, topic, unit string, per float
 	if err != nil {
 		return err
 	}
-	server := r.lab.control.API.PID()
+	server, began := r.lab.control.API.PID(), time.Now()
 	enough, err := f(ctx)
 	if err != nil {
 		return err
@@ -125,6 +127,9 @@ func (r *requestsRun) measure(ctx context.Context, topic, unit string, per float
 	}
 	if topic != askIdle && topic != askChange {
 		counts["s until all was there"] = took.Seconds()
+	}
+	if synced, ok := firstRound(r.proxy.program.Log(2000), began); ok && topic == askStart {
+		counts["s until all caches were synced"] = synced.Sub(began).Seconds()
 	}
 	if r.lab.control.API.PID() == server {
 		counts["CPU s of the API server"] = all.cpu

@@ -91,19 +91,42 @@ func (r *requestsRun) cut(ctx context.Context) (func(reading) bool, error) {
 		return nil, err
 	}
 	// A change has something sent to the proxy, and its answer is refused.
-	err = testbed.Await(ctx, r.limits.patient, func() error {
-		if err := r.rewrite(ctx); err != nil {
-			return err
-		}
-		now, err := r.connections(ctx)
-		for _, port := range open {
-			if slices.Contains(now, port) {
-				err = fmt.Errorf("the connection from port %s is still there", port)
-			}
-		}
-		return err
+	err = r.lost(ctx, open, func(ctx context.Context) error {
+		defer time.Sleep(glance) // one is enough, mostly
+		return r.rewrite(ctx)
 	})
 	return reading.followed, errors.Join(err, mend())
+}
+
+// silence has nothing pass until the proxy has given its connections up.
+func (r *requestsRun) silence(ctx context.Context) (func(reading) bool, error) {
+	open, err := r.connections(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mend, err := r.silent(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = r.lost(ctx, open, func(context.Context) error { return nil })
+	return reading.followed, errors.Join(err, mend())
+}
+
+func (r *requestsRun) silent(ctx context.Context) (mend func() error, err error) {
+	node := r.lab.Node.IPv4.String()
+	return r.lab.block(ctx, []string{"INPUT -s " + node + " -j DROP", "OUTPUT -d " + node + " -j DROP"})
+}
+
+// lost waits until connections are gone, and does something meanwhile.
+func (r *requestsRun) lost(ctx context.Context, open []string, meanwhile func(context.Context) error) error {
+	return testbed.Await(ctx, r.limits.patient, func() error {
+		err := meanwhile(ctx)
+		now, wrong := r.connections(ctx)
+		if slices.ContainsFunc(open, func(port string) bool { return slices.Contains(now, port) }) {
+			wrong = errors.New("connections are still there")
+		}
+		return errors.Join(err, wrong)
+	})
 }
 
 // connections returns the ports of the node's connections to the API server.
@@ -115,8 +138,7 @@ func (r *requestsRun) connections(ctx context.Context) ([]string, error) {
 // expire has the API server start anew while nothing passes: the proxy does not hear of
 // that, and asks for what has come since, which a new API server has no memory of.
 func (r *requestsRun) expire(ctx context.Context) (func(reading) bool, error) {
-	node := r.lab.Node.IPv4.String()
-	mend, err := r.lab.block(ctx, []string{"INPUT -s " + node + " -j DROP", "OUTPUT -d " + node + " -j DROP"})
+	mend, err := r.silent(ctx)
 	if err != nil {
 		return nil, err
 	}
