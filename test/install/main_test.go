@@ -77,9 +77,7 @@ func prepare(ctx context.Context) error {
 	if out, err := exec.CommandContext(ctx, "cp", "-a", rootfs, image).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy the image: %w: %s", err, out)
 	}
-	// Without streaming lists, as older API servers are: that takes all the rights
-	// that are ever needed. With newer ones watch takes the place of list.
-	if control, err = cluster.Start(ctx, bed, cluster.Options{Peers: peers, Host: bed.Ext, Authorization: "RBAC", Audit: true, Gates: "WatchList=false"}); err != nil {
+	if control, err = cluster.Start(ctx, bed, cluster.Options{Peers: peers, Host: bed.Ext, Authorization: "RBAC", Audit: true}); err != nil {
 		return err
 	}
 	return errors.Join(control.Nodes(ctx), definitions(ctx), clusterInfo(ctx))
