@@ -2,14 +2,25 @@ package cluster
 
 import (
 	"context"
+	"regexp"
 	"testing"
 
 	"kube-ipvs/test/testbed"
 )
 
+// refusal is what kube-proxy says of a kernel that is too old for its mode.
+var refusal = regexp.MustCompile("kube-proxy in .* mode requires kernel .* or later")
+
+// kubeProxy is kubeProxyOf the control plane of all tests. Where kube-proxy refuses the
+// kernel, the test is skipped.
 func kubeProxy(t *testing.T, mode string, more ...string) *Program {
 	t.Helper()
 	p, err := kubeProxyOf(t, control, mode, more...)
+	if err != nil {
+		if why := refusal.FindString(err.Error()); why != "" {
+			t.Skip(why)
+		}
+	}
 	must(t, err)
 	return p
 }
