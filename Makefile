@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-xtables image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -101,7 +101,16 @@ SUITES ?=
 MACHINES ?= $(shell nproc)
 test-kernels: build image-rootfs
 	CGO_ENABLED=0 go build -o out/play-kernels ./test/kernels
-	out/play-kernels --kernels '$(KERNELS)' --suites '$(SUITES)' --machines $(MACHINES)
+	out/play-kernels --table $@ --kernels '$(KERNELS)' --suites '$(SUITES)' --machines $(MACHINES)
+
+# All lab tests on User-Mode Linux of distributions' sources, which are built once, in
+# minutes each: `make test-uml KERNELS=uml/bullseye SUITES='test/wire ipset'`. Without both
+# it plays the whole table, as above.
+test-uml: build image-rootfs
+	CGO_ENABLED=0 go build -o out/play-kernels ./test/kernels
+	peers=$$(test/peers/build) && xtables=$$(test/xtables/build) || exit 1; \
+	KUBE_IPVS_PEERS=$$peers KUBE_IPVS_XTABLES=$$xtables \
+		out/play-kernels --table $@ --kernels '$(KERNELS)' --suites '$(SUITES)' --machines $(MACHINES)
 
 # Memory and CPU with 10,000 Services of a real API server, beside kube-proxy's.
 bench-cluster: LAB_PACKAGES := test/cluster

@@ -20,29 +20,37 @@ const folder = "out/kernels"
 
 // kernel is one of a distribution.
 type kernel struct {
-	Name   string
-	Folder string // "" if it cannot be had
+	name    string
+	version string   // the whole one, as uname has it
+	env     []string // has the lab boot it
 }
 
-// fetch looks for a kernel in the cache, or has it fetched.
-func fetch(ctx context.Context, name string) kernel {
+// fetch looks for a kernel in the cache, or has it fetched. uml/SUITE is a User-Mode Linux
+// of that suite's source: it is built.
+func fetch(ctx context.Context, name string) (kernel, error) {
+	k := kernel{name: name}
 	cmd := exec.CommandContext(ctx, "test/kernels/fetch", name)
+	suite, uml := strings.CutPrefix(name, "uml/")
+	if uml {
+		k.env = []string{"LAB_KERNEL=uml", "LAB_SUITE=" + suite}
+		cmd = exec.CommandContext(ctx, "test/lab/run", "--", "uname", "-r")
+		cmd.Env = append(os.Environ(), k.env...)
+	}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
-	if err != nil {
-		return kernel{Name: name}
+	said := strings.TrimSpace(string(out))
+	if !uml {
+		k.env = []string{"LAB_KERNEL=" + said}
 	}
-	return kernel{name, strings.TrimSpace(string(out))}
+	k.version = filepath.Base(said)
+	return k, err
 }
-
-// version is the whole one, as uname has it.
-func (k kernel) version() string { return filepath.Base(k.Folder) }
 
 // play runs the suite, and once more the tests that have failed: those count that
 // fail again.
 func (j job) play(ctx context.Context) Result {
 	began := time.Now()
-	r := Result{Kernel: j.kernel.Name, Version: j.kernel.version(), Suite: j.suite.name, Date: began.Format(time.DateOnly)}
+	r := Result{Kernel: j.kernel.name, Version: j.kernel.version, Suite: j.suite.name, Date: began.Format(time.DateOnly)}
 	first := j.boot(ctx, nil, "")
 	var second outcome
 	if len(first.failed) > 0 {
@@ -58,7 +66,7 @@ func (j job) play(ctx context.Context) Result {
 			}
 		}
 	}
-	_, r.Limits = j.suite.limited(j.kernel.Name)
+	_, r.Limits = j.suite.limited(j.kernel.name)
 	r.Seconds = time.Since(began).Seconds()
 	return r
 }
@@ -73,10 +81,10 @@ type outcome struct {
 // boot runs tests of the suite, or the named ones, on a machine of their own, and
 // keeps what was said.
 func (j job) boot(ctx context.Context, named map[string][]string, try string) outcome {
-	cmd := exec.CommandContext(ctx, "test/lab/run", "--", "sh", "-c", j.suite.script(j.kernel.Name, named))
+	cmd := exec.CommandContext(ctx, "test/lab/run", "--", "sh", "-c", j.suite.script(j.kernel.name, named))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	root, _ := os.Getwd()
-	cmd.Env = append(os.Environ(), "LAB_KERNEL="+j.kernel.Folder, "KUBE_IPVS_LAB=1", "KUBE_IPVS_BINARY="+root+"/bin/kube-ipvs",
+	cmd.Env = append(os.Environ(), "KUBE_IPVS_LAB=1", "KUBE_IPVS_BINARY="+root+"/bin/kube-ipvs",
 		"KUBE_IPVS_ROOTFS="+root+"/out/image/root")
 	if j.suite.append != "" {
 		cmd.Env = append(cmd.Env, "LAB_APPEND="+j.suite.append)
@@ -85,9 +93,9 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 		cmd.Env = append(cmd.Env, "KUBE_IPVS_FRESH=1")
 	}
 	limit := cmp.Or(os.Getenv("LAB_TIMEOUT"), fmt.Sprint(j.suite.weight*600))
-	cmd.Env = append(cmd.Env, "LAB_TIMEOUT="+limit)
+	cmd.Env = append(append(cmd.Env, "LAB_TIMEOUT="+limit), j.kernel.env...)
 	var said []byte
-	log, err := os.Create(filepath.Join(folder, j.kernel.Name+"."+j.suite.name+try+".log"))
+	log, err := os.Create(filepath.Join(folder, strings.ReplaceAll(j.kernel.name+"."+j.suite.name, "/", "-")+try+".log"))
 	if err == nil {
 		cmd.Stdout, cmd.Stderr = log, log
 		err = errors.Join(cmd.Run(), log.Close())

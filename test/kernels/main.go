@@ -1,6 +1,6 @@
 // Command kernels plays suites of tests on kernels of distributions, in QEMU, with no
-// module loaded, and writes what came of it as a table into a document. See the
-// test-kernels target of the Makefile.
+// module loaded, or on User-Mode Linux of their sources, and writes what came of it as a
+// table into a document. See the targets test-kernels and test-uml of the Makefile.
 package main
 
 import (
@@ -17,10 +17,8 @@ import (
 	"time"
 )
 
-// standard are the kernels that are played if none is named.
-var standard = []string{"4.18", "5.4", "5.10", "5.15", "6.1", "6.12", "7"}
-
 func main() {
+	target := flag.String("table", "test-kernels", "the table of the document, by the target that writes it")
 	kernels := flag.String("kernels", "", "kernels, with a space between; those of all rows of the table if empty")
 	suites := flag.String("suites", "", "suites, with a space between; those of all columns if empty")
 	machines := flag.Int("machines", 2, "how many are to run side by side")
@@ -28,20 +26,27 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := play(ctx, strings.Fields(*kernels), strings.Fields(*suites), *machines, *docs); err != nil {
+	if err := play(ctx, *target, strings.Fields(*kernels), strings.Fields(*suites), *machines, *docs); err != nil {
 		fmt.Fprintln(os.Stderr, "kernels:", err)
 		os.Exit(1)
 	}
 }
 
 // play fetches the kernels, runs the suites on each of them, and reports.
-func play(ctx context.Context, kernels, names []string, machines int, docs string) error {
+func play(ctx context.Context, target string, kernels, names []string, machines int, docs string) error {
+	t, ok := tables[target]
+	if !ok {
+		return fmt.Errorf("there is no table of %s", target)
+	}
 	if len(kernels) == 0 {
-		kernels = standard
+		kernels = t.kernels
 	}
 	chosen, err := choose(names)
 	if err != nil {
 		return err
+	}
+	if len(names) == 0 {
+		chosen = t.suites
 	}
 	lock, err := alone()
 	if err != nil {
@@ -59,8 +64,8 @@ func play(ctx context.Context, kernels, names []string, machines int, docs strin
 	var missing []string
 	var jobs []job
 	for _, name := range kernels {
-		k := fetch(ctx, name)
-		if k.Folder == "" {
+		k, err := fetch(ctx, name)
+		if err != nil {
 			missing = append(missing, name+" (it cannot be had)")
 			continue
 		}
@@ -82,8 +87,8 @@ func play(ctx context.Context, kernels, names []string, machines int, docs strin
 		return err
 	}
 	fmt.Printf("kernels: %d suites in %s\n\n%s\n", len(jobs), time.Since(began).Round(time.Second), all.table(kernels, chosen))
-	if all.complete() {
-		if err := all.write(docs); err != nil {
+	if all.complete(t) {
+		if err := all.write(docs, target); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -16,12 +17,12 @@ type suite struct {
 	run      string // -test.run; all if empty
 	skip     string // -test.skip
 	what     string // for readers
-	aside    bool   // not in the table: it is played where it is asked for
 	fresh    bool   // its tests want a machine on which nothing is loaded
 	append   string // for the kernel's command line
 	weight   int    // how long it takes, in minutes
 }
 
+// suites are the columns of the table of make test-kernels.
 var suites = []*suite{
 	{name: "host", packages: []string{"test/life"}, run: "^TestFresh$/^host$", fresh: true, weight: 1,
 		what: "`kube-ipvs run` on the host, where none of its modules is loaded: the first start programs all, a second one writes nothing, and `kube-ipvs cleanup` leaves no trace"},
@@ -33,12 +34,6 @@ var suites = []*suite{
 		what: "as `host`, but without CAP_SYS_MODULE, so that no module can be loaded by its name"},
 	{name: "missing", packages: []string{"test/life"}, run: "^TestMissing$", fresh: true, weight: 2,
 		what: "a kernel that lacks modules: the start ends with the names of those that are needed, and goes on without the rest"},
-	{name: "nft-alone", packages: []string{"test/life"}, aside: true, run: "^TestWithout$/^legacy$", fresh: true, weight: 2,
-		what: "a kernel without legacy tables: the chart's two containers, and then a `kube-ipvs run` on the host, take nft unasked, and need nothing else"},
-	{name: "legacy-alone", packages: []string{"test/life"}, aside: true, run: "^TestWithout$/^nftables$", fresh: true, weight: 2,
-		what: "the same the other way round"},
-	{name: "ipv4-alone", packages: []string{"test/life"}, aside: true, run: "^TestWithout$/^IPv6$", fresh: true, append: "ipv6.disable=1", weight: 2,
-		what: "the same with `ipv6.disable=1` on the kernel's command line: IPv4 is served, and IPv6 warned of once"},
 	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "ipset", "proxier/node", "netutil"}, skip: "Many|RandomEntries", weight: 4,
 		what: "what the packages that talk to the kernel promise to the others, without tests of sheer size"},
 	{name: "wire", packages: []string{"test/wire"}, run: wireTenth, weight: 6,
@@ -47,31 +42,41 @@ var suites = []*suite{
 		what: "some of the tests of starts, stops and clean-up on a node"},
 	{name: "takeover", packages: []string{"test/takeover"}, run: "^TestHandover$/^(ipvs|iptables)_to_image$", weight: 2,
 		what: "a node changes hands from kube-proxy in mode ipvs and iptables, while connections go on"},
-	{name: "all-wire", packages: []string{"test/wire"}, aside: true, weight: 60, what: "all tests by packets"},
-	{name: "all-life", packages: []string{"test/life"}, aside: true, weight: 40, what: "all tests of life"},
-	{name: "all-takeover", packages: []string{"test/takeover"}, aside: true, weight: 20, what: "all tests of take-over"},
+}
+
+// more suites are played where they are asked for.
+var more = []*suite{
+	{name: "nft-alone", packages: []string{"test/life"}, run: "^TestWithout$/^legacy$", fresh: true, weight: 2,
+		what: "a kernel without legacy tables: the chart's two containers, and then a `kube-ipvs run` on the host, take nft unasked, and need nothing else"},
+	{name: "legacy-alone", packages: []string{"test/life"}, run: "^TestWithout$/^nftables$", fresh: true, weight: 2,
+		what: "the same the other way round"},
+	{name: "ipv4-alone", packages: []string{"test/life"}, run: "^TestWithout$/^IPv6$", fresh: true, append: "ipv6.disable=1", weight: 2,
+		what: "the same with `ipv6.disable=1` on the kernel's command line: IPv4 is served, and IPv6 warned of once"},
 }
 
 // wireTenth has one test at least of each thing that the kernel does for us.
 const wireTenth = "^(TestReach|TestHairpin|TestDrain|TestRefuse|TestAffinity|TestVIPBinding|TestExternalLocal|TestScheduler)$"
 
-// choose returns the suites of these names, or those of the table.
+// whole are the suites that are all tests of a package each.
+func whole(packages ...string) (out []*suite) {
+	for _, pkg := range packages {
+		out = append(out, &suite{name: pkg, packages: []string{pkg}, weight: 60})
+	}
+	return out
+}
+
+// choose returns the suites of these names, which are the name of a suite or a package's
+// folder.
 func choose(names []string) ([]*suite, error) {
 	var out []*suite
-	for _, s := range suites {
-		if len(names) == 0 && !s.aside {
-			out = append(out, s)
-		}
-	}
 	for _, name := range names {
-		n := len(out)
-		for _, s := range suites {
-			if s.name == name {
-				out = append(out, s)
-			}
-		}
-		if len(out) == n {
-			return nil, fmt.Errorf("there is no suite %s", name)
+		known := slices.Concat(suites, more)
+		if i := slices.IndexFunc(known, func(s *suite) bool { return s.name == name }); i >= 0 {
+			out = append(out, known[i])
+		} else if tests, _ := filepath.Glob(filepath.Join(name, "*_test.go")); len(tests) > 0 {
+			out = append(out, whole(name)...)
+		} else {
+			return nil, fmt.Errorf("there is no suite or package %s", name)
 		}
 	}
 	return out, nil
