@@ -11,13 +11,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/client-go/tools/cache"
 )
 
 // decodeList reads a list of a kind from an API server's answer. From protobuf each
 // object is decoded and slimmed before the next one is read: a large list is never in
-// memory as a whole. A list that ends early is an error.
+// memory as a whole. What ends early, or is anything but a list of that kind, is an error.
 func decodeList(answer io.Reader, k kind, slim cache.TransformFunc) (runtime.Object, error) {
 	const magic = "k8s\x00" // in front of a runtime.Unknown in protobuf
 	in := bufio.NewReader(answer)
@@ -30,19 +30,25 @@ func decodeList(answer io.Reader, k kind, slim cache.TransformFunc) (runtime.Obj
 	if err != nil {
 		return nil, err
 	}
-	list, _, err := serializer.NewCodecFactory(apiScheme).UniversalDeserializer().Decode(text, nil, k.list())
+	list, _, err := fromJSON.Decode(text, nil, nil) // and not into a list, to which any text without a kind would do
+	if want := reflect.TypeOf(k.list()); err == nil && reflect.TypeOf(list) != want {
+		err = fmt.Errorf("the API server answered with a %T instead of a %s", list, want)
+	}
 	return complete(list, err)
 }
 
-// complete refuses what is no list, or has ended before it said its version: it would
-// be taken for a list of nothing.
+// fromJSON reads no YAML, of which a part is a whole as well.
+var fromJSON = json.NewSerializerWithOptions(json.DefaultMetaFactory, apiScheme, apiScheme, json.SerializerOptions{})
+
+// complete refuses what has ended before it said its version: it would be taken for a list
+// of nothing.
 func complete(list runtime.Object, err error) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
 	m, err := meta.ListAccessor(list)
-	if err == nil && (m.GetResourceVersion() == "" || !meta.IsListType(list)) {
-		err = fmt.Errorf("the API server answered with a %T that is no list", list)
+	if err == nil && m.GetResourceVersion() == "" {
+		err = fmt.Errorf("the API server answered with a %T without a version", list)
 	}
 	return list, err
 }

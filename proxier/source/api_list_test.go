@@ -88,11 +88,15 @@ func TestDecodeListRefuses(t *testing.T) {
 	whole := encoded(t, proto, listOf("a", "b", "c"))
 	bad := map[string][]byte{
 		"nothing": nil, "JSON of nothing": []byte("{}"), "a Status": []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":500}`),
-		"another list": encoded(t, proto, &corev1.ServiceList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}}),
-		"no version":   encoded(t, proto, &discoveryv1.EndpointSliceList{}),
-		"an object":    encoded(t, proto, apiSlice("a", "web")),
-		"a number":     append([]byte("k8s\x00"), 0x10, 1),
-		"a long field": append([]byte("k8s\x00"), 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 1),
+		"another list":               encoded(t, proto, &corev1.ServiceList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}}),
+		"no version":                 encoded(t, proto, &discoveryv1.EndpointSliceList{}),
+		"another list of JSON":       []byte(`{"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[]}`),
+		"a list of JSON of anything": []byte(`{"kind":"List","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[]}`),
+		"no kind":                    []byte(`{"metadata":{"resourceVersion":"1"},"items":[]}`),
+		"YAML":                       []byte("kind: EndpointSliceList\napiVersion: discovery.k8s.io/v1\nmetadata: {resourceVersion: '1'}\nitems:\n"),
+		"an object":                  encoded(t, proto, apiSlice("a", "web")),
+		"a number":                   append([]byte("k8s\x00"), 0x10, 1),
+		"a long field":               append([]byte("k8s\x00"), 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 1),
 	}
 	for name, text := range bad {
 		if list, err := decodeList(bytes.NewReader(text), k, slimmer(false)); err == nil {

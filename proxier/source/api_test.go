@@ -79,14 +79,15 @@ func TestAPIFailsAndNothingGoes(t *testing.T) {
 		want  string
 		most  int // problems: a kind each, or a kind and verb
 	}{
-		"401":       {denied(401, metav1.StatusReasonUnauthorized, "Unauthorized"), "credentials", 3},
-		"403":       {denied(403, metav1.StatusReasonForbidden, "no"), "let this user list services: its role lacks the verb \"list\"", 6},
-		"404":       {denied(404, metav1.StatusReasonNotFound, "no"), "has no services/v1", 3},
-		"500":       {denied(500, metav1.StatusReasonInternalError, "etcd is ill"), "etcd is ill", 3},
-		"garbage":   {raw("application/json", "\x00{]"), "services", 6},
-		"HTML":      {raw("text/html", "<h1>Welcome</h1>"), "services", 6},
-		"truncated": {truncated, "services", 6},
-		"hangs up":  {func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }, "EOF", 3},
+		"401":          {denied(401, metav1.StatusReasonUnauthorized, "Unauthorized"), "credentials", 3},
+		"403":          {denied(403, metav1.StatusReasonForbidden, "no"), "let this user list services: its role lacks the verb \"list\"", 6},
+		"404":          {denied(404, metav1.StatusReasonNotFound, "no"), "has no services/v1", 3},
+		"500":          {denied(500, metav1.StatusReasonInternalError, "etcd is ill"), "etcd is ill", 3},
+		"garbage":      {raw("application/json", "\x00{]"), "services", 6},
+		"HTML":         {raw("text/html", "<h1>Welcome</h1>"), "services", 6},
+		"another list": {raw("application/json", `{"kind":"SecretList","apiVersion":"v1","metadata":{"resourceVersion":"900"},"items":[]}`), "services", 6},
+		"truncated":    {truncated, "services", 6},
+		"hangs up":     {func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }, "EOF", 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
