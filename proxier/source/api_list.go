@@ -2,6 +2,7 @@ package source
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -59,7 +60,7 @@ type listReader struct {
 	kind kind
 	slim cache.TransformFunc
 	of   runtime.TypeMeta
-	raw  []byte // is used again
+	raw  bytes.Buffer // is used again
 }
 
 // envelope reads a field of a runtime.Unknown.
@@ -97,14 +98,11 @@ func (l *listReader) field(number int, content *io.LimitedReader) error {
 type message interface{ Unmarshal([]byte) error }
 
 func (l *listReader) unmarshal(content *io.LimitedReader, into message) error {
-	if int64(cap(l.raw)) < content.N {
-		l.raw = make([]byte, 2*content.N)
+	l.raw.Reset()
+	if err := whole(io.CopyN(&l.raw, content, content.N)); err != nil { // grows with what comes, whatever length was said
+		return err
 	}
-	raw := l.raw[:content.N]
-	if _, err := io.ReadFull(content, raw); err != nil {
-		return io.ErrUnexpectedEOF
-	}
-	return into.Unmarshal(raw) // copies what it keeps
+	return into.Unmarshal(l.raw.Bytes()) // copies what it keeps
 }
 
 // eachField calls f with the fields of a message until it has ended. All of them must
@@ -121,7 +119,7 @@ func eachField(in *bufio.Reader, f func(number int, content *io.LimitedReader) e
 		}
 		length, err := binary.ReadUvarint(in)
 		if err != nil {
-			return io.ErrUnexpectedEOF
+			return whole(0, err)
 		}
 		if tag&7 != ofLength || length > most {
 			return fmt.Errorf("field %d of a list has wire type %d and length %d", tag>>3, tag&7, length)
@@ -130,8 +128,16 @@ func eachField(in *bufio.Reader, f func(number int, content *io.LimitedReader) e
 		if err := f(int(tag>>3), content); err != nil {
 			return err
 		}
-		if _, err := io.CopyN(io.Discard, content, content.N); err != nil {
-			return io.ErrUnexpectedEOF
+		if err := whole(io.CopyN(io.Discard, content, content.N)); err != nil {
+			return err
 		}
 	}
+}
+
+// whole returns the error of a copy, and takes the end for one: there was to be more.
+func whole(_ int64, err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }

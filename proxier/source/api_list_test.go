@@ -2,6 +2,9 @@ package source
 
 import (
 	"bytes"
+	"errors"
+	"io"
+	goruntime "runtime"
 	"strings"
 	"testing"
 
@@ -109,5 +112,21 @@ func TestDecodeListRefuses(t *testing.T) {
 		if list, err := decodeList(bytes.NewReader(whole[:n]), k, slimmer(false)); err == nil {
 			t.Fatalf("the first %d of %d bytes were taken for %v", n, len(whole), list)
 		}
+	}
+}
+
+// A length is believed as far as bytes come, and why no more do is told.
+func TestDecodeListBelievesNoLength(t *testing.T) {
+	lost := errors.New("http2: client connection lost")
+	answer := io.MultiReader(strings.NewReader("k8s\x00\x0a\xff\xff\xff\xff\x07some"), errorReader{lost})
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	_, err := decodeList(answer, kindOf(t, "endpointslices"), slimmer(false))
+	goruntime.ReadMemStats(&after)
+	if !errors.Is(err, lost) {
+		t.Errorf("the list ended with %v, want %v", err, lost)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("%d bytes were allocated for an answer of some", n)
 	}
 }
