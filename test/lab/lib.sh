@@ -14,10 +14,10 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 usual_source=trixie-backports
 kernel_source=${LAB_SUITE:-$usual_source}
 
-# config - prints what the kernel has: others than the usual one know parts of it by
-# another name.
+# config - prints what the kernel has, with what $LAB_CONFIG asks for, too: others than the
+# usual one know parts of it by another name.
 config() {
-  cat "$lab/um.config"
+  cat "$lab/um.config" ${LAB_CONFIG:+"$LAB_CONFIG"}
   [[ $kernel_source == "$usual_source" ]] || cat "$lab/um.older.config"
 }
 
