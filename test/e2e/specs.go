@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Result is what became of one of upstream's specs.
+type Result struct {
+	Result  string `json:"result"` // passed, failed or skipped
+	Seconds int    `json:"seconds"`
+	Message string `json:"message,omitempty"` // why it failed, or skipped itself
+}
+
+// Specs runs upstream's specs whose name the first regular expression matches and the
+// second does not, one after the other, and returns their results by name. The error says
+// why there are none. What they say goes to a file.
+func (c *Cluster) Specs(ctx context.Context, focus, skip, log string) (map[string]Result, error) {
+	report, err := os.MkdirTemp(c.Dir, "report-")
+	if err != nil {
+		return nil, err
+	}
+	out, err := os.Create(log)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	cmd := exec.CommandContext(ctx, Program("e2e.test"),
+		"--kubeconfig", c.Kubeconfig(), "--kubectl-path", Program("kubectl"), "--provider=skeleton", fmt.Sprintf("--num-nodes=%d", c.Nodes),
+		"--allowed-not-ready-nodes=0", "--minStartupPods=0", "--node-schedulable-timeout=3m", "--system-daemonsets-startup-timeout=1m",
+		"--disable-log-dump", "--node-os-distro=debian", "--report-dir", report,
+		"--ginkgo.focus", focus, "--ginkgo.skip", skip, "--ginkgo.timeout=6h", "--ginkgo.v", "--ginkgo.no-color")
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	ended := cmd.Run()
+	results, err := readReport(report)
+	if err != nil || len(results) == 0 {
+		return nil, errors.Join(fmt.Errorf("no spec has been run: %w; it said:\n%s", errors.Join(ended, err), tail(log, 20)))
+	}
+	return results, context.Cause(ctx)
+}
+
+// readReport reads the JUnit files of a folder. Specs that were not asked for are in them,
+// too, as skipped without a reason.
+func readReport(dir string) (map[string]Result, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*.xml"))
+	if err != nil {
+		return nil, err
+	}
+	results := map[string]Result{}
+	for _, path := range paths {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		err = readJUnit(file, results)
+		file.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return results, nil
+}
+
+func readJUnit(in io.Reader, results map[string]Result) error {
+	type reason struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+	var report struct {
+		Cases []struct {
+			Name    string  `xml:"name,attr"`
+			Time    float64 `xml:"time,attr"`
+			Failure *reason `xml:"failure"`
+			Error   *reason `xml:"error"`
+			Skipped *reason `xml:"skipped"`
+		} `xml:"testsuite>testcase"`
+	}
+	if err := xml.NewDecoder(in).Decode(&report); err != nil {
+		return err
+	}
+	const itself = "skipped - " // how a spec's own reason begins
+	for _, spec := range report.Cases {
+		name, ok := strings.CutPrefix(spec.Name, "[It] ")
+		r := Result{Result: "passed", Seconds: int(math.Round(spec.Time))}
+		why := spec.Failure
+		if why == nil {
+			why = spec.Error
+		}
+		switch {
+		case !ok:
+			continue
+		case why != nil:
+			r.Result, r.Message = "failed", first(why.Message+"\n"+why.Text, 600)
+		case spec.Skipped != nil && !strings.HasPrefix(spec.Skipped.Message, itself):
+			continue
+		case spec.Skipped != nil:
+			r.Result, r.Message = "skipped", strings.TrimPrefix(spec.Skipped.Message, itself)
+		}
+		results[name] = r
+	}
+	return nil
+}
+
+func first(text string, length int) string {
+	text = strings.TrimSpace(text)
+	return text[:min(len(text), length)]
+}
