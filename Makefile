@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables image-rootfs bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables image-rootfs cluster cluster-shell cluster-down e2e e2e-quick bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -111,6 +111,34 @@ test-uml: build image-rootfs
 	peers=$$(test/peers/build) && xtables=$$(test/xtables/build) || exit 1; \
 	KUBE_IPVS_PEERS=$$peers KUBE_IPVS_XTABLES=$$xtables \
 		out/play-kernels --table $@ --kernels '$(KERNELS)' --suites '$(SUITES)' --machines $(MACHINES)
+
+# A cluster of this machine, with kube-ipvs by its chart, that stays up: etcd, the control
+# plane, and nodes in a User-Mode Linux. PROXY is image or direct, or iptables, nftables
+# or ipvs for kube-proxy; PLUGIN is ptp or bridge. The first time, it builds Kubernetes.
+NODES ?= 2
+NODE ?= node1
+PROXY ?= image
+PLUGIN ?= ptp
+DUAL_STACK ?= false
+cluster: build image-rootfs
+	test/e2e/play up --nodes $(NODES) --proxy $(PROXY) --plugin $(PLUGIN) --dual-stack=$(DUAL_STACK)
+
+cluster-shell:
+	test/e2e/play sh $(NODE)
+
+cluster-down:
+	test/e2e/play down
+
+# Upstream's end-to-end tests that concern a service proxy, with kube-proxy and kube-ipvs,
+# each in a cluster of its own: hours. FOCUS is a regular expression for their names; without
+# it they are all played, and docs/conformance.md is written. e2e-quick plays those that
+# tell most with kube-ipvs.
+FOCUS ?=
+e2e: build image-rootfs
+	test/e2e/play conform --proxies '$(or $(PROXIES),iptables image direct)' $(if $(FOCUS),--focus '$(FOCUS)',$(if $(PROXIES),,--document docs/conformance.md))
+
+e2e-quick: build image-rootfs
+	test/e2e/play conform --quick --proxies image
 
 # Memory and CPU with 10,000 Services of a real API server, beside kube-proxy's.
 bench-cluster: LAB_PACKAGES := test/cluster
