@@ -223,7 +223,8 @@ type listerWatcher struct {
 	servers *apiServers
 	health  *health
 	slim    cache.TransformFunc
-	field   string // selector; emptied where the server does not know it
+	field   string    // selector; emptied where the server does not know it
+	opened  time.Time // the last watch that a server has answered
 }
 
 // IsWatchListSemanticsUnSupported is how a reflector is told not to read all objects by a
@@ -271,6 +272,7 @@ func (lw *listerWatcher) list(ctx context.Context, o metav1.ListOptions) (runtim
 
 // WatchWithContext is part of cache.ListerWatcherWithContext.
 func (lw *listerWatcher) WatchWithContext(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
+	<-impatient{ctx: ctx}.After(time.Until(lw.opened.Add(pace)))
 	w, err := lw.watch(ctx, o)
 	if lw.unknownField(err) {
 		w, err = lw.watch(ctx, o)
@@ -303,6 +305,7 @@ func (lw *listerWatcher) watch(ctx context.Context, o metav1.ListOptions) (apiwa
 	if err != nil {
 		return nil, err
 	}
+	lw.opened = time.Now()
 	return lw.follow(ctx, w), nil
 }
 

@@ -17,6 +17,11 @@ import (
 // others that were not. Tests take less.
 var steady = 10 * time.Second
 
+// pace is the least time from a watch that a server has answered to the next one of the
+// kind. A reflector asks for that without a wait if the stream has told anything, and no
+// limit of requests holds for watches. Tests take less.
+var pace = time.Second
+
 // follow passes on the events of w, until w has ended or Stop is called. It
 // tells of what cannot be read: a reflector starts another watch then, and
 // says nothing of it.

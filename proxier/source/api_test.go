@@ -16,7 +16,7 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-func init() { nodeWait, steady = time.Second, 300*time.Millisecond }
+func init() { nodeWait, steady, pace = time.Second, 300*time.Millisecond, 20*time.Millisecond }
 
 // teller is a recorder that counts how often each Problem came up.
 type teller struct {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
@@ -37,6 +38,24 @@ func TestUnansweredWatchIsResumed(t *testing.T) {
 	if n := f.count("/services") - f.count("/services", "watch=true"); n != lists {
 		t.Errorf("%d lists more", n-lists)
 	}
+}
+
+// A server that ends each stream after a bookmark is not asked without a pause.
+func TestWatchesThatEndAreNotAskedInALoop(t *testing.T) {
+	f := newFakeAPI(t)
+	f.put(apiService("web"), apiNode("here"))
+	f.setFault(onWatch(raw("application/json",
+		`{"type":"BOOKMARK","object":{"kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1","metadata":{"resourceVersion":"102"}}}`)))
+	began := time.Now()
+	s := tellAPI(t, f.URL)
+	s.awaitSynced(t)
+	f.await(t, "some watches", func() bool { return f.count("/endpointslices", "watch=true") >= 20 })
+	if took := time.Since(began); took < 19*pace {
+		t.Errorf("20 watches in %s, want %s between two", took, pace)
+	}
+	f.setFault(nil)
+	f.put(apiSlice("web-1", "web", "10.0.0.1"))
+	s.awaitNames(t, "here web web-1")
 }
 
 // failing answers with a body that ends with an error.
