@@ -110,22 +110,29 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 // without an end for the node's modprobe.
 var startDeadline = 5 * time.Minute
 
+// stopDeadline is how long a start that is to end waits for the kernel, so that what was
+// tried is taken away again.
+var stopDeadline = 10 * time.Second
+
 // unlocked tries something until no other program holds the xtables lock meanwhile, which is
 // no reason to end: each try waits for it by itself for some seconds. It tells waits of each
 // that was in vain. A try that does not come back is an error, after which only the end of
-// the process frees what it uses.
+// the process frees what it uses; it comes sooner if ctx has ended.
 func unlocked(ctx context.Context, waits func(error), try func() error) error {
 	for {
 		done := make(chan error, 1)
 		go func() { done <- try() }()
+		began, late := time.Now(), time.NewTimer(startDeadline)
+		ended := context.AfterFunc(ctx, func() { late.Reset(stopDeadline) })
 		select {
 		case err := <-done:
+			ended()
 			if !errors.Is(err, netutil.ErrBusy) || ctx.Err() != nil {
 				return err
 			}
 			waits(err)
-		case <-time.After(startDeadline):
-			return fmt.Errorf("the kernel has not done within %s what a start asks of it: the node's modprobe may hang", startDeadline)
+		case <-late.C:
+			return fmt.Errorf("the kernel has not done within %s what a start asks of it: the node's modprobe may hang", time.Since(began).Truncate(time.Second))
 		}
 	}
 }

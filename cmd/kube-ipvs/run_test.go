@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -27,14 +28,27 @@ func TestUnlocked(t *testing.T) {
 	}
 }
 
-// A kernel that does not come back ends the start, which says so.
+// A kernel that does not come back ends the start, which says so. Of a start that is to end it
+// does so soon, but not before what comes back in time has.
 func TestStartHasADeadline(t *testing.T) {
-	was := startDeadline
-	startDeadline = 10 * time.Millisecond
+	start, stop := startDeadline, stopDeadline
+	t.Cleanup(func() { startDeadline, stopDeadline = start, stop })
 	hang := make(chan struct{})
-	t.Cleanup(func() { startDeadline = was; close(hang) })
-	err := unlocked(t.Context(), func(error) {}, func() error { <-hang; return nil })
-	if err == nil || !strings.Contains(err.Error(), "within 10ms") {
-		t.Error(err)
+	t.Cleanup(func() { close(hang) })
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for name, c := range map[string]struct {
+		ctx         context.Context
+		start, stop time.Duration
+	}{"never": {t.Context(), 10 * time.Millisecond, time.Hour}, "to end": {ended, time.Hour, 10 * time.Millisecond}} {
+		startDeadline, stopDeadline = c.start, c.stop
+		err := unlocked(c.ctx, func(error) {}, func() error { <-hang; return nil })
+		if err == nil || !strings.Contains(err.Error(), "has not done") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	startDeadline, stopDeadline = time.Hour, time.Hour
+	if err := unlocked(ended, func(error) {}, func() error { return netutil.ErrBusy }); !errors.Is(err, netutil.ErrBusy) {
+		t.Errorf("what came back in time was not told: %v", err)
 	}
 }
