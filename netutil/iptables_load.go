@@ -34,8 +34,9 @@ func (b Backend) Load() error {
 
 // ProbeChains has the kernel load the types of chains that the nft variant's built-in chains
 // of a family, 4 or 6, have: the tool makes these when rules of ours come to stand in them,
-// and not before. One transaction makes a table with chains and deletes it again. The error
-// is ErrAbsent where the kernel lacks a type. The legacy variant has no types.
+// and not before. One transaction makes a table with chains and deletes it again, or fails if
+// there is one of that name. The error is ErrAbsent where the kernel lacks a type. The legacy
+// variant has no types.
 func (b Backend) ProbeChains(family int) error {
 	if b != NFT {
 		return nil
@@ -53,7 +54,7 @@ func (b Backend) ProbeChains(family int) error {
 		batch.size()
 	}
 	batch.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
-	request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, text(unix.NFTA_TABLE_NAME, table))
+	request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, text(unix.NFTA_TABLE_NAME, table)) // one that is there is another program's
 	request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "nat", "nat", slices.Index(hookNames[:], "PREROUTING"), ownPriority))
 	request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "mangle", "route", slices.Index(hookNames[:], "OUTPUT"), ownPriority))
 	request(unix.NFT_MSG_DELTABLE, 0, text(unix.NFTA_TABLE_NAME, table))

@@ -90,7 +90,7 @@ func WriteOwn(family int, want Ruleset, index SetIndex) error {
 		_, err := DeleteNFTable(family, OwnTable)
 		return err
 	}
-	before := []uint16{unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_DELTABLE, unix.NFT_MSG_NEWTABLE} // to delete one there must be one
+	before := []tableRequest{makeTable, deleteTable, makeTable} // to delete one there must be one
 	if err := transactOwn(family, want, index, before, nil); err != nil {
 		return fmt.Errorf("write the nftables table %s of IPv%d: %w", OwnTable, family, err)
 	}
@@ -98,10 +98,14 @@ func WriteOwn(family int, want Ruleset, index SetIndex) error {
 }
 
 // ProbeOwn finds out whether the kernel can hold OwnTable of want, which has a kernel with
-// modules load them. No such table must be there: one transaction makes it and deletes it
-// again. The error is ErrNoNFTables where the kernel lacks what it takes.
+// modules load them. One transaction makes it and deletes it again; one that is there, such
+// as of a kube-ipvs that has started meanwhile, stays as it is and proves it. The error is
+// ErrNoNFTables where the kernel lacks what it takes.
 func ProbeOwn(family int, want Ruleset, index SetIndex) error {
-	err := transactOwn(family, want, index, []uint16{unix.NFT_MSG_NEWTABLE}, []uint16{unix.NFT_MSG_DELTABLE})
+	err := transactOwn(family, want, index, []tableRequest{makeNew}, []tableRequest{deleteTable})
+	if errors.Is(err, unix.EEXIST) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("try the nftables table %s of IPv%d: %w", OwnTable, family, err)
 	}
@@ -109,7 +113,7 @@ func ProbeOwn(family int, want Ruleset, index SetIndex) error {
 }
 
 // transactOwn makes the chains of OwnTable between requests about the table.
-func transactOwn(family int, want Ruleset, index SetIndex, before, after []uint16) error {
+func transactOwn(family int, want Ruleset, index SetIndex, before, after []tableRequest) error {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err

@@ -19,20 +19,28 @@ import (
 // comes before us on purpose.
 const ownPriority = -101
 
+// tableRequest is a request about OwnTable as a whole.
+type tableRequest struct {
+	typ   uint16
+	flags int
+}
+
+var (
+	makeTable   = tableRequest{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE} // unless it is there
+	makeNew     = tableRequest{unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE | unix.NLM_F_EXCL}
+	deleteTable = tableRequest{unix.NFT_MSG_DELTABLE, 0}
+)
+
 // ownBatch is a transaction that makes the chains of OwnTable between requests about
 // that table.
-func ownBatch(family int, chains []ownChain, index SetIndex, before, after []uint16) (*Batch, error) {
+func ownBatch(family int, chains []ownChain, index SetIndex, before, after []tableRequest) (*Batch, error) {
 	var b Batch
 	request := func(typ uint16, flags int) {
 		b.Begin(nftTable|typ, flags, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
 	}
-	table := func(types []uint16) {
-		for _, typ := range types {
-			flags := 0
-			if typ == unix.NFT_MSG_NEWTABLE {
-				flags = unix.NLM_F_CREATE
-			}
-			request(typ, flags)
+	table := func(requests []tableRequest) {
+		for _, r := range requests {
+			request(r.typ, r.flags)
 			b.String(unix.NFTA_TABLE_NAME, OwnTable)
 		}
 	}

@@ -1,8 +1,13 @@
 package netutil
 
-import "testing"
+import (
+	"errors"
+	"testing"
 
-// A trial leaves no table, and what was tried can be written.
+	"golang.org/x/sys/unix"
+)
+
+// A trial leaves no table, and the one that is there; what was tried can be written.
 func TestProbeOwn(t *testing.T) {
 	for family, text := range map[int]string{
 		4: "*kube-ipvs\n:KIPVS-A - [0:0]\n-A PREROUTING -i cni0 -j KIPVS-A\n-A KIPVS-A -s 10.0.0.0/8 -j NETMAP --to 240.0.0.0/5\nCOMMIT\n",
@@ -14,7 +19,7 @@ func TestProbeOwn(t *testing.T) {
 			for _, do := range []struct {
 				there bool
 				this  func(int, Ruleset, SetIndex) error
-			}{{false, ProbeOwn}, {true, WriteOwn}} {
+			}{{false, ProbeOwn}, {true, WriteOwn}, {true, ProbeOwn}} {
 				if err := do.this(family, want, nil); err != nil {
 					lacks(t, "a table of nftables as ours: %v", err)
 				}
@@ -26,7 +31,7 @@ func TestProbeOwn(t *testing.T) {
 	}
 }
 
-// The types of chains are asked for, and no table stays.
+// The types of chains are asked for, and no table of ours stays, nor is another program's touched.
 func TestProbeChains(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		inNetns(t, func() {
@@ -35,6 +40,21 @@ func TestProbeChains(t *testing.T) {
 			}
 			if there, err := HasNFTable(family, "kube-ipvs-probe"); there || err != nil {
 				t.Errorf("IPv%d: a table is there: %v, %v", family, there, err)
+			}
+			c, err := Dial(unix.NETLINK_NETFILTER)
+			must(t, err)
+			defer c.Close()
+			var foreign Batch
+			foreign.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
+			foreign.Begin(nftTable|unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+			foreign.String(unix.NFTA_TABLE_NAME, "kube-ipvs-probe")
+			foreign.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
+			must(t, c.transact(&foreign, foreign.Len()-2))
+			if err := NFT.ProbeChains(family); !errors.Is(err, unix.EEXIST) {
+				t.Errorf("IPv%d: with a table of another program: %v, want %v", family, err, unix.EEXIST)
+			}
+			if there, err := HasNFTable(family, "kube-ipvs-probe"); !there || err != nil {
+				t.Errorf("IPv%d: the table of another program is there: %v, %v", family, there, err)
 			}
 		})
 	}
