@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -40,6 +41,25 @@ func TestClusterNextServer(t *testing.T) {
 		r.awaitProblem(t, strings.TrimPrefix(bad.URL, "http://"))
 		r.awaitProblem(t, "since")
 	})
+}
+
+// A server that begins to answer and does not go on is left, too.
+func TestClusterServerHangs(t *testing.T) {
+	was := listTimeout
+	listTimeout = 300 * time.Millisecond
+	t.Cleanup(func() { listTimeout = was })
+	bad, good := newFakeAPI(t), newFakeAPI(t)
+	good.put(apiService("web"), apiNode("here"))
+	bad.setFault(func(w http.ResponseWriter, r *http.Request) bool {
+		_, _ = w.Write([]byte(`{"kind":`))
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		return true
+	})
+	r, _ := startAPI(t, bad.URL, good.URL)
+	r.awaitSynced(t)
+	r.awaitNames(t, "here web")
+	r.awaitWell(t)
 }
 
 // Whoever works is stayed with, and left when it fails.
