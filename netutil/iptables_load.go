@@ -1,6 +1,7 @@
 package netutil
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -34,9 +35,9 @@ func (b Backend) Load() error {
 
 // ProbeChains has the kernel load the types of chains that the nft variant's built-in chains
 // of a family, 4 or 6, have: the tool makes these when rules of ours come to stand in them,
-// and not before. One transaction makes a table with chains and deletes it again, or fails if
-// there is one of that name. The error is ErrAbsent where the kernel lacks a type. The legacy
-// variant has no types.
+// and not before. One transaction makes a table with chains and deletes it again; it does nothing
+// where another program has a table of that name. The error is ErrAbsent where the kernel lacks
+// a type. The legacy variant has no types.
 func (b Backend) ProbeChains(family int) error {
 	if b != NFT {
 		return nil
@@ -62,7 +63,7 @@ func (b Backend) ProbeChains(family int) error {
 	if err = c.transact(&batch, batch.Len()-2); absent(err) {
 		err = fmt.Errorf("%w: %w", ErrAbsent, err)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("try chains of nftables of IPv%d: %w", family, err)
 	}
 	return nil
