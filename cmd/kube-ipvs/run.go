@@ -119,11 +119,12 @@ var stopDeadline = 10 * time.Second
 // that was in vain. A try that does not come back is an error, after which only the end of
 // the process frees what it uses; it comes sooner if ctx has ended.
 func unlocked(ctx context.Context, waits func(error), try func() error) error {
+	stop := stopDeadline
 	for {
 		done := make(chan error, 1)
 		go func() { done <- try() }()
 		began, late := time.Now(), time.NewTimer(startDeadline)
-		ended := context.AfterFunc(ctx, func() { late.Reset(stopDeadline) })
+		ended := context.AfterFunc(ctx, func() { late.Reset(stop) })
 		select {
 		case err := <-done:
 			ended()
