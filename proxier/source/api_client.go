@@ -252,6 +252,15 @@ func (lw *listerWatcher) List(o metav1.ListOptions) (runtime.Object, error) {
 
 func (lw *listerWatcher) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	o.LabelSelector, o.FieldSelector = lw.kind.label, lw.field
+	// A reflector begins with version 0, whatever the cache has: that may be older than what
+	// is programmed, and would take it back. No version asks for the newest. API servers
+	// since 1.31 have that in their cache too, but only without a limit (KEP-2340).
+	if o.ResourceVersion == "0" {
+		o.ResourceVersion = ""
+	}
+	if o.ResourceVersion == "" && o.Continue == "" {
+		o.Limit = 0
+	}
 	var list runtime.Object
 	err := lw.servers.ask(ctx, lw.kind.group, func(c rest.Interface) error {
 		ctx, cancel := context.WithTimeout(ctx, listTimeout)

@@ -130,3 +130,22 @@ func TestDecodeListBelievesNoLength(t *testing.T) {
 		t.Errorf("%d bytes were allocated for an answer of some", n)
 	}
 }
+
+// A start asks for the newest objects: old ones would take back what is programmed. No list
+// has a limit, with which API servers read all from etcd.
+func TestListIsOfNow(t *testing.T) {
+	f := newFakeAPI(t)
+	f.put(apiService("web"), apiNode("here"))
+	s := tellAPI(t, f.URL)
+	s.awaitSynced(t)
+	if n := f.count("/services?", "resourceVersion=") - f.count("/services?", "watch=true"); n != 0 {
+		t.Errorf("%d first lists ask for a version", n)
+	}
+	lists := func() int { return f.count("/services?") - f.count("/services?", "watch=true") }
+	before := lists()
+	f.forget()
+	f.await(t, "another list", func() bool { return lists() > before })
+	if n := f.count("resourceVersion=0&") + f.count("limit="); n != 0 {
+		t.Errorf("%d lists may be old, or have a limit", n)
+	}
+}

@@ -141,7 +141,7 @@ func (f *fakeAPI) setFault(fault func(w http.ResponseWriter, r *http.Request) bo
 func (f *fakeAPI) serve(w http.ResponseWriter, r *http.Request) {
 	var fault func(http.ResponseWriter, *http.Request) bool
 	f.change(func() {
-		f.requests = append(f.requests, r.Method+" "+r.URL.Path+"?"+r.URL.RawQuery)
+		f.requests = append(f.requests, r.Method+" "+r.URL.Path+"?"+r.URL.RawQuery+"&") // each parameter ends with one
 		fault = f.fault
 	})
 	if fault != nil && fault(w, r) {
