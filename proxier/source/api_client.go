@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/tools/metrics"
 )
 
 // ClientOptions are how to talk to the API server, in kube-proxy's words.
@@ -265,7 +266,12 @@ func (lw *listerWatcher) list(ctx context.Context, o metav1.ListOptions) (runtim
 	err := lw.servers.ask(ctx, lw.kind.group, func(c rest.Interface) error {
 		ctx, cancel := context.WithTimeout(ctx, listTimeout)
 		defer cancel()
-		answer, err := c.Get().Resource(lw.kind.name).VersionedParams(&o, parameters).MaxRetries(0).Stream(ctx)
+		request := c.Get().Resource(lw.kind.name).VersionedParams(&o, parameters).MaxRetries(0)
+		// client-go tells its metrics how long requests take, but for those that are read as a stream.
+		defer func(began time.Time) {
+			metrics.RequestLatency.Observe(ctx, http.MethodGet, *request.URL(), time.Since(began))
+		}(time.Now())
+		answer, err := request.Stream(ctx)
 		if err != nil {
 			return err
 		}

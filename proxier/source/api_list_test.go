@@ -2,11 +2,15 @@ package source
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"net/url"
 	goruntime "runtime"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/client-go/tools/metrics"
 )
 
 // kindOf returns a kind by its plural.
@@ -147,5 +152,28 @@ func TestListIsOfNow(t *testing.T) {
 	f.await(t, "another list", func() bool { return lists() > before })
 	if n := f.count("resourceVersion=0&") + f.count("limit="); n != 0 {
 		t.Errorf("%d lists may be old, or have a limit", n)
+	}
+}
+
+// latencies is a metric that notes the addresses of requests. It is set before any client
+// runs, which reads it without a lock.
+type latencies struct{ urls sync.Map }
+
+var measured latencies
+
+func init() { metrics.RequestLatency = &measured }
+
+func (l *latencies) Observe(_ context.Context, verb string, u url.URL, _ time.Duration) {
+	l.urls.Store(verb+" http://"+u.Host+u.Path, true)
+}
+
+// The metric rest_client_request_duration_seconds has lists, as that of kube-proxy.
+func TestListIsMeasured(t *testing.T) {
+	f := newFakeAPI(t)
+	f.put(apiService("web"), apiNode("here"))
+	s := tellAPI(t, f.URL)
+	s.awaitSynced(t)
+	if _, ok := measured.urls.Load("GET " + f.URL + "/api/v1/services"); !ok {
+		t.Error("a list is not measured")
 	}
 }
