@@ -31,7 +31,7 @@ func (p *play) write(path string, s selection) error {
 		w("| %s | %s |", strings.ReplaceAll(strings.TrimPrefix(name, "[sig-network] "), "|", `\|`), strings.Join(cells, " | "))
 	}
 	p.reasons(w, s)
-	w("\n## Not played\n\n| specs | reason |\n|---|---|")
+	w("\n## Left out\n\n| specs | reason |\n|---|---|")
 	for _, skip := range s.Skip {
 		w("| `%s` | %s |", strings.ReplaceAll(skip.Specs, "|", `\|`), skip.Reason)
 	}
