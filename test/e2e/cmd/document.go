@@ -22,6 +22,9 @@ func (p *play) write(path string, s selection) error {
 	w("with kube-proxy in mode iptables, and with kube-ipvs, installed by its chart from its image, with")
 	w("`clusterIPServers` image and direct. Each proxy has a cluster of its own of two nodes, of one CPU together:")
 	w("seconds tell little. `make e2e` plays them and writes this; FOCUS chooses some, and writes nothing.\n")
+	if p.Quick {
+		w("So far only those that `make e2e-quick` plays, too, have been played.\n")
+	}
 	w("| spec | %s |\n|---|%s", strings.Join(p.Proxies, " | "), strings.Repeat("---|", len(p.Proxies)))
 	for _, name := range p.specs() {
 		var cells []string

@@ -110,7 +110,7 @@ func conform(ctx context.Context, dir string, args []string) error {
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		return err
 	}
-	p := play{Dates: map[string]string{}, Results: map[string]map[string]e2e.Result{}}
+	p := play{Quick: *quick, Results: map[string]map[string]e2e.Result{}}
 	var errs []error
 	for _, proxy := range strings.Fields(*proxies) {
 		path := filepath.Join(*out, proxy+".json")
@@ -145,8 +145,8 @@ func one(ctx context.Context, dir string, flags []string, focus, path string) (e
 
 // play is what became of specs with each proxy.
 type play struct {
+	Quick   bool
 	Proxies []string
-	Dates   map[string]string
 	Results map[string]map[string]e2e.Result // by proxy and spec
 }
 
@@ -160,7 +160,6 @@ func (p *play) read(proxy, path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	p.Proxies = append(p.Proxies, proxy)
-	p.Dates[proxy] = time.Now().Format(time.DateOnly)
 	p.Results[proxy] = results
 	return nil
 }
