@@ -17,8 +17,8 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// A watch that no server answers is asked for again from where it was: nobody reads
-// everything anew.
+// A watch that no server answers is asked for again from where it was: the objects are not
+// read anew.
 func TestUnansweredWatchIsResumed(t *testing.T) {
 	f := newFakeAPI(t)
 	f.put(apiService("web"), apiNode("here"))

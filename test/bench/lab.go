@@ -28,7 +28,7 @@ type lab struct {
 	control *kube.Cluster
 	binary  string
 	seeded  int  // Services so far
-	dressed bool // objects have what nobody reads, but all are sent
+	dressed bool // objects have what no proxy reads, and each is sent
 	servers []io.Closer
 	procs   int // GOMAXPROCS before
 

@@ -11,8 +11,8 @@ import (
 	kube "kube-ipvs/test/cluster"
 )
 
-// requester is the user as whom a proxy asks the API server in the part requests: nobody
-// else is that user.
+// requester is the user as whom a proxy asks the API server in the part requests. No other
+// program is that user.
 const requester = kube.Guest
 
 // reading is what the node and the API server have sent each other so far, and what
