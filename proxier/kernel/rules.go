@@ -260,12 +260,12 @@ func prefix(family netip.Addr) string {
 	return state.Prefix6
 }
 
-// inet is the number by which sockets and sets know the family.
+// inet is the number by which sockets, sets and IPVS know the family of an address.
 func inet(family netip.Addr) uint8 {
-	if family.Is4() {
-		return unix.AF_INET
+	if family.Is6() {
+		return unix.AF_INET6
 	}
-	return unix.AF_INET6
+	return unix.AF_INET
 }
 
 func number(family netip.Addr) int {

@@ -18,12 +18,8 @@ import (
 // service returns the virtual server that id names or belongs to, with its
 // address in a buffer.
 func service(id state.ID, spec state.Spec, in *[net.IPv6len]byte) moby.Service {
-	family := uint16(unix.AF_INET)
-	if id.Addr().Is6() {
-		family = unix.AF_INET6
-	}
 	return moby.Service{
-		AddressFamily: family, Protocol: uint16(id.Proto), Address: octets(id.Addr(), in), Port: id.Port,
+		AddressFamily: uint16(inet(id.Addr())), Protocol: uint16(id.Proto), Address: octets(id.Addr(), in), Port: id.Port,
 		SchedName: spec.Scheduler, Flags: spec.Flags, Timeout: spec.Timeout,
 	}
 }
