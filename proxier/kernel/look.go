@@ -22,7 +22,7 @@ func (l *Linux) Rules(ctx context.Context, family netip.Addr) (text string, diff
 	if err != nil {
 		return "", nil, err
 	}
-	haveOwn, err := l.readOwn(family, own)
+	haveOwn, own, err := l.readOwn(family, own)
 	if err != nil {
 		return "", nil, err
 	}

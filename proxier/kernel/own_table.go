@@ -18,14 +18,15 @@ func (l *Linux) parse(family netip.Addr, rules string) (iptables, own netutil.Ru
 	return iptables, own, err
 }
 
-// readOwn reads our table of nftables, without a process. Where the kernel has no
-// nftables there is nothing that could come before table nat.
-func (l *Linux) readOwn(family netip.Addr, want netutil.Ruleset) (netutil.Ruleset, error) {
-	have, err := netutil.ReadOwn(number(family), want, ipset.Index)
+// readOwn reads our table of nftables, without a process, and returns with it what of want the
+// kernel can hold. Without nftables that is nothing, and nothing is missing: nothing could come
+// before table nat there.
+func (l *Linux) readOwn(family netip.Addr, want netutil.Ruleset) (have, can netutil.Ruleset, err error) {
+	have, err = netutil.ReadOwn(number(family), want, ipset.Index)
 	if errors.Is(err, netutil.ErrNoNFTables) {
-		return want, nil
+		return netutil.Ruleset{}, netutil.Ruleset{}, nil
 	}
-	return have, err
+	return have, want, err
 }
 
 // checkOwn finds out whether the kernel can hold our table of nftables, unless it does, or
@@ -33,10 +34,11 @@ func (l *Linux) readOwn(family netip.Addr, want netutil.Ruleset) (netutil.Rulese
 // order in table nat has to do from here on.
 func (l *Linux) checkOwn(family netip.Addr, rules string) (err error) {
 	_, own, err := l.parse(family, rules)
-	if err != nil || netutil.Equal(own, netutil.Ruleset{}) {
+	if err != nil {
 		return err
 	}
-	if have, err := l.readOwn(family, own); err != nil || !netutil.Equal(have, netutil.Ruleset{}) {
+	have, own, err := l.readOwn(family, own)
+	if err != nil || netutil.Equal(own, netutil.Ruleset{}) || !netutil.Equal(have, netutil.Ruleset{}) {
 		return err
 	}
 	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: inet(family)}
@@ -52,7 +54,7 @@ func (l *Linux) checkOwn(family netip.Addr, rules string) (err error) {
 // writeOwn makes our table of nftables what it is to be, or removes it. Where the kernel
 // has come to lack a part of nftables since checkOwn, that is told by one failure.
 func (l *Linux) writeOwn(family netip.Addr, want netutil.Ruleset) error {
-	have, err := l.readOwn(family, want)
+	have, want, err := l.readOwn(family, want)
 	if err != nil || netutil.Equal(have, want) {
 		return err
 	}

@@ -33,7 +33,7 @@ func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
 		if err == nil {
 			l.fresh[family], l.freshAt = have, time.Now()
 		}
-		haveOwn, failed := l.readOwn(family, own)
+		haveOwn, own, failed := l.readOwn(family, own)
 		if err = errors.Join(err, failed); err != nil && (spec.Text == "" || ctx.Err() != nil) { // it is for those who look only
 			return err
 		}

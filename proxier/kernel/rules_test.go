@@ -245,13 +245,13 @@ func TestOwnTableOfEachConfiguration(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if have, err := l.readOwn(family, own); err != nil || netutil.Equal(have, own) {
+				if have, _, err := l.readOwn(family, own); err != nil || netutil.Equal(have, own) {
 					t.Errorf("%v is taken for what another configuration has: %v", have, err)
 				}
 				if err := l.writeOwn(family, own); err != nil {
 					t.Error(err)
 				}
-				if have, err := l.readOwn(family, own); err != nil || !netutil.Equal(have, own) {
+				if have, _, err := l.readOwn(family, own); err != nil || !netutil.Equal(have, own) {
 					t.Errorf("%v: %q", err, netutil.Missing(have, own))
 				}
 			}
