@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables image-rootfs cluster cluster-shell cluster-down e2e e2e-quick bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -57,6 +57,16 @@ test-xtables: LAB_PACKAGES := test/xtables
 test-xtables: LAB_FLAGS := -test.v -every
 test-xtables: export KUBE_IPVS_ROOTFS = $(CURDIR)/out/image/root
 test-xtables: image-rootfs lab-test
+
+# Ten changes a second and a fault every five seconds for HOURS, beside a real API server;
+# then nothing may have grown. make test plays it for half a minute.
+HOURS ?= 1
+soak: LAB_PACKAGES := test/cluster
+soak: LAB_FLAGS := -test.v -test.run ^TestSoak$$
+soak: LAB_TEST_TIMEOUT := 0
+soak: export LAB_TIMEOUT = 0
+soak: export KUBE_IPVS_SOAK = $(HOURS)h
+soak: lab-test
 
 # The files of the container image and what they consist of, as the Dockerfile
 # makes them, without a container engine.
