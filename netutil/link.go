@@ -58,6 +58,14 @@ func (l *Links) Exec(b *Batch) []error { return l.conn.Exec(b) }
 // Stats counts what the bulk requests and dumps cost.
 func (l *Links) Stats() Stats { return l.conn.Stats() }
 
+// Unfinished is what FindDummy returns as the alias of a device that CreateDummy made, and
+// did not come to give its own.
+const Unfinished = "(unfinished)"
+
+// madeGroup is the group of devices that CreateDummy makes: "KIPV" in ASCII. The kernel takes
+// it in the request that makes them.
+const madeGroup = 0x4b495056
+
 // FindDummy looks for the dummy device called name. A link of that name and of
 // another kind is none.
 func (l *Links) FindDummy(name string) (index int, alias string, exists bool, err error) {
@@ -71,7 +79,11 @@ func (l *Links) FindDummy(name string) (index int, alias string, exists bool, er
 	if link.Type() != "dummy" {
 		return 0, "", false, nil
 	}
-	return link.Attrs().Index, link.Attrs().Alias, true, nil
+	index, alias = link.Attrs().Index, link.Attrs().Alias
+	if alias == "" && link.Attrs().Group == madeGroup {
+		alias = Unfinished
+	}
+	return index, alias, true, nil
 }
 
 // Taken reports whether a link of another kind than dummy has the name.
@@ -91,10 +103,11 @@ func (l *Links) Taken(name string) (bool, error) {
 // when the name is taken and EOPNOTSUPP when the kernel has no dummy devices.
 //
 // The kernel ignores an alias in the request that creates a device, so that it
-// is set by a second one. A crash between the two leaves a device without it.
+// is set by a second one. A crash between the two leaves a device that FindDummy tells to be
+// Unfinished.
 func (l *Links) CreateDummy(name, alias string) (index int, err error) {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = name
+	attrs.Name, attrs.Group = name, madeGroup
 	link := &netlink.Dummy{LinkAttrs: attrs}
 	if err := l.handle.LinkAdd(link); err != nil {
 		return 0, fmt.Errorf("create dummy link %s: %w", name, err)

@@ -145,6 +145,10 @@ func TestDummy(t *testing.T) {
 		if _, err := l.CreateDummy("kube-ipvs0", ""); !errors.Is(err, unix.EEXIST) {
 			t.Errorf("created twice: %v", err)
 		}
+		must(t, l.SetAlias(index, "")) // as after a crash
+		if _, alias, _, err := l.FindDummy("kube-ipvs0"); alias != Unfinished || err != nil {
+			t.Errorf("without its alias: %q %v", alias, err)
+		}
 		must(t, l.DeleteLink(index))
 		must(t, l.DeleteLink(index))
 		if _, _, exists, err := l.FindDummy("kube-ipvs0"); exists || err != nil {

@@ -335,7 +335,7 @@ func (l *Linux) link(op state.Op) error {
 			err = fmt.Errorf("%w, and of another type: rename or remove it: %w", ErrForeign, err)
 		}
 		return err
-	case !exists || alias != linkAlias:
+	case !exists || alias != linkAlias && alias != netutil.Unfinished:
 		return nil // what we did not make stays
 	}
 	others, err := l.othersOn(index)

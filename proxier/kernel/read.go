@@ -160,7 +160,7 @@ func (l *Linux) readVIPs(listed map[netip.Addr]bool, note put) error {
 	}
 	if !exists {
 		index = noDevice
-	} else if l.adopts.device && alias != linkAlias {
+	} else if alias == netutil.Unfinished || l.adopts.device && alias != linkAlias {
 		note(state.LinkID(), foreignLink)
 	} else {
 		note(state.LinkID(), state.None)

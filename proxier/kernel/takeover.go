@@ -73,7 +73,7 @@ func (l *Linux) adoption(ctx context.Context) (adoption, error) {
 	}
 	a := adoption{exclude: l.options.ExcludeCIDRs, hosts: map[netip.Addr]bool{}, stands: found.Any()}
 	// kube-proxy gives the device no alias: one with another's is another's.
-	a.device = d.exists && (d.alias == "" || d.alias == linkAlias)
+	a.device = d.exists && (d.alias == "" || d.alias == linkAlias || d.alias == netutil.Unfinished)
 	if a.device {
 		for _, ip := range d.hosts {
 			a.hosts[ip] = true
@@ -104,9 +104,10 @@ func (a adoption) excludes(ip netip.Addr) bool {
 // foreignLink is the Spec of a device that does not bear our alias yet.
 var foreignLink = state.Intern(state.Spec{Text: "without alias"})
 
-// adoptLink gives the device our alias where it is taken over.
+// adoptLink gives the device our alias where it is taken over, or where a start was killed
+// before it could.
 func (l *Linux) adoptLink(index int, alias string) error {
-	if !l.options.TakeOver || alias != "" {
+	if alias != netutil.Unfinished && (!l.options.TakeOver || alias != "") {
 		return nil // one that is there serves, whoever made it
 	}
 	return l.links.SetAlias(index, linkAlias)

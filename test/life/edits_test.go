@@ -33,6 +33,8 @@ func TestEditsComeToWhatAFreshStartMakes(t *testing.T) {
 		for _, r := range d.records() {
 			if r.Failed != 0 || r.Drift != 0 {
 				t.Errorf("round %d: failed=%d drift=%d", r.Round, r.Failed, r.Drift)
+			} else if r.Op != "" {
+				t.Errorf("%s %s: %s: %s", r.Time, r.Msg, r.Op, r.Err)
 			}
 		}
 		d.stop()
