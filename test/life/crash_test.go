@@ -52,15 +52,17 @@ var moments = []moment{
 	{file: "net/fib_trie", what: "/32 host LOCAL", more: 400},
 }
 
-// reached waits for the moment without a pause: the start does not take long.
-func (m moment) reached(pid int) bool {
+// reached waits for the moment without a pause: the start does not take long. It may not be
+// seen before the first round ends: kernels up to 6.12 at least leave lines of net/ip_vs out
+// while other tests, in namespaces of theirs, have virtual servers.
+func (m moment) reached(pid int, ended func() bool) bool {
 	path := "/proc/" + strconv.Itoa(pid) + "/" + m.file
 	for end := time.Now().Add(testbed.Limit(patience)); time.Now().Before(end); {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return false
 		}
-		if bytes.Count(text, []byte(m.what)) > m.more {
+		if bytes.Count(text, []byte(m.what)) > m.more || ended() {
 			return true
 		}
 	}
@@ -84,8 +86,8 @@ func TestKilledInAColdStart(t *testing.T) {
 				continue // one mode each is enough, for the time it takes
 			}
 			d := n.start()
-			if !m.reached(d.pid) {
-				t.Fatalf("more than %d times %q in %s: never", m.more, m.what, m.file)
+			if !m.reached(d.pid, func() bool { return len(rounds(d.records())) > 0 }) {
+				t.Fatalf("more than %d times %q in %s: never, and no end of the round", m.more, m.what, m.file)
 			}
 			d.kill()
 			unfinished := len(rounds(d.records())) == 0
