@@ -319,6 +319,7 @@ func (l *Linux) set(op state.Op) error {
 }
 
 func (l *Linux) link(op state.Op) error {
+	l.index = 0 // what follows in the plan finds another device, or none
 	index, alias, exists, err := l.links.FindDummy(LinkName)
 	switch {
 	case err != nil:
