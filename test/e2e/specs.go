@@ -10,21 +10,71 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 // Result is what became of one of upstream's specs.
 type Result struct {
-	Result  string `json:"result"` // passed, failed or skipped
+	Result  string `json:"result"` // passed, failed, flake or skipped
 	Seconds int    `json:"seconds"`
 	Message string `json:"message,omitempty"` // why it failed, or skipped itself
 }
 
 // Specs runs upstream's specs whose name the first regular expression matches and the
-// second does not, one after the other, and returns their results by name. The error says
-// why there are none. What they say goes to a file.
-func (c *Cluster) Specs(ctx context.Context, focus, skip, log string) (map[string]Result, error) {
+// second does not, some of them side by side, and returns their results by name. What has
+// failed is played once more, one after the other: a spec that passes then is a flake. The
+// error says why there are none. What they say goes to a file, of the second time to
+// another beside it.
+func (c *Cluster) Specs(ctx context.Context, focus, skip string, together int, log string) (map[string]Result, error) {
+	results, err := c.playSpecs(ctx, focus, skip, together, log)
+	if err != nil {
+		return nil, err
+	}
+	failed := exactly(results)
+	if failed == "" {
+		return results, nil
+	}
+	again, err := c.playSpecs(ctx, failed, skip, 1, strings.TrimSuffix(log, ".log")+".again.log")
+	if err != nil {
+		return nil, err
+	}
+	merge(results, again)
+	return results, nil
+}
+
+// exactly returns a regular expression for the names of the specs that have failed, or
+// nothing.
+func exactly(results map[string]Result) string {
+	var names []string
+	for name, r := range results {
+		if r.Result == "failed" {
+			names = append(names, regexp.QuoteMeta(name)+"$")
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, "|")
+}
+
+// merge puts down the second result of what has failed the first time.
+func merge(results, again map[string]Result) {
+	for name, r := range results {
+		second, ok := again[name]
+		switch {
+		case !ok || r.Result != "failed":
+		case second.Result == "passed":
+			r.Result = "flake"
+			results[name] = r
+		default:
+			results[name] = second
+		}
+	}
+}
+
+// playSpecs runs specs as many at once as it is told.
+func (c *Cluster) playSpecs(ctx context.Context, focus, skip string, together int, log string) (map[string]Result, error) {
 	report, err := os.MkdirTemp(c.Dir, "report-")
 	if err != nil {
 		return nil, err
@@ -34,11 +84,11 @@ func (c *Cluster) Specs(ctx context.Context, focus, skip, log string) (map[strin
 		return nil, err
 	}
 	defer out.Close()
-	cmd := exec.CommandContext(ctx, Program("e2e.test"),
+	cmd := exec.CommandContext(ctx, Program("ginkgo"), fmt.Sprintf("--procs=%d", together), "--focus", focus, "--skip", skip,
+		"--timeout=12h", "-v", "--no-color", Program("e2e.test"), "--",
 		"--kubeconfig", c.Kubeconfig(), "--kubectl-path", Program("kubectl"), "--provider=skeleton", fmt.Sprintf("--num-nodes=%d", c.Nodes),
 		"--allowed-not-ready-nodes=0", "--minStartupPods=0", "--node-schedulable-timeout=3m", "--system-daemonsets-startup-timeout=1m",
-		"--disable-log-dump", "--node-os-distro=debian", "--report-dir", report,
-		"--ginkgo.focus", focus, "--ginkgo.skip", skip, "--ginkgo.timeout=6h", "--ginkgo.v", "--ginkgo.no-color")
+		"--disable-log-dump", "--node-os-distro=debian", "--report-dir", report)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute

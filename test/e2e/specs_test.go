@@ -27,3 +27,33 @@ func TestReadJUnit(t *testing.T) {
 		t.Errorf("%v, %v, want %v", got, err, want)
 	}
 }
+
+// What has failed is asked for by its whole name, and counts as it ends the second time.
+func TestAgain(t *testing.T) {
+	results := map[string]Result{
+		"good":       {Result: "passed", Seconds: 1},
+		"torn (tcp)": {Result: "failed", Seconds: 2, Message: "no answer"},
+		"bad":        {Result: "failed", Seconds: 3, Message: "no answer"},
+		"unable":     {Result: "skipped", Message: "needs a cloud"},
+	}
+	if got, want := exactly(results), `bad$|torn \(tcp\)$`; got != want {
+		t.Errorf("%s is played again, want %s", got, want)
+	}
+	if got := exactly(map[string]Result{"good": {Result: "passed"}}); got != "" {
+		t.Errorf("%s is played again, want nothing", got)
+	}
+	merge(results, map[string]Result{
+		"torn (tcp)": {Result: "passed", Seconds: 4},
+		"bad":        {Result: "failed", Seconds: 5, Message: "wrong answer"},
+		"more":       {Result: "passed"},
+	})
+	want := map[string]Result{
+		"good":       {Result: "passed", Seconds: 1},
+		"torn (tcp)": {Result: "flake", Seconds: 2, Message: "no answer"},
+		"bad":        {Result: "failed", Seconds: 5, Message: "wrong answer"},
+		"unable":     {Result: "skipped", Message: "needs a cloud"},
+	}
+	if !maps.Equal(results, want) {
+		t.Errorf("%v, want %v", results, want)
+	}
+}

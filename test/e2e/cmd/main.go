@@ -23,9 +23,12 @@ const usage = `usage: test/e2e/play [--dir FOLDER] COMMAND
   sh NODE [SCRIPT]    runs a script on node1, node2, … or machine, which has them all;
                       without a script, a shell on a node
   reboot NODE         ends all on a node at once, and waits until it is ready again
-  specs FOCUS FILE    runs upstream's specs that a regular expression matches on a cluster
-                      that is up, and writes their results
+  specs [FLAGS] FOCUS FILE.json
+                      runs upstream's specs that a regular expression matches on a cluster
+                      that is up, and writes their results (--help)
   conform [FLAGS]     does so for several proxies, each in a cluster of its own (--help)
+  document FOLDER FILE.md PROXY...
+                      writes the table of what conform has left in a folder
   down                ends the cluster, and removes its folder
 
 --dir is the cluster's folder (/tmp/kube-ipvs-e2e): logs are in it.
@@ -64,6 +67,8 @@ func run(ctx context.Context, dir, command string, args []string) error {
 		return down(ctx, dir)
 	case "conform":
 		return conform(ctx, dir, args[1:])
+	case "document":
+		return document(args[1:])
 	case "kubectl", "sh", "reboot", "specs":
 	default:
 		return errUsage

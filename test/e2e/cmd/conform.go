@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// conformFlags are those of conform.
+type conformFlags struct {
+	proxies, focus, nodes, together, out, document string
+	quick                                          bool
+}
+
+func readConformFlags(args []string) (conformFlags, error) {
+	var f conformFlags
+	flags := flag.NewFlagSet("conform", flag.ContinueOnError)
+	flags.StringVar(&f.proxies, "proxies", "iptables image direct", "with a space between")
+	flags.StringVar(&f.focus, "focus", "", "regular expression for names of specs; all that concern a proxy if empty")
+	flags.StringVar(&f.nodes, "nodes", "3", "how many nodes; each is a zone of its own")
+	flags.StringVar(&f.together, "together", "4", "how many specs are played at once")
+	flags.BoolVar(&f.quick, "quick", false, "only those that tell most")
+	flags.StringVar(&f.out, "out", "out/e2e-results", "folder for PROXY.json and PROXY.log")
+	flags.StringVar(&f.document, "document", "", "Markdown file to write")
+	return f, flags.Parse(args)
+}
+
+// chosen is the regular expression for the specs that are to be played.
+func (f conformFlags) chosen(s selection) string {
+	switch {
+	case f.quick:
+		return strings.Join(s.Quick, "|")
+	case f.focus != "":
+		return f.focus
+	}
+	return strings.Join(s.Focus, "|")
+}
+
+// conform runs specs with one proxy after the other, each on a cluster of its own.
+func conform(ctx context.Context, dir string, args []string) error {
+	f, err := readConformFlags(args)
+	if err != nil {
+		return err
+	}
+	s, err := readSelection()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.out, 0o755); err != nil {
+		return err
+	}
+	var errs []error
+	p := play{Results: map[string]results{}}
+	for _, proxy := range strings.Fields(f.proxies) {
+		path := filepath.Join(f.out, proxy+".json")
+		if err := one(ctx, dir, f, proxy, f.chosen(s), path); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", proxy, err))
+			continue
+		}
+		if err := p.read(proxy, path); err != nil {
+			return err
+		}
+	}
+	if f.document != "" && len(errs) == 0 {
+		errs = append(errs, p.write(f.document, s))
+	}
+	return errors.Join(append(errs, p.failed(s))...)
+}
+
+// one brings a cluster up, has specs run on it, and takes it down.
+func one(ctx context.Context, dir string, f conformFlags, proxy, focus, path string) (err error) {
+	defer func() { err = errors.Join(err, down(context.WithoutCancel(ctx), dir)) }()
+	if err := up(ctx, dir, []string{"--proxy", proxy, "--nodes", f.nodes, "--dual-stack"}); err != nil {
+		return err
+	}
+	began := time.Now()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--dir", dir, "specs", "--together", f.together, focus, path)
+	cmd.Stderr = os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	err = cmd.Run()
+	fmt.Fprintf(os.Stderr, "e2e: specs took %.0f s; what they said: %s\n", time.Since(began).Seconds(), strings.TrimSuffix(path, ".json")+".log")
+	return err
+}
