@@ -148,7 +148,7 @@ e2e: build image-rootfs
 	test/e2e/play conform --proxies '$(or $(PROXIES),iptables image direct)' $(if $(FOCUS),--focus '$(FOCUS)',$(if $(PROXIES),,--document docs/conformance.md))
 
 e2e-quick: build image-rootfs
-	test/e2e/play conform --quick --proxies image
+	test/e2e/play conform --quick --nodes 2 --proxies image
 
 # Memory and CPU with 10,000 Services of a real API server, beside kube-proxy's.
 bench-cluster: LAB_PACKAGES := test/cluster
