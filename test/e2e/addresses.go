@@ -52,6 +52,10 @@ func (c *Cluster) podCIDRs(name string) []string {
 func (c *Cluster) network(ctx context.Context) error {
 	lines := []string{
 		"ip link set lo up",
+		"ip address add " + client4 + "/32 dev lo",
+		"ip tuntap add dev " + nowhere + " mode tap",
+		"ip link set " + nowhere + " up",
+		"ip route add " + loadBalancers + "0/24 dev " + nowhere + " src " + client4,
 		"ip tuntap add dev " + tap + " mode tap",
 		"ip address add " + control4 + "/24 dev " + tap,
 		"ip address add " + prefix6 + ":1/64 dev " + tap + " nodad",

@@ -15,8 +15,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// loadBalancers are the first parts of the addresses that balancer gives.
-const loadBalancers = "192.168.70."
+// loadBalancers are the first parts of the addresses that balancer gives, and client4 is
+// who asks there: an address far from those of nodes, which tests tell it from. What no
+// node takes vanishes, as behind a router.
+const (
+	loadBalancers = "192.168.70."
+	client4       = "172.31.0.1"
+	nowhere       = "nowhere"
+)
 
 // cleanup keeps a Service until its address has been taken back.
 const cleanup = "service.kubernetes.io/load-balancer-cleanup"
@@ -77,7 +83,9 @@ func (b *balancer) round(ctx context.Context) error {
 		if err := b.give(ctx, s); err != nil {
 			return err
 		}
-		want[b.given[string(s.UID)]] = b.nexthops(ctx, s)
+		if nexthops := b.nexthops(ctx, s); nexthops != "" {
+			want[b.given[string(s.UID)]] = nexthops
+		}
 	}
 	return b.route(ctx, want)
 }
@@ -138,13 +146,17 @@ func (b *balancer) release(ctx context.Context, s *corev1.Service) error {
 }
 
 // nexthops are the nodes that take a Service's traffic, which with the policy Local they
-// say themselves.
+// say themselves. Each node remembers for itself which endpoint a client has; with
+// affinity it is one node that all clients are sent to.
 func (b *balancer) nexthops(ctx context.Context, s *corev1.Service) string {
 	var words []string
 	for _, name := range b.c.names() {
 		address := nodeAddress(name)
 		if port := s.Spec.HealthCheckNodePort; port == 0 || b.healthy(ctx, fmt.Sprintf("http://%s:%d/", address, port)) {
 			words = append(words, "nexthop", "via", address)
+		}
+		if len(words) > 0 && s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+			break
 		}
 	}
 	return strings.Join(words, " ")
@@ -163,30 +175,32 @@ func (b *balancer) healthy(ctx context.Context, url string) bool {
 	return answer.StatusCode == http.StatusOK
 }
 
-// route makes the routes those that are wanted. An address that no node takes is
-// unreachable.
+// route makes the routes those that are wanted.
 func (b *balancer) route(ctx context.Context, want map[string]string) error {
 	for address, nexthops := range want {
-		if old, ok := b.routed[address]; ok && old == nexthops {
+		if b.routed[address] == nexthops {
 			continue
 		}
-		args := append([]string{"route", "replace", address}, strings.Fields(nexthops)...)
-		if nexthops == "" {
-			args = []string{"route", "replace", "unreachable", address}
-		}
-		if out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
+		if err := ip(ctx, "route replace "+address+" src "+client4+" "+nexthops); err != nil {
+			return err
 		}
 		b.routed[address] = nexthops
 	}
 	for address := range b.routed {
-		if _, ok := want[address]; ok {
+		if want[address] != "" {
 			continue
 		}
-		if out, err := exec.CommandContext(ctx, "ip", "route", "delete", address).CombinedOutput(); err != nil {
-			return fmt.Errorf("ip route delete %s: %w: %s", address, err, out)
+		if err := ip(ctx, "route delete "+address); err != nil {
+			return err
 		}
 		delete(b.routed, address)
+	}
+	return nil
+}
+
+func ip(ctx context.Context, args string) error {
+	if out, err := exec.CommandContext(ctx, "ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", args, err, out)
 	}
 	return nil
 }

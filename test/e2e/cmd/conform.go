@@ -24,7 +24,7 @@ func readConformFlags(args []string) (conformFlags, error) {
 	flags.StringVar(&f.proxies, "proxies", "iptables image direct", "with a space between")
 	flags.StringVar(&f.focus, "focus", "", "regular expression for names of specs; all that concern a proxy if empty")
 	flags.StringVar(&f.nodes, "nodes", "3", "how many nodes; each is a zone of its own")
-	flags.StringVar(&f.together, "together", "4", "how many specs are played at once")
+	flags.StringVar(&f.together, "together", "8", "how many specs are played at once")
 	flags.BoolVar(&f.quick, "quick", false, "only those that tell most")
 	flags.StringVar(&f.out, "out", "out/e2e-results", "folder for PROXY.json and PROXY.log")
 	flags.StringVar(&f.document, "document", "", "Markdown file to write")

@@ -61,7 +61,7 @@ func (s selection) skipped() string {
 // specs runs specs on a cluster that is up, and writes their results to a file.
 func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	flags := flag.NewFlagSet("specs", flag.ContinueOnError)
-	together := flags.Int("together", 4, "how many at once")
+	together := flags.Int("together", 8, "how many at once")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
