@@ -5,16 +5,18 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 )
 
-// archive is a tar file that is an OCI image layout.
+// archive is an OCI image layout, whose files go where file puts them.
 type archive struct {
-	out  *tar.Writer
+	file func(name string, data []byte) error
 	have map[string]bool // blobs
 }
 
@@ -35,7 +37,14 @@ func writeArchive(path string, images []image) error {
 		return err
 	}
 	defer file.Close()
-	a := archive{out: tar.NewWriter(file), have: map[string]bool{}}
+	out := tar.NewWriter(file)
+	a := archive{have: map[string]bool{}, file: func(name string, data []byte) error {
+		if err := out.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))}); err != nil {
+			return err
+		}
+		_, err := out.Write(data)
+		return err
+	}}
 	var index []descriptor
 	for _, i := range images {
 		d, err := a.add(i)
@@ -57,7 +66,7 @@ func writeArchive(path string, images []image) error {
 	if err := a.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
 		return err
 	}
-	if err := a.out.Close(); err != nil {
+	if err := out.Close(); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
@@ -114,10 +123,23 @@ func (a *archive) blob(kind string, data []byte) (descriptor, error) {
 	return d, a.file(strings.Join([]string{"blobs", "sha256", sum}, "/"), data)
 }
 
-func (a *archive) file(name string, data []byte) error {
-	if err := a.out.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))}); err != nil {
+// registry leaves an image in the folder that agnhost serves as a registry.
+func registry(root, name, tag string, i image) error {
+	dir := filepath.Join(root, "var/registry", name)
+	a := archive{have: map[string]bool{}, file: func(blob string, data []byte) error {
+		sum := filepath.Base(blob)
+		// It asks for each in the folder of its kind.
+		for _, kind := range []string{"blobs", "manifests"} {
+			to := filepath.Join(dir, kind, "sha256", sum[:2], sum)
+			if err := errors.Join(os.MkdirAll(to, 0o755), os.WriteFile(filepath.Join(to, "data"), data, 0o644)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	manifest, err := a.add(i)
+	if err != nil {
 		return err
 	}
-	_, err := a.out.Write(data)
-	return err
+	return os.WriteFile(filepath.Join(dir, "manifests", tag), []byte(manifest.Digest), 0o644)
 }

@@ -55,7 +55,7 @@ func run(dockerfile, root, archive string) error {
 	for base, i := range map[string]image{
 		"agnhost":                {config: config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: paths}, make: agnhost},
 		"busybox":                {config: config{Cmd: []string{"sh"}, Env: paths}, make: busybox},
-		"pause":                  {config: config{Entrypoint: []string{"/pause"}, User: "65535:65535"}, make: pause},
+		"pause":                  pauseImage,
 		"regression-issue-74839": {config: config{Entrypoint: []string{"/regression-issue-74839"}}, make: program("regression-issue-74839")},
 		"glibc-dns-testing":      {config: config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: paths}, make: agnhost},
 	} {
@@ -67,6 +67,8 @@ func run(dockerfile, root, archive string) error {
 	return writeArchive(archive, images)
 }
 
+var pauseImage = image{config: config{Entrypoint: []string{"/pause"}, User: "65535:65535"}, make: pause}
+
 var paths = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 // program makes an image of one static program.
@@ -74,13 +76,14 @@ func program(name string) func(string) error {
 	return func(root string) error { return install(e2e.Program(name), root, "/"+name) }
 }
 
-// agnhost has the tools that tests call in it. Its shell is not busybox's, which takes its
-// own commands for them.
+// agnhost has the tools that tests call in it, and an image that it serves as a registry.
+// Its shell is not busybox's, which takes its own commands for them, and its wget neither,
+// which dies of looking a name up with libraries that are not its own.
 func agnhost(root string) error {
 	if err := busybox(root); err != nil {
 		return err
 	}
-	for _, name := range []string{"bash", "curl", "nc", "dig", "ip", "ss", "nsenter", "iperf", "conntrack", "getent"} {
+	for _, name := range []string{"bash", "curl", "wget", "nc", "dig", "ip", "ss", "nsenter", "iperf", "conntrack", "getent"} {
 		if err := tool(root, name); err != nil {
 			return err
 		}
@@ -89,6 +92,9 @@ func agnhost(root string) error {
 		if err := install(e2e.Program(name), root, "/"+name); err != nil {
 			return err
 		}
+	}
+	if err := registry(root, "pause", "testing", pauseImage); err != nil {
+		return err
 	}
 	shell := filepath.Join(root, "bin/sh")
 	return errors.Join(os.Remove(shell), os.Symlink("/usr/bin/bash", shell), os.Symlink("agnhost", filepath.Join(root, "agnhost-2")))
