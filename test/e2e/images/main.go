@@ -57,6 +57,7 @@ func run(dockerfile, root, archive string) error {
 		"busybox":                {config: config{Cmd: []string{"sh"}, Env: paths}, make: busybox},
 		"pause":                  pauseImage,
 		"regression-issue-74839": {config: config{Entrypoint: []string{"/regression-issue-74839"}}, make: program("regression-issue-74839")},
+		"distroless-iptables":    {config: config{Cmd: []string{"sh"}, Env: paths}, make: agnhost},
 		"glibc-dns-testing":      {config: config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: paths}, make: agnhost},
 	} {
 		if i.names, err = e2e.TestImages(base); err != nil {
