@@ -14,8 +14,9 @@ import (
 
 // conformFlags are those of conform.
 type conformFlags struct {
-	proxies, focus, nodes, together, out, document string
-	quick                                          bool
+	proxies, focus, nodes, out, document string
+	together                             int
+	quick                                bool
 }
 
 func readConformFlags(args []string) (conformFlags, error) {
@@ -24,7 +25,7 @@ func readConformFlags(args []string) (conformFlags, error) {
 	flags.StringVar(&f.proxies, "proxies", "iptables image direct", "with a space between")
 	flags.StringVar(&f.focus, "focus", "", "regular expression for names of specs; all that concern a proxy if empty")
 	flags.StringVar(&f.nodes, "nodes", "3", "how many nodes; each is a zone of its own")
-	flags.StringVar(&f.together, "together", "8", "how many specs are played at once")
+	flags.IntVar(&f.together, "together", atOnce, "how many specs are played at once")
 	flags.BoolVar(&f.quick, "quick", false, "only those that tell most")
 	flags.StringVar(&f.out, "out", "out/e2e-results", "folder for PROXY.json and PROXY.log")
 	flags.StringVar(&f.document, "document", "", "Markdown file to write")
@@ -80,7 +81,7 @@ func one(ctx context.Context, dir string, f conformFlags, proxy, focus, path str
 		return err
 	}
 	began := time.Now()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--dir", dir, "specs", "--together", f.together, focus, path)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--dir", dir, "specs", fmt.Sprintf("--together=%d", f.together), fmt.Sprintf("--last=%t", f.focus == "" && !f.quick), focus, path)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err = cmd.Run()

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"flag"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -19,9 +20,13 @@ import (
 //go:embed specs.yaml
 var specsYAML []byte
 
+// atOnce is how many specs are played at once. They mostly wait.
+const atOnce = 6
+
 // selection is specs.yaml.
 type selection struct {
 	Focus []string    `json:"focus"`
+	Last  []string    `json:"last"`
 	Quick []string    `json:"quick"`
 	Skip  []exception `json:"skip"`
 	Known []exception `json:"known"`
@@ -49,19 +54,20 @@ func readSelection() (selection, error) {
 	return s, yaml.UnmarshalStrict(specsYAML, &s)
 }
 
-// skipped is the regular expression for all that is left out.
-func (s selection) skipped() string {
+// skipped is the regular expression for all that is left out, and more.
+func (s selection) skipped(more ...string) string {
 	var all []string
 	for _, skip := range s.Skip {
 		all = append(all, skip.Specs)
 	}
-	return strings.Join(all, "|")
+	return strings.Join(append(all, more...), "|")
 }
 
 // specs runs specs on a cluster that is up, and writes their results to a file.
 func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	flags := flag.NewFlagSet("specs", flag.ContinueOnError)
-	together := flags.Int("together", 8, "how many at once")
+	together := flags.Int("together", atOnce, "how many at once")
+	last := flags.Bool("last", false, "keep those that burden others for the end")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -75,7 +81,7 @@ func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	}
 	began := time.Now()
 	r := results{Date: began.UTC().Format(time.DateOnly), Nodes: c.Nodes}
-	if r.Specs, err = c.Specs(ctx, focus, s.skipped(), *together, strings.TrimSuffix(path, ".json")+".log"); err != nil {
+	if r.Specs, err = s.play(ctx, c, focus, *last, *together, strings.TrimSuffix(path, ".json")); err != nil {
 		return err
 	}
 	r.Seconds = int(time.Since(began).Seconds())
@@ -84,4 +90,18 @@ func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 		return err
 	}
 	return os.WriteFile(path, append(text, '\n'), 0o644)
+}
+
+// play runs specs, and those that burden others after them, if that is asked for.
+func (s selection) play(ctx context.Context, c *e2e.Cluster, focus string, last bool, together int, log string) (map[string]e2e.Result, error) {
+	if !last {
+		return c.Specs(ctx, focus, s.skipped(), together, log+".log")
+	}
+	results, err := c.Specs(ctx, focus, s.skipped(s.Last...), together, log+".log")
+	if err != nil {
+		return nil, err
+	}
+	more, err := c.Specs(ctx, strings.Join(s.Last, "|"), s.skipped(), together, log+".last.log")
+	maps.Copy(results, more)
+	return results, err
 }

@@ -17,7 +17,7 @@ func TestSelection(t *testing.T) {
 	if len(s.Focus) == 0 || len(s.Quick) == 0 {
 		t.Error("nothing is to be run")
 	}
-	names := append(s.Focus, s.Quick...)
+	names := slices.Concat(s.Focus, s.Last, s.Quick)
 	for _, e := range append(s.Skip, s.Known...) {
 		names = append(names, e.Specs)
 		if e.Reason == "" {
