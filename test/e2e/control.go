@@ -12,13 +12,22 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// ControlPlane are the programs that make it, but for etcd.
+var ControlPlane = []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+
+const etcd = "http://127.0.0.1:" + etcdPort
+
 // startControlPlane starts its programs, and waits until the API server is ready.
 func (c *Cluster) startControlPlane(ctx context.Context) error {
-	etcd := "http://127.0.0.1:" + etcdPort
 	if err := c.run("etcd", exec.Command(built(peersVariable, "etcd"), "--data-dir", c.path("etcd"), "--unsafe-no-fsync", "--log-level=warn",
 		"--listen-client-urls", etcd, "--advertise-client-urls", etcd)); err != nil {
 		return err
 	}
+	return c.StartControlPlane(ctx)
+}
+
+// StartControlPlane starts what Stop has ended of ControlPlane, which is all of it.
+func (c *Cluster) StartControlPlane(ctx context.Context) error {
 	if err := c.run("kube-apiserver", exec.Command(built(peersVariable, "kube-apiserver"),
 		"--etcd-servers", etcd, "--advertise-address", control4, "--secure-port", apiPort,
 		"--tls-cert-file", c.cert("apiserver"), "--tls-private-key-file", c.key("apiserver"), "--client-ca-file", c.cert("ca"),

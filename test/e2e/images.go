@@ -10,6 +10,10 @@ import (
 const (
 	KubeIPVSImage = "localhost/kube-ipvs:e2e"
 	CoreDNSImage  = "localhost/coredns:e2e"
+	// For the tests of test/e2e/life.
+	LoadImage      = "localhost/load:e2e"
+	KubeProxyImage = "localhost/kube-proxy:e2e"
+	PreviousImage  = "localhost/kube-ipvs:previous"
 )
 
 // TestImages returns the names by which upstream's tests ask for an image, of which they
@@ -32,6 +36,9 @@ func TestImages(image string) ([]string, error) {
 	}
 	return names, nil
 }
+
+// Peer returns the path of a program that test/peers/build has made.
+func Peer(name string) string { return built(peersVariable, name) }
 
 // Program returns the path of a file that test/e2e/build has made.
 func Program(name string) string { return built(programsVariable, name) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ type program struct {
 // run starts a program.
 func (c *Cluster) run(name string, cmd *exec.Cmd) error {
 	p := &program{name: name, cmd: cmd, log: c.path("log", name+".log"), done: make(chan struct{})}
-	out, err := os.Create(p.log)
+	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
@@ -51,6 +52,20 @@ func (p *program) kill() error {
 	case <-time.After(30 * time.Second):
 		return fmt.Errorf("%s did not end within 30 s of being killed", p.name)
 	}
+}
+
+// Stop ends programs of the control plane at once, as the end of their machine does.
+func (c *Cluster) Stop(names ...string) error {
+	var errs []error
+	for _, name := range names {
+		i := slices.IndexFunc(c.programs, func(p *program) bool { return p.name == name })
+		if i < 0 {
+			return fmt.Errorf("%s does not run", name)
+		}
+		errs = append(errs, c.programs[i].kill())
+		c.programs = slices.Delete(c.programs, i, i+1)
+	}
+	return errors.Join(errs...)
 }
 
 // await calls check until it returns nil. It gives up when that takes longer than the

@@ -23,30 +23,36 @@ func (c *Cluster) byChart() bool { return c.Proxy == "image" || c.Proxy == "dire
 // proxyFiles writes what the proxy is configured by: values of the chart, or kube-proxy's
 // file and the script that nodes keep running.
 func (c *Cluster) proxyFiles() error {
-	cidr := c.families(podCIDR4, podCIDR6)
 	switch {
 	case !slices.Contains(Proxies, c.Proxy):
 		return fmt.Errorf("no proxy %q: it is one of %s", c.Proxy, strings.Join(Proxies, ", "))
 	case c.Proxy == "none":
-		return nil
+		return c.values("image")
 	case c.byChart():
-		repository, tag, _ := strings.Cut(KubeIPVSImage, ":")
-		return c.render("values.yaml", c.path("conf", "values.yaml"), map[string]any{
-			"Repository": repository, "Tag": tag, "API": apiAddress(), "PodCIDR": cidr, "Servers": c.Proxy})
+		return c.values(c.Proxy)
 	}
-	if err := c.render("kube-proxy.yaml", c.path("conf", "kube-proxy.yaml"), map[string]any{"Mode": c.Proxy, "PodCIDR": cidr}); err != nil {
+	if err := c.render("kube-proxy.yaml", c.path("conf", "kube-proxy.yaml"), map[string]any{"Mode": c.Proxy, "PodCIDR": c.families(podCIDR4, podCIDR6)}); err != nil {
 		return err
 	}
 	script := "#!/bin/sh\nexec /mnt/peers/kube-proxy --config /mnt/cluster/conf/kube-proxy.yaml --hostname-override \"$1\"\n"
 	return os.WriteFile(c.path("conf", "proxy"), []byte(script), 0o755)
 }
 
+// values writes those of the chart.
+func (c *Cluster) values(servers string) error {
+	repository, tag, _ := strings.Cut(KubeIPVSImage, ":")
+	return c.render("values.yaml", c.Values(), map[string]any{
+		"Repository": repository, "Tag": tag, "API": apiAddress(), "PodCIDR": c.families(podCIDR4, podCIDR6), "Servers": servers})
+}
+
+// Values returns the path of the chart's values for this cluster.
+func (c *Cluster) Values() string { return c.path("conf", "values.yaml") }
+
 // installProxy installs the chart as docs/install.md says, and waits until the proxy is
 // ready on every node.
 func (c *Cluster) installProxy(ctx context.Context) error {
 	if c.byChart() {
-		cmd := exec.CommandContext(ctx, os.Getenv(helmVariable), "install", release, os.Getenv(chartVariable),
-			"--namespace", namespace, "--kubeconfig", c.Kubeconfig(), "--values", c.path("conf", "values.yaml"))
+		cmd := c.Helm("install", release, os.Getenv(chartVariable), "--namespace", namespace, "--values", c.Values())
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("helm install: %w: %s", err, out)
 		}
@@ -99,8 +105,13 @@ func available(d *appsv1.Deployment) bool {
 }
 
 // Kubectl returns a command that has all rights.
-func (c *Cluster) Kubectl(args ...string) *exec.Cmd {
-	cmd := exec.Command(Program("kubectl"), args...)
+func (c *Cluster) Kubectl(args ...string) *exec.Cmd { return c.command(Program("kubectl"), args) }
+
+// Helm returns a command that has all rights.
+func (c *Cluster) Helm(args ...string) *exec.Cmd { return c.command(os.Getenv(helmVariable), args) }
+
+func (c *Cluster) command(path string, args []string) *exec.Cmd {
+	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
 	return cmd
 }

@@ -1,13 +1,15 @@
 // Command images writes the archive of all images that nodes of test/e2e are given: those
 // that upstream's tests ask for, made of what test/e2e/build has built and of programs
 // of this machine; CoreDNS; and kube-ipvs, of the files that make image-rootfs makes, as the
-// Dockerfile says to run it.
+// Dockerfile says to run it. -life adds those of test/e2e/life, and -previous an older
+// kube-ipvs, of such files.
 //
-// usage: images DOCKERFILE ROOT ARCHIVE
+// usage: images [-life LOAD] [-previous ROOT] DOCKERFILE ROOT ARCHIVE
 package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,17 +35,20 @@ type config struct {
 }
 
 func main() {
-	if len(os.Args) != 4 {
-		fmt.Fprintln(os.Stderr, "usage: images DOCKERFILE ROOT ARCHIVE")
+	load := flag.String("life", "", "the program test/e2e/load/cmd")
+	previous := flag.String("previous", "", "the files of an older kube-ipvs")
+	flag.Parse()
+	if flag.NArg() != 3 {
+		fmt.Fprintln(os.Stderr, "usage: images [-life LOAD] [-previous ROOT] DOCKERFILE ROOT ARCHIVE")
 		os.Exit(64)
 	}
-	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := run(flag.Arg(0), flag.Arg(1), flag.Arg(2), *load, *previous); err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
 }
 
-func run(dockerfile, root, archive string) error {
+func run(dockerfile, root, archive, load, previous string) error {
 	product, err := readDockerfile(dockerfile)
 	if err != nil {
 		return err
@@ -51,6 +56,14 @@ func run(dockerfile, root, archive string) error {
 	images := []image{
 		{names: []string{e2e.KubeIPVSImage}, config: product, make: func(to string) error { return copyTree(root, to) }},
 		{names: []string{e2e.CoreDNSImage}, config: config{Entrypoint: []string{"/coredns"}}, make: program("coredns")},
+	}
+	if load != "" {
+		images = append(images,
+			image{names: []string{e2e.LoadImage}, config: config{Entrypoint: []string{"/load"}}, make: func(to string) error { return install(load, to, "/load") }},
+			image{names: []string{e2e.KubeProxyImage}, config: config{Entrypoint: []string{"/kube-proxy"}, Env: paths}, make: kubeProxy})
+	}
+	if previous != "" {
+		images = append(images, image{names: []string{e2e.PreviousImage}, config: product, make: func(to string) error { return copyTree(previous, to) }})
 	}
 	for base, i := range map[string]image{
 		"agnhost":                {config: config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Env: paths}, make: agnhost},
@@ -137,6 +150,30 @@ func busybox(root string) error {
 		}
 	}
 	return nil
+}
+
+// kubeProxy has the program, and the iptables that it starts with all its extensions.
+func kubeProxy(root string) error {
+	for _, dir := range []string{"etc", "run", "tmp", "var/lib"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, name := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore", "ipset"} {
+		if err := tool(root, name); err != nil {
+			return err
+		}
+	}
+	extensions, err := filepath.Glob("/usr/lib/*/xtables/*.so")
+	if err != nil {
+		return err
+	}
+	for _, path := range extensions {
+		if err := install(path, root, path); err != nil {
+			return err
+		}
+	}
+	return install(e2e.Peer("kube-proxy"), root, "/kube-proxy")
 }
 
 // pause waits for its end, and for children that others have left to it.
