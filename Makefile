@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs lint fuzz clean
 
 build: bin/kube-ipvs
 
@@ -149,6 +149,15 @@ e2e: build image-rootfs
 
 e2e-quick: build image-rootfs
 	test/e2e/play conform --quick --nodes 2 --proxies image
+
+# What happens to a cluster in its life, with requests all the time: about 20 minutes. RUN is
+# a regular expression for names of tests; REQUESTS are sent while the version changes and
+# kube-proxy is replaced, and AWAY is how long there is no control plane.
+RUN ?= .
+REQUESTS ?= 10000
+AWAY ?= 1m
+e2e-life: build image-rootfs
+	test/e2e/play life -test.run '$(RUN)' -requests $(REQUESTS) -away $(AWAY)
 
 # Memory and CPU with 10,000 Services of a real API server, beside kube-proxy's.
 bench-cluster: LAB_PACKAGES := test/cluster
