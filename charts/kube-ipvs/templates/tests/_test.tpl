@@ -20,10 +20,11 @@ seccompProfile: {type: RuntimeDefault}
 
 {{/* What a client does: all of it must be answered within a minute. */}}
 {{- define "kube-ipvs.testScript" -}}
+{{- /* The wget of some builds of busybox crashes when it is given a timeout of its own. */ -}}
 {{- $name := include "kube-ipvs.test" . -}}
 reach() {
   for _ in $(seq 30); do
-    if wget -q -T 2 -O - "$2" | grep -q served-by-kube-ipvs; then echo "$1: $2 answers"; return; fi
+    if timeout 2 wget -q -O - "$2" | grep -q served-by-kube-ipvs; then echo "$1: $2 answers"; return; fi
     sleep 2
   done
   echo "$1: $2 does not answer" >&2
