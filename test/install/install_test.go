@@ -96,6 +96,18 @@ func TestRelease(t *testing.T) {
 		d.stop(t)
 		clean(t)
 	})
+	t.Run("second release", func(t *testing.T) {
+		another := func(name string, more ...string) error {
+			_, err := runHelm(t.Context(), append(append([]string{"install", name, chart, "--dry-run=server"}, set...), more...)...)
+			return err
+		}
+		if err := another("another"); err == nil || !strings.Contains(err.Error(), "the release "+release+" in the namespace "+namespace+" is for the same nodes") {
+			t.Errorf("for the same nodes: %v", err)
+		}
+		if err := another("another", "--set", `nodeSelector.kubernetes\.io/os=other`); err != nil {
+			t.Errorf("for other nodes: %v", err)
+		}
+	})
 	t.Run("refused upgrade", func(t *testing.T) {
 		before := daemonSet(t, release).Generation
 		err := second(runHelm(t.Context(), "upgrade", release, chart, "--reuse-values", "--set", "kubeProxyConfiguration.ipvs.scheduler=best"))
