@@ -1,0 +1,48 @@
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Section is what stands below a heading of a file in docs/, up to the next one.
+type Section struct {
+	Heading  string
+	Commands []string // of blocks of code; lines that go on are one
+}
+
+// Sections returns those of a file that have blocks of code.
+func Sections(t testing.TB, file string) []Section {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(Root(t), "docs", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []Section
+	open := false // the last line goes on
+	now := Section{}
+	end := func() {
+		if len(now.Commands) > 0 {
+			out = append(out, now)
+		}
+	}
+	page{text: string(data)}.block(func(line string, code bool) {
+		switch text := strings.TrimSpace(line); {
+		case !code && strings.HasPrefix(line, "#"):
+			end()
+			now = Section{Heading: strings.TrimLeft(line, "# ")}
+		case !code || text == "":
+			open = false
+		case open:
+			now.Commands[len(now.Commands)-1] += "\n" + text
+			open = strings.HasSuffix(text, `\`)
+		default:
+			now.Commands = append(now.Commands, text)
+			open = strings.HasSuffix(text, `\`)
+		}
+	})
+	end()
+	return out
+}
