@@ -159,7 +159,7 @@ func kubeProxy(root string) error {
 			return err
 		}
 	}
-	for _, name := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore", "ipset"} {
+	for _, name := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore", "ipset", "nft"} {
 		if err := tool(root, name); err != nil {
 			return err
 		}
@@ -169,7 +169,7 @@ func kubeProxy(root string) error {
 		return err
 	}
 	for _, path := range extensions {
-		if err := install(path, root, path); err != nil {
+		if err := errors.Join(install(path, root, path), libraries(root, path)); err != nil {
 			return err
 		}
 	}

@@ -39,8 +39,7 @@ func install(from, root, path string) error {
 	return out.Close()
 }
 
-// tool copies a program of this machine to /usr/bin, and the libraries that it loads to
-// where they are here. busybox's command of that name goes.
+// tool copies a program of this machine to /usr/bin, with its libraries. busybox's command of that name goes.
 func tool(root, name string) error {
 	path, err := exec.LookPath(name)
 	if err != nil {
@@ -52,6 +51,11 @@ func tool(root, name string) error {
 	if err := install(path, root, "/usr/bin/"+name); err != nil {
 		return err
 	}
+	return libraries(root, path)
+}
+
+// libraries copies what a file loads to where that is here.
+func libraries(root, path string) error {
 	out, err := exec.Command("ldd", path).Output()
 	if err != nil {
 		return fmt.Errorf("ldd %s: %w", path, err)

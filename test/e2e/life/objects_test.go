@@ -25,6 +25,7 @@ const (
 	system    = "kube-system"
 	namespace = "life"
 	daemonSet = "daemonset/kube-ipvs"
+	proxies   = "app.kubernetes.io/name=kube-ipvs,app.kubernetes.io/component=proxy"
 )
 
 var nodes = []string{"node1", "node2"}
@@ -69,10 +70,10 @@ func helm(t *testing.T, args ...string) string {
 	return out
 }
 
-// on runs a script on a node.
+// on runs a script on a node, also when the test is being cleaned up.
 func on(t *testing.T, node, script string, args ...any) string {
 	t.Helper()
-	out, err := cluster.On(t.Context(), node, fmt.Sprintf(script, args...))
+	out, err := cluster.On(context.WithoutCancel(t.Context()), node, fmt.Sprintf(script, args...))
 	must(t, err)
 	return strings.TrimSpace(out)
 }
@@ -108,7 +109,7 @@ func install(t *testing.T) {
 func uninstall(t *testing.T) {
 	t.Helper()
 	helm(t, "uninstall", "kube-ipvs", "-n", system, "--ignore-not-found", "--wait")
-	gone(t, system, "app.kubernetes.io/name=kube-ipvs")
+	gone(t, system, proxies)
 	for _, node := range nodes {
 		on(t, node, "%s cleanup", binary)
 	}

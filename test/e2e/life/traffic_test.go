@@ -169,12 +169,13 @@ func (tr *traffic) sent() int {
 
 // whole fails the test unless all requests were answered and no connection was lost, up
 // to some that follow now.
-func (tr *traffic) whole() {
+func (tr *traffic) whole() load.Counts {
 	tr.t.Helper()
 	sum := tr.sum(tr.flows())
 	if sum.Failed+sum.Lost > 0 {
 		tr.t.Errorf("%d of %d requests failed, %d of %d connections were lost", sum.Failed, sum.Requests, sum.Lost, connections*len(tr.sources))
 	}
+	return sum
 }
 
 // sum adds up what all places have counted, and says it.
