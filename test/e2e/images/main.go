@@ -164,6 +164,10 @@ func kubeProxy(root string) error {
 			return err
 		}
 	}
+	// ipset finds the numbers of protocols there.
+	if err := install("/etc/protocols", root, "/etc/protocols"); err != nil {
+		return err
+	}
 	extensions, err := filepath.Glob("/usr/lib/*/xtables/*.so")
 	if err != nil {
 		return err
