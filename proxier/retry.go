@@ -69,12 +69,10 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 	}
 	if p.actual != nil && !p.stale {
 		if drift := differences(p.actual, read); len(drift) > 0 {
-			// A dump may lack what a resize of the kernel's table moves: only
-			// what two readings agree on is true.
 			if read, err = p.kernel.Read(ctx); err != nil {
 				return fmt.Errorf("read what is programmed again: %w", err)
 			}
-			r.Drift = slices.DeleteFunc(common(drift, differences(p.actual, read)), p.setRight)
+			r.Drift = slices.DeleteFunc(agreed(drift, p.actual, read), p.setRight)
 		}
 	}
 	p.dismiss()
@@ -87,12 +85,19 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 // an operator who has done it instead, such as with a sysctl.
 func (p *Proxier) setRight(d Drift) bool { return p.ledger.of[d.ID] != nil }
 
-// common returns what two sorted lists share.
-func common(a, b []Drift) []Drift {
-	var out []Drift
-	for _, d := range a {
-		if _, both := slices.BinarySearchFunc(b, d, compareDrift); both {
+// agreed returns what a second reading sets apart from what was believed as the first did,
+// sorted. All else it makes in read what was believed: a dump may lack what a resize of the
+// kernel's table moves, or, up to Linux 6.12 at least, virtual servers while those of other
+// network namespaces come and go, each dump others (TestEdits on 6.1, where such a virtual
+// server was added once more and its Service had a problem).
+func agreed(first []Drift, believed, read *state.State) (out []Drift) {
+	for _, d := range differences(believed, read) {
+		if _, both := slices.BinarySearchFunc(first, d, compareDrift); both {
 			out = append(out, d)
+		} else if spec, ok := believed.Get(d.ID); ok {
+			read.Put(d.ID, spec)
+		} else {
+			read.Delete(d.ID)
 		}
 	}
 	return out

@@ -1,11 +1,61 @@
 package proxier
 
 import (
+	"context"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
 )
+
+// torn is a kernel whose readings lack a virtual server, each another one.
+type torn struct {
+	*kernel.Fake
+	lacks []state.ID // of this reading and those that follow
+}
+
+func (k *torn) read() *state.State {
+	s := k.State.Clone()
+	if len(k.lacks) > 0 {
+		s.Delete(k.lacks[0])
+		k.lacks = k.lacks[1:]
+	}
+	return s
+}
+
+func (k *torn) Read(context.Context) (*state.State, error) { return k.read(), nil }
+
+func (k *torn) Reader(ctx context.Context) (kernel.Reader, error) {
+	return (&kernel.Fake{State: k.read()}).Reader(ctx)
+}
+
+// What two readings do not agree on is as it was: it is neither drift nor written again.
+func TestTornReadings(t *testing.T) {
+	a, b, gone := serverAt("10.96.0.3:80"), serverAt("10.96.0.4:80"), serverAt("10.96.0.7:80")
+	for name, lacks := range map[string][]state.ID{"others each time": {a, b, a}, "the first is whole": {a, gone, a}, "one is torn": {a}} {
+		synctest.Test(t, func(t *testing.T) {
+			k := &torn{Fake: newFake()}
+			p := running(t, k, testConfig(desired.Direct))
+			p.Events(cluster(10, 2))
+			p.Synced()
+			synctest.Wait()
+			k.State.Delete(gone)
+			k.lacks = lacks
+			before := k.Writes
+			p.Audit()
+			synctest.Wait()
+			if r := p.Last(); len(r.Failures) > 0 || len(r.Drift) != 1 || len(k.lacks) > 0 {
+				t.Errorf("%s: failures %v, drift %v, %d torn readings left", name, r.Failures, r.Drift, len(k.lacks))
+			}
+			if n := k.Writes - before; n != 1 || !k.State.Has(gone) {
+				t.Errorf("%s: %d writes mended one virtual server", name, n)
+			}
+		})
+	}
+}
 
 // A VIP is an address and a route: of one that has lost its address that is said.
 func TestDriftOfAnAddress(t *testing.T) {
