@@ -110,6 +110,8 @@ func uninstall(t *testing.T) {
 	t.Helper()
 	helm(t, "uninstall", "kube-ipvs", "-n", system, "--ignore-not-found", "--wait")
 	gone(t, system, proxies)
+	// A test that failed may have left the clean-up, which keeps new pods off.
+	kubectl(t, "-n", system, "delete", "daemonset", "kube-ipvs-cleanup", "--ignore-not-found")
 	for _, node := range nodes {
 		on(t, node, "%s cleanup", binary)
 	}

@@ -19,7 +19,7 @@ func TestUninstallLeavesNothing(t *testing.T) {
 	install := commands(t, "install.md", "The chart")[0]
 	repository, tag, _ := strings.Cut(v["image"].(map[string]any)["repository"].(string)+":"+v["image"].(map[string]any)["tag"].(string), ":")
 	enter(t, install+" -f values.yaml", "REGISTRY/kube-ipvs", repository, "TAG", tag, "10.0.0.1", "192.168.60.1")
-	for _, heading := range []string{"Configuration", "See that it works"} {
+	for _, heading := range []string{"See that it works", "Configuration"} {
 		for _, c := range commands(t, "install.md", heading) {
 			if enter(t, c) == "" {
 				t.Errorf("%s says nothing", c)
