@@ -150,7 +150,7 @@ e2e: build image-rootfs
 e2e-quick: build image-rootfs
 	test/e2e/play conform --quick --nodes 2 --proxies image
 
-# What happens to a cluster in its life, with requests all the time: about 20 minutes. RUN is
+# What happens to a cluster in its life, with requests all the time: about 25 minutes. RUN is
 # a regular expression for names of tests; REQUESTS are sent while the version changes and
 # kube-proxy is replaced, and AWAY is how long there is no control plane.
 RUN ?= .
