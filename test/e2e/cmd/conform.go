@@ -16,7 +16,7 @@ import (
 type conformFlags struct {
 	proxies, focus, nodes, out, document string
 	together                             int
-	quick                                bool
+	quick, rest                          bool
 }
 
 func readConformFlags(args []string) (conformFlags, error) {
@@ -27,6 +27,7 @@ func readConformFlags(args []string) (conformFlags, error) {
 	flags.StringVar(&f.nodes, "nodes", "3", "how many nodes; each is a zone of its own")
 	flags.IntVar(&f.together, "together", atOnce, "how many specs are played at once")
 	flags.BoolVar(&f.quick, "quick", false, "only those that tell most")
+	flags.BoolVar(&f.rest, "rest", false, "only those that have not passed by what the folder says")
 	flags.StringVar(&f.out, "out", "out/e2e-results", "folder for PROXY.json and PROXY.log")
 	flags.StringVar(&f.document, "document", "", "Markdown file to write")
 	return f, flags.Parse(args)
@@ -81,7 +82,8 @@ func one(ctx context.Context, dir string, f conformFlags, proxy, focus, path str
 		return err
 	}
 	began := time.Now()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--dir", dir, "specs", fmt.Sprintf("--together=%d", f.together), fmt.Sprintf("--last=%t", f.focus == "" && !f.quick), focus, path)
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--dir", dir, "specs", fmt.Sprintf("--together=%d", f.together),
+		fmt.Sprintf("--last=%t", f.focus == "" && !f.quick), fmt.Sprintf("--rest=%t", f.rest), focus, path)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err = cmd.Run()

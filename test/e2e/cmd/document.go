@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -13,14 +12,6 @@ import (
 	"kube-ipvs/test/e2e"
 )
 
-// results are what a run of specs with one proxy leaves in a file.
-type results struct {
-	Date    string                `json:"date"`
-	Nodes   int                   `json:"nodes"`
-	Seconds int                   `json:"seconds"` // of all together
-	Specs   map[string]e2e.Result `json:"specs"`
-}
-
 // play is what became of specs with each proxy.
 type play struct {
 	Proxies []string
@@ -28,13 +19,9 @@ type play struct {
 }
 
 func (p *play) read(proxy, path string) error {
-	text, err := os.ReadFile(path)
+	r, err := readResults(path)
 	if err != nil {
 		return err
-	}
-	var r results
-	if err := json.Unmarshal(text, &r); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
 	}
 	p.Proxies = append(p.Proxies, proxy)
 	p.Results[proxy] = r
@@ -95,6 +82,9 @@ func (p *play) write(path string, s selection) error {
 	w := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
 	w(introduction, strings.TrimSpace(string(version)))
 	p.summary(w)
+	if p.gaps() {
+		w("\nThis is not all of it yet: of some specs there is no run in which the machine had enough time for them.")
+	}
 	w("\n## Spec by spec\n\n| spec | %s |\n|---|%s", strings.Join(p.Proxies, " | "), strings.Repeat("---|", len(p.Proxies)))
 	for _, name := range p.specs() {
 		var cells []string
@@ -135,6 +125,18 @@ func (p *play) summary(w func(string, ...any)) {
 		}
 		w("| %s | %d | %d | %d | %d | %s | %d | %d |", proxy, n["passed"], n["flake"], n["failed"], n["skipped"], r.Date, r.Nodes, r.Seconds/60)
 	}
+}
+
+// gaps says whether some spec has not been played with each proxy.
+func (p *play) gaps() bool {
+	for _, name := range p.specs() {
+		for _, proxy := range p.Proxies {
+			if p.Results[proxy].Specs[name].Result == "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // reasons lists what specs said that did not just pass.

@@ -3,10 +3,11 @@ package main
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
+	"errors"
 	"flag"
+	"fmt"
+	"io/fs"
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,11 +64,13 @@ func (s selection) skipped(more ...string) string {
 	return strings.Join(append(all, more...), "|")
 }
 
-// specs runs specs on a cluster that is up, and writes their results to a file.
+// specs runs specs on a cluster that is up, and writes their results to a file, or adds
+// them to it.
 func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	flags := flag.NewFlagSet("specs", flag.ContinueOnError)
 	together := flags.Int("together", atOnce, "how many at once")
 	last := flags.Bool("last", false, "keep those that burden others for the end")
+	rest := flags.Bool("rest", false, "only those that have not passed by what the file says, and add to that")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -79,29 +82,35 @@ func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
-	r := results{Date: began.UTC().Format(time.DateOnly), Nodes: c.Nodes}
-	if r.Specs, err = s.play(ctx, c, focus, *last, *together, strings.TrimSuffix(path, ".json")); err != nil {
-		return err
+	var r results
+	if *rest {
+		if r, err = readResults(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	r.Seconds = int(time.Since(began).Seconds())
-	text, err := json.MarshalIndent(r, "", "  ")
+	began := time.Now()
+	played, err := s.play(ctx, c, focus, s.skipped(r.settled()...), *last, *together, strings.TrimSuffix(path, ".json"))
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
+	if r.add(played); len(r.Specs) == 0 {
+		return fmt.Errorf("no spec has a name like %s", focus)
+	}
+	r.Date, r.Nodes, r.Seconds = began.UTC().Format(time.DateOnly), c.Nodes, r.Seconds+int(time.Since(began).Seconds())
+	return r.write(path)
 }
 
 // play runs specs, and those that burden others after them, if that is asked for.
-func (s selection) play(ctx context.Context, c *e2e.Cluster, focus string, last bool, together int, log string) (map[string]e2e.Result, error) {
+func (s selection) play(ctx context.Context, c *e2e.Cluster, focus, skip string, last bool, together int, log string) (map[string]e2e.Result, error) {
 	if !last {
-		return c.Specs(ctx, focus, s.skipped(), together, log+".log")
+		return c.Specs(ctx, focus, skip, together, log+".log")
 	}
-	results, err := c.Specs(ctx, focus, s.skipped(s.Last...), together, log+".log")
+	burden := strings.Join(s.Last, "|")
+	results, err := c.Specs(ctx, focus, skip+"|"+burden, together, log+".log")
 	if err != nil {
 		return nil, err
 	}
-	more, err := c.Specs(ctx, strings.Join(s.Last, "|"), s.skipped(), together, log+".last.log")
+	more, err := c.Specs(ctx, burden, skip, together, log+".last.log")
 	maps.Copy(results, more)
 	return results, err
 }

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"maps"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"kube-ipvs/test/e2e"
+)
+
+// Of an earlier run what has failed or not been played is played, and its results stay
+// beside the newer ones.
+func TestRest(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image.json")
+	old := results{Nodes: 3, Seconds: 60, Specs: map[string]e2e.Result{
+		"good (tcp)": {Result: "passed"},
+		"good":       {Result: "failed", Message: "no answer"},
+		"bad":        {Result: "failed", Message: "no answer"},
+		"unable":     {Result: "skipped", Message: "needs a cloud"},
+	}}
+	if err := old.write(path); err != nil {
+		t.Fatal(err)
+	}
+	r, err := readResults(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	skip := regexp.MustCompile(strings.Join(r.settled(), "|"))
+	for name, want := range map[string]bool{"good (tcp)": true, "good": false, "bad": false, "unable": true, "new": false} {
+		if skip.MatchString(name) != want {
+			t.Errorf("%s is left out: %t, want %t", name, !want, want)
+		}
+	}
+	r.add(map[string]e2e.Result{"good": {Result: "passed"}, "bad": {Result: "failed", Message: "wrong answer"}, "new": {Result: "passed"}})
+	want := map[string]e2e.Result{
+		"good (tcp)": {Result: "passed"},
+		"good":       {Result: "flake", Message: "no answer"},
+		"bad":        {Result: "failed", Message: "wrong answer"},
+		"unable":     {Result: "skipped", Message: "needs a cloud"},
+		"new":        {Result: "passed"},
+	}
+	if !maps.Equal(r.Specs, want) {
+		t.Errorf("%v, want %v", r.Specs, want)
+	}
+}
