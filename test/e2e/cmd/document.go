@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +54,8 @@ func (p *play) failed(s selection) error {
 	return errors.Join(errs...)
 }
 
-// document writes the table of what earlier runs have left in a folder.
+// document writes the table of what earlier runs have left in a folder. A proxy without
+// a file there has not been played.
 func document(args []string) error {
 	if len(args) < 3 {
 		return errUsage
@@ -65,8 +67,10 @@ func document(args []string) error {
 	}
 	p := play{Results: map[string]results{}}
 	for _, proxy := range args[2:] {
-		if err := p.read(proxy, filepath.Join(dir, proxy+".json")); err != nil {
+		if err := p.read(proxy, filepath.Join(dir, proxy+".json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		} else if err != nil {
+			p.Proxies = append(p.Proxies, proxy)
 		}
 	}
 	return p.write(path, s)

@@ -19,6 +19,7 @@ func TestRest(t *testing.T) {
 		"good":       {Result: "failed", Message: "no answer"},
 		"bad":        {Result: "failed", Message: "no answer"},
 		"unable":     {Result: "skipped", Message: "needs a cloud"},
+		"new":        {},
 	}}
 	if err := old.write(path); err != nil {
 		t.Fatal(err)
