@@ -63,7 +63,8 @@ func TestCommandsWork(t *testing.T) {
 	if out, err := n.try(cleanup); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err := n.try("ipset list -n; ipvsadm -Sn; ip route show table local proto 77; iptables-save | grep KIPVS; ip -o link | grep kube-ipvs0"); err != nil || out != "" {
+	// iptables-save warns of legacy tables, which kernels as 5.10 with all built in always have.
+	if out, err := n.try("ipset list -n; ipvsadm -Sn; ip route show table local proto 77; iptables-save 2>/dev/null | grep KIPVS; ip -o link | grep kube-ipvs0"); err != nil || out != "" {
 		t.Errorf("%v: cleanup left\n%s", err, out)
 	}
 }
