@@ -1,7 +1,6 @@
 package proxier
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,14 +84,14 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 // an operator who has done it instead, such as with a sysctl.
 func (p *Proxier) setRight(d Drift) bool { return p.ledger.of[d.ID] != nil }
 
-// agreed returns what a second reading sets apart from what was believed as the first did,
-// sorted. All else it makes in read what was believed: a dump may lack what a resize of the
-// kernel's table moves, or, up to Linux 6.12 at least, virtual servers while those of other
-// network namespaces come and go, each dump others (TestEdits on 6.1, where such a virtual
-// server was added once more and its Service had a problem).
+// agreed returns what a second reading sets apart from what was believed, of the objects of
+// which the first did, too, sorted. Of all others it makes in read what was believed: a dump may
+// lack what a resize of the kernel's table moves, or, up to Linux 6.12 at least, virtual servers
+// while those of other network namespaces come and go, each dump others (TestEdits on 6.1, where
+// such a virtual server was added once more and its Service had a problem).
 func agreed(first []Drift, believed, read *state.State) (out []Drift) {
 	for _, d := range differences(believed, read) {
-		if _, both := slices.BinarySearchFunc(first, d, compareDrift); both {
+		if _, both := slices.BinarySearchFunc(first, d.ID, func(f Drift, id state.ID) int { return f.ID.Compare(id) }); both {
 			out = append(out, d)
 		} else if spec, ok := believed.Get(d.ID); ok {
 			read.Put(d.ID, spec)
@@ -101,10 +100,6 @@ func agreed(first []Drift, believed, read *state.State) (out []Drift) {
 		}
 	}
 	return out
-}
-
-func compareDrift(a, b Drift) int {
-	return cmp.Or(a.ID.Compare(b.ID), cmp.Compare(a.What, b.What))
 }
 
 // differences tells what sets read apart from what was believed, sorted.
@@ -129,7 +124,7 @@ func differences(believed, read *state.State) []Drift {
 			out = append(out, Drift{id, "was added"})
 		}
 	}
-	slices.SortFunc(out, compareDrift)
+	slices.SortFunc(out, func(a, b Drift) int { return a.ID.Compare(b.ID) })
 	return out
 }
 
