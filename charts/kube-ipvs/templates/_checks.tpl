@@ -40,7 +40,7 @@
 {{- include "kube-ipvs.requireMonitoring" (list $ (title $name) (printf "metrics.%s.enabled" $name)) -}}
 {{- end -}}
 {{- end -}}
-{{- include "kube-ipvs.alone" . -}}
+{{- if .Values.checkOtherReleases -}}{{- include "kube-ipvs.alone" . -}}{{- end -}}
 {{- range $key, $_ := .Values.podLabels -}}
 {{- if has $key (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component") -}}
 {{- fail (printf "podLabels: %s is one by which the chart finds its pods: choose another" $key) -}}
@@ -56,24 +56,25 @@
 {{/*
 Fails if another release is meant for the same nodes: only one kube-ipvs programs a node.
 Selectors keep two apart that ask for different values of a label; what affinity says is
-not looked into. Who may make no ClusterRole may not look into other namespaces, either.
+not looked into. Of a DaemonSet with this one's name helm judges itself whose it is.
 */}}
 {{- define "kube-ipvs.alone" -}}
 {{- $mine := .Values.nodeSelector | default dict -}}
 {{- $where := ternary "" .Release.Namespace .Values.rbac.create -}}
 {{- range $set := (lookup "apps/v1" "DaemonSet" $where "").items -}}
 {{- $labels := $set.metadata.labels | default dict -}}
-{{- $annotations := $set.metadata.annotations | default dict -}}
-{{- $other := index $annotations "meta.helm.sh/release-name" -}}
+{{- $name := printf "the DaemonSet %s in the namespace %s" $set.metadata.name $set.metadata.namespace -}}
+{{- $release := get ($set.metadata.annotations | default dict) "meta.helm.sh/release-name" | default "" -}}
+{{- if $release -}}{{- $name = printf "the release %s in the namespace %s" $release $set.metadata.namespace -}}{{- end -}}
 {{- $spec := $set.spec.template.spec -}}
-{{- $apart := or (dig "affinity" "nodeAffinity" "" $spec) (dig "nodeAffinity" "" $.Values.affinity) -}}
+{{- $apart := or (dig "affinity" "nodeAffinity" "" $spec) (dig "nodeAffinity" "" ($.Values.affinity | default dict)) -}}
 {{- range $key, $value := $spec.nodeSelector | default dict -}}
 {{- if and (hasKey $mine $key) (ne (get $mine $key) $value) -}}{{- $apart = "yes" -}}{{- end -}}
 {{- end -}}
 {{- $proxy := and (eq (get $labels "helm.sh/chart" | default "" | trunc 10) "kube-ipvs-") (eq (get $labels "app.kubernetes.io/component" | default "") "proxy") -}}
-{{- $same := and (eq $set.metadata.namespace $.Release.Namespace) (eq (toString $other) $.Release.Name) -}}
+{{- $same := and (eq $set.metadata.namespace $.Release.Namespace) (or (eq $release $.Release.Name) (eq $set.metadata.name (include "kube-ipvs.fullname" $))) -}}
 {{- if and $proxy (not $same) (not $apart) -}}
-{{- fail (printf "the release %s in the namespace %s is for the same nodes, and only one kube-ipvs programs a node: upgrade that one, or have nodeSelector choose other nodes than its own %s" $other $set.metadata.namespace (toJson ($spec.nodeSelector | default dict))) -}}
+{{- fail (printf "%s is for the same nodes, and only one kube-ipvs programs a node: upgrade that one, or have nodeSelector choose other nodes than its own %s; checkOtherReleases=false does not look" $name (toJson ($spec.nodeSelector | default dict))) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
