@@ -59,7 +59,7 @@ test-xtables: export KUBE_IPVS_ROOTFS = $(CURDIR)/out/image/root
 test-xtables: image-rootfs lab-test
 
 # Ten changes a second and a fault every five seconds for HOURS, beside a real API server;
-# then nothing may have grown. make test plays it for half a minute.
+# then kube-ipvs holds no more than before. make test plays it for half a minute.
 HOURS ?= 1
 soak: LAB_PACKAGES := test/cluster
 soak: LAB_FLAGS := -test.v -test.run ^TestSoak$$
