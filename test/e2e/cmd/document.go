@@ -87,7 +87,7 @@ func (p *play) write(path string, s selection) error {
 	w(introduction, strings.TrimSpace(string(version)))
 	p.summary(w)
 	if p.gaps() {
-		w("\nThis is not all of it yet: of some specs there is no run in which the machine had enough time for them.")
+		w("\n**This is not all of it yet.** Of what was not played there is no run, or none in which the machine had enough time for it.")
 	}
 	w("\n## Spec by spec\n\n| spec | %s |\n|---|%s", strings.Join(p.Proxies, " | "), strings.Repeat("---|", len(p.Proxies)))
 	for _, name := range p.specs() {
@@ -121,13 +121,14 @@ them all and writes this; FOCUS chooses some, and writes nothing.
 
 // summary counts results.
 func (p *play) summary(w func(string, ...any)) {
-	w("| proxy | passed | flake | failed | skipped themselves | played on | nodes | minutes |\n|---|---|---|---|---|---|---|---|")
+	w("| proxy | passed | flake | failed | skipped themselves | not played | played on | nodes | minutes |\n|---|---|---|---|---|---|---|---|---|")
+	all := len(p.specs())
 	for _, proxy := range p.Proxies {
 		r, n := p.Results[proxy], map[string]int{}
 		for _, spec := range r.Specs {
 			n[spec.Result]++
 		}
-		w("| %s | %d | %d | %d | %d | %s | %d | %d |", proxy, n["passed"], n["flake"], n["failed"], n["skipped"], r.Date, r.Nodes, r.Seconds/60)
+		w("| %s | %d | %d | %d | %d | %d | %s | %d | %d |", proxy, n["passed"], n["flake"], n["failed"], n["skipped"], all-len(r.Specs)+n[""], r.Date, r.Nodes, r.Seconds/60)
 	}
 }
 
