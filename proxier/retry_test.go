@@ -2,6 +2,7 @@ package proxier
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -101,5 +102,14 @@ func TestDriftOfAnAddress(t *testing.T) {
 	bound.Bare = true // with --vip-binding=route it never had one
 	if got := differences(holds(bound), holds(state.Spec{Source: other, Bare: true})); len(got) != 1 || got[0].String() != "vip 10.96.0.80 was changed" {
 		t.Errorf("without addresses: %v", got)
+	}
+}
+
+// What waits for another write is told beside what has failed: a plan that gives way to changes of
+// others makes writes wait, and nothing is wrong (upstream's specs with three nodes on one CPU).
+func TestFailedCountsWhatWasTried(t *testing.T) {
+	r := Round{Failures: []Failure{{Err: kernel.ErrStale}, {Err: fmt.Errorf("%w virtual server 10.96.0.1:80/tcp", kernel.ErrBlocked)}}}
+	if n := r.Failed(); n != 1 {
+		t.Errorf("%d failed", n)
 	}
 }

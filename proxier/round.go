@@ -3,6 +3,7 @@ package proxier
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -97,6 +98,18 @@ type Failure struct {
 
 // String says what failed and why.
 func (f Failure) String() string { return fmt.Sprintf("%s: %v", f.Op, f.Err) }
+
+// Failed returns how many writes were tried in vain. What only waits for another write, of a
+// plan that gave way to changes of others, is not among them.
+func (r *Round) Failed() int {
+	n := 0
+	for _, f := range r.Failures {
+		if !errors.Is(f.Err, kernel.ErrBlocked) {
+			n++
+		}
+	}
+	return n
+}
 
 // Writes returns how many writes succeeded.
 func (r *Round) Writes() int {

@@ -104,7 +104,7 @@ func entries(v state.Verb) proxier.Write {
 func summary(r *proxier.Round) Round {
 	out := Round{
 		Number: r.Number, Started: r.Started, Took: r.Took.Seconds(), Kind: KindChange, Services: r.Services,
-		Writes: r.Writes(), Failed: len(r.Failures), Retried: r.Retried, Drift: len(r.Drift),
+		Writes: r.Writes(), Failed: r.Failed(), Retried: r.Retried, Drift: len(r.Drift),
 		Messages: r.Kernel.Messages, Processes: r.Kernel.Processes,
 	}
 	switch {
