@@ -85,8 +85,7 @@ func (p *play) write(path string, s selection) error {
 	var out strings.Builder
 	w := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
 	w(introduction, strings.TrimSpace(string(version)))
-	p.summary(w)
-	if p.gaps() {
+	if p.summary(w) > 0 {
 		w("\n**This is not all of it yet.** Of what was not played there is no run, or none in which the machine had enough time for it.")
 	}
 	w("\n## Spec by spec\n\n| spec | %s |\n|---|%s", strings.Join(p.Proxies, " | "), strings.Repeat("---|", len(p.Proxies)))
@@ -119,8 +118,8 @@ little. What fails is played once more, one by one; it is a flake if it passes t
 them all and writes this; FOCUS chooses some, and writes nothing.
 `
 
-// summary counts results.
-func (p *play) summary(w func(string, ...any)) {
+// summary counts results, and returns how many were not played.
+func (p *play) summary(w func(string, ...any)) (gaps int) {
 	w("| proxy | passed | flake | failed | skipped themselves | not played | played on | nodes | minutes |\n|---|---|---|---|---|---|---|---|---|")
 	all := len(p.specs())
 	for _, proxy := range p.Proxies {
@@ -128,20 +127,11 @@ func (p *play) summary(w func(string, ...any)) {
 		for _, spec := range r.Specs {
 			n[spec.Result]++
 		}
-		w("| %s | %d | %d | %d | %d | %d | %s | %d | %d |", proxy, n["passed"], n["flake"], n["failed"], n["skipped"], all-len(r.Specs)+n[""], r.Date, r.Nodes, r.Seconds/60)
+		left := all - len(r.Specs) + n[""]
+		w("| %s | %d | %d | %d | %d | %d | %s | %d | %d |", proxy, n["passed"], n["flake"], n["failed"], n["skipped"], left, r.Date, r.Nodes, r.Seconds/60)
+		gaps += left
 	}
-}
-
-// gaps says whether some spec has not been played with each proxy.
-func (p *play) gaps() bool {
-	for _, name := range p.specs() {
-		for _, proxy := range p.Proxies {
-			if p.Results[proxy].Specs[name].Result == "" {
-				return true
-			}
-		}
-	}
-	return false
+	return gaps
 }
 
 // reasons lists what specs said that did not just pass.
