@@ -123,8 +123,9 @@ func (p *Proxier) logRound(r *Round) {
 	if !p.log.Enabled(context.Background(), level) {
 		return
 	}
+	failed := r.Failed()
 	args := []any{"round", r.Number, "took", r.Took, "full", r.Full || r.Audited, "services", r.Services, "writes", r.Writes(),
-		"failed", r.Failed(), "waiting", len(r.Failures) - r.Failed(), "left", r.Left, "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
+		"failed", failed, "waiting", len(r.Failures) - failed, "left", r.Left, "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
 		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
 	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b Write) int { return cmp.Compare(a.String(), b.String()) }) {
 		args = append(args, w.String(), r.Ops[w])
