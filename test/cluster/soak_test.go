@@ -142,7 +142,7 @@ func (s *soak) recovered(t *testing.T) {
 func (s *soak) churn(ctx context.Context, t *testing.T) {
 	for n := range every(ctx, soakChurn) {
 		i := n % soakServices
-		s.away.Lock() // nobody changes objects without an API server
+		s.away.Lock() // without an API server no object changes
 		err := control.Rewrite(ctx, manyEndpoints(fmt.Sprintf("many-%d", i), i+n, soakEndpoints))
 		s.away.Unlock()
 		if err != nil && ctx.Err() == nil {

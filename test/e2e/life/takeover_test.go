@@ -11,7 +11,7 @@ import (
 )
 
 // kube-ipvs takes the place of a kube-proxy that runs as kubeadm has it, by the steps of
-// docs/migrate.md, and gives it back, and nobody who asks a Service notices.
+// docs/migrate.md, and gives it back, and no request to a Service fails.
 func TestTakeoverAndBack(t *testing.T) {
 	for _, mode := range []string{"iptables", "nftables"} {
 		t.Run(mode, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 )
 
 // The version before is changed for this one and back, by its chart and its image, again
-// and again, and nobody who asks a Service notices.
+// and again, and no request to a Service fails.
 func TestUpgradeAndRollback(t *testing.T) {
 	previous := os.Getenv("KUBE_IPVS_PREVIOUS")
 	if previous == "" {

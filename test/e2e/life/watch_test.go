@@ -1,7 +1,6 @@
 package life
 
 import (
-	"fmt"
 	"testing"
 	"time"
 )
@@ -21,7 +20,7 @@ func watch(t *testing.T, d time.Duration) {
 		}
 		select {
 		case <-t.Context().Done():
-			t.Fatal(fmt.Errorf("%w", t.Context().Err()))
+			t.Fatal(t.Context().Err())
 		case <-time.After(time.Second):
 		}
 	}
