@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,10 +50,8 @@ func start(fd int, network string, to netip.AddrPort, from From) error {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return err
 	}
-	if from.Addr.IsValid() || from.Port != 0 {
-		if err := unix.Bind(fd, sockaddr(from.local(to))); err != nil {
-			return fmt.Errorf("bind to %s: %w", from.local(to), err)
-		}
+	if err := bind(fd, network, to, from); err != nil {
+		return err
 	}
 	if from.Why && network != "sctp" {
 		if err := keepICMP(fd, to.Addr()); err != nil {
@@ -63,6 +62,41 @@ func start(fd int, network string, to netip.AddrPort, from From) error {
 		return err
 	}
 	return nil
+}
+
+// bind gives a socket the address and port that it sends from.
+func bind(fd int, network string, to netip.AddrPort, from From) error {
+	if network == "udp" && from.Port == 0 {
+		return bindUnused(fd, to, from)
+	}
+	if !from.Addr.IsValid() && from.Port == 0 {
+		return nil
+	}
+	if err := unix.Bind(fd, sockaddr(from.local(to))); err != nil {
+		return fmt.Errorf("bind to %s: %w", from.local(to), err)
+	}
+	return nil
+}
+
+// The ports that Linux takes itself for clients that name none.
+const firstClientPort, clientPorts = 32768, 28232
+
+// udpClients counts the UDP clients of this process that named no port.
+var udpClients atomic.Uint32
+
+// bindUnused binds a UDP socket to a port that no client of this process had before. To
+// IPVS a datagram from a port that was used in the last five minutes is of the earlier
+// flow, whatever the test has made of the endpoints since: of the kernel's random ports
+// one in some thousands was, and TestAffinity on 5.4 had the endpoint of the flow before,
+// or none.
+func bindUnused(fd int, to netip.AddrPort, from From) error {
+	for {
+		from.Port = uint16(firstClientPort + (udpClients.Add(1)-1)%clientPorts)
+		err := unix.Bind(fd, sockaddr(from.local(to)))
+		if err == nil || !errors.Is(err, unix.EADDRINUSE) {
+			return err
+		}
+	}
 }
 
 // finish waits until a socket is connected.
