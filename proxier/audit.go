@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -42,7 +43,7 @@ const (
 )
 
 // inspect begins the reading that is due.
-func (p *Proxier) inspect(ctx context.Context, r *Round) {
+func (p *Proxier) inspect(ctx context.Context, r *report.Round) {
 	if r.Full {
 		p.trust()
 	}
@@ -137,7 +138,7 @@ func (a *audit) note() func(state.ID, state.SpecRef) {
 
 // endReadings takes in what has come back, and gives up what does not come back.
 // An error means that nothing may be written.
-func (p *Proxier) endReadings(r *Round, back []*audit) error {
+func (p *Proxier) endReadings(r *report.Round, back []*audit) error {
 	var err error
 	for _, a := range back {
 		p.reading--
@@ -169,7 +170,7 @@ func (p *Proxier) dismiss() {
 // compare compares what was read with what the loop takes the kernel to hold. If
 // they differ after an audit, the round reads the kernel itself, to find out in
 // what and to repair it; after a look there is an audit.
-func (p *Proxier) compare(r *Round, a *audit) error {
+func (p *Proxier) compare(r *report.Round, a *audit) error {
 	switch {
 	case a.look:
 		p.looks.spend(a.cost)
@@ -197,7 +198,7 @@ func (p *Proxier) compare(r *Round, a *audit) error {
 }
 
 // scheduleReadings sets when the kernel is read next.
-func (p *Proxier) scheduleReadings(r *Round) {
+func (p *Proxier) scheduleReadings(r *report.Round) {
 	now := time.Now()
 	if p.underway != nil {
 		return

@@ -13,6 +13,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -184,7 +185,7 @@ func TestStuckAudits(t *testing.T) {
 			c.AuditPeriod, c.CanaryPeriod = 10*time.Minute, 30*time.Second
 			c.Log = slog.New(slog.NewTextHandler(&log, nil))
 			rounds, given := 0, 0
-			c.Observe = func(r *Round) {
+			c.Observe = func(r *report.Round) {
 				rounds++
 				if r.GivenUp {
 					given++

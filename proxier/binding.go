@@ -1,6 +1,9 @@
 package proxier
 
-import "kube-ipvs/proxier/state"
+import (
+	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
+)
 
 // mostAddresses is how many addresses of a family a start adds to kube-ipvs0. For each
 // the kernel looks through those that are there, so that twice as many take more than
@@ -12,7 +15,7 @@ const mostAddresses = 10_000
 // kube-ipvs0: not if more than mostAddresses had to be added. Those that are there cost
 // nothing and count for nothing, so that a node that has come to many while it ran
 // keeps them over a restart, and one that was started with routes keeps these.
-func (p *Proxier) bind(r *Round) {
+func (p *Proxier) bind(r *report.Round) {
 	if p.bound || !p.synced {
 		return
 	}

@@ -6,7 +6,7 @@
 //	desired   pure: a Service → the objects that it needs in the kernel
 //	state     Diff of what is wanted and what is there → Plan, an ordered list of writes
 //	kernel    Apply(Plan): the only writer
-//	round     what happened, as a value
+//	report    what happened, as a value: a Round
 //
 // One goroutine runs it and writes; everything else pokes it, reads the last
 // Round, or reads the kernel for an audit; but conntrack entries are deleted beside
@@ -67,6 +67,7 @@
 //
 //	cmd/kube-ipvs        options, wiring, subcommands
 //	proxier              the loop
+//	proxier/report       what the loop tells others: rounds, as values
 //	proxier/config       kube-proxy's configuration and ours, from flags and file
 //	proxier/health       what others are told: probes, metrics, health-check node ports
 //	proxier/status       the status page: what is programmed, by Service, and the last rounds

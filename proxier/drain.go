@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -19,24 +20,18 @@ type drain struct {
 	empty  bool // and there were none
 }
 
-// Drain is a real server that finishes its connections.
-type Drain struct {
-	ID    state.ID
-	Since time.Time // it got no new ones; at least, if the process is younger
-}
-
 // mostDrains is how many a Round names.
 const mostDrains = 50
 
 // drains returns those that have been draining for the longest time.
-func (p *Proxier) drains() []Drain {
-	var out []Drain
+func (p *Proxier) drains() []report.Drain {
+	var out []report.Drain
 	for id, d := range p.draining {
-		at, _ := slices.BinarySearchFunc(out, d.since, func(o Drain, since time.Time) int {
+		at, _ := slices.BinarySearchFunc(out, d.since, func(o report.Drain, since time.Time) int {
 			return cmp.Or(o.Since.Compare(since), o.ID.Compare(id))
 		})
 		if at < mostDrains {
-			out = slices.Insert(out, at, Drain{id, d.since})
+			out = slices.Insert(out, at, report.Drain{ID: id, Since: d.since})
 			out = out[:min(len(out), mostDrains)]
 		}
 	}
@@ -72,7 +67,7 @@ func (p *Proxier) schedulerDrains(real state.ID) bool {
 // drain. It looks at each at once, for most have none, and then
 // from time to time: rounds follow changes, of which there may be hundreds a
 // second, and to count connections costs what there are of real servers.
-func (p *Proxier) drainRound(ctx context.Context, r *Round) {
+func (p *Proxier) drainRound(ctx context.Context, r *report.Round) {
 	var at []state.ID
 	all := r.Full || due(p.drainAt)
 	for id, d := range p.draining {

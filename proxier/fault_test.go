@@ -22,6 +22,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 	"kube-ipvs/test/world"
@@ -182,7 +183,7 @@ func playFault(t *testing.T, mode desired.Mode, f fault, events []source.Event, 
 	}
 	c := faultConfig(mode)
 	var h *health.Health
-	c.Observe = func(r *proxier.Round) { h.Observe(r) }
+	c.Observe = func(r *report.Round) { h.Observe(r) }
 	p := proxier.New(k, c)
 	h = health.New(health.Config{Families: []corev1.IPFamily{corev1.IPv4Protocol}, SyncPeriod: 30 * time.Second, Backlog: p.Backlog, Stuck: p.Stuck})
 	ctx, cancel := context.WithCancel(t.Context())

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -172,7 +173,7 @@ func (f *flows) note(op state.Op) {
 // succeeded since, and whether all else was written and no plan was left off. IPVS
 // has let go of those who were lost then, so that no new client comes to them. If it
 // could not be told to, it is not known any more whose they were when it has.
-func (f *flows) written(failures []Failure, failed map[state.ID]*status, actual *state.State, whole bool) {
+func (f *flows) written(failures []report.Failure, failed map[state.ID]*status, actual *state.State, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.again && whole { // until now IPVS may have sent clients to those whom an earlier process has left
@@ -241,18 +242,9 @@ func (f *flows) queueAll() {
 	f.wake()
 }
 
-// Flows is how far the deletion of conntrack entries is.
-type Flows struct {
-	Waiting int       // frontends whose entries are to be looked through
-	Since   time.Time // when the first of them came to be; zero: none waits
-	GivenUp uint64    // frontends that were left out: too many waited, and their Services had gone
-	Failing error     // of the last sweep; nil: it succeeded
-	Failed  time.Time // when the first failed since one succeeded; zero: it does
-}
-
 // sum returns how far it is.
-func (f *flows) sum() Flows {
+func (f *flows) sum() report.Flows {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return Flows{Waiting: len(f.queued), Since: f.since, GivenUp: f.givenUp, Failing: f.failing, Failed: f.failed}
+	return report.Flows{Waiting: len(f.queued), Since: f.since, GivenUp: f.givenUp, Failing: f.failing, Failed: f.failed}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -22,7 +23,7 @@ type inbox struct {
 // mail is what came in since the loop last looked.
 type mail struct {
 	events   []source.Event
-	changes  Changes          // in events
+	changes  report.Changes   // in events
 	since    time.Time        // when the first of events came in
 	problems *[]model.Problem // of the source, if it said anything
 	loaded   bool
@@ -79,18 +80,12 @@ func (in *inbox) done() {
 	in.mu.Unlock()
 }
 
-// Backlog is what has come in and is not programmed yet.
-type Backlog struct {
-	Changes
-	Since time.Time // when the oldest came in; zero: nothing waits
-}
-
 // Backlog returns what waits now. Safe from any goroutine.
-func (p *Proxier) Backlog() Backlog {
+func (p *Proxier) Backlog() report.Backlog {
 	in := p.inbox
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	b := Backlog{in.working.changes, in.working.since}
+	b := report.Backlog{Changes: in.working.changes, Since: in.working.since}
 	b.Services += in.mail.changes.Services
 	b.Slices += in.mail.changes.Slices
 	if b.Since.IsZero() {
@@ -101,7 +96,7 @@ func (p *Proxier) Backlog() Backlog {
 
 // Events is part of source.Sink.
 func (p *Proxier) Events(e []source.Event) {
-	var c Changes
+	var c report.Changes
 	for i := range e {
 		switch {
 		case e[i].Service != nil:

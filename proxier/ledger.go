@@ -7,6 +7,7 @@ import (
 
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -30,16 +31,16 @@ type missed struct {
 
 // status is what is known of an object whose write fails.
 type status struct {
-	Failure // the last one
-	want    state.Want
-	cause   state.Cause
-	since   time.Time     // of the first failure
-	asked   bool          // the kernel has been read for it since the last audit
-	told    bool          // the log has it
-	delay   time.Duration // between tries, growing
-	next    time.Time     // when it is tried again
-	until   time.Time     // not to be tried before by a full round either; zero: it may
-	owner   owner
+	report.Failure // the last one
+	want           state.Want
+	cause          state.Cause
+	since          time.Time     // of the first failure
+	asked          bool          // the kernel has been read for it since the last audit
+	told           bool          // the log has it
+	delay          time.Duration // between tries, growing
+	next           time.Time     // when it is tried again
+	until          time.Time     // not to be tried before by a full round either; zero: it may
+	owner          owner
 }
 
 // dueNow reports whether the write is to be tried again. What waits for another
@@ -72,7 +73,7 @@ type owner struct {
 }
 
 // fail notes a failure, and keeps what an earlier one of the object has begun.
-func (l *ledger) fail(f Failure, earlier *status) *status {
+func (l *ledger) fail(f report.Failure, earlier *status) *status {
 	s := cmp.Or(earlier, l.of[f.Op.ID])
 	l.drop(f.Op.ID)
 	if s == nil {
@@ -180,37 +181,12 @@ func (s *status) before(o *status) int {
 	return cmp.Or(s.since.Compare(o.since), s.Op.ID.Compare(o.Op.ID))
 }
 
-// Failing says which writes do not succeed.
-type Failing struct {
-	Node, Object, Foreign, Blocked int       // how many, by cause
-	Since                          time.Time // the first failure of those with cause node; zero: none
-	First                          string    // that one, and its error
-}
-
-// Count returns how many writes of a cause fail.
-func (f *Failing) Count(c state.Cause) int { return *f.at(c) }
-
-// All returns how many writes fail.
-func (f *Failing) All() int { return f.Node + f.Object + f.Foreign + f.Blocked }
-
-func (f *Failing) at(c state.Cause) *int {
-	switch c {
-	case state.CauseObject:
-		return &f.Object
-	case state.CauseForeign:
-		return &f.Foreign
-	case state.CauseBlocked:
-		return &f.Blocked
-	}
-	return &f.Node
-}
-
 // summary is what a Round says of a ledger.
 type summary struct {
-	failing Failing
+	failing report.Failing
 	unready *status   // the first that keeps the node from being ready; nil: none
 	next    time.Time // when something is to be tried again; zero: nothing fails
-	longest []Unwritten
+	longest []report.Unwritten
 }
 
 // sum returns the summary, at the cost of the ledger only when that has changed.
@@ -222,7 +198,7 @@ func (l *ledger) sum() summary {
 	var first *status
 	now := time.Now()
 	for _, s := range l.of {
-		*out.failing.at(s.cause)++
+		out.failing.Add(s.cause)
 		next := later(later(s.next, s.until), now)
 		if out.next.IsZero() || next.Before(out.next) {
 			out.next = next
@@ -242,27 +218,20 @@ func (l *ledger) sum() summary {
 	return out
 }
 
-// Unwritten is an object whose write has failed and not succeeded since.
-type Unwritten struct {
-	Failure
-	Cause state.Cause
-	Since time.Time // of the first failure
-}
-
 // mostUnwritten is how many a Round names: when the kernel takes nothing, all fail.
 const mostUnwritten = 50
 
 // longest returns those that have failed for the longest time.
-func (l *ledger) longest() []Unwritten {
-	var out []Unwritten
+func (l *ledger) longest() []report.Unwritten {
+	var out []report.Unwritten
 	for id, s := range l.of {
-		at, _ := slices.BinarySearchFunc(out, s.since, func(u Unwritten, since time.Time) int {
+		at, _ := slices.BinarySearchFunc(out, s.since, func(u report.Unwritten, since time.Time) int {
 			return cmp.Or(u.Since.Compare(since), u.Op.ID.Compare(id))
 		})
 		if at == mostUnwritten {
 			continue
 		}
-		out = slices.Insert(out, at, Unwritten{s.Failure, s.cause, s.since})
+		out = slices.Insert(out, at, report.Unwritten{Failure: s.Failure, Cause: s.cause, Since: s.since})
 		out = out[:min(len(out), mostUnwritten)]
 	}
 	return out

@@ -21,6 +21,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -159,7 +160,7 @@ func TestAuditRepairsDrift(t *testing.T) {
 		}
 		for _, want := range []string{"real server 10.244.0.1:8080 of 10.96.0.1:80/tcp is gone", "virtual server 10.96.0.1:80/tcp was changed",
 			"entry KIPVS-CLUSTER 10.96.9.9,tcp:80 was added"} {
-			said := slices.ContainsFunc(p.Last().Drift, func(d Drift) bool { return d.String() == want })
+			said := slices.ContainsFunc(p.Last().Drift, func(d report.Drift) bool { return d.String() == want })
 			if !said || !strings.Contains(log.String(), want) {
 				t.Errorf("not reported: %s\n%v", want, p.Last().Drift)
 			}

@@ -10,21 +10,14 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
-
-// ServedPort is what a virtual server stands for.
-type ServedPort struct {
-	model.Key
-	Port  string // its name, or its number if it has none
-	Reach desired.Reach
-	Whole bool // see desired.Config.SeesAll
-}
 
 // names tells of virtual servers whose they are, and of addresses which pods.
 type names struct {
 	mu      sync.RWMutex
-	servers map[state.ID]ServedPort // nil: nobody asks
+	servers map[state.ID]report.ServedPort // nil: nobody asks
 	of      map[model.Key][]state.ID
 	pods    map[model.Key]map[string]map[netip.Addr]string // by Service and slice
 	slices  map[model.Key]model.Key                        // of which Service each is
@@ -35,7 +28,7 @@ func newNames(wanted bool) *names {
 		return &names{}
 	}
 	return &names{
-		servers: map[state.ID]ServedPort{}, of: map[model.Key][]state.ID{},
+		servers: map[state.ID]report.ServedPort{}, of: map[model.Key][]state.ID{},
 		pods: map[model.Key]map[string]map[netip.Addr]string{}, slices: map[model.Key]model.Key{},
 	}
 }
@@ -61,7 +54,7 @@ func (n *names) update(c desired.Config, t *desired.Table, m *model.Model, keys 
 			continue
 		}
 		t.Served(s, func(id state.ID, p model.Port, reach desired.Reach) {
-			n.servers[id] = ServedPort{key, cmp.Or(p.Name, strconv.Itoa(int(p.Port))), reach, c.SeesAll(id)}
+			n.servers[id] = report.ServedPort{Key: key, Port: cmp.Or(p.Name, strconv.Itoa(int(p.Port))), Reach: reach, Whole: c.SeesAll(id)}
 			n.of[key] = append(n.of[key], id)
 		})
 	}
@@ -106,7 +99,7 @@ func (n *names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
 
 // Served returns what a virtual server of ours stands for, with Config.Names.
 // Safe from any goroutine.
-func (p *Proxier) Served(server state.ID) (ServedPort, bool) {
+func (p *Proxier) Served(server state.ID) (report.ServedPort, bool) {
 	p.names.mu.RLock()
 	defer p.names.mu.RUnlock()
 	s, ok := p.names.servers[server]

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -90,7 +91,7 @@ func (p *Proxier) reconfigure(c Config) {
 // configure follows the configuration, the Node object and the node: what depends
 // on them is rendered anew when they have changed. A node whose IPv6 is switched off is an
 // IPv4 node until it is switched on.
-func (p *Proxier) configure(r *Round) {
+func (p *Proxier) configure(r *report.Round) {
 	c, have := p.base, &p.config.Desired
 	c.IPv6 = c.IPv6 && !p.facts.NoIPv6
 	c.NoDevice = c.NoDevice || p.routes || p.facts.NoDevice

@@ -7,6 +7,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -30,7 +31,7 @@ type Preview struct {
 // something cannot be read.
 func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
 	p.kernel = readOnly{p.kernel}
-	r := &Round{Full: true}
+	r := &report.Round{Full: true}
 	p.receive(r)
 	if !p.loaded {
 		return nil, errors.New("the source has delivered nothing")

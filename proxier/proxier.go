@@ -11,6 +11,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -18,17 +19,17 @@ import (
 // and Log are needed.
 type Config struct {
 	Desired          desired.Config
-	Zone             string        // of the node, for topology hints; empty: the Node object says it
-	NodeCIDR         bool          // the source addresses of pods are the podCIDRs of the Node object
-	PrimaryNodePorts bool          // node ports are served on the node's primary addresses, beside those of Desired
-	NodeIPs          []netip.Addr  // of the node, as the configuration says; they are primary before those of the Node object
-	AuditPeriod      time.Duration // between full comparisons with the kernel, at most
-	CanaryPeriod     time.Duration // between looks at what costs little to look at, and between audits at least; 0: no looks, and audits each AuditPeriod
-	DrainTimeout     time.Duration // that a removed endpoint's connections may go on, in direct mode
-	MinSyncPeriod    time.Duration // between the end of a round and the next that changes cause
-	Names            bool          // keep what Served and PodOf tell
-	Observe          func(*Round)  // called by the loop after each round; must return at once
-	ObserveSweep     func(*Sweep)  // called beside the loop after each Sweep; must return at once
+	Zone             string              // of the node, for topology hints; empty: the Node object says it
+	NodeCIDR         bool                // the source addresses of pods are the podCIDRs of the Node object
+	PrimaryNodePorts bool                // node ports are served on the node's primary addresses, beside those of Desired
+	NodeIPs          []netip.Addr        // of the node, as the configuration says; they are primary before those of the Node object
+	AuditPeriod      time.Duration       // between full comparisons with the kernel, at most
+	CanaryPeriod     time.Duration       // between looks at what costs little to look at, and between audits at least; 0: no looks, and audits each AuditPeriod
+	DrainTimeout     time.Duration       // that a removed endpoint's connections may go on, in direct mode
+	MinSyncPeriod    time.Duration       // between the end of a round and the next that changes cause
+	Names            bool                // keep what Served and PodOf tell
+	Observe          func(*report.Round) // called by the loop after each round; must return at once
+	ObserveSweep     func(*report.Sweep) // called beside the loop after each Sweep; must return at once
 	Log              *slog.Logger
 }
 
@@ -52,7 +53,7 @@ type Proxier struct {
 	kernel kernel.Kernel
 	log    *slog.Logger
 	inbox  *inbox
-	last   atomic.Pointer[Round]
+	last   atomic.Pointer[report.Round]
 	flows  *flows
 
 	// Of Run alone.
@@ -123,7 +124,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 
 // Last returns what the last round did, or nil before the first. Safe from any
 // goroutine; the Round must not be changed.
-func (p *Proxier) Last() *Round { return p.last.Load() }
+func (p *Proxier) Last() *report.Round { return p.last.Load() }
 
 // endGrace is how long the round under way may go on when Run is to end: less than
 // the 30 seconds that Kubernetes gives a pod to end.

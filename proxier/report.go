@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
 // waiting makes public what there is to say before the source has delivered.
 // It is no round: nothing was looked at, and Number is 0.
-func (p *Proxier) waiting(r *Round) {
+func (p *Proxier) waiting(r *report.Round) {
 	p.problems(r)
 	r.NotReady = "the Services and EndpointSlices have not been read yet"
 	p.last.Store(r)
@@ -23,7 +24,7 @@ func (p *Proxier) waiting(r *Round) {
 
 // notReady returns what of the start is not done, or nothing from the moment on
 // when all was that can be.
-func (p *Proxier) notReady(r *Round, unready *status) string {
+func (p *Proxier) notReady(r *report.Round, unready *status) string {
 	switch {
 	case p.ready:
 		return ""
@@ -42,7 +43,7 @@ func (p *Proxier) notReady(r *Round, unready *status) string {
 
 // report makes the round public and logs it: one line, and one for each object
 // that begins to fail or was found changed.
-func (p *Proxier) report(r *Round) {
+func (p *Proxier) report(r *report.Round) {
 	r.Objects = p.objects.Map()
 	r.Flows = p.flows.sum()
 	r.Draining, r.Drains = len(p.draining), p.drains()
@@ -67,7 +68,7 @@ func (p *Proxier) report(r *Round) {
 }
 
 // logAborted logs when rounds begin and cease to be aborted.
-func (p *Proxier) logAborted(r *Round) {
+func (p *Proxier) logAborted(r *report.Round) {
 	switch {
 	case r.Err != nil && p.abortedAt.IsZero():
 		p.abortedAt = r.Started
@@ -81,7 +82,7 @@ func (p *Proxier) logAborted(r *Round) {
 // logFailures logs writes that begin to fail, once an object. What waits for
 // another write is not logged, and what a Service or another program is at fault
 // for is logged as a problem of the Service, if it is one's.
-func (p *Proxier) logFailures(r *Round) {
+func (p *Proxier) logFailures(r *report.Round) {
 	lines := bounded{log: p.log}
 	for _, f := range r.Failures {
 		s := p.ledger.of[f.Op.ID]
@@ -105,7 +106,7 @@ func (p *Proxier) mended(earlier map[state.ID]*status) {
 	lines.end("more writes fail no more")
 }
 
-func (p *Proxier) logDrift(r *Round) {
+func (p *Proxier) logDrift(r *report.Round) {
 	lines := bounded{log: p.log}
 	for _, d := range r.Drift {
 		lines.write(slog.LevelWarn, "drift: another program changed an object of kube-ipvs", "what", d.String())
@@ -115,7 +116,7 @@ func (p *Proxier) logDrift(r *Round) {
 
 // logRound logs a round. One that found nothing to do is of interest for
 // debugging only.
-func (p *Proxier) logRound(r *Round) {
+func (p *Proxier) logRound(r *report.Round) {
 	level := slog.LevelInfo
 	if r.Writes() == 0 && len(r.Drift) == 0 && r.Number > 1 { // what begins to fail has a line of its own
 		level = slog.LevelDebug
@@ -127,7 +128,7 @@ func (p *Proxier) logRound(r *Round) {
 	args := []any{"round", r.Number, "took", r.Took, "full", r.Full || r.Audited, "services", r.Services, "writes", r.Writes(),
 		"failed", failed, "waiting", len(r.Failures) - failed, "left", r.Left, "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
 		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
-	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b Write) int { return cmp.Compare(a.String(), b.String()) }) {
+	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b report.Write) int { return cmp.Compare(a.String(), b.String()) }) {
 		args = append(args, w.String(), r.Ops[w])
 	}
 	p.log.Log(context.Background(), level, "round", args...)
@@ -159,7 +160,7 @@ func (b *bounded) end(more string) {
 
 // problems collects what is wrong with what was asked for and logs what is
 // new and what is mended.
-func (p *Proxier) problems(r *Round) {
+func (p *Proxier) problems(r *report.Round) {
 	b := &p.board
 	b.Take(p.model.Board())
 	b.Replace("source", p.sources)

@@ -9,12 +9,13 @@ import (
 
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
 // fail keeps a write that failed as a difference.
-func (p *Proxier) fail(r *Round, op state.Op, err error, j *work) *status {
-	f := Failure{op, err}
+func (p *Proxier) fail(r *report.Round, op state.Op, err error, j *work) *status {
+	f := report.Failure{Op: op, Err: err}
 	r.Failures = append(r.Failures, f)
 	s := p.ledger.fail(f, j.earlier[op.ID])
 	// Reading the kernel costs what the cluster is large: an object asks for
@@ -32,7 +33,7 @@ func (p *Proxier) fail(r *Round, op state.Op, err error, j *work) *status {
 }
 
 // schedule sets when the loop wakes by itself.
-func (p *Proxier) schedule(r *Round) {
+func (p *Proxier) schedule(r *report.Round) {
 	now := time.Now()
 	if len(p.unfinished) > 0 {
 		p.goOnAt = now
@@ -61,7 +62,7 @@ func (p *Proxier) backOff() {
 
 // readKernel reads what is programmed. With an earlier state at hand it notes
 // in the round what others have changed since.
-func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
+func (p *Proxier) readKernel(ctx context.Context, r *report.Round) error {
 	read, err := p.kernel.Read(ctx)
 	if err != nil {
 		return fmt.Errorf("read what is programmed: %w", err)
@@ -82,16 +83,16 @@ func (p *Proxier) readKernel(ctx context.Context, r *Round) error {
 
 // setRight reports whether an object has changed that the loop could not write: by
 // an operator who has done it instead, such as with a sysctl.
-func (p *Proxier) setRight(d Drift) bool { return p.ledger.of[d.ID] != nil }
+func (p *Proxier) setRight(d report.Drift) bool { return p.ledger.of[d.ID] != nil }
 
 // agreed returns what a second reading sets apart from what was believed, of the objects of
 // which the first did, too, sorted. Of all others it makes in read what was believed: a dump may
 // lack what a resize of the kernel's table moves, or, up to Linux 6.12 at least, virtual servers
 // while those of other network namespaces come and go, each dump others (TestEdits on 6.1, where
 // such a virtual server was added once more and its Service had a problem).
-func agreed(first []Drift, believed, read *state.State) (out []Drift) {
+func agreed(first []report.Drift, believed, read *state.State) (out []report.Drift) {
 	for _, d := range differences(believed, read) {
-		if _, both := slices.BinarySearchFunc(first, d.ID, func(f Drift, id state.ID) int { return f.ID.Compare(id) }); both {
+		if _, both := slices.BinarySearchFunc(first, d.ID, func(f report.Drift, id state.ID) int { return f.ID.Compare(id) }); both {
 			out = append(out, d)
 		} else if spec, ok := believed.Get(d.ID); ok {
 			read.Put(d.ID, spec)
@@ -103,11 +104,11 @@ func agreed(first []Drift, believed, read *state.State) (out []Drift) {
 }
 
 // differences tells what sets read apart from what was believed, sorted.
-func differences(believed, read *state.State) []Drift {
-	var out []Drift
+func differences(believed, read *state.State) []report.Drift {
+	var out []report.Drift
 	for id, spec := range believed.All() {
 		if have, ok := read.Get(id); !ok {
-			out = append(out, Drift{id, "is gone"})
+			out = append(out, report.Drift{ID: id, What: "is gone"})
 		} else if !have.Equal(spec) {
 			what := "was changed"
 			switch {
@@ -116,15 +117,15 @@ func differences(believed, read *state.State) []Drift {
 			case id.Kind == state.VIP && have.Value().Bare && !spec.Value().Bare:
 				what += ": its address is gone from kube-ipvs0"
 			}
-			out = append(out, Drift{id, what})
+			out = append(out, report.Drift{ID: id, What: what})
 		}
 	}
 	for id := range read.All() {
 		if !believed.Has(id) {
-			out = append(out, Drift{id, "was added"})
+			out = append(out, report.Drift{ID: id, What: "was added"})
 		}
 	}
-	slices.SortFunc(out, func(a, b Drift) int { return a.ID.Compare(b.ID) })
+	slices.SortFunc(out, func(a, b report.Drift) int { return a.ID.Compare(b.ID) })
 	return out
 }
 

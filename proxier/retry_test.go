@@ -9,6 +9,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -108,7 +109,7 @@ func TestDriftOfAnAddress(t *testing.T) {
 // What waits for another write is told beside what has failed: a plan that gives way to changes of
 // others makes writes wait, and nothing is wrong (upstream's specs with three nodes on one CPU).
 func TestFailedCountsWhatWasTried(t *testing.T) {
-	r := Round{Failures: []Failure{{Err: kernel.ErrStale}, {Err: fmt.Errorf("%w virtual server 10.96.0.1:80/tcp", kernel.ErrBlocked)}}}
+	r := report.Round{Failures: []report.Failure{{Err: kernel.ErrStale}, {Err: fmt.Errorf("%w virtual server 10.96.0.1:80/tcp", kernel.ErrBlocked)}}}
 	if n := r.Failed(); n != 1 {
 		t.Errorf("%d failed", n)
 	}

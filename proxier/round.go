@@ -3,126 +3,22 @@ package proxier
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/proxier/desired"
-	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
 
-// Round is what one pass of the loop did. It must not be changed.
-type Round struct {
-	Number    uint64
-	Started   time.Time
-	Took      time.Duration
-	Queued    time.Time        // when the oldest change came in that the round took; zero: it took none
-	Changes   Changes          // that it took
-	Full      bool             // everything was read from the kernel and compared by the round itself
-	Audited   bool             // an audit beside the loop has ended with the round, and found nothing
-	GivenUp   bool             // an audit beside the loop, or a look, did not come back
-	Services  int              // that were rendered
-	Ops       map[Write]int    // writes that succeeded
-	Failures  []Failure        // writes that failed; they stay wanted and are retried
-	Retried   int              // writes that were tried again
-	Drift     []Drift          // what others had changed in the kernel, with Full
-	Kernel    kernel.Stats     // what the round asked of the kernel
-	Draining  int              // real servers that finish their connections
-	Drains    []Drain          // of Draining, those that have been for the longest time
-	Known     Known            // what the source has said, as it stands now
-	Objects   map[string]int   // in the kernel, after the round, by kind
-	Left      int              // writes that are still to come, since changes waited
-	Failing   Failing          // writes that have failed and not succeeded since
-	Unwritten []Unwritten      // of Failing, those that have failed for the longest time
-	Problems  []model.Problem  // of what was asked for, as it stands now, sorted
-	Triggers  []time.Time      // what changed the endpoints that the round programmed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
-	Checks    []HealthCheck    // of all Services that have a health-check node port, sorted
-	NodePort  []netip.Prefix   // node addresses that serve node ports; a family without any: all
-	NodeIPs   []netip.Addr     // the node's own addresses, one a family at most
-	NoLocal   map[Locality]int // Services without an endpoint on this node that their policy allows, though others have some
-	Flows     Flows            // how far the deletion of conntrack entries is, after the round
-	NotReady  string           // why something of what was there at the start is not programmed; empty: it is, from then on
-	Err       error            // nothing was written, because something could not be read
-}
-
-// Write is a sort of write.
-type Write struct{ Verb, Kind string } // as state.Verb and state.Kind print
-
-// String returns verb and kind.
-func (w Write) String() string { return w.Verb + " " + w.Kind }
-
-// Changes counts what a source has said.
-type Changes struct{ Services, Slices int }
-
-// Known counts objects that are followed. Nodes of one cluster agree in it.
-type Known struct {
-	Services int // that are ours to serve
-	Slices   int // EndpointSlices
-}
-
-// Drift is something of ours that somebody else changed.
-type Drift struct {
-	ID   state.ID
-	What string // is gone, was changed, was added
-}
-
-// String says what happened to what.
-func (d Drift) String() string { return d.ID.String() + " " + d.What }
-
-// HealthCheck is a Service with a health-check node port.
-type HealthCheck struct {
-	Key   model.Key
-	Port  uint16
-	Local [2]int // different ready addresses on this node, IPv4 and IPv6
-	UID   string // of the Service
-}
-
-// Locality is a traffic policy Local: of internal or external traffic, in a family.
-type Locality struct {
-	Policy string // internal or external
-	Family string // IPv4 or IPv6
-}
-
-// Failure is a write that failed.
-type Failure struct {
-	Op  state.Op
-	Err error
-}
-
-// String says what failed and why.
-func (f Failure) String() string { return fmt.Sprintf("%s: %v", f.Op, f.Err) }
-
-// Failed returns how many writes were tried in vain. What only waits for another write, of a
-// plan that gave way to changes of others, is not among them.
-func (r *Round) Failed() int {
-	n := 0
-	for _, f := range r.Failures {
-		if !errors.Is(f.Err, kernel.ErrBlocked) {
-			n++
-		}
-	}
-	return n
-}
-
-// Writes returns how many writes succeeded.
-func (r *Round) Writes() int {
-	n := 0
-	for _, c := range r.Ops {
-		n += c
-	}
-	return n
-}
-
 // round takes what has come in and brings the kernel to it.
 func (p *Proxier) round(ctx context.Context) {
-	r := &Round{Started: time.Now(), Ops: map[Write]int{}}
+	r := &report.Round{Started: time.Now(), Ops: map[report.Write]int{}}
 	m := p.receive(r)
 	if !p.loaded {
 		p.waiting(r)
@@ -143,7 +39,7 @@ func (p *Proxier) round(ctx context.Context) {
 }
 
 // work does a round; start says that it is the first.
-func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
+func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail) {
 	p.goOnAt = time.Time{}
 	r.Err = p.endReadings(r, m.audited)
 	p.heed(m)
@@ -173,7 +69,7 @@ func (p *Proxier) work(ctx context.Context, r *Round, start bool, m mail) {
 // first programs what everything else in the cluster needs, before the rest is
 // even rendered: on a node where nothing answers yet. Where something does, a
 // virtual IP that two Services ask for might change hands for a moment.
-func (p *Proxier) first(ctx context.Context, r *Round) {
+func (p *Proxier) first(ctx context.Context, r *report.Round) {
 	keys := p.model.First()
 	p.probeSchedulers(ctx, keys, false)
 	p.table.Refresh(tallying{p.model, p.tallies}, keys)
@@ -181,7 +77,7 @@ func (p *Proxier) first(ctx context.Context, r *Round) {
 }
 
 // receive takes the mail and applies it to the model.
-func (p *Proxier) receive(r *Round) mail {
+func (p *Proxier) receive(r *report.Round) mail {
 	m := p.inbox.take()
 	r.Queued, r.Changes = m.since, m.changes
 	p.model.Expect(m.changes.Services, m.changes.Slices)
@@ -227,7 +123,7 @@ func (p *Proxier) event(e source.Event) {
 
 // look reads what the round must know. An error means that nothing may be
 // written.
-func (p *Proxier) look(ctx context.Context, r *Round) error {
+func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 	if p.table == nil || due(p.factsAt) {
 		facts, err := p.kernel.Facts(ctx)
 		switch {
@@ -253,7 +149,7 @@ func (p *Proxier) look(ctx context.Context, r *Round) error {
 }
 
 // setFacts renders everything anew if the facts are.
-func (p *Proxier) setFacts(r *Round, facts state.Facts) {
+func (p *Proxier) setFacts(r *report.Round, facts state.Facts) {
 	switch {
 	case p.table == nil:
 		p.table = desired.NewTable(p.config.Desired, facts)
@@ -271,7 +167,7 @@ func (p *Proxier) setFacts(r *Round, facts state.Facts) {
 }
 
 // renderAll has everything rendered anew, and compared with the kernel.
-func (p *Proxier) renderAll(r *Round) {
+func (p *Proxier) renderAll(r *report.Round) {
 	p.model.SetAllDirty()
 	r.Full, p.stale = true, true // stale: Full once more if the read fails now
 }
@@ -287,7 +183,7 @@ type wanted struct {
 // wants renders what is dirty and returns what the round must compare, in parts
 // that have plans of their own: what the cluster hangs on comes first, a Service
 // with many objects last.
-func (p *Proxier) wants(ctx context.Context, r *Round) []wanted {
+func (p *Proxier) wants(ctx context.Context, r *report.Round) []wanted {
 	keys := p.model.TakeDirty()
 	p.probeSchedulers(ctx, keys, r.Full || r.Audited)
 	keys = append(keys, p.model.TakeDirty()...)
@@ -374,7 +270,7 @@ func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
 }
 
 // failed returns what has failed and is to be tried again, sorted.
-func (p *Proxier) failed(r *Round) []state.Want {
+func (p *Proxier) failed(r *report.Round) []state.Want {
 	var out []state.Want
 	for _, s := range p.ledger.of {
 		if s.dueNow() {

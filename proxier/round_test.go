@@ -17,6 +17,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -80,8 +81,8 @@ func TestFailingWrites(t *testing.T) {
 			t.Errorf("failing %+v, want one of the node's since %v", f, start)
 		}
 		longest := p.Last().Unwritten
-		if len(longest) != f.All() || !slices.IsSortedFunc(longest, func(a, b Unwritten) int { return a.Since.Compare(b.Since) }) ||
-			!slices.ContainsFunc(longest, func(u Unwritten) bool {
+		if len(longest) != f.All() || !slices.IsSortedFunc(longest, func(a, b report.Unwritten) int { return a.Since.Compare(b.Since) }) ||
+			!slices.ContainsFunc(longest, func(u report.Unwritten) bool {
 				return u.Op.ID == taken && errors.Is(u.Err, kernel.ErrForeign) && u.Since.Equal(start)
 			}) {
 			t.Errorf("unwritten %v, want %d with %v since %v", longest, f.All(), taken, start)
@@ -96,7 +97,7 @@ func TestFailingWrites(t *testing.T) {
 		p.Events(nil)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if r := p.Last(); r.Failing != (Failing{}) || len(r.Unwritten) > 0 || len(r.Problems) > 0 {
+		if r := p.Last(); r.Failing != (report.Failing{}) || len(r.Unwritten) > 0 || len(r.Problems) > 0 {
 			t.Errorf("still failing: %+v, %v", r.Failing, r.Problems)
 		}
 	})
@@ -107,7 +108,7 @@ func TestBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newFake()
 		p := New(k, testConfig(desired.Direct))
-		if b := p.Backlog(); b != (Backlog{}) {
+		if b := p.Backlog(); b != (report.Backlog{}) {
 			t.Errorf("at first: %+v", b)
 		}
 		start := time.Now()
@@ -115,17 +116,17 @@ func TestBacklog(t *testing.T) {
 		time.Sleep(time.Second)
 		p.Events([]source.Event{webSlice("10.96.0.1", "10.244.0.2")})
 		p.Synced()
-		if b := p.Backlog(); b != (Backlog{Changes{1, 2}, start}) {
+		if b := p.Backlog(); b != (report.Backlog{Changes: report.Changes{Services: 1, Slices: 2}, Since: start}) {
 			t.Errorf("waiting: %+v", b)
 		}
 		k.ReadErr = fmt.Errorf("interrupted")
 		p.round(t.Context())
-		if b := p.Backlog(); b != (Backlog{Changes{1, 2}, start}) {
+		if b := p.Backlog(); b != (report.Backlog{Changes: report.Changes{Services: 1, Slices: 2}, Since: start}) {
 			t.Errorf("after an aborted round: %+v", b)
 		}
 		k.ReadErr = nil
 		p.round(t.Context())
-		if b := p.Backlog(); b != (Backlog{}) || p.Last().Err != nil {
+		if b := p.Backlog(); b != (report.Backlog{}) || p.Last().Err != nil {
 			t.Errorf("when all is done: %+v", b)
 		}
 	})
@@ -137,7 +138,7 @@ func TestTriggers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []time.Time
 		c := testConfig(desired.Direct)
-		c.Observe = func(r *Round) { told = append(told, r.Triggers...) }
+		c.Observe = func(r *report.Round) { told = append(told, r.Triggers...) }
 		p := running(t, newFake(), c)
 		time.Sleep(time.Hour)
 		at := time.Now().Add(-time.Second).Truncate(time.Microsecond)
@@ -178,16 +179,16 @@ func TestTallies(t *testing.T) {
 	gone := svc
 	gone.Deleted = true
 	key := model.Key{Namespace: "default", Name: nameOf("10.96.0.1")}
-	external := Locality{"external", "IPv4"}
+	external := report.Locality{Policy: "external", Family: "IPv4"}
 	p.Synced()
 	for _, step := range []struct {
 		events  []source.Event
-		checks  []HealthCheck
+		checks  []report.HealthCheck
 		without int
 	}{
-		{[]source.Event{svc, elsewhere}, []HealthCheck{{key, 30999, [2]int{}, "u-1"}}, 1},
-		{[]source.Event{here}, []HealthCheck{{key, 30999, [2]int{1, 1}, "u-1"}}, 0},
-		{[]source.Event{elsewhere}, []HealthCheck{{key, 30999, [2]int{}, "u-1"}}, 1},
+		{[]source.Event{svc, elsewhere}, []report.HealthCheck{{Key: key, Port: 30999, Local: [2]int{}, UID: "u-1"}}, 1},
+		{[]source.Event{here}, []report.HealthCheck{{Key: key, Port: 30999, Local: [2]int{1, 1}, UID: "u-1"}}, 0},
+		{[]source.Event{elsewhere}, []report.HealthCheck{{Key: key, Port: 30999, Local: [2]int{}, UID: "u-1"}}, 1},
 		{[]source.Event{gone}, nil, 0},
 	} {
 		p.Events(step.events)
@@ -352,7 +353,7 @@ func TestMinSyncPeriod(t *testing.T) {
 		c := testConfig(desired.Direct)
 		c.MinSyncPeriod = time.Second
 		rounds := 0
-		c.Observe = func(*Round) { rounds++ }
+		c.Observe = func(*report.Round) { rounds++ }
 		p := running(t, newFake(), c)
 		p.Synced()
 		for i := range 100 {

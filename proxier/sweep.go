@@ -10,17 +10,9 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
-
-// Sweep is one look through the conntrack entries of a family.
-type Sweep struct {
-	Family  int // 4 or 6
-	Took    time.Duration
-	Deleted int
-	Err     error // some may be left; it is tried again
-	Flows   Flows // after it
-}
 
 const (
 	// sweepDeadline bounds a sweep: a dump of a million entries takes seconds.
@@ -100,7 +92,7 @@ func (p *Proxier) sweep(ctx context.Context, k kernel.Flows) error {
 		}
 		errs = append(errs, err)
 		if p.config.ObserveSweep != nil {
-			p.config.ObserveSweep(&Sweep{family, time.Since(began), n, err, p.flows.sum()})
+			p.config.ObserveSweep(&report.Sweep{Family: family, Took: time.Since(began), Deleted: n, Err: err, Flows: p.flows.sum()})
 		}
 	}
 	return errors.Join(errs...)

@@ -18,6 +18,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -152,8 +153,8 @@ func TestSweepThatHangs(t *testing.T) {
 		c := testConfig(desired.Image)
 		var log bytes.Buffer
 		c.Log = slog.New(slog.NewTextHandler(&log, nil))
-		var sweeps []Sweep
-		c.ObserveSweep = func(s *Sweep) { sweeps = append(sweeps, *s) }
+		var sweeps []report.Sweep
+		c.ObserveSweep = func(s *report.Sweep) { sweeps = append(sweeps, *s) }
 		p := running(t, k, c)
 		stale := tcp("10.96.0.1:80", "10.96.0.1:80", false)
 		k.Track(stale)
@@ -176,7 +177,7 @@ func TestSweepThatHangs(t *testing.T) {
 		k.hangs.Store(false)
 		time.Sleep((1 + sweepRest) * sweepDeadline)
 		synctest.Wait()
-		if slices.Contains(k.Tracked(), stale) || p.flows.sum() != (Flows{}) {
+		if slices.Contains(k.Tracked(), stale) || p.flows.sum() != (report.Flows{}) {
 			t.Errorf("then: %v, %+v", k.Tracked(), p.flows.sum())
 		}
 		for _, line := range []string{"conntrack entries cannot be looked through", "conntrack entries are looked through again"} {

@@ -10,18 +10,19 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 )
 
 // tallies are what is counted over all Services. They follow what is rendered.
 type tallies struct {
-	checks  map[model.Key]HealthCheck
-	sorted  []HealthCheck // of checks; nil: they have changed
-	without map[model.Key][]Locality
-	noLocal map[Locality]int
+	checks  map[model.Key]report.HealthCheck
+	sorted  []report.HealthCheck // of checks; nil: they have changed
+	without map[model.Key][]report.Locality
+	noLocal map[report.Locality]int
 }
 
 func newTallies() *tallies {
-	return &tallies{checks: map[model.Key]HealthCheck{}, without: map[model.Key][]Locality{}, noLocal: map[Locality]int{}}
+	return &tallies{checks: map[model.Key]report.HealthCheck{}, without: map[model.Key][]report.Locality{}, noLocal: map[report.Locality]int{}}
 }
 
 // tallying shows the Table Services, and counts them on the way.
@@ -35,17 +36,17 @@ var _ desired.Views = tallying{}
 // View is part of desired.Views.
 func (t tallying) View(key model.Key) (model.View, bool) {
 	v, ok := t.Model.View(key)
-	var check HealthCheck
-	var without []Locality
+	var check report.HealthCheck
+	var without []report.Locality
 	if ok {
-		check = HealthCheck{Key: key, Port: v.HealthCheckPort, Local: v.LocalReady, UID: v.UID}
+		check = report.HealthCheck{Key: key, Port: v.HealthCheckPort, Local: v.LocalReady, UID: v.UID}
 		without = withoutLocal(v)
 	}
 	t.tallies.set(key, check, without)
 	return v, ok
 }
 
-func (t *tallies) set(key model.Key, check HealthCheck, without []Locality) {
+func (t *tallies) set(key model.Key, check report.HealthCheck, without []report.Locality) {
 	if old, had := t.checks[key]; check.Port == 0 && had {
 		delete(t.checks, key)
 		t.sorted = nil
@@ -67,16 +68,16 @@ func (t *tallies) set(key model.Key, check HealthCheck, without []Locality) {
 }
 
 // sum returns copies, for a Round.
-func (t *tallies) sum() ([]HealthCheck, map[Locality]int) {
+func (t *tallies) sum() ([]report.HealthCheck, map[report.Locality]int) {
 	if t.sorted == nil && len(t.checks) > 0 {
 		for _, c := range t.checks {
 			t.sorted = append(t.sorted, c)
 		}
-		slices.SortFunc(t.sorted, func(a, b HealthCheck) int {
+		slices.SortFunc(t.sorted, func(a, b report.HealthCheck) int {
 			return cmp.Or(cmp.Compare(a.Key.Namespace, b.Key.Namespace), cmp.Compare(a.Key.Name, b.Key.Name))
 		})
 	}
-	noLocal := make(map[Locality]int, len(t.noLocal))
+	noLocal := make(map[report.Locality]int, len(t.noLocal))
 	for l, n := range t.noLocal {
 		noLocal[l] = n
 	}
@@ -85,18 +86,18 @@ func (t *tallies) sum() ([]HealthCheck, map[Locality]int) {
 
 // withoutLocal returns where a Service has endpoints and a policy Local that
 // leaves none of them.
-func withoutLocal(v model.View) []Locality {
-	var out []Locality
+func withoutLocal(v model.View) []report.Locality {
+	var out []report.Locality
 	for i, eps := range [...][]model.Endpoints{v.V4, v.V6} {
 		family := [...]string{"IPv4", "IPv6"}[i]
 		if !slices.ContainsFunc(eps, func(e model.Endpoints) bool { return e.Any && len(e.Local) == 0 }) {
 			continue
 		}
 		if v.InternalLocal {
-			out = append(out, Locality{"internal", family})
+			out = append(out, report.Locality{Policy: "internal", Family: family})
 		}
 		if v.ExternalLocal {
-			out = append(out, Locality{"external", family})
+			out = append(out, report.Locality{Policy: "external", Family: family})
 		}
 	}
 	return out

@@ -10,6 +10,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -70,7 +71,7 @@ func TestChangesGoBetween(t *testing.T) {
 					t.Errorf("the change was programmed after %d other writes, want a turn of %d at most", waited, usualTurn.writes)
 				}
 				r := p.Last()
-				if b := p.Backlog(); r.Left != 0 || b != (Backlog{}) || r.Failing.All() != 0 {
+				if b := p.Backlog(); r.Left != 0 || b != (report.Backlog{}) || r.Failing.All() != 0 {
 					t.Errorf("left %d, backlog %+v, failing %+v", r.Left, b, r.Failing)
 				}
 				k.OnOp = nil

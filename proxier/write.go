@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -33,7 +34,7 @@ type work struct {
 
 // write compares wants with the kernel and writes the difference. A plan that
 // takes long and may be left off is kept in p.unfinished.
-func (p *Proxier) write(ctx context.Context, r *Round, w wanted, mayLeave bool) {
+func (p *Proxier) write(ctx context.Context, r *report.Round, w wanted, mayLeave bool) {
 	var earlier map[state.ID]*status
 	if w.all != nil { // which names all objects
 		earlier, p.unfinished = p.ledger.takeAll(), nil
@@ -82,7 +83,7 @@ func (p *Proxier) supersede(wants []state.Want) {
 // goOn goes on with the n plans that were left off before the round, the oldest
 // first. Each round does so for a turn at least; one that took changes does so for
 // no more, since its end tells that these are programmed.
-func (p *Proxier) goOn(ctx context.Context, r *Round, n int) {
+func (p *Proxier) goOn(ctx context.Context, r *report.Round, n int) {
 	n = min(n, len(p.unfinished)) // a full round drops them
 	if n == 0 {
 		return
@@ -139,7 +140,7 @@ func (p *Proxier) left() int {
 
 // execute writes what is left of a plan, stage by stage: what a failed write was
 // to stand on or to make way for waits with it.
-func (p *Proxier) execute(ctx context.Context, r *Round, j *work, mayLeave bool) {
+func (p *Proxier) execute(ctx context.Context, r *report.Round, j *work, mayLeave bool) {
 	var done tally
 	held := p.held()
 	began, n := time.Now(), 0
@@ -153,7 +154,7 @@ func (p *Proxier) execute(ctx context.Context, r *Round, j *work, mayLeave bool)
 		j.plan, n = rest, n+len(stage)
 		p.beat()
 		runtime.Gosched() // with one CPU changes could not even come in
-		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.leaving != nil && r.Changes != (Changes{}))
+		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.leaving != nil && r.Changes != (report.Changes{}))
 		if len(rest) > 0 && (waits || ctx.Err() != nil) {
 			p.leave(j)
 			done.add(r.Ops)
@@ -166,7 +167,7 @@ func (p *Proxier) execute(ctx context.Context, r *Round, j *work, mayLeave bool)
 
 // apply writes a stage and notes in what the kernel is known to hold what was
 // written.
-func (p *Proxier) apply(ctx context.Context, r *Round, stage state.Plan, held map[state.ID]state.ID, j *work, done *tally) {
+func (p *Proxier) apply(ctx context.Context, r *report.Round, stage state.Plan, held map[state.ID]state.ID, j *work, done *tally) {
 	if len(stage) == 0 {
 		return
 	}
@@ -191,11 +192,11 @@ type tally [state.Delete + 1]state.Counts
 
 func (t *tally) count(op state.Op) { t[op.Verb][op.ID.Kind]++ }
 
-func (t *tally) add(to map[Write]int) {
+func (t *tally) add(to map[report.Write]int) {
 	for verb := range t {
 		for kind, n := range t[verb] {
 			if n > 0 {
-				to[Write{state.Verb(verb).String(), state.Kind(kind).String()}] += n
+				to[report.Write{Verb: state.Verb(verb).String(), Kind: state.Kind(kind).String()}] += n
 			}
 		}
 	}
@@ -222,7 +223,7 @@ func (p *Proxier) note(op state.Op) {
 // behind it would answer wrongly. As long as no write has failed and no plan was
 // left off nothing does: what an object needs is wanted too, and there, or in an
 // earlier stage.
-func (p *Proxier) possible(r *Round, stage state.Plan, held map[state.ID]state.ID, j *work) state.Plan {
+func (p *Proxier) possible(r *report.Round, stage state.Plan, held map[state.ID]state.ID, j *work) state.Plan {
 	if len(p.ledger.of)+len(j.earlier) == 0 && len(p.unfinished) == 0 && j.leaving == nil {
 		return stage
 	}

@@ -27,6 +27,7 @@ import (
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/relay"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/status"
 )
@@ -62,7 +63,7 @@ func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, lis
 	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now(), backend: k.Backend()}
 	d.current.Store(d.config)
 	c.Observe = d.observe
-	c.ObserveSweep = func(s *proxier.Sweep) { d.metrics.ObserveSweep(s) }
+	c.ObserveSweep = func(s *report.Sweep) { d.metrics.ObserveSweep(s) }
 	c.Names = d.config.TrafficMetrics != config.TrafficOff
 	d.proxier = proxier.New(k, c)
 	families := []corev1.IPFamily{corev1.IPv4Protocol}
@@ -160,7 +161,7 @@ func (d *daemon) close() {
 }
 
 // observe hands each round to those who tell of it.
-func (d *daemon) observe(r *proxier.Round) {
+func (d *daemon) observe(r *report.Round) {
 	d.health.Observe(r)
 	d.metrics.Observe(r)
 	d.ports.Observe(r)

@@ -9,6 +9,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -56,7 +57,7 @@ func (m *meter) Refused() ([]health.Refused, error) {
 
 // served returns whose frontend an entry refuses: that of the virtual server
 // which it would lead to.
-func (m *meter) served(entry state.ID) (proxier.ServedPort, bool) {
+func (m *meter) served(entry state.ID) (report.ServedPort, bool) {
 	sets := []state.SetName{state.SetCluster, state.SetExternal}
 	if entry.Set == state.SetNodePortReject || entry.Set == state.SetNodePortNoLocal {
 		sets = []state.SetName{state.SetNodePort}
@@ -69,5 +70,5 @@ func (m *meter) served(entry state.ID) (proxier.ServedPort, bool) {
 			}
 		}
 	}
-	return proxier.ServedPort{}, false
+	return report.ServedPort{}, false
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 )
 
 // retryRemoving is between tries to remove what cannot be removed.
@@ -17,7 +17,7 @@ const retryRemoving = time.Minute
 // left in the other variant of iptables, and with --takeover what kube-proxy has left.
 // What cannot be removed is logged, and tried again after a minute.
 func (d *daemon) succeed(ctx context.Context) error {
-	type remove func(context.Context, *proxier.Round) (done bool, err error)
+	type remove func(context.Context, *report.Round) (done bool, err error)
 	var left []remove
 	if d.config.Takeover {
 		left = append(left, d.takeOver())
@@ -48,7 +48,7 @@ func (d *daemon) succeed(ctx context.Context) error {
 
 // leaveOtherVariant removes rules of ours from the variant of iptables that is not used,
 // and logs what others have there. Their rules apply as well.
-func (d *daemon) leaveOtherVariant(ctx context.Context, _ *proxier.Round) (done bool, err error) {
+func (d *daemon) leaveOtherVariant(ctx context.Context, _ *report.Round) (done bool, err error) {
 	other := d.backend.Other()
 	removed, err := kernel.RemoveLeft(ctx, other)
 	if err != nil {
@@ -68,9 +68,9 @@ func (d *daemon) leaveOtherVariant(ctx context.Context, _ *proxier.Round) (done 
 
 // takeOver returns what removes the things of kube-proxy: most of them at the first time,
 // and the rest when the last connection over its virtual servers has ended.
-func (d *daemon) takeOver() func(context.Context, *proxier.Round) (done bool, err error) {
+func (d *daemon) takeOver() func(context.Context, *report.Round) (done bool, err error) {
 	first := true
-	return func(ctx context.Context, r *proxier.Round) (done bool, err error) {
+	return func(ctx context.Context, r *report.Round) (done bool, err error) {
 		if !first && r.Draining > 0 {
 			return false, nil
 		}

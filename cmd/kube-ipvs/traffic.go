@@ -6,6 +6,7 @@ import (
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -53,7 +54,7 @@ func (t *traffic) Traffic(ctx context.Context) ([]health.Traffic, error) {
 	return rows, nil
 }
 
-func row(s proxier.ServedPort, endpoint string, of state.ID, c kernel.Counted) health.Traffic {
+func row(s report.ServedPort, endpoint string, of state.ID, c kernel.Counted) health.Traffic {
 	return health.Traffic{
 		Namespace: s.Namespace, Service: s.Name, Port: s.Port, Endpoint: endpoint, Of: of,
 		Connections: c.Connections, PacketsIn: c.PacketsIn, PacketsOut: c.PacketsOut, BytesIn: c.BytesIn, BytesOut: c.BytesOut,

@@ -16,7 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 )
 
 // pipes is a listener of connections without a network, which go by the clock
@@ -157,7 +157,7 @@ func TestAttack(t *testing.T) {
 		Addresses: func() ([]netip.Addr, error) { return nil, nil }, Healthy: func() bool { return true }, Log: quiet(),
 	})
 	go func() { ports.Run(ctx); done <- nil }()
-	ports.Observe(&proxier.Round{Checks: []proxier.HealthCheck{check("web", port, 1)}})
+	ports.Observe(&report.Round{Checks: []report.HealthCheck{check("web", port, 1)}})
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { // the kernel takes little for who does not read
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
 	}}

@@ -9,9 +9,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/relay"
+	"kube-ipvs/proxier/report"
 )
 
 // Every metric of ours and of kube-proxy's is described for those who read
@@ -32,7 +32,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m.Observe(&proxier.Round{Number: 1, Queued: time.Now(), Triggers: []time.Time{time.Now()}, Ops: map[proxier.Write]int{{Verb: "add", Kind: "entry"}: 1}, Objects: map[string]int{"entry": 1}})
+	m.Observe(&report.Round{Number: 1, Queued: time.Now(), Triggers: []time.Time{time.Now()}, Ops: map[report.Write]int{{Verb: "add", Kind: "entry"}: 1}, Objects: map[string]int{"entry": 1}})
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/health"
+	"kube-ipvs/proxier/report"
 )
 
 // How a daemon puts the parts together.
@@ -22,13 +23,13 @@ func Example() {
 
 	h := health.New(health.Config{
 		Families: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, SyncPeriod: 30 * time.Second, NodeExpected: true,
-		Backlog: func() proxier.Backlog { return p.Backlog() }, Stuck: func() time.Duration { return p.Stuck() },
+		Backlog: func() report.Backlog { return p.Backlog() }, Stuck: func() time.Duration { return p.Stuck() },
 	})
 	m := health.NewMetrics(h, "v1.0.0")
 	ports := health.NewPorts(health.PortsConfig{
 		Addresses: func() ([]netip.Addr, error) { return nil, nil }, IPv6: true, Healthy: h.Healthy, Log: log,
 	})
-	observe := func(r *proxier.Round) {
+	observe := func(r *report.Round) {
 		h.Observe(r)
 		m.Observe(r)
 		ports.Observe(r)

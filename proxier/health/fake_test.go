@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 )
 
 // fakeNet hands out listeners that nobody connects to.
@@ -129,8 +129,8 @@ func newWorld(ipv6 bool) *world {
 	return w
 }
 
-func (w *world) checks(cs ...proxier.HealthCheck) {
-	w.Observe(&proxier.Round{Checks: cs, NodePort: w.prefixes})
+func (w *world) checks(cs ...report.HealthCheck) {
+	w.Observe(&report.Round{Checks: cs, NodePort: w.prefixes})
 	synctest.Wait()
 }
 
@@ -146,8 +146,8 @@ func (w *world) set(prefixes, addrs string, err error) {
 	w.mu.Unlock()
 }
 
-func check(name string, port uint16, local int) proxier.HealthCheck {
-	return proxier.HealthCheck{Key: model.Key{Namespace: "default", Name: name}, Port: port, Local: [2]int{local, local}}
+func check(name string, port uint16, local int) report.HealthCheck {
+	return report.HealthCheck{Key: model.Key{Namespace: "default", Name: name}, Port: port, Local: [2]int{local, local}}
 }
 
 func (w *world) expect(t *testing.T, want string) {

@@ -10,16 +10,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 )
 
 // Config is what a Health must be told. All but NodeExpected are needed.
 type Config struct {
-	Families     []corev1.IPFamily      // that the node serves; one loop serves them all, so that they share one verdict
-	SyncPeriod   time.Duration          // changes may wait, and the loop may be stuck, for less than twice of it
-	NodeExpected bool                   // there must be a Node object; false: without one the node is eligible
-	Backlog      func() proxier.Backlog // what is not programmed yet; called from any goroutine
-	Stuck        func() time.Duration   // for how long the loop has been at one piece of its work; called from any goroutine
+	Families     []corev1.IPFamily     // that the node serves; one loop serves them all, so that they share one verdict
+	SyncPeriod   time.Duration         // changes may wait, and the loop may be stuck, for less than twice of it
+	NodeExpected bool                  // there must be a Node object; false: without one the node is eligible
+	Backlog      func() report.Backlog // what is not programmed yet; called from any goroutine
+	Stuck        func() time.Duration  // for how long the loop has been at one piece of its work; called from any goroutine
 }
 
 // Health is the verdict on the proxy and on the node. Its methods may be
@@ -50,7 +50,7 @@ func New(c Config) *Health {
 }
 
 // Observe takes note of a round. It returns at once.
-func (h *Health) Observe(r *proxier.Round) {
+func (h *Health) Observe(r *report.Round) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.began.IsZero() {

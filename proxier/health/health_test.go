@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 )
 
 var both = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
@@ -24,7 +24,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // loop is what a Health asks of the loop.
 type loop struct {
-	proxier.Backlog
+	report.Backlog
 	stuck time.Duration
 }
 
@@ -33,7 +33,7 @@ func newHealth(nodeExpected bool) (*Health, *loop) {
 	l := &loop{}
 	return New(Config{
 		Families: both, SyncPeriod: 30 * time.Second, NodeExpected: nodeExpected,
-		Backlog: func() proxier.Backlog { return l.Backlog }, Stuck: func() time.Duration { return l.stuck },
+		Backlog: func() report.Backlog { return l.Backlog }, Stuck: func() time.Duration { return l.stuck },
 	}), l
 }
 
@@ -55,14 +55,14 @@ func TestChangesWait(t *testing.T) {
 		reason string
 	}{
 		{"no round ends", func(*Health) {}, "changes have been waiting for 1m0s, and none was programmed"},
-		{"rounds are aborted", func(h *Health) { h.Observe(&proxier.Round{Started: time.Now(), Err: bad}) },
+		{"rounds are aborted", func(h *Health) { h.Observe(&report.Round{Started: time.Now(), Err: bad}) },
 			"changes have been waiting for 1m0s, and none was programmed: no buffer space"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, l := newHealth(false)
-				h.Observe(&proxier.Round{Started: time.Now()})
-				l.Backlog = proxier.Backlog{Changes: proxier.Changes{Services: 1}, Since: time.Now()}
+				h.Observe(&report.Round{Started: time.Now()})
+				l.Backlog = report.Backlog{Changes: report.Changes{Services: 1}, Since: time.Now()}
 				time.Sleep(30 * time.Second)
 				tt.during(h)
 				time.Sleep(30*time.Second - time.Nanosecond)
@@ -75,11 +75,11 @@ func TestChangesWait(t *testing.T) {
 					len(a.Status) != 2 || a.Status["IPv4"].Healthy || a.Status["IPv6"].Healthy {
 					t.Errorf("%s, want reason %q", w.Body, tt.reason)
 				}
-				h.Observe(&proxier.Round{Started: time.Now()}) // something was programmed, but not yet all
+				h.Observe(&report.Round{Started: time.Now()}) // something was programmed, but not yet all
 				expectProbes(t, h, 200, 200)
 				time.Sleep(time.Minute)
 				expectProbes(t, h, 200, 503)
-				l.Backlog = proxier.Backlog{}
+				l.Backlog = report.Backlog{}
 				expectProbes(t, h, 200, 200)
 			})
 		})
@@ -102,7 +102,7 @@ func expectProbes(t *testing.T, h *Health, livez, healthz int) {
 // Only a loop that does not move needs to be started again.
 func TestStuck(t *testing.T) {
 	h, l := newHealth(false)
-	h.Observe(&proxier.Round{Started: time.Now()})
+	h.Observe(&report.Round{Started: time.Now()})
 	l.stuck = time.Minute - time.Nanosecond
 	expectProbes(t, h, 200, 200)
 	l.stuck = time.Minute
@@ -117,10 +117,10 @@ func TestStuck(t *testing.T) {
 func TestFailuresAreNotHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, _ := newHealth(false)
-		h.Observe(&proxier.Round{Started: time.Now(), Failing: proxier.Failing{Node: 3, Object: 2, Foreign: 1, Blocked: 4, Since: time.Now(), First: "x"}})
+		h.Observe(&report.Round{Started: time.Now(), Failing: report.Failing{Node: 3, Object: 2, Foreign: 1, Blocked: 4, Since: time.Now(), First: "x"}})
 		time.Sleep(time.Hour)
 		expectProbes(t, h, 200, 200)
-		h.Observe(&proxier.Round{Started: time.Now(), Err: errors.New("no buffer space")})
+		h.Observe(&report.Round{Started: time.Now(), Err: errors.New("no buffer space")})
 		time.Sleep(time.Hour)
 		expectProbes(t, h, 200, 200)
 	})
@@ -133,7 +133,7 @@ func TestStart(t *testing.T) {
 		l.Since = time.Now()
 		time.Sleep(time.Hour)
 		expectProbes(t, h, 200, 200)
-		h.Observe(&proxier.Round{Started: time.Now(), Err: errors.New("no IPVS")})
+		h.Observe(&report.Round{Started: time.Now(), Err: errors.New("no IPVS")})
 		time.Sleep(time.Minute - time.Nanosecond)
 		expectProbes(t, h, 200, 200)
 		time.Sleep(time.Nanosecond)
@@ -146,7 +146,7 @@ func TestBody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // it begins at 2000-01-01T00:00:00Z
 		h, l := newHealth(true)
 		h.SetNode(&corev1.Node{})
-		h.Observe(&proxier.Round{Started: time.Now().UTC(), Took: time.Second})
+		h.Observe(&report.Round{Started: time.Now().UTC(), Took: time.Second})
 		time.Sleep(10 * time.Second)
 		check := func(path string, code int, body string) {
 			t.Helper()
@@ -239,13 +239,13 @@ func TestReady(t *testing.T) {
 		}
 	}
 	check(503, `{"ready":false,"reason":"nothing has been programmed yet"}`)
-	h.Observe(&proxier.Round{Err: errors.New("no IPVS")})
+	h.Observe(&report.Round{Err: errors.New("no IPVS")})
 	check(503, `{"ready":false,"reason":"no IPVS"}`)
-	h.Observe(&proxier.Round{NotReady: "add vip 10.0.0.1: no device"})
+	h.Observe(&report.Round{NotReady: "add vip 10.0.0.1: no device"})
 	check(503, `{"ready":false,"reason":"add vip 10.0.0.1: no device"}`)
-	h.Observe(&proxier.Round{})
+	h.Observe(&report.Round{})
 	check(200, `{"ready":true}`)
-	h.Observe(&proxier.Round{Err: errors.New("no IPVS")})
-	h.Observe(&proxier.Round{NotReady: "late"})
+	h.Observe(&report.Round{Err: errors.New("no IPVS")})
+	h.Observe(&report.Round{NotReady: "late"})
 	check(200, `{"ready":true}`)
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -88,7 +88,7 @@ func (k *kubeProxyMetrics) start(family string, reg prometheus.Registerer) {
 	}, func() float64 { return seconds(k.queued.get()) }))
 }
 
-func (k *kubeProxyMetrics) observe(r *proxier.Round) {
+func (k *kubeProxyMetrics) observe(r *report.Round) {
 	k.services.Add(float64(r.Changes.Services))
 	k.slices.Add(float64(r.Changes.Slices))
 	k.queued.set(r.Queued)
@@ -107,12 +107,12 @@ func (k *kubeProxyMetrics) observe(r *proxier.Round) {
 			}
 		}
 		for _, policy := range []string{internalName, externalName} {
-			k.noLocal.WithLabelValues(policy, f).Set(float64(r.NoLocal[proxier.Locality{Policy: policy, Family: f}]))
+			k.noLocal.WithLabelValues(policy, f).Set(float64(r.NoLocal[report.Locality{Policy: policy, Family: f}]))
 		}
 	}
 }
 
-func (k *kubeProxyMetrics) observeSweep(s *proxier.Sweep) {
+func (k *kubeProxyMetrics) observeSweep(s *report.Sweep) {
 	family := fmt.Sprintf("IPv%d", s.Family)
 	k.sweeps.WithLabelValues(family).Observe(s.Took.Seconds())
 	k.deleted.WithLabelValues(family).Add(float64(s.Deleted))
@@ -120,7 +120,7 @@ func (k *kubeProxyMetrics) observeSweep(s *proxier.Sweep) {
 
 // observeRestores counts failures to write rules. Where a set of the family
 // could not be made, nobody tried: rules wait for their sets.
-func (k *kubeProxyMetrics) observeRestores(r *proxier.Round) {
+func (k *kubeProxyMetrics) observeRestores(r *report.Round) {
 	waits := map[int]bool{}
 	for _, f := range r.Failures {
 		if f.Op.ID.Kind == state.Set {

@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 )
 
 // Metrics counts what Rounds did. It has a registry of its own, with the
@@ -48,13 +48,13 @@ func NewMetrics(h *Health, version string) *Metrics {
 func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
 
 // ObserveSweep counts a sweep of conntrack. It returns at once.
-func (m *Metrics) ObserveSweep(s *proxier.Sweep) {
+func (m *Metrics) ObserveSweep(s *report.Sweep) {
 	m.kubeProxy.observeSweep(s)
 	m.own.observeFlows(s.Flows)
 }
 
 // Observe counts a round. It returns at once.
-func (m *Metrics) Observe(r *proxier.Round) {
+func (m *Metrics) Observe(r *report.Round) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// What an aborted round took, a later one programs.
@@ -80,7 +80,7 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 }
 
 // end returns when a round ended.
-func end(r *proxier.Round) time.Time { return r.Started.Add(r.Took) }
+func end(r *report.Round) time.Time { return r.Started.Add(r.Took) }
 
 // histogram returns options with buckets for text scrapes, and the native form
 // for those who can read it.

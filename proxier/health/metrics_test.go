@@ -18,8 +18,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"k8s.io/client-go/tools/metrics"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -197,17 +197,17 @@ func TestLint(t *testing.T) {
 }
 
 // fullRound returns a round of which everything is set.
-func fullRound(started time.Time) *proxier.Round {
-	r := &proxier.Round{
-		Number: 1, Started: started, Took: 2 * time.Second, Queued: started.Add(-time.Second), Changes: proxier.Changes{Services: 3, Slices: 4},
-		Full: true, Retried: 5, Draining: 6, Drains: []proxier.Drain{{Since: started.Add(-time.Minute)}, {Since: started}}, Known: proxier.Known{Services: 12, Slices: 13}, Objects: map[string]int{"virtual server": 7, "rules": 2},
-		Ops:      map[proxier.Write]int{{Verb: "add", Kind: "virtual server"}: 10},
-		Flows:    proxier.Flows{Waiting: 2, Since: started.Add(-5 * time.Second)},
-		Failing:  proxier.Failing{Node: 2, Object: 3, Foreign: 1, Blocked: 4, Since: started, First: "x"},
+func fullRound(started time.Time) *report.Round {
+	r := &report.Round{
+		Number: 1, Started: started, Took: 2 * time.Second, Queued: started.Add(-time.Second), Changes: report.Changes{Services: 3, Slices: 4},
+		Full: true, Retried: 5, Draining: 6, Drains: []report.Drain{{Since: started.Add(-time.Minute)}, {Since: started}}, Known: report.Known{Services: 12, Slices: 13}, Objects: map[string]int{"virtual server": 7, "rules": 2},
+		Ops:      map[report.Write]int{{Verb: "add", Kind: "virtual server"}: 10},
+		Flows:    report.Flows{Waiting: 2, Since: started.Add(-5 * time.Second)},
+		Failing:  report.Failing{Node: 2, Object: 3, Foreign: 1, Blocked: 4, Since: started, First: "x"},
 		Problems: make([]model.Problem, 8), Triggers: []time.Time{started.Add(time.Second), started.Add(-time.Hour), started.Add(time.Hour)},
-		NoLocal: map[proxier.Locality]int{{Policy: "internal", Family: "IPv4"}: 9, {Policy: "external", Family: "IPv6"}: 11},
-		Drift:   []proxier.Drift{{ID: state.VIPID(netip.MustParseAddr("10.96.0.1")), What: "is gone"}},
-		Failures: []proxier.Failure{
+		NoLocal: map[report.Locality]int{{Policy: "internal", Family: "IPv4"}: 9, {Policy: "external", Family: "IPv6"}: 11},
+		Drift:   []report.Drift{{ID: state.VIPID(netip.MustParseAddr("10.96.0.1")), What: "is gone"}},
+		Failures: []report.Failure{
 			{Op: state.Op{Verb: state.Change, ID: state.RulesID(state.IPv6)}, Err: errors.New("bad rule")},
 			{Op: state.Op{Verb: state.Add, ID: state.SetID(state.SetAll, state.IPv4)}, Err: errors.New("no ipset")},
 			{Op: state.Op{Verb: state.Add, ID: state.RulesID(state.IPv4)}, Err: errors.New("it waits")},
@@ -224,7 +224,7 @@ func TestRoundAsMetrics(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		start := time.Now()
 		at := func(d time.Duration) string { return fmt.Sprint(seconds(start.Add(d))) }
-		observe := func(r *proxier.Round) { h.Observe(r); m.Observe(r) }
+		observe := func(r *report.Round) { h.Observe(r); m.Observe(r) }
 		expect := func(when string, want map[string]string) { t.Helper(); expectValues(t, m, when, want) }
 		expect("at the start", map[string]string{
 			"kube_ipvs_rounds_total{full=true}": "0", "kube_ipvs_ready": "0", "kube_ipvs_healthy": "1",
@@ -268,7 +268,7 @@ func TestRoundAsMetrics(t *testing.T) {
 			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv6}":                        "0/0",
 			"kube_ipvs_conntrack_oldest_wait_age_seconds":                                                 "7",
 		})
-		m.ObserveSweep(&proxier.Sweep{Family: 6, Took: 3 * time.Second, Deleted: 17})
+		m.ObserveSweep(&report.Sweep{Family: 6, Took: 3 * time.Second, Deleted: 17})
 		expect("after a sweep", map[string]string{
 			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv6}": "1/3",
 			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv4}": "0/0",
@@ -285,13 +285,13 @@ func TestAbortedRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, b := newHealth(false)
 		m := NewMetrics(h, "v1")
-		observe := func(r *proxier.Round) { h.Observe(r); m.Observe(r) }
+		observe := func(r *report.Round) { h.Observe(r); m.Observe(r) }
 		expect := func(when string, want map[string]string) { t.Helper(); expectValues(t, m, when, want) }
 		observe(fullRound(time.Now()))
 		time.Sleep(2 * time.Second)
 		aborted := time.Now()
-		observe(&proxier.Round{Started: aborted, Took: time.Second, Queued: aborted, Changes: proxier.Changes{Services: 1}, Full: true, Err: errors.New("no netlink")})
-		b.Backlog = proxier.Backlog{Changes: proxier.Changes{Services: 1, Slices: 2}, Since: aborted}
+		observe(&report.Round{Started: aborted, Took: time.Second, Queued: aborted, Changes: report.Changes{Services: 1}, Full: true, Err: errors.New("no netlink")})
+		b.Backlog = report.Backlog{Changes: report.Changes{Services: 1, Slices: 2}, Since: aborted}
 		time.Sleep(time.Minute)
 		expect("after an aborted round", map[string]string{
 			"kube_ipvs_rounds_total{full=true}": "2", "kube_ipvs_audits_total": "1", "kube_ipvs_objects{kind=virtual_server}": "7",
@@ -304,9 +304,9 @@ func TestAbortedRound(t *testing.T) {
 			"kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=IPv4,traffic_policy=internal}": "9",
 			"kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=IPv6}":                    fmt.Sprint(seconds(aborted)),
 		})
-		b.Backlog = proxier.Backlog{}
+		b.Backlog = report.Backlog{}
 		later := time.Now()
-		observe(&proxier.Round{Started: later, Took: time.Second, Queued: later})
+		observe(&report.Round{Started: later, Took: time.Second, Queued: later})
 		expect("after a good round", map[string]string{
 			"kube_ipvs_programming_duration_seconds": "2/64", // since the aborted round's change came in
 			"kube_ipvs_objects{kind=virtual_server}": "0", "kube_ipvs_healthy": "1", "kube_ipvs_rounds_total{full=false}": "1",

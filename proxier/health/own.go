@@ -8,7 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -118,7 +118,7 @@ const (
 )
 
 // observe counts a round, of whose changes the oldest came in at queued.
-func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
+func (o *ownMetrics) observe(r *report.Round, queued time.Time) {
 	o.rounds.WithLabelValues(strconv.FormatBool(r.Full || r.Audited)).Inc()
 	o.took.Observe(r.Took.Seconds())
 	o.messages.Add(float64(r.Kernel.Messages))
@@ -157,9 +157,9 @@ func (o *ownMetrics) observe(r *proxier.Round, queued time.Time) {
 	}
 }
 
-func (o *ownMetrics) observeFlows(f proxier.Flows) { o.flows.set(f.Since) }
+func (o *ownMetrics) observeFlows(f report.Flows) { o.flows.set(f.Since) }
 
-func (o *ownMetrics) observeWrites(r *proxier.Round) {
+func (o *ownMetrics) observeWrites(r *report.Round) {
 	for w, n := range r.Ops {
 		o.writes.WithLabelValues(w.Verb, label(w.Kind), resultOK).Add(float64(n))
 	}

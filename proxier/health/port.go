@@ -12,13 +12,13 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 )
 
 // port answers at one address and port.
 type port struct {
-	check    atomic.Pointer[proxier.HealthCheck] // that it answers for
-	family   int                                 // of its address, as in HealthCheck.Local
+	check    atomic.Pointer[report.HealthCheck] // that it answers for
+	family   int                                // of its address, as in HealthCheck.Local
 	healthy  func() bool
 	listener net.Listener
 	server   *http.Server
@@ -27,7 +27,7 @@ type port struct {
 	err error // that ended it
 }
 
-func (p *Ports) serve(ln net.Listener, at netip.Addr, c proxier.HealthCheck) *port {
+func (p *Ports) serve(ln net.Listener, at netip.Addr, c report.HealthCheck) *port {
 	l := &port{healthy: p.config.Healthy, listener: ln}
 	if at.Is6() {
 		l.family = 1

@@ -11,8 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 )
 
 // PortsConfig is what Ports must be told. IPv6 apart, all is needed.
@@ -41,7 +41,7 @@ type Ports struct {
 	crowd  *crowd        // of all ports together: tenants decide how many ports there are
 
 	mu       sync.Mutex
-	checks   []proxier.HealthCheck
+	checks   []report.HealthCheck
 	prefixes []netip.Prefix // node addresses that serve node ports; a family without any: all
 	refresh  bool           // the node's addresses may have changed
 	problems []model.Problem
@@ -74,7 +74,7 @@ func NewPorts(c PortsConfig) *Ports {
 
 // Observe takes the checks of a round, and where node ports are served. It
 // returns at once.
-func (p *Ports) Observe(r *proxier.Round) {
+func (p *Ports) Observe(r *report.Round) {
 	if r.Err != nil {
 		return
 	}
@@ -144,7 +144,7 @@ func (p *Ports) sync(ctx context.Context) time.Time {
 	checks, prefixes := p.checks, p.prefixes
 	p.mu.Unlock()
 	owned, problems := p.own(checks)
-	want := map[netip.AddrPort]proxier.HealthCheck{}
+	want := map[netip.AddrPort]report.HealthCheck{}
 	var again time.Time
 	if len(owned) > 0 {
 		again = p.readAddresses(prefixes)
@@ -176,15 +176,15 @@ func (p *Ports) sync(ctx context.Context) time.Time {
 // own returns the checks that have their port to themselves, and the problems
 // of the others. A Service keeps the port that it has; else the first by name
 // gets it.
-func (p *Ports) own(checks []proxier.HealthCheck) ([]proxier.HealthCheck, []model.Problem) {
-	byPort := map[uint16]proxier.HealthCheck{}
+func (p *Ports) own(checks []report.HealthCheck) ([]report.HealthCheck, []model.Problem) {
+	byPort := map[uint16]report.HealthCheck{}
 	for _, c := range checks {
 		if _, taken := byPort[c.Port]; !taken || p.owners[c.Port] == c.Key {
 			byPort[c.Port] = c
 		}
 	}
 	clear(p.owners)
-	var owned []proxier.HealthCheck
+	var owned []report.HealthCheck
 	var problems []model.Problem
 	for _, c := range checks {
 		by := byPort[c.Port].Key
@@ -206,13 +206,13 @@ func (p *Ports) own(checks []proxier.HealthCheck) ([]proxier.HealthCheck, []mode
 	return owned, problems
 }
 
-func problem(c proxier.HealthCheck, message string) model.Problem {
+func problem(c report.HealthCheck, message string) model.Problem {
 	return model.Problem{UID: c.UID, Object: "Service " + c.Key.String(), Field: "spec.healthCheckNodePort", Message: message}
 }
 
 // closeOthers closes what is not wanted or has failed. It is done before
 // anything is opened: the way may have to be clear.
-func (p *Ports) closeOthers(want map[netip.AddrPort]proxier.HealthCheck) {
+func (p *Ports) closeOthers(want map[netip.AddrPort]report.HealthCheck) {
 	for at, l := range p.open {
 		err := l.failed()
 		if _, ok := want[at]; ok && err == nil {
@@ -233,7 +233,7 @@ func (p *Ports) closeOthers(want map[netip.AddrPort]proxier.HealthCheck) {
 }
 
 // openAll opens what is not open, and returns when to try again what could not be.
-func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]proxier.HealthCheck) (again time.Time) {
+func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]report.HealthCheck) (again time.Time) {
 	for at, c := range want {
 		if l := p.open[at]; l != nil {
 			l.check.Store(&c) // a port that goes from one Service to another is never closed

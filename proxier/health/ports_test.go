@@ -14,8 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 )
 
 // By kube-proxy's rule a family that nodePortAddresses does not name is served
@@ -69,13 +69,13 @@ func TestPortsFollowChecks(t *testing.T) {
 		if _, now := w.net.counts(); now != opens {
 			t.Errorf("%d more were opened", now-opens)
 		}
-		for port, want := range map[uint16]proxier.HealthCheck{30001: check("b", 30001, 7), 30002: check("a", 30002, 5)} {
+		for port, want := range map[uint16]report.HealthCheck{30001: check("b", 30001, 7), 30002: check("a", 30002, 5)} {
 			if got := *w.open[netip.AddrPortFrom(netip.IPv4Unspecified(), port)].check.Load(); got != want {
 				t.Errorf("port %d answers for %v, want %v", port, got, want)
 			}
 		}
 		// An aborted round says nothing of checks.
-		w.Observe(&proxier.Round{Err: errors.New("no netlink")})
+		w.Observe(&report.Round{Err: errors.New("no netlink")})
 		synctest.Wait()
 		w.expect(t, "tcp4 0.0.0.0:30001, tcp4 0.0.0.0:30002")
 
@@ -265,7 +265,7 @@ func TestAnswers(t *testing.T) {
 		{"other", [2]int{1, 1}, true, [2]int{200, 200}}, {"other", [2]int{1, 1}, false, [2]int{503, 503}},
 	} {
 		healthy.Store(tt.healthy)
-		p.Observe(&proxier.Round{Checks: []proxier.HealthCheck{{Key: model.Key{Namespace: "default", Name: tt.name}, Port: port, Local: tt.local}}, NodePort: prefixes})
+		p.Observe(&report.Round{Checks: []report.HealthCheck{{Key: model.Key{Namespace: "default", Name: tt.name}, Port: port, Local: tt.local}}, NodePort: prefixes})
 		for _, a := range addrs {
 			local, code := tt.local[0], tt.codes[0]
 			if a.Is6() {

@@ -4,12 +4,12 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 )
 
 // lastQueued knows when changes last began to wait.
 type lastQueued struct {
-	backlog func() proxier.Backlog
+	backlog func() report.Backlog
 
 	mu   sync.Mutex
 	last time.Time // of those that a round has taken

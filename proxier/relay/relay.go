@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 )
 
 // Config is what a Relay must be told.
@@ -68,7 +68,7 @@ func mostHere() int {
 }
 
 // Observe learns from a round from which addresses to dial. It returns at once.
-func (r *Relay) Observe(round *proxier.Round) {
+func (r *Relay) Observe(round *report.Round) {
 	if round.Err == nil {
 		r.sources.Store(&round.NodeIPs)
 	}

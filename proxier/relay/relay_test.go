@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 )
 
 // bench is a Relay for clients of this machine, and what each of them has dialled.
@@ -50,7 +50,7 @@ func newBench(t *testing.T, prepare func(*Relay)) *bench {
 	if prepare != nil {
 		prepare(b.Relay)
 	}
-	b.Observe(&proxier.Round{NodeIPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
+	b.Observe(&report.Round{NodeIPs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { b.Run(ctx); close(done) }()
@@ -294,7 +294,7 @@ func TestTaken(t *testing.T) {
 // What was dialled may not be known, and the node may have no address.
 func TestNoWay(t *testing.T) {
 	b := newBench(t, nil)
-	b.Observe(&proxier.Round{})
+	b.Observe(&report.Round{})
 	for _, cause := range []string{"unknown", "source"} {
 		b.refused(cause)
 		b.await(func() error {

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -57,7 +57,7 @@ type Board struct {
 }
 
 // Observe takes note of a round. It returns at once.
-func (b *Board) Observe(r *proxier.Round) {
+func (b *Board) Observe(r *report.Round) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if did(r) {
@@ -88,20 +88,20 @@ func (b *Board) Observe(r *proxier.Round) {
 
 // did reports whether the round is worth to be remembered. While something
 // drains there is one a second that has nothing to do.
-func did(r *proxier.Round) bool {
+func did(r *report.Round) bool {
 	return r.Full || r.Audited || r.Err != nil || r.Services > 0 || len(r.Ops) > 0 || len(r.Failures) > 0
 }
 
 // idle reports whether the round did nothing but end an audit that found nothing.
-func idle(r *proxier.Round) bool {
+func idle(r *report.Round) bool {
 	return r.Audited && r.Err == nil && r.Services == 0 && len(r.Ops) == 0 && len(r.Failures) == 0
 }
 
-func entries(v state.Verb) proxier.Write {
-	return proxier.Write{Verb: v.String(), Kind: state.Entry.String()}
+func entries(v state.Verb) report.Write {
+	return report.Write{Verb: v.String(), Kind: state.Entry.String()}
 }
 
-func summary(r *proxier.Round) Round {
+func summary(r *report.Round) Round {
 	out := Round{
 		Number: r.Number, Started: r.Started, Took: r.Took.Seconds(), Kind: KindChange, Services: r.Services,
 		Writes: r.Writes(), Failed: r.Failed(), Retried: r.Retried, Drift: len(r.Drift),

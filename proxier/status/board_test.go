@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -20,21 +20,21 @@ func TestBoardRemembersTheLast(t *testing.T) {
 	b := &Board{}
 	start := time.Unix(1e9, 0)
 	for i := range 100 {
-		b.Observe(&proxier.Round{Number: uint64(i), Started: start.Add(time.Duration(i) * time.Second), Took: time.Millisecond,
-			Services: 1, Ops: map[proxier.Write]int{{Verb: "add", Kind: "real server"}: 2}, Kernel: kernel.Stats{Messages: 3}})
-		b.Observe(&proxier.Round{Number: uint64(i)}) // nothing was to be done
+		b.Observe(&report.Round{Number: uint64(i), Started: start.Add(time.Duration(i) * time.Second), Took: time.Millisecond,
+			Services: 1, Ops: map[report.Write]int{{Verb: "add", Kind: "real server"}: 2}, Kernel: kernel.Stats{Messages: 3}})
+		b.Observe(&report.Round{Number: uint64(i)}) // nothing was to be done
 	}
 	if got := b.changes(); got != 0 {
 		t.Errorf("frontends have changed %d times", got)
 	}
-	many := make([]proxier.Drift, 200)
+	many := make([]report.Drift, 200)
 	for i := range many {
-		many[i] = proxier.Drift{ID: state.LinkID(), What: fmt.Sprint(i)}
+		many[i] = report.Drift{ID: state.LinkID(), What: fmt.Sprint(i)}
 	}
-	b.Observe(&proxier.Round{Number: 100, Started: start, Took: time.Second, Full: true, Drift: many[:1]})
-	b.Observe(&proxier.Round{Number: 101, Full: true, Started: start.Add(time.Hour), Drift: many, Failures: []proxier.Failure{{Err: errors.New("no")}}})
-	b.Observe(&proxier.Round{Number: 102, Full: true, Started: start.Add(2 * time.Hour), Err: errors.New("no netlink")})
-	b.Observe(&proxier.Round{Number: 103, Ops: map[proxier.Write]int{{Verb: "delete", Kind: "entry"}: 1}})
+	b.Observe(&report.Round{Number: 100, Started: start, Took: time.Second, Full: true, Drift: many[:1]})
+	b.Observe(&report.Round{Number: 101, Full: true, Started: start.Add(time.Hour), Drift: many, Failures: []report.Failure{{Err: errors.New("no")}}})
+	b.Observe(&report.Round{Number: 102, Full: true, Started: start.Add(2 * time.Hour), Err: errors.New("no netlink")})
+	b.Observe(&report.Round{Number: 103, Ops: map[report.Write]int{{Verb: "delete", Kind: "entry"}: 1}})
 	var v View
 	b.tell(&v)
 	if len(v.Rounds) != 60 || v.Rounds[0].Number != 44 || v.Rounds[59].Number != 103 {
@@ -152,9 +152,9 @@ func TestStateIsDocumented(t *testing.T) {
 // Audits that find nothing do not push out what was done.
 func TestBoardKeepsWhatWasDone(t *testing.T) {
 	b := &Board{}
-	b.Observe(&proxier.Round{Number: 1, Services: 1})
+	b.Observe(&report.Round{Number: 1, Services: 1})
 	for i := range 2 * roundsKept {
-		b.Observe(&proxier.Round{Number: uint64(2 + i), Audited: true})
+		b.Observe(&report.Round{Number: uint64(2 + i), Audited: true})
 	}
 	var v View
 	b.tell(&v)

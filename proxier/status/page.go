@@ -10,8 +10,8 @@ import (
 	"strconv"
 	"time"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -30,13 +30,13 @@ type Kernel interface {
 // Config is what a Page must be told. All is needed.
 type Config struct {
 	Node, Version string
-	Desired       desired.Config         // says where virtual servers stand
-	Board         *Board                 // that Rounds are told to
-	Kernel        Kernel                 // for this Page alone
-	Last          func() *proxier.Round  // as Proxier.Last
-	Backlog       func() proxier.Backlog // as Proxier.Backlog
-	Unhealthy     func() string          // why the proxy is; empty: it is not
-	Ready         func() (bool, string)  // or why not
+	Desired       desired.Config        // says where virtual servers stand
+	Board         *Board                // that Rounds are told to
+	Kernel        Kernel                // for this Page alone
+	Last          func() *report.Round  // as Proxier.Last
+	Backlog       func() report.Backlog // as Proxier.Backlog
+	Unhealthy     func() string         // why the proxy is; empty: it is not
+	Ready         func() (bool, string) // or why not
 	Log           *slog.Logger
 }
 

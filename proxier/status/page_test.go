@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/status"
 	"kube-ipvs/test/showcase"
@@ -241,7 +241,7 @@ func TestKernelCannotBeRead(t *testing.T) {
 	in(t, desired.Image, 10, func(t *testing.T, n *showcase.Node) {
 		n.Kernel.Break(errors.New("no <permission>"))
 		n.Proxier.Audit() // which fails too: nothing is written until it succeeds
-		n.Await(func(r *proxier.Round) bool { return r.Err != nil })
+		n.Await(func(r *report.Round) bool { return r.Err != nil })
 		if body := ask(t, n.Page, "/?q=x").Body.String(); !strings.Contains(body, "The last round was aborted:</strong> read what is programmed: no &lt;permission&gt;") {
 			t.Errorf("an aborted round is not told: %s", body)
 		}

@@ -19,6 +19,7 @@ import (
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -98,7 +99,7 @@ func shell(ctx context.Context, script string) error {
 // loop is a running proxier on a kernel.
 type loop struct {
 	*proxier.Proxier
-	rounds chan *proxier.Round
+	rounds chan *report.Round
 	stop   func()
 }
 
@@ -114,13 +115,13 @@ func loopConfig() proxier.Config {
 
 // startLoop starts a loop that knows of events, and tells of its sweeps those who
 // ask.
-func startLoop(ctx context.Context, k kernel.Kernel, events []source.Event, swept ...func(*proxier.Sweep)) *loop {
+func startLoop(ctx context.Context, k kernel.Kernel, events []source.Event, swept ...func(*report.Sweep)) *loop {
 	return startLoopOf(ctx, loopConfig(), k, events, swept...)
 }
 
-func startLoopOf(ctx context.Context, c proxier.Config, k kernel.Kernel, events []source.Event, swept ...func(*proxier.Sweep)) *loop {
-	l := &loop{rounds: make(chan *proxier.Round, 1024)}
-	c.Observe = func(r *proxier.Round) { l.rounds <- r }
+func startLoopOf(ctx context.Context, c proxier.Config, k kernel.Kernel, events []source.Event, swept ...func(*report.Sweep)) *loop {
+	l := &loop{rounds: make(chan *report.Round, 1024)}
+	c.Observe = func(r *report.Round) { l.rounds <- r }
 	for _, f := range swept {
 		c.ObserveSweep = f
 	}
@@ -136,7 +137,7 @@ func startLoopOf(ctx context.Context, c proxier.Config, k kernel.Kernel, events 
 
 // next returns the next round that took changes or was full, and checks that
 // all went well.
-func (l *loop) next(ctx context.Context) (*proxier.Round, error) {
+func (l *loop) next(ctx context.Context) (*report.Round, error) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,7 +148,7 @@ func (l *loop) next(ctx context.Context) (*proxier.Round, error) {
 				return nil, r.Err
 			case len(r.Failures) > 0:
 				return nil, fmt.Errorf("%d writes failed, such as: %s", len(r.Failures), r.Failures[0])
-			case r.Full || r.Audited || r.Changes != (proxier.Changes{}):
+			case r.Full || r.Audited || r.Changes != (report.Changes{}):
 				return r, nil
 			}
 		}
@@ -213,7 +214,7 @@ func (b *bench) coldAndGone(ctx context.Context, subject string, c proxier.Confi
 	if _, err := k.rehearse(ctx, c, events); err != nil {
 		return err
 	}
-	return comeAndGo(ctx, c, k, events, func(topic string, r *proxier.Round, took time.Duration) {
+	return comeAndGo(ctx, c, k, events, func(topic string, r *report.Round, took time.Duration) {
 		f := b.of(topic, subject, s, "ms")
 		f.Samples, f.Counts = []float64{ms(took)}, countsOf(r.Kernel)
 	})
@@ -242,14 +243,14 @@ func coldAndGoneFloor(ctx context.Context, b *bench, s size) error {
 func (r *recorder) rehearse(ctx context.Context, c proxier.Config, events []source.Event) (map[string][]state.Plan, error) {
 	plans := map[string][]state.Plan{}
 	r.dry, r.on = true, true
-	err := comeAndGo(ctx, c, r, events, func(topic string, _ *proxier.Round, _ time.Duration) { plans[topic] = r.take(true) })
+	err := comeAndGo(ctx, c, r, events, func(topic string, _ *report.Round, _ time.Duration) { plans[topic] = r.take(true) })
 	r.dry, r.on = false, false
 	runtime.GC()
 	return plans, err
 }
 
 // comeAndGo has a loop program everything, and then delete it.
-func comeAndGo(ctx context.Context, c proxier.Config, k kernel.Kernel, events []source.Event, done func(topic string, r *proxier.Round, took time.Duration)) error {
+func comeAndGo(ctx context.Context, c proxier.Config, k kernel.Kernel, events []source.Event, done func(topic string, r *report.Round, took time.Duration)) error {
 	gones := deleted(events)
 	began := time.Now()
 	l := startLoopOf(ctx, c, k, events)
@@ -369,7 +370,7 @@ func (b *bench) audit(ctx context.Context, l *loop, s size) error {
 				if r, err = l.next(ctx); err != nil {
 					return err
 				}
-				full, seen = full || r.Full || r.Audited, seen || r.Changes != (proxier.Changes{})
+				full, seen = full || r.Full || r.Audited, seen || r.Changes != (report.Changes{})
 			}
 			wait.Samples = append(wait.Samples, ms(time.Since(began)))
 		}
@@ -390,7 +391,7 @@ func (b *bench) restart(ctx context.Context, k *recorder, s size) error {
 		}
 		began := time.Now()
 		l := startLoop(ctx, k, events)
-		var r *proxier.Round
+		var r *report.Round
 		if r, err = l.next(ctx); err == nil {
 			f.Samples = append(f.Samples, ms(time.Since(began)))
 			f.Counts = countsOf(r.Kernel)

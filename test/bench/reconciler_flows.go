@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs/netutil"
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/node"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 )
 
@@ -64,8 +64,8 @@ func flows(ctx context.Context, b *bench, s size, six bool) error {
 	if _, err := node.DropCapabilities(); err != nil {
 		return err
 	}
-	sweeps := make(chan *proxier.Sweep, 1024)
-	l := startLoop(ctx, k, append(publishing(at, 0, corev1.ProtocolTCP, 1), publishing(at, 1, corev1.ProtocolUDP, 100)...), func(s *proxier.Sweep) { sweeps <- s })
+	sweeps := make(chan *report.Sweep, 1024)
+	l := startLoop(ctx, k, append(publishing(at, 0, corev1.ProtocolTCP, 1), publishing(at, 1, corev1.ProtocolUDP, 100)...), func(s *report.Sweep) { sweeps <- s })
 	defer l.stop()
 	if _, err := l.next(ctx); err != nil {
 		return err
@@ -112,8 +112,8 @@ func flows(ctx context.Context, b *bench, s size, six bool) error {
 }
 
 // quietly waits until nothing is left to look through and returns the sum.
-func quietly(ctx context.Context, sweeps <-chan *proxier.Sweep) (proxier.Sweep, error) {
-	var sum proxier.Sweep
+func quietly(ctx context.Context, sweeps <-chan *report.Sweep) (report.Sweep, error) {
+	var sum report.Sweep
 	for {
 		select {
 		case <-ctx.Done():

@@ -19,6 +19,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/status"
@@ -34,13 +35,13 @@ type Node struct {
 	Health  *health.Health
 	Page    *status.Page
 	Config  status.Config
-	rounds  chan *proxier.Round
+	rounds  chan *report.Round
 	end     func()
 }
 
 // New starts a node without Services.
 func New(mode desired.Mode) *Node {
-	n := &Node{Kernel: newKernel(), rounds: make(chan *proxier.Round, 1000)}
+	n := &Node{Kernel: newKernel(), rounds: make(chan *report.Round, 1000)}
 	board := &status.Board{}
 	c := proxier.Config{
 		Desired: desired.Config{
@@ -48,7 +49,7 @@ func New(mode desired.Mode) *Node {
 		},
 		AuditPeriod: 5 * time.Minute, DrainTimeout: time.Hour, Log: slog.New(slog.DiscardHandler),
 	}
-	c.Observe = func(r *proxier.Round) {
+	c.Observe = func(r *report.Round) {
 		n.Health.Observe(r)
 		board.Observe(r)
 		select {
@@ -77,12 +78,12 @@ func (n *Node) Close() { n.end() }
 func (n *Node) Tell(events ...source.Event) {
 	n.Proxier.Events(events)
 	n.Proxier.Synced()
-	n.Await(func(*proxier.Round) bool { return n.Proxier.Backlog() == proxier.Backlog{} })
+	n.Await(func(*report.Round) bool { return n.Proxier.Backlog() == report.Backlog{} })
 }
 
 // Await waits for a round from now on, or the last one, that ok accepts. It
 // panics after a minute.
-func (n *Node) Await(ok func(*proxier.Round) bool) {
+func (n *Node) Await(ok func(*report.Round) bool) {
 	limit := time.After(time.Minute)
 	if r := n.Proxier.Last(); r != nil && ok(r) {
 		return
@@ -171,8 +172,8 @@ func (n *Node) Troubles() {
 		s.Delete(state.EntryID(state.SetAll, state.TCP, netip.MustParseAddrPort("10.90.0.13:80")))
 	})
 	n.Proxier.Audit()
-	n.Await(func(r *proxier.Round) bool { return len(r.Drift) > 0 })
-	n.Await(func(r *proxier.Round) bool { // it is told after some retries
+	n.Await(func(r *report.Round) bool { return len(r.Drift) > 0 })
+	n.Await(func(r *report.Round) bool { // it is told after some retries
 		for _, p := range r.Problems {
 			if p.Object == "Service shop/taken" {
 				return true

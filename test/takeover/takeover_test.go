@@ -19,6 +19,7 @@ import (
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/test/testbed"
 )
@@ -46,10 +47,10 @@ func takeOver(t *testing.T, mode desired.Mode, dir string, drain time.Duration) 
 	}
 	l := &loop{t: t, log: &bytes.Buffer{}}
 	log := slog.New(slog.NewTextHandler(l.log, nil))
-	first := make(chan *proxier.Round, 1)
+	first := make(chan *report.Round, 1)
 	l.p = proxier.New(k, proxier.Config{
 		Desired: d, AuditPeriod: time.Hour, DrainTimeout: drain, Log: log,
-		Observe: func(r *proxier.Round) {
+		Observe: func(r *report.Round) {
 			if r.NotReady == "" {
 				select {
 				case first <- r:
