@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 
+	"kube-ipvs/test/testbed"
+
 	"sigs.k8s.io/yaml"
 )
 
@@ -27,8 +29,7 @@ const chart = "../../charts/kube-ipvs"
 
 func TestMain(m *testing.M) {
 	if helm == "" {
-		fmt.Println("tests of the chart need helm: make test-chart builds it")
-		os.Exit(0)
+		testbed.SkipAll(m, "it needs helm: make test-chart")
 	}
 	if binary == "" {
 		fmt.Fprintln(os.Stderr, "KUBE_IPVS_BINARY does not say which kube-ipvs is to read the configuration")

@@ -26,23 +26,12 @@ var (
 // The control plane runs where another machine of the LAN would be, and serves
 // all tests: each begins with an empty namespace.
 func TestMain(m *testing.M) {
-	if os.Getenv("KUBE_IPVS_LAB") == "" {
-		fmt.Println("tests against a real cluster need the lab, where IPVS is real: make lab-test")
-		os.Exit(0)
-	}
-	code, err := 1, prepare(context.Background())
-	if err == nil {
-		code = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	if control != nil {
-		_ = control.Close()
-	}
-	if bed != nil {
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/cluster", prepare, func() {
+		if control != nil {
+			_ = control.Close()
+		}
 		bed.Close()
-	}
-	os.Exit(code)
+	})
 }
 
 func prepare(ctx context.Context) error {

@@ -30,25 +30,20 @@ var (
 const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
-	if os.Getenv("KUBE_IPVS_LAB") == "" {
-		fmt.Println("hostile nodes need the lab, where IPVS is real: make lab-test")
-		os.Exit(0)
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/hostile", prepare, func() { bed.Close() })
+}
+
+// prepare builds the bed with its endpoints.
+func prepare(ctx context.Context) (err error) {
+	if bed, err = testbed.New(ctx); err != nil {
+		return err
 	}
-	var err error
-	if bed, err = testbed.New(context.Background()); err == nil {
-		for _, h := range []*testbed.Host{bed.P1, bed.P2, bed.R1} {
-			if _, e := bed.Serve(h, testbed.TargetPort, h.Name); e != nil {
-				err = e
-			}
+	for _, h := range []*testbed.Host{bed.P1, bed.P2, bed.R1} {
+		if _, err := bed.Serve(h, testbed.TargetPort, h.Name); err != nil {
+			return err
 		}
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	bed.Close()
-	os.Exit(code)
+	return nil
 }
 
 // TestNodesAreNotLost plays all situations, one after another, on a node for each

@@ -35,23 +35,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "container:", err)
 		os.Exit(125)
 	}
-	if os.Getenv("KUBE_IPVS_LAB") == "" {
-		fmt.Println("tests of the installed chart need the lab, where IPVS is real: make test-chart")
-		os.Exit(0)
-	}
-	code, err := 1, prepare(context.Background())
-	if err == nil {
-		code = m.Run()
-	} else {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	if control != nil {
-		_ = control.Close()
-	}
-	if bed != nil {
+	testbed.Main(m, "make test-chart", prepare, func() {
+		if control != nil {
+			_ = control.Close()
+		}
 		bed.Close()
-	}
-	os.Exit(code)
+	})
 }
 
 func prepare(ctx context.Context) error {

@@ -5,6 +5,8 @@
 package life
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"kube-ipvs/test/pod"
+	"kube-ipvs/test/testbed"
 )
 
 var binary = os.Getenv("KUBE_IPVS_BINARY")
@@ -25,21 +28,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "container:", err)
 		os.Exit(125)
 	}
-	if os.Getenv("KUBE_IPVS_LAB") == "" {
-		fmt.Println("tests of kube-ipvs's life need the lab, where IPVS is real: make lab-test")
-		os.Exit(0)
-	}
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/life", prepare, func() {})
+}
+
+func prepare(context.Context) error {
 	if binary == "" {
-		fmt.Fprintln(os.Stderr, "KUBE_IPVS_BINARY does not say which kube-ipvs to test")
-		os.Exit(1)
+		return errors.New("KUBE_IPVS_BINARY does not say which kube-ipvs to test")
 	}
 	// Most of the time a test waits, whatever the number of CPUs.
 	flag.Parse()
-	if err := flag.Set("test.parallel", "6"); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
+	return flag.Set("test.parallel", "6")
 }
 
 // inModes runs a test on a fresh node for each place where the virtual servers

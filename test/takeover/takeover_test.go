@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -84,24 +83,12 @@ func takeOver(t *testing.T, mode desired.Mode, dir string, drain time.Duration) 
 var bed *testbed.Bed
 
 func TestMain(m *testing.M) {
-	if os.Getenv("KUBE_IPVS_LAB") == "" {
-		fmt.Println("takeover tests need the lab, where IPVS is real: make lab-test")
-		os.Exit(0)
-	}
-	err := begin()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	bed.Close()
-	os.Exit(code)
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/takeover", prepare, func() { bed.Close() })
 }
 
-// begin builds the bed with its endpoints.
-func begin() error {
-	var err error
-	if bed, err = testbed.New(context.Background()); err != nil {
+// prepare builds the bed with its endpoints.
+func prepare(ctx context.Context) (err error) {
+	if bed, err = testbed.New(ctx); err != nil {
 		return err
 	}
 	for _, h := range []*testbed.Host{bed.P1, bed.P2} {

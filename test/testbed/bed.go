@@ -142,6 +142,9 @@ func openNamespace(path string) (int, error) {
 
 // Close ends all listeners and removes the namespaces and links.
 func (b *Bed) Close() {
+	if b == nil {
+		return
+	}
 	for _, stop := range b.listeners {
 		stop()
 	}

@@ -21,26 +21,15 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv("KUBE_IPVS_LAB") == "" {
-		fmt.Println("wire tests need the lab, where IPVS is real: make lab-test")
-		os.Exit(0)
-	}
-	var err error
-	if bed, err = testbed.New(context.Background()); err == nil {
-		err = listen()
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	bed.Close()
-	os.Exit(code)
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/wire", prepare, func() { bed.Close() })
 }
 
-// listen starts the endpoints: pods, and daemons of the nodes that no Service
+// prepare starts the endpoints: pods, and daemons of the nodes that no Service
 // may expose.
-func listen() error {
+func prepare(ctx context.Context) (err error) {
+	if bed, err = testbed.New(ctx); err != nil {
+		return err
+	}
 	for _, h := range []*testbed.Host{bed.P1, bed.P2, bed.R1} {
 		if _, err := bed.Serve(h, 8080, h.Name); err != nil {
 			return err

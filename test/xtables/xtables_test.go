@@ -29,22 +29,15 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "container:", err)
 		os.Exit(125)
 	}
-	if os.Getenv("KUBE_IPVS_LAB") == "" {
-		fmt.Println("versions of iptables are played in the lab, where IPVS is real: make lab-test")
-		os.Exit(0)
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/xtables", prepare, func() { bed.Close() })
+}
+
+func prepare(ctx context.Context) (err error) {
+	if bed, err = testbed.New(ctx); err != nil {
+		return err
 	}
-	flag.Parse()
-	var err error
-	if bed, err = testbed.New(context.Background()); err == nil {
-		_, err = bed.Serve(bed.P1, testbed.TargetPort, "p1")
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	bed.Close()
-	os.Exit(code)
+	_, err = bed.Serve(bed.P1, testbed.TargetPort, "p1")
+	return err
 }
 
 // version is an iptables of a distribution's release, as test/xtables/build has it.
