@@ -96,7 +96,7 @@ func (m *Model) verdicts(first *slice, p *Port, v6 bool) []Verdict {
 			e := &s.endpoints[i]
 			v := s.verdict(e, port)
 			v.OnNode = m.local(e)
-			v.Cluster, v.Local = m.judge(e, near)
+			v.Cluster, v.Local = m.reasons(e, near)
 			if !kept[candidate{v.At, e}] {
 				v.Cluster, v.Local = Duplicate, Duplicate
 			}

@@ -28,7 +28,7 @@ func (m *Model) view(e *entry) View {
 		var ready map[netip.Addr]bool
 		for i := range s.Ports {
 			m.gather(e.slices, &s.Ports[i], a.Is6())
-			into[i] = m.choose()
+			into[i] = m.categorize()
 			if s.Ports[i].Protocol == corev1.ProtocolUDP {
 				into[i].Serving = m.answering()
 			}
@@ -86,15 +86,25 @@ func (e *endpoint) worth() int {
 	return w
 }
 
-// choose picks among the candidates.
-func (m *Model) choose() Endpoints {
+// categorize picks the endpoints of one port for both traffic policies. It decides as
+// kube-proxy's function CategorizeEndpoints does:
+//
+//	an endpoint that is               policy Cluster takes it         policy Local takes it
+//	ready                             if it is near, see topology     if it is on this node
+//	not ready, serving, terminating   if no ready endpoint is near    if it is on this node, and no ready one is
+//	none of these                     never                           never
+//
+// Which frontends have which policy: those of node ports and of external and load-balancer IPs
+// go by spec.externalTrafficPolicy, ClusterIPs by spec.internalTrafficPolicy (KEP-2086).
+// Terminating endpoints are of KEP-1669. A frontend without endpoints is refused unless Any.
+func (m *Model) categorize() Endpoints {
 	var out Endpoints
 	near := m.topology()
 	from := len(m.cluster)
 	var leaving, leavingLocal []netip.AddrPort
 	for i := range m.candidates {
 		c := &m.candidates[i]
-		cluster, local := m.judge(c.endpoint, near)
+		cluster, local := m.reasons(c.endpoint, near)
 		if m.local(c.endpoint) {
 			out.OnNode = append(out.OnNode, c.at)
 		}
@@ -135,9 +145,9 @@ func (m *Model) answering() []netip.AddrPort {
 	return slices.Clip(m.serving[from:])
 }
 
-// judge says of a candidate whether it is chosen for policy Cluster and for
-// policy Local, and why not. Leaving ones are chosen where that leaves nobody.
-func (m *Model) judge(e *endpoint, near vicinity) (cluster, local Reason) {
+// reasons says whether an endpoint is chosen for policy Cluster and for policy Local, and
+// why not. Leaving endpoints are chosen where no ready one is.
+func (m *Model) reasons(e *endpoint, near vicinity) (cluster, local Reason) {
 	switch {
 	case !e.ready && e.serving && e.terminating:
 		cluster = Leaving
@@ -182,9 +192,11 @@ func (v vicinity) has(m *Model, e *endpoint) bool {
 	return true
 }
 
-// topology returns which of the ready candidates are near enough. Hints count
-// only if all ready candidates have them and some name this node or zone:
-// half of the hints would send all traffic to half of the endpoints.
+// topology returns which of the ready candidates are near enough: those whose hints name
+// this node (trafficDistribution PreferSameNode, KEP-3015), else those whose hints name its
+// zone (PreferSameZone, PreferClose, and topology-aware routing, KEP-2433), else all. Hints
+// count only if all ready candidates have them and some name this node or zone: half of the
+// hints would send all traffic to half of the endpoints.
 func (m *Model) topology() vicinity {
 	hintsNode, hintsZone, thisNode, thisZone := true, true, false, false
 	for i := range m.candidates {
