@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/template"
 
+	"kube-ipvs/test/testbed"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -23,7 +25,7 @@ func (c *Cluster) nodeFiles() error {
 	var errs []error
 	for _, script := range []string{"machine", "node", "agent"} {
 		text, err := files.ReadFile("guest/" + script)
-		errs = append(errs, err, os.WriteFile(c.path("conf", script), text, 0o755))
+		errs = append(errs, err, testbed.WriteScript(c.path("conf", script), string(text)))
 	}
 	errs = append(errs, c.settings())
 	pause, err := TestImages("pause")

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"kube-ipvs/test/testbed"
+
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -35,7 +37,7 @@ func (c *Cluster) proxyFiles() error {
 		return err
 	}
 	script := "#!/bin/sh\nexec /mnt/peers/kube-proxy --config /mnt/cluster/conf/kube-proxy.yaml --hostname-override \"$1\"\n"
-	return os.WriteFile(c.path("conf", "proxy"), []byte(script), 0o755)
+	return testbed.WriteScript(c.path("conf", "proxy"), script)
 }
 
 // values writes those of the chart.

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"kube-ipvs/test/testbed"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -25,7 +27,7 @@ func (n *node) bait() string {
 	for _, name := range forbidden {
 		// The shell is named by path: its own name is bait, too.
 		text := fmt.Sprintf("#!/bin/sh\necho %s \"$@\" >>%s\nexit 1\n", name, trace)
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o755); err != nil {
+		if err := testbed.WriteScript(filepath.Join(dir, name), text); err != nil {
 			n.t.Fatal(err)
 		}
 	}

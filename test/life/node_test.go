@@ -133,7 +133,7 @@ func (n *node) start(flags ...string) *daemon {
 	pidFile, script := filepath.Join(n.tmp, "pid"), filepath.Join(n.tmp, "kube-ipvs")
 	// All of it happens in one process, which the daemon thus gets.
 	text := fmt.Sprintf("#!/bin/sh\necho $$ >%s\nexec ip netns exec %s %s %s \"$@\"\n", pidFile, n.name, strings.Join(n.prefix, " "), binary)
-	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
+	if err := testbed.WriteScript(script, text); err != nil {
 		n.t.Fatal(err)
 	}
 	if err := os.RemoveAll(pidFile); err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"kube-ipvs/test/testbed"
 )
 
 // refused checks that a subcommand fails, says why and leaves the node alone.
@@ -124,7 +126,7 @@ func TestBrokenIPTables(t *testing.T) {
 			n := newNode(t, "direct")
 			n.enrich()
 			dir := t.TempDir()
-			if err := os.WriteFile(filepath.Join(dir, broken), []byte("#!/bin/sh\necho the disk is on fire >&2\nexit 3\n"), 0o755); err != nil {
+			if err := testbed.WriteScript(filepath.Join(dir, broken), "#!/bin/sh\necho the disk is on fire >&2\nexit 3\n"); err != nil {
 				t.Fatal(err)
 			}
 			n.prefix = []string{"env", "PATH=" + dir + ":" + os.Getenv("PATH")}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"kube-ipvs/test/testbed"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
@@ -57,5 +59,5 @@ func (c Chart) Script(dir, image, shared string, in corev1.Container) (string, e
 		return "", err
 	}
 	script := filepath.Join(dir, "container-"+in.Name)
-	return script, os.WriteFile(script, fmt.Appendf(nil, "#!/bin/sh\nexec env '%s' %s \"$@\"\n", variable, program), 0o700)
+	return script, testbed.WriteScript(script, fmt.Sprintf("#!/bin/sh\nexec env '%s' %s \"$@\"\n", variable, program))
 }
