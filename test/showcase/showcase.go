@@ -143,9 +143,17 @@ func Many(n, endpoints int) []source.Event {
 	return out
 }
 
-// Troubles makes a node on which everything is that the page has a word for:
-// drains (in direct mode), refusals, rivals, failing writes, drift, policies.
+// Troubles is Faults, on a node that also has a Service and a file named Hostile.
 func (n *Node) Troubles() {
+	n.Kernel.Hand(state.EntryID(state.SetExternal, state.TCP, netip.MustParseAddrPort("203.0.113.66:666")), "")
+	n.Kernel.Hand(state.EntryID(state.SetAll, state.TCP, netip.MustParseAddrPort("203.0.113.66:666")), Hostile)
+	n.Proxier.Problems([]model.Problem{{Origin: "file " + Hostile, Object: "Service shop/" + Hostile, Field: "spec.ports[0].port", Message: "\"http\" is not a number; the object is left out"}})
+	n.Faults()
+}
+
+// Faults gives the node one of everything that the page has a word for: drains
+// (in direct mode), refusals, rivals, failing writes, drift, policies.
+func (n *Node) Faults() {
 	shop := Service("shop", "cart", "10.90.0.10", 443, "10.244.1.5", "10.244.2.7", "10.244.3.9")
 	shop[0].Service.Spec.Type = corev1.ServiceTypeLoadBalancer
 	shop[0].Service.Spec.Ports[0].NodePort = 32443
@@ -159,15 +167,12 @@ func (n *Node) Troubles() {
 	taken := Service("shop", "taken", "10.90.0.14", 80, "10.244.1.9")
 	n.Kernel.Refuse(state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.90.0.14:80")), errors.New("a virtual server of others stands there"))
 	n.Kernel.Refuse(state.VirtualServerID(state.TCP, netip.MustParseAddrPort("242.90.0.14:80")), errors.New("a virtual server of others stands there"))
-	n.Kernel.Hand(state.EntryID(state.SetExternal, state.TCP, netip.MustParseAddrPort("203.0.113.66:666")), "")
-	n.Kernel.Hand(state.EntryID(state.SetAll, state.TCP, netip.MustParseAddrPort("203.0.113.66:666")), Hostile)
 	var all []source.Event
 	for _, s := range [][]source.Event{shop, rival, odd, taken, Service("shop", "empty", "10.90.0.13", 80)} {
 		all = append(all, s...)
 	}
 	n.Tell(all...)
 	n.Tell(slice(shop[0].Service, []string{"10.244.1.5", "10.244.2.7"}))
-	n.Proxier.Problems([]model.Problem{{Origin: "file " + Hostile, Object: "Service shop/" + Hostile, Field: "spec.ports[0].port", Message: "\"http\" is not a number; the object is left out"}})
 	n.Kernel.Tamper(func(s *state.State) {
 		s.Delete(state.EntryID(state.SetAll, state.TCP, netip.MustParseAddrPort("10.90.0.13:80")))
 	})

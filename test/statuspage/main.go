@@ -1,6 +1,7 @@
-// Command statuspage serves the status page of a node that is made up, to
-// look at it and to test it in a browser. It prints the address, and ends when
-// its standard input does.
+// Command statuspage serves the status page of an invented node, to look at it
+// and to test it in a browser. It prints the address, and ends when its standard
+// input ends. docs/status-page.png is a picture of
+// -services 2 -endpoints 2 -hostile=false, at /?q=shop.
 package main
 
 import (
@@ -21,19 +22,24 @@ func main() {
 	services := flag.Int("services", 10000, "Services, beside those that are in trouble")
 	endpoints := flag.Int("endpoints", 10, "endpoints of each")
 	mode := flag.String("mode", "direct", "direct or image")
+	hostile := flag.Bool("hostile", true, "with names that would do harm if they were not escaped")
 	address := flag.String("address", "127.0.0.1:0", "to serve at")
 	flag.Parse()
-	if err := serve(*services, *endpoints, desired.Mode(*mode), *address); err != nil {
+	if err := serve(*services, *endpoints, desired.Mode(*mode), *hostile, *address); err != nil {
 		fmt.Fprintln(os.Stderr, "statuspage:", err)
 		os.Exit(1)
 	}
 }
 
-func serve(services, endpoints int, mode desired.Mode, address string) error {
+func serve(services, endpoints int, mode desired.Mode, hostile bool, address string) error {
 	n := showcase.New(mode)
 	defer n.Close()
 	n.Tell(showcase.Many(services, endpoints)...)
-	n.Troubles()
+	if hostile {
+		n.Troubles()
+	} else {
+		n.Faults()
+	}
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		return err
