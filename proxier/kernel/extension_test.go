@@ -39,9 +39,9 @@ func configurations() []desired.Config {
 var extensionWord = regexp.MustCompile(`-[mj] (\S+)`)
 
 // Each extension that rules use is tried at the start, in each table in which they use
-// it, and is told by the name of a module that README names, too.
+// it, and is told by the name of a module that docs/install.md names, too.
 func TestExtensionsOfRules(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/install.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +50,8 @@ func TestExtensionsOfRules(t *testing.T) {
 			rules := c.Rules(family)
 			used := extensionsOf(rules, family, "SET")
 			for _, e := range used {
-				if m := e.module(family); !strings.Contains(string(readme), "`"+m+"`") {
-					t.Fatalf("README.md does not name the module %s of %s", m, e.name)
+				if m := e.module(family); !strings.Contains(string(page), "`"+m+"`") {
+					t.Fatalf("docs/install.md does not name the module %s of %s", m, e.name)
 				}
 			}
 			table := ""
