@@ -1,4 +1,4 @@
-{{/* What the schema cannot say. Each failure names the value and what to do. */}}
+{{/* Checks that the schema cannot express. Each failure names the value and what to do. */}}
 {{- define "kube-ipvs.checks" -}}
 {{- $p := .Values.kubeProxyConfiguration -}}
 {{- if and (eq (int .Values.healthz.port) (int .Values.metrics.port)) -}}
@@ -28,7 +28,7 @@
 {{- range $name := list "podMonitor" "serviceMonitor" -}}
 {{- if (index $.Values.metrics $name).enabled -}}
 {{- if include "kube-ipvs.metricsAreLocal" $ -}}
-{{- fail (printf "metrics.%s.enabled: nobody but the node can read metrics at metrics.bindAddress %s: set it to 0.0.0.0, or to :: on nodes with IPv6 only" $name $.Values.metrics.bindAddress) -}}
+{{- fail (printf "metrics.%s.enabled: only the node can read metrics at metrics.bindAddress %s: set it to 0.0.0.0, or to :: on nodes with IPv6 only" $name $.Values.metrics.bindAddress) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -55,8 +55,8 @@
 
 {{/*
 Fails if another release is meant for the same nodes: only one kube-ipvs programs a node.
-Selectors keep two apart that ask for different values of a label; what affinity says is
-not looked into. Of a DaemonSet with this one's name helm judges itself whose it is.
+Selectors with different values of a label keep two apart; the chart does not evaluate affinity.
+helm itself decides whether a DaemonSet with this one's name belongs to this release.
 */}}
 {{- define "kube-ipvs.alone" -}}
 {{- $mine := .Values.nodeSelector | default dict -}}
