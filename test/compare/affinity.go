@@ -47,9 +47,8 @@ func (s *Scene) byClient(v testbed.Service) [][]Ask {
 	return out
 }
 
-// stuck returns who answers each of the requests when it is made some times
-// one after another: the endpoint, "several", or what became of it. Those of a
-// row are made one after another.
+// stuck makes each request some times one after another, and returns the endpoint that
+// answered, "several", or the failure. The requests of a row come one after another.
 func (s *Scene) stuck(ctx context.Context, rows [][]Ask) [][]string {
 	const times = 5
 	out := make([][]string, len(rows))
@@ -150,7 +149,7 @@ func affinityMoves(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// compare records what has become of clients whose endpoint was one of those.
+// compare records the outcomes of clients whose endpoint was one of those.
 func (s *Scene) compare(what string, rows [][]Ask, before, after [][]string, of func(string) bool) {
 	for _, network := range []string{"tcp", "udp"} {
 		seen := map[string]bool{}
@@ -223,7 +222,7 @@ func affinityRestart(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// words are what was seen, in their order.
+// words are the observations, in their order.
 func words(seen map[string]bool) string {
 	var out sightings = map[string]map[string]bool{}
 	for what := range seen {

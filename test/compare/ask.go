@@ -20,21 +20,24 @@ type Ask struct {
 	From    *testbed.Host
 	Network string // tcp, udp, sctp, or ping
 	To      netip.AddrPort
-	Target  string       // what To is, in the words of the report, such as "node port"
+	Target  string       // the kind of To, in the words of the report, such as "node port"
 	With    testbed.From // the client's address, if it binds one
 }
+
+// noAnswer is the outcome of a request that no endpoint answers.
+const noAnswer = "no answer"
 
 const (
 	// patience lets a SYN be sent twice: under load the first may be late.
 	patience = 2500 * time.Millisecond
-	// silence is the patience with who has not said a word to the first few.
+	// silence is the patience with an endpoint that has not answered the first few.
 	silence = 1300 * time.Millisecond
-	// few tries are enough where every endpoint has answered, and some where nobody
+	// few tries are enough where every endpoint has answered, and some where none
 	// ever does; enough show each of two endpoints that are chosen by chance, all
 	// but one time in millions.
 	few, some, enough = 3, 8, 27
-	// atOnce is how many requests are made side by side. Those that have taken
-	// unhurried wait for what does not come: some more of them do no harm.
+	// atOnce is the number of requests side by side. Requests that last longer than
+	// unhurried wait for an answer that does not come: some more of them do no harm.
 	atOnce    = 24
 	waiting   = 72
 	unhurried = 1200 * time.Millisecond
@@ -64,8 +67,8 @@ func (a Ask) family() string {
 	return "IPv6"
 }
 
-// outcome makes the request until more of it would show nothing new, and says
-// what was seen: all of it, if not always the same.
+// outcome makes the request until more tries would show nothing new, and returns the
+// observations: all of them, if they differ.
 func (w *World) outcome(ctx context.Context, a Ask) string {
 	if a.Network == "ping" {
 		return w.ping(ctx, a)
@@ -82,8 +85,8 @@ func (w *World) outcome(ctx context.Context, a Ask) string {
 	return seen.String()
 }
 
-// several makes the request some times side by side: whoever is not answered
-// waits long.
+// several makes the request some times side by side, since a request without an
+// answer waits long.
 func (w *World) several(ctx context.Context, a Ask, times int, seen sightings) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -98,7 +101,7 @@ func (w *World) several(ctx context.Context, a Ask, times int, seen sightings) {
 	wg.Wait()
 }
 
-// once makes the request, and says what became of it and who answered.
+// once makes the request, and returns its outcome and the endpoint that answered.
 func (w *World) once(ctx context.Context, a Ask) (what, who string) {
 	answer, err := a.From.Ask(ctx, a.Network, a.To, a.With)
 	what = testbed.Outcome(answer, err)
@@ -111,7 +114,7 @@ func (w *World) once(ctx context.Context, a Ask) (what, who string) {
 	return what, who
 }
 
-// sightings are what became of a request, and who answered.
+// sightings are the outcomes of a request, and the endpoints that answered.
 type sightings map[string]map[string]bool
 
 func (s sightings) note(what, who string) {
@@ -140,7 +143,7 @@ func (s sightings) next(tries int, endpoints []string) int {
 		return 0
 	}
 	if failed && len(answered) > 0 {
-		return enough - tries // who is lost waits long: all at once
+		return enough - tries // a lost request waits long: all at once
 	}
 	return min(some, enough-tries)
 }
@@ -184,9 +187,9 @@ func (w *World) ping(ctx context.Context, a Ask) string {
 	return strings.TrimSpace(string(out))
 }
 
-// outcomes makes all requests side by side, and returns what was seen in their
-// order. One that was lost at some times and answered at others is made anew: a
-// busy machine loses a packet now and then, and a fault does not go away.
+// outcomes makes all requests side by side, and returns the outcomes in their order.
+// It repeats a request that was lost at some times and answered at others: a busy
+// machine loses a packet now and then, and a fault does not go away.
 func (w *World) outcomes(ctx context.Context, asks []Ask) []string {
 	out := w.sideBySide(ctx, asks)
 	var again []Ask
@@ -232,9 +235,9 @@ func everyWay(from *testbed.Host, f testbed.Frontend, networks ...string) []Ask 
 	return out
 }
 
-// everybody returns requests of all sorts of clients to all frontends of a
+// allAsks returns requests of all sorts of clients to all frontends of a
 // Service, over TCP and UDP.
-func (s *Scene) everybody(v testbed.Service) []Ask {
+func (s *Scene) allAsks(v testbed.Service) []Ask {
 	var out []Ask
 	for _, f := range v.Outside() {
 		for _, from := range []*testbed.Host{s.C1, s.RC, s.Node, s.Node2, s.Ext, s.Far} {

@@ -16,7 +16,7 @@ func bridgeScenarios() []Scenario {
 	)
 }
 
-// onBridge asks for some of what others ask for without a bridge.
+// onBridge makes some of the requests that other scenarios make without a bridge.
 func onBridge(ctx context.Context, s *Scene) error {
 	lb := testbed.Service{Name: "web", Type: "LoadBalancer", External: true}
 	policy := testbed.Service{Name: "local", Type: "LoadBalancer", Spec: []string{"externalTrafficPolicy: Local", "internalTrafficPolicy: Local"}}
@@ -32,7 +32,7 @@ func onBridge(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// onOtherBridge asks for what the bridge's configuration may matter to.
+// onOtherBridge makes the requests for which the bridge's configuration may matter.
 func onOtherBridge(how testbed.Bridge) func(context.Context, *Scene) error {
 	return func(ctx context.Context, s *Scene) error {
 		lb := testbed.Service{Name: "web", Type: "LoadBalancer", External: true}

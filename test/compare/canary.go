@@ -11,7 +11,7 @@ import (
 )
 
 // The canary is a Service whose port and whose endpoints' port change each time
-// that somebody wants to know whether a proxy has programmed all that it was
+// that a scenario asks whether a proxy has programmed everything that it was
 // told: a proxy hears of Services in order, and of EndpointSlices in order, and
 // programs what it has heard.
 var canaryNames = []string{"canary even", "canary odd"}
@@ -24,8 +24,8 @@ func (s *Scene) Programmed(ctx context.Context) error {
 	return s.Proxy.programmed(ctx, s.World)
 }
 
-// change is one of the canary. Those who wait at the same time wait for the same
-// one: it must begin after what they have changed.
+// change is one of the canary. Callers that wait at the same time wait for the same
+// one: it must begin after their own changes.
 type change struct {
 	done chan struct{}
 	err  error

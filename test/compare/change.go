@@ -269,7 +269,7 @@ func twoNumbers(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// everyone asks often enough to see all who answer.
+// everyone asks often enough to see all endpoints that answer.
 func (s *Scene) everyone(ctx context.Context, a Ask) string {
 	seen := sightings{}
 	s.several(ctx, a, enough, seen)

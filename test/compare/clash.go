@@ -148,8 +148,8 @@ func twoOwners(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// connectedBefore has clients send SYNs that nobody answers, and then the Service
-// comes that they are for.
+// connectedBefore has clients send SYNs to a Service that does not exist yet, and then
+// makes it.
 func connectedBefore(ctx context.Context, s *Scene) error {
 	v := s.Number(testbed.Service{Name: "awaited", Type: "LoadBalancer", Protocols: []string{"TCP"}})
 	asks := append(everyWay(s.C1, v.ClusterIP(), "tcp"), everyWay(s.Node, v.ClusterIP(), "tcp")...)

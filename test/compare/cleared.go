@@ -9,7 +9,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// cleared has somebody remove all virtual servers of the node: connections that
+// cleared removes all virtual servers of the node behind the proxy's back: connections that
 // are established, and new ones.
 func cleared(ctx context.Context, s *Scene) error {
 	v := s.Number(testbed.Service{Name: "web", Type: "LoadBalancer"})
@@ -42,8 +42,8 @@ func cleared(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// again waits until each of the requests is answered: nothing tells of what
-// somebody has done to IPVS, but looking does.
+// again waits until each of the requests is answered: a proxy finds changes of
+// IPVS by looking only, since the kernel sends no message of them.
 func (s *Scene) again(ctx context.Context, asks []Ask) []string {
 	out := make([]string, len(asks))
 	_ = cluster.Each(len(asks), func(i int) error {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,7 +10,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// datagramScenarios are what becomes of UDP clients that keep their port.
+// datagramScenarios are about UDP clients that keep their port.
 func datagramScenarios() []Scenario {
 	return chapter("UDP clients that keep their port", together(
 		Scenario{Name: "the endpoint is replaced", Play: replacedUnder},
@@ -50,7 +49,7 @@ func replacedUnder(ctx context.Context, s *Scene) error {
 		}
 		s.moved(ctx, next.label, streams, next.to.Name)
 	}
-	// It serves still: that is for those who are with it.
+	// It still serves, for the clients that it has.
 	if err := s.Apply(ctx, v, testbed.Backend{Host: s.R1, State: "terminating"}, testbed.Backend{Host: s.P1}); err != nil {
 		return err
 	}
@@ -62,7 +61,11 @@ func replacedUnder(ctx context.Context, s *Scene) error {
 		if moved := slices.ContainsFunc(streams[i].since(now), func(r reply) bool { return r.who != who }); moved {
 			who += " and others"
 		}
-		s.Record("r1 terminating, p1 ready: "+streams[i].ask.String(), cmp.Or(who, "nobody")+" answers")
+		outcome := noAnswer
+		if who != "" {
+			outcome = who + " answers"
+		}
+		s.Record("r1 terminating, p1 ready: "+streams[i].ask.String(), outcome)
 	}
 	if err := s.Apply(ctx, v, testbed.Backend{Host: s.R1, State: "dead"}, testbed.Backend{Host: s.P1}); err != nil {
 		return err
@@ -96,9 +99,9 @@ func emptiedUnder(ctx context.Context, s *Scene) error {
 		return err
 	}
 	now := time.Now()
-	wait(ctx, time.Second) // in which nobody is to answer
+	wait(ctx, time.Second) // in which no endpoint should answer
 	for _, st := range streams {
-		outcome := "nobody answers"
+		outcome := noAnswer
 		if seen := st.since(now.Add(datagramPatience)); len(seen) > 0 {
 			outcome = seen[0].who + " answers"
 		}

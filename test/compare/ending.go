@@ -12,7 +12,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// endingScenarios are what becomes of clients when endpoints end.
+// endingScenarios are about clients of endpoints that end.
 func endingScenarios() []Scenario {
 	type service = testbed.Service
 	type backend = testbed.Backend
@@ -161,7 +161,7 @@ func (s *Scene) setting(ctx context.Context, h *testbed.Host, key, value string)
 	return s.Shell(ctx, h, "sysctl -qw "+key+"="+value, "sysctl -qw "+key+"="+strings.TrimSpace(was))
 }
 
-// again is what became of connections that took turns with three source ports.
+// again returns the outcomes of connections that took turns with three source ports.
 type again struct {
 	Ask
 	reset         bool

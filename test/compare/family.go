@@ -25,9 +25,9 @@ func familyScenarios() []Scenario {
 	)
 }
 
-// perFamily asks at all frontends. Who asks for the addresses of a load balancer
-// in a family that the Service has not is sent to and fro between the node and
-// its router, which tells nothing of the proxy.
+// perFamily asks at all frontends. If the Service lacks a family, a packet to a load
+// balancer's address of that family goes to and fro between the node and its router,
+// which shows nothing of the proxy.
 func (s *Scene) perFamily(v testbed.Service) []Ask {
 	var out []Ask
 	for _, f := range v.Frontends() {
@@ -93,7 +93,7 @@ func familyGoes(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// usableAtOnce makes Services and asks each once: nobody has to try again.
+// usableAtOnce makes Services and asks each once: no client has to try again.
 func usableAtOnce(ctx context.Context, s *Scene) error {
 	const services = 3
 	var made []testbed.Service

@@ -10,8 +10,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// health asks at a health-check node port, from where load balancers would and
-// from inside, and records what it says once all clients have heard the same.
+// health asks at a health-check node port, as load balancers do and from inside, and
+// records the answer once all clients have got the same.
 func (s *Scene) health(ctx context.Context, label string, at testbed.Frontend) {
 	var asks []Ask
 	for _, from := range []*testbed.Host{s.Node, s.Ext, s.Far, s.C1, s.RC} {

@@ -38,7 +38,7 @@ func hostScenarios() []Scenario {
 		among("rp_filter 1 and src_valid_mark 1", reversePath),
 		Scenario{Name: "NodeLocal DNSCache", Play: localCache},
 		// Late: with direct it ends the connections that are idle in the background.
-		Scenario{Name: "somebody runs ipvsadm -C", Play: func(_ context.Context, s *Scene) error {
+		Scenario{Name: "an operator runs ipvsadm -C", Play: func(_ context.Context, s *Scene) error {
 			s.Later(func(ctx context.Context) error { return cleared(ctx, s) })
 			return nil
 		}},
@@ -78,7 +78,7 @@ func rules(chains []string, rules ...string) (script, undo string) {
 	return on.String(), off.String()
 }
 
-// dropPolicy is a host whose network plugin accepts what pods send and get.
+// dropPolicy is a host whose network plugin accepts packets from and to pods.
 func dropPolicy(*Scene) (script, undo string) {
 	script, undo = rules(nil,
 		"filter INPUT -i lo -j ACCEPT", "filter INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "filter INPUT -p {icmp} -j ACCEPT",
@@ -109,8 +109,9 @@ func firewall(accept, last string) (script, undo string) {
 	return "nft -f - <<'END'\ntable inet host_firewall {\n" + chain("input") + chain("forward") + "}\nEND", "nft delete table inet host_firewall"
 }
 
-// calicoMarks are those of Calico's iptables data plane: one says in raw where a
-// packet comes from, others say in filter that it is accepted, and by whose policy.
+// calicoMarks are those of Calico's iptables data plane: one, set in table raw, gives
+// the source of a packet; others, set in filter, say that a policy accepted it, and
+// whose policy.
 func calicoMarks(*Scene) (script, undo string) {
 	return rules([]string{"raw cali-PREROUTING", "filter cali-FORWARD", "filter cali-INPUT", "filter cali-OUTPUT"},
 		"raw PREROUTING -j cali-PREROUTING", "filter FORWARD -j cali-FORWARD", "filter INPUT -j cali-INPUT", "filter OUTPUT -j cali-OUTPUT",
@@ -192,7 +193,7 @@ func neighbours(ctx context.Context, s *Scene) error {
 		case strings.Contains(out, "lladdr"):
 			return "the node answers"
 		}
-		return "nobody answers"
+		return noAnswer
 	})
 	return nil
 }

@@ -18,7 +18,7 @@ func idleScenarios() []Scenario {
 	return chapter("Idle connections", together(
 		// IPVS is given 5 s for each state that a timeout can be given for.
 		Scenario{Name: "10 s idle", Variant: ShortTimeouts, Play: idle(10 * time.Second)},
-		// CLOSE_WAIT is 60 s whatever the timeouts: tcp_timeouts of ip_vs_proto_tcp.c.
+		// CLOSE_WAIT is 60 s with any timeouts: tcp_timeouts of ip_vs_proto_tcp.c.
 		Scenario{Name: "70 s idle", Play: idle(70 * time.Second)},
 	)...)
 }
@@ -26,7 +26,7 @@ func idleScenarios() []Scenario {
 // quiet is a connection of which both ends are ours.
 type quiet struct {
 	ask            Ask
-	how            string // what it does before it is quiet, and after
+	how            string // its actions before the silence, and after
 	client, server *net.TCPConn
 	err            error
 }
@@ -68,8 +68,8 @@ func idle(long time.Duration) func(context.Context, *Scene) error {
 			}
 			return nil
 		})
-		// At that time, whatever is played then: with direct, connections live so long
-		// and no longer.
+		// At that time, in any scenario: with direct, connections live so long and no
+		// longer.
 		outcomes := make([]string, len(all))
 		var over, end sync.WaitGroup
 		aside := context.WithoutCancel(ctx)
@@ -186,7 +186,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// outcome says whether what is said after the silence arrives.
+// outcome says whether data sent after the silence arrives.
 func (q *quiet) outcome() string {
 	if q.err != nil {
 		return "was never open: " + testbed.Outcome(testbed.Answer{}, q.err)

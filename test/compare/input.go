@@ -82,7 +82,7 @@ func (s *Scene) inPlace(ctx context.Context) error {
 	})
 }
 
-// lettingIn is what every firewall accepts.
+// lettingIn are the packets that every firewall accepts.
 func lettingIn() []string {
 	return []string{"filter INPUT -i lo -j ACCEPT", "filter INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", "filter INPUT -p {icmp} -j ACCEPT", "filter INPUT -p tcp --dport 22 -j ACCEPT"}
 }
@@ -102,8 +102,8 @@ func (s *Scene) fromPod(allowed, other testbed.Service) []Ask {
 	return append(out, append(crossing([]*testbed.Host{s.C1}, forbidden, "tcp"), crossing([]*testbed.Host{s.P2}, []testbed.Frontend{allowed.ClusterIP()}, "tcp")...)...)
 }
 
-// healthPort has a node whose INPUT drops what nothing accepts, and a load balancer that
-// asks it how it is.
+// healthPort has a node whose INPUT drops packets that no rule accepts, and a load
+// balancer that asks for the node's health.
 func healthPort(ctx context.Context, s *Scene) error {
 	const port = 31998
 	v := s.Number(testbed.Service{Name: "web", Type: "LoadBalancer", Spec: []string{"externalTrafficPolicy: Local", fmt.Sprintf("healthCheckNodePort: %d", port)}})
@@ -128,9 +128,9 @@ func healthPort(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// kubeRouter is what kube-router has for a pod, c1, with a policy that lets it reach one
-// other: its chains come first, and what goes to the Service range or a node port
-// is not judged in INPUT. It is judged in OUTPUT, by which IPVS sends.
+// kubeRouter has kube-router's chains for a pod, c1, with a policy that lets it reach
+// one other pod. They come first, and do not judge packets to the Service range or a
+// node port in INPUT. They judge them in OUTPUT, by which IPVS sends.
 func kubeRouter(testbed.Service) (script, undo string) {
 	script, undo = rules([]string{"filter KUBE-ROUTER-INPUT", "filter KUBE-ROUTER-FORWARD", "filter KUBE-ROUTER-OUTPUT", "filter KUBE-POD-FW-C1"},
 		"filter KUBE-ROUTER-INPUT -d {services} -j RETURN",
@@ -149,9 +149,9 @@ func kubeRouter(testbed.Service) (script, undo string) {
 	return script, undo
 }
 
-// calicoPolicy is what felix has for the same pod where there is a kube-ipvs0: in
-// INPUT a packet that is not for the node itself gets the mark of the pod that sent it,
-// and in OUTPUT the policy of that.
+// calicoPolicy has felix' chains for the same pod on a node with kube-ipvs0: in INPUT
+// a packet that is not for the node itself gets the mark of the sending pod, and in
+// OUTPUT that pod's policy.
 func calicoPolicy(testbed.Service) (script, undo string) {
 	const of, any = "0xab00000/0xfff00000", "0x0/0xfff00000"
 	script, undo = rules([]string{"filter cali-INPUT", "filter cali-FORWARD", "filter cali-OUTPUT", "filter cali-forward-check", "filter cali-set-endpoint-mark", "filter cali-wl-to-host", "filter cali-forward-endpoint-mark", "filter cali-fw-c1"},

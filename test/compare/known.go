@@ -15,7 +15,7 @@ import (
 type Known struct {
 	Proxies []string `json:"proxies"` // direct, image
 	Cases   string   `json:"cases"`   // regular expression: all of "chapter / scenario / case"
-	Outcome string   `json:"outcome"` // regular expression: all of what kube-ipvs is seen to do
+	Outcome string   `json:"outcome"` // regular expression for the whole outcome of kube-ipvs
 	Reason  string   `json:"reason"`  // in a line that a user understands
 	Kernel  string   `json:"kernel,omitempty"`
 	Better  bool     `json:"better,omitempty"` // for the user

@@ -101,7 +101,7 @@ func (l *load) more(ctx context.Context, times int64) error {
 	})
 }
 
-// halt ends the load after some more of it, and records what failed of it.
+// halt ends the load after a while, and records its failures.
 func (l *load) halt(ctx context.Context) error {
 	err := l.more(ctx, 3)
 	l.end()
@@ -169,7 +169,7 @@ func (s *Scene) goOn(label string, of []*held) {
 				outcomes[i] = "was never open: " + testbed.Outcome(testbed.Answer{}, h.err)
 				return
 			}
-			for range 2 { // what the first one makes an end of shows by the second
+			for range 2 { // the second shows the connections that the first ends
 				if _, err := h.session.Ask(); err != nil {
 					outcomes[i] = testbed.Outcome(testbed.Answer{}, err)
 					return
@@ -193,8 +193,8 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// sides are the ways by which clients of all sorts come: from a pod and the node
-// to the ClusterIP, from the LAN to what is for the outside.
+// sides are the ways by which clients of all sorts come: from a pod and the node to
+// the ClusterIP, from the LAN to the external frontends.
 func (s *Scene) sides(v testbed.Service, networks ...string) []Ask {
 	var out []Ask
 	for _, from := range []*testbed.Host{s.C1, s.Node} {
@@ -206,8 +206,8 @@ func (s *Scene) sides(v testbed.Service, networks ...string) []Ask {
 	return out
 }
 
-// reach records who answers, if anybody does: for what is to be gone, where how
-// it is refused is of no interest.
+// reach records which endpoints answer, if any: for frontends that should be gone,
+// when the kind of refusal does not matter.
 func (s *Scene) reach(ctx context.Context, label string, asks ...Ask) {
 	if label != "" {
 		label += ": "
@@ -223,7 +223,7 @@ func (s *Scene) reach(ctx context.Context, label string, asks ...Ask) {
 					who[answer.Name] = true
 				}
 			}
-			outcomes[i] = "nobody answers"
+			outcomes[i] = noAnswer
 			if len(who) > 0 {
 				outcomes[i] = strings.Join(slices.Sorted(maps.Keys(who)), " and ") + " answers"
 			}

@@ -1,6 +1,6 @@
 // Command compare puts kube-proxy in each of its modes and kube-ipvs into the
 // same situations, one after another, on a real kernel and with a real control
-// plane, sends the same packets, and tells who did what. It runs in the lab: see
+// plane, sends the same packets, and reports the outcomes. It runs in the lab: see
 // the compare target of the Makefile. It exits with 0 only if kube-ipvs did what
 // kube-proxy's iptables mode did, or something else that is known.
 package main
@@ -137,7 +137,7 @@ func playAll(ctx context.Context, peers string, players []*Proxy, chosen []Scena
 	return nil
 }
 
-// report prints and writes what was seen. Its error says what was not as it should be.
+// report prints and writes the results. Its error names the unexpected ones.
 func (o options) report(ctx context.Context, r *Results) error {
 	known, err := readKnown(o.known)
 	if err != nil {

@@ -23,7 +23,7 @@ func (r *Results) Markdown(path, version string, known []*Known, ours []string) 
 	return os.WriteFile(path, []byte(out.String()), 0o644)
 }
 
-// better lists where kube-ipvs does what none of kube-proxy's modes does.
+// better lists the cases in which kube-ipvs is better than all of kube-proxy's modes.
 func (r *Results) better(w func(string, ...any), ours []string) {
 	w("## Beyond equal\n\nWhere kube-ipvs is better than all of kube-proxy's modes that were played:\n")
 	seen := map[string]bool{}

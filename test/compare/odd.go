@@ -10,8 +10,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// oddScenarios are objects as older API servers let them in: what is stored once is
-// handed out by any.
+// oddScenarios are objects as older API servers let them in: every API server serves
+// the objects that are stored.
 func oddScenarios() []Scenario {
 	return chapter("Odd objects", append(together(
 		Scenario{Name: "addresses with zeros in front", Play: written(padded)},
@@ -63,15 +63,15 @@ func (s *Scene) putText(ctx context.Context, v testbed.Service, rewrite func(str
 	return s.Programmed(ctx)
 }
 
-// written plays a Service all of whose addresses are written in another way, and so
-// are those of its endpoints, of which one goes.
+// written plays a Service with all its addresses, and those of its endpoints, written
+// in another way; one endpoint goes.
 func written(rewrite func(string) string) func(context.Context, *Scene) error {
 	return func(ctx context.Context, s *Scene) error {
 		v := s.Number(testbed.Service{Name: "odd", Type: "LoadBalancer", External: true})
 		if err := s.putText(ctx, v, rewrite, s.P1, s.R1); err != nil {
 			return err
 		}
-		s.Ask(ctx, "", s.everybody(v)...)
+		s.Ask(ctx, "", s.allAsks(v)...)
 		if err := s.putText(ctx, v, rewrite, s.P2); err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func (s *Scene) echo(on ...*testbed.Host) error {
 	return nil
 }
 
-// echoing makes a Service of which TCP and UDP send back what they get.
+// echoing makes a Service whose endpoints return the data of TCP and UDP clients.
 func (s *Scene) echoing(ctx context.Context, v testbed.Service, on ...*testbed.Host) (testbed.Service, error) {
 	v = s.Number(v)
 	s.Undo(func(ctx context.Context) error { return s.Control.Delete(ctx, v.Name) })
@@ -130,7 +130,7 @@ func fragments(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// each records what f says of the requests.
+// each records the results of f for the requests.
 func (s *Scene) each(asks []Ask, f func(a Ask) string) {
 	out := make([]string, len(asks))
 	_ = cluster.Each(len(asks), func(i int) error {

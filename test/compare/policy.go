@@ -36,7 +36,7 @@ var endpointKinds = []struct {
 	}},
 }
 
-// perPolicy is a selection of everybody, most of it of the frontends that the
+// perPolicy is a selection of allAsks, most of it of the frontends that the
 // policy is about: external IPs are treated as those of a load balancer, UDP as
 // TCP, and IPv6 as IPv4, of which those with fewer requests take turns.
 func (s *Scene) perPolicy(v testbed.Service, internal bool) []Ask {

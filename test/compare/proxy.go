@@ -24,7 +24,7 @@ type Proxy struct {
 	running map[*testbed.Host]*cluster.Program
 }
 
-// The proxies. The first is what the others are compared with.
+// The proxies. The others are compared with the first.
 func proxies(binary, dir string) []*Proxy {
 	return []*Proxy{
 		{Name: "iptables", Mode: "iptables", dir: dir},
@@ -76,10 +76,10 @@ func (p *Proxy) Restart(ctx context.Context, w *World, h *testbed.Host) error {
 	return p.StartOn(ctx, w, h)
 }
 
-// StopOn ends it on a node by SIGTERM. What it has programmed stays.
+// StopOn ends it on a node by SIGTERM. The node stays programmed.
 func (p *Proxy) StopOn(w *World, h *testbed.Host) error { return w.Control.Dismiss(p.running[h]) }
 
-// Stop ends it on both nodes, and removes what it has left there.
+// Stop ends it on both nodes, and removes its objects there.
 func (p *Proxy) Stop(ctx context.Context, w *World) error {
 	var errs []error
 	for _, h := range []*testbed.Host{w.Node, w.Node2} {
@@ -93,7 +93,7 @@ func (p *Proxy) Stop(ctx context.Context, w *World) error {
 	return errors.Join(errs...)
 }
 
-// config returns the configuration, of which kube-ipvs takes what kube-proxy does.
+// config returns the configuration. kube-ipvs takes the fields that kube-proxy takes.
 func (p *Proxy) config(w *World, h *testbed.Host) string {
 	var out strings.Builder
 	f := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
@@ -149,7 +149,7 @@ func linkLegacy(dir string) error {
 	return nil
 }
 
-// log returns what it has said last.
+// log returns the last lines of its log.
 func (p *Proxy) log() string {
 	var out strings.Builder
 	for h, program := range p.running {

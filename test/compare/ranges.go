@@ -12,12 +12,12 @@ func rangeScenarios() []Scenario {
 	return chapter("Source ranges",
 		Scenario{Name: "several, and the other frontends", Still: &Still{
 			Services: []Backed{{rangedService(`"192.168.60.0/24", "fd60::/64", "10.244.0.21/32", "fd44::21/128"`), onBoth}},
-			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+			Asks:     func(s *Scene) []Ask { return s.allAsks(s.Service("web")) },
 		}},
 		ranged("one outside client", `"192.168.50.2/32", "fd50::2/128"`),
 		ranged("the pods", `"10.244.0.0/16", "fd44::/64"`),
-		ranged("everybody", `"0.0.0.0/0", "::/0"`),
-		ranged("everybody and one more", `"0.0.0.0/0", "::/0", "192.168.60.2/32", "fd60::2/128"`),
+		ranged("all clients", `"0.0.0.0/0", "::/0"`),
+		ranged("all clients and one more", `"0.0.0.0/0", "::/0", "192.168.60.2/32", "fd60::2/128"`),
 		ranged("the node", `"192.168.50.1/32", "fd50::1/128"`),
 		ranged("all of the nodes' network", `"192.168.50.0/24", "fd50::/64"`),
 		ranged("of IPv4 only", `"192.168.50.2/32"`),
@@ -34,7 +34,7 @@ func rangeScenarios() []Scenario {
 }
 
 // boundHere has the load-balancer IP bound on the node, as keepalived does: it is the
-// source of what the node sends there, and of nothing else.
+// source of the node's packets to that address, and of no others.
 func boundHere(name, ranges string) Scenario {
 	return Scenario{Name: name, Play: func(ctx context.Context, s *Scene) error {
 		v := s.Number(rangedService(ranges))

@@ -8,13 +8,13 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// refuseScenarios are Services that nobody answers for.
+// refuseScenarios are Services without endpoints that answer.
 func refuseScenarios() []Scenario {
 	lb := testbed.Service{Name: "web", Type: "LoadBalancer", External: true}
 	return chapter("No endpoints",
 		Scenario{Name: "no endpoints", Still: &Still{
 			Services: []Backed{{lb, nil}},
-			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+			Asks:     func(s *Scene) []Ask { return s.allAsks(s.Service("web")) },
 		}},
 		Scenario{Name: "none is ready", Still: &Still{
 			Services: []Backed{{lb, func(w *World) []testbed.Backend {

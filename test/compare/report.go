@@ -61,7 +61,7 @@ func (r *Results) scenarioRows(each func(chapter, scenario string, rows []*Row))
 	}
 }
 
-// Table prints everything: what iptables mode did, and who did something else.
+// Table prints everything: the outcome of iptables mode, and the proxies that differ.
 func (r *Results) Table(w io.Writer) {
 	last := ""
 	r.scenarioRows(func(chapter, scenario string, rows []*Row) {
@@ -139,8 +139,7 @@ func (r *Results) read(paths []string) error {
 	return nil
 }
 
-// forget drops what the proxies of later results were seen to do in scenarios
-// that they have played again.
+// forget drops the results of proxies in scenarios that later results have again.
 func (r *Results) forget(later *Results) {
 	again := map[[2]string]bool{}
 	for _, row := range later.Rows {

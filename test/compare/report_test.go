@@ -100,7 +100,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// What two labs have seen is put together by case.
+// The results of two labs are put together by case.
 func TestRead(t *testing.T) {
 	dir := t.TempDir()
 	a := &Results{Proxies: []string{"iptables"}, Rows: []*Row{{Chapter: "C", Scenario: "S", Case: "a", Outcomes: map[string]string{"iptables": "p1"}}}}
@@ -133,7 +133,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// What a proxy did in a scenario that it played again is what counts of it there.
+// Of a scenario that a proxy played twice, the second result counts.
 func TestReadAgain(t *testing.T) {
 	first := &Results{Proxies: []string{"iptables", "direct"}, Rows: []*Row{
 		{Chapter: "C", Scenario: "S", Case: "a", Outcomes: map[string]string{"iptables": "p1", "direct": "lost"}},

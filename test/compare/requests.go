@@ -18,7 +18,7 @@ func crossing(from []*testbed.Host, to []testbed.Frontend, networks ...string) [
 	return out
 }
 
-// port returns a frontend by another port, and says whose that is.
+// port returns a frontend by another port, and says whose port it is.
 func port(f testbed.Frontend, number uint16, whose string) testbed.Frontend {
 	return testbed.Frontend{
 		Name: f.Name + ", " + whose,

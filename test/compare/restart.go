@@ -8,7 +8,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// restartScenarios are what clients notice of a restart of the proxy.
+// restartScenarios are about clients during a restart of the proxy.
 func restartScenarios() []Scenario {
 	return chapter("Restart of the proxy",
 		Scenario{Name: "under load", Play: restarted},
@@ -50,7 +50,7 @@ func restarted(ctx context.Context, s *Scene) error {
 		outcome := "keeps its endpoint"
 		switch {
 		case before[i] == "":
-			outcome = "nobody answers"
+			outcome = noAnswer
 		case slices.ContainsFunc(st.since(began), func(r reply) bool { return r.who != before[i] }):
 			outcome = "moves"
 		}

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Row is a case: what was seen of one request, or of one question, of a scenario.
+// Row is a case: the observation of one request, or of one question, of a scenario.
 type Row struct {
 	Chapter  string            `json:"chapter"`
 	Scenario string            `json:"scenario"`
@@ -25,7 +25,7 @@ func (r *Row) ID() string { return r.Chapter + " / " + r.Scenario + " / " + r.Ca
 // Results are the rows, in the order in which the first proxy came to them until
 // they are put into that of the scenarios.
 type Results struct {
-	Proxies []string `json:"proxies"` // the first is what the others are compared with
+	Proxies []string `json:"proxies"` // the others are compared with the first
 	Rows    []*Row   `json:"rows"`
 	mu      sync.Mutex
 	index   map[string]*Row

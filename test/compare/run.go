@@ -13,7 +13,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// run has one proxy play the scenarios, and records what is seen.
+// run has one proxy play the scenarios, and records the outcomes.
 type run struct {
 	world   *World
 	proxy   *Proxy
@@ -22,7 +22,7 @@ type run struct {
 	numbers atomic.Int64
 }
 
-// limit of one scenario: whoever waits longer waits in vain.
+// limit of one scenario; a longer wait is in vain.
 const limit = 4 * time.Minute
 
 func (r *run) all(ctx context.Context, of []Scenario) error {

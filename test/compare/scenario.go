@@ -47,7 +47,7 @@ const (
 	MasqueradeAll Variant = "masquerade-all"
 	ShortTimeouts Variant = "short IPVS timeouts" // of 5 s
 	Legacy        Variant = "iptables-legacy"
-	// LocalhostPorts says what iptables mode does without being told.
+	// LocalhostPorts gives the explicit form of the default of iptables mode.
 	LocalhostPorts Variant = "iptables.localhostNodePorts: true"
 )
 
@@ -66,7 +66,7 @@ func all() []Scenario {
 		hostScenarios(),
 		dnatScenarios(),
 		inputScenarios(),
-		idleScenarios(), // early: what else there is goes on in the silence
+		idleScenarios(), // early: the other scenarios run during the silence
 		endingScenarios(),
 		datagramScenarios(),
 		changeScenarios(),
@@ -99,7 +99,7 @@ func together(of ...Scenario) []Scenario {
 	return of
 }
 
-// check says what is wrong with the scenarios as they are written.
+// check reports faults in the scenarios themselves.
 func check(all []Scenario) error {
 	seen := map[string]bool{}
 	for _, s := range all {

@@ -10,7 +10,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// Scene is what a scenario is played on: the World with a proxy on both nodes.
+// Scene is the place of a scenario: the World with a proxy on both nodes.
 type Scene struct {
 	*World
 	Proxy    *Proxy
@@ -57,11 +57,12 @@ func (s *Scene) ApplyText(ctx context.Context, manifest string) error {
 // Undo has f called after the scenario, in the reverse order.
 func (s *Scene) Undo(f func(context.Context) error) { s.undo = append(s.undo, f) }
 
-// Later has f called when all other scenarios of the variant are over, and what
-// was made for this one stay until then: for what needs time.
+// Later calls f when all other scenarios of the variant are over, for scenarios that
+// need time. Objects of this one stay until then.
 func (s *Scene) Later(f func(context.Context) error) { s.later = append(s.later, f) }
 
-// Ask makes requests, and records what was seen; label says when, and may be empty.
+// Ask makes requests, and records the outcomes; label gives the time, and may be
+// empty.
 func (s *Scene) Ask(ctx context.Context, label string, asks ...Ask) {
 	if label != "" {
 		label += ": "
@@ -71,8 +72,8 @@ func (s *Scene) Ask(ctx context.Context, label string, asks ...Ask) {
 	}
 }
 
-// Record records what was seen otherwise. It must be the same each time that a
-// proxy behaves the same.
+// Record records another observation. It must be the same each time that a proxy
+// behaves the same.
 func (s *Scene) Record(what, outcome string) { s.record(what, outcome) }
 
 // Shell runs a script on a host, now, and another after the scenario.

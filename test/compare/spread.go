@@ -120,8 +120,8 @@ func (s *Scene) spread(ctx context.Context, a Ask, endpoints int) string {
 	return fmt.Sprintf("even within %d %%", evenWithin)
 }
 
-// datagramName asks who answers, by a new socket and with as little ado as
-// there can be: it is done thousands of times.
+// datagramName returns the name of the endpoint that answers a new socket, with as
+// little work as possible, since it is called thousands of times.
 func datagramName(to netip.AddrPort) (string, error) {
 	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16()})
 	if to.Addr().Is4() {

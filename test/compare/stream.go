@@ -11,8 +11,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// stream is datagrams from one port to one address, several a second, and who
-// answered them.
+// stream is datagrams from one port to one address, several a second, with the
+// endpoints that answered them.
 type stream struct {
 	ask  Ask
 	mu   sync.Mutex
@@ -128,7 +128,7 @@ func (s *Scene) moved(ctx context.Context, label string, of []*stream, to string
 	}
 }
 
-// flow waits until each stream is answered by somebody, and returns by whom.
+// flow waits until an endpoint answers each stream, and returns the endpoints.
 func flow(ctx context.Context, of []*stream) []string {
 	now := time.Now()
 	out := make([]string, len(of))

@@ -10,8 +10,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// targetScenarios are addresses that a Service has by the way, or shares with
-// somebody else.
+// targetScenarios are secondary addresses of a Service, and addresses that it
+// shares with others.
 func targetScenarios() []Scenario {
 	type service = testbed.Service
 	return chapter("Who answers",
@@ -25,15 +25,15 @@ func targetScenarios() []Scenario {
 		}},
 		Scenario{Name: "endpoint in this node's network", Still: &Still{
 			Services: []Backed{{service{Name: "web", Type: "LoadBalancer"}, hosts(func(w *World) []*testbed.Host { return []*testbed.Host{w.Node} })}},
-			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+			Asks:     func(s *Scene) []Ask { return s.allAsks(s.Service("web")) },
 		}},
 		Scenario{Name: "endpoint in the other node's network", Still: &Still{
 			Services: []Backed{{service{Name: "web", Type: "LoadBalancer"}, hosts(func(w *World) []*testbed.Host { return []*testbed.Host{w.Node2} })}},
-			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+			Asks:     func(s *Scene) []Ask { return s.allAsks(s.Service("web")) },
 		}},
 		Scenario{Name: "endpoints in both nodes' networks", Still: &Still{
 			Services: []Backed{{service{Name: "web", Type: "LoadBalancer", External: true}, hosts(func(w *World) []*testbed.Host { return []*testbed.Host{w.Node, w.Node2} })}},
-			Asks:     func(s *Scene) []Ask { return s.everybody(s.Service("web")) },
+			Asks:     func(s *Scene) []Ask { return s.allAsks(s.Service("web")) },
 		}},
 		Scenario{Name: "health-check node port", Play: healthCheck},
 		Scenario{Name: "SCTP", Still: &Still{
@@ -66,7 +66,7 @@ func on(h *testbed.Host, name string, port uint16) testbed.Frontend {
 
 // otherAddresses asks at node ports of addresses that are not the node's first.
 func otherAddresses(ctx context.Context, s *Scene) error {
-	// Deprecated, so that nobody sends from it.
+	// Deprecated, so that no program sends from it.
 	if err := s.Shell(ctx, s.Node, "ip addr add 192.168.50.101/32 dev eth0; ip -6 addr add fd50::101/128 dev eth0 nodad preferred_lft 0",
 		"ip addr del 192.168.50.101/32 dev eth0; ip -6 addr del fd50::101/128 dev eth0"); err != nil {
 		return err
@@ -132,15 +132,15 @@ func proxiedLoadBalancer(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// nodesAddress gives a Service an address of a node as external IP. Whatever
-// else that node serves goes on.
+// nodesAddress gives a Service an address of a node as external IP. All other ports of
+// that node go on.
 func nodesAddress(ctx context.Context, s *Scene, h *testbed.Host, port int) error {
 	v := s.Number(testbed.Service{Name: "web", Port: port, Spec: []string{fmt.Sprintf("externalIPs: [%q, %q]", h.IPv4, h.IPv6)}})
 	if err := s.Apply(ctx, v, testbed.Backends(s.P1, s.R1)...); err != nil {
 		return err
 	}
-	// A proxy that takes the address from the other node does not get so far that
-	// the canary would be answered there: what becomes of the requests tells.
+	// A proxy that takes the address from the other node does not get so far that the
+	// canary would be answered there: the outcomes of the requests show it.
 	soon, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	_ = s.Programmed(soon)

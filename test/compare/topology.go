@@ -90,8 +90,8 @@ func zoneChanges(ctx context.Context, s *Scene) error {
 	return nil
 }
 
-// seen waits a while until somebody answers: the Node is watched by itself, so
-// that the canary tells nothing of it.
+// seen waits a while until an endpoint answers: the proxy watches the Node by itself,
+// so that the canary does not show whether it has seen the change.
 func (s *Scene) seen(ctx context.Context, who string, a Ask) {
 	_ = testbed.Await(ctx, 3*time.Second, func() error {
 		answer, err := a.From.Ask(ctx, a.Network, a.To, a.With)

@@ -87,9 +87,9 @@ func (w *World) furnish(ctx context.Context, peers string) error {
 // zoneOf returns the zone of a node: each is in one of its own.
 func zoneOf(node string) string { return "zone-of-" + node }
 
-// plainErrors has the kernel's limits on ICMP errors, which make it a matter of
-// chance who is told why, lifted. The one on errors for want of a route cannot
-// be, so that the router has a rule for what comes its way of the Services' network.
+// plainErrors lifts the kernel's limits on ICMP errors, which make it a matter of
+// chance which client gets one. It cannot lift the one on errors for want of a route,
+// so that the router has a rule for packets to the Services' network.
 func (w *World) plainErrors(ctx context.Context) error {
 	for _, h := range []*testbed.Host{w.Node, w.Node2, w.Router} {
 		if err := w.limitErrors(ctx, h, 0); err != nil {
@@ -105,9 +105,9 @@ ip6tables -A FORWARD -d %[2]s -j REJECT --reject-with icmp6-no-route`, w.Service
 	return err
 }
 
-// limitErrors has a host send one ICMP error in so many milliseconds to each
-// client at most, after a burst of six; the kernel's default is 1000. It is 0
-// here, for who is refused is to see that, but where the limit is the matter.
+// limitErrors lets a host send one ICMP error in so many milliseconds to each client
+// at most, after a burst of six; the kernel's default is 1000. It is 0 here, since
+// refused clients should see the error, except where the limit is the subject.
 func (w *World) limitErrors(ctx context.Context, h *testbed.Host, interval int) error {
 	_, err := h.Shell(ctx, fmt.Sprintf("sysctl -qw net.ipv4.icmp_ratelimit=%[1]d net.ipv6.icmp.ratelimit=%[1]d", interval))
 	return err
@@ -129,7 +129,7 @@ func (w *World) close() error {
 	return err
 }
 
-// serve notes who may answer for a Service.
+// serve notes the endpoints that may answer for a Service.
 func (w *World) serve(v testbed.Service, backends []testbed.Backend) {
 	var names []string
 	for _, e := range backends {
@@ -142,14 +142,15 @@ func (w *World) serve(v testbed.Service, backends []testbed.Backend) {
 	}
 }
 
-// endpointsOf returns who may answer there, or nil if that is not known.
+// endpointsOf returns the endpoints that may answer there, or nil if they are not
+// known.
 func (w *World) endpointsOf(to netip.AddrPort) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.endpoints[to]
 }
 
-// sourceName says whose address an endpoint saw, in the words of the report.
+// sourceName names the address that an endpoint saw, in the words of the report.
 func (w *World) sourceName(a Ask, seen netip.Addr) string {
 	switch name := w.names[seen]; {
 	case seen == a.With.Addr, !a.With.Addr.IsValid() && seen == a.From.IP(seen):
