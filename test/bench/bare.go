@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// bare is a client that reads what a proxy reads and makes nothing of it: the floor for
-// all that wait for the API server.
+// bare is a client that reads the objects of a proxy and makes nothing of them: the
+// floor for all waits for the API server.
 type bare struct {
 	name  string
 	list  bool // and no stream that begins with all objects
@@ -24,7 +24,7 @@ var bares = []bare{{"bare list", true, false}, {"bare list, plain", true, true},
 
 const everything = "All objects read"
 
-// floors measures what it takes to read all objects.
+// floors measures the cost of reading all objects.
 func (r *requestsRun) floors(ctx context.Context) error {
 	for _, b := range bares {
 		f := &Figure{Topic: everything, Subject: b.name, Services: r.services, Endpoints: controlEndpoints, Unit: "s"}

@@ -13,7 +13,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-const patience = 200 * time.Millisecond // of one who asks for a Service
+const patience = 200 * time.Millisecond // of a client that asks for a Service
 
 // cold starts the proxy on a node where nothing is programmed, and waits until
 // it rests. If that takes too long, it returns why nothing else is measured.
@@ -90,7 +90,7 @@ func (l *lab) allAnswer(ctx context.Context, of []netip.AddrPort) (missed int, a
 			select {
 			case <-ctx.Done():
 				return missed, time.Now(), false
-			// Whoever asks more often measures better, and takes the CPU.
+			// A client that asks more often measures better, and takes the CPU.
 			case <-time.After(max(20*time.Millisecond, time.Since(began)/50)):
 			}
 		}
@@ -101,7 +101,7 @@ func (l *lab) allAnswer(ctx context.Context, of []netip.AddrPort) (missed int, a
 // critical asks for default/kubernetes and DNS until both answer, and returns
 // how long after the start that was; 0: never.
 func (r *controlRun) critical(ctx context.Context, began time.Time) time.Duration {
-	const patience = 20 * time.Millisecond // as precise as what is waited for is short
+	const patience = 20 * time.Millisecond // as precise as the measured time is short
 	asks := []func() outcome{
 		func() outcome { return knock(r.lab.C1, kubernetesAddr, patience) },
 		func() outcome { return knock(r.lab.C1, dnsAddr, patience) },

@@ -14,14 +14,14 @@ import (
 
 const controlEndpoints = 10
 
-// controlLimits bound what is spent on one proxy at one size.
+// controlLimits bound the time for one proxy at one size.
 type controlLimits struct {
 	sizes   []int
 	follow  []int         // sizes at which changes are followed, and a restart
 	cold    time.Duration // to answer for all, and to rest
 	changes int           // of each kind
 	phase   time.Duration // to make them
-	drain   time.Duration // to see what became of the last of them
+	drain   time.Duration // the wait for the last of them
 	rest    time.Duration // to have nothing to do any more after changes
 	again   time.Duration // the same after a restart
 	idle    time.Duration
@@ -53,7 +53,7 @@ type controlRun struct {
 	answered bool // all Services did
 }
 
-// control measures how fast a proxy follows a real API server, and what it takes.
+// control measures how fast a proxy follows a real API server, and its cost.
 func control(ctx context.Context, b *bench) (err error) {
 	l, err := newLab(ctx, b, kube.Options{})
 	if err != nil {
@@ -83,7 +83,7 @@ func control(ctx context.Context, b *bench) (err error) {
 			}
 			if err := r.all(ctx); ctx.Err() != nil {
 				return fmt.Errorf("%s with %d Services: %w", p.name, services, err)
-			} else if err != nil { // one that fails does not cost what the others show
+			} else if err != nil { // one failure leaves the results of the others
 				r.skip("not measured to the end: "+err.Error(), coldStart)
 				hopeless[p] = fmt.Sprintf("not measured: it failed with %d Services", services)
 			} else if !r.answered {
@@ -160,7 +160,7 @@ func (r *controlRun) add(f *Figure) {
 	r.bench.say("  %s", f.line())
 }
 
-// line is a figure for whoever follows the run.
+// line is a figure for the log of the run.
 func (f *Figure) line() string {
 	text := fmt.Sprintf("%s, %s, %d × %d: p50 %s p90 %s p99 %s %s (%d)", f.Topic, f.Subject, f.Services, f.Endpoints,
 		number(f.Median()), number(f.Quantile(0.9)), number(f.Quantile(0.99)), f.Unit, len(f.Samples))
@@ -196,7 +196,7 @@ var units = map[string]string{
 	perChange: "CPU ms", perChangeBusy: "CPU ms", flood: "ms until a change is seen", restart: "s until it rests",
 }
 
-// memory notes what it takes, and what of the CPU when nothing happens.
+// memory notes the memory, and the CPU while nothing happens.
 func (r *controlRun) memory(ctx context.Context, rests bool) error {
 	if !r.proxy.program.Runs() {
 		r.skip(lastLine(r.proxy), memory)

@@ -16,7 +16,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// dataLimits bound what is spent on one proxy at one size.
+// dataLimits bound the time for one proxy at one size.
 type dataLimits struct {
 	sizes    []int
 	program  time.Duration // to program all
@@ -42,7 +42,7 @@ type dataRun struct {
 	limits   dataLimits
 }
 
-// data measures what packets cost that go through a proxy.
+// data measures the cost of packets through a proxy.
 func data(ctx context.Context, b *bench) (err error) {
 	other, err := otherServers(ctx, b.binary)
 	if err != nil {
@@ -74,7 +74,7 @@ func data(ctx context.Context, b *bench) (err error) {
 			r := &dataRun{bench: b, lab: l, proxy: p, services: services, limits: limits}
 			if err := r.all(ctx); ctx.Err() != nil {
 				return fmt.Errorf("%s with %d Services: %w", p.name, services, err)
-			} else if err != nil { // one that fails does not cost what the others show
+			} else if err != nil { // one failure leaves the results of the others
 				r.add(&Figure{Topic: connectLast, Unit: "µs", Note: "not measured to the end: " + err.Error()})
 			}
 			b.say("%s with %d Services took %s", p.name, services, time.Since(began).Round(100*time.Millisecond))

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outcome is what became of a connect.
+// outcome is the outcome of a connect.
 type outcome int
 
 const (
@@ -23,9 +23,9 @@ func (o outcome) String() string {
 	return [...]string{"answered", "refused", "not answered", "failed on the client's own host"}[o]
 }
 
-// dial connects from the namespace of the calling thread and hangs up at once
-// by a reset, which leaves nothing that waits. The net package would do it, too,
-// at several times the price, and what is measured runs on the same CPU.
+// dial connects from the namespace of the calling thread and hangs up at once by a
+// reset, which leaves no waiting socket. The net package would do it, too, at several
+// times the price, and the measured program runs on the same CPU.
 func dial(to netip.AddrPort, patience time.Duration) outcome {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

@@ -50,8 +50,8 @@ everything that makes many system calls.
 
 const logTitle = "\n## Log\n"
 
-// keptLog returns the part of the document that people write: what was
-// expected of a change, and what it gave.
+// keptLog returns the part of the document that people write: the expectations of
+// changes, and their results.
 func keptLog(path string) (string, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {

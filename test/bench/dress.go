@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// dressSlice gives an EndpointSlice what its controller writes and no proxy reads: it is
-// sent all the same.
+// dressSlice gives an EndpointSlice the fields that its controller writes and no proxy
+// reads: they are sent all the same.
 func dressSlice(s *discoveryv1.EndpointSlice) {
 	yes, no, zone := true, false, "zone-a"
 	s.GenerateName, s.Generation = s.Name+"-", 3
@@ -29,7 +29,8 @@ func dressSlice(s *discoveryv1.EndpointSlice) {
 	}
 }
 
-// dressService gives a Service what a tool like Helm and the API server write.
+// dressService gives a Service the fields that a tool like Helm and the API server
+// write.
 func dressService(s *corev1.Service) {
 	s.Labels = map[string]string{"app.kubernetes.io/name": s.Name, "app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "web-1.2.3"}
 	s.Spec.Selector = map[string]string{"app.kubernetes.io/name": s.Name, "app.kubernetes.io/instance": "web"}

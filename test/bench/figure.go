@@ -5,10 +5,10 @@ import (
 	"slices"
 )
 
-// Figure is what was measured of one subject at one size, some times over.
+// Figure is the measurements of one subject at one size, some times over.
 type Figure struct {
-	Topic     string             `json:"topic"`     // what was measured: names a table
-	Subject   string             `json:"subject"`   // of whom: kube-ipvs, iptables, floor ...
+	Topic     string             `json:"topic"`     // names a table
+	Subject   string             `json:"subject"`   // kube-ipvs, iptables, floor ...
 	Services  int                `json:"services"`  // that were there
 	Endpoints int                `json:"endpoints"` // of each
 	Unit      string             `json:"unit"`
@@ -45,8 +45,8 @@ type Results struct {
 // Add notes a figure.
 func (r *Results) Add(f *Figure) { r.Figures = append(r.Figures, f) }
 
-// merge takes over the figures of runs. The machine is that of the first; what was
-// measured on another says so.
+// merge takes over the figures of runs. The machine is that of the first; figures of
+// another machine say so.
 func (r *Results) merge(of []*Results) {
 	for i, other := range of {
 		if i == 0 {
@@ -63,8 +63,8 @@ func (r *Results) merge(of []*Results) {
 	}
 }
 
-// fold takes over figures of a part of a run: samples of what others have measured
-// before are added to theirs.
+// fold takes over figures of a part of a run: it adds samples to those of earlier
+// measurements.
 func (r *Results) fold(other *Results) {
 	for _, f := range other.Figures {
 		known := find(r.of(f.Topic), f.Subject, sizeOf(f))
@@ -101,7 +101,7 @@ type size struct{ services, endpoints int }
 
 func sizeOf(f *Figure) size { return size{f.Services, f.Endpoints} }
 
-// distinct returns what key says of each, without repetitions, in order.
+// distinct returns the results of key for each, without repetitions, in order.
 func distinct[T any, K comparable](of []T, key func(T) K) []K {
 	var out []K
 	for _, x := range of {

@@ -61,8 +61,8 @@ func (r *controlRun) flooded(ctx context.Context) error {
 
 var bucket = regexp.MustCompile(`(?m)^kube_ipvs_programming_duration_seconds_bucket\{le="([^"]+)"\} (\S+)$`)
 
-// programmed returns how many rounds so far have programmed what came in within
-// some milliseconds.
+// programmed returns how many rounds so far took at most some milliseconds from the
+// first change to the end.
 func (r *controlRun) programmed(ctx context.Context) (map[float64]float64, error) {
 	text, err := r.lab.Node.Shell(ctx, "curl -sf http://127.0.0.1:10249/metrics")
 	if err != nil {

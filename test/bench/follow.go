@@ -11,7 +11,7 @@ import (
 
 const (
 	gap      = 200 * time.Millisecond // between changes, on average
-	atOnce   = 8                      // changes that nobody has seen yet, at most
+	atOnce   = 8                      // changes without an observer yet, at most
 	turnOver = 10                     // probes that come and go in turn
 	churnGap = 50 * time.Millisecond
 )
@@ -31,8 +31,8 @@ func (r *controlRun) follower(write func(context.Context, int, bool) error) *fol
 	return &follower{controlRun: r, write: write, seen: map[bool][]float64{}, watched: map[bool][]float64{}, missing: map[bool]int{}}
 }
 
-// follow measures how long it takes from writing a change to a client that sees
-// it, and what a change costs; busy: while other Services change, too.
+// follow measures the time from writing a change to a client that sees it, and the
+// cost of a change; busy: while other Services change, too.
 func (r *controlRun) follow(ctx context.Context, busy bool) error {
 	before, began := r.proxy.cpu(), time.Now()
 	var others churn
@@ -66,13 +66,13 @@ func (r *controlRun) follow(ctx context.Context, busy bool) error {
 	return nil
 }
 
-// changes makes n changes at random moments, unless time runs out, and waits
-// for what becomes of them. It returns how many it made.
+// changes makes n changes at random moments, unless time runs out, and waits for their
+// effect. It returns the number of changes.
 func (f *follower) changes(ctx context.Context, n int, gap, limit time.Duration) int {
 	began := time.Now()
 	waiting, stop := context.WithTimeout(ctx, limit+f.limits.drain)
 	defer stop()
-	// A change that was not seen leaves a probe of which nobody knows what it is.
+	// A change that was not seen leaves a probe in an unknown state.
 	many := min(turnOver, f.limits.changes)
 	free := make(chan int, many)
 	for i := range many {
@@ -120,7 +120,7 @@ func (f *follower) one(ctx context.Context, i int) {
 			f.missing[active]++
 			f.mu.Unlock()
 			return
-		// As precise as a twentieth of what is measured.
+		// As precise as a twentieth of the measured time.
 		case <-time.After(max(2*time.Millisecond, time.Since(began)/20)):
 		}
 	}
@@ -169,7 +169,7 @@ func join(a, b string) string {
 }
 
 // churn is endpoints that come and go in the seeded Services. They are written
-// straight into etcd, which leaves the CPU to those who are told.
+// straight into etcd, which leaves the CPU to the clients of the API server.
 type churn struct {
 	stop func()
 	all  sync.WaitGroup

@@ -28,7 +28,7 @@ type lab struct {
 	control *kube.Cluster
 	binary  string
 	seeded  int  // Services so far
-	dressed bool // objects have what no proxy reads, and each is sent
+	dressed bool // objects have fields that no proxy reads, and each is sent
 	servers []io.Closer
 	procs   int // GOMAXPROCS before
 
@@ -52,8 +52,8 @@ func newLab(ctx context.Context, b *bench, o kube.Options) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Whoever waits in a system call is not to keep the other clients and servers
-	// here from going on, however few CPUs there are.
+	// A goroutine that waits in a system call must not stop the other clients and
+	// servers here, with any number of CPUs.
 	l := &lab{Bed: bed, binary: b.binary, procs: runtime.GOMAXPROCS(16)}
 	o.Peers, o.Host = b.peers, l.Ext
 	if err := l.furnish(ctx, o); err != nil {

@@ -1,4 +1,4 @@
-// Command bench measures what kube-ipvs costs, beside kube-proxy in each of its
+// Command bench measures the cost of kube-ipvs, beside kube-proxy in each of its
 // modes and beside the floor that the kernel sets, in one run. It runs in the lab:
 // see the bench target of the Makefile. Nothing is asserted.
 package main
@@ -84,7 +84,7 @@ func main() {
 	if !b.complete() {
 		docs = ""
 	}
-	// What was measured before a part failed is not lost, and may tell why.
+	// The measurements before a failure are kept, and may tell its cause.
 	fmt.Print(b.results.tables())
 	exit(errors.Join(err, b.results.write(out, docs)))
 }
@@ -147,7 +147,7 @@ func (b *bench) say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
-// machine says what was measured on, but for the host of a User-Mode Linux.
+// machine describes the measured machine, but not the host of a User-Mode Linux.
 func machine() string {
 	var u unix.Utsname
 	_ = unix.Uname(&u)

@@ -26,7 +26,7 @@ func probeAddr(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 96, 1, byte(1 + i)}), 80)
 }
 
-// Where everybody looks first.
+// The critical Services, which a start programs first.
 var (
 	kubernetesAddr = netip.MustParseAddrPort("10.96.0.1:443")
 	dnsAddr        = netip.MustParseAddrPort("10.96.0.10:53")
@@ -88,7 +88,7 @@ func (l *lab) addProbes(ctx context.Context) error {
 type probes struct {
 	watch   watch.Interface
 	mu      sync.Mutex
-	waiting map[string]func(active bool) // by name: who wants to be told
+	waiting map[string]func(active bool) // by name: called at the change
 	active  [probeCount]bool
 	used    int // so far
 }
@@ -137,9 +137,9 @@ func (p *probes) expect(i int, active bool, f func()) {
 	}
 }
 
-// end stops following, and takes all endpoints of the probes away. To remove
-// what a proxy has programmed may take the one CPU so long that connections to
-// the control plane are lost.
+// end stops following, and removes all endpoints of the probes. The removal of a
+// proxy's objects may take the one CPU so long that connections to the control plane
+// are lost.
 func (p *probes) end(ctx context.Context, l *lab) error {
 	p.watch.Stop()
 	return kube.Each(probeCount, func(i int) error {

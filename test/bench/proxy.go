@@ -101,7 +101,7 @@ func (p *proxy) start(l *lab) error {
 	return err
 }
 
-// end ends it by SIGTERM. What it has programmed stays.
+// end ends it by SIGTERM. The node stays programmed.
 func (p *proxy) end(l *lab) error {
 	program := p.program
 	p.program = nil
@@ -113,8 +113,8 @@ func (p *proxy) leave(l *lab) error {
 	return errors.Join(p.end(l), l.renew(context.Background()))
 }
 
-// configuration has nothing but what it takes to run here: all else is as it is
-// by default.
+// configuration has only the fields that it needs to run here: all others have their
+// defaults.
 func (p *proxy) configuration(l *lab) string {
 	var out strings.Builder
 	f := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }

@@ -46,13 +46,13 @@ func reconciler(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// steps are what is measured on a node of its own: the kernel keeps real servers
-// that were deleted for some minutes, and looks each new one up among them.
+// steps are the measurements that need a node of their own: the kernel keeps real
+// servers that were deleted for some minutes, and looks for each new one among them.
 var steps = map[string]func(context.Context, *bench, size) error{"cold": coldAndGone, "cold by routes": coldByRoutes, "floor": coldAndGoneFloor, "standing": standing,
 	"flows, IPv4": flows4, "flows, IPv6": flows6}
 
-// alone takes a step in a process with a network namespace of its own, and adds
-// what it has measured.
+// alone runs a step in a process with a network namespace of its own, and adds its
+// measurements.
 func (b *bench) alone(ctx context.Context, step string, s size) error {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--size="+b.scale(), "--step="+step, fmt.Sprintf("--services=%d", s.services), fmt.Sprintf("--endpoints=%d", s.endpoints))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
@@ -76,7 +76,7 @@ func (b *bench) scale() string {
 	return "full"
 }
 
-// step measures in this process, and writes what it has measured to the output.
+// step measures in this process, and writes the measurements to the output.
 func (b *bench) step(ctx context.Context, name string, s size) error {
 	err := shell(ctx, `ip link set lo up; ip link add bench0 type dummy
 ip link set bench0 up; ip addr add 192.0.2.10/24 dev bench0; ip route add default via 192.0.2.1`)
@@ -103,7 +103,7 @@ type loop struct {
 	stop   func()
 }
 
-// loopConfig is what the daemon has by default.
+// loopConfig is the daemon's default.
 func loopConfig() proxier.Config {
 	return proxier.Config{
 		Desired: desired.Config{
@@ -113,7 +113,7 @@ func loopConfig() proxier.Config {
 	}
 }
 
-// startLoop starts a loop that knows of events, and tells of its sweeps those who
+// startLoop starts a loop that knows of events, and reports its sweeps to those that
 // ask.
 func startLoop(ctx context.Context, k kernel.Kernel, events []source.Event, swept ...func(*report.Sweep)) *loop {
 	return startLoopOf(ctx, loopConfig(), k, events, swept...)
@@ -173,14 +173,14 @@ func (r *recorder) Apply(ctx context.Context, plan state.Plan) []error {
 	return r.Linux.Apply(ctx, plan)
 }
 
-// take returns what was recorded since, and goes on or not.
+// take returns the records since the last call, and goes on or not.
 func (r *recorder) take(on bool) []state.Plan {
 	plans := r.plans
 	r.plans, r.on = nil, on
 	return plans
 }
 
-// kernelOptions are what the daemon has by default.
+// kernelOptions are the daemon's defaults.
 func kernelOptions() kernel.Options {
 	return kernel.Options{IPv6: netutil.HasIPv6()}
 }
@@ -220,7 +220,7 @@ func (b *bench) coldAndGone(ctx context.Context, subject string, c proxier.Confi
 	})
 }
 
-// coldAndGoneFloor sends what a loop would send.
+// coldAndGoneFloor sends the messages of a loop.
 func coldAndGoneFloor(ctx context.Context, b *bench, s size) error {
 	k, err := openRecorder(ctx)
 	if err != nil {
@@ -239,7 +239,7 @@ func coldAndGoneFloor(ctx context.Context, b *bench, s size) error {
 	return errors.Join(b.floor(cold, s).replay(ctx, bare, plans[cold]), b.floor(gone, s).replay(ctx, bare, plans[gone]))
 }
 
-// rehearse has a loop do what it would do, and returns its plans by topic.
+// rehearse runs a loop that writes nothing, and returns its plans by topic.
 func (r *recorder) rehearse(ctx context.Context, c proxier.Config, events []source.Event) (map[string][]state.Plan, error) {
 	plans := map[string][]state.Plan{}
 	r.dry, r.on = true, true
@@ -269,14 +269,15 @@ func comeAndGo(ctx context.Context, c proxier.Config, k kernel.Kernel, events []
 	return nil
 }
 
-// standing measures what happens while everything stands.
+// standing measures single changes, audits and a restart of a loop that has programmed
+// everything.
 func standing(ctx context.Context, b *bench, s size) error {
 	k, err := openRecorder(ctx)
 	if err != nil {
 		return err
 	}
 	defer k.Close()
-	l := startLoop(ctx, k, eventsOf(s)) // which nobody holds any more: a source does not either
+	l := startLoop(ctx, k, eventsOf(s)) // no variable holds them any more, as in a source
 	defer l.stop()
 	if _, err := l.next(ctx); err != nil {
 		return err
@@ -321,7 +322,7 @@ func (b *bench) oneChange(ctx context.Context, l *loop, k *recorder, s size, tim
 		f.Counts = countsOf(r.Kernel)
 	}
 	plans := k.take(false)
-	// The floor repeats the last change there and back: what it was, is.
+	// The floor repeats the last change there and back: it writes the old value again.
 	last := plans[len(plans)-lastOf(plans, f.Counts["messages"]):]
 	bare, err := openSockets(ctx)
 	if err != nil {

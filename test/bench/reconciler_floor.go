@@ -20,16 +20,16 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// floor is a program that sends the kernel what a loop has sent, in the same
-// batches. What the messages are is settled before the clock starts.
+// floor is a program that sends the kernel the messages of a loop, in the same
+// batches. It makes the messages before the clock starts.
 type floor struct{ *Figure }
 
-// sockets are what the floor sends by.
+// sockets are the sockets of the floor.
 type sockets struct {
 	ipvs  *ipvs.Client
 	ipset *ipset.Client
 	links *netutil.Links
-	rest  *kernel.Linux // for what is not sent in batches
+	rest  *kernel.Linux // for writes that are not batched
 
 	device int // kube-ipvs0
 }
@@ -48,9 +48,9 @@ func (s *sockets) close() error {
 	return errors.Join(s.ipvs.Close(), s.ipset.Close(), s.links.Close(), s.rest.Close())
 }
 
-// replay carries plans out and notes how long it took, and what it sent.
+// replay carries plans out and notes the time, and the messages.
 func (f *floor) replay(ctx context.Context, s *sockets, plans []state.Plan) error {
-	// What others stand on is not sent in batches.
+	// Objects that others need are not sent in batches.
 	i := slices.IndexFunc(plans, func(p state.Plan) bool { return len(p) > 0 && p[0].ID.Kind > state.Rules })
 	if i < 0 {
 		return errors.New("nothing was recorded")
@@ -153,7 +153,7 @@ func (s *sockets) message(b *netutil.Batch, op state.Op) {
 	}
 }
 
-// inverse returns what undoes plans.
+// inverse returns the plans that undo plans.
 func inverse(plans []state.Plan) []state.Plan {
 	var out []state.Plan
 	for _, p := range slices.Backward(plans) {

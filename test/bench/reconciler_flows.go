@@ -23,10 +23,10 @@ import (
 	"kube-ipvs/proxier/source"
 )
 
-// conntrack measures a change that makes it necessary to look through conntrack,
-// where that has many entries: what the round takes, and what goes on beside it.
+// conntrack measures a change that needs a search through a large conntrack: the time
+// of the round, and the work beside it.
 func conntrack(ctx context.Context, b *bench) error {
-	many := 262_144 // what a node with eight CPUs tracks at the most
+	many := 262_144 // the most that a node with eight CPUs tracks
 	if b.small {
 		many = 10_000
 	}

@@ -16,7 +16,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// addresses measures what an address costs when there are many, by families.
+// addresses measures the cost of an address among many, by families.
 func addresses(ctx context.Context, b *bench) error {
 	counts := []int{100, 10_000}
 	if b.small {

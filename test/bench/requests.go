@@ -9,12 +9,12 @@ import (
 	kube "kube-ipvs/test/cluster"
 )
 
-// requestLimits bound what is spent on one proxy at one size.
+// requestLimits bound the time for one proxy at one size.
 type requestLimits struct {
 	sizes   []int
 	changes int
 	idle    time.Duration
-	quiet   time.Duration // without anything sent is the end of what has been begun
+	quiet   time.Duration // without a message: the exchange has ended
 	patient time.Duration
 	reads   int // of everything
 }
@@ -26,7 +26,7 @@ func requestLimitsOf(small bool) requestLimits {
 	return requestLimits{sizes: []int{1000, 10000}, changes: 50, idle: time.Minute, quiet: 5 * time.Second, patient: 4 * time.Minute, reads: 3}
 }
 
-// requestsRun measures what one proxy asks the API server for at one size.
+// requestsRun measures the requests of one proxy at one size.
 type requestsRun struct {
 	*bench
 	lab      *lab
@@ -47,7 +47,7 @@ const (
 	askRestart = "Requests after a restart of the API server"
 )
 
-// requests measures what a proxy asks a real API server for, and what it is sent.
+// requests measures the requests of a proxy to a real API server, and the answers.
 func requests(ctx context.Context, b *bench) (err error) {
 	l, err := newLab(ctx, b, kube.Options{Audit: true})
 	if err != nil {
@@ -105,8 +105,8 @@ func (r *requestsRun) all(ctx context.Context) (err error) {
 	return nil
 }
 
-// measure notes what is exchanged from when f is called to when nothing more comes.
-// f returns what must have been asked for until then.
+// measure notes the exchange from the call of f until nothing more comes. f returns
+// the requests that must have been made until then.
 func (r *requestsRun) measure(ctx context.Context, topic, unit string, per float64, f func(context.Context) (func(reading) bool, error)) error {
 	before, err := r.lab.read(ctx)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// settled waits until enough was asked for and nothing has come for a while. It returns
-// what was exchanged, and how long that took.
+// settled waits until enough was asked for and nothing has come for a while. It
+// returns the exchange, and its duration.
 func (r *requestsRun) settled(ctx context.Context, before reading, enough func(reading) bool) (all reading, took time.Duration, err error) {
 	const nothing = 4 << 10 // such as a ping, or a bookmark
 	began, last, at := time.Now(), before, time.Now()
@@ -135,8 +135,8 @@ func (r *requestsRun) connections(ctx context.Context) ([]string, error) {
 	return strings.Fields(out), err
 }
 
-// expire has the API server start anew while nothing passes: the proxy does not hear of
-// that, and asks for what has come since, which a new API server has no memory of.
+// expire has the API server start anew while nothing passes. The proxy does not notice
+// it, and asks for later events, of which a new API server has no memory.
 func (r *requestsRun) expire(ctx context.Context) (func(reading) bool, error) {
 	mend, err := r.silent(ctx)
 	if err != nil {

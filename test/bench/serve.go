@@ -11,7 +11,7 @@ import (
 // A request has this size, and so has its answer.
 const requestSize = 64
 
-// swallow is the first byte of a connection whose data are counted by nobody:
+// swallow is the first byte of a connection whose data no client counts:
 // the server reads until its end, and closes it. All else is echoed.
 const swallow = 's'
 

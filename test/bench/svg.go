@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// colours of the lines, the same in all plots. Those who do not see them have the
-// lightness and the name at each line's end.
+// colours of the lines, the same in all plots. The lightness and the name at each
+// line's end serve readers who do not see colours.
 var colours = map[string]string{ours: "#0b5fa5", "iptables": "#d1495b", "nftables": "#66a182", "ipvs": "#edae49", "bare watch": "#444444", "floor": "#444444"}
 
 const otherColour = "#6d4c7d"

@@ -14,15 +14,15 @@ import (
 // calm is how long a client waits for an answer of a Service that is programmed.
 const calm = 2 * time.Second
 
-// client measures from a host. What it does runs on one thread, and nothing
-// but system calls is between two looks at the clock.
+// client measures from a host. Its work runs on one thread, with only system calls
+// between two readings of the clock.
 type client struct {
 	from *testbed.Host
 	to   netip.AddrPort
 }
 
-// micros runs what is to be measured some times, or as often as time allows. That
-// one in a thousand gets no answer in time is counted, and is no error.
+// micros runs the measured work some times, or as often as time allows. It counts runs
+// without an answer in time; one in a thousand is no error.
 func (c client) micros(n int, limit time.Duration, each func() (time.Duration, error)) (out []float64, unanswered int, err error) {
 	began := time.Now()
 	err = c.from.Do(func() error {

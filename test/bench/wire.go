@@ -11,12 +11,12 @@ import (
 	kube "kube-ipvs/test/cluster"
 )
 
-// requester is the user as whom a proxy asks the API server in the part requests. No other
-// program is that user.
+// requester is the user under which a proxy asks the API server in the part requests.
+// No other program is that user.
 const requester = kube.Guest
 
-// reading is what the node and the API server have sent each other so far, and what
-// that has cost the API server.
+// reading is the bytes, connections and requests between the node and the API server so far, and the
+// API server's cost.
 type reading struct {
 	received, sent float64 // bytes of the node, as they are on the wire: with all headers, after TLS
 	connections    float64 // that the node tried to open
@@ -45,7 +45,7 @@ func (l *lab) server() (netip.AddrPort, error) {
 	return netip.ParseAddrPort(u.Host)
 }
 
-// bytes reads what count has counted.
+// bytes reads the counters of count.
 func (l *lab) bytes(ctx context.Context) (reading, error) {
 	rules, err := l.Ext.Shell(ctx, "iptables-save -c -t mangle")
 	return counted(rules), err
@@ -84,7 +84,7 @@ func (l *lab) read(ctx context.Context) (reading, error) {
 	return r, err
 }
 
-// since returns what has been added to an earlier reading.
+// since returns the difference from an earlier reading.
 func (r reading) since(before reading) reading {
 	out := reading{
 		received: r.received - before.received, sent: r.sent - before.sent, connections: r.connections - before.connections,
@@ -112,7 +112,7 @@ func (r reading) asked(meant func(kube.Request) bool) int {
 // whole tells whether a request is answered by all objects of a kind.
 func whole(r kube.Request) bool { return r.Verb == "list" || r.Streams }
 
-// resumed tells whether a request is answered by what has changed only.
+// resumed tells whether the API server answers a request with changes only.
 func resumed(r kube.Request) bool { return r.Verb == "watch" && !r.Streams }
 
 // followed tells whether all objects that a proxy follows are asked for.
