@@ -34,7 +34,7 @@ func nodeNumber(name string) string { return strings.TrimPrefix(name, "node") }
 
 func nodeAddress(name string) string { return prefix4 + ".1" + nodeNumber(name) }
 
-// families joins what stands for IPv4 with what stands for IPv6, if there is that.
+// families joins the IPv4 text and, if there is one, the IPv6 text.
 func (c *Cluster) families(v4, v6 string) string {
 	if c.DualStack {
 		return v4 + "," + v6
@@ -56,9 +56,10 @@ func (c *Cluster) network(ctx context.Context) error {
 		"ip tuntap add dev " + nowhere + " mode tap",
 		"ip link set " + nowhere + " up",
 		"ip route add " + loadBalancers + "0/24 dev " + nowhere + " src " + client4,
-		// User-Mode Linux loses what is longer than its buffers, so that packets are not to be
-		// joined: half of all were sent again, and bbr, where the machine has that, came down to
-		// a byte a millisecond, with what the API server had to tell a node.
+		// User-Mode Linux loses packets that are longer than its buffers, so that they
+		// must not be joined: half of all were sent again, and bbr, where the machine
+		// has that, came down to a byte a millisecond for the API server's messages to
+		// a node.
 		"ip tuntap add dev " + tap + " mode tap",
 		"ip link set " + tap + " gso_max_segs 1",
 		"sysctl -qw net.ipv4.tcp_congestion_control=reno",

@@ -16,8 +16,8 @@ import (
 // Machine is the name by which On knows the kernel that all nodes are in.
 const Machine = "machine"
 
-// On runs a shell script on a node and returns what it said. The error is its exit code,
-// with what it said, or why it could not be run.
+// On runs a shell script on a node and returns its output. The error is its exit code
+// with the output, or the reason why it could not run.
 func (c *Cluster) On(ctx context.Context, node, script string) (string, error) {
 	host := machine4
 	if node != Machine {

@@ -15,9 +15,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// loadBalancers are the first parts of the addresses that balancer gives, and client4 is
-// who asks there: an address far from those of nodes, which tests tell it from. What no
-// node takes vanishes, as behind a router.
+// loadBalancers are the first parts of the addresses that balancer gives, and client4
+// is the client of these: an address far from those of nodes, which tests distinguish
+// from it. A packet that no node takes vanishes, as behind a router.
 const (
 	loadBalancers = "192.168.70."
 	client4       = "172.31.0.1"
@@ -37,7 +37,7 @@ type balancer struct {
 	routed map[string]string // nexthops by address
 }
 
-// startBalancer starts a balancer, which works until Close. What fails is tried again.
+// startBalancer starts a balancer, which works until Close. It tries failures again.
 func (c *Cluster) startBalancer(ctx context.Context) error {
 	log, err := os.Create(c.path("log", "balancer.log"))
 	if err != nil {
@@ -123,7 +123,7 @@ func (b *balancer) free() string {
 	}
 }
 
-// release takes back what give has given.
+// release takes back an address of give.
 func (b *balancer) release(ctx context.Context, s *corev1.Service) error {
 	if !slices.Contains(s.Finalizers, cleanup) {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Options say what a cluster is like.
+// Options describe a cluster.
 type Options struct {
 	Dir       string // where it keeps its files; must not exist
 	Nodes     int    // how many, at most 9
@@ -28,8 +28,8 @@ type Options struct {
 	Memory    string // of all nodes together, as the kernel takes it: 8G
 }
 
-// Proxies are what can serve Services: kube-proxy as a program of its own, kube-ipvs by its
-// chart, or nothing.
+// Proxies are the possible servers of Services: kube-proxy as a program of its own,
+// kube-ipvs by its chart, or nothing.
 var Proxies = []string{"image", "direct", "iptables", "nftables", "ipvs", "none"}
 
 // Cluster is one that runs, seen from within its network namespace.
@@ -40,8 +40,8 @@ type Cluster struct {
 	stopBalancer func()
 }
 
-// Start starts a cluster, and waits until its nodes are ready and names are resolved. It
-// says on the way what it waits for. It must be called in the namespaces of Isolated.
+// Start starts a cluster, and waits until its nodes are ready and names are resolved.
+// It logs each wait. It must be called in the namespaces of Isolated.
 func Start(ctx context.Context, o Options, say func(string)) (*Cluster, error) {
 	c := &Cluster{Options: o, stopBalancer: func() {}}
 	if err := c.start(ctx, say); err != nil {
@@ -88,7 +88,7 @@ func Attach(dir string) (*Cluster, error) {
 	return c, c.connect()
 }
 
-// Close ends what Start started. The files stay.
+// Close ends the processes of Start. The files stay.
 func (c *Cluster) Close() error {
 	c.stopBalancer()
 	var errs []error

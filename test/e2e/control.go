@@ -26,7 +26,8 @@ func (c *Cluster) startControlPlane(ctx context.Context) error {
 	return c.StartControlPlane(ctx)
 }
 
-// StartControlPlane starts what Stop has ended of ControlPlane, which is all of it.
+// StartControlPlane starts the processes of ControlPlane that Stop ended, which are
+// all of them.
 func (c *Cluster) StartControlPlane(ctx context.Context) error {
 	if err := c.run("kube-apiserver", exec.Command(built(peersVariable, "kube-apiserver"),
 		"--etcd-servers", etcd, "--advertise-address", control4, "--secure-port", apiPort,

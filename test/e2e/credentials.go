@@ -25,8 +25,8 @@ type authority struct {
 	serial      int64
 }
 
-// credentials writes, below conf, a folder with cert.pem and key.pem for each who has a
-// name in the cluster, and a kubeconfig beside them.
+// credentials writes, below conf, a folder with cert.pem and key.pem for each name in
+// the cluster, and a kubeconfig beside them.
 func (c *Cluster) credentials() error {
 	a := &authority{}
 	if err := a.issue(c.path("conf", "ca"), "e2e-ca", "", nil); err != nil {

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Isolated returns a command that runs this program, with other arguments, in namespaces
-// of its own. Whatever it starts ends with it, however it ends. The program calls Enter
-// there before all else.
+// Isolated returns a command that runs this program, with other arguments, in
+// namespaces of its own. Each process that it starts ends with it, however it ends.
+// The program calls Enter there before all else.
 func Isolated(args ...string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{

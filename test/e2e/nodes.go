@@ -20,7 +20,7 @@ var files embed.FS
 
 var templates = template.Must(template.ParseFS(files, "templates/*"))
 
-// nodeFiles writes what the nodes' kernel runs and what their programs read.
+// nodeFiles writes the files that the nodes' kernel runs and their programs read.
 func (c *Cluster) nodeFiles() error {
 	var errs []error
 	for _, script := range []string{"machine", "node", "agent"} {

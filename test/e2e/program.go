@@ -15,7 +15,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// program is a process of the cluster; what it says goes to a file.
+// program is a process of the cluster; its output goes to a file.
 type program struct {
 	name string
 	cmd  *exec.Cmd
@@ -68,8 +68,8 @@ func (c *Cluster) Stop(names ...string) error {
 	return errors.Join(errs...)
 }
 
-// await calls check until it returns nil. It gives up when that takes longer than the
-// limit or a program of the cluster has ended, and says what it was waiting for.
+// await calls check until it returns nil. It fails when that takes longer than the
+// limit or a program of the cluster has ended, and names the awaited condition.
 func (c *Cluster) await(ctx context.Context, what string, limit time.Duration, check func(context.Context) error) error {
 	limit = testbed.Limit(limit)
 	ctx, cancel := context.WithTimeout(ctx, limit)
@@ -108,8 +108,8 @@ func tail(path string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// built returns the path of a program that test/e2e/play has built, whose folder a
-// variable of the environment names.
+// built returns the path of a program of test/e2e/play, whose folder a variable of the
+// environment names.
 func built(variable, name string) string { return filepath.Join(os.Getenv(variable), name) }
 
 // Names of those variables.

@@ -22,7 +22,7 @@ const (
 
 func (c *Cluster) byChart() bool { return c.Proxy == "image" || c.Proxy == "direct" }
 
-// proxyFiles writes what the proxy is configured by: values of the chart, or kube-proxy's
+// proxyFiles writes the proxy's configuration: values of the chart, or kube-proxy's
 // file and the script that nodes keep running.
 func (c *Cluster) proxyFiles() error {
 	switch {

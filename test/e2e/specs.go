@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Result is what became of one of upstream's specs.
+// Result is the outcome of one of upstream's specs.
 type Result struct {
 	Result  string `json:"result"` // passed, failed, flake or skipped
 	Seconds int    `json:"seconds"`
@@ -24,10 +24,10 @@ type Result struct {
 }
 
 // Specs runs upstream's specs whose name the first regular expression matches and the
-// second does not, some of them side by side, and returns their results by name. What has
-// failed is played once more, one after the other: a spec that passes then is a flake. The
-// error says why there are none. What they say goes to a file, of the second time to
-// another beside it.
+// second does not, some of them side by side, and returns their results by name. It
+// plays failed ones once more, one after the other: a spec that passes then is a
+// flake. The error says why there are none. Their output goes to a file, that of the
+// second time to another beside it.
 func (c *Cluster) Specs(ctx context.Context, focus, skip string, together int, log string) (map[string]Result, error) {
 	results, err := c.playSpecs(ctx, focus, skip, together, log)
 	if err != nil {
@@ -58,7 +58,7 @@ func exactly(results map[string]Result) string {
 	return strings.Join(names, "|")
 }
 
-// merge puts down the second result of what has failed the first time.
+// merge replaces the results of specs that failed the first time by the second ones.
 func merge(results, again map[string]Result) {
 	for name, r := range results {
 		second, ok := again[name]

@@ -28,7 +28,7 @@ func TestReadJUnit(t *testing.T) {
 	}
 }
 
-// What has failed is asked for by its whole name, and counts as it ends the second time.
+// A failed spec is asked for by its whole name, and counts as it ends the second time.
 func TestAgain(t *testing.T) {
 	results := map[string]Result{
 		"good":       {Result: "passed", Seconds: 1},

@@ -13,7 +13,7 @@ import (
 	"kube-ipvs/test/e2e"
 )
 
-// play is what became of specs with each proxy.
+// play is the results of specs with each proxy.
 type play struct {
 	Proxies []string
 	Results map[string]results // by proxy
@@ -54,8 +54,8 @@ func (p *play) failed(s selection) error {
 	return errors.Join(errs...)
 }
 
-// document writes the table of what earlier runs have left in a folder. A proxy without
-// a file there has not been played.
+// document writes the table of the results that earlier runs left in a folder. A proxy
+// without a file there has not been played.
 func document(args []string) error {
 	if len(args) < 3 {
 		return errUsage
@@ -134,7 +134,7 @@ func (p *play) summary(w func(string, ...any)) (gaps int) {
 	return gaps
 }
 
-// reasons lists what specs said that did not just pass.
+// reasons lists the messages of specs that did not just pass.
 func (p *play) reasons(w func(string, ...any), s selection) {
 	w("\n## Failed, flakes, or skipped by themselves\n\n| spec | proxy | what it said, or why it is so |\n|---|---|---|")
 	for _, name := range p.specs() {

@@ -1,5 +1,5 @@
 // Command e2e brings up a Kubernetes cluster on this machine, and takes it down.
-// test/e2e/play builds what it takes, and runs it.
+// test/e2e/play builds its programs, and runs it.
 package main
 
 import (

@@ -10,7 +10,7 @@ import (
 	"kube-ipvs/test/e2e"
 )
 
-// results are what a run of specs with one proxy leaves in a file.
+// results are the file of a run of specs with one proxy.
 type results struct {
 	Date    string                `json:"date"`
 	Nodes   int                   `json:"nodes"`
@@ -50,8 +50,7 @@ func (r results) settled() []string {
 	return names
 }
 
-// add puts newer results in the place of older ones. What has failed and passes now is a
-// flake.
+// add replaces results by newer ones. A spec that failed and now passes is a flake.
 func (r *results) add(newer map[string]e2e.Result) {
 	if r.Specs == nil {
 		r.Specs = map[string]e2e.Result{}

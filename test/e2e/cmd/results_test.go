@@ -10,8 +10,8 @@ import (
 	"kube-ipvs/test/e2e"
 )
 
-// Of an earlier run what has failed or not been played is played, and its results stay
-// beside the newer ones.
+// The specs of an earlier run that failed or were not played are played, and its other
+// results stay.
 func TestRest(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "image.json")
 	old := results{Nodes: 3, Seconds: 60, Specs: map[string]e2e.Result{

@@ -8,7 +8,7 @@ import (
 	"kube-ipvs/test/e2e"
 )
 
-// Every name in specs.yaml can be asked for, and whatever is left out has a reason.
+// Every name in specs.yaml can be asked for, and each omission has a reason.
 func TestSelection(t *testing.T) {
 	s, err := readSelection()
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 func pidFile(dir string) string   { return filepath.Join(dir, "pid") }
 func readyFile(dir string) string { return filepath.Join(dir, "ready") }
 
-// up has another process bring a cluster up and keep it, and says what that says until it
-// is done.
+// up has another process bring a cluster up and keep it, and prints its output until
+// it is done.
 func up(ctx context.Context, dir string, args []string) error {
 	if _, err := options(dir, args); err != nil {
 		return err
@@ -79,7 +79,7 @@ func serve(ctx context.Context, dir string, args []string) error {
 	if err := os.WriteFile(readyFile(dir), nil, 0o644); err != nil {
 		return errors.Join(err, c.Close())
 	}
-	// Who has waited for this is told.
+	// A process that waits for this is told.
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return errors.Join(err, c.Close())

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A registry finds the manifest by its tag, and what that names by digest.
+// A registry finds the manifest by its tag, and the manifest's parts by digest.
 func TestRegistry(t *testing.T) {
 	root := t.TempDir()
 	empty := image{names: []string{"empty"}, make: func(string) error { return nil }}

@@ -54,7 +54,7 @@ func tool(root, name string) error {
 	return libraries(root, path)
 }
 
-// libraries copies what a file loads to where that is here.
+// libraries copies the libraries that a file loads to their place here.
 func libraries(root, path string) error {
 	out, err := exec.Command("ldd", path).Output()
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What counts of a Dockerfile is how its last stage is to be run.
+// Of a Dockerfile only the settings of its last stage count.
 func TestReadDockerfile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "Dockerfile")
 	const text = `FROM golang AS build

@@ -1,4 +1,4 @@
-// Package life plays what happens to a cluster in its life, with requests all the time:
+// Package life plays the events in the life of a cluster, with requests all the time:
 // kube-ipvs comes in the place of kube-proxy, goes to another version and back; nodes,
 // kubelets, containerd and the control plane end and begin anew; pods move. No request
 // may fail, and no connection be lost.

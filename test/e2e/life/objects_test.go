@@ -47,7 +47,7 @@ func await(t *testing.T, what string, check func() error) {
 	}
 }
 
-// output runs a command, and returns what it said. The error has that, too.
+// output runs a command, and returns its output. The error has that, too.
 func output(cmd *exec.Cmd) (string, error) {
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -105,7 +105,7 @@ func install(t *testing.T) {
 	rollout(t, system, "deployment/coredns")
 }
 
-// uninstall removes kube-ipvs from the cluster, and what it has left on the nodes.
+// uninstall removes kube-ipvs from the cluster, and its objects from the nodes.
 func uninstall(t *testing.T) {
 	t.Helper()
 	helm(t, "uninstall", "kube-ipvs", "-n", system, "--ignore-not-found", "--wait")

@@ -14,8 +14,9 @@ func proxy(t *testing.T, node string) string {
 	return on(t, node, "cut -d' ' -f22 /proc/$(pgrep -f '^/kube-ipvs run')/stat")
 }
 
-// A node ends at once and begins anew, while those of another ask each other. They notice
-// nothing, and when the node is back it serves as before, also what has come meanwhile.
+// A node ends at once and begins anew, while pods of another node ask each other. They
+// notice nothing, and the node then serves as before, with the Services that came
+// meanwhile.
 func TestNodeReboot(t *testing.T) {
 	install(t)
 	tr := send(t, serve(t, servers{Name: "web", Replicas: 4, Node: "node2"}), place{"node2", pod}, place{"node2", host}, place{"node2", outside})
@@ -33,7 +34,7 @@ func TestNodeReboot(t *testing.T) {
 	rounds(t, "node1")
 }
 
-// rounds fails the test if kube-ipvs of a node could not write what it should.
+// rounds fails the test if a write of kube-ipvs on a node failed.
 func rounds(t *testing.T, node string) {
 	t.Helper()
 	name := kubectl(t, "-n", system, "get", "pods", "-l", proxies, "--field-selector", "spec.nodeName="+node, "-o", "name")
@@ -99,8 +100,8 @@ func changes(t *testing.T) {
 	remains(t, "app=fresh")
 }
 
-// There is no control plane for a while. Services go on as they are, kube-ipvs stays ready,
-// and what changes afterwards is programmed.
+// There is no control plane for a while. Services go on as they are, kube-ipvs stays
+// ready, and programs later changes.
 func TestControlPlaneAway(t *testing.T) {
 	install(t)
 	tr := send(t, serve(t, servers{Name: "web", Replicas: 4}), everywhere...)

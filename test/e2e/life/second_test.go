@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A release that is meant for nodes of another is refused before anything is created, in
-// whatever namespace it is to be. One for other nodes is not.
+// helm refuses a release for nodes of another before it creates anything, in any
+// namespace. It does not refuse one for other nodes.
 func TestSecondRelease(t *testing.T) {
 	install(t)
 	second := func(args ...string) error {

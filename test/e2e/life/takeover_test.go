@@ -117,15 +117,15 @@ func takeOver(t *testing.T) {
 	}
 }
 
-// prepare has ready what docs/migrate.md asks for first: values.yaml, of kube-proxy's
-// configuration.
+// prepare makes the files that docs/migrate.md asks for first: values.yaml, of
+// kube-proxy's configuration.
 func prepare(t *testing.T) {
 	t.Helper()
 	config := kubectl(t, "-n", system, "get", "configmap", "kube-proxy", "-o", `jsonpath={.data.config\.conf}`)
 	v := values(t)
 	var theirs map[string]any
 	must(t, yaml.Unmarshal([]byte(config), &theirs))
-	// As the page says: what contradicts the chart is to go.
+	// As the page says: fields that contradict the chart go.
 	delete(theirs, "mode")
 	v["kubeProxyConfiguration"] = theirs
 	layDesk(t, v, config)
@@ -159,7 +159,7 @@ func back(t *testing.T, tr *traffic) {
 	}
 }
 
-// own returns what a node has of kube-ipvs, by what it is.
+// own returns the objects of kube-ipvs on a node, by kind.
 func own(t *testing.T, node string) map[string]string {
 	t.Helper()
 	out := map[string]string{}

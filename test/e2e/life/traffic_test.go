@@ -28,7 +28,7 @@ func (p place) String() string { return p.kind + " " + p.node }
 
 var everywhere = []place{{"node1", pod}, {"node1", host}, {"node2", pod}, {"node2", host}, {"node1", outside}, {"node2", outside}}
 
-// What each place sends.
+// The load of each place.
 const (
 	workers     = 3
 	pauses      = 30 * time.Millisecond
@@ -44,11 +44,11 @@ type traffic struct {
 	began   time.Time
 }
 
-// source tells what has been counted at a place so far.
+// source returns the counts of a place so far.
 type source func() (load.Counts, error)
 
-// send begins to send requests from places, and returns when all are answered: what
-// fails from then on counts. It ends with the test.
+// send begins to send requests from places, and returns when all are answered:
+// failures from then on count. It ends with the test.
 func send(t *testing.T, s *servers, from ...place) *traffic {
 	t.Helper()
 	tr := &traffic{t: t, service: s, sources: map[place]source{}, before: map[place]load.Counts{}}
@@ -115,7 +115,7 @@ func (tr *traffic) inside(p place) source {
 
 func address(node string) string { return "192.168.60.1" + strings.TrimPrefix(node, "node") }
 
-// now returns what has been counted since the beginning.
+// now returns the counts since the beginning.
 func (tr *traffic) now() (map[place]load.Counts, error) {
 	out := map[place]load.Counts{}
 	for p, counts := range tr.sources {
@@ -178,7 +178,7 @@ func (tr *traffic) whole() load.Counts {
 	return sum
 }
 
-// sum adds up what all places have counted, and says it.
+// sum adds up the counts of all places, and logs them.
 func (tr *traffic) sum(all map[place]load.Counts) (sum load.Counts) {
 	tr.t.Helper()
 	sum.Servers = map[string]int{}

@@ -51,6 +51,6 @@ func TestUninstallLeavesNothing(t *testing.T) {
 	}
 }
 
-// filesOf lists what lies on a node, but for what containerd and the kubelet keep of pods
-// that were there, and the lock that every iptables makes.
+// filesOf lists the files of a node, except for those that containerd and the kubelet
+// keep of former pods, and the lock that every iptables makes.
 const filesOf = `find /run /etc /opt /var/lib /var/log /tmp -xdev \( -path /run/containerd -o -path /var/lib/containerd -o -path /var/lib/kubelet -o -path /run/netns -o -path /run/xtables.lock -o -path /run/cni -o -path /var/lib/cni -o -path /var/log/pods -o -path /var/log/containers \) -prune -o -print | sort`

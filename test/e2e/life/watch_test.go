@@ -8,7 +8,7 @@ import (
 // watch asks kube-ipvs of every node for its health for a while, as the kubelet does.
 func watch(t *testing.T, d time.Duration) {
 	t.Helper()
-	const enough = 3 // answers of each, whatever the time
+	const enough = 3 // answers of each, in any time
 	end := time.Now().Add(d)
 	for asked := 0; asked < enough || time.Now().Before(end); asked++ {
 		for _, node := range nodes {

@@ -47,8 +47,8 @@ func commands(t *testing.T, file, heading string) []string {
 	return nil
 }
 
-// desk is where commands of the documentation are run: a folder that has what they name.
-// Nodes have it as deskOfNode.
+// desk is the folder where tests enter commands of the documentation: it has the files
+// that these name. Nodes have it as deskOfNode.
 func desk() string { return filepath.Join(cluster.Dir, "desk") }
 
 const deskOfNode = "/mnt/cluster/desk"
@@ -73,8 +73,8 @@ func layDesk(t *testing.T, values map[string]any, config string) {
 	}
 }
 
-// enter runs a command of the documentation as it stands there, with what stands for
-// names filled in. What is for a node is run there.
+// enter runs a command of the documentation as it stands there, with the placeholders
+// replaced. It runs commands for a node on the node.
 func enter(t *testing.T, command string, names ...string) string {
 	t.Helper()
 	command = strings.NewReplacer(names...).Replace(command)
@@ -97,7 +97,8 @@ func enter(t *testing.T, command string, names ...string) string {
 	return out
 }
 
-// values are what docs/install.md asks for, of this cluster, and images that it has.
+// values are the values that docs/install.md asks for, for this cluster, and its
+// images.
 func values(t *testing.T) map[string]any {
 	t.Helper()
 	repository, tag, _ := strings.Cut(e2e.KubeIPVSImage, ":")
@@ -112,8 +113,8 @@ func values(t *testing.T) map[string]any {
 	}
 }
 
-// TestEveryCommand is the last: what docs/install.md and docs/migrate.md tell to enter has
-// been entered by a test, or it is said why not.
+// TestEveryCommand is the last: a test has entered each command of docs/install.md and
+// docs/migrate.md, or unplayed gives the reason.
 func TestEveryCommand(t *testing.T) {
 	if !all() {
 		t.Skip("some tests were not run")

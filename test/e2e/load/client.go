@@ -1,5 +1,5 @@
-// Package load asks a server in a cluster all the time, and counts what fails: requests by
-// new connections, and connections that last.
+// Package load asks a server in a cluster all the time, and counts failures: of
+// requests by new connections, and of connections that last.
 package load
 
 import (
@@ -16,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Client says whom to ask, and how much.
+// Client names the server and the amount of requests.
 type Client struct {
 	HTTP, Echo  string        // addresses of the two listeners of a Server
-	Workers     int           // who send requests, each by a new connection
+	Workers     int           // goroutines that send requests, each by a new connection
 	Pause       time.Duration // of a worker between two requests
 	Connections int           // that last, and exchange a byte
 	Period      time.Duration // of a connection between two bytes
@@ -29,18 +29,18 @@ type Client struct {
 	counts Counts
 }
 
-// Counts are what a Client has seen.
+// Counts are the results of a Client.
 type Counts struct {
 	Requests  int            // all that were answered or failed
 	Failed    int            // those without the right answer
-	Repeated  int            // those whose first packet the kernel had to send again
+	Repeated  int            // connections whose first packet the kernel sent again
 	Slow      int            // those that were answered after more than a second
 	Servers   map[string]int // answers of each
 	Open      int            // connections that last now
 	Exchanged int            // bytes by those
 	Ended     int            // those that the server has ended in good order
 	Lost      int            // those that ended otherwise
-	Errors    []string       // the first of what failed and was lost
+	Errors    []string       // the first failures and losses
 }
 
 // Run asks until the context ends.
@@ -60,7 +60,7 @@ func (c *Client) Run(ctx context.Context) {
 	all.Wait()
 }
 
-// Counts returns what has been seen so far.
+// Counts returns the results so far.
 func (c *Client) Counts() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -79,7 +79,7 @@ func (c *Client) count(f func(*Counts)) {
 	f(&c.counts)
 }
 
-// wrong keeps what was wrong, of the first few.
+// wrong keeps the first few faults.
 func (n *Counts) wrong(what string, err error) {
 	const enough = 10
 	if len(n.Errors) < enough {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// Ports of servers, and of clients in pods, which tell there what they have counted.
+// Ports of servers, and of clients in pods, which report their counts there.
 const HTTPPort, EchoPort, CountsPort = "8080", "8081", "8082"
 
 // Patience is how long clients in pods wait for an answer: longer than a busy machine takes.
 const Patience = 30 * time.Second
 
-// What goes over connections that last: end is the server's last word.
+// The bytes of connections that last: end is the server's last word.
 const alive, end = 'a', 'e'
 
 // Server answers requests with its name, and bytes with bytes. When it is told to end,
@@ -29,7 +29,8 @@ type Server struct {
 	open sync.WaitGroup
 }
 
-// Serve serves two listeners until the context ends, and then what has begun.
+// Serve serves two listeners until the context ends, and then finishes the open
+// connections.
 func (s *Server) Serve(ctx context.Context, requests, echo net.Listener) error {
 	s.done, s.echo = make(chan struct{}), echo
 	s.http.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, s.Name) })

@@ -1,5 +1,5 @@
-// Command load is what pods of test/e2e/life run: a server, or a client that tells by HTTP
-// what it has counted.
+// Command load is the program of pods of test/e2e/life: a server, or a client that reports
+// its counts by HTTP.
 //
 // usage: load serve | load ask HOST WORKERS PAUSE CONNECTIONS
 package main
