@@ -2,7 +2,7 @@ package life
 
 import "testing"
 
-// What run has programmed, cleanup removes, to the last object.
+// cleanup removes each object that run has programmed.
 func TestCleanupIsComplete(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		before := n.snapshot()

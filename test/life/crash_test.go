@@ -69,8 +69,8 @@ func (m moment) reached(pid int, ended func() bool) bool {
 	return false
 }
 
-// Killed in the middle of its first start, kube-ipvs finds at the next what is
-// missing, whatever that is.
+// Killed in the middle of its first start, kube-ipvs finds the missing objects at the
+// next, at any point of the first.
 func TestKilledInAColdStart(t *testing.T) {
 	services := manifest(many(500)...)
 	inModes(t, func(t *testing.T, n *node) {

@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-// Two daemons would fight. The second one is told whom it would fight with, and
-// a killed one leaves nothing in its way.
+// Two daemons would fight. The second one names the first, and a killed one does not
+// hinder the next.
 func TestSecondDaemonIsRefused(t *testing.T) {
 	n := newNode(t, "direct")
 	n.enrich()
 	d := n.start()
 	d.first()
-	for _, args := range [][]string{n.run(), {"cleanup"}} { // what is removed would come back
+	for _, args := range [][]string{n.run(), {"cleanup"}} { // a running daemon would restore the removed objects
 		n.refused(1, []string{"another kube-ipvs programs this node", fmt.Sprintf("pid %d", d.pid)}, args...)
 	}
 	d.kill()
@@ -25,7 +25,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	next.stop()
 }
 
-// What it does not need for its work, the daemon does not keep.
+// The daemon drops the rights that it does not need for its work.
 func TestCapabilitiesAreDropped(t *testing.T) {
 	n := newNode(t, "direct")
 	n.enrich()
@@ -73,9 +73,9 @@ func (n *node) signal(d *daemon, sig syscall.Signal) {
 	}
 }
 
-// A changed configuration file is followed where that can be done live; what is
-// wrong in it changes nothing; and for the rest the daemon ends, with an error, so
-// that it is started again by whatever restarts only what has failed.
+// A changed configuration file is followed where that can be done live; an error in it
+// changes nothing; and for other fields the daemon ends, with an error, so that a
+// supervisor that restarts only failed programs starts it again.
 func TestChangedConfiguration(t *testing.T) {
 	n := newNode(t, "direct")
 	n.enrich()
@@ -108,7 +108,7 @@ func TestChangedConfiguration(t *testing.T) {
 	}
 	d.ended = true
 	if diff := difference(want, n.snapshot()); diff != "" {
-		t.Errorf("what is programmed did not stay:\n%s", diff)
+		t.Errorf("the programmed objects did not stay:\n%s", diff)
 	}
 }
 
@@ -141,7 +141,7 @@ func TestKubeProxyIsRefused(t *testing.T) {
 	d.stop()
 }
 
-// The sysctls can be set beforehand, by somebody with more rights.
+// A process with more rights can set the sysctls beforehand.
 func TestInitOnly(t *testing.T) {
 	n := newNode(t, "direct")
 	n.enrich()
@@ -162,7 +162,7 @@ func TestInitOnly(t *testing.T) {
 	}
 }
 
-// After that two capabilities do, where nobody may write sysctls. CAP_NET_RAW is
+// After that two capabilities are enough, where sysctls are read-only. CAP_NET_RAW is
 // for iptables: its match of sets opens a raw socket.
 func TestFewRights(t *testing.T) {
 	n := newNode(t, "direct")

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// damage is something that others do to what is ours.
+// damage is a change by another program to an object of kube-ipvs.
 type damage struct {
 	name   string
 	do     string
@@ -60,8 +60,7 @@ const settings = `
 sysctl net.ipv4.vs.conntrack net.ipv4.vs.expire_nodest_conn net.ipv4.vs.expire_quiescent_template net.ipv4.ip_forward net.ipv6.conf.all.forwarding
 ipvsadm -l --timeout`
 
-// What others break is found by the audit, named, and mended, and nothing else
-// is written.
+// The audit finds, names and repairs damage, and writes nothing else.
 func TestDriftIsMended(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		n.enrich()

@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// A history of edits leaves what a start over its last state makes.
+// After a history of edits the kernel holds what a start over the last state programs.
 func TestEditsComeToWhatAFreshStartMakes(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	if given := os.Getenv("KUBE_IPVS_SEED"); given != "" {

@@ -34,7 +34,7 @@ ip route add local 203.0.113.0/24 dev lo table local
 ip -6 route add local 2001:db8:7::/64 dev lo table local
 ip addr add 198.51.100.1/32 dev lo`
 
-// What others do while kube-ipvs runs.
+// Changes by other programs while kube-ipvs runs.
 const foreignLater = `
 ip addr add 198.51.100.7/32 dev kube-ipvs0; ip -6 addr add 2001:db8::7/128 dev kube-ipvs0 nodad; ip addr add 198.51.100.130/25 dev kube-ipvs0
 ip route add local 198.51.100.9 dev kube-ipvs0 table local
@@ -51,8 +51,8 @@ done`
 // that the kernel has made of it.
 var ours = regexp.MustCompile(`KIPVS6?-|proto 77|flag-3|mh-port|^# (link|addresses): kube-ipvs0|^# routes: local 10\.96\.\S+ dev kube-ipvs0 .*proto kernel`)
 
-// theirs returns what the snapshot shows of others, in its order: real servers
-// go with their virtual server, addresses are those that only others have.
+// theirs returns the objects of other programs in the snapshot, in its order: real
+// servers go with their virtual server, addresses are those that only others have.
 func theirs(s snapshot) snapshot {
 	mine := map[string]bool{}
 	for _, line := range s {
@@ -92,7 +92,7 @@ func TestForeignObjectsStay(t *testing.T) {
 		want = theirs(n.snapshot())
 		for _, line := range []string{"198.51.100.7/32", "2001:db8::7/128", "198.51.100.130/25", "comment first", "comment after", "-f 7 ", "KIPVSX-NAT", "OTHERS 10.96.0.10,tcp:80"} {
 			if want.count(regexp.QuoteMeta(line)) == 0 {
-				t.Fatalf("the snapshot of what is not ours lacks %q", line)
+				t.Fatalf("the snapshot of foreign objects lacks %q", line)
 			}
 		}
 		churn(n)
@@ -177,7 +177,7 @@ func TestForeignVirtualServerInTheWay(t *testing.T) {
 			t.Errorf("named %d times, want once", n)
 		}
 		got := n.snapshot()
-		// What would lead clients to somebody else's virtual server is missing, too.
+		// Entries that would lead clients to another program's virtual server are missing, too.
 		about := regexp.MustCompile(`-[tA] ` + regexp.QuoteMeta(in) + ` |KIPVS-CLUSTER 10\.96\.0\.10,tcp:80`)
 		n.same("what is not ours was changed", only(want, about), only(got, about))
 		n.same("something else is missing", whole.without(about), got.without(about))

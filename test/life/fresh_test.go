@@ -134,7 +134,7 @@ func (s sysctls) kept(t *testing.T) {
 }
 
 // follows are sysctls that the kernel changes by itself: those of each link with
-// those of all, what ip_forward stands for, other names, and what it counts.
+// those of all, the settings of ip_forward, other names, and counters.
 var follows = regexp.MustCompile(`^net\.ipv[46]\.(conf|neigh)\.(default|lo|eth0|peer|dummy0)\.|^net\.ipv4\.conf\.all\.(forwarding|accept_redirects)$|^net\.nf_conntrack_max$|_conntrack_count$`)
 
 // unprivileged has kube-ipvs run without CAP_SYS_MODULE, and so without having modules
@@ -157,8 +157,8 @@ func (n *node) contain(backend string) {
 	}
 	n.flags = append(n.flags, "--config", "/etc/kube-ipvs/config.yaml", "--iptables-backend", backend)
 	n.enter(chart, image, chart.Spec.InitContainers[0])
-	// A kubelet starts it again, too: a tool that has the kernel load modules may come to the
-	// end of its time in an emulator. What is loaded by then stays.
+	// A kubelet starts it again, too: a tool that has the kernel load modules may come
+	// to the end of its time in an emulator. The modules loaded by then stay.
 	for tries := 3; ; tries-- {
 		said, code := n.kube(append(n.run(), "--init-only")...)
 		if code == 0 {
@@ -175,7 +175,7 @@ func (n *node) contain(backend string) {
 	n.enter(chart, image, chart.Spec.Containers[0])
 }
 
-// enter has what is run as kube-ipvs run in a container.
+// enter runs the commands of kube-ipvs run in a container.
 func (n *node) enter(chart pod.Chart, image string, c corev1.Container) {
 	n.t.Helper()
 	inside, err := chart.Script(n.tmp, image, n.dir, c)

@@ -42,11 +42,11 @@ var mistakes = []mistake{
 		origin: "wrong.yaml", object: "Service default/odd", field: "metadata.annotations[kube-ipvs/scheduler]", what: "nosuch", adds: true},
 }
 
-// What is wrong is named, and nothing of the rest suffers; mended, all is as
-// wanted.
+// kube-ipvs names the faults and serves the rest; when they are mended, it serves
+// everything.
 func TestWrongManifests(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, "direct") // what is read does not depend on the mode
+	n := newNode(t, "direct") // reading does not depend on the mode
 	n.enrich()
 	d := n.start()
 	n.settled()
@@ -119,8 +119,8 @@ func TestFileThatGrowsSlowly(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		// Each piece ends where a document does: what is there is good YAML
-		// that lacks objects. Only the missing line feed tells.
+		// Each piece ends where a document ends: it is good YAML that lacks objects.
+		// Only the missing line feed shows it.
 		for i, piece := range strings.Split(text, "\n---\n") {
 			if i > 0 {
 				piece = "\n---\n" + piece
@@ -128,7 +128,7 @@ func TestFileThatGrowsSlowly(t *testing.T) {
 			if _, err := f.WriteString(piece); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(100 * time.Millisecond) // the writer's pace, which is what is tested
+			time.Sleep(100 * time.Millisecond) // the writer's pace, which is under test
 		}
 	})
 	d.stop()
@@ -173,8 +173,8 @@ func TestFolderThatGoesAndComes(t *testing.T) {
 	d.stop()
 }
 
-// The plan command tells what would be written and for whom, by its exit code
-// too, and writes nothing.
+// The plan command prints the writes and their Services, also by its exit code, and
+// writes nothing.
 func TestPlan(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		before := n.snapshot()
@@ -188,7 +188,7 @@ func TestPlan(t *testing.T) {
 		n.settled()
 		d.stop()
 		if out, code := n.plan(); code != 0 || !strings.Contains(out, "nothing to do") {
-			t.Errorf("plan over what is right: exit code %d, want 0; it says:\n%s", code, out)
+			t.Errorf("plan over a programmed node: exit code %d, want 0; it says:\n%s", code, out)
 		}
 		n.sh("ipvsadm -d -t %s:80 -r 10.244.0.2:8080", n.server(10))
 		out, code = n.plan()

@@ -53,10 +53,10 @@ func list(t *testing.T, specs []spec) string {
 	return string(text) + "\n"
 }
 
-// The cost of a start is what there is to write, that of a change what it
-// changes, and that of a start over what is right does not grow with the
-// number of Services. Counts are checked; times are only told.
-// One mode is enough: the other has the same objects at other addresses.
+// The cost of a start depends on the number of writes, that of a change on its size,
+// and that of a start over a programmed node does not grow with the number of
+// Services. The test checks counts; it only prints times. One mode is enough: the
+// other has the same objects at other addresses.
 func TestCostOfALargeCluster(t *testing.T) {
 	n := newNode(t, "direct")
 	var specs []spec
@@ -82,7 +82,7 @@ func TestCostOfALargeCluster(t *testing.T) {
 	tell(t, "restart", warm)
 	d.wroteNothing()
 	if warm.Services != largeServices || warm.Messages >= 200 || warm.Processes > 10 {
-		t.Errorf("a restart over what is right: %d services, %d messages, %d processes, want %d, less than 200, 10 at most",
+		t.Errorf("a restart over a programmed node: %d services, %d messages, %d processes, want %d, less than 200, 10 at most",
 			warm.Services, warm.Messages, warm.Processes, largeServices)
 	}
 	d.stop()
@@ -117,7 +117,7 @@ func cold(t *testing.T, d *daemon) {
 	}
 }
 
-// scrape tells what reading all metrics costs, with series for every Service.
+// scrape prints the cost of reading all metrics, with series for every Service.
 func scrape(t *testing.T, n *node, d *daemon) {
 	t.Helper()
 	const scrapes = 10
@@ -133,8 +133,8 @@ func scrape(t *testing.T, n *node, d *daemon) {
 	}
 }
 
-// browse tells what pages of the status page cost: those of 50 Services each,
-// and one that all real servers must be read for.
+// browse prints the cost of pages of the status page: those of 50 Services each, and
+// one for which all real servers must be read.
 func browse(t *testing.T, n *node, d *daemon) {
 	t.Helper()
 	const pages = 20
@@ -154,8 +154,8 @@ func browse(t *testing.T, n *node, d *daemon) {
 	}
 }
 
-// cpu returns what the daemon has used of it: utime and stime, 14 and 15 of
-// proc_pid_stat(5), in hundredths of a second.
+// cpu returns the daemon's CPU time: utime and stime, 14 and 15 of proc_pid_stat(5),
+// in hundredths of a second.
 func (d *daemon) cpu() time.Duration {
 	d.n.t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", d.pid))

@@ -15,7 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// forbidden are programs that do by a process what kube-ipvs does by messages.
+// forbidden are programs that do by a process the work that kube-ipvs does by
+// messages.
 var forbidden = []string{"ipset", "ipvsadm", "ip", "conntrack", "modprobe", "sysctl", "iptables", "ip6tables", "nft", "sh"}
 
 // bait puts programs of the forbidden names in front of the real ones, which
@@ -35,7 +36,7 @@ func (n *node) bait() string {
 	return trace
 }
 
-// files counts what the daemon has open.
+// files counts the daemon's open files.
 func (d *daemon) files() int {
 	d.n.t.Helper()
 	all, err := os.ReadDir("/proc/" + strconv.Itoa(d.pid) + "/fd")
@@ -47,7 +48,7 @@ func (d *daemon) files() int {
 
 var goroutine = regexp.MustCompile(`(?m)^goroutine \d+ `)
 
-// goroutines ends the daemon and counts what it was doing at once.
+// goroutines ends the daemon and counts its goroutines at that moment.
 func (d *daemon) goroutines() int {
 	d.n.t.Helper()
 	if err := syscall.Kill(d.pid, syscall.SIGQUIT); err != nil {

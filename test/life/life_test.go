@@ -1,7 +1,7 @@
-// Package life tests the life of a kube-ipvs on a node: starts, stops, crashes,
-// churn, what others do to the node meanwhile, and that nothing is left or
-// hurt in the end. What the kernel holds is told by iptables, ipset, ip and
-// ipvsadm, not by kube-ipvs. It runs in the lab.
+// Package life tests the life of a kube-ipvs on a node: starts, stops, crashes, churn,
+// changes by other programs, and that it leaves and hurts nothing in the end.
+// iptables, ipset, ip and ipvsadm tell the objects of the kernel, not kube-ipvs. It
+// runs in the lab.
 package life
 
 import (
@@ -35,7 +35,7 @@ func prepare(context.Context) error {
 	if binary == "" {
 		return errors.New("KUBE_IPVS_BINARY does not say which kube-ipvs to test")
 	}
-	// Most of the time a test waits, whatever the number of CPUs.
+	// Most of the time a test waits, with any number of CPUs.
 	flag.Parse()
 	return flag.Set("test.parallel", "6")
 }

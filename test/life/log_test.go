@@ -89,9 +89,9 @@ func (d *daemon) awaitRecord(since int, ok func(record) bool) record {
 			}
 		}
 		if ended {
-			d.n.t.Fatal("kube-ipvs has ended, and its log does not say what is waited for")
+			d.n.t.Fatal("kube-ipvs has ended, and its log does not say the awaited line")
 		}
-		return fmt.Errorf("the log does not say what is waited for")
+		return fmt.Errorf("the log does not say the awaited line")
 	})
 	return found
 }
@@ -102,7 +102,7 @@ func (d *daemon) first() record {
 	return d.awaitRound(0, func(record) bool { return true })
 }
 
-// wroteNothing checks the first round of a start over what is as it should be.
+// wroteNothing checks the first round of a start over a programmed node.
 func (d *daemon) wroteNothing() {
 	d.n.t.Helper()
 	if r := d.first(); r.Writes != 0 || r.Failed != 0 || !r.Full {

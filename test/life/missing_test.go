@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// A machine whose kernel has modules, of which some are missing and none is loaded that
-// kube-ipvs needs: the start names each that it cannot do without, in one message, and
-// goes on without the others, of which it warns. What one step has loaded stays, so that
-// their order matters.
+// A machine whose kernel has modules, of which some are missing and none is loaded
+// that kube-ipvs needs. The start names each module that it needs, in one message, and
+// goes on without the others, of which it warns. The modules that one step has loaded
+// stay, so that the order of the steps matters.
 func TestMissing(t *testing.T) {
 	fresh(t)
 	const conf = "/etc/modprobe.d/missing.conf"
@@ -38,7 +38,7 @@ func TestMissing(t *testing.T) {
 		}
 		return out
 	}
-	named := map[string]string{ // by what every kernel knows
+	named := map[string]string{ // the names that every kernel knows
 		"xt_MASQUERADE": "ipt_MASQUERADE", "nft_chain_nat": "nft-chain-2-nat", "nft_chain_nat_ipv4": "nft-chain-2-nat",
 	}
 	for _, modules := range [][]string{
@@ -92,7 +92,7 @@ func TestMissing(t *testing.T) {
 
 var modprobe = regexp.MustCompile(`with modprobe (?:-a )?([^,:"]+)`)
 
-// names reports whether what was said has a module loaded.
+// names reports whether the output names a module.
 func names(said, module string) bool {
 	return slices.ContainsFunc(modprobe.FindAllStringSubmatch(said, -1), func(m []string) bool {
 		return slices.Contains(strings.Fields(m[1]), module)

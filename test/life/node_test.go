@@ -22,7 +22,7 @@ type node struct {
 	mode    string
 	binding string
 	dir     string   // of the manifests
-	prefix  []string // put before kube-ipvs: what runs it in another environment
+	prefix  []string // put before kube-ipvs: a command that runs it in another environment
 	flags   []string // of run and plan
 	tmp     string
 }
@@ -85,8 +85,7 @@ func (n *node) command(args ...string) *exec.Cmd {
 	return exec.Command("ip", append([]string{"netns", "exec", n.name}, args...)...)
 }
 
-// sh runs a script on the node, fails the test if that fails, and returns what
-// it printed.
+// sh runs a script on the node, fails the test if that fails, and returns its output.
 func (n *node) sh(format string, args ...any) string {
 	n.t.Helper()
 	script := fmt.Sprintf(format, args...)
@@ -116,7 +115,7 @@ func (n *node) plan() (out string, code int) {
 	return n.kube(append([]string{"plan", "--manifests", n.dir}, n.flags...)...)
 }
 
-// cleanup removes what is programmed and returns how many objects that were.
+// cleanup removes the objects of kube-ipvs and returns their number.
 func (n *node) cleanup(flags ...string) int {
 	n.t.Helper()
 	out, code := n.kube(append([]string{"cleanup"}, flags...)...)
@@ -178,7 +177,7 @@ func (n *node) await(check func() error) {
 	}
 }
 
-// settled waits until the kernel holds what the manifests call for.
+// settled waits until the kernel holds the objects of the manifests.
 func (n *node) settled() {
 	n.t.Helper()
 	n.await(func() error {

@@ -15,7 +15,7 @@ var told = []struct {
 	do   string
 	only string // binding in which it makes sense
 	vain bool   // the daemon may come across it by chance, and not call it drift
-	then string // what must hold when it is mended, and takes away what is not ours
+	then string // checks the mended state, and removes objects of others
 }{
 	{name: "routes flushed", do: "ip route flush table local proto 77"},
 	{name: "IPv6 routes flushed", do: "ip -6 route flush table local proto 77"},
@@ -36,8 +36,8 @@ ip rule add pref 100 lookup local; ip rule del pref 0; ip route flush table loca
 ip rule add pref 0 lookup local; ip rule del pref 100`},
 }
 
-// What the kernel tells of is mended because it has told, and not when an audit is
-// due.
+// kube-ipvs mends objects because the kernel reports their change, and not when an
+// audit is due.
 func TestTheKernelTells(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		n.enrich()
@@ -91,8 +91,8 @@ func (n *node) becomes(want snapshot) {
 	})
 }
 
-// Where packets leave may change while no link does: the source of packets to VIPs
-// is what the kernel would choose now, and no address of keepalived's, which are host
+// The way of packets may change while no link does: the source of packets to VIPs is
+// the kernel's present choice, and no address of keepalived's, which are host
 // addresses and may stand before the node's own.
 func TestSourceFollowsTheKernel(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {

@@ -148,8 +148,8 @@ func TestUnknownScheduler(t *testing.T) {
 	})
 }
 
-// A program that holds the xtables lock for long does not end a start, which says that it
-// waits, and for what.
+// A program that holds the xtables lock for long does not end a start. The start says
+// that it waits, and for which program.
 func TestStartWaitsForXtablesLock(t *testing.T) {
 	n := newNode(t, "direct")
 	n.enrich()
@@ -165,7 +165,7 @@ func TestStartWaitsForXtablesLock(t *testing.T) {
 	d := n.start()
 	r := d.awaitRecord(0, func(r record) bool { return r.Msg == "the start waits for another program" })
 	if !strings.Contains(r.Err, "another program holds the xtables lock") {
-		t.Errorf("it does not say for what: %+v", r)
+		t.Errorf("it does not name the program: %+v", r)
 	}
 	if err := lock.Close(); err != nil {
 		t.Fatal(err)

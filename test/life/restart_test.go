@@ -2,7 +2,7 @@ package life
 
 import "testing"
 
-// Whatever way a kube-ipvs ended, the next one finds its work done.
+// After every kind of end, the next kube-ipvs finds the node programmed.
 func TestRestart(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		n.enrich()
@@ -23,8 +23,8 @@ func TestRestart(t *testing.T) {
 	})
 }
 
-// A real server that somebody set to weight 0 while no kube-ipvs ran is wanted
-// as before, and that is all that is written.
+// An operator set a real server to weight 0 while no kube-ipvs ran. The start restores
+// the weight, and writes nothing else.
 func TestRestartMendsWeight(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		n.enrich()

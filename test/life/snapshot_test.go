@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// snapshot is what a node holds as the tools of others show it, a line an
-// object. Settings are left out: they are never taken back.
+// snapshot is the objects of a node as other tools show them, a line an object.
+// Settings are left out: they are never taken back.
 type snapshot []string
 
 // Of iptables there are two variants, and a host may have one of them only.
@@ -43,7 +43,7 @@ func (n *node) snapshot() snapshot {
 			title = line
 		}
 		line = title + ": " + chance(line)
-		// `ip -6 route show table all` prints what stands in main twice.
+		// `ip -6 route show table all` prints the routes of table main twice.
 		if !seen[line] && !byKernel.MatchString(line) {
 			seen[line] = true
 			lines = append(lines, line)
@@ -53,9 +53,8 @@ func (n *node) snapshot() snapshot {
 	return append(out, lines...)
 }
 
-// tables returns the lines of iptables-save, in its order, without what
-// counts or dates, and without tables that hold no more than iptables makes of
-// itself: empty built-in chains.
+// tables returns the lines of iptables-save, in its order, without counters and dates,
+// and without tables that hold only the empty built-in chains.
 func tables(saved string) []string {
 	var out, table []string
 	used := false
@@ -81,15 +80,15 @@ func tables(saved string) []string {
 
 var (
 	counters = regexp.MustCompile(` ?\[\d+:\d+\]$`)
-	// What is drawn by lot or counted up: hash seeds and sizes of sets, the
-	// numbers and hardware addresses of links; and the queue that a link keeps from
-	// the first time that it is set up.
+	// Random and counted values: hash seeds and sizes of sets, the numbers and
+	// hardware addresses of links; and the queue that a link keeps from the first time
+	// that it is set up.
 	lots = regexp.MustCompile(`( qdisc \S+| initval \S+| hashsize \d+| bucketsize \d+|^\d+: |link/ether \S+)`)
 )
 
-// byKernel is what the kernel adds unasked: link-local addresses and their
-// routes, and the anycast addresses of a router, which forwarding, a setting,
-// makes of a node.
+// byKernel is the objects that the kernel adds unasked: link-local addresses and their
+// routes, and the anycast addresses of a router, which forwarding, a setting, makes of
+// a node.
 var byKernel = regexp.MustCompile(`fe80::|routes: anycast .* proto kernel`)
 
 func chance(line string) string { return lots.ReplaceAllString(line, "") }
@@ -102,7 +101,7 @@ func (n *node) same(what string, want, got snapshot) {
 	}
 }
 
-// difference tells what sets two snapshots apart, and "" for equal ones.
+// difference returns the lines in which two snapshots differ, and "" for equal ones.
 func difference(want, got snapshot) string {
 	if slices.Equal(want, got) {
 		return ""

@@ -13,12 +13,12 @@ import (
 	"kube-ipvs/proxier/status"
 )
 
-// addresses compare with what they are made of.
+// addresses compare with their text.
 var comparable = cmp.Comparer(func(a, b status.Endpoint) bool { return a == b })
 
-// The page of a running daemon says what the command says that needs none, in
-// the same words, after every change; and what has gone from the kernel is
-// missing there, too.
+// After every change the page of a running daemon and the command state, which needs
+// no daemon, say the same in the same words; and the page shows objects that have gone
+// from the kernel as missing.
 func TestStatusPage(t *testing.T) {
 	inModes(t, func(t *testing.T, n *node) {
 		n.enrich()

@@ -13,10 +13,10 @@ import (
 
 const switchedOff = "IPv6 is switched off on this node: Services are served over IPv4 alone"
 
-// A machine whose kernel lacks a variant of iptables, or IPv6: which variant to use is
-// found out by looking, and IPv4 is served, by the chart's containers and then on the
-// host. Nothing is warned of but IPv6 that is switched off. Each part needs a fresh
-// machine, and the last one a kernel that was told to do without IPv6.
+// A machine whose kernel lacks a variant of iptables, or IPv6: the chart's containers,
+// and then kube-ipvs on the host, find the usable variant by trying, and serve IPv4.
+// They warn only of IPv6 that is switched off. Each part needs a fresh machine, and
+// the last one a kernel that was told to do without IPv6.
 func TestWithout(t *testing.T) {
 	fresh(t)
 	const conf = "/etc/modprobe.d/without.conf"
@@ -74,7 +74,7 @@ func (n *node) echo(at string) {
 	}()
 }
 
-// serves starts, twice, and cleans up. The only warning is what is told; "" is none.
+// serves starts, twice, and cleans up. The only warning is the given one; "" is none.
 func (n *node) serves(variant, told string) {
 	n.t.Helper()
 	d := n.start()
