@@ -6,8 +6,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// TestAffinity checks that a client keeps its endpoint as long as that is
-// there, whatever becomes of others, and then gets one other.
+// TestAffinity checks that a client keeps its endpoint while that exists and others
+// come and go, and then gets one other.
 func TestAffinity(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		s := testbed.Service{Name: "sticky", Number: 1, Type: "LoadBalancer", Spec: []string{"sessionAffinity: ClientIP"}}

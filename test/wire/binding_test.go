@@ -34,7 +34,8 @@ func TestVIPBinding(t *testing.T) {
 	}
 }
 
-// askBound checks what a ClusterIP is under a binding, and returns connections to it.
+// askBound checks the properties of a ClusterIP under a binding, and returns
+// connections to it.
 func askBound(t *testing.T, s testbed.Service, binding string) []*testbed.Session {
 	t.Helper()
 	addresses, err := bed.Node.Shell(t.Context(), "ip -o addr show dev kube-ipvs0")

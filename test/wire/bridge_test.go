@@ -8,9 +8,9 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// TestBridge has the pods on a bridge of the node. Where br_netfilter is on, the
-// kernel answers for a bridged packet past conntrack: what is refused must be so
-// from the address that was dialled.
+// TestBridge has the pods on a bridge of the node. With br_netfilter the kernel sends
+// errors for a bridged packet past conntrack: a refusal must come from the dialled
+// address.
 func TestBridge(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		unlimitICMP(t)
@@ -27,7 +27,7 @@ func TestBridge(t *testing.T) {
 				refused(t, 2, requests(empty.Frontends(), bed.C1, bed.Node, bed.Ext)...)
 				answered(t, requests(web.Outside(), bed.C1, bed.Node, bed.Ext), anyone, "p2", "r1")
 				answered(t, requests(local.Outside(), bed.Ext), bed.Ext, "p2")
-				if !how.Netfilter { // what pods of the bridge answer each other is not translated then
+				if !how.Netfilter { // answers between pods of the bridge are not translated then
 					return
 				}
 				answered(t, requests([]testbed.Frontend{web.ClusterIP()}, bed.C1), bed.C1, "p2", "r1")

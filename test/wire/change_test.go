@@ -9,7 +9,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// TestChangeType takes a Service through all types. What a type lacks must
+// TestChangeType takes a Service through all types. Frontends that a type lacks must
 // stop to answer.
 func TestChangeType(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
@@ -20,14 +20,14 @@ func TestChangeType(t *testing.T) {
 			s.Type = kind
 			serve(t, d, testbed.Backends(bed.P1), s)
 			answered(t, requests(s.Frontends(), clients...), anyone, "p1")
-			// Outside lists what is peculiar to LoadBalancer first.
+			// Outside lists the frontends that only LoadBalancer has first.
 			unserved(t, requests(full.Outside()[:len(full.Outside())-len(s.Outside())], clients...))
 		}
 	})
 }
 
 // TestChangePort renumbers the port of a Service. The old one is refused like
-// any that nobody serves.
+// any port that is not served.
 func TestChangePort(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		unlimitICMP(t)
@@ -108,7 +108,7 @@ func TestRivals(t *testing.T) {
 
 // TestSamePorts checks connections that a mix-up would confuse: one client
 // port, one service port, two Services; and a ClusterIP's port that is
-// somebody's node port.
+// also a node port.
 func TestSamePorts(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		services := []testbed.Service{{Name: "one", Number: 1, Type: "LoadBalancer"}, {Name: "two", Number: 2, Type: "LoadBalancer"}}

@@ -7,7 +7,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// choice is a set of endpoints and who of them may answer; nobody is refused.
+// choice is a set of endpoints and those of them that may answer; no client is refused.
 type choice struct {
 	name     string
 	backends []testbed.Backend

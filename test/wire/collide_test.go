@@ -9,9 +9,9 @@ import (
 // clientPort is a port that no client has used yet.
 var clientPort uint16 = 47000
 
-// TestOnePort asks two frontends of a Service that has one endpoint, one after
-// the other from the same client port: what IPVS and conntrack remember of the
-// first connection must not hold up the second.
+// TestOnePort asks two frontends of a Service with one endpoint, one after the other
+// from the same client port: the entries of IPVS and conntrack for the first
+// connection must not hold up the second.
 func TestOnePort(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		s := testbed.Service{Name: "web", Number: 1, Type: "LoadBalancer", External: true}

@@ -67,7 +67,7 @@ func TestDrain(t *testing.T) {
 	weight(t, 130*time.Second, s, -1)
 }
 
-// visited checks who answers, by connections that end with a reset: IPVS
+// visited checks which endpoints answer, by connections that end with a reset: IPVS
 // counts those for 10 seconds more, and others for 2 minutes.
 func visited(t *testing.T, rs []request, names ...string) {
 	t.Helper()

@@ -30,9 +30,9 @@ func explained(t *testing.T, d *testbed.Daemon, args ...string) (out string, cod
 	return string(text), code
 }
 
-// TestExplainIsWhatHappens asks explain what becomes of clients of all kinds,
-// and then has them ask: who answers, whom that one sees, who is refused and
-// who waits in vain must be as it was told.
+// TestExplainIsWhatHappens asks explain for the outcomes of clients of all kinds, and
+// then has these ask: the endpoint, the source that it sees, refusals and silence must
+// be as explain says.
 func TestExplainIsWhatHappens(t *testing.T) {
 	lan := `loadBalancerSourceRanges: ["192.168.50.0/24", "fd50::/64"]`
 	local := []string{"externalTrafficPolicy: Local", "internalTrafficPolicy: Local"}
@@ -56,7 +56,7 @@ func TestExplainIsWhatHappens(t *testing.T) {
 	}, "--iptables-backend", "nft") // to find it out takes most of the time of an explain
 }
 
-// tally counts what was told and came true.
+// tally counts the statements that came true.
 type tally map[string]int
 
 func (n *tally) check(t *testing.T, d *testbed.Daemon, s testbed.Service, from *testbed.Host, four bool) {
@@ -78,7 +78,7 @@ func (n *tally) check(t *testing.T, d *testbed.Daemon, s testbed.Service, from *
 		f := &e.Frontends[i]
 		w := &f.Ways[0]
 		(*n)[w.Outcome+" "+w.Masquerade]++
-		wg.Go(func() { // who waits in vain waits with others
+		wg.Go(func() { // clients that wait in vain wait side by side
 			if err := cameTrue(t, f, w, from, client); err != nil {
 				t.Errorf("%s from %s to %s %s: %v", s.Name, from.Name, f.Kind, w.To, err)
 			}
@@ -112,7 +112,7 @@ func cameTrue(t *testing.T, f *explain.Frontend, w *explain.Way, from *testbed.H
 	}
 	endpoint := netip.AddrPortFrom(at.IP(client), testbed.TargetPort).String()
 	if !given(f, w.Server, endpoint) {
-		return fmt.Errorf("%s answered, to whom nothing is given: %+v", endpoint, f.Servers)
+		return fmt.Errorf("%s answered, which gets no traffic: %+v", endpoint, f.Servers)
 	}
 	masqueraded := w.Masquerade == "yes" || w.Masquerade == "some" && slices.Contains(w.Masqueraded, endpoint)
 	source := client
@@ -151,13 +151,13 @@ func (n tally) complete(t *testing.T) {
 	t.Helper()
 	for _, want := range []string{"served yes", "served no", "served some", "dropped ", "refused "} {
 		if n[want] == 0 {
-			t.Errorf("nobody was told %q: %v", want, n)
+			t.Errorf("no client was told %q: %v", want, n)
 		}
 	}
 }
 
-// TestExplainNamesWhatIsBroken takes things away by hand: they are named, and
-// what is told of a client then happens.
+// TestExplainNamesWhatIsBroken deletes objects by hand: explain names them, and its
+// statements about clients come true.
 func TestExplainNamesWhatIsBroken(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		s := testbed.Service{Name: "web", Number: 1, Type: "NodePort", Protocols: []string{"TCP"}, Families: []string{"IPv4"}}
@@ -185,7 +185,7 @@ func TestExplainNamesWhatIsBroken(t *testing.T) {
 		if code != 2 || !strings.Contains(out, gone) || !strings.Contains(out, entry) {
 			t.Errorf("exit code %d, want 2 and both: %s", code, out)
 		}
-		// The node port is nobody's now, and the ClusterIP has one endpoint left.
+		// No Service has the node port now, and the ClusterIP has one endpoint left.
 		refused(t, 1, request{from: bed.Ext, network: "tcp", to: s.NodePort().V4})
 		if !strings.Contains(out, "handed to the node itself") {
 			t.Errorf("it does not tell of that: %s", out)
@@ -232,7 +232,7 @@ func TestTop(t *testing.T) {
 	})
 }
 
-// busy checks that default/busy is at the top, and what is known of it.
+// busy checks that default/busy is at the top, and its figures.
 func busy(out string, whole bool) error {
 	var table struct {
 		Services []struct {

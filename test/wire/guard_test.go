@@ -79,7 +79,7 @@ func TestNotOurs(t *testing.T) {
 	})
 }
 
-// unanswered checks that nobody on the LAN claims the addresses. The outside
+// unanswered checks that no host on the LAN claims the addresses. The outside
 // client has a route to the bed's pool; it asks the link instead.
 func unanswered(t *testing.T, addrs []netip.Addr) {
 	t.Helper()

@@ -39,9 +39,9 @@ func get(h *testbed.Host, to netip.AddrPort, path string) (code int, header http
 	return code, header, body, err
 }
 
-// TestHealthCheckNodePort asks as load balancers do, in both families: whether
-// this node has ready endpoints of a Service with external policy Local. The node
-// drops what nothing accepts.
+// TestHealthCheckNodePort asks as load balancers do, in both families, whether this
+// node has ready endpoints of a Service with external policy Local. The node drops
+// packets that no rule accepts.
 func TestHealthCheckNodePort(t *testing.T) {
 	d := start(t)
 	shut(t, "nft")

@@ -56,8 +56,8 @@ func alive(t *testing.T, when string, hs []held) {
 	}
 }
 
-// conntracked returns the frontends whose connections conntrack carries and
-// not IPVS: with direct, the ClusterIP is none.
+// conntracked returns the frontends whose connections conntrack carries and not IPVS:
+// with direct, all but the ClusterIP.
 func conntracked(d *testbed.Daemon, s testbed.Service) []testbed.Frontend {
 	if strings.Contains(d.Log(), "clusterIPServers=direct") {
 		return s.Outside()
@@ -70,7 +70,7 @@ func webService() testbed.Service {
 }
 
 // TestHeldBeyondEndpoint removes the endpoint of connections: they go on, and
-// new ones go elsewhere, whoever carries them.
+// new ones go elsewhere, with IPVS and with conntrack.
 func TestHeldBeyondEndpoint(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		s := webService()
@@ -180,8 +180,8 @@ func TestHeldOverRestart(t *testing.T) {
 }
 
 // TestIPVSTimeout goes from one mode to the other and back: IPVS keeps idle
-// connections as long as the mode at hand needs, and what an operator has set
-// stays where no virtual server stands at a ClusterIP.
+// connections as long as the present mode needs, and an operator's timeout stays in a
+// mode without virtual servers at ClusterIPs.
 func TestIPVSTimeout(t *testing.T) {
 	before := strings.Fields(strings.Split(on(t, bed.Node, "ipvsadm -l --timeout"), ":")[1])
 	undo(t, bed.Node, "ipvsadm --set "+strings.Join(before, " "))

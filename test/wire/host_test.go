@@ -47,9 +47,8 @@ func TestCleanupFindsBackend(t *testing.T) {
 	}
 }
 
-// TestDropPolicy runs with each variant of iptables on a host whose INPUT and
-// FORWARD drop what nothing accepts, with no rule but those that such a host
-// has at the least.
+// TestDropPolicy runs with each variant of iptables on a host whose INPUT and FORWARD
+// drop packets that no rule accepts, with only the rules that such a host needs.
 func TestDropPolicy(t *testing.T) {
 	for _, backend := range backends {
 		t.Run(backend, func(t *testing.T) {
@@ -137,8 +136,8 @@ func TestReversePathFilter(t *testing.T) {
 	})
 }
 
-// TestForeignMarks lives with marks that a CNI sets, as Calico does: early on
-// what comes from pods, and in INPUT.
+// TestForeignMarks runs with marks that a CNI sets, as Calico does: early on packets
+// from pods, and in INPUT.
 func TestForeignMarks(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		script := func(verb string) string {

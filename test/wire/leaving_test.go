@@ -62,7 +62,7 @@ func schedulersHere(t *testing.T) []string {
 }
 
 // TestLeaving has an endpoint leave in every way, with every scheduler: no new
-// connection may fail, whatever the scheduler thinks of real servers of weight 0.
+// connection may fail, however a scheduler treats real servers of weight 0.
 func TestLeaving(t *testing.T) {
 	names := schedulersHere(t)
 	clients := spreadOut(t)
@@ -79,7 +79,7 @@ func TestLeaving(t *testing.T) {
 			name     string
 			backends []testbed.Backend // nil: as before
 			then     func(*testing.T, *testbed.Daemon)
-			answer   string // who may; all: either
+			answer   string // the endpoint that may; all: either
 		}{
 			{"both", leaving("", ""), nil, "p1 p2"},
 			{"first unready", leaving("unready", ""), nil, "p2"},

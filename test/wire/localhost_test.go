@@ -14,7 +14,7 @@ func localhost(s testbed.Service) testbed.Frontend {
 }
 
 // TestLocalhost asks node ports at loopback addresses, which alone serve them here:
-// they are relayed by the way of the node's own packets, whatever becomes of these.
+// they are relayed as the node's own packets, however these are treated.
 func TestLocalhost(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		all := testbed.Service{Name: "web", Number: 1, Type: "NodePort", Spec: externalLocal, Protocols: []string{"TCP", "UDP", "SCTP"}}

@@ -33,8 +33,8 @@ func TestExternalLocal(t *testing.T) {
 	})
 }
 
-// insideReachesAll asks from a pod and from the node, whom policy Local does
-// not concern. Their endpoints see who they are.
+// insideReachesAll asks from a pod and from the node, which policy Local does not
+// concern. Their endpoints see their own addresses.
 func insideReachesAll(t *testing.T, s testbed.Service, names ...string) {
 	t.Helper()
 	for _, h := range []*testbed.Host{bed.C1, bed.Node} {
@@ -77,9 +77,9 @@ func TestInternalLocal(t *testing.T) {
 	})
 }
 
-// TestAcceptedBeforeUs has a chain that may stand in front of ours in table mangle
-// accept everything, as Calico's does with a preDNAT policy: what policies and source
-// ranges keep away comes to no endpoint all the same.
+// TestAcceptedBeforeUs has a chain in front of those of kube-ipvs in table mangle
+// accept everything, as Calico's does with a preDNAT policy. Packets that policies and
+// source ranges forbid reach no endpoint all the same.
 func TestAcceptedBeforeUs(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		ranged := testbed.Service{Name: "ranged", Number: 1, Type: "LoadBalancer", Spec: []string{`loadBalancerSourceRanges: ["203.0.113.0/24", "2001:db8::/32"]`}}

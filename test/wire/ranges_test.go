@@ -8,20 +8,20 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// TestSourceRanges checks who gets through loadBalancerSourceRanges to the
+// TestSourceRanges checks which clients get through loadBalancerSourceRanges to the
 // load-balancer IP, and that all other frontends stay open.
 func TestSourceRanges(t *testing.T) {
-	everybody := []*testbed.Host{bed.C1, bed.Node, bed.Ext, bed.Node2}
+	all := []*testbed.Host{bed.C1, bed.Node, bed.Ext, bed.Node2}
 	tests := []struct {
 		name, ranges string
 		allowed      []*testbed.Host
-		bound        bool // the load-balancer IP is the node's own, and so the source of what the node sends there
+		bound        bool // the load-balancer IP is the node's own, and so the source of the node's packets to it
 	}{
 		{"client", `"192.168.50.2/32", "fd50::2/128"`, []*testbed.Host{bed.Ext}, false},
 		{"node", `"192.168.50.1/32", "fd50::1/128"`, []*testbed.Host{bed.Node}, false},
 		{"lan", `"192.168.50.0/24", "fd50::/64"`, []*testbed.Host{bed.Node, bed.Ext, bed.Node2}, false},
 		{"pods", `"10.244.0.0/16", "fd44::/64"`, []*testbed.Host{bed.C1}, false},
-		{"everybody", `"0.0.0.0/0", "::/0"`, everybody, false},
+		{"all clients", `"0.0.0.0/0", "::/0"`, all, false},
 		{"client-bound", `"192.168.50.2/32", "fd50::2/128"`, []*testbed.Host{bed.Ext}, true},
 		{"node-bound", `"192.168.50.1/32", "fd50::1/128"`, []*testbed.Host{bed.Node}, true},
 	}
@@ -48,15 +48,15 @@ func TestSourceRanges(t *testing.T) {
 		}
 		serve(t, d, testbed.Backends(bed.P1), services...)
 		for i, tt := range tests {
-			t.Run(tt.name, func(t *testing.T) { ranged(t, services[i], everybody, tt.allowed) })
+			t.Run(tt.name, func(t *testing.T) { ranged(t, services[i], all, tt.allowed) })
 		}
 	})
 }
 
-func ranged(t *testing.T, s testbed.Service, everybody, allowed []*testbed.Host) {
+func ranged(t *testing.T, s testbed.Service, all, allowed []*testbed.Host) {
 	lb := []testbed.Frontend{s.LoadBalancer()}
 	var shut []request
-	for _, h := range everybody {
+	for _, h := range all {
 		if slices.Contains(allowed, h) {
 			answered(t, requests(lb, h), bed.Node, "p1")
 		} else {
@@ -64,7 +64,7 @@ func ranged(t *testing.T, s testbed.Service, everybody, allowed []*testbed.Host)
 		}
 	}
 	lost(t, shut...)
-	answered(t, requests([]testbed.Frontend{s.ClusterIP(), s.NodePort(), s.ExternalIP()}, everybody...), anyone, "p1")
+	answered(t, requests([]testbed.Frontend{s.ClusterIP(), s.NodePort(), s.ExternalIP()}, all...), anyone, "p1")
 }
 
 // TestSourceRangesChange opens and closes a load-balancer IP live.

@@ -31,7 +31,7 @@ func everySlices(hosts ...*testbed.Host) string {
 type target struct {
 	name        string
 	v4, v6      string
-	masqueraded bool // endpoints see the node, whoever asks
+	masqueraded bool // endpoints see the node in place of every client
 }
 
 var targets = []target{
@@ -50,13 +50,13 @@ func (tt target) addr(four bool) netip.AddrPort {
 
 var modes = []string{"direct", "image"}
 
-// bindings are what the tests of a mode use: one each, for what is behind a
-// frontend does not depend on how its address came to be the node's.
+// bindings are the bindings of a mode's tests: one for each mode, since the way behind
+// a frontend does not depend on how its address became the node's.
 var bindings = map[string]string{"direct": "route", "image": "address"}
 
-// TestReach asks every kind of frontend, over both protocols and families,
-// from a pod, the node itself and outside, and checks who answers and from
-// where the endpoint saw the request come.
+// TestReach asks every kind of frontend, over both protocols and families, from a pod,
+// the node itself and outside, and checks the answering endpoint and the source that
+// it saw.
 func TestReach(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestReach(t *testing.T) {
 	}
 }
 
-// source returns whose address the endpoint must see.
+// source returns the host whose address the endpoint must see.
 func source(tt target, from *testbed.Host) *testbed.Host {
 	if tt.masqueraded || from != bed.C1 { // only pods are known as such by --cluster-cidr
 		return bed.Node

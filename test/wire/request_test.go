@@ -49,8 +49,8 @@ func requests(frontends []testbed.Frontend, from ...*testbed.Host) []request {
 // anyone is for answers whose source does not matter.
 var anyone *testbed.Host
 
-// answered checks who answers each of the requests, all of them in turn, and
-// from whom those saw them come.
+// answered checks which endpoints answer the requests, all of them in turn, and the
+// sources that these saw.
 func answered(t *testing.T, rs []request, source *testbed.Host, names ...string) {
 	t.Helper()
 	slices.Sort(names)

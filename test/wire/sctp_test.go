@@ -16,7 +16,7 @@ func TestSCTP(t *testing.T) {
 		}
 		answered(t, sctp([]testbed.Frontend{s.ClusterIP()}, bed.C1), bed.C1, "p1", "r1")
 		answered(t, sctp([]testbed.Frontend{s.ClusterIP()}, bed.Node, bed.Ext), bed.Node, "p1", "r1")
-		// Nobody else serves the port: not the same one of another protocol.
+		// Only SCTP serves the port: the same port of another protocol is refused.
 		refused(t, 1, requests([]testbed.Frontend{s.ClusterIP()}, bed.C1)...)
 	})
 }

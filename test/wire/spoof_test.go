@@ -28,7 +28,8 @@ func accomplices() []accomplice {
 	}
 }
 
-// forgery is a packet from an image of a load-balancer IP, and what follows it.
+// forgery is a packet from a mapped address of a load-balancer IP, and its
+// consequences.
 type forgery struct {
 	by      accomplice
 	network string

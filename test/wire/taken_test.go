@@ -47,7 +47,7 @@ func TestAPIServerTaken(t *testing.T) {
 		evil := testbed.Service{Name: "evil", Number: 2, Port: testbed.TargetPort, Protocols: []string{"TCP"}, Spec: []string{externalIPs(server)}}
 		serve(t, d, testbed.Backends(bed.P1), evil)
 		there := tcpOnly(requests([]testbed.Frontend{server}, bed.C1, bed.Node))
-		answered(t, there, anyone, "p1") // nothing says yet whose address it is
+		answered(t, there, anyone, "p1") // no rule yet says that another owns the address
 		serve(t, d, testbed.Backends(bed.R1), api)
 		answered(t, there, anyone, "r1")
 		answered(t, tcpOnly(requests([]testbed.Frontend{api.ClusterIP()}, bed.C1, bed.Node)), anyone, "r1")

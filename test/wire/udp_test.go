@@ -60,7 +60,7 @@ func (c talker) begin(t *testing.T) string {
 	return got
 }
 
-// traces returns what conntrack and IPVS know of the flow on the node.
+// traces returns the entries of conntrack and IPVS for the flow on the node.
 func (c talker) traces(t *testing.T) string {
 	t.Helper()
 	return on(t, bed.Node, "{ conntrack -L; conntrack -L -f ipv6; ipvsadm -Lnc; } 2>/dev/null | grep -w "+c.Port()+" || true")
@@ -102,7 +102,7 @@ func (c talker) moves(t *testing.T, want string, before ...string) {
 	}
 }
 
-// brief counts what was said more than once in a row.
+// brief counts lines that occur more than once in a row.
 func brief(said []string) string {
 	var out strings.Builder
 	for len(said) > 0 {

@@ -1,6 +1,6 @@
-// Package wire tests kube-ipvs by packets: the real program on a real kernel,
-// with clients that look at who answered and from which address the answering
-// endpoint saw them come. It runs in the lab.
+// Package wire tests kube-ipvs by packets: the real program on a real kernel, with
+// clients that check which endpoint answered and which source address that one saw. It
+// runs in the lab.
 package wire
 
 import (
@@ -77,7 +77,7 @@ func startIn(t *testing.T, dir string, flags ...string) *testbed.Daemon {
 	return d
 }
 
-// cleanup removes what a daemon with these flags has programmed.
+// cleanup removes the objects of a daemon with these flags.
 func cleanup(t *testing.T, flags []string) {
 	t.Helper()
 	command := binary + " cleanup"
