@@ -20,7 +20,7 @@ rules: [{level: Metadata}]
 
 func (c *Cluster) auditLog() string { return filepath.Join(c.dir, "audit.log") }
 
-// Request is what the API server was asked for, and what came of it.
+// Request is a request to the API server, and its outcome.
 type Request struct {
 	Verb, Group, Resource string
 	Code                  int32 // HTTP status

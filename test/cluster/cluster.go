@@ -65,8 +65,8 @@ type Options struct {
 	Gates         string        // feature gates of the API server, as NAME=true,…; none if empty
 }
 
-// Cut keeps the bed's node from reaching the API server, and resets what is
-// open as soon as something is sent on it, until the returned function is called.
+// Cut keeps the bed's node from reaching the API server, and resets open connections
+// at their next packet, until the returned function is called.
 func (c *Cluster) Cut(ctx context.Context) (mend func() error, err error) {
 	rule := fmt.Sprintf("INPUT -p tcp -s %s --dport %d -j REJECT --reject-with tcp-reset", c.bed.Node.IPv4, apiPort)
 	_, err = c.host.Shell(ctx, "iptables -I "+rule)
@@ -140,7 +140,7 @@ func (c *Cluster) Close() error {
 	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
 }
 
-// Log returns the last lines of what each of the programs has said.
+// Log returns the last lines of the output of each program.
 func (c *Cluster) Log(lines int) string {
 	var out strings.Builder
 	for _, p := range append([]*Program{c.Etcd, c.API}, c.more...) {
@@ -172,7 +172,7 @@ func token(user string) string { return user + "-token" }
 func (c *Cluster) server() string  { return fmt.Sprintf("https://%s:%d", c.host.IPv4, apiPort) }
 func (c *Cluster) etcdURL() string { return fmt.Sprintf("http://%s:%d", c.host.IPv4, etcdPort) }
 
-// files writes what the programs read.
+// files writes the files that the programs read.
 func (c *Cluster) files() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -60,8 +60,7 @@ func prepare(ctx context.Context) error {
 	return control.Nodes(ctx)
 }
 
-// begin empties the API and has the test show what the control plane said if it
-// fails.
+// begin empties the API and has the test show the control plane's output if it fails.
 func begin(t *testing.T) *Cluster {
 	t.Helper()
 	must(t, control.Clear(t.Context()))

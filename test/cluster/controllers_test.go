@@ -14,7 +14,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// only waits until the endpoints of a Service are those: nobody else answers.
+// only waits until the endpoints of a Service are those: no other answers.
 func only(t *testing.T, s testbed.Service, d *testbed.Daemon, names ...string) {
 	t.Helper()
 	to := s.ClusterIP()
@@ -70,7 +70,7 @@ func TestEndpointSliceController(t *testing.T) {
 	remove(t, bed.P1, 60)
 	only(t, s, d, "p2")
 	remove(t, bed.P2, 60)
-	only(t, s, d, "p1", "p2") // both still serve, and there is nobody else
+	only(t, s, d, "p1", "p2") // both still serve, and there is no other
 	remove(t, bed.P1, 0)
 	remove(t, bed.P2, 0)
 	reached(t, bed.C1, []testbed.Frontend{s.ClusterIP()}, "refused")
@@ -85,8 +85,8 @@ func remove(t *testing.T, h *testbed.Host, seconds int64) {
 	must(t, control.Client().CoreV1().Pods(Namespace).Delete(ctx, h.Name, metav1.DeleteOptions{GracePeriodSeconds: &seconds}))
 }
 
-// Two Services want the same external address. The older one has it; who looks
-// at the other one is told why it is not served.
+// Two Services want the same external address. The older one gets it; an Event of the
+// other one says why it is not served.
 func TestClash(t *testing.T) {
 	begin(t)
 	d := start(t)

@@ -35,7 +35,7 @@ func start(t *testing.T, more ...string) *testbed.Daemon {
 	return startWith(t, control.Kubeconfig(Admin), more...)
 }
 
-// startWith runs kube-ipvs until the test ends, and removes what it leaves.
+// startWith runs kube-ipvs until the test ends, and then removes its objects.
 func startWith(t *testing.T, kubeconfig string, more ...string) *testbed.Daemon {
 	t.Helper()
 	d, err := testbed.Run(binary, flags(kubeconfig, more...)...)
@@ -105,8 +105,7 @@ func metric(ctx context.Context, name string) (float64, error) {
 	return sum, nil
 }
 
-// snapshot is what the node holds as the tools of others show it, without what
-// is drawn by lot.
+// snapshot is the objects of the node as other tools show them, without random values.
 func snapshot(t *testing.T) []string {
 	t.Helper()
 	out := sh(t, bed.Node, `ipvsadm-save -n
@@ -126,8 +125,7 @@ func programmed(t *testing.T, addr string) string {
 	return sh(t, bed.Node, "(ipvsadm-save -n; ipset save) | grep -F '"+addr+"' || true")
 }
 
-// exit runs a kube-ipvs that is to end by itself and returns its exit code and
-// what it said.
+// exit runs a kube-ipvs that ends by itself and returns its exit code and its output.
 func exit(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

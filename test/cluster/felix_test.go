@@ -15,8 +15,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// Calico's felix applies a pod's egress policy to what it sends to Services, whichever of
-// the two comes first.
+// Calico's felix applies a pod's egress policy to its packets to Services, whichever
+// of the two programs comes first.
 func TestFelix(t *testing.T) {
 	path := neighbour(t, "calico-felix")
 	furnish(t, filepath.Join(filepath.Dir(path), "crd"))
@@ -49,8 +49,8 @@ func TestFelix(t *testing.T) {
 	}
 }
 
-// furnish makes what felix looks for: its types, what says that all is there, and links of
-// pods with the names that the network plugin gives them.
+// furnish makes the objects that felix looks for: its types, the sign that its data is
+// complete, and links of pods with the names that the network plugin gives them.
 func furnish(t *testing.T, types string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(types, "*.yaml"))

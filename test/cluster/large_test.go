@@ -47,12 +47,12 @@ func calm(t *testing.T, pid int) {
 	}))
 }
 
-// measure tells what a proxy takes once all is programmed.
+// measure returns the usage of a proxy that has programmed everything.
 func measure(t *testing.T, what string, services, pid int) Usage {
 	t.Helper()
 	calm(t, pid)
 	before := usageOf(t, pid)
-	time.Sleep(idle) // what is measured is a time in which nothing happens
+	time.Sleep(idle) // the measured time, in which nothing happens
 	after := usageOf(t, pid)
 	t.Logf("%s with %d Services of %d endpoints: %.1f MiB resident (%.1f without files), %.1f at most, %s of CPU until it rested, %.2f %% of a CPU idle",
 		what, services, largeEndpoints, mib(after.Resident), mib(after.Own), mib(after.Peak), before.CPU, 100*(after.CPU-before.CPU).Seconds()/idle.Seconds())
@@ -61,9 +61,8 @@ func measure(t *testing.T, what string, services, pid int) Usage {
 
 func mib(kib int) float64 { return float64(kib) / 1024 }
 
-// What a large cluster takes of memory and, when nothing happens, of CPU; and
-// what a smaller one takes, beside what it takes of kube-proxy. A test only
-// bounds our memory.
+// The memory of a large cluster and, while nothing happens, its CPU; and those of a
+// smaller one, beside kube-proxy's. The test only bounds the memory of kube-ipvs.
 func TestLarge(t *testing.T) {
 	if !*large {
 		t.Skip("takes minutes; see -large")

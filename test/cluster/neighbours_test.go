@@ -60,7 +60,7 @@ func confined(t *testing.T) (allowed, other testbed.Service) {
 	return allowed, other
 }
 
-// kept wants the policy to hold for what goes by Services, over IPv4.
+// kept expects the policy to hold for connections by Services, over IPv4.
 func kept(t *testing.T, allowed, other testbed.Service) {
 	t.Helper()
 	for _, f := range allowed.Frontends() {
@@ -85,9 +85,10 @@ func without(t *testing.T, words ...string) string {
 	return "PATH=" + dir + ":" + os.Getenv("PATH")
 }
 
-// kube-router judges what pods send, and comes in front of our jumps with each of its
-// syncs: the policy holds, and what it allows is served, but with images for a moment of
-// each sync, unless kube-router is told of them.
+// kube-router judges packets of pods, and puts its jump in front of those of kube-ipvs
+// with each of its syncs. The policy holds, and allowed connections are served,
+// except, with mapped addresses, for a moment of each sync, unless kube-router is told
+// of these.
 func TestKubeRouter(t *testing.T) {
 	path := neighbour(t, "kube-router")
 	for name, more := range map[string][]string{
@@ -137,8 +138,8 @@ func kubeRouter(t *testing.T, path string, more ...string) {
 	must(t, err)
 }
 
-// untilEnd has a neighbour end with the test. If that fails, it logs what the neighbour
-// has said, and what a script prints on the node.
+// untilEnd has a neighbour end with the test. If that fails, it logs the neighbour's
+// output, and that of a script on the node.
 func untilEnd(t *testing.T, p *Program, script string) {
 	t.Helper()
 	t.Cleanup(func() {

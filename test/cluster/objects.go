@@ -65,9 +65,9 @@ func Objects(text string) ([]*corev1.Service, []*discoveryv1.EndpointSlice, erro
 	return services, slices, nil
 }
 
-// Apply makes the Services and EndpointSlices of a manifest, or changes them to
-// what it says. The status of a Service, which has the addresses of its load
-// balancer, is written as whoever provides those writes it.
+// Apply makes the Services and EndpointSlices of a manifest, or changes them to it.
+// The status of a Service, which has the addresses of its load balancer, is written as
+// a load-balancer controller writes it.
 func (c *Cluster) Apply(ctx context.Context, text string) error {
 	services, slices, err := Objects(text)
 	if err != nil {
@@ -133,8 +133,8 @@ func withHealthCheck(s *corev1.Service) *corev1.Service {
 	return s
 }
 
-// Delete deletes Services and their EndpointSlices, as the controllers would.
-// What is not there is as it should be.
+// Delete deletes Services and their EndpointSlices, as the controllers would. A
+// missing object is no error.
 func (c *Cluster) Delete(ctx context.Context, services ...string) error {
 	var errs []error
 	for _, name := range services {

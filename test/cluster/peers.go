@@ -75,9 +75,9 @@ func (c *Cluster) Controllers(ctx context.Context, names ...string) (*Program, e
 	return p, p.ready(ctx, c.http, fmt.Sprintf("https://%s:%d/healthz", c.host.IPv4, port))
 }
 
-// KubeProxy starts kube-proxy on the bed's node, in the mode iptables, nftables
-// or ipvs, and waits until it has programmed what the API has. The Node must be
-// there: see Nodes. Stop leaves what it has programmed; see Wipe.
+// KubeProxy starts kube-proxy on the bed's node, in the mode iptables, nftables or
+// ipvs, and waits until it has programmed the objects of the API. The Node must exist:
+// see Nodes. Stop leaves the node programmed; see Wipe.
 func (c *Cluster) KubeProxy(ctx context.Context, mode string, more ...string) (*Program, error) {
 	return c.Run(ctx, c.bed.Node, c.Peer("kube-proxy"), "http://127.0.0.1:10256/healthz", append(more, "--kubeconfig="+c.Kubeconfig(Admin), "--hostname-override="+c.bed.Node.Name,
 		"--cluster-cidr="+c.bed.PodCIDR4.String()+","+c.bed.PodCIDR6.String(), "--proxy-mode="+mode, "--conntrack-max-per-core=0",
@@ -119,8 +119,8 @@ func (c *Cluster) Dismiss(p *Program) error {
 	return p.Stop()
 }
 
-// Wipe removes from the bed's node all that any proxy has programmed, and what
-// the kernel remembers of connections.
+// Wipe removes from the bed's node the objects of all proxies, and the kernel's memory
+// of connections.
 func (c *Cluster) Wipe(ctx context.Context) error { return c.WipeHost(ctx, c.bed.Node) }
 
 // WipeHost is Wipe for any host. "kube-proxy --cleanup" is of no use: it
@@ -167,8 +167,8 @@ func (c *Cluster) SetZone(ctx context.Context, h *testbed.Host, zone string) err
 	return err
 }
 
-// Compact has etcd forget every revision but the last: whoever wants to go on
-// from an older one is told that it is gone.
+// Compact has etcd forget every revision but the last: a watch from an older one
+// is told that it is gone.
 func (c *Cluster) Compact(ctx context.Context) error {
 	var now struct {
 		Header struct {

@@ -101,7 +101,7 @@ func (p *Program) end(sig syscall.Signal) error {
 	return p.err
 }
 
-// Log returns the last lines of what it has said.
+// Log returns the last lines of its output.
 func (p *Program) Log(lines int) string {
 	text, err := os.ReadFile(p.log)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// refusal is what kube-proxy says of a kernel that is too old for its mode.
+// refusal is kube-proxy's message about a kernel that is too old for its mode.
 var refusal = regexp.MustCompile("kube-proxy in .* mode requires kernel .* or later")
 
 // kubeProxy is kubeProxyOf the control plane of all tests. Where kube-proxy refuses the
@@ -25,7 +25,7 @@ func kubeProxy(t *testing.T, mode string, more ...string) *Program {
 	return p
 }
 
-// kubeProxyOf runs kube-proxy until the test ends, and removes what it leaves.
+// kubeProxyOf runs kube-proxy until the test ends, and then removes its objects.
 func kubeProxyOf(t *testing.T, c *Cluster, mode string, more ...string) (*Program, error) {
 	t.Helper()
 	p, err := c.KubeProxy(t.Context(), mode, more...)
@@ -41,8 +41,8 @@ func kubeProxyOf(t *testing.T, c *Cluster, mode string, more ...string) (*Progra
 	return p, err
 }
 
-// The lab's control plane is one that kube-proxy works with: what kube-ipvs
-// does beside it is not the lab's doing.
+// kube-proxy works with the lab's control plane, so that faults of kube-ipvs beside it
+// are not the lab's.
 func TestKubeProxy(t *testing.T) {
 	for _, mode := range []string{"iptables", "ipvs"} {
 		t.Run(mode, func(t *testing.T) {

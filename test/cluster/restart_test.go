@@ -8,8 +8,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// Without the API server, and without etcd behind it, Services are served as
-// before. What is changed afterwards arrives.
+// Without the API server, and without etcd behind it, Services are served as before.
+// Later changes arrive.
 func TestControlPlaneKilled(t *testing.T) {
 	begin(t)
 	d := start(t)
@@ -40,8 +40,8 @@ func TestControlPlaneKilled(t *testing.T) {
 	l.halt(t)
 }
 
-// cutOff has the daemon lose its connections to the API server. It returns what
-// lets it have new ones.
+// cutOff has the daemon lose its connections to the API server. It returns a function
+// that lets it have new ones.
 func cutOff(t *testing.T) (mend func()) {
 	t.Helper()
 	undo, err := control.Cut(t.Context())
@@ -70,8 +70,8 @@ func cutOff(t *testing.T) (mend func()) {
 	return mend
 }
 
-// What the API server has forgotten cannot be told in changes: the daemon reads
-// all of it anew, and finds what is gone.
+// The API server cannot send forgotten events: the daemon reads all objects anew, and
+// finds the deleted ones.
 func TestCompaction(t *testing.T) {
 	begin(t)
 	d := start(t)
@@ -88,8 +88,8 @@ func TestCompaction(t *testing.T) {
 	apply(t, bed.With(all[1], testbed.Backends(bed.P2)))
 	apply(t, bed.With(all[3], testbed.Backends(bed.P2)))
 	must(t, control.Compact(t.Context()))
-	// A new API server has no memory of its own: only who reads all of it learns
-	// what is gone.
+	// A new API server has no memory of its own: only a client that reads all objects
+	// learns of deleted ones.
 	must(t, control.API.Kill())
 	must(t, control.StartAPI(t.Context()))
 	mend()
@@ -100,7 +100,7 @@ func TestCompaction(t *testing.T) {
 	reached(t, bed.C1, all[1].Frontends(), "p2")
 	reached(t, bed.C1, all[2].Frontends(), "p1")
 	if left := programmed(t, all[0].ClusterIP().V4.Addr().String()); left != "" {
-		t.Errorf("of what was deleted meanwhile there is left:\n%s", left)
+		t.Errorf("objects that were deleted meanwhile are left:\n%s", left)
 	}
 	have := snapshot(t)
 	must(t, d.Stop())

@@ -30,7 +30,7 @@ func other(t *testing.T) *Cluster {
 	return c
 }
 
-// Then, on a control plane that nobody has to clean up: many at once.
+// Then, on a control plane that needs no clean-up: many at once.
 func TestRightsAndBurst(t *testing.T) {
 	c := other(t)
 	t.Run("rights", func(t *testing.T) { rights(t, c) })
@@ -38,8 +38,8 @@ func TestRightsAndBurst(t *testing.T) {
 	t.Run("burst", func(t *testing.T) { burst(t, c) })
 }
 
-// Who may not read Services is told so by verb and resource. The rights of a
-// kube-proxy are enough, and are noticed when they are given.
+// Without the right to read Services, kube-ipvs names verb and resource. The rights of
+// a kube-proxy are enough, and it notices when they are given.
 func rights(t *testing.T, c *Cluster) {
 	s := testbed.Service{Name: "web", Number: 1}
 	must(t, c.Apply(t.Context(), bed.With(s, testbed.Backends(bed.P1))))

@@ -16,11 +16,11 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// Seed makes many Services, each with a ClusterIP and one EndpointSlice. They
-// are written into etcd as kube-apiserver would write them, with the IPAddress
-// that goes with each, since in the lab, where reading the clock is a system
-// call, it takes some fifty milliseconds for a Service. From there on all is as
-// ever: kube-apiserver decodes them and tells those who watch.
+// Seed makes many Services, each with a ClusterIP and one EndpointSlice. They are
+// written into etcd as kube-apiserver would write them, with the IPAddress that goes
+// with each, since in the lab, where reading the clock is a system call, it takes some
+// fifty milliseconds for a Service. From there on all is as ever: kube-apiserver
+// decodes them and tells the watches.
 func (c *Cluster) Seed(ctx context.Context, services []*corev1.Service, slices []*discoveryv1.EndpointSlice) error {
 	codec := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme)
 	return Each(len(services), func(i int) error {
@@ -46,7 +46,7 @@ func (c *Cluster) Seed(ctx context.Context, services []*corev1.Service, slices [
 }
 
 // Rewrite writes an EndpointSlice of Seed, or one made later, into etcd, past
-// kube-apiserver, which tells those who watch.
+// kube-apiserver, which tells the watches.
 func (c *Cluster) Rewrite(ctx context.Context, s *discoveryv1.EndpointSlice) error {
 	s = s.DeepCopy()
 	s.TypeMeta = metav1.TypeMeta{APIVersion: discoveryv1.SchemeGroupVersion.String(), Kind: "EndpointSlice"}
@@ -60,8 +60,8 @@ func (c *Cluster) Rewrite(ctx context.Context, s *discoveryv1.EndpointSlice) err
 	return c.commit(ctx, []any{map[string]any{"requestPut": map[string]any{"key": []byte(key), "value": value}}})
 }
 
-// commit writes several objects at a revision. They must be of different kinds:
-// those who watch one kind expect each object to have a revision of its own.
+// commit writes several objects at a revision. They must be of different kinds: a
+// watch of one kind expects each object to have a revision of its own.
 func (c *Cluster) commit(ctx context.Context, puts []any) error {
 	var answer struct {
 		Succeeded bool `json:"succeeded"`
@@ -78,7 +78,7 @@ func stamp(m *metav1.ObjectMeta, kind string) {
 	m.CreationTimestamp = metav1.NewTime(time.Now())
 }
 
-// complete sets what kube-apiserver would.
+// complete sets the fields that kube-apiserver would set.
 func complete(s *corev1.Service) {
 	s.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}
 	stamp(&s.ObjectMeta, "v")
@@ -91,7 +91,7 @@ func complete(s *corev1.Service) {
 	}
 }
 
-// addressOf is how kube-apiserver notes whose a ClusterIP is.
+// addressOf is kube-apiserver's note of the Service that has a ClusterIP.
 func addressOf(s *corev1.Service) *networkingv1.IPAddress {
 	ip := &networkingv1.IPAddress{
 		TypeMeta: metav1.TypeMeta{APIVersion: networkingv1.SchemeGroupVersion.String(), Kind: "IPAddress"},

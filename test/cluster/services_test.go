@@ -72,7 +72,7 @@ func TestServices(t *testing.T) {
 	settled(t, d)
 }
 
-// explained asks what the API server and the kernel together say of a Service.
+// explained asks for the explanation of a Service from the API server and the kernel.
 func explained(t *testing.T, d *testbed.Daemon, s testbed.Service) {
 	t.Helper()
 	out, err := d.Command(t.Context(), "explain", "default/"+s.Name, "--from", bed.C1.IPv4.String()).CombinedOutput()
@@ -109,7 +109,7 @@ func TestTypeChanges(t *testing.T) {
 	reached(t, bed.C1, plain.Frontends(), "p2")
 }
 
-// What has no address of its own leaves no trace.
+// A Service without an address of its own leaves no trace.
 func TestServicesWithoutAddress(t *testing.T) {
 	begin(t)
 	d := start(t)

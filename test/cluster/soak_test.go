@@ -44,11 +44,11 @@ const (
 	soakPassing   = 2 * time.Second        // from a Service that comes to one that goes
 )
 
-// TestSoak changes ten endpoints a second, makes and deletes Services, takes objects away and
-// ends the API server, for as long as it is told: hours by make soak. Then the node has the
-// objects that it had before, and kube-ipvs not much more memory, goroutines and open files. What
-// the kernel holds in connections and memory of its own is told, and not judged: it goes by
-// timeouts.
+// TestSoak changes ten endpoints a second, makes and deletes Services, deletes objects
+// of kube-ipvs and ends the API server, for as long as it is told: hours by make soak.
+// Then the node has the objects that it had before, and kube-ipvs not much more
+// memory, goroutines and open files. The test prints the kernel's connections and
+// memory, and does not judge them, since they depend on timeouts.
 func TestSoak(t *testing.T) {
 	long := soakFor
 	if text := os.Getenv("KUBE_IPVS_SOAK"); text != "" {
@@ -113,8 +113,8 @@ func (s *soak) play(t *testing.T, long time.Duration) {
 	all.Wait()
 }
 
-// fault takes objects away or, once in five times that all of this was done, ends the API
-// server for a moment, whose start takes the machine more than all the rest.
+// fault deletes objects or, after every five rounds of deletions, ends the API server
+// for a moment, whose start takes the machine more than all the rest.
 func (s *soak) fault(t *testing.T, i int) {
 	t.Helper()
 	s.faults++
@@ -129,8 +129,8 @@ func (s *soak) fault(t *testing.T, i int) {
 	s.ended = true
 }
 
-// recovered waits until the Service answers. What a fault took away beside that is seen at the
-// end, when all is as before.
+// recovered waits until the Service answers. The end of the test shows the other
+// effects of a fault, when all is as before.
 func (s *soak) recovered(t *testing.T) {
 	t.Helper()
 	must(t, testbed.Await(t.Context(), 2*time.Minute, func() error {
@@ -187,7 +187,8 @@ func every(ctx context.Context, gap time.Duration) iter.Seq[int] {
 	}
 }
 
-// ask asks over TCP and UDP. What is not answered is counted: objects are missing at times.
+// ask asks over TCP and UDP. It counts requests without an answer: objects are missing
+// at times.
 func (s *soak) ask(ctx context.Context) {
 	for ctx.Err() == nil {
 		for _, network := range []string{"tcp", "udp"} {
@@ -214,7 +215,7 @@ func (s *soak) rest(t *testing.T) soakSample {
 	return s.sample(t)
 }
 
-// soakSample is what may grow.
+// soakSample is the values that may grow.
 type soakSample struct {
 	anonymous, goroutines, files int // of kube-ipvs: KiB, and numbers
 	conntrack, ipvs              int // connections of the node

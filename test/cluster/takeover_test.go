@@ -43,7 +43,7 @@ func TestTakeover(t *testing.T) {
 				return nil
 			})
 			names("the log", d.Log())
-			// From now on what kube-proxy has left decides nothing.
+			// From now on kube-proxy's objects decide nothing.
 			apply(t, bed.With(s, testbed.Backends(bed.P1, bed.P2, bed.R1)))
 			for _, f := range s.Frontends() {
 				reached(t, bed.C1, []testbed.Frontend{f}, "r1")
@@ -74,7 +74,7 @@ func firewall(t *testing.T, s testbed.Service, holds bool) string {
 // tracked waits until kube-proxy has written the rules of both families. Its mode
 // ipvs answers before that, and as long as no rule of a family asks for it the
 // kernel does not track connections of that family: those that begin then are new
-// to whatever rules come later, and nobody can take them over.
+// to all later rules, and no proxy can take them over.
 func tracked(t *testing.T) {
 	t.Helper()
 	for _, tool := range []string{"iptables-save", "ip6tables-save"} {
@@ -87,7 +87,7 @@ func tracked(t *testing.T) {
 	}
 }
 
-// refuses wants a kube-ipvs without --takeover to say whose rules are there, to
+// refuses expects a kube-ipvs without --takeover to name the owner of the rules, to
 // end, and to leave them alone.
 func refuses(t *testing.T) {
 	t.Helper()

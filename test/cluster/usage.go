@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// Usage is what a process takes.
+// Usage is the memory and CPU of a process.
 type Usage struct {
 	Resident, Peak int           // KiB of memory, now and at most
 	Own            int           // KiB of the resident memory that are no file's, such as the program's
 	CPU            time.Duration // since its start, with that of programs that it started and that have ended
 }
 
-// Tick is the clock that /proc counts CPU time in, whatever the kernel's own.
+// Tick is the clock in which /proc counts CPU time, with any clock of the kernel.
 const Tick = 10 * time.Millisecond
 
-// UsageOf returns what a process takes. Sources: proc_pid_status(5), proc_pid_stat(5).
+// UsageOf returns the usage of a process. Sources: proc_pid_status(5),
+// proc_pid_stat(5).
 func UsageOf(pid int) (Usage, error) {
 	var u Usage
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -1,8 +1,8 @@
 // Package testbed builds a small cluster of network namespaces around the
 // node under test, which is the namespace of the calling process: a second
 // node, an outside client, pods on both nodes. Listeners answer with their
-// name and the peer address that they see, so that a test can tell who
-// answered and from where the request seemed to come.
+// name and the peer address that they see, so that a test knows the
+// endpoint that answered and the source that it saw.
 //
 //	ext 192.168.50.2 ──┐            ┌── p1 10.244.0.11, p2 .12, c1 .21 (pods of this node)
 //	node2 192.168.50.3 ┴─ lan ─ node 192.168.50.1
@@ -165,8 +165,8 @@ func (b *Bed) Close() {
 	}
 }
 
-// Do runs f on a thread in the host's namespace. Threads are kept for a while,
-// for to make one is what a short request would spend most of its time on.
+// Do runs f on a thread in the host's namespace. Threads are kept for a while, since
+// making one would take most of the time of a short request.
 func (h *Host) Do(f func() error) error {
 	j := job{f, make(chan error, 1)}
 	select {
@@ -285,8 +285,8 @@ func route(w func(string, ...any), p, node spec, in string) {
 	w("%[1]s route add %[3]s/32 dev v%[2]s src %[5]s; %[1]s -6 route add %[4]s/128 dev v%[2]s src %[6]s", in, p.name, p.v4, p.v6, node.v4, node.v6)
 }
 
-// routes lets the nodes reach each other's pods and the outside reach what the
-// node serves.
+// routes lets the nodes reach each other's pods, and the outside reach the frontends
+// of the node.
 func routes(w func(string, ...any)) {
 	nodeRoutes(w, inside("node"))
 	for _, p := range pods {

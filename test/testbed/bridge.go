@@ -10,7 +10,7 @@ import (
 // Bridge is how the node's pods are joined by one.
 type Bridge struct {
 	Hairpin   bool // its ports let a packet go back out where it came in
-	Netfilter bool // br_netfilter has iptables see what is bridged, as kubeadm wants it
+	Netfilter bool // br_netfilter has iptables see bridged packets, as kubeadm wants it
 }
 
 const bridge4, bridge6 = "10.244.0.1", "fd44::1"

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Packet is what a Capture saw of an IP packet.
+// Packet is the part of an IP packet that a Capture keeps.
 type Packet struct {
 	Proto    uint8 // as in the IP header
 	From, To netip.AddrPort

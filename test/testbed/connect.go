@@ -19,7 +19,7 @@ import (
 // SCTP sockets behave as TCP's do.
 func (h *Host) connect(ctx context.Context, network string, to netip.AddrPort, from From) (net.Conn, error) {
 	var f *os.File
-	err := h.Do(func() error { // what a socket belongs to is settled when it is made
+	err := h.Do(func() error { // a socket belongs to the namespace in which it is made
 		var err error
 		f, err = begin(network, to, from)
 		return err
@@ -84,11 +84,11 @@ const firstClientPort, clientPorts = 32768, 28232
 // udpClients counts the UDP clients of this process that named no port.
 var udpClients atomic.Uint32
 
-// bindUnused binds a UDP socket to a port that no client of this process had before. To
-// IPVS a datagram from a port that was used in the last five minutes is of the earlier
-// flow, whatever the test has made of the endpoints since: of the kernel's random ports
-// one in some thousands was, and TestAffinity on 5.4 had the endpoint of the flow before,
-// or none.
+// bindUnused binds a UDP socket to a port that no client of this process had before.
+// IPVS takes a datagram from a port that was used in the last five minutes for the
+// earlier flow, even if the test has changed the endpoints since: one in some
+// thousands of the kernel's random ports was, and TestAffinity on 5.4 had the endpoint
+// of the flow before, or none.
 func bindUnused(fd int, to netip.AddrPort, from From) error {
 	for {
 		from.Port = uint16(firstClientPort + (udpClients.Add(1)-1)%clientPorts)

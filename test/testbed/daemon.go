@@ -24,7 +24,7 @@ type Daemon struct {
 	err    error // of Wait, once done is closed
 }
 
-// log keeps what the daemon says.
+// log keeps the daemon's output.
 type log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -49,7 +49,7 @@ func Start(binary, dir string, flags ...string) (*Daemon, error) {
 	return d, err
 }
 
-// Run runs "binary run" with the flags that say what it follows, and others.
+// Run runs "binary run" with the flags that name its source, and others.
 func Run(binary string, flags ...string) (*Daemon, error) {
 	d := &Daemon{log: &log{}, binary: binary, flags: flags}
 	return d, d.start()
@@ -89,8 +89,8 @@ func (d *Daemon) RestartWith(flags ...string) error {
 	return d.Restart()
 }
 
-// Settled waits until the kernel holds what the daemon's source asks for, in the
-// opinion of "plan" with the flags of this daemon. What drains counts as right.
+// Settled waits until "plan" with the flags of this daemon finds no difference between
+// the daemon's source and the kernel. Draining endpoints are no difference.
 func (d *Daemon) Settled(ctx context.Context) error {
 	return Await(ctx, 10*time.Second, func() error {
 		out, err := d.Command(ctx, "plan").CombinedOutput()
@@ -107,7 +107,7 @@ func (d *Daemon) Command(ctx context.Context, subcommand string, args ...string)
 	return exec.CommandContext(ctx, d.binary, append(append([]string{subcommand}, args...), d.flags...)...)
 }
 
-// Log returns what the daemon has logged so far.
+// Log returns the daemon's log so far.
 func (d *Daemon) Log() string { return d.log.String() }
 
 // Ended reports whether the daemon has ended.
@@ -138,8 +138,8 @@ func (d *Daemon) Kill() {
 	_ = d.end(syscall.SIGKILL)
 }
 
-// Pause has the daemon stand still until resume is called: an audit of its own
-// would repair what a test takes away by hand.
+// Pause has the daemon stand still until resume is called: an audit of its own would
+// repair objects that a test deletes by hand.
 func (d *Daemon) Pause() (resume func(), err error) {
 	if err := d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return nil, err

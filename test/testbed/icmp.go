@@ -16,8 +16,8 @@ import (
 type ICMPError struct {
 	Type, Code uint8
 	IPv6       bool
-	By         netip.Addr // who sent it
-	Err        error      // what the socket made of it
+	By         netip.Addr // its sender
+	Err        error      // the error that the socket returned
 }
 
 func (e *ICMPError) Error() string { return fmt.Sprintf("%s from %s", e.Name(), e.By) }

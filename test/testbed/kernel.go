@@ -6,7 +6,8 @@ import (
 )
 
 // OwnKernel reports whether the lab is a User-Mode Linux, and not namespaces of the
-// machine: what has no namespace, such as the clock, is then the lab's own.
+// machine: the parts of a kernel without namespaces, such as the clock, are then the
+// lab's own.
 func OwnKernel() bool {
 	text, err := os.ReadFile("/proc/cpuinfo")
 	return err == nil && bytes.Contains(text, []byte("User Mode Linux"))

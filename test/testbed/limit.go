@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// Limit returns how long something may take that takes d at most on an ordinary
-// machine: LAB_SLOW says how many times slower this one is. All time limits of tests
-// pass here, and pauses and what a test measures do not.
+// Limit returns the time limit for work that takes d at most on an ordinary machine:
+// LAB_SLOW says how many times slower this one is. All time limits of tests pass here;
+// pauses and measured times do not.
 func Limit(d time.Duration) time.Duration { return time.Duration(slow * float64(d)) }
 
 var slow = slowness(os.Getenv("LAB_SLOW"))

@@ -13,8 +13,8 @@ import (
 )
 
 // Main is TestMain of a package whose tests need the lab. There it prepares, plays the
-// tests, and ends what was prepared, however far that came. Elsewhere each test is skipped
-// with the command that plays it. It does not return.
+// tests, and undoes the preparation, however far that came. Elsewhere each test is
+// skipped with the command that plays it. It does not return.
 func Main(m *testing.M, command string, prepare func(context.Context) error, end func()) {
 	if os.Getenv("KUBE_IPVS_LAB") == "" {
 		SkipAll(m, "it needs the lab, where IPVS is real: "+command)
@@ -37,7 +37,7 @@ func SkipAll(m *testing.M, why string) {
 		os.Exit(m.Run())
 	}
 	tests, err := skipped(why)
-	// go test keeps results by what tests read, which testing.Main cannot tell.
+	// go test keeps results by the files that tests read, which testing.Main cannot tell.
 	if err = errors.Join(err, flag.Set("test.testlogfile", "")); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -9,8 +9,8 @@ import (
 )
 
 // RenewNode gives the node a network namespace of its own that is new, with the
-// same links, addresses and routes. Of what was programmed nothing is left, nor of
-// what the kernel keeps of that for a while: it looks each new real server up among
+// same links, addresses and routes. No programmed object is left, nor the
+// kernel's memory of deleted ones: it looks each new real server up among
 // those that were deleted in the last minutes (ip_vs_trash_get_dest). Settings that
 // tests have made on the node are gone, too, and no program may run there.
 //

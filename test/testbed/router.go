@@ -19,11 +19,11 @@ const (
 	externalPool4, externalPool6 = "198.51.100.0/24", "fd52::/64"
 )
 
-// AddRouter adds the router that the nodes have their default route by, and a
-// client behind it. The router and the client in the LAN send what is for the
-// pools of load-balancer and external addresses to the node under test, as a
-// load balancer does that announces the node. Node2 becomes a node of its own
-// right: what is for Services it does not send to the other node any more.
+// AddRouter adds the router that the nodes have their default route by, and a client
+// behind it. The router and the client in the LAN send packets for the pools of
+// load-balancer and external addresses to the node under test, as a load balancer does
+// that announces the node. Node2 becomes a node of its own right: it does not send
+// packets for Services to the other node any more.
 func (b *Bed) AddRouter(ctx context.Context) (*Outside, error) {
 	var s strings.Builder
 	w := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Service is a Service with addresses and ports that follow from its number,
-// so that a test names what matters to it and nothing else.
+// Service is a Service whose addresses and ports follow from its number, so that a
+// test names only the fields that matter to it.
 type Service struct {
 	Name        string
 	Number      int      // 1 to 12 for addresses in the LAN; to 250 in the pools of AddRouter

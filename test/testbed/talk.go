@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Answer is what a listener said: its name, and where the request came from.
+// Answer is a listener's answer: its name, and the source of the request.
 type Answer struct {
 	Name string
 	Peer netip.AddrPort
@@ -33,15 +33,15 @@ func parse(line string) (Answer, error) {
 
 func greeting(name string, peer net.Addr) string { return fmt.Sprintf("%s %s\n", name, peer) }
 
-// Serve answers on a port of the host, both families, TCP and UDP, until the
-// bed or the returned function closes it: with its name and the peer's address,
-// then, on TCP, with an echo of whatever comes.
+// Serve answers on a port of the host, both families, TCP and UDP, until the bed or
+// the returned function closes it: with its name and the peer's address, then, on TCP,
+// with an echo of all data.
 func (b *Bed) Serve(h *Host, port uint16, name string) (stop func(), err error) {
 	return b.ServeAt(h, fmt.Sprintf(":%d", port), name)
 }
 
-// ServeAt is Serve on one address: UDP answers come from there, whatever
-// other addresses the host has.
+// ServeAt is Serve on one address: UDP answers come from there, even if the host has
+// other addresses.
 func (b *Bed) ServeAt(h *Host, at, name string) (stop func(), err error) {
 	var l net.Listener
 	var p net.PacketConn
@@ -112,7 +112,7 @@ type From struct {
 
 func (f From) patience() time.Duration { return Limit(cmp.Or(f.Patience, Timeout)) }
 
-// local returns what to bind to.
+// local returns the address to bind to.
 func (f From) local(to netip.AddrPort) netip.AddrPort {
 	addr := f.Addr
 	if !addr.IsValid() {
@@ -133,7 +133,7 @@ type Session struct {
 	r        *bufio.Reader
 	udp      bool
 	patience time.Duration
-	// First is what the listener answered first; UDP sessions have none yet.
+	// First is the listener's first answer; UDP sessions have none yet.
 	First Answer
 }
 
@@ -180,8 +180,8 @@ func (s *Session) answer() (Answer, error) {
 	return parse(line)
 }
 
-// Ask sends one request. TCP checks that the connection still echoes and
-// returns First; UDP returns who answered this datagram.
+// Ask sends one request. TCP checks that the connection still echoes and returns
+// First; UDP returns the endpoint that answered this datagram.
 func (s *Session) Ask() (Answer, error) {
 	if _, err := s.conn.Write([]byte("ping\n")); err != nil {
 		return Answer{}, explainConn(s.conn, err)
@@ -211,9 +211,9 @@ func (h *Host) Ask(ctx context.Context, network string, to netip.AddrPort, from 
 	return s.Ask()
 }
 
-// Outcome is what became of a request, in one word for comparison: who
-// answered, "refused", "reset", "forbidden" (a local filter ate it), "lost", the
-// ICMP error that a client has asked to be told of, or the error.
+// Outcome is the outcome of a request, in one word for comparison: the endpoint that
+// answered, "refused", "reset", "forbidden" (a local filter ate it), "lost", the ICMP
+// error for a client that has asked for it, or the error.
 func Outcome(a Answer, err error) string {
 	var timeout net.Error
 	var icmp *ICMPError
