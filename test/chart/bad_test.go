@@ -5,12 +5,12 @@ import (
 	"testing"
 )
 
-// What is wrong is refused before anything is created, by the name of the
-// value, and with what to do about it.
+// helm refuses a wrong value before it creates anything, by its name, and with the
+// remedy.
 func TestBadValues(t *testing.T) {
 	for name, c := range map[string]struct {
 		set  []string // over minimal.yaml
-		want []string // in what helm says
+		want []string // in helm's message
 	}{
 		"unknown key":            {set: []string{"kubeproxy.mode=ipvs"}, want: []string{"kubeproxy"}},
 		"unknown key below":      {set: []string{"kubeProxyConfiguration.ipvs.schedular=rr"}, want: []string{"kubeProxyConfiguration/ipvs", "schedular"}},

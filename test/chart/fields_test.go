@@ -25,8 +25,8 @@ var owned = map[string][]string{
 var accepted = []string{"portRange", "showHiddenMetricsForVersion", "nftables", "winkernel", "windowsRunAsService",
 	"iptables.syncPeriod", "iptables.minSyncPeriod", "logging.flushFrequency", "logging.vmodule", "logging.options"}
 
-// What the program can be told can be told by values, and nothing else can: a
-// new field must be added to the chart, too.
+// Values set each setting of the program, and no others: a new field must be added to
+// the chart, too.
 func TestAllFieldsAreValues(t *testing.T) {
 	root := readSchema(t)
 	for name, doc := range effective(t) {
@@ -61,8 +61,8 @@ func TestAllFieldsAreValues(t *testing.T) {
 	}
 }
 
-// Who changes no value has the program's own defaults, but for what
-// values.yaml gives a reason for.
+// Without changed values the program has its own defaults, except those for which
+// values.yaml gives a reason.
 func TestDefaultsAreTheProgram(t *testing.T) {
 	rendered, err := template(t, "--values", "testdata/values/minimal.yaml")
 	if err != nil {
@@ -73,7 +73,7 @@ func TestDefaultsAreTheProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, want := effective(t, "--config", file), effective(t)
-	want["kubeProxyConfiguration"]["oomScoreAdj"] = float64(-997) // what the kubelet gives
+	want["kubeProxyConfiguration"]["oomScoreAdj"] = float64(-997) // the kubelet's value
 	want["kubeIPVSConfiguration"]["apiServers"] = []any{"10.0.0.1:6443"}
 	for name := range want {
 		g, w := map[string]any{}, map[string]any{}
@@ -106,7 +106,7 @@ func effective(t *testing.T, flags ...string) map[string]map[string]any {
 	}
 }
 
-// flatten lists the fields of a document by path. What is empty is nil.
+// flatten lists the fields of a document by path. An empty field is nil.
 func flatten(prefix string, doc map[string]any, to map[string]any) {
 	for name, v := range doc {
 		switch m := v.(type) {

@@ -1,6 +1,6 @@
-// Package chart tests what the chart makes of values: golden manifests, what
-// is refused and how, and that the program accepts the configuration. It needs
-// no cluster; test/install has one.
+// Package chart tests the chart's objects for values: golden manifests, refusals and
+// their messages, and that the program accepts the configuration. It needs no cluster;
+// test/install has one.
 package chart
 
 import (
@@ -47,7 +47,7 @@ var monitoring = func() []string {
 	return args
 }()
 
-// template renders the chart. The error is what helm says.
+// template renders the chart. The error is helm's message.
 func template(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	return run(t, append([]string{"template", "kube-ipvs", chart, "--namespace", "kube-system"}, args...)...)
@@ -57,7 +57,7 @@ func run(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out, msg bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), helm, args...)
-	// Nothing of whoever runs the tests: no plugins, repositories or cluster.
+	// Nothing of the user's own: no plugins, repositories or cluster.
 	home := t.TempDir()
 	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "KUBECONFIG=" + filepath.Join(home, "none")}
 	cmd.Stdout, cmd.Stderr = &out, &msg

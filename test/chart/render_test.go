@@ -20,8 +20,8 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// What is rendered is what somebody has looked at, and the program takes the
-// configuration in it without a warning.
+// The rendered objects are the reviewed ones, and the program takes the configuration
+// in them without a warning.
 func TestGolden(t *testing.T) {
 	for name, file := range sets(t) {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestChecksum(t *testing.T) {
 	}
 	base := sum()
 	if again := sum("--set", "cleanup.onUninstall=true"); again != base {
-		t.Error("the checksum changes with what is not in the configuration")
+		t.Error("the checksum changes with a value that is not in the configuration")
 	}
 	if other := sum("--set", "takeover=true"); other == base {
 		t.Error("the checksum does not change with the configuration")

@@ -47,8 +47,8 @@ func TestSchemaIsClosed(t *testing.T) {
 	visit("", readSchema(t))
 }
 
-// Every value is in values.yaml and in the schema, and says what it is for: by
-// a comment of its own, or by one above it in the same group.
+// Every value is in values.yaml and in the schema, and has a description: a comment of
+// its own, or one above it in the same group.
 func TestValuesAreDescribed(t *testing.T) {
 	text, err := os.ReadFile(chart + "/values.yaml")
 	if err != nil {

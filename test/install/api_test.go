@@ -30,7 +30,7 @@ const (
 	release   = "kube-ipvs"
 )
 
-// runHelm runs helm as the cluster's admin. The error is what it says.
+// runHelm runs helm as the cluster's admin. The error is helm's message.
 func runHelm(ctx context.Context, args ...string) (string, error) {
 	var out, msg bytes.Buffer
 	cmd := exec.CommandContext(ctx, helm, append(args, "--kubeconfig", control.Kubeconfig(cluster.Admin), "--namespace", namespace)...)
@@ -63,7 +63,7 @@ spec:
 	return errors.Join(errs...)
 }
 
-// clusterInfo makes what kubeadm makes.
+// clusterInfo makes the ConfigMap that kubeadm makes.
 func clusterInfo(ctx context.Context) error {
 	api := control.Client().CoreV1()
 	_, err := api.Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-public"}}, metav1.CreateOptions{})

@@ -15,7 +15,7 @@ import (
 // know an API server, and neither a shell nor anything that gives rights away.
 func TestImage(t *testing.T) {
 	var libraries []string
-	needed := map[string]string{} // library: who needs it
+	needed := map[string]string{} // library: the file that needs it
 	var size int64
 	must(t, filepath.WalkDir(image, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

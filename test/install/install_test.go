@@ -18,8 +18,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// The API server takes what is rendered, with hooks and tests, to the last
-// field, and nothing has been created by asking.
+// The API server takes the rendered objects, with hooks and tests, to the last field,
+// and the dry run has created nothing.
 func TestDryRun(t *testing.T) {
 	files, err := filepath.Glob(values + "*.yaml")
 	if err != nil || len(files) == 0 {
@@ -43,7 +43,8 @@ func TestDryRun(t *testing.T) {
 	}
 }
 
-// Who asks for the addresses from the cluster has them, or is told what to do.
+// A release that asks the cluster for the addresses gets them, or the error says what
+// to do.
 func TestAuto(t *testing.T) {
 	args := []string{"install", release, chart, "--dry-run=server", "--set", "image.repository=example.com/kube-ipvs", "--set", "apiServers.auto=true"}
 	out, err := runHelm(t.Context(), args...)
@@ -133,7 +134,7 @@ func TestRelease(t *testing.T) {
 		if !slices.Equal(found, want) {
 			t.Errorf("%q is left, want %q", found, want)
 		}
-		served(t, s, "p1") // who has programmed it is gone, and it stays
+		served(t, s, "p1") // the pod that programmed it is gone, and the Service stays
 		pod := daemonSet(t, release+"-cleanup").Spec.Template.Spec
 		said := once(t, contain(t, pod, pod.InitContainers[0]))
 		if rest, err := bed.Node.Shell(t.Context(), `iptables-save; ip6tables-save; ipset list -n; ipvsadm-save -n; ip route show table local proto 77`); err != nil || strings.Contains(rest, "KIPVS") || strings.Contains(rest, "-A -t") {
@@ -142,7 +143,7 @@ func TestRelease(t *testing.T) {
 	})
 }
 
-// clean does by hand what the option of the chart does after uninstalling.
+// clean does by hand the work of the chart's option after uninstalling.
 func clean(t *testing.T) {
 	t.Helper()
 	pod := daemonSet(t, release).Spec.Template.Spec
@@ -200,8 +201,8 @@ func scheduler(t *testing.T, want string) {
 	})
 }
 
-// wrong has a Service ask for what it cannot have, which an Event tells, as the
-// notes of the chart have it asked for.
+// wrong has a Service with a fault, which an Event reports, as the notes of the chart
+// have it asked for.
 func wrong(t *testing.T, service string) {
 	t.Helper()
 	api := control.Client().CoreV1().Services(cluster.Namespace)
@@ -219,7 +220,7 @@ func wrong(t *testing.T, service string) {
 	})
 }
 
-// exact compares the role with what the pod has asked the API server for.
+// exact compares the role with the pod's requests to the API server.
 func exact(t *testing.T) error {
 	t.Helper()
 	role, err := control.Client().RbacV1().ClusterRoles().Get(t.Context(), namespace+":"+release, metav1.GetOptions{})

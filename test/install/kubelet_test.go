@@ -20,7 +20,7 @@ import (
 	"kube-ipvs/test/pod"
 )
 
-// daemonSet reads what helm has made.
+// daemonSet reads the DaemonSet that helm made.
 func daemonSet(t *testing.T, name string) *appsv1.DaemonSet {
 	t.Helper()
 	ds, err := control.Client().AppsV1().DaemonSets(namespace).Get(t.Context(), name, metav1.GetOptions{})
@@ -28,7 +28,7 @@ func daemonSet(t *testing.T, name string) *appsv1.DaemonSet {
 	return ds
 }
 
-// contain makes of a container what a kubelet tells the runtime.
+// contain makes a container's settings for the runtime, as a kubelet does.
 func contain(t *testing.T, spec corev1.PodSpec, c corev1.Container) pod.Container {
 	t.Helper()
 	kubelet := pod.Kubelet{Node: bed.Node.Name, Image: image, Dir: t.TempDir(), ConfigMap: func(name string) (map[string]string, error) {
@@ -54,7 +54,7 @@ func kubernetesIP(t *testing.T) string {
 	return s.Spec.ClusterIP
 }
 
-// account makes the folder in which a pod finds who it is.
+// account makes the folder with a pod's service account.
 func account(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -68,7 +68,7 @@ func account(t *testing.T, name string) string {
 	return dir
 }
 
-// once runs an init container, which must succeed, and returns what it says.
+// once runs an init container, which must succeed, and returns its output.
 func once(t *testing.T, c pod.Container) string {
 	t.Helper()
 	cmd, err := c.Command()

@@ -1,6 +1,5 @@
-// Package install does what helm, a cluster and its kubelets do with the chart,
-// in the lab: it installs it into a real API server, and runs its containers
-// from there.
+// Package install plays helm, a cluster and its kubelets with the chart, in the lab:
+// it installs the chart into a real API server, and runs its containers from there.
 package install
 
 import (

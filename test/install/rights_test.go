@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// saying keeps what a process says while it runs.
+// saying keeps the output of a running process.
 type saying struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -28,8 +28,8 @@ func (s *saying) String() string {
 	return s.buf.String()
 }
 
-// Each capability that the chart gives is needed: without it the program ends
-// or says what fails. The release must be installed, and the node be clean.
+// Each capability that the chart gives is needed: without it the program ends or
+// reports the failure. The release must be installed, and the node be clean.
 func lacking(t *testing.T) {
 	pod := daemonSet(t, release).Spec.Template.Spec
 	for _, name := range pod.Containers[0].SecurityContext.Capabilities.Add {

@@ -55,7 +55,7 @@ func (s story) test(t *testing.T, all []rule, name string) map[string]any {
 	t.Helper()
 	var input []map[string]string
 	seen := s.series
-	if !s.nobody {
+	if !s.unscraped {
 		seen = append(seen, `up{job="kube-ipvs", instance="n1"} 1x200`)
 	}
 	for _, line := range seen {
@@ -143,7 +143,7 @@ func TestAlertValues(t *testing.T) {
 	}
 }
 
-// What the chart has scraped bears the labels that alerts and dashboards ask for.
+// The chart's monitors give the labels that alerts and dashboards ask for.
 func TestMonitors(t *testing.T) {
 	needTools(t)
 	for name, list := range map[string]string{"podMonitor": "podMetricsEndpoints", "serviceMonitor": "endpoints"} {
@@ -179,7 +179,7 @@ type settings struct {
 	Threshold             *float64
 }
 
-// words are what its page must say of it.
+// words are the texts that its page must have.
 func (s settings) words() []string {
 	words := []string{strings.ToUpper(s.Severity[:1]) + s.Severity[1:], strings.TrimSuffix(s.For, "m") + " minutes"}
 	if s.For == "0m" {
@@ -194,7 +194,7 @@ func (s settings) words() []string {
 	return words
 }
 
-// Each alert leads to what to do about it, and its page knows its values.
+// Each alert leads to its remedy, and its page has its values.
 func TestRunbooks(t *testing.T) {
 	values, err := os.ReadFile(chart + "/values.yaml")
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// serveAPI serves what the cluster's folder holds now, on node2 and for it, as
-// an API server lists it. Nothing changes; versions are soon too old, so that
-// it is asked for lists again and again.
+// serveAPI serves the objects of the cluster's folder, on node2 and for it, as an API
+// server lists them. Nothing changes; versions are soon too old, so that it is asked
+// for lists again and again.
 func serveAPI(t *testing.T, c *cluster) (url string) {
 	t.Helper()
 	objects := readObjects(t, c.folder)

@@ -32,7 +32,7 @@ var (
 	far      = testbed.Service{Name: "far", Number: 7, Type: "LoadBalancer", Protocols: []string{"TCP"}, Spec: []string{"externalTrafficPolicy: Local"}}
 )
 
-// newCluster writes what the daemons are to follow; none runs yet.
+// newCluster writes the files that the daemons follow; none runs yet.
 func newCluster(t *testing.T, bed *testbed.Bed) *cluster {
 	t.Helper()
 	c := &cluster{bed: bed, folder: t.TempDir(), tmp: t.TempDir()}
@@ -118,14 +118,14 @@ func (c *cluster) follow(t *testing.T, d *testbed.Daemon) {
 func (c *cluster) traffic(t *testing.T) {
 	ask := func(from *testbed.Host, network string, to netip.AddrPort) {
 		begins(t, 100*time.Millisecond, func(ctx context.Context, _ int) {
-			_, _ = from.Ask(ctx, network, to, testbed.From{Patience: 300 * time.Millisecond}) // what is refused is counted by the kernel
+			_, _ = from.Ask(ctx, network, to, testbed.From{Patience: 300 * time.Millisecond}) // the kernel counts refused packets
 		})
 	}
 	ap := netip.MustParseAddrPort
 	ask(c.bed.C1, "tcp", ap("10.96.0.80:80")) // web
 	ask(c.bed.C1, "udp", ap("10.96.0.53:53")) // dns
 	ask(c.bed.Ext, "tcp", ap("192.168.50.200:80"))
-	ask(c.bed.C1, "tcp", ap("10.96.0.40:80")) // archive: nobody is there
+	ask(c.bed.C1, "tcp", ap("10.96.0.40:80")) // archive: it has no endpoints
 	ask(c.bed.RC, "tcp", ap("10.96.0.40:80"))
 	ask(c.bed.Ext, "tcp", far.LoadBalancer().V4)
 	ask(c.bed.C1, "udp", churning.ClusterIP().V4)

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// dashboard is what a dashboard must have in Grafana's JSON model.
+// dashboard is the part of Grafana's JSON model that a dashboard must have.
 type dashboard struct {
 	UID           string   `json:"uid"`
 	Title         string   `json:"title"`
@@ -89,7 +89,7 @@ func dashboards(t *testing.T) map[string]dashboard {
 
 var chosen = datasource{"prometheus", "${datasource}"}
 
-// What Grafana would take without a word and show wrongly, or not at all.
+// Faults that Grafana would take without a word and show wrongly, or not at all.
 func TestDashboards(t *testing.T) {
 	uids := map[string]bool{}
 	for name, d := range dashboards(t) {
@@ -180,7 +180,7 @@ func checkPanel(t *testing.T, d dashboard, p panel) {
 	}
 }
 
-// What is installed is what was tested, and each can be left out.
+// The installed dashboards are the tested ones, and each can be left out.
 func TestConfigMaps(t *testing.T) {
 	needTools(t)
 	all := dashboards(t)

@@ -15,14 +15,14 @@ import (
 
 const exporterAddress = "127.0.0.1:9100"
 
-// exporter tells of the virtual servers of a host what node_exporter's collector ipvs
-// does, which reads them by the same library.
+// exporter gives the metrics of node_exporter's collector ipvs for the virtual servers
+// of a host, which it reads by the same library.
 type exporter struct {
 	host           *testbed.Host
 	active, weight *client.Desc
 }
 
-// exportNode serves what an exporter tells at an address of the host.
+// exportNode serves an exporter's metrics at an address of the host.
 func exportNode(t *testing.T, host *testbed.Host, address string) {
 	t.Helper()
 	labels := []string{"local_address", "local_port", "remote_address", "remote_port", "proto", "local_mark"}

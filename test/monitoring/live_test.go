@@ -15,9 +15,9 @@ import (
 // it only costs time when a test fails.
 const patience = 90 * time.Second
 
-// TestLive shows a real Prometheus two real daemons under traffic and trouble:
-// one that follows manifests, one that follows an API server. Every query of
-// the dashboards must tell something, and what is broken must raise its alert.
+// TestLive shows a real Prometheus two real daemons under traffic and trouble: one
+// that follows manifests, one that follows an API server. Every query of the
+// dashboards must return a number, and each fault must raise its alert.
 func TestLive(t *testing.T) {
 	if os.Getenv("KUBE_IPVS_LAB") == "" || os.Getenv("KUBE_IPVS_RULES") == "" {
 		t.Skip("needs the lab, Prometheus and the rendered alerts: make test-monitoring")
@@ -48,7 +48,7 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// facts are what the daemon must tell of this scene.
+// facts are the metrics that the daemon must have in this scene.
 var facts = []string{
 	`kube_ipvs_service_refused_packets_total{namespace="default", service="archive", port="http", reason="no_endpoints", instance="node"} > 0`,
 	`kube_ipvs_service_refused_packets_total{namespace="default", service="archive", port="http", reason="no_endpoints", instance="node2"} > 0`,
@@ -64,8 +64,8 @@ var facts = []string{
 	`increase(kube_ipvs_drift_repaired_total{kind="entry", instance="node"}[1m]) > 0`,
 }
 
-// breakAndMend puts somebody else's virtual server where a Service is to be,
-// and takes it away again.
+// breakAndMend puts another program's virtual server at the address of a Service,
+// and deletes it again.
 func breakAndMend(t *testing.T, c *cluster, p *prometheus) {
 	const alert = "KubeIPVSWritesBlocked"
 	if got := p.alert(t, alert); got != "inactive" {

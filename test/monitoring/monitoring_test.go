@@ -1,4 +1,4 @@
-// Package monitoring tests what the chart has for Prometheus and Grafana: the
+// Package monitoring tests the chart's parts for Prometheus and Grafana: the
 // alerts by promtool, and every query of the dashboards by a real Prometheus
 // that scrapes a real kube-ipvs under traffic and trouble. The latter runs in
 // the lab: make test-monitoring.
@@ -52,7 +52,7 @@ func render(t *testing.T, template string, args ...string) []map[string]any {
 	return objects
 }
 
-// ruleFile is what Prometheus reads, and the spec of a PrometheusRule.
+// ruleFile is a rule file of Prometheus, and the spec of a PrometheusRule.
 type ruleFile struct {
 	Groups []struct {
 		Name  string `json:"name"`

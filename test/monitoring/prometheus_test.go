@@ -54,7 +54,7 @@ func startPrometheus(t *testing.T, rule string, targets map[string]string) *prom
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGKILL) // its data is of no use to anybody
+		_ = cmd.Process.Signal(syscall.SIGKILL) // no test reads its data
 		_ = cmd.Wait()
 		if t.Failed() {
 			t.Logf("Prometheus said:\n%s", said.String())
@@ -125,8 +125,8 @@ type result struct {
 	}
 }
 
-// tells reports whether there is a number among the samples: NaN is what a
-// quantile of nothing is.
+// tells reports whether there is a number among the samples: a quantile of nothing is
+// NaN.
 func (r result) tells() bool {
 	for _, series := range r.Result {
 		for _, sample := range append(series.Values, series.Value) {
@@ -168,7 +168,7 @@ func (p *prometheus) await(t *testing.T, query string) {
 	}
 }
 
-// ruleStates are what Prometheus says of its rules.
+// ruleStates are Prometheus' states of its rules.
 type ruleStates struct {
 	Groups []struct {
 		Rules []struct {
@@ -221,7 +221,8 @@ func (p *prometheus) evaluates(t *testing.T) {
 	}
 }
 
-// chosenValues are what a user might choose, and what Grafana puts in for its own.
+// chosenValues are values that a user might choose, and those that Grafana puts in for
+// its own.
 var chosenValues = strings.NewReplacer("${within}", "1", "$within", "1", "$target", "0.99", "$job", "kube-ipvs", "$node", ".*", "$namespace", ".*", "$service", ".*",
 	"$__rate_interval", "5s", "$__range", "1m")
 

@@ -1,13 +1,13 @@
 package monitoring
 
-// story is what Prometheus sees, and which alerts it must raise. Samples come
-// each minute, in promtool's notation.
+// story is the series that Prometheus sees, and the alerts that it must raise. Samples
+// come each minute, in promtool's notation.
 type story struct {
 	what          string
 	series        []string
 	before, after string   // times at which the alerts do not fire, and do
-	fires         []firing // nothing: whatever is seen is no reason
-	nobody        bool     // is scraped; else n1 is up
+	fires         []firing // empty: the series fire no alert
+	unscraped     bool     // Prometheus scrapes no node; else n1 is up
 }
 
 type firing struct {
@@ -23,7 +23,7 @@ const (
 var stories = []story{
 	{what: "one node of two does not answer", series: []string{`up{job="kube-ipvs", instance="n2"} 1x10 0x20`}, before: "15m", after: "16m",
 		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs instance=n2", "kube-ipvs on n2 does not answer Prometheus.", ""}}},
-	{what: "no node is known", nobody: true, series: []string{`up{job="kube-ipvs", instance="n1"} 1x10 stale`, `up{job="other", instance="n1"} 1x60`}, before: "15m", after: "16m",
+	{what: "no node is known", unscraped: true, series: []string{`up{job="kube-ipvs", instance="n1"} 1x10 stale`, `up{job="other", instance="n1"} 1x60`}, before: "15m", after: "16m",
 		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs", "kube-ipvs does not answer Prometheus.", ""}}},
 	{what: "a scrape fails now and then", series: []string{`up{job="kube-ipvs", instance="n2"} 1x5 0x2 1x3 0x3 1x20`}, before: "8m", after: "15m"},
 	{what: "another program is down", series: []string{`up{job="other", instance="n2"} 0x20`}, before: "1m", after: "15m"},

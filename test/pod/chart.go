@@ -13,14 +13,14 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Chart is what helm has rendered of our chart: a pod of one init container and another
-// container, and its configuration.
+// Chart is the rendered chart: a pod of one init container and another container, and
+// its configuration.
 type Chart struct {
 	Spec   corev1.PodSpec
 	Config map[string]string
 }
 
-// ReadChart reads what helm has rendered into a file.
+// ReadChart reads a file with helm's output.
 func ReadChart(file string) (Chart, error) {
 	var out Chart
 	text, err := os.ReadFile(file)

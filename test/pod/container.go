@@ -21,11 +21,11 @@ import (
 // Variable has a program that calls Become be a container.
 const Variable = "KUBE_IPVS_CONTAINER"
 
-// Container is what a container runtime is told.
+// Container is the settings of a container for the runtime.
 type Container struct {
 	Root         string // the image's files; mount points are made in there
 	Args, Env    []string
-	Capabilities []string // names without CAP_; nobody else's
+	Capabilities []string // names without CAP_; these and no others
 	Privileged   bool     // all capabilities, and /proc/sys and /sys can be written
 	NoNewRights  bool     // allowPrivilegeEscalation: false
 	ReadOnly     bool     // the root
@@ -51,7 +51,7 @@ func (c Container) Command() (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// Program returns what Command runs: a program, and the variable that it needs. Its
+// Program returns the program of Command, and the variable that it needs. Its
 // arguments are added to those of the container.
 func (c Container) Program() (program, variable string, err error) {
 	if err := c.points(); err != nil {

@@ -10,17 +10,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Kubelet makes containers of what a pod says.
+// Kubelet makes containers of a pod.
 type Kubelet struct {
 	Node  string // its name
 	Image string // the image's files
-	Dir   string // an empty folder for what it writes
+	Dir   string // an empty folder for its files
 	// ConfigMap reads one of the pod's namespace.
 	ConfigMap func(name string) (map[string]string, error)
 }
 
-// Contain makes of a container of a pod what the runtime is told. It knows what our
-// chart uses, and fails with all else.
+// Contain makes a container of a pod into the runtime's settings. It knows the fields
+// that the chart uses, and fails with all others.
 func (k Kubelet) Contain(pod corev1.PodSpec, c corev1.Container) (Container, error) {
 	out := Container{Root: k.Image, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}}
 	if !pod.HostNetwork {
