@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// rules says for each package what it must not depend on, however indirectly.
-// A name that ends with / stands for everything below it.
+// rules lists for each package the packages that it must not depend on, also
+// indirectly. A name that ends with / stands for all packages below it.
 var rules = map[string][]string{
 	"netutil":             {"kube-ipvs/", "k8s.io/"},
 	"ipset":               {"kube-ipvs/proxier/", "k8s.io/"},
@@ -28,7 +28,7 @@ var rules = map[string][]string{
 	"proxier/kernel/ipvs": {"k8s.io/", "kube-ipvs/proxier/state", "kube-ipvs/ipset"},
 }
 
-// direct says what a package must not import itself.
+// direct lists the packages that a package must not import itself.
 var direct = map[string][]string{
 	"proxier":         {"os/exec", "github.com/vishvananda/netlink", "github.com/moby/ipvs"},
 	"proxier/desired": {"os", "os/exec"},
@@ -69,8 +69,8 @@ func TestDependencies(t *testing.T) {
 	}
 }
 
-// Nobody imports a command, and nothing but tests imports the tests' tools.
-func TestNobodyImports(t *testing.T) {
+// No package imports a command, and only tests import the tests' tools.
+func TestNoneImports(t *testing.T) {
 	for _, line := range list(t, `{{range .Imports}}{{$.ImportPath}}>{{.}}{{"\n"}}{{end}}`, "...") {
 		from, to, _ := strings.Cut(line, ">")
 		if strings.HasPrefix(to, "kube-ipvs/cmd/") || strings.HasPrefix(to, "kube-ipvs/test/") && !strings.HasPrefix(from, "kube-ipvs/test/") {

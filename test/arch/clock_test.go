@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// wallClock names what makes a time that has lost its monotonic reading, or
-// never had one. An age that is worked out from it jumps with the node's clock.
+// wallClock names the functions that make a time without a monotonic reading. An age
+// that is worked out from it jumps with the node's clock.
 var wallClock = map[string]bool{
 	"time.Unix": true, "time.UnixMilli": true, "time.UnixMicro": true, "time.Date": true, "time.Parse": true, "time.ParseInLocation": true,
 	"(time.Time).Unix": true, "(time.Time).UnixMilli": true, "(time.Time).UnixMicro": true, "(time.Time).UnixNano": true,
@@ -41,8 +41,8 @@ var onPurpose = map[string]string{
 	"netutil.watch":                   "long ago, to end a read",
 }
 
-// Ages and periods go by the monotonic clock, which no one can set: a node whose
-// clock jumps by hours has neither an old audit nor a drain that is over.
+// Ages and periods go by the monotonic clock, which cannot be set: on a node
+// whose clock jumps by hours, no audit becomes old and no drain ends.
 func TestAgesAreMonotonic(t *testing.T) {
 	seen := map[string]bool{}
 	for _, top := range []string{"cmd", "proxier", "netutil", "ipset"} {
@@ -128,7 +128,7 @@ func nameOf(d ast.Decl) string {
 
 var exports map[string]string
 
-// exported finds what the compiler knows of packages.
+// exported finds the compiler's data of packages.
 func exported(t *testing.T) importer.Lookup {
 	t.Helper()
 	if exports == nil {

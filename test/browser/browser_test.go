@@ -1,6 +1,6 @@
-// Package browser tests the status page in a real browser, with JavaScript on
-// and off: what is seen, and what comes of typing and clicking. It is a module
-// of its own, so that the program does not depend on what drives a browser.
+// Package browser tests the status page in a real browser, with JavaScript on and off:
+// its look, and the effects of typing and clicking. It is a module of its own, so that
+// the program does not depend on the driver of a browser.
 package browser
 
 import (
@@ -81,12 +81,12 @@ type browser struct {
 	ctx context.Context
 
 	mu       sync.Mutex
-	requests []string // of what was opened last, and since
-	said     []string // on the console, and what the browser complains of
+	requests []string // of the last page, and since
+	said     []string // on the console, and the browser's complaints
 }
 
-// options are what a headless Chromium needs where it may run as root, and
-// keep it from asking its maker for anything.
+// options are needed by a headless Chromium that may run as root, and keep it from
+// asking its maker for anything.
 var options = append(chromedp.DefaultExecAllocatorOptions[:],
 	chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 	chromedp.Flag("disable-sync", true), chromedp.Flag("disable-background-networking", true), chromedp.NoFirstRun)
@@ -150,7 +150,7 @@ func (b *browser) open(path string) {
 	b.do(chromedp.Navigate(url + path))
 }
 
-// follow does what leads to another page, and waits for that.
+// follow runs actions that lead to another page, and waits for that.
 func (b *browser) follow(actions ...action) {
 	b.t.Helper()
 	answer, err := chromedp.RunResponse(b.ctx, actions...)

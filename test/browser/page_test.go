@@ -105,8 +105,8 @@ func TestNarrow(t *testing.T) {
 	}
 }
 
-// The keyboard leads through the page in the order of reading, beginning with
-// a way past what is above the Services.
+// The keyboard leads through the page in the order of reading, beginning with a way
+// past the part above the Services.
 func TestKeyboard(t *testing.T) {
 	b := open(t, false, "")
 	const focused = `(document.activeElement.className || document.activeElement.id || document.activeElement.name || document.activeElement.textContent).trim()`
@@ -136,8 +136,8 @@ func TestKeyboard(t *testing.T) {
 	is(b, `document.activeElement.id`, "services")
 }
 
-// What assistive programs are told: tables have headings and names, controls
-// have labels, sections have names, the plot has words.
+// The words for assistive programs: tables have headings and names, controls have
+// labels, sections have names, the plot has words.
 func TestSemantics(t *testing.T) {
 	b := open(t, false, "?q=shop")
 	for what, expression := range map[string]string{

@@ -19,12 +19,12 @@ type request struct {
 	what    string // kind of the address
 	to      string
 	times   int           // 12 if zero
-	want    []string      // who must answer: each of them, equally often, and nobody else
+	want    []string      // the endpoints that must answer: each of them, equally often, and no other
 	one     bool          // only one of want must answer, always the same
-	source  *testbed.Host // whose address the endpoints must see
+	source  *testbed.Host // the host whose address the endpoints must see
 }
 
-// result is what became of a request.
+// result is the outcome of a request.
 type result struct {
 	outcomes map[string]int
 	sources  map[netip.Addr]bool
@@ -55,9 +55,9 @@ func (d *demo) once(ctx context.Context, from *testbed.Host, network, to string)
 	return s.Ask()
 }
 
-// source returns a port that no client has had before. IPVS sends what comes
-// from one that it remembers where it went before, and the shares of the
-// endpoints would not come out even.
+// source returns a port that no client has had before. IPVS sends packets from a port
+// that it remembers to the earlier endpoint, and the shares of the endpoints would not
+// come out even.
 func (d *demo) source() testbed.From {
 	d.port = max(firstPort, d.port+1)
 	return testbed.From{Port: d.port}
@@ -66,7 +66,7 @@ func (d *demo) source() testbed.From {
 // firstPort is below the ports that the kernel and node ports take.
 const firstPort = 20000
 
-// answered says who answered how often, such as "web/p1 6  web/p2 6".
+// answered lists how often each endpoint answered, such as "web/p1 6  web/p2 6".
 func (r result) answered() string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(r.outcomes)) {
@@ -90,7 +90,7 @@ func (r result) String() string {
 	return r.answered() + "; client seen as " + r.seenAs()
 }
 
-// expected says what must become of the request.
+// expected describes the expected outcome of the request.
 func (r request) expected() string {
 	how := fmt.Sprintf("%d answers, equally many of %s", r.times, strings.Join(r.want, " and "))
 	if r.one {
@@ -99,7 +99,7 @@ func (r request) expected() string {
 	return how + "; client seen as " + r.source.IP(address(r.to).Addr()).String()
 }
 
-// as reports whether r is what was expected of a request.
+// as reports whether r is the expected outcome of a request.
 func (r result) as(q request) bool {
 	answers, least, most := 0, q.times, 0
 	for _, name := range q.want {
@@ -114,7 +114,8 @@ func (r result) as(q request) bool {
 		most-least <= 1 && (!q.one || most == q.times)
 }
 
-// requests sends all, shows who answered, and claims that all was as expected.
+// requests sends all, shows the endpoints that answered, and claims that all outcomes
+// were as expected.
 func (d *demo) requests(ctx context.Context, list []request, claims ...string) error {
 	rows := [][]string{{"from", "to", "", "answered", "seen as"}}
 	var wrong error
@@ -142,7 +143,7 @@ func (d *demo) requests(ctx context.Context, list []request, claims ...string) e
 	return nil
 }
 
-// title says what a host is.
+// title describes a host.
 func (d *demo) title(h *testbed.Host) string {
 	switch h {
 	case d.bed.Node:

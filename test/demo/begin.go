@@ -57,7 +57,7 @@ func (d *demo) cluster(ctx context.Context) error {
 
 var announced = regexp.MustCompile(`(?m)^(\d+) writes$`)
 
-// plan shows what would be written, and that nothing is.
+// plan shows the writes of a start, and that plan makes none.
 func (d *demo) plan(ctx context.Context) error {
 	out, code, err := d.kubeIPVS(ctx, append([]string{"plan", "--manifests", d.dir}, d.flags()...)...)
 	if err != nil {

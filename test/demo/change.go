@@ -53,8 +53,8 @@ func (d *demo) awaitReal(ctx context.Context, frontend string, h *testbed.Host, 
 	})
 }
 
-// drain deletes a pod as a cluster does: it is told to end, finishes what it
-// has begun, and is gone.
+// drain deletes a pod as a cluster does: it is told to end, finishes its requests, and
+// is gone.
 func (d *demo) drain(ctx context.Context) error {
 	c1, p2 := d.bed.C1, d.bed.P2
 	held, err := d.hold(ctx, c1, webCluster, "web/p2")
@@ -91,7 +91,7 @@ func (d *demo) drain(ctx context.Context) error {
 	return d.gone(ctx, held, after)
 }
 
-// gone ends the pod p2 and what it was in the middle of.
+// gone ends the pod p2 with its open connections.
 func (d *demo) gone(ctx context.Context, held *testbed.Session, endpoint string) error {
 	d.page.say("Its endpoint is taken out of the file, and p2 finishes what it has begun:")
 	seen := func() int { return strings.Count(d.daemon().Log(), `msg="manifests changed"`) }

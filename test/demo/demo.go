@@ -13,13 +13,13 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// demo is the cluster and what happens in it.
+// demo is the cluster and its state.
 type demo struct {
 	page        *page
 	bed         *testbed.Bed
 	binary, dir string            // kube-ipvs, and the folder of manifests that it follows
 	daemons     []*testbed.Daemon // all that were started; the last one may run
-	pods        map[string]func() // ends what listens, by name such as web/p1
+	pods        map[string]func() // ends the listeners, by name such as web/p1
 	before      string            // the node before the first start
 	planned     int               // writes that the plan announced
 	port        uint16            // that a client had last
@@ -105,7 +105,7 @@ func (d *demo) launch(ctx context.Context, flags ...string) (round, error) {
 // daemon returns the kube-ipvs that runs.
 func (d *demo) daemon() *testbed.Daemon { return d.daemons[len(d.daemons)-1] }
 
-// close stops what runs and removes the cluster.
+// close stops all processes and removes the cluster.
 func (d *demo) close() error {
 	if len(d.daemons) > 0 {
 		d.daemon().Kill()

@@ -1,4 +1,4 @@
-// Command demo shows what kube-ipvs does, on a real kernel, by real packets,
+// Command demo shows kube-ipvs at work, on a real kernel, by real packets,
 // and checks every sentence that it prints. It runs in the lab: see the demo
 // target of the Makefile. It exits with 0 only if everything it claims was seen.
 package main
@@ -20,7 +20,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// limit is far more than the demo takes; whoever waits longer waits in vain.
+// limit is far more than the demo takes.
 const limit = 3 * time.Minute
 
 func main() {
@@ -64,15 +64,15 @@ func (d *demo) steps() []step {
 		{"Two address families: the Service hello", d.dualStack},
 		{"No endpoints: the Service archive", d.refused},
 		{"Scale web from 2 to 3, by editing a file", d.scale},
-		{"A pod of web is deleted while somebody talks to it", d.drain},
+		{"A pod of web is deleted while a client talks to it", d.drain},
 		{"kube-ipvs is restarted", d.restart},
-		{"Somebody deletes behind our back", d.sabotage},
+		{"Another program deletes behind our back", d.sabotage},
 		{"What is programmed now", d.show},
 		{"kube-ipvs cleanup: everything as before", d.cleanup},
 	}
 }
 
-// run tells the story. Whatever comes of it, nothing stays behind.
+// run tells the story. It leaves nothing behind, also after a failure.
 func run(ctx context.Context, o options, out io.Writer) (err error) {
 	p, err := newPage(out, o.colour)
 	if err != nil {
@@ -109,7 +109,7 @@ func newDemo(ctx context.Context, o options, p *page) (*demo, error) {
 		return nil, err
 	}
 	d := &demo{page: p, bed: bed, binary: binary, pods: map[string]func(){}}
-	// On a real node whoever connects the pods has done this.
+	// On a real node the network plugin does this.
 	_, err = bed.Node.Shell(ctx, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
 	if err == nil {
 		d.dir, err = os.MkdirTemp("", "manifests")

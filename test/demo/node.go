@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// kubeIPVS runs a subcommand. code is what it exited with.
+// kubeIPVS runs a subcommand. code is its exit code.
 func (d *demo) kubeIPVS(ctx context.Context, args ...string) (out string, code int, err error) {
 	text, err := exec.CommandContext(ctx, d.binary, args...).CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
@@ -131,7 +131,7 @@ func (r round) took() string {
 	return brief(d)
 }
 
-// brief rounds a duration to what matters to a reader.
+// brief rounds a duration to the digits that matter to a reader.
 func brief(d time.Duration) string {
 	switch {
 	case d >= 2*time.Second:
@@ -142,11 +142,10 @@ func brief(d time.Duration) string {
 	return d.Round(100 * time.Microsecond).String()
 }
 
-// inventory lists what kube-ipvs programs, its own or not: chains and rules,
-// sets, links, addresses, routes, virtual servers. Left out is what the kernel
-// adds by itself when it likes: link-local addresses and their routes, and the
-// anycast addresses of a host that forwards IPv6. Empty tables of iptables do
-// not count either.
+// inventory lists all objects of the kinds that kube-ipvs programs: chains and rules,
+// sets, links, addresses, routes, virtual servers. It leaves out those that the kernel
+// adds by itself: link-local addresses and their routes, and the anycast addresses of
+// a host that forwards IPv6. Empty tables of iptables do not count either.
 const inventory = `
 for save in iptables-nft-save ip6tables-nft-save iptables-legacy-save ip6tables-legacy-save; do
 	if command -v $save >/dev/null; then

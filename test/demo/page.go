@@ -91,7 +91,7 @@ func (p *page) say(format string, args ...any) {
 	}
 }
 
-// command prints a command line and what came of it.
+// command prints a command line and its output.
 func (p *page) command(line string, out []string) {
 	p.begin(commands)
 	fmt.Fprintln(p.out, cut(indent+"$ "+line))
@@ -101,7 +101,7 @@ func (p *page) command(line string, out []string) {
 	}
 }
 
-// quote prints what somebody else has written.
+// quote prints lines of another program.
 func (p *page) quote(lines []string) {
 	p.begin(quotation)
 	for _, line := range lines {
@@ -150,7 +150,7 @@ func (f *falsehood) Error() string {
 	return fmt.Sprintf("%s: expected %s, saw %s", f.claim, f.want, f.seen)
 }
 
-// claim prints what is claimed if it is true and returns the falsehood if not.
+// claim prints the claim if it is true and returns the falsehood if not.
 func (p *page) claim(claim string, holds bool, want, seen string) error {
 	if !holds {
 		return &falsehood{claim, want, seen}

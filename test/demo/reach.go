@@ -8,7 +8,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// outside asks what clients outside may ask, with both policies.
+// outside makes the requests that clients outside may make, with both policies.
 func (d *demo) outside(ctx context.Context) error {
 	b, web := d.bed, []string{"web/p1", "web/p2"}
 	d.page.say("web has externalTrafficPolicy Cluster, the default:")
@@ -86,7 +86,7 @@ func (d *demo) dualStack(ctx context.Context) error {
 	return d.requests(ctx, list, "the same endpoints answer over IPv4 and over IPv6")
 }
 
-// fast is how long a refusal may take: a fraction of what a client notices.
+// fast is the longest time of a refusal: too short for a client to notice.
 const fast = 200 * time.Millisecond
 
 // refused asks for a Service without endpoints.
@@ -111,7 +111,7 @@ func (d *demo) refused(ctx context.Context) error {
 	}
 	d.page.table(rows)
 	if wrong == nil {
-		d.page.ok("nobody waits for a timeout: all are refused at once, whatever they dial")
+		d.page.ok("no client waits for a timeout: all are refused at once, at each address")
 	}
 	return wrong
 }

@@ -15,7 +15,7 @@ import (
 // is repaired, short enough to wait for.
 const audits = 3 * time.Second
 
-// sabotage deletes what is ours and waits for the audit.
+// sabotage deletes objects of kube-ipvs and waits for the audit.
 func (d *demo) sabotage(ctx context.Context) error {
 	// Right after an audit there is time to look.
 	if err := d.awaitAudit(ctx); err != nil {
@@ -84,7 +84,7 @@ func (d *demo) awaitAudit(ctx context.Context) error {
 
 var drift = regexp.MustCompile(`level=(\w+) msg="drift: another program changed an object of kube-ipvs" what="?(.*?)"?\n`)
 
-// drifts returns what the log says that others have changed.
+// drifts returns the objects in the log that other programs have changed.
 func drifts(log string) []string {
 	var out []string
 	for _, m := range drift.FindAllStringSubmatch(log, -1) {
@@ -93,7 +93,8 @@ func drifts(log string) []string {
 	return out
 }
 
-// show prints what is programmed, in our words and in those of ipvsadm.
+// show prints the programmed objects, in the words of kube-ipvs and in those of
+// ipvsadm.
 func (d *demo) show(ctx context.Context) error {
 	all, err := d.stateText(ctx)
 	if err != nil {
@@ -124,7 +125,7 @@ func (d *demo) show(ctx context.Context) error {
 	return nil
 }
 
-// cleanup removes all and compares with what was there before.
+// cleanup removes all and compares with the state before.
 func (d *demo) cleanup(ctx context.Context) error {
 	if err := d.daemon().Stop(); err != nil {
 		return err

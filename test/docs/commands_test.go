@@ -81,8 +81,8 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// wrong says what is wrong with the arguments of kube-ipvs. Words in capitals
-// stand for others.
+// wrong returns the fault of kube-ipvs's arguments. Words in capitals stand for
+// others.
 func wrong(commands map[string][]string, args []string) string {
 	name := ""
 	for len(args) > 0 && name != "config print" && name != "config validate" {

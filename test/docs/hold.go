@@ -12,9 +12,9 @@ import (
 
 var update = flag.Bool("update", false, "write what is generated into docs/")
 
-// Hold compares a generated part of a file in docs/ with what it is to be, and
-// with -update writes it. In the file it stands between two comments that name
-// the part; the text around it is written by hand.
+// Hold compares a generated part of a file in docs/ with want, and with -update writes
+// it. In the file the part stands between two comments that name it; the text around
+// it is written by hand.
 func Hold(t testing.TB, file, part, want string) {
 	t.Helper()
 	path := filepath.Join(Root(t), "docs", file)
@@ -33,7 +33,7 @@ func Hold(t testing.TB, file, part, want string) {
 		return
 	}
 	if !*update {
-		t.Errorf("docs/%s: the part %q is not what the code says; go test -run %s -update writes it. First difference:\n%s", file, part, t.Name(), firstDifference(have, want))
+		t.Errorf("docs/%s: the part %q differs from the code; go test -run %s -update writes it. First difference:\n%s", file, part, t.Name(), firstDifference(have, want))
 		return
 	}
 	if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {

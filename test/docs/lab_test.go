@@ -37,9 +37,9 @@ kind: KubeIPVSConfiguration
 manifests: [%q]
 `
 
-// The commands of docs/operations.md work on a node that serves examples/: all
-// in blocks, and those of the table of what stands on a node. None of them says
-// that it failed, and what is to be seen on a node can be seen.
+// The commands of docs/operations.md work on a node that serves examples/: all in
+// blocks, and those of the table of objects on a node. None of them fails, and each of
+// the table prints its objects.
 func TestCommandsWork(t *testing.T) {
 	binary := os.Getenv("KUBE_IPVS_BINARY")
 	if os.Getenv("KUBE_IPVS_LAB") == "" {
@@ -71,15 +71,15 @@ func TestCommandsWork(t *testing.T) {
 
 var (
 	tools = regexp.MustCompile(`^(kube-ipvs|curl|kill|sysctl|ip|ip6tables-save|iptables(-nft|-legacy)?(-save)?|ipset|ipvsadm|conntrack|ss|cat) `)
-	// remark is what a block says of its commands.
+	// remark is a block's remark about its commands.
 	remark = regexp.MustCompile(`\s+#.*$`)
 )
 
 // cleanup is tried last.
 const cleanup = "kube-ipvs cleanup"
 
-// tried returns the commands that are to be run: of blocks, and of the table
-// that says how to see what stands on a node.
+// tried returns the commands to run: those of blocks, and of the table that says how
+// to see the objects on a node.
 func tried(t *testing.T) (blocks, shown []string) {
 	t.Helper()
 	for _, p := range pages(t) {
@@ -158,7 +158,7 @@ func (n *node) stop() {
 	_ = n.cmd.Wait() // an error if it has ended before
 }
 
-// try runs a command of the text with what stands for names filled in.
+// try runs a command of the text with the placeholders replaced.
 func (n *node) try(command string) (string, error) {
 	if n.cmd != nil {
 		command = strings.ReplaceAll(command, "PID", strconv.Itoa(n.cmd.Process.Pid))
@@ -178,7 +178,7 @@ func (n *node) try(command string) (string, error) {
 
 var url = regexp.MustCompile(`http://\S+`)
 
-// ask does what curl would: it may not be installed.
+// ask does the work of curl, which may not be installed.
 func ask(command string) (string, error) {
 	method, body := http.MethodGet, ""
 	if _, after, ok := strings.Cut(command, "-X PUT -d "); ok {

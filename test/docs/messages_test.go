@@ -12,12 +12,12 @@ import (
 var (
 	logged = regexp.MustCompile(`msg=(?:"([^"]+)"|(\w+))`)
 	joined = regexp.MustCompile(`" \+\s*"`)
-	// told are tables of docs/operations.md whose first column quotes what the
-	// program says, by how their heads begin.
+	// told are tables of docs/operations.md whose first column quotes the program, by
+	// the beginnings of their heads.
 	told = []string{"| note of `state` |", "| reason |", "| message |"}
 )
 
-// sources returns what stands in the program's source, with long texts joined.
+// sources returns the text of the program's source, with long strings joined.
 func sources(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
@@ -37,8 +37,8 @@ func sources(t *testing.T) string {
 	return strings.ReplaceAll(joined.ReplaceAllString(b.String(), ""), `\"`, `"`)
 }
 
-// Every line of the log and every reason that the text quotes is one that the
-// program can say. Three dots stand for what differs.
+// The program can say every line of the log and every reason that the text quotes.
+// Three dots stand for variable parts.
 func TestMessages(t *testing.T) {
 	source := sources(t)
 	n := 0

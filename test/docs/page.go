@@ -14,7 +14,7 @@ type page struct {
 	text string
 }
 
-// pages are the README and what stands in docs/.
+// pages are the README and the pages of docs/.
 func pages(t *testing.T) []page {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(Root(t), "docs", "*.md"))
@@ -84,7 +84,7 @@ func (p page) prose() string {
 	return b.String()
 }
 
-// anchors are what links to headings of the page are called, as GitHub makes them.
+// anchors are the names of links to headings of the page, as GitHub makes them.
 func (p page) anchors() map[string]bool {
 	out := map[string]bool{}
 	p.block(func(line string, code bool) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Section is what stands below a heading of a file in docs/, up to the next one.
+// Section is the text below a heading of a file in docs/, up to the next one.
 type Section struct {
 	Heading  string
 	Commands []string // of blocks of code; lines that go on are one

@@ -15,7 +15,7 @@ type situation struct {
 	name    string
 	binding string                  // the one that it is about; empty: both
 	hurt    string                  // script that brings it about
-	then    func(*testing.T, *node) // does what a script cannot
+	then    func(*testing.T, *node) // work that a script cannot do
 	restart bool                    // kube-ipvs is started again in it
 	slow    bool                    // no notification tells of it: it is played once a mode
 	own     bool                    // it needs a kernel of the lab's own

@@ -89,7 +89,7 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// What is played again is what has failed, with the parts that were chosen.
+// Failed parts, of the chosen ones, are played again.
 func TestScript(t *testing.T) {
 	s := &suite{packages: []string{"ipset", "test/life"}, run: "^TestFresh$/^nft$"}
 	got := s.script("5.10", map[string][]string{"test/life": {"TestFresh"}})

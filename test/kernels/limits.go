@@ -15,7 +15,8 @@ var limits = []limit{
 	{"4.18", "contract", "TestMarkRules", "the kernel stops where a network namespace with nftables ends (`nf_tables_chain_destroy`), as that test has many"},
 }
 
-// limited returns the regular expression of what a suite is to skip on a kernel, and why.
+// limited returns the regular expression of the tests that a suite skips on a kernel,
+// and the reason.
 func (s *suite) limited(kernel string) (skip string, reasons []string) {
 	tests := strings.FieldsFunc(s.skip, func(r rune) bool { return r == '|' })
 	for _, l := range limits {

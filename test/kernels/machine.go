@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// folder keeps what suites have said, and all results.
+// folder keeps the output of suites, and all results.
 const folder = "out/kernels"
 
 // kernel is one of a distribution.
@@ -71,15 +71,15 @@ func (j job) play(ctx context.Context) Result {
 	return r
 }
 
-// outcome is what the tests of a machine have come to.
+// outcome is the results of the tests of a machine.
 type outcome struct {
 	passed, failed map[string][]string // by package
-	parts, skipped int                 // parts that have passed or failed; whatever was skipped
-	broken         []string            // what went wrong with no test to name
+	parts, skipped int                 // parts that have passed or failed; all that were skipped
+	broken         []string            // failures without a test to name
 }
 
 // boot runs tests of the suite, or the named ones, on a machine of their own, and
-// keeps what was said.
+// keeps the output.
 func (j job) boot(ctx context.Context, named map[string][]string, try string) outcome {
 	cmd := exec.CommandContext(ctx, "test/lab/run", "--", "sh", "-c", j.suite.script(j.kernel.name, named))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

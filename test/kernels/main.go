@@ -1,5 +1,5 @@
 // Command kernels plays suites of tests on kernels of distributions, in QEMU, with no
-// module loaded, or on User-Mode Linux of their sources, and writes what came of it as a
+// module loaded, or on User-Mode Linux of their sources, and writes the results as a
 // table into a document. See the targets test-kernels and test-uml of the Makefile.
 package main
 
@@ -93,7 +93,7 @@ func play(ctx context.Context, target string, kernels, names []string, machines 
 		}
 	}
 	if wrong = append(wrong, missing...); len(wrong) > 0 {
-		return fmt.Errorf("failed: %s; what was said is in %s", strings.Join(wrong, ", "), folder)
+		return fmt.Errorf("failed: %s; the output is in %s", strings.Join(wrong, ", "), folder)
 	}
 	return nil
 }

@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Result is what a suite came to on a kernel.
+// Result is the result of a suite on a kernel.
 type Result struct {
 	Kernel, Version, Suite, Date string
 	Seconds                      float64
 	Passed, Skipped              int
 	Again                        int      // of Passed, those that failed at first
-	Failed                       []string // tests, or what else went wrong
+	Failed                       []string // tests, or other failures
 	Limits                       []string // reasons why others are not played there
 }
 
@@ -46,8 +46,8 @@ type results []Result
 
 var file = filepath.Join(folder, "results.json")
 
-// alone keeps others from playing in this tree, whose results and logs would take the
-// place of ours, until it is closed.
+// alone keeps other processes from playing in this tree, whose results and logs would
+// replace those of this one, until it is closed.
 func alone() (*os.File, error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func build(ctx context.Context, suites []*suite) error {
 	return nil
 }
 
-// unplayed says of what in the suite no test, or no part of one, has passed or failed.
+// unplayed names the parts of the suite in which no test has passed or failed.
 func (s *suite) unplayed(o outcome) (out []string) {
 	for _, pkg := range s.packages {
 		if len(o.passed[pkg])+len(o.failed[pkg]) == 0 {
@@ -120,8 +120,8 @@ func (s *suite) unplayed(o outcome) (out []string) {
 	return out
 }
 
-// script returns what a machine is to do: the tests of the packages that its kernel
-// stands, or the named ones, one package after the other.
+// script returns the script of a machine: the tests of the packages that its kernel
+// can run, or the named ones, one package after the other.
 func (s *suite) script(kernel string, named map[string][]string) string {
 	skip, _ := s.limited(kernel)
 	root, _ := os.Getwd()

@@ -1,5 +1,5 @@
-// Package reading holds what kube-ipvs reads of objects to what API servers accept:
-// by Kubernetes' own defaults and validation. It is a module of its own, so that the
+// Package reading holds kube-ipvs's reading of objects to that of API servers: by
+// Kubernetes' own defaults and validation. It is a module of its own, so that the
 // product's does not need all of Kubernetes.
 package reading
 
@@ -32,7 +32,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// As API servers up to 1.35 validate, and later ones whatever they hold already.
+	// As API servers up to 1.35 validate, and later ones for any objects that they
+	// hold already.
 	if err := utilfeature.DefaultMutableFeatureGate.Set("StrictIPCIDRValidation=false"); err != nil {
 		panic(err)
 	}
@@ -62,7 +63,7 @@ func special(a netip.Addr) bool {
 	return a.IsUnspecified() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// told checks that nothing is called wrong but for what the list has.
+// told checks that all reported faults are in the list.
 func told(t *rapid.T, m *model.Model) {
 	for _, p := range m.Board().List() {
 		if !slices.ContainsFunc(leftOut, func(l struct{ field, what, reason string }) bool {
@@ -93,7 +94,7 @@ func acceptsSlice(s *discoveryv1.EndpointSlice) bool {
 	return len(discoveryvalidation.ValidateEndpointSliceCreate(&in)) == 0
 }
 
-// address returns what kube-proxy takes a text for.
+// address returns the address that kube-proxy reads from a text.
 func address(text string) netip.Addr {
 	a, _ := netip.AddrFromSlice(utilsnet.ParseIPSloppy(text))
 	return a.Unmap()
@@ -133,7 +134,7 @@ func sorted[T fmt.Stringer](all []T) (out []string) {
 	return slices.Compact(out)
 }
 
-// seen counts what was accepted, by what is odd in it: a check of nothing passes.
+// seen counts accepted values, by their oddity: a check of nothing passes.
 var seen = map[string]int{}
 
 func checkService(t *rapid.T) {
@@ -202,7 +203,7 @@ func checkSlice(t *rapid.T) {
 		texts = append(texts, e.Addresses[0])
 	}
 	for i, p := range s.Ports {
-		// A Service with this port alone: what it has are the endpoints.
+		// A Service with this port alone, for the endpoints.
 		m.ApplyService(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: "web"}, Spec: corev1.ServiceSpec{
 			ClusterIPs: []string{"10.96.0.1", "fd96::1"}, Ports: []corev1.ServicePort{{Name: *p.Name, Protocol: *p.Protocol, Port: 80}}}}, "")
 		var want []netip.AddrPort
@@ -224,7 +225,7 @@ func TestServices(t *testing.T) {
 	rapid.Check(t, checkService)
 	t.Log("accepted:", seen)
 	if len(seen) != 5 || slices.Min(slices.Collect(maps.Values(seen))) < 5 {
-		t.Errorf("of what is odd, too little was accepted: %v", seen)
+		t.Errorf("too few odd values were accepted: %v", seen)
 	}
 }
 

@@ -11,20 +11,20 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Kernel is a kernel.Fake that can be read while the loop writes, as the real
-// one can, and that counts what was read. It also is a status.Kernel.
+// Kernel is a kernel.Fake that can be read while the loop writes, as the real one can,
+// and that counts reads. It also is a status.Kernel.
 type Kernel struct {
 	mu     sync.Mutex
 	fake   *kernel.Fake
 	reals  map[state.ID]map[state.ID]bool // by virtual server
 	refuse map[state.ID]error             // writes of these fail
 	extra  map[state.ID]state.SpecRef     // entries that Frontends tells, too
-	fail   error                          // of whoever reads
+	fail   error                          // returned by reads
 	count  Reads
 	holds  chan struct{} // not nil: Servers waits for it to be closed
 }
 
-// Reads are what was asked of a Kernel as a status.Kernel.
+// Reads are the reads of a Kernel as a status.Kernel.
 type Reads struct {
 	Frontends, Servers, All int // calls
 	Asked                   int // virtual servers that were asked for
@@ -57,7 +57,7 @@ func (k *Kernel) follow(op state.Op) {
 	}
 }
 
-// Tamper lets somebody else change the kernel.
+// Tamper changes the kernel as another program does.
 func (k *Kernel) Tamper(change func(*state.State)) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -68,7 +68,7 @@ func (k *Kernel) Tamper(change func(*state.State)) {
 	}
 }
 
-// Hand adds an entry to those that Frontends tells, whatever the loop wants.
+// Hand adds an entry to those of Frontends, past the loop.
 func (k *Kernel) Hand(id state.ID, comment string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -105,7 +105,7 @@ func (k *Kernel) Hold() (release func()) {
 	}
 }
 
-// Reads returns what was read since the last call.
+// Reads returns the reads since the last call.
 func (k *Kernel) Reads() Reads {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -28,7 +28,7 @@ import (
 // NodeName is the name of the node.
 const NodeName = "node-1"
 
-// Node is a running loop and what it programs.
+// Node is a running loop and its objects.
 type Node struct {
 	Kernel  *Kernel
 	Proxier *proxier.Proxier

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// ipvsLeftovers writes what kube-proxy's IPVS mode has for the Service.
+// ipvsLeftovers writes the objects of kube-proxy's IPVS mode for the Service.
 func ipvsLeftovers() string {
 	var s strings.Builder
 	w := func(format string, args ...any) { fmt.Fprintf(&s, format+"\n", args...) }
@@ -67,8 +67,8 @@ END`, tool, prefix, map[bool]string{true: bed.PodCIDR4.String(), false: bed.PodC
 	return s.String()
 }
 
-// natLeftovers writes what the modes that work by NAT have: a rule a frontend,
-// all to p1, so that it is seen when ours are in force. rule makes it.
+// natLeftovers writes the objects of the modes that work by NAT: a rule a frontend,
+// all to p1, which shows when those of kube-ipvs are in force. rule makes it.
 func natLeftovers(begin, end string, rule func(four bool, proto, match, to string) string) string {
 	var s strings.Builder
 	s.WriteString(begin + "\n")

@@ -1,5 +1,5 @@
 // Package takeover tests by packets that a node changes hands, from kube-proxy to
-// kube-ipvs, without anybody noticing. It runs in the lab.
+// kube-ipvs, without a client noticing. It runs in the lab.
 package takeover
 
 import (
@@ -23,8 +23,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// loop is what takes over: the loop of the real program, in this process, on
-// the node of a test bed.
+// loop is the loop of the real program, in this process, on the node of a test bed. It
+// takes over.
 type loop struct {
 	t    *testing.T
 	p    *proxier.Proxier
@@ -99,7 +99,7 @@ func prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// wipe removes whatever anybody has programmed.
+// wipe removes the objects of all proxies.
 const wipe = `for i in iptables ip6tables; do for t in mangle nat filter; do $i -t $t -F; $i -t $t -X; done; done
 nft flush ruleset
 ipvsadm -C; ip link del kube-ipvs0 2>/dev/null || true
@@ -155,8 +155,8 @@ func asks() []ask {
 	return out
 }
 
-// once asks once. A UDP client repeats a datagram that nobody has answered,
-// from the same port: none may be in vain for long.
+// once asks once. A UDP client repeats a datagram without an answer from the
+// same port, so that no port may fail for long.
 func (a ask) once(ctx context.Context) error {
 	s, err := a.from.Dial(ctx, a.network, a.frontend.Addr(a.four), testbed.From{})
 	if err != nil {
@@ -197,8 +197,8 @@ func everyone(t *testing.T, names ...string) {
 	}
 }
 
-// stream asks again and again until it is stopped, which returns how often and
-// what failed.
+// stream asks again and again until it is stopped. stop returns the number of requests
+// and the failures.
 func stream(ctx context.Context) (stop func() (int, error)) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -227,7 +227,7 @@ var clientPort uint16 = 20000
 // hold opens a session each way, which with UDP is a socket that has asked.
 // Their ports are none that the kernel chooses: IPVS cannot tell the answers
 // of two connections from one client port to one endpoint by way of different
-// frontends, whoever has set it up.
+// frontends, with any proxy.
 func hold(t *testing.T) map[ask]*testbed.Session {
 	t.Helper()
 	out := map[ask]*testbed.Session{}
@@ -298,7 +298,7 @@ func handover(t *testing.T, mode desired.Mode, dir, name string) {
 	everyone(t, "p1", "p2")
 	alive(t, "after many others", held)
 
-	// A restart in between knows what still drains, and ends it in time.
+	// A restart in between knows the draining endpoints, and ends them in time.
 	l.stop()
 	l = takeOver(t, mode, dir, time.Second)
 	if name != "ipvs" {

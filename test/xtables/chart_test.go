@@ -13,8 +13,8 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-// TestChart has the host's iptables write what programs have on a node, and then the
-// chart's two containers start, in the image's files and with their rights, twice.
+// TestChart has the host's iptables write the usual rules of a node's programs. Then
+// the chart's two containers start, in the image's files and with their rights, twice.
 func TestChart(t *testing.T) {
 	root := os.Getenv("KUBE_IPVS_ROOTFS")
 	if root == "" {

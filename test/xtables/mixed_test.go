@@ -16,9 +16,9 @@ import (
 
 const patience = 60 * time.Second
 
-// TestMixedVersions has the host's iptables write what programs have on a node. Then
-// kube-ipvs runs with one version after another, each over the rules that the one before
-// has left, as when the image is changed.
+// TestMixedVersions has the host's iptables write the usual rules of a node's
+// programs. Then kube-ipvs runs with one version after another, each over the rules of
+// the one before, as when the image is changed.
 func TestMixedVersions(t *testing.T) {
 	images, hosts := releases(t, "bookworm", "sid", "bullseye", "bookworm"), releases(t, "bionic", "focal", "sid")
 	if *every {
@@ -46,7 +46,7 @@ type node struct {
 	host    version
 	variant string
 	dir     string // of the manifests
-	before  string // what the host's iptables and nft show of it
+	before  string // the same, as the host's iptables and nft show it
 }
 
 func newNode(t *testing.T, host version, variant string) *node {
@@ -68,8 +68,8 @@ func newNode(t *testing.T, host version, variant string) *node {
 	return n
 }
 
-// possible returns what programs have on a node in a family, without the rules for which
-// this kernel lacks something: each is tried by the newest iptables.
+// possible returns the usual rules of a node's programs in a family, without those for
+// which this kernel lacks something: each is tried by the newest iptables.
 func possible(t *testing.T, family, variant string) string {
 	t.Helper()
 	key := family + variant
@@ -106,7 +106,8 @@ func possible(t *testing.T, family, variant string) string {
 	return possibles[key]
 }
 
-// optional are what the kernel of the lab does not have; those of distributions do.
+// optional are the modules that the kernel of the lab lacks and those of distributions
+// have.
 var optional = regexp.MustCompile(`-[mj] (bpf|connlimit|dscp|DSCP|hashlimit|hl|iprange|length|NFLOG|pkttype|rt|string|TCPMSS|TEE|time)\b`)
 
 var possibles = map[string]string{} // by family and variant
@@ -123,7 +124,7 @@ func (n *node) tool(family, does string) string { return n.host.tool(family + "-
 
 var volatile = regexp.MustCompile(`(?m)^#.*\n|\[\d+:\d+\]|packets \d+ bytes \d+`)
 
-// shown returns what the host's iptables and nft show of rules.
+// shown returns the output of the host's iptables and nft for rules.
 func (n *node) shown(t *testing.T) string {
 	t.Helper()
 	var out strings.Builder
@@ -135,14 +136,14 @@ func (n *node) shown(t *testing.T) string {
 	return plain(out.String() + on(t, "nft list ruleset 2>&1"))
 }
 
-// plain leaves out what changes by itself.
+// plain leaves out values that change by themselves.
 func plain(shown string) string { return volatile.ReplaceAllString(shown, "") }
 
-// others returns what the host's iptables shows of rules that are not ours.
+// others returns the rules of other programs, as the host's iptables shows them.
 func others(shown string) string {
 	var out []string
 	for line := range strings.Lines(shown) {
-		if strings.HasPrefix(line, "table ") { // what nft shows comes last
+		if strings.HasPrefix(line, "table ") { // the output of nft comes last
 			break
 		}
 		if !strings.Contains(line, "KIPVS") {
@@ -181,7 +182,7 @@ func (n *node) launch(t *testing.T, program string, flags ...string) *testbed.Da
 	return d
 }
 
-// stop ends kube-ipvs and returns what it has said.
+// stop ends kube-ipvs and returns its output.
 func stop(t *testing.T, d *testbed.Daemon) string {
 	t.Helper()
 	if err := d.Stop(); err != nil {
@@ -256,7 +257,7 @@ func (n *node) quiet(t *testing.T, d *testbed.Daemon) {
 			return nil
 		})
 		if more := writes(t) - wrote; more > 0 {
-			t.Errorf("an audit of what is settled wrote %d objects", more)
+			t.Errorf("an audit without changes wrote %d objects", more)
 		}
 	}
 }
@@ -285,7 +286,7 @@ func (n *node) repaired(t *testing.T, d *testbed.Daemon) {
 	on(t, "%s -t mangle -D PREROUTING -s 192.0.2.99 -j RETURN; %s -t mangle -D PREROUTING -s 2001:db8::99 -j RETURN", n.tool("iptables", ""), n.tool("ip6tables", ""))
 }
 
-// cleanUp removes what is ours, and expects that nothing else has changed.
+// cleanUp removes the objects of kube-ipvs, and expects that nothing else has changed.
 func (n *node) cleanUp(t *testing.T, image version) {
 	t.Helper()
 	n.cleanUpBy(t, with(t, image))

@@ -42,9 +42,9 @@ func TestBothVariants(t *testing.T) {
 	}
 }
 
-// TestVariantChanges has the kubelet's hint appear in the other variant, as where a host
-// changes its iptables, or a kubelet starts after us: the next start moves there, and
-// takes along what the one before has left, but nothing of others.
+// TestVariantChanges has the kubelet's hint appear in the other variant, as when a
+// host changes its iptables, or a kubelet starts after kube-ipvs: the next start moves
+// there, and removes the rules of the last one, but none of others.
 func TestVariantChanges(t *testing.T) {
 	image := release(t, "bookworm")
 	for from, to := range map[string]string{"nft": "legacy", "legacy": "nft"} {
@@ -128,7 +128,7 @@ func TestNotIPTables(t *testing.T) {
 				return
 			}
 			n.quiet(t, d)
-			for range 3 { // what is odd in our chains goes, and what others have stays
+			for range 3 { // odd rules in kube-ipvs's chains go, and those of others stay
 				on(t, "nft add rule ip filter KIPVS-IN tcp dport vmap '{ 99 : drop }'")
 				await(t, func() error {
 					return same("odd rules of ours", "", on(t, "nft list chain ip filter KIPVS-IN 2>/dev/null | grep vmap || :"))

@@ -1,6 +1,6 @@
-// Package xtables plays nodes whose iptables is of another version than the one that
-// kube-ipvs is given, as the image's is: rules of others are written and read by the
-// host's, ours by the other. It runs in the lab.
+// Package xtables plays nodes whose iptables is of another version than the one of
+// kube-ipvs, which is the image's: the host's writes and reads the rules of others,
+// the other one those of kube-ipvs. It runs in the lab.
 package xtables
 
 import (
@@ -61,7 +61,7 @@ func release(t *testing.T, suite string) version {
 	t.Helper()
 	number, err := os.ReadFile(filepath.Join(folder(), suite, "version"))
 	if err != nil {
-		t.Fatalf("KUBE_IPVS_XTABLES is to be what test/xtables/build prints: %v", err)
+		t.Fatalf("KUBE_IPVS_XTABLES must be the output of test/xtables/build: %v", err)
 	}
 	return version{suite, strings.TrimSpace(string(number))}
 }

@@ -1,10 +1,10 @@
-// Command sbom tells what an image consists of, as SPDX 2.3 in JSON: the
+// Command sbom prints the contents of an image, as SPDX 2.3 in JSON: the
 // program, the Go modules that it was built from, as the binary itself records
 // them, and the Debian packages whose files lie beside it.
 //
 //	sbom ROOT VERSION >FILE
 //
-// ROOT is what test/image/rootfs has made, VERSION that of the program. The same ROOT gives the same text,
+// ROOT is the folder that test/image/rootfs has made, VERSION that of the program. The same ROOT gives the same text,
 // but for the time, which is SOURCE_DATE_EPOCH where that is set.
 package main
 
@@ -212,7 +212,7 @@ func id(kind, name string) string {
 // purl is a package URL: https://github.com/package-url/purl-spec
 func purl(rest string) []ref { return []ref{{"PACKAGE-MANAGER", "purl", "pkg:" + rest}} }
 
-// escape writes what of a Debian name or version has a meaning in a URL.
+// escape writes characters of a Debian name or version that have a meaning in a URL.
 func escape(text string) string {
 	return strings.NewReplacer("+", "%2B", ":", "%3A").Replace(text)
 }
