@@ -42,8 +42,8 @@ type Health struct {
 func New(c Config) *Health {
 	h := &Health{
 		config: c, updated: time.Now(), notReady: "nothing has been programmed yet",
-		healthz: probes("healthz", "load balancers ask it whether this node may get traffic"),
-		livez:   probes("livez", "the kubelet asks it whether the proxy must be restarted"),
+		healthz: answers("kubeproxy_proxy_healthz_total", "Answers of /healthz on the healthz address, by HTTP status; load balancers ask it whether this node may get traffic."),
+		livez:   answers("kubeproxy_proxy_livez_total", "Answers of /livez on the healthz address, by HTTP status; the kubelet asks it whether the proxy must be restarted."),
 	}
 	h.SetNode(nil)
 	return h

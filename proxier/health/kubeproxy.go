@@ -31,7 +31,6 @@ type kubeProxyMetrics struct {
 
 const (
 	ipFamily     = "ip_family"
-	rulesPrefix  = "kubeproxy_sync_proxy_rules_"
 	policyLabel  = "traffic_policy"
 	internalName = "internal"
 	externalName = "external"
@@ -40,19 +39,19 @@ const (
 func newKubeProxyMetrics(reg prometheus.Registerer, h *Health) *kubeProxyMetrics {
 	k := &kubeProxyMetrics{
 		since: time.Now(),
-		syncs: prometheus.NewHistogramVec(histogram(rulesPrefix+"duration_seconds",
+		syncs: prometheus.NewHistogramVec(histogram("kubeproxy_sync_proxy_rules_duration_seconds",
 			"Duration of rounds of the loop.", syncBuckets), []string{ipFamily}),
-		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: rulesPrefix + "last_timestamp_seconds",
+		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
 			Help: "When a round last left nothing unwritten by the node's fault, in Unix time. There is no round where nothing changes, except for audits."}, []string{ipFamily}),
 		latency: prometheus.NewHistogramVec(histogram("kubeproxy_network_programming_duration_seconds",
 			"Time from a change of a Service or of a pod, as EndpointSlices say it, to the end of the round that programmed it.", programmingBuckets()), []string{ipFamily}),
-		services: prometheus.NewCounter(prometheus.CounterOpts{Name: rulesPrefix + "service_changes_total",
+		services: prometheus.NewCounter(prometheus.CounterOpts{Name: "kubeproxy_sync_proxy_rules_service_changes_total",
 			Help: "Changes of Services that rounds have taken."}),
-		slices: prometheus.NewCounter(prometheus.CounterOpts{Name: rulesPrefix + "endpoint_changes_total",
+		slices: prometheus.NewCounter(prometheus.CounterOpts{Name: "kubeproxy_sync_proxy_rules_endpoint_changes_total",
 			Help: "Changes of EndpointSlices that rounds have taken."}),
-		noLocal: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: rulesPrefix + "no_local_endpoints_total",
+		noLocal: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
 			Help: "Services with traffic policy Local that have endpoints, but none on this node."}, []string{policyLabel, ipFamily}),
-		restores: prometheus.NewCounterVec(prometheus.CounterOpts{Name: rulesPrefix + "iptables_restore_failures_total",
+		restores: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
 			Help: "Failures to write the iptables rules."}, []string{ipFamily}),
 		sweeps: prometheus.NewHistogramVec(histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds",
 			"Duration of looks through the conntrack entries for those that must be deleted. No change waits for them.", syncBuckets), []string{ipFamily}),
@@ -65,8 +64,8 @@ func newKubeProxyMetrics(reg prometheus.Registerer, h *Health) *kubeProxyMetrics
 	}
 	backlog := h.config.Backlog
 	reg.MustRegister(k.syncs, k.last, k.latency, k.services, k.slices, k.noLocal, k.restores, k.sweeps, k.deleted,
-		gauge(rulesPrefix+"service_changes_pending", "Changes of Services that are not programmed yet.", func() float64 { return float64(backlog().Services) }),
-		gauge(rulesPrefix+"endpoint_changes_pending", "Changes of EndpointSlices that are not programmed yet.", func() float64 { return float64(backlog().Slices) }),
+		gauge("kubeproxy_sync_proxy_rules_service_changes_pending", "Changes of Services that are not programmed yet.", func() float64 { return float64(backlog().Services) }),
+		gauge("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "Changes of EndpointSlices that are not programmed yet.", func() float64 { return float64(backlog().Slices) }),
 	)
 	return k
 }
@@ -83,7 +82,7 @@ func (k *kubeProxyMetrics) start(family string, reg prometheus.Registerer) {
 	k.noLocal.WithLabelValues(internalName, family)
 	k.noLocal.WithLabelValues(externalName, family)
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: rulesPrefix + "last_queued_timestamp_seconds", ConstLabels: prometheus.Labels{ipFamily: family},
+		Name: "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", ConstLabels: prometheus.Labels{ipFamily: family},
 		Help: "When changes last began to wait for a round, in Unix time.",
 	}, func() float64 { return seconds(k.queued.get()) }))
 }

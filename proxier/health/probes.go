@@ -93,11 +93,9 @@ func reply(w http.ResponseWriter, good bool, body any) int {
 	return code
 }
 
-func probes(page, about string) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "kubeproxy_proxy_" + page + "_total",
-		Help: "Answers of /" + page + " on the healthz address, by HTTP status; " + about + ".",
-	}, []string{"code"})
+// answers counts the answers of a probe by their status.
+func answers(name, help string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{"code"})
 	c.WithLabelValues("200")
 	c.WithLabelValues("503")
 	return c

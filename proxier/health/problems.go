@@ -16,11 +16,11 @@ const mostTroubled = 100
 func NewProblemsCollector(problems func() [][]model.Problem) prometheus.Collector {
 	return &problemsCollector{
 		problems: problems,
-		of: prometheus.NewDesc(own+"object_problems",
+		of: prometheus.NewDesc("kube_ipvs_object_problems",
 			"What is wrong with an object that says what to program, by field without the numbers of list elements. At most 100 have a series, of all namespaces in turn.",
 			[]string{"field", "kind", "name", "namespace"}, nil),
-		omitted: prometheus.NewDesc(own+"object_problems_omitted", "Objects and fields with problems that have no series of their own.", nil, nil),
-		source: prometheus.NewDesc(own+"source_problems",
+		omitted: prometheus.NewDesc("kube_ipvs_object_problems_omitted", "Objects and fields with problems that have no series of their own.", nil, nil),
+		source: prometheus.NewDesc("kube_ipvs_source_problems",
 			"What keeps objects from being read: the API server, or a file or folder of manifests.", nil, nil),
 	}
 }

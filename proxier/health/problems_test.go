@@ -44,13 +44,13 @@ kube_ipvs_source_problems 1
 		ports = append(ports, model.Problem{Object: fmt.Sprintf("Service shop/s%d", i), Message: "no"})
 	}
 	ports = append(ports, model.Problem{Object: "Service zoo/last", Message: "no"})
-	if n := testutil.CollectAndCount(c, own+"object_problems"); n != mostTroubled {
+	if n := testutil.CollectAndCount(c, "kube_ipvs_object_problems"); n != mostTroubled {
 		t.Errorf("%d series", n)
 	}
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(`# HELP kube_ipvs_object_problems_omitted Objects and fields with problems that have no series of their own.
 # TYPE kube_ipvs_object_problems_omitted gauge
 kube_ipvs_object_problems_omitted 4905
-`), own+"object_problems_omitted"); err != nil {
+`), "kube_ipvs_object_problems_omitted"); err != nil {
 		t.Error(err)
 	}
 	families, err := reg.Gather()

@@ -35,11 +35,11 @@ func NewRefusedCollector(r RefusedReader, rows int, log *slog.Logger) prometheus
 	return &refusedCollector{
 		reader: r, rows: cmp.Or(max(rows, 0), DefaultTrafficRows),
 		last: map[state.ID]*seenPackets{}, ports: map[refusedPort]*seenPackets{}, total: map[string]uint64{noEndpoints: 0, noLocalEndpoints: 0},
-		all: prometheus.NewDesc(own+"refused_packets_total",
+		all: prometheus.NewDesc("kube_ipvs_refused_packets_total",
 			"Packets to frontends of Services that have no endpoint for them, and were refused or dropped.", []string{"reason"}, nil),
-		one: prometheus.NewDesc(own+"service_refused_packets_total",
+		one: prometheus.NewDesc("kube_ipvs_service_refused_packets_total",
 			"Packets to a Service port that had no endpoint for them, and were refused or dropped.", []string{"namespace", "port", "reason", "service"}, nil),
-		readings: readings{counter("refused_read_errors_total", "Scrapes without what was refused, because it could not be read."),
+		readings: readings{counter("kube_ipvs_refused_read_errors_total", "Scrapes without what was refused, because it could not be read."),
 			log, "what is refused cannot be read; its metrics are left out", false},
 	}
 }

@@ -24,7 +24,7 @@ type serverInfo struct {
 
 func newServerInfo(limit int) *serverInfo {
 	return &serverInfo{
-		desc: prometheus.NewDesc(own+"virtual_server_info", "Always 1; the labels say for which Service port a virtual server of IPVS is, as node_exporter's node_ipvs_* name it.",
+		desc: prometheus.NewDesc("kube_ipvs_virtual_server_info", "Always 1; the labels say for which Service port a virtual server of IPVS is, as node_exporter's node_ipvs_* name it.",
 			[]string{"local_address", "local_port", "namespace", "port", "proto", "service"}, nil),
 		limit: limit, of: map[state.ID]*series{},
 	}

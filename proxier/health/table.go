@@ -41,9 +41,8 @@ type labels struct{ plain, in, out []*dto.LabelPair }
 
 // table is the series of a level.
 type table struct {
-	level   string
+	level   *level
 	limit   int
-	names   []string // of labels, sorted
 	rows    map[seriesKey]*series
 	order   []*series // that the last reading named, sorted by key: Gather sorts them, and has less to do
 	others  series
@@ -51,25 +50,48 @@ type table struct {
 	metrics struct{ connections, packets, bytes, active, inactive, folded *prometheus.Desc }
 }
 
-func newTable(level string, limit int, names ...string) *table {
-	t := &table{level: level, limit: limit, names: names, rows: map[seriesKey]*series{}}
-	directed := slices.Sorted(slices.Values(append(slices.Clone(names), "direction")))
+// level is what has series: Service ports, or endpoints of them.
+type level struct {
+	name, what string
+	labels     []string // sorted
+	others     seriesKey
+
+	connections, packets, bytes, active, inactive string // names of metrics
+}
+
+var serviceLevel = level{
+	name: "service", what: "a Service port", labels: []string{"namespace", "port", "service"}, others: seriesKey{service: others},
+	connections: "kube_ipvs_service_connections_total",
+	packets:     "kube_ipvs_service_packets_total",
+	bytes:       "kube_ipvs_service_bytes_total",
+	active:      "kube_ipvs_service_active_connections",
+	inactive:    "kube_ipvs_service_inactive_connections",
+}
+
+var endpointLevel = level{
+	name: "endpoint", what: "an endpoint of a Service port", labels: []string{"endpoint", "namespace", "port", "service"},
+	others:      seriesKey{service: others, endpoint: others},
+	connections: "kube_ipvs_endpoint_connections_total",
+	packets:     "kube_ipvs_endpoint_packets_total",
+	bytes:       "kube_ipvs_endpoint_bytes_total",
+	active:      "kube_ipvs_endpoint_active_connections",
+	inactive:    "kube_ipvs_endpoint_inactive_connections",
+}
+
+func newTable(l *level, limit int) *table {
+	t := &table{level: l, limit: limit, rows: map[seriesKey]*series{}}
+	directed := slices.Sorted(slices.Values(append(slices.Clone(l.labels), "direction")))
 	desc := func(name, help string, labels []string) *prometheus.Desc {
-		return prometheus.NewDesc(own+level+"_"+name, help, labels, nil)
+		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	what := map[string]string{"service": "a Service port", "endpoint": "an endpoint of a Service port"}[level]
-	t.metrics.connections = desc("connections_total", "Connections that IPVS has given to "+what+".", names)
-	t.metrics.packets = desc("packets_total", "Packets of "+what+" that IPVS has carried, where it carries all.", directed)
-	t.metrics.bytes = desc("bytes_total", "Bytes of "+what+" that IPVS has carried, where it carries all.", directed)
-	t.metrics.active = desc("active_connections", "Connections of "+what+" that are established, by IPVS.", names)
-	t.metrics.inactive = desc("inactive_connections", "Connections of "+what+" that are ending or were never established, by IPVS.", names)
-	t.metrics.folded = prometheus.NewDesc(own+"traffic_folded_rows", "Rows that are counted together, with service \""+others+"\", because there are too many.",
-		nil, prometheus.Labels{"level": level})
-	key := seriesKey{service: others}
-	if level == "endpoint" {
-		key.endpoint = others
-	}
-	t.others = series{key: key, labels: t.label(key)}
+	t.metrics.connections = desc(l.connections, "Connections that IPVS has given to "+l.what+".", l.labels)
+	t.metrics.packets = desc(l.packets, "Packets of "+l.what+" that IPVS has carried, where it carries all.", directed)
+	t.metrics.bytes = desc(l.bytes, "Bytes of "+l.what+" that IPVS has carried, where it carries all.", directed)
+	t.metrics.active = desc(l.active, "Connections of "+l.what+" that are established, by IPVS.", l.labels)
+	t.metrics.inactive = desc(l.inactive, "Connections of "+l.what+" that are ending or were never established, by IPVS.", l.labels)
+	t.metrics.folded = prometheus.NewDesc("kube_ipvs_traffic_folded_rows", "Rows that are counted together, with service \""+others+"\", because there are too many.",
+		nil, prometheus.Labels{"level": l.name})
+	t.others = series{key: l.others, labels: t.label(l.others)}
 	return t
 }
 
@@ -77,7 +99,7 @@ func newTable(level string, limit int, names ...string) *table {
 func (t *table) label(k seriesKey) labels {
 	values := map[string]string{"namespace": k.namespace, "service": k.service, "port": k.port, "endpoint": k.endpoint}
 	var l labels
-	for _, n := range t.names {
+	for _, n := range t.level.labels {
 		l.plain = append(l.plain, pair(n, values[n]))
 	}
 	directed := func(d string) []*dto.LabelPair {
@@ -191,7 +213,7 @@ func (t *table) collect(ch chan<- prometheus.Metric) {
 	if t.others.own {
 		out = t.samples(out, &t.others)
 	}
-	out = append(out, sample{t.metrics.folded, []*dto.LabelPair{pair("level", t.level)}, float64(t.folded), true})
+	out = append(out, sample{t.metrics.folded, []*dto.LabelPair{pair("level", t.level.name)}, float64(t.folded), true})
 	for i := range out {
 		ch <- &out[i]
 	}

@@ -22,15 +22,15 @@ type TablesReader interface {
 // that cannot be read are left out.
 func NewTablesCollector(r TablesReader, log *slog.Logger) prometheus.Collector {
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(own+name, help, labels, nil)
+		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &tablesCollector{
 		reader:       r,
-		tracked:      desc("conntrack_entries", "Connections that the kernel tracks in the node's network namespace, whosever."),
-		trackedLimit: desc("conntrack_limit", "How many connections the kernel tracks at most; new ones beyond are dropped. 0: no limit."),
-		set:          desc("ipset_entries", "Entries of an ipset of ours.", "set"),
-		setLimit:     desc("ipset_limit", "How many entries an ipset of ours can have.", "set"),
-		readings: readings{counter("table_read_errors_total", "Scrapes without all of the kernel's tables, because they could not be read."),
+		tracked:      desc("kube_ipvs_conntrack_entries", "Connections that the kernel tracks in the node's network namespace, whosever."),
+		trackedLimit: desc("kube_ipvs_conntrack_limit", "How many connections the kernel tracks at most; new ones beyond are dropped. 0: no limit."),
+		set:          desc("kube_ipvs_ipset_entries", "Entries of an ipset of ours.", "set"),
+		setLimit:     desc("kube_ipvs_ipset_limit", "How many entries an ipset of ours can have.", "set"),
+		readings: readings{counter("kube_ipvs_table_read_errors_total", "Scrapes without all of the kernel's tables, because they could not be read."),
 			log, "not all tables of the kernel can be read; their metrics are left out", false},
 	}
 }

@@ -77,12 +77,12 @@ func NewTrafficCollector(r TrafficReader, c TrafficConfig) prometheus.Collector 
 	}
 	t := &trafficCollector{reader: r, rows: map[rowKey]*lastRow{}, servers: newServerInfo(c.Rows)}
 	if c.Level == TrafficService || c.Level == TrafficEndpoint {
-		t.tables = append(t.tables, newTable("service", c.Rows, "namespace", "port", "service"))
+		t.tables = append(t.tables, newTable(&serviceLevel, c.Rows))
 	}
 	if c.Level == TrafficEndpoint {
-		t.tables = append(t.tables, newTable("endpoint", c.Rows, "endpoint", "namespace", "port", "service"))
+		t.tables = append(t.tables, newTable(&endpointLevel, c.Rows))
 	}
-	t.readings = readings{counter("traffic_read_errors_total", "Scrapes without traffic metrics, because what the kernel has counted could not be read."),
+	t.readings = readings{counter("kube_ipvs_traffic_read_errors_total", "Scrapes without traffic metrics, because what the kernel has counted could not be read."),
 		c.Log, "traffic cannot be read; its metrics are left out", false}
 	return t
 }
