@@ -69,7 +69,9 @@
 //	proxier              the loop
 //	proxier/report       what the loop tells others: rounds, as values
 //	proxier/config       kube-proxy's configuration and ours, from flags and file
-//	proxier/health       what others are told: probes, metrics, health-check node ports
+//	proxier/health       what others are told: probes, health-check node ports, pages
+//	proxier/metrics      what rounds did, as metrics
+//	proxier/traffic      what the kernel counts for Services, as metrics and rates
 //	proxier/status       the status page: what is programmed, by Service, and the last rounds
 //	proxier/relay        node ports on loopback addresses, which IPVS does not take
 //	proxier/node         what a node has once: lock, capabilities, sysctls

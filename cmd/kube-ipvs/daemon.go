@@ -24,12 +24,14 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/metrics"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/relay"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/status"
+	"kube-ipvs/proxier/traffic"
 )
 
 // daemon is a running kube-ipvs: the loop, where its objects come from, and
@@ -41,7 +43,7 @@ type daemon struct {
 	log     *slog.Logger
 	proxier *proxier.Proxier
 	health  *health.Health
-	metrics *health.Metrics
+	metrics *metrics.Metrics
 	ports   *health.Ports
 	objects *objects
 	traffic *kernel.Traffic // nil: nobody asks for it
@@ -74,8 +76,11 @@ func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, lis
 		Families: families, SyncPeriod: d.config.SyncPeriod, NodeExpected: from.servers != nil,
 		Backlog: d.proxier.Backlog, Stuck: d.proxier.Stuck,
 	})
-	d.metrics = health.NewMetrics(d.health, version)
-	var err error
+	d.metrics = metrics.New(metrics.Config{Version: version, Families: families, Backlog: d.proxier.Backlog, Healthy: d.health.Healthy, Ready: d.health.Ready})
+	err := d.metrics.Register(d.health.Answers()...)
+	if err != nil {
+		return nil, err
+	}
 	if d.links, err = netutil.OpenLinks(); err != nil {
 		return nil, fmt.Errorf("open links: %w", err)
 	}
@@ -127,24 +132,19 @@ func (d *daemon) addMeter(c desired.Config) error {
 	if d.meter, err = kernel.OpenMeter(c.IPv6); err != nil {
 		return err
 	}
-	m := &meter{kernel: d.meter, proxier: d.proxier, config: c}
-	return errors.Join(
-		d.metrics.Register(health.NewProblemsCollector(d.problems)),
-		d.metrics.Register(health.NewTablesCollector(m, d.log)),
-		d.metrics.Register(health.NewRefusedCollector(m, d.config.TrafficMetricsTop, d.log)))
+	return d.metrics.Register(metrics.NewProblems(d.problems), traffic.NewTablesCollector(d.meter, c, d.proxier, d.config.TrafficMetricsTop, d.log))
 }
 
 func (d *daemon) addTraffic() error {
-	level := health.TrafficLevel(d.config.TrafficMetrics)
-	if level == health.TrafficOff {
+	if d.config.TrafficMetrics == config.TrafficOff {
 		return nil
 	}
 	var err error
 	if d.traffic, err = kernel.OpenTraffic(); err != nil {
 		return err
 	}
-	r := &traffic{kernel: d.traffic, proxier: d.proxier, endpoints: level == health.TrafficEndpoint}
-	return d.metrics.Register(health.NewTrafficCollector(r, health.TrafficConfig{Level: level, Rows: d.config.TrafficMetricsTop, Log: d.log}))
+	r := &traffic.Reader{Counters: d.traffic, Names: d.proxier, Endpoints: d.config.TrafficMetrics == config.TrafficByEndpoint}
+	return d.metrics.Register(traffic.NewCollector(r, d.config.TrafficMetricsTop, d.log))
 }
 
 // close closes the sockets. The daemon has ended.

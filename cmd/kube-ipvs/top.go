@@ -12,7 +12,8 @@ import (
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
-	"kube-ipvs/proxier/health"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/traffic"
 )
 
 // topOptions are the flags of top.
@@ -98,32 +99,29 @@ func isTerminal(out io.Writer) bool {
 
 // counters is what top reads.
 type counters interface {
-	health.TrafficReader
+	Rows(ctx context.Context) ([]traffic.Row, error)
 	// Open returns how many connections each Service has by conntrack; nil if
 	// that is not to be known. A Service that has none may be missing.
-	Open() (map[service]uint64, error)
+	Open() (map[model.Key]uint64, error)
 }
-
-// service is a Service, as rates name it.
-type service struct{ namespace, name string }
 
 // run reads, waits and prints until there are enough tables or ctx ends.
 func (o *topOptions) run(ctx context.Context, reader counters, out io.Writer, refresh bool) error {
-	var meter health.Meter
+	var rates traffic.Rates
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
 	for printed := 0; o.count == 0 || printed < o.count; {
-		rows, err := reader.Traffic(ctx)
+		rows, err := reader.Rows(ctx)
 		if err != nil {
 			return err
 		}
 		now := time.Now()
-		if rates := meter.Take(rows, now); rates != nil {
+		if taken := rates.Take(rows, now); taken != nil {
 			open, err := reader.Open()
 			if err != nil {
 				return err
 			}
-			t := newTopTable(rates, open, o, now)
+			t := newTopTable(taken, open, o, now)
 			if refresh {
 				fmt.Fprint(out, "\x1b[H\x1b[2J") // home, and clear what was there
 			} else if printed > 0 && o.format == "text" {

@@ -15,22 +15,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"kube-ipvs/proxier/desired"
-	"kube-ipvs/proxier/health"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/proxier/traffic"
 )
 
-func rates() []health.Rate {
-	return []health.Rate{
-		{Namespace: "default", Service: "image", Connections: 5000, New: 12.5},
-		{Namespace: "default", Service: "idle", Connections: 3, Whole: true},
-		{Namespace: "shop", Service: "db", Connections: 70, New: 0.5, Whole: true, Active: 7, Inactive: 2,
+func rates() []traffic.Rate {
+	return []traffic.Rate{
+		{Key: model.Key{Namespace: "default", Name: "image"}, Connections: 5000, New: 12.5},
+		{Key: model.Key{Namespace: "default", Name: "idle"}, Connections: 3, Whole: true},
+		{Key: model.Key{Namespace: "shop", Name: "db"}, Connections: 70, New: 0.5, Whole: true, Active: 7, Inactive: 2,
 			PacketsIn: 1500, PacketsOut: 999, BytesIn: 2.5e6, BytesOut: 12345},
-		{Service: "(unpublished)", Connections: 3},
+		{Key: model.Key{Name: "(unpublished)"}, Connections: 3},
 	}
 }
 
 func TestTopText(t *testing.T) {
-	open := map[service]uint64{{"default", "image"}: 2500}
+	open := map[model.Key]uint64{{Namespace: "default", Name: "image"}: 2500}
 	table := newTopTable(rates(), open, &topOptions{sort: "new", rows: 3}, time.Time{})
 	var out bytes.Buffer
 	if err := table.write(&out, "text"); err != nil {
@@ -55,8 +59,8 @@ func TestTopIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := rates()
-	all[0].Service = "web"
-	table := newTopTable([]health.Rate{all[0], all[2]}, map[service]uint64{{"default", "web"}: 2500}, &topOptions{sort: "new"}, time.Time{})
+	all[0].Name = "web"
+	table := newTopTable([]traffic.Rate{all[0], all[2]}, map[model.Key]uint64{{Namespace: "default", Name: "web"}: 2500}, &topOptions{sort: "new"}, time.Time{})
 	var out bytes.Buffer
 	if err := table.write(&out, "text"); err != nil {
 		t.Fatal(err)
@@ -101,14 +105,17 @@ func TestTopOrder(t *testing.T) {
 // counting gives readings in which connections grow by ten, until they fail.
 type counting struct{ reads, last int }
 
-func (c *counting) Traffic(context.Context) ([]health.Traffic, error) {
+func (c *counting) Rows(context.Context) ([]traffic.Row, error) {
 	if c.reads++; c.reads > c.last {
 		return nil, errors.New("the kernel is gone")
 	}
-	return []health.Traffic{{Namespace: "default", Service: "web", Of: state.ID{Bits: 1}, Connections: uint64(10 * c.reads), Whole: true, Active: 4}}, nil
+	return []traffic.Row{{
+		ServedPort: report.ServedPort{Key: model.Key{Namespace: "default", Name: "web"}, Whole: true}, Of: state.ID{Bits: 1},
+		Counted: kernel.Counted{Stats: ipvs.Stats{Connections: uint64(10 * c.reads)}, Active: 4},
+	}}, nil
 }
 
-func (c *counting) Open() (map[service]uint64, error) { return nil, nil }
+func (c *counting) Open() (map[model.Key]uint64, error) { return nil, nil }
 
 // It prints as many tables as were asked for, and not one before there are two
 // readings.
@@ -145,20 +152,20 @@ func TestTopCounts(t *testing.T) {
 func TestPublishedNames(t *testing.T) {
 	s, _ := programmed()
 	got := publishedBy(desired.Config{Images: desired.DefaultImages, IPv6: true}, s)
-	for server, want := range map[string]service{
-		"10.96.0.10:80": {"default", "web"}, "242.96.0.10:80": {"default", "web"}, "240.168.50.200:80": {"default", "api"},
-		"248.168.50.200:80": {"default", "api"}, "252.0.0.1:30080": {"default", "api"}, "10.96.0.99:80": {},
+	for server, want := range map[string]model.Key{
+		"10.96.0.10:80": {Namespace: "default", Name: "web"}, "242.96.0.10:80": {Namespace: "default", Name: "web"}, "240.168.50.200:80": {Namespace: "default", Name: "api"},
+		"248.168.50.200:80": {Namespace: "default", Name: "api"}, "252.0.0.1:30080": {Namespace: "default", Name: "api"}, "10.96.0.99:80": {},
 	} {
 		if name := got.servers[state.VirtualServerID(state.TCP, netip.MustParseAddrPort(server))]; name != want {
 			t.Errorf("%s is of %v, want %v", server, name, want)
 		}
 	}
-	for dialled, want := range map[string]service{
-		"10.96.0.10:80": {"default", "web"}, "192.168.50.200:80": {"default", "api"}, "192.168.50.1:30080": {"default", "api"},
+	for dialled, want := range map[string]model.Key{
+		"10.96.0.10:80": {Namespace: "default", Name: "web"}, "192.168.50.200:80": {Namespace: "default", Name: "api"}, "192.168.50.1:30080": {Namespace: "default", Name: "api"},
 		"10.96.0.10:81": {}, "192.168.50.1:30081": {}, "[fd50::1]:30080": {}, "10.244.0.1:8080": {},
 	} {
 		name, ok := got.dialled(state.TCP, netip.MustParseAddrPort(dialled))
-		if name != want || ok != (want != service{}) {
+		if name != want || ok != (want != model.Key{}) {
 			t.Errorf("%s is of %v, want %v", dialled, name, want)
 		}
 		if name, ok := got.dialled(state.UDP, netip.MustParseAddrPort(dialled)); ok {

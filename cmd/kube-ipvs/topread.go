@@ -7,10 +7,12 @@ import (
 	"strings"
 
 	"kube-ipvs/proxier/desired"
-	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/status"
+	"kube-ipvs/proxier/traffic"
 )
 
 // topReader reads counters and knows whose they are. The names come from the
@@ -32,8 +34,8 @@ func openTop(c desired.Config, flows bool) (*topReader, error) {
 
 func (r *topReader) close() { _ = r.traffic.Close() }
 
-// Traffic is part of health.TrafficReader.
-func (r *topReader) Traffic(context.Context) ([]health.Traffic, error) {
+// Rows is part of counters.
+func (r *topReader) Rows(context.Context) ([]traffic.Row, error) {
 	servers, err := r.traffic.Servers()
 	if err != nil {
 		return nil, err
@@ -41,12 +43,9 @@ func (r *topReader) Traffic(context.Context) ([]health.Traffic, error) {
 	if err := r.name(servers); err != nil {
 		return nil, err
 	}
-	rows := make([]health.Traffic, 0, len(servers))
+	rows := make([]traffic.Row, 0, len(servers))
 	for id, c := range servers {
-		rows = append(rows, health.Traffic{
-			Namespace: r.names.servers[id].namespace, Service: r.names.servers[id].name, Of: id, Whole: r.config.SeesAll(id), Connections: c.Connections,
-			PacketsIn: c.PacketsIn, PacketsOut: c.PacketsOut, BytesIn: c.BytesIn, BytesOut: c.BytesOut, Active: c.Active, Inactive: c.Inactive,
-		})
+		rows = append(rows, traffic.Row{ServedPort: report.ServedPort{Key: r.names.servers[id], Whole: r.config.SeesAll(id)}, Of: id, Counted: c})
 	}
 	return rows, nil
 }
@@ -68,18 +67,18 @@ func (r *topReader) name(servers map[state.ID]kernel.Counted) error {
 	r.names = publishedBy(r.config, entries)
 	for id := range servers {
 		if _, known := r.names.servers[id]; !known {
-			r.names.servers[id] = service{name: "(unpublished)"}
+			r.names.servers[id] = model.Key{Name: "(unpublished)"}
 		}
 	}
 	return nil
 }
 
 // Open is part of counters.
-func (r *topReader) Open() (map[service]uint64, error) {
+func (r *topReader) Open() (map[model.Key]uint64, error) {
 	if !r.flows {
 		return nil, nil
 	}
-	open := map[service]uint64{}
+	open := map[model.Key]uint64{}
 	err := kernel.OpenFlows(r.config.IPv6, func(proto state.Protocol, to netip.AddrPort) {
 		if s, ok := r.names.dialled(proto, to); ok {
 			open[s]++
@@ -90,19 +89,19 @@ func (r *topReader) Open() (map[service]uint64, error) {
 
 // published says whose frontends are, and the virtual servers behind them.
 type published struct {
-	servers   map[state.ID]service // in either mode: the counters tell which of them are there
-	addresses map[state.ID]service // by the entry of SetAll
+	servers   map[state.ID]model.Key // in either mode: the counters tell which of them are there
+	addresses map[state.ID]model.Key // by the entry of SetAll
 	nodePorts map[state.ID][]nodePort
 }
 
 // nodePort is a node port on the node addresses in a network.
 type nodePort struct {
 	network netip.Prefix
-	service service
+	service model.Key
 }
 
 func publishedBy(c desired.Config, entries *state.State) published {
-	out := published{map[state.ID]service{}, map[state.ID]service{}, map[state.ID][]nodePort{}}
+	out := published{map[state.ID]model.Key{}, map[state.ID]model.Key{}, map[state.ID][]nodePort{}}
 	for id := range entries.All() {
 		if id.Kind != state.Entry || !id.Set.Publishes() {
 			continue
@@ -137,13 +136,13 @@ func servicePort(entries *state.State, id state.ID) string {
 }
 
 // serviceOf reads namespace/name:port, as comments have it.
-func serviceOf(comment string) service {
+func serviceOf(comment string) model.Key {
 	namespace, name, ok := strings.Cut(comment, "/")
 	if !ok {
-		return service{name: comment}
+		return model.Key{Name: comment}
 	}
 	name, _, _ = strings.Cut(name, ":")
-	return service{namespace, name}
+	return model.Key{Namespace: namespace, Name: name}
 }
 
 // anyAddress stands for a port on all addresses of a family.
@@ -152,7 +151,7 @@ func anyAddress(proto state.Protocol, at netip.AddrPort) state.ID {
 }
 
 // dialled returns the Service that clients of an address and port get to.
-func (p *published) dialled(proto state.Protocol, to netip.AddrPort) (service, bool) {
+func (p *published) dialled(proto state.Protocol, to netip.AddrPort) (model.Key, bool) {
 	if s, ok := p.addresses[state.EntryID(state.SetAll, proto, to)]; ok {
 		return s, true
 	}
@@ -161,5 +160,5 @@ func (p *published) dialled(proto state.Protocol, to netip.AddrPort) (service, b
 			return n.service, true
 		}
 	}
-	return service{}, false
+	return model.Key{}, false
 }

@@ -11,7 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"kube-ipvs/proxier/health"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/traffic"
 )
 
 // topTable is one table of top. Its JSON form is documented in docs/explain.md.
@@ -37,12 +38,12 @@ type topRow struct {
 }
 
 // orders are what to sort by: the first has more of it.
-var orders = map[string]func(r *health.Rate) float64{
-	"new":     func(r *health.Rate) float64 { return r.New },
-	"active":  func(r *health.Rate) float64 { return float64(r.Active) },
-	"packets": func(r *health.Rate) float64 { return r.PacketsIn + r.PacketsOut },
-	"bytes":   func(r *health.Rate) float64 { return r.BytesIn + r.BytesOut },
-	"total":   func(r *health.Rate) float64 { return float64(r.Connections) },
+var orders = map[string]func(r *traffic.Rate) float64{
+	"new":     func(r *traffic.Rate) float64 { return r.New },
+	"active":  func(r *traffic.Rate) float64 { return float64(r.Active) },
+	"packets": func(r *traffic.Rate) float64 { return r.PacketsIn + r.PacketsOut },
+	"bytes":   func(r *traffic.Rate) float64 { return r.BytesIn + r.BytesOut },
+	"total":   func(r *traffic.Rate) float64 { return float64(r.Connections) },
 }
 
 func sortNames() []string { return slices.Sorted(maps.Keys(orders)) }
@@ -51,16 +52,16 @@ func sortNames() []string { return slices.Sorted(maps.Keys(orders)) }
 // connections decide, then all that there were, then names.
 //
 // open are the connections by conntrack: they count where IPVS does not see all.
-func newTopTable(rates []health.Rate, open map[service]uint64, o *topOptions, now time.Time) *topTable {
+func newTopTable(rates []traffic.Rate, open map[model.Key]uint64, o *topOptions, now time.Time) *topTable {
 	by := orders[o.sort]
 	for i := range rates {
 		if r := &rates[i]; !r.Whole {
-			r.Active = open[service{r.Namespace, r.Service}]
+			r.Active = open[r.Key]
 		}
 	}
-	slices.SortFunc(rates, func(a, b health.Rate) int {
+	slices.SortFunc(rates, func(a, b traffic.Rate) int {
 		return cmp.Or(cmp.Compare(by(&b), by(&a)), cmp.Compare(b.New, a.New), cmp.Compare(b.Connections, a.Connections),
-			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Service, b.Service))
+			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	t := &topTable{Schema: "kube-ipvs/top/v1", Time: now.UTC().Format(time.RFC3339), Interval: o.interval.Seconds(), Services: []topRow{}}
 	if o.rows > 0 && len(rates) > o.rows {
@@ -77,8 +78,8 @@ func newTopTable(rates []health.Rate, open map[service]uint64, o *topOptions, no
 	return t
 }
 
-func newTopRow(r *health.Rate) topRow {
-	row := topRow{Service: strings.TrimPrefix(r.Namespace+"/"+r.Service, "/"), Connections: r.Connections, New: r.New, Active: &r.Active}
+func newTopRow(r *traffic.Rate) topRow {
+	row := topRow{Service: strings.TrimPrefix(r.Key.String(), "/"), Connections: r.Connections, New: r.New, Active: &r.Active}
 	if r.Whole {
 		row.Inactive = &r.Inactive
 		row.PacketsIn, row.PacketsOut, row.BytesIn, row.BytesOut = &r.PacketsIn, &r.PacketsOut, &r.BytesIn, &r.BytesOut

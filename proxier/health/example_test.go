@@ -11,6 +11,7 @@ import (
 
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/health"
+	"kube-ipvs/proxier/metrics"
 	"kube-ipvs/proxier/report"
 )
 
@@ -21,11 +22,13 @@ func Example() {
 	var log *slog.Logger
 	var wg sync.WaitGroup
 
+	families := []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+
 	h := health.New(health.Config{
-		Families: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, SyncPeriod: 30 * time.Second, NodeExpected: true,
+		Families: families, SyncPeriod: 30 * time.Second, NodeExpected: true,
 		Backlog: func() report.Backlog { return p.Backlog() }, Stuck: func() time.Duration { return p.Stuck() },
 	})
-	m := health.NewMetrics(h, "v1.0.0")
+	m := metrics.New(metrics.Config{Version: "v1.0.0", Families: families, Backlog: func() report.Backlog { return p.Backlog() }, Healthy: h.Healthy, Ready: h.Ready})
 	ports := health.NewPorts(health.PortsConfig{
 		Addresses: func() ([]netip.Addr, error) { return nil, nil }, IPv6: true, Healthy: h.Healthy, Log: log,
 	})

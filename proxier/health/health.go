@@ -49,6 +49,9 @@ func New(c Config) *Health {
 	return h
 }
 
+// Answers returns the counters of the answers of /healthz and /livez.
+func (h *Health) Answers() []prometheus.Collector { return []prometheus.Collector{h.healthz, h.livez} }
+
 // Observe takes note of a round. It returns at once.
 func (h *Health) Observe(r *report.Round) {
 	h.mu.Lock()

@@ -20,7 +20,9 @@ var rules = map[string][]string{
 	"proxier/source":      {"kube-ipvs/proxier/state", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset", "github.com/vishvananda/"},
 	"proxier/kernel":      {"k8s.io/", "kube-ipvs/proxier/model", "kube-ipvs/proxier/desired", "kube-ipvs/proxier/source"},
 	"proxier/health":      {"kube-ipvs/proxier"},
+	"proxier/metrics":     {"kube-ipvs/proxier", "kube-ipvs/proxier/health"},
 	"proxier/status":      {"kube-ipvs/proxier"},
+	"proxier/traffic":     {"kube-ipvs/proxier", "kube-ipvs/proxier/health", "kube-ipvs/proxier/metrics"},
 	"proxier/report":      {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
 	"proxier/relay":       {"kube-ipvs/proxier"},
 	"proxier/config":      {"k8s.io/client-go/", "kube-ipvs/proxier/kernel", "kube-ipvs/ipset"},
@@ -34,9 +36,11 @@ var direct = map[string][]string{
 	"proxier/desired": {"os", "os/exec"},
 	"proxier/explain": {"os", "os/exec"},
 	"proxier/health":  {"os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
+	"proxier/metrics": {"os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 	"proxier/model":   {"os", "os/exec"},
 	"proxier/relay":   {"os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 	"proxier/status":  {"os", "os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/proxier/health", "kube-ipvs/proxier/source", "kube-ipvs/netutil", "kube-ipvs/ipset"},
+	"proxier/traffic": {"os/exec", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 }
 
 func list(t *testing.T, format, pkg string) []string {

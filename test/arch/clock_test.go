@@ -29,8 +29,8 @@ var wallClock = map[string]bool{
 // wrong for it.
 var onPurpose = map[string]string{
 	"cmd/kube-ipvs.newTopTable":       "printed",
-	"proxier/health.seconds":          "Unix time is what the metric has",
 	"proxier/health.(Pages).statusz":  "printed",
+	"proxier/metrics.seconds":         "Unix time is what the metric has",
 	"proxier/status.clock":            "printed",
 	"proxier/status.machine":          "printed",
 	"proxier/desired.(*batch).update": "which Service is older, by the API server's clock",

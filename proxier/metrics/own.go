@@ -1,4 +1,4 @@
-package health
+package metrics
 
 import (
 	"strconv"
@@ -44,7 +44,7 @@ var fineBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2
 // writeBuckets tell an idle round from a change, and a change from a start.
 var writeBuckets = []float64{0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, 300000}
 
-func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
+func newOwnMetrics(reg prometheus.Registerer, c *Config) *ownMetrics {
 	o := &ownMetrics{
 		rounds:      counters("kube_ipvs_rounds_total", "Rounds of the loop; full ones compared everything with the kernel, freshly read.", "full"),
 		took:        prometheus.NewHistogram(histogram("kube_ipvs_round_duration_seconds", "Duration of rounds of the loop.", fineBuckets)),
@@ -73,8 +73,8 @@ func newOwnMetrics(reg prometheus.Registerer, h *Health) *ownMetrics {
 		gauge("kube_ipvs_conntrack_oldest_wait_age_seconds", "For how long the first frontend has waited to have the conntrack entries of its clients looked through; 0: none waits.", func() float64 { return ageOf(&o.flows) }),
 		gauge("kube_ipvs_last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.lastAudit.get()) }),
 		gauge("kube_ipvs_last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.lastAudit.get)),
-		gauge("kube_ipvs_ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := h.Ready(); return boolean(ready) }),
-		gauge("kube_ipvs_healthy", "1 if the proxy keeps up, else 0: as /healthz, but for the state of the node.", func() float64 { return boolean(h.Healthy()) }),
+		gauge("kube_ipvs_ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := c.Ready(); return boolean(ready) }),
+		gauge("kube_ipvs_healthy", "1 if the proxy keeps up, else 0: as /healthz, but for the state of the node.", func() float64 { return boolean(c.Healthy()) }),
 	)
 	return o
 }

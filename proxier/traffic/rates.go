@@ -1,42 +1,42 @@
-package health
+package traffic
 
 import (
 	"time"
 
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
 // Rate is what a Service has had since the last reading, all its virtual
 // servers together.
 type Rate struct {
-	Namespace, Service string
-	Connections        uint64  // that IPVS has given to endpoints since its virtual servers came to be
-	New                float64 // of them, a second
+	model.Key
+	Connections uint64  // that IPVS has given to endpoints since its virtual servers came to be
+	New         float64 // of them, a second
 	// Whole says that the rest is known in full; otherwise it would be too low
-	// and is 0. See Traffic.
+	// and is 0. See Row.
 	Whole                                    bool
 	Active, Inactive                         uint64
 	PacketsIn, PacketsOut, BytesIn, BytesOut float64 // a second
 }
 
-// Meter turns readings into rates. The zero Meter has read nothing yet.
-type Meter struct {
+// Rates turns readings into rates. The zero Rates has read nothing yet.
+type Rates struct {
 	last map[state.ID]counts
 	at   time.Time
 }
 
 // Take returns the rates since the last reading, nil for the first one, in no
 // order. The rows are those of virtual servers, each with its Of.
-func (m *Meter) Take(rows []Traffic, now time.Time) []Rate {
+func (m *Rates) Take(rows []Row, now time.Time) []Rate {
 	first, seconds := m.last == nil, now.Sub(m.at).Seconds()
 	if first {
 		m.last = map[state.ID]counts{}
 	}
 	m.at = now
-	type name struct{ namespace, service string }
-	sums := map[name]*sum{}
+	sums := map[model.Key]*sum{}
 	seen := map[state.ID]bool{}
-	var order []name
+	var order []model.Key
 	for i := range rows {
 		r := &rows[i]
 		if seen[r.Of] {
@@ -45,20 +45,19 @@ func (m *Meter) Take(rows []Traffic, now time.Time) []Rate {
 		seen[r.Of] = true
 		have, delta := m.last[r.Of].since(r)
 		m.last[r.Of] = have
-		n := name{r.Namespace, r.Service}
-		if sums[n] == nil {
-			sums[n] = &sum{whole: true}
-			order = append(order, n)
+		if sums[r.Key] == nil {
+			sums[r.Key] = &sum{whole: true}
+			order = append(order, r.Key)
 		}
-		sums[n].add(r, delta)
+		sums[r.Key].add(r, delta)
 	}
 	if first || seconds <= 0 {
 		return nil
 	}
 	out := make([]Rate, 0, len(order))
-	for _, n := range order {
-		rate := sums[n].rate(seconds)
-		rate.Namespace, rate.Service = n.namespace, n.service
+	for _, key := range order {
+		rate := sums[key].rate(seconds)
+		rate.Key = key
 		out = append(out, rate)
 	}
 	return out
@@ -71,7 +70,7 @@ type sum struct {
 	delta                         counts
 }
 
-func (s *sum) add(r *Traffic, delta counts) {
+func (s *sum) add(r *Row, delta counts) {
 	s.whole = s.whole && r.Whole
 	s.connections += r.Connections
 	s.active += r.Active
@@ -81,11 +80,11 @@ func (s *sum) add(r *Traffic, delta counts) {
 
 func (s *sum) rate(seconds float64) Rate {
 	per := func(n uint64) float64 { return float64(n) / seconds }
-	r := Rate{Connections: s.connections, New: per(s.delta.connections), Whole: s.whole}
+	r := Rate{Connections: s.connections, New: per(s.delta.Connections), Whole: s.whole}
 	if s.whole {
 		r.Active, r.Inactive = s.active, s.inactive
-		r.PacketsIn, r.PacketsOut = per(s.delta.packetsIn), per(s.delta.packetsOut)
-		r.BytesIn, r.BytesOut = per(s.delta.bytesIn), per(s.delta.bytesOut)
+		r.PacketsIn, r.PacketsOut = per(s.delta.PacketsIn), per(s.delta.PacketsOut)
+		r.BytesIn, r.BytesOut = per(s.delta.BytesIn), per(s.delta.BytesOut)
 	}
 	return r
 }

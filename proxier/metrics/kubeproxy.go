@@ -1,4 +1,4 @@
-package health
+package metrics
 
 import (
 	"fmt"
@@ -36,7 +36,7 @@ const (
 	externalName = "external"
 )
 
-func newKubeProxyMetrics(reg prometheus.Registerer, h *Health) *kubeProxyMetrics {
+func newKubeProxyMetrics(reg prometheus.Registerer, c *Config) *kubeProxyMetrics {
 	k := &kubeProxyMetrics{
 		since: time.Now(),
 		syncs: prometheus.NewHistogramVec(histogram("kubeproxy_sync_proxy_rules_duration_seconds",
@@ -57,12 +57,12 @@ func newKubeProxyMetrics(reg prometheus.Registerer, h *Health) *kubeProxyMetrics
 			"Duration of looks through the conntrack entries for those that must be deleted. No change waits for them.", syncBuckets), []string{ipFamily}),
 		deleted: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubeproxy_conntrack_reconciler_deleted_entries_total",
 			Help: "Conntrack entries that were deleted."}, []string{ipFamily}),
-		queued: &lastQueued{backlog: h.config.Backlog},
+		queued: &lastQueued{backlog: c.Backlog},
 	}
-	for _, f := range h.config.Families {
+	for _, f := range c.Families {
 		k.start(string(f), reg)
 	}
-	backlog := h.config.Backlog
+	backlog := c.Backlog
 	reg.MustRegister(k.syncs, k.last, k.latency, k.services, k.slices, k.noLocal, k.restores, k.sweeps, k.deleted,
 		gauge("kubeproxy_sync_proxy_rules_service_changes_pending", "Changes of Services that are not programmed yet.", func() float64 { return float64(backlog().Services) }),
 		gauge("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "Changes of EndpointSlices that are not programmed yet.", func() float64 { return float64(backlog().Slices) }),

@@ -1,4 +1,4 @@
-package health
+package traffic
 
 import (
 	"log/slog"
@@ -13,6 +13,10 @@ type readings struct {
 	log    *slog.Logger
 	text   string // what to tell
 	failed bool   // the last one
+}
+
+func newReadings(name, help, text string, log *slog.Logger) readings {
+	return readings{Counter: prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}), log: log, text: text}
 }
 
 // done notes how a reading has ended.

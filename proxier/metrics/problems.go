@@ -1,4 +1,4 @@
-package health
+package metrics
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,10 +10,10 @@ import (
 // nodes have the same.
 const mostTroubled = 100
 
-// NewProblemsCollector returns a collector of what is wrong now with the
+// NewProblems returns a collector of what is wrong now with the
 // objects that say what to program, by object and by the field that is wrong.
 // problems is called at each scrape. It returns lists that do not change.
-func NewProblemsCollector(problems func() [][]model.Problem) prometheus.Collector {
+func NewProblems(problems func() [][]model.Problem) prometheus.Collector {
 	return &problemsCollector{
 		problems: problems,
 		of: prometheus.NewDesc("kube_ipvs_object_problems",

@@ -1,4 +1,4 @@
-package health
+package metrics
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 
 func TestProblemsCollector(t *testing.T) {
 	var rounds, ports []model.Problem
-	c := NewProblemsCollector(func() [][]model.Problem { return [][]model.Problem{rounds, ports} })
+	c := NewProblems(func() [][]model.Problem { return [][]model.Problem{rounds, ports} })
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(c)
 	for i := range 200 {

@@ -1,9 +1,12 @@
-package health
+package traffic
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -14,20 +17,26 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"pgregory.net/rapid"
 
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/metrics"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
 type fakeTraffic struct {
 	mu    sync.Mutex
-	rows  []Traffic
+	rows  []Row
 	err   error
 	reads int
 	delay time.Duration
 }
 
-func (f *fakeTraffic) Traffic(ctx context.Context) ([]Traffic, error) {
+func (f *fakeTraffic) read(ctx context.Context) ([]Row, error) {
 	f.mu.Lock()
 	f.reads++
 	rows, err, delay := f.rows, f.err, f.delay
@@ -61,14 +70,40 @@ func scrape(t interface{ Fatal(...any) }, c prometheus.Collector) map[string]flo
 	return out
 }
 
-func collector(f *fakeTraffic, level TrafficLevel, rows int) prometheus.Collector {
-	return NewTrafficCollector(f, TrafficConfig{Level: level, Rows: rows, Log: quiet()})
+// Levels of a collector.
+const services, endpoints = false, true
+
+func collect(f *fakeTraffic, level bool, rows int) *collector {
+	return newCollector(f.read, level, rows, quiet())
 }
 
-// row returns a whole row whose counters are multiples of n.
-func row(service, endpoint string, n uint64) Traffic {
-	return Traffic{Namespace: "default", Service: service, Port: "http", Endpoint: endpoint, Whole: true,
-		Connections: n, PacketsIn: 2 * n, PacketsOut: 3 * n, BytesIn: 4 * n, BytesOut: 5 * n, Active: 6, Inactive: 7}
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func labelsOf(x *dto.Metric) string {
+	var l []string
+	for _, p := range x.GetLabel() {
+		l = append(l, p.GetName()+"="+p.GetValue())
+	}
+	return strings.Join(l, ",")
+}
+
+// row returns a whole row whose counters are multiples of n, of something in the kernel
+// that only its names tell from others.
+func row(service, endpoint string, n uint64) Row {
+	hash := fnv.New32a()
+	_, _ = io.WriteString(hash, service+"/"+endpoint)
+	return Row{
+		ServedPort: report.ServedPort{Key: model.Key{Namespace: "default", Name: service}, Port: "http", Whole: true}, Endpoint: endpoint,
+		Of:      state.VIPID(netip.AddrFrom4([4]byte(hash.Sum(nil)))),
+		Counted: kernel.Counted{Stats: ipvs.Stats{Connections: n, PacketsIn: 2 * n, PacketsOut: 3 * n, BytesIn: 4 * n, BytesOut: 5 * n}, Active: 6, Inactive: 7},
+	}
+}
+
+// partial returns a row of which only the connections are known.
+func partial(service, endpoint string, n uint64) Row {
+	r := row(service, endpoint, 0)
+	r.Whole, r.Counted = false, kernel.Counted{Stats: ipvs.Stats{Connections: n}}
+	return r
 }
 
 func diff(t *testing.T, when string, got, want map[string]float64) {
@@ -86,15 +121,15 @@ func diff(t *testing.T, when string, got, want map[string]float64) {
 }
 
 func TestTrafficNames(t *testing.T) {
-	f := &fakeTraffic{rows: []Traffic{row("web", "pod-1", 1), row("web", "pod-2", 10)}}
+	f := &fakeTraffic{rows: []Row{row("web", "pod-1", 1), row("web", "pod-2", 10)}}
 	svc := "namespace=default,port=http,service=web"
-	services := map[string]float64{
+	want := map[string]float64{
 		"kube_ipvs_service_connections_total{" + svc + "}": 11, "kube_ipvs_service_active_connections{" + svc + "}": 12, "kube_ipvs_service_inactive_connections{" + svc + "}": 14,
 		"kube_ipvs_service_packets_total{direction=in," + svc + "}": 22, "kube_ipvs_service_packets_total{direction=out," + svc + "}": 33,
 		"kube_ipvs_service_bytes_total{direction=in," + svc + "}": 44, "kube_ipvs_service_bytes_total{direction=out," + svc + "}": 55,
 		"kube_ipvs_traffic_folded_rows{level=service}": 0, "kube_ipvs_traffic_read_errors_total": 0,
 	}
-	diff(t, "service", scrape(t, collector(f, TrafficService, 0)), services)
+	diff(t, "service", scrape(t, collect(f, services, 0)), want)
 	for pod, n := range map[string]float64{"pod-1": 1, "pod-2": 10} {
 		ep := "endpoint=" + pod + "," + svc
 		for name, v := range map[string]float64{
@@ -103,23 +138,18 @@ func TestTrafficNames(t *testing.T) {
 			"kube_ipvs_endpoint_bytes_total{direction=in," + ep + "}": 4 * n, "kube_ipvs_endpoint_bytes_total{direction=out," + ep + "}": 5 * n,
 			"kube_ipvs_traffic_folded_rows{level=endpoint}": 0,
 		} {
-			services[name] = v
+			want[name] = v
 		}
 	}
-	diff(t, "endpoint", scrape(t, collector(f, TrafficEndpoint, 0)), services)
-	reads := f.reads
-	diff(t, "off", scrape(t, collector(f, TrafficOff, 0)), nil)
-	if f.reads != reads {
-		t.Error("off reads")
-	}
+	diff(t, "endpoint", scrape(t, collect(f, endpoints, 0)), want)
 }
 
 // Where one row is not whole, its series have connections alone.
 func TestTrafficNotWhole(t *testing.T) {
-	partial := row("web", "pod-1", 5)
-	partial.Whole = false
-	f := &fakeTraffic{rows: []Traffic{partial, row("web", "pod-2", 10), row("db", "pod-3", 1)}}
-	got := scrape(t, collector(f, TrafficEndpoint, 0))
+	unknown := row("web", "pod-1", 5)
+	unknown.Whole = false
+	f := &fakeTraffic{rows: []Row{unknown, row("web", "pod-2", 10), row("db", "pod-3", 1)}}
+	got := scrape(t, collect(f, endpoints, 0))
 	for series, there := range map[string]bool{
 		"kube_ipvs_service_bytes_total{direction=in,namespace=default,port=http,service=web}":                 false,
 		"kube_ipvs_service_active_connections{namespace=default,port=http,service=web}":                       false,
@@ -136,22 +166,22 @@ func TestTrafficNotWhole(t *testing.T) {
 		t.Errorf("connections %v", v)
 	}
 	// The others cannot be whole either.
-	got = scrape(t, collector(f, TrafficService, 1))
+	got = scrape(t, collect(f, services, 1))
 	if _, ok := got["kube_ipvs_service_bytes_total{direction=in,namespace=,port=,service=(others)}"]; !ok {
 		t.Errorf("db is whole: %v", got)
 	}
 	f.rows = append(f.rows, row("big", "pod-4", 1000))
-	got = scrape(t, collector(f, TrafficService, 1))
+	got = scrape(t, collect(f, services, 1))
 	if _, ok := got["kube_ipvs_service_bytes_total{direction=in,namespace=,port=,service=(others)}"]; ok {
 		t.Errorf("web is not whole: %v", got)
 	}
 	// Packets that are not known do not tell that a row has begun anew.
-	c := collector(f, TrafficService, 0)
-	f.rows = []Traffic{row("web", "pod-1", 5)}
+	c := collect(f, services, 0)
+	f.rows = []Row{row("web", "pod-1", 5)}
 	scrape(t, c)
-	f.rows = []Traffic{{Namespace: "default", Service: "web", Port: "http", Endpoint: "pod-1", Connections: 6}}
+	f.rows = []Row{partial("web", "pod-1", 6)}
 	scrape(t, c)
-	f.rows = []Traffic{row("web", "pod-1", 7)}
+	f.rows = []Row{row("web", "pod-1", 7)}
 	got = scrape(t, c)
 	if n, b := got["kube_ipvs_service_connections_total{namespace=default,port=http,service=web}"], got["kube_ipvs_service_bytes_total{direction=in,namespace=default,port=http,service=web}"]; n != 7 || b != 28 {
 		t.Errorf("%v connections, %v bytes", n, b)
@@ -161,11 +191,11 @@ func TestTrafficNotWhole(t *testing.T) {
 func TestTrafficIsMonotonic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeTraffic{}
-		c := collector(f, TrafficEndpoint, 0)
+		c := collect(f, endpoints, 0)
 		const web = "kube_ipvs_service_connections_total{namespace=default,port=http,service=web}"
 		const pod = "kube_ipvs_endpoint_connections_total{endpoint=pod-1,namespace=default,port=http,service=web}"
 		const none = -1 // no such series
-		step := func(what string, wantService, wantPod float64, rows ...Traffic) {
+		step := func(what string, wantService, wantPod float64, rows ...Row) {
 			t.Helper()
 			f.rows = rows
 			got := scrape(t, c)
@@ -192,7 +222,7 @@ func TestTrafficIsMonotonic(t *testing.T) {
 		}
 		step("all go", none, none)
 		step("all come back", 321, none, row("web", "pod-3", 1))
-		step("no endpoint, but the service", 321, none, Traffic{Namespace: "default", Service: "web", Port: "http"})
+		step("no endpoint, but the service", 321, none, partial("web", "", 0))
 		step("read twice", 325, none, row("web", "pod-3", 5), row("web", "pod-3", 5))
 		if got := scrape(t, c)["kube_ipvs_service_active_connections{namespace=default,port=http,service=web}"]; got != 6 {
 			t.Errorf("active connections of what was read twice: %v", got)
@@ -203,7 +233,7 @@ func TestTrafficIsMonotonic(t *testing.T) {
 		step("gone", none, none)
 		time.Sleep(remember + time.Second)
 		step("forgotten", none, none)
-		if n := len(c.(*trafficCollector).rows) + len(c.(*trafficCollector).tables[0].rows) + len(c.(*trafficCollector).tables[1].rows); n != 0 {
+		if n := len(c.rows) + len(c.tables[0].rows) + len(c.tables[1].rows); n != 0 {
 			t.Errorf("%d rows are remembered", n)
 		}
 		step("another of that name", 2, 2, row("web", "pod-1", 2))
@@ -211,15 +241,15 @@ func TestTrafficIsMonotonic(t *testing.T) {
 }
 
 // of makes a row that of another virtual server.
-func of(r Traffic, n byte) Traffic {
+func of(r Row, n byte) Row {
 	r.Of = state.VIPID(netip.AddrFrom4([4]byte{10, 96, 0, n}))
 	return r
 }
 
 func TestTrafficFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fakeTraffic{rows: []Traffic{row("web", "", 7)}}
-		c := collector(f, TrafficService, 0)
+		f := &fakeTraffic{rows: []Row{row("web", "", 7)}}
+		c := collect(f, services, 0)
 		scrape(t, c)
 		f.err = errors.New("no netlink")
 		diff(t, "fails", scrape(t, c), map[string]float64{"kube_ipvs_traffic_read_errors_total": 1})
@@ -244,15 +274,15 @@ func TestTrafficFolds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const limit = 3
 		f := &fakeTraffic{}
-		c := collector(f, TrafficService, limit)
-		kernel := map[string]counted{}
+		c := collect(f, services, limit)
+		held := map[string]counted{}
 		truth, made := 0.0, byte(0)
 		last := map[string]float64{} // of all series ever
 		act := func(name, action string) {
-			k, there := kernel[name]
+			k, there := held[name]
 			switch {
 			case action == "gone":
-				delete(kernel, name)
+				delete(held, name)
 				return
 			case !there:
 				made++
@@ -269,13 +299,13 @@ func TestTrafficFolds(t *testing.T) {
 				k.n = 1
 				truth++
 			}
-			kernel[name] = k
+			held[name] = k
 		}
 		for range rapid.IntRange(1, 25).Draw(t, "scrapes") {
 			f.rows = nil
 			for _, name := range []string{"a", "b", "c", "d", "e", "f", "g"} {
 				act(name, rapid.SampledFrom([]string{"idle", "some", "many", "gone", "anew"}).Draw(t, name))
-				if k, there := kernel[name]; there {
+				if k, there := held[name]; there {
 					f.rows = append(f.rows, of(row(name, "x", k.n), k.of))
 				}
 			}
@@ -294,8 +324,8 @@ func TestTrafficFolds(t *testing.T) {
 			for _, v := range last {
 				total += v
 			}
-			if folded := got["kube_ipvs_traffic_folded_rows{level=service}"]; total != truth || series > limit+1 || folded != float64(max(0, len(kernel)-limit)) {
-				t.Fatalf("%v connections in %d series, %v folded; there were %v connections, %d services: %v", total, series, folded, truth, len(kernel), got)
+			if folded := got["kube_ipvs_traffic_folded_rows{level=service}"]; total != truth || series > limit+1 || folded != float64(max(0, len(held)-limit)) {
+				t.Fatalf("%v connections in %d series, %v folded; there were %v connections, %d services: %v", total, series, folded, truth, len(held), got)
 			}
 		}
 	})
@@ -304,7 +334,7 @@ func TestTrafficFolds(t *testing.T) {
 // The busiest have series, and who has one keeps it until another is clearly ahead.
 func TestTrafficTop(t *testing.T) {
 	f := &fakeTraffic{}
-	c := collector(f, TrafficService, 1)
+	c := collect(f, services, 1)
 	const name = "kube_ipvs_service_connections_total{namespace=default,port=http,service="
 	const rest = "kube_ipvs_service_connections_total{namespace=,port=,service=(others)}"
 	for i, step := range []struct{ a, b, wantA, wantB, wantRest float64 }{ // 0: no series
@@ -314,7 +344,7 @@ func TestTrafficTop(t *testing.T) {
 		{150, 130, 0, 10, 170},
 		{200, 131, 150, 0, 171}, // a goes on where it was
 	} {
-		f.rows = []Traffic{row("a", "x", uint64(step.a)), row("b", "y", uint64(step.b))}
+		f.rows = []Row{row("a", "x", uint64(step.a)), row("b", "y", uint64(step.b))}
 		got := scrape(t, c)
 		if got[name+"a}"] != step.wantA || got[name+"b}"] != step.wantB || got[rest] != step.wantRest {
 			t.Errorf("step %d: a %v, b %v, others %v; want %v", i, got[name+"a}"], got[name+"b}"], got[rest], step)
@@ -326,19 +356,25 @@ func TestTrafficTop(t *testing.T) {
 	}
 }
 
+func newMetrics() *metrics.Metrics {
+	return metrics.New(metrics.Config{
+		Backlog: func() report.Backlog { return report.Backlog{} }, Healthy: func() bool { return true }, Ready: func() (bool, string) { return true, "" },
+	})
+}
+
 // Scrapes at the same time share a reading.
 func TestTrafficIsShared(t *testing.T) {
-	h, _ := newHealth(false)
-	m := NewMetrics(h, "")
-	f := &fakeTraffic{rows: []Traffic{row("web", "", 1)}, delay: 200 * time.Millisecond}
-	if err := m.Register(collector(f, TrafficService, 0)); err != nil {
+	m := newMetrics()
+	f := &fakeTraffic{rows: []Row{row("web", "", 1)}, delay: 200 * time.Millisecond}
+	if err := m.Register(collect(f, services, 0)); err != nil {
 		t.Fatal(err)
 	}
 	handler := m.Handler(quiet())
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if w := get(t, handler, "/metrics"); w.Code != 200 || !strings.Contains(w.Body.String(), "kube_ipvs_service_connections_total{") {
+			w := httptest.NewRecorder()
+			if handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil)); w.Code != 200 || !strings.Contains(w.Body.String(), "kube_ipvs_service_connections_total{") {
 				t.Errorf("%d", w.Code)
 			}
 		})
@@ -354,15 +390,14 @@ func BenchmarkTrafficScrape(b *testing.B) {
 	for _, bb := range []struct {
 		name string
 		rows int
-	}{{"all", 10000}, {"top1000", DefaultTrafficRows}} {
+	}{{"all", 10000}, {"top1000", DefaultRows}} {
 		b.Run(bb.name, func(b *testing.B) {
-			h, _ := newHealth(false)
-			m := NewMetrics(h, "")
+			m := newMetrics()
 			f := &fakeTraffic{}
 			for i := range 10000 {
 				f.rows = append(f.rows, row(fmt.Sprintf("service-%05d", i*7919%10000), "", uint64(i)))
 			}
-			if err := m.Register(collector(f, TrafficService, bb.rows)); err != nil {
+			if err := m.Register(collect(f, services, bb.rows)); err != nil {
 				b.Fatal(err)
 			}
 			handler := m.Handler(quiet())

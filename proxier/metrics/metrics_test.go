@@ -1,8 +1,9 @@
-package health
+package metrics
 
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -13,15 +14,32 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/metrics"
 
+	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/proxier/traffic"
 )
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// newMetrics returns the Metrics of a daemon with probes, and the backlog that both see.
+func newMetrics(t *testing.T, version string) (*Metrics, *health.Health, *report.Backlog) {
+	t.Helper()
+	b, families := &report.Backlog{}, []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	backlog := func() report.Backlog { return *b }
+	h := health.New(health.Config{Families: families, SyncPeriod: 30 * time.Second, Backlog: backlog, Stuck: func() time.Duration { return 0 }})
+	m := New(Config{Version: version, Families: families, Backlog: backlog, Healthy: h.Healthy, Ready: h.Ready})
+	if err := m.Register(h.Answers()...); err != nil {
+		t.Fatal(err)
+	}
+	return m, h, b
+}
 
 // gather returns the metric families by name.
 func gather(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
@@ -104,8 +122,7 @@ func TestKubeProxyNames(t *testing.T) {
 		"rest_client_requests_total":                                 {dto.MetricType_COUNTER, "code host method", ""},
 		"rest_client_request_duration_seconds":                       {dto.MetricType_HISTOGRAM, "host verb", client},
 	}
-	h, _ := newHealth(false)
-	m := NewMetrics(h, "v1")
+	m, _, _ := newMetrics(t, "v1")
 	metrics.RequestResult.Increment(t.Context(), "200", "GET", "10.96.0.1:443")
 	metrics.RequestLatency.Observe(t.Context(), "GET", url.URL{Scheme: "https", Host: "10.96.0.1:443", Path: "/api"}, time.Second)
 	have := gather(t, m)
@@ -161,17 +178,10 @@ var lintExceptions = map[string]string{
 }
 
 func TestLint(t *testing.T) {
-	h, _ := newHealth(false)
-	m := NewMetrics(h, "v1")
-	if err := m.Register(NewTrafficCollector(&fakeTraffic{rows: []Traffic{{Service: "web", Endpoint: "a", Whole: true}}}, TrafficConfig{Level: TrafficEndpoint, Log: quiet()})); err != nil {
+	m, _, _ := newMetrics(t, "v1")
+	n := newNode()
+	if err := m.Register(traffic.NewCollector(&traffic.Reader{Counters: n, Names: n, Endpoints: true}, 0, quiet()), traffic.NewTablesCollector(n, n.config, n, 0, quiet())); err != nil {
 		t.Fatal(err)
-	}
-	for _, c := range []prometheus.Collector{
-		NewTablesCollector(&fakeTables{tables: []Table{{}, {Set: "X"}}}, quiet()), NewRefusedCollector(&fakeRefused{rows: []Refused{{Service: "web"}}}, 0, quiet()),
-	} {
-		if err := m.Register(c); err != nil {
-			t.Fatal(err)
-		}
 	}
 	m.Observe(fullRound(time.Now()))
 	var all []*dto.MetricFamily
@@ -219,8 +229,7 @@ func fullRound(started time.Time) *report.Round {
 
 func TestRoundAsMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, _ := newHealth(false)
-		m := NewMetrics(h, "v1")
+		m, h, _ := newMetrics(t, "v1")
 		time.Sleep(10 * time.Second)
 		start := time.Now()
 		at := func(d time.Duration) string { return fmt.Sprint(seconds(start.Add(d))) }
@@ -283,15 +292,14 @@ func TestRoundAsMetrics(t *testing.T) {
 // could not learn stays as it was.
 func TestAbortedRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, b := newHealth(false)
-		m := NewMetrics(h, "v1")
+		m, h, b := newMetrics(t, "v1")
 		observe := func(r *report.Round) { h.Observe(r); m.Observe(r) }
 		expect := func(when string, want map[string]string) { t.Helper(); expectValues(t, m, when, want) }
 		observe(fullRound(time.Now()))
 		time.Sleep(2 * time.Second)
 		aborted := time.Now()
 		observe(&report.Round{Started: aborted, Took: time.Second, Queued: aborted, Changes: report.Changes{Services: 1}, Full: true, Err: errors.New("no netlink")})
-		b.Backlog = report.Backlog{Changes: report.Changes{Services: 1, Slices: 2}, Since: aborted}
+		*b = report.Backlog{Changes: report.Changes{Services: 1, Slices: 2}, Since: aborted}
 		time.Sleep(time.Minute)
 		expect("after an aborted round", map[string]string{
 			"kube_ipvs_rounds_total{full=true}": "2", "kube_ipvs_audits_total": "1", "kube_ipvs_objects{kind=virtual_server}": "7",
@@ -304,7 +312,7 @@ func TestAbortedRound(t *testing.T) {
 			"kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=IPv4,traffic_policy=internal}": "9",
 			"kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=IPv6}":                    fmt.Sprint(seconds(aborted)),
 		})
-		b.Backlog = report.Backlog{}
+		*b = report.Backlog{}
 		later := time.Now()
 		observe(&report.Round{Started: later, Took: time.Second, Queued: later})
 		expect("after a good round", map[string]string{
@@ -319,8 +327,7 @@ func TestAbortedRound(t *testing.T) {
 
 // Every histogram has both forms, and the client chooses the format.
 func TestFormats(t *testing.T) {
-	h, _ := newHealth(false)
-	m := NewMetrics(h, "v1.2.3")
+	m, _, _ := newMetrics(t, "v1.2.3")
 	m.Observe(fullRound(time.Now()))
 	for name, f := range gather(t, m) {
 		if f.GetType() != dto.MetricType_HISTOGRAM || strings.HasPrefix(name, "go_") {

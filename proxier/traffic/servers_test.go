@@ -1,4 +1,4 @@
-package health
+package traffic
 
 import (
 	"maps"
@@ -14,7 +14,7 @@ func TestVirtualServerInfo(t *testing.T) {
 	web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("242.96.0.10:80"))
 	six := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("[5d96::10]:80"))
 	dns := state.VirtualServerID(state.UDP, netip.MustParseAddrPort("242.96.0.53:53"))
-	of := func(id state.ID, service string, n uint64) Traffic {
+	of := func(id state.ID, service string, n uint64) Row {
 		r := row(service, "", n)
 		r.Of = id
 		return r
@@ -30,16 +30,16 @@ func TestVirtualServerInfo(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		rows int
-		read [][]Traffic
+		read [][]Row
 		want []string
 	}{
-		{"all", 9, [][]Traffic{{of(web, "web", 1), of(six, "web", 1), endpoint}}, []string{webInfo, sixInfo, dnsInfo}},
-		{"those with series", 2, [][]Traffic{{of(web, "web", 9), of(six, "web", 9), endpoint, of(state.ID{}, "idle", 0)}}, []string{webInfo, dnsInfo}},
-		{"what is unknown", 9, [][]Traffic{{of(web, "", 9), of(state.ID{}, "db", 1)}}, nil},
-		{"one that has gone, and another's", 9, [][]Traffic{{of(web, "web", 1), endpoint}, {of(dns, "new", 1)}}, []string{newInfo}},
+		{"all", 9, [][]Row{{of(web, "web", 1), of(six, "web", 1), endpoint}}, []string{webInfo, sixInfo, dnsInfo}},
+		{"those with series", 2, [][]Row{{of(web, "web", 9), of(six, "web", 9), endpoint, of(state.ID{}, "idle", 0)}}, []string{webInfo, dnsInfo}},
+		{"what is unknown", 9, [][]Row{{of(web, "", 9), of(state.ID{}, "db", 1)}}, nil},
+		{"one that has gone, and another's", 9, [][]Row{{of(web, "web", 1), endpoint}, {of(dns, "new", 1)}}, []string{newInfo}},
 	} {
 		f := &fakeTraffic{}
-		c := collector(f, TrafficEndpoint, tt.rows)
+		c := collect(f, endpoints, tt.rows)
 		got := map[string]float64{}
 		for _, f.rows = range tt.read {
 			got = scrape(t, c)
@@ -50,8 +50,5 @@ func TestVirtualServerInfo(t *testing.T) {
 			want[name] = 1
 		}
 		diff(t, tt.name, got, want)
-	}
-	if got := scrape(t, collector(&fakeTraffic{rows: []Traffic{of(web, "web", 1)}}, TrafficOff, 9)); len(got) > 0 {
-		t.Errorf("off: %v", got)
 	}
 }

@@ -1,4 +1,4 @@
-package health
+package traffic
 
 import (
 	"cmp"
@@ -114,7 +114,7 @@ func (t *table) label(k seriesKey) labels {
 func pair(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
 
 // add adds what a row has counted since the last reading.
-func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r *Traffic) *series {
+func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r *Row) *series {
 	s := t.rows[key]
 	if s == nil {
 		s = &series{key: key, labels: t.label(key)}
@@ -126,7 +126,7 @@ func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r
 	}
 	s.partial = s.partial || !r.Whole
 	s.delta = s.delta.plus(delta)
-	s.rank += delta.connections
+	s.rank += delta.Connections
 	s.active += r.Active
 	s.inactive += r.Inactive
 	return s
@@ -221,15 +221,15 @@ func (t *table) collect(ch chan<- prometheus.Metric) {
 
 func (t *table) samples(to []sample, s *series) []sample {
 	m := &t.metrics
-	to = append(to, sample{m.connections, s.labels.plain, float64(s.total.connections), false})
+	to = append(to, sample{m.connections, s.labels.plain, float64(s.total.Connections), false})
 	if s.partial {
 		return to
 	}
 	return append(to,
-		sample{m.packets, s.labels.in, float64(s.total.packetsIn), false},
-		sample{m.packets, s.labels.out, float64(s.total.packetsOut), false},
-		sample{m.bytes, s.labels.in, float64(s.total.bytesIn), false},
-		sample{m.bytes, s.labels.out, float64(s.total.bytesOut), false},
+		sample{m.packets, s.labels.in, float64(s.total.PacketsIn), false},
+		sample{m.packets, s.labels.out, float64(s.total.PacketsOut), false},
+		sample{m.bytes, s.labels.in, float64(s.total.BytesIn), false},
+		sample{m.bytes, s.labels.out, float64(s.total.BytesOut), false},
 		sample{m.active, s.labels.plain, float64(s.active), true},
 		sample{m.inactive, s.labels.plain, float64(s.inactive), true},
 	)

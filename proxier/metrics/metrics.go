@@ -1,6 +1,7 @@
-package health
+package metrics
 
 import (
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -10,9 +11,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/proxier/report"
 )
+
+// Config is what Metrics must be told. All is needed; the functions are called
+// at each scrape, from any goroutine.
+type Config struct {
+	Version  string
+	Families []corev1.IPFamily     // that the node serves
+	Backlog  func() report.Backlog // what is not programmed yet
+	Healthy  func() bool           // as Health.Healthy
+	Ready    func() (bool, string) // as Health.Ready
+}
 
 // Metrics counts what Rounds did. It has a registry of its own, with the
 // metrics of the Go runtime, of the process and of API requests in it. Its
@@ -26,26 +38,32 @@ type Metrics struct {
 	queued    time.Time // when the oldest change came in that only aborted rounds have taken; zero: none
 }
 
-// NewMetrics returns the Metrics of a proxy whose Health is h.
-func NewMetrics(h *Health, version string) *Metrics {
+// New returns the Metrics of a proxy that has done nothing yet.
+func New(c Config) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "kube_ipvs_build_info", Help: "Always 1; the labels say which program runs.",
 	}, []string{"version", "goversion"})
-	build.WithLabelValues(version, runtime.Version()).Set(1)
+	build.WithLabelValues(c.Version, runtime.Version()).Set(1)
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		build, h.healthz, h.livez,
+		build,
 	)
 	m.registry.MustRegister(clientMetrics()...)
-	m.kubeProxy = newKubeProxyMetrics(m.registry, h)
-	m.own = newOwnMetrics(m.registry, h)
+	m.kubeProxy = newKubeProxyMetrics(m.registry, &c)
+	m.own = newOwnMetrics(m.registry, &c)
 	return m
 }
 
-// Register adds another collector, such as NewTrafficCollector's. The error is
-// of one that is there already or is inconsistent.
-func (m *Metrics) Register(c prometheus.Collector) error { return m.registry.Register(c) }
+// Register adds other collectors, such as those of package traffic. The error is
+// of those that are there already or are inconsistent; the rest are added.
+func (m *Metrics) Register(all ...prometheus.Collector) error {
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, m.registry.Register(c))
+	}
+	return errors.Join(errs...)
+}
 
 // ObserveSweep counts a sweep of conntrack. It returns at once.
 func (m *Metrics) ObserveSweep(s *report.Sweep) {

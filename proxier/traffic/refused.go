@@ -1,0 +1,153 @@
+package traffic
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
+)
+
+// refusals count what the kernel refuses at frontends without an endpoint to lead to.
+type refusals struct {
+	config   desired.Config
+	names    Names
+	rows     int
+	all, one *prometheus.Desc
+	total    map[string]uint64
+	last     map[state.ID]*seenPackets // by entry, as the kernel counts them
+	ports    map[refusedPort]*seenPackets
+	readings readings
+}
+
+func newRefusals(c desired.Config, names Names, rows int, log *slog.Logger) *refusals {
+	return &refusals{
+		config: c, names: names, rows: cmp.Or(max(rows, 0), DefaultRows),
+		last: map[state.ID]*seenPackets{}, ports: map[refusedPort]*seenPackets{}, total: map[string]uint64{noEndpoints: 0, noLocalEndpoints: 0},
+		all: prometheus.NewDesc("kube_ipvs_refused_packets_total",
+			"Packets to frontends of Services that have no endpoint for them, and were refused or dropped.", []string{"reason"}, nil),
+		one: prometheus.NewDesc("kube_ipvs_service_refused_packets_total",
+			"Packets to a Service port that had no endpoint for them, and were refused or dropped.", []string{"namespace", "port", "reason", "service"}, nil),
+		readings: newReadings("kube_ipvs_refused_read_errors_total", "Scrapes without what was refused, because it could not be read.",
+			"what is refused cannot be read; its metrics are left out", log),
+	}
+}
+
+// Values of the label reason.
+const (
+	noEndpoints      = "no_endpoints"
+	noLocalEndpoints = "no_local_endpoints" // there are endpoints, but the policy wants one on this node
+)
+
+func reasonOf(entry state.ID) string {
+	if entry.Set == state.SetReject || entry.Set == state.SetNodePortReject {
+		return noEndpoints
+	}
+	return noLocalEndpoints
+}
+
+type refusedPort struct{ namespace, service, port, reason string }
+
+// seenPackets is a count as it was when it was last seen.
+type seenPackets struct {
+	packets uint64
+	at      time.Time
+}
+
+func (c *refusals) describe(ch chan<- *prometheus.Desc) {
+	ch <- c.all
+	ch <- c.one
+	c.readings.Describe(ch)
+}
+
+func (c *refusals) collect(ch chan<- prometheus.Metric, t Tables) {
+	read := map[state.ID]uint64{}
+	err := t.Refused(func(entry state.ID, packets uint64) { read[entry] = packets })
+	c.readings.done(err)
+	c.readings.Collect(ch)
+	if err != nil {
+		return
+	}
+	c.take(read, time.Now())
+	for reason, n := range c.total {
+		ch <- prometheus.MustNewConstMetric(c.all, prometheus.CounterValue, float64(n), reason)
+	}
+	for _, p := range c.most() {
+		ch <- prometheus.MustNewConstMetric(c.one, prometheus.CounterValue, float64(c.ports[p].packets), p.namespace, p.port, p.reason, p.service)
+	}
+}
+
+// take adds what is new in a reading.
+func (c *refusals) take(read map[state.ID]uint64, now time.Time) {
+	for entry, packets := range read {
+		delta := packets
+		if before := c.last[entry]; before != nil && packets >= before.packets { // else the entry was made anew
+			delta -= before.packets
+		}
+		c.last[entry] = &seenPackets{packets, now}
+		reason := reasonOf(entry)
+		c.total[reason] += delta
+		served, known := c.served(entry)
+		if !known {
+			continue
+		}
+		key := refusedPort{served.Namespace, served.Name, served.Port, reason}
+		port := c.ports[key]
+		if port == nil {
+			port = &seenPackets{}
+			c.ports[key] = port
+		}
+		port.packets += delta
+		port.at = now
+	}
+	forget(c.last, now)
+	forget(c.ports, now)
+}
+
+// served returns whose frontend an entry refuses: that of the virtual server
+// which it would lead to.
+func (c *refusals) served(entry state.ID) (report.ServedPort, bool) {
+	sets := []state.SetName{state.SetCluster, state.SetExternal}
+	if entry.Set.Type() == state.HashNetPort {
+		sets = []state.SetName{state.SetNodePort}
+	}
+	for _, set := range sets {
+		entry.Set = set
+		for _, server := range c.config.Servers(entry) {
+			if s, ok := c.names.Served(server); ok {
+				return s, true
+			}
+		}
+	}
+	return report.ServedPort{}, false
+}
+
+// forget drops what was last seen long ago.
+func forget[K comparable](seen map[K]*seenPackets, now time.Time) {
+	for key, s := range seen {
+		if now.Sub(s.at) > remember {
+			delete(seen, key)
+		}
+	}
+}
+
+// most returns the ports that have series.
+func (c *refusals) most() []refusedPort {
+	out := make([]refusedPort, 0, len(c.ports))
+	for p := range c.ports {
+		out = append(out, p)
+	}
+	if len(out) > c.rows {
+		slices.SortFunc(out, func(a, b refusedPort) int {
+			return cmp.Or(cmp.Compare(c.ports[b].packets, c.ports[a].packets), cmp.Compare(a.namespace, b.namespace),
+				cmp.Compare(a.service, b.service), cmp.Compare(a.port, b.port), cmp.Compare(a.reason, b.reason))
+		})
+		out = out[:c.rows]
+	}
+	return out
+}
