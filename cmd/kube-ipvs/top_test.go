@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"os"
 	"regexp"
 	"strings"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/kernel/ipvs"
 	"kube-ipvs/proxier/model"
@@ -144,32 +142,5 @@ func TestTopCounts(t *testing.T) {
 	cancel()
 	if err := o.run(ctx, &counting{last: 9}, &out, false); err != nil {
 		t.Errorf("interrupted: %v", err)
-	}
-}
-
-// Virtual servers, and what clients dial, have the names of the entries that
-// publish them.
-func TestPublishedNames(t *testing.T) {
-	s, _ := programmed()
-	got := publishedBy(desired.Config{Images: desired.DefaultImages, IPv6: true}, s)
-	for server, want := range map[string]model.Key{
-		"10.96.0.10:80": {Namespace: "default", Name: "web"}, "242.96.0.10:80": {Namespace: "default", Name: "web"}, "240.168.50.200:80": {Namespace: "default", Name: "api"},
-		"248.168.50.200:80": {Namespace: "default", Name: "api"}, "252.0.0.1:30080": {Namespace: "default", Name: "api"}, "10.96.0.99:80": {},
-	} {
-		if name := got.servers[state.VirtualServerID(state.TCP, netip.MustParseAddrPort(server))]; name != want {
-			t.Errorf("%s is of %v, want %v", server, name, want)
-		}
-	}
-	for dialled, want := range map[string]model.Key{
-		"10.96.0.10:80": {Namespace: "default", Name: "web"}, "192.168.50.200:80": {Namespace: "default", Name: "api"}, "192.168.50.1:30080": {Namespace: "default", Name: "api"},
-		"10.96.0.10:81": {}, "192.168.50.1:30081": {}, "[fd50::1]:30080": {}, "10.244.0.1:8080": {},
-	} {
-		name, ok := got.dialled(state.TCP, netip.MustParseAddrPort(dialled))
-		if name != want || ok != (want != model.Key{}) {
-			t.Errorf("%s is of %v, want %v", dialled, name, want)
-		}
-		if name, ok := got.dialled(state.UDP, netip.MustParseAddrPort(dialled)); ok {
-			t.Errorf("%s/udp is of %v, want nobody", dialled, name)
-		}
 	}
 }

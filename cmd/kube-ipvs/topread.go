@@ -1,10 +1,9 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"net/netip"
-	"strings"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -21,7 +20,9 @@ type topReader struct {
 	config  desired.Config
 	flows   bool // count in conntrack, too
 	traffic *kernel.Traffic
-	names   published
+	sets    *kernel.Glance
+	behind  map[state.ID]model.Key // by virtual server
+	dialled status.Dialled
 }
 
 func openTop(c desired.Config, flows bool) (*topReader, error) {
@@ -29,45 +30,52 @@ func openTop(c desired.Config, flows bool) (*topReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &topReader{config: c, flows: flows, traffic: t}, nil
+	g, err := kernel.OpenGlance(c.IPv6)
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return &topReader{config: c, flows: flows, traffic: t, sets: g}, nil
 }
 
-func (r *topReader) close() { _ = r.traffic.Close() }
+func (r *topReader) close() {
+	_ = r.traffic.Close()
+	_ = r.sets.Close()
+}
 
 // Rows is part of counters.
-func (r *topReader) Rows(context.Context) ([]traffic.Row, error) {
+func (r *topReader) Rows(ctx context.Context) ([]traffic.Row, error) {
 	servers, err := r.traffic.Servers()
 	if err != nil {
 		return nil, err
 	}
-	if err := r.name(servers); err != nil {
+	if err := r.name(ctx, servers); err != nil {
 		return nil, err
 	}
 	rows := make([]traffic.Row, 0, len(servers))
 	for id, c := range servers {
-		rows = append(rows, traffic.Row{ServedPort: report.ServedPort{Key: r.names.servers[id], Whole: r.config.SeesAll(id)}, Of: id, Counted: c})
+		rows = append(rows, traffic.Row{ServedPort: report.ServedPort{Key: r.behind[id], Whole: r.config.SeesAll(id)}, Of: id, Counted: c})
 	}
 	return rows, nil
 }
 
 // name reads the sets again when there is a virtual server without a name.
-func (r *topReader) name(servers map[state.ID]kernel.Counted) error {
+func (r *topReader) name(ctx context.Context, servers map[state.ID]kernel.Counted) error {
 	strange := false
 	for id := range servers {
-		_, known := r.names.servers[id]
+		_, known := r.behind[id]
 		strange = strange || !known
 	}
 	if !strange {
 		return nil
 	}
-	entries, err := kernel.Published(r.config.IPv6)
+	x, err := status.ReadIndex(func(note func(state.ID, state.SpecRef)) error { return r.sets.Frontends(ctx, note) })
 	if err != nil {
 		return err
 	}
-	r.names = publishedBy(r.config, entries)
+	r.behind, r.dialled = x.Behind(r.config), x.Dialled()
 	for id := range servers {
-		if _, known := r.names.servers[id]; !known {
-			r.names.servers[id] = model.Key{Name: "(unpublished)"}
+		if _, known := r.behind[id]; !known {
+			r.behind[id] = model.Key{Name: "(unpublished)"}
 		}
 	}
 	return nil
@@ -80,85 +88,9 @@ func (r *topReader) Open() (map[model.Key]uint64, error) {
 	}
 	open := map[model.Key]uint64{}
 	err := kernel.OpenFlows(r.config.IPv6, func(proto state.Protocol, to netip.AddrPort) {
-		if s, ok := r.names.dialled(proto, to); ok {
+		if s, ok := r.dialled.At(proto, to); ok {
 			open[s]++
 		}
 	})
 	return open, err
-}
-
-// published says whose frontends are, and the virtual servers behind them.
-type published struct {
-	servers   map[state.ID]model.Key // in either mode: the counters tell which of them are there
-	addresses map[state.ID]model.Key // by the entry of SetAll
-	nodePorts map[state.ID][]nodePort
-}
-
-// nodePort is a node port on the node addresses in a network.
-type nodePort struct {
-	network netip.Prefix
-	service model.Key
-}
-
-func publishedBy(c desired.Config, entries *state.State) published {
-	out := published{map[state.ID]model.Key{}, map[state.ID]model.Key{}, map[state.ID][]nodePort{}}
-	for id := range entries.All() {
-		if id.Kind != state.Entry || !id.Set.Publishes() {
-			continue
-		}
-		s := serviceOf(servicePort(entries, id))
-		if id.Set.Type() == state.HashNetPort {
-			key := anyAddress(id.Proto, id.AddrPort())
-			out.nodePorts[key] = append(out.nodePorts[key], nodePort{netip.PrefixFrom(id.Addr(), int(id.Bits)), s})
-		} else {
-			out.addresses[state.EntryID(state.SetAll, id.Proto, id.AddrPort())] = s
-		}
-		for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
-			c.Mode = mode
-			for _, server := range c.Servers(id) {
-				out.servers[server] = s
-			}
-		}
-	}
-	return out
-}
-
-// servicePort returns the Service port that an entry publishes.
-func servicePort(entries *state.State, id state.ID) string {
-	if !id.Set.Comments() {
-		id = state.EntryID(state.SetAll, id.Proto, id.AddrPort())
-	}
-	spec, ok := entries.Get(id)
-	if !ok {
-		return status.Unknown
-	}
-	return cmp.Or(spec.Value().Text, status.Unknown)
-}
-
-// serviceOf reads namespace/name:port, as comments have it.
-func serviceOf(comment string) model.Key {
-	namespace, name, ok := strings.Cut(comment, "/")
-	if !ok {
-		return model.Key{Name: comment}
-	}
-	name, _, _ = strings.Cut(name, ":")
-	return model.Key{Namespace: namespace, Name: name}
-}
-
-// anyAddress stands for a port on all addresses of a family.
-func anyAddress(proto state.Protocol, at netip.AddrPort) state.ID {
-	return state.EntryID(state.SetNodePort, proto, netip.AddrPortFrom(state.FamilyOf(at.Addr()), at.Port()))
-}
-
-// dialled returns the Service that clients of an address and port get to.
-func (p *published) dialled(proto state.Protocol, to netip.AddrPort) (model.Key, bool) {
-	if s, ok := p.addresses[state.EntryID(state.SetAll, proto, to)]; ok {
-		return s, true
-	}
-	for _, n := range p.nodePorts[anyAddress(proto, to)] {
-		if n.network.Contains(to.Addr()) {
-			return n.service, true
-		}
-	}
-	return model.Key{}, false
 }

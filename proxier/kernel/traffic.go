@@ -8,7 +8,6 @@ import (
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
 
-	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel/ipvs"
 	"kube-ipvs/proxier/state"
@@ -84,18 +83,6 @@ func (t *Traffic) RealServers(server state.ID) (map[state.ID]Counted, error) {
 		out[state.RealServerID(server, d.Addr)] = Counted{d.Stats, uint64(d.Active), uint64(d.Inactive)}
 	}
 	return out, nil
-}
-
-// Published reads the sets alone: who publishes what, and for which Service.
-func Published(ipv6 bool) (*state.State, error) {
-	c, err := ipset.Open()
-	if err != nil {
-		return nil, fmt.Errorf("open ipset: %w", err)
-	}
-	defer c.Close()
-	s := &state.State{}
-	l := &Linux{ipset: c, options: Options{IPv6: ipv6}}
-	return s, l.readSets(func(id state.ID, spec state.SpecRef) { s.Put(id, spec) })
 }
 
 // OpenFlows calls each with the protocol of every open connection that

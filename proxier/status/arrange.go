@@ -24,8 +24,7 @@ func Arrange(c desired.Config, s *state.State, connections map[state.ID]Connecti
 	}
 	a := arranger{index: entries.index(), servers: known, shown: map[state.ID]bool{}}
 	a.behind = func(entry state.ID) []state.ID {
-		for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
-			c.Mode = mode
+		for _, c.Mode = range modes {
 			if ids := c.Servers(entry); known.has(ids[0]) {
 				return ids
 			}
@@ -75,7 +74,7 @@ func (s *servers) has(id state.ID) bool {
 
 // arranger puts together what a Service has.
 type arranger struct {
-	index   *index
+	index   *Index
 	servers *servers
 	behind  func(entry state.ID) []state.ID // virtual servers of a frontend
 	shown   map[state.ID]bool               // virtual servers

@@ -2,22 +2,97 @@ package status
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"strings"
 
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
-// index is which frontends there are, as entries of sets tell it: their names
-// are in comments.
-type index struct {
-	ports []port             // sorted by name
-	gates map[state.ID]gates // of frontends that have some
+// Index is which frontends there are and for which Service ports they stand, as
+// entries of sets tell it: their names are in comments.
+type Index struct {
+	ports    []port                // sorted by name
+	gates    map[state.ID]gates    // of frontends that have some
+	networks map[netip.Prefix]bool // in which all node ports are dialled
 }
+
+// ReadIndex makes an Index of the entries that read hands to note, in any order, such
+// as kernel.Glance.Frontends. All other objects are of no interest.
+func ReadIndex(read func(note func(state.ID, state.SpecRef)) error) (*Index, error) {
+	s := newSorter()
+	if err := read(s.note); err != nil {
+		return nil, err
+	}
+	return s.index(), nil
+}
+
+// Behind returns the Service of each virtual server that may stand behind a frontend,
+// whichever mode has programmed the node. Of c only the private prefixes count.
+func (x *Index) Behind(c desired.Config) map[state.ID]model.Key {
+	out := map[state.ID]model.Key{}
+	for i := range x.ports {
+		for _, entry := range x.ports[i].frontends {
+			for _, c.Mode = range modes {
+				for _, server := range c.Servers(entry) {
+					out[server] = x.ports[i].service()
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Dialled returns the Service of each frontend, by what clients dial there.
+func (x *Index) Dialled() Dialled {
+	out := Dialled{map[state.ID]model.Key{}, x.networks}
+	for i := range x.ports {
+		for _, entry := range x.ports[i].frontends {
+			out.frontends[bare(entry)] = x.ports[i].service()
+		}
+	}
+	return out
+}
+
+// Dialled knows what clients dial.
+type Dialled struct {
+	frontends map[state.ID]model.Key
+	networks  map[netip.Prefix]bool
+}
+
+// At returns the Service that clients of an address and port get to.
+func (d *Dialled) At(proto state.Protocol, to netip.AddrPort) (service model.Key, ok bool) {
+	if service, ok = d.frontends[bare(state.EntryID(state.SetAll, proto, to))]; ok {
+		return service, true
+	}
+	for network := range d.networks {
+		if network.Contains(to.Addr()) {
+			service, ok = d.frontends[bare(state.NetEntryID(state.SetNodePort, proto, network, to.Port()))]
+			return service, ok
+		}
+	}
+	return model.Key{}, false
+}
+
+// modes are those that may have programmed a node.
+var modes = []desired.Mode{desired.Direct, desired.Image}
 
 // port is one port of a Service.
 type port struct {
 	name      string     // namespace/name:port
 	frontends []state.ID // entries that publish it, one a frontend
+}
+
+// service returns the Service of a port; unknown stands in no namespace.
+func (p *port) service() model.Key {
+	service, _, _ := strings.Cut(p.name, ":")
+	namespace, name, ok := strings.Cut(service, "/")
+	if !ok {
+		return model.Key{Name: service}
+	}
+	return model.Key{Namespace: namespace, Name: name}
 }
 
 // gates are what keeps clients away from a frontend: a bit for each of notes.
@@ -61,10 +136,11 @@ type sorter struct {
 	published map[state.ID]state.ID // one entry of each set and frontend
 	names     map[state.ID]string
 	gates     map[state.ID]gates
+	networks  map[netip.Prefix]bool
 }
 
 func newSorter() *sorter {
-	return &sorter{map[state.ID]state.ID{}, map[state.ID]string{}, map[state.ID]gates{}}
+	return &sorter{map[state.ID]state.ID{}, map[state.ID]string{}, map[state.ID]gates{}, map[netip.Prefix]bool{}}
 }
 
 // note takes an object. All but set entries are of no interest.
@@ -76,6 +152,9 @@ func (s *sorter) note(id state.ID, spec state.SpecRef) {
 		s.names[bare(id)] = spec.Value().Text
 	}
 	if id.Set.Publishes() {
+		if id.Set.Type() == state.HashNetPort {
+			s.networks[netip.PrefixFrom(id.Addr(), int(id.Bits))] = true
+		}
 		at := bare(id)
 		at.Set = id.Set
 		if old, had := s.published[at]; !had || id.Compare(old) < 0 {
@@ -90,14 +169,14 @@ func (s *sorter) note(id state.ID, spec state.SpecRef) {
 	}
 }
 
-// Unknown is the Service port of a frontend that bears no name.
-const Unknown = "(unknown Service)"
+// unknown is the Service port of a frontend that bears no name.
+const unknown = "(unknown Service)"
 
-func (s *sorter) index() *index {
-	x := &index{gates: s.gates}
+func (s *sorter) index() *Index {
+	x := &Index{gates: s.gates, networks: s.networks}
 	at := make(map[string]int, len(s.published))
 	for _, entry := range s.published {
-		name := cmp.Or(s.names[bare(entry)], Unknown)
+		name := cmp.Or(s.names[bare(entry)], unknown)
 		i, had := at[name]
 		if !had {
 			i = len(x.ports)
@@ -111,7 +190,7 @@ func (s *sorter) index() *index {
 }
 
 // notes returns what an entry's frontend is told to do with clients.
-func (x *index) notes(entry state.ID) []string {
+func (x *Index) notes(entry state.ID) []string {
 	var out []string
 	for i, n := range notes {
 		if x.gates[bare(entry)]&(1<<i) != 0 {
@@ -123,7 +202,7 @@ func (x *index) notes(entry state.ID) []string {
 
 // turnsAway reports whether nobody, or nobody within the cluster, can reach a
 // frontend of the port for want of endpoints.
-func (x *index) turnsAway(p *port) bool {
+func (x *Index) turnsAway(p *port) bool {
 	for _, entry := range p.frontends {
 		for i, n := range notes {
 			if n.wrong && x.gates[bare(entry)]&(1<<i) != 0 {

@@ -57,7 +57,7 @@ type Page struct {
 	turn   chan struct{} // for one request at a time, which may use what follows
 
 	answers   map[string]answer
-	frontends *index // nil: not read, or forgotten
+	frontends *Index // nil: not read, or forgotten
 	indexed   time.Time
 	changes   uint64 // Board.changes when it was read
 	idle      *time.Timer

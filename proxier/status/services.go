@@ -2,7 +2,6 @@ package status
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"kube-ipvs/proxier/state"
@@ -31,14 +30,14 @@ func (p *Page) services(ctx context.Context, v *View, q query, troubled map[stri
 	a := arranger{index: x, servers: known, behind: p.config.Desired.Servers, shown: map[state.ID]bool{}}
 	for _, f := range found {
 		s := a.service(f, mostFrontends)
-		s.Problems = troubled[f.service()]
+		s.Problems = troubled[f.service().String()]
 		v.Services = append(v.Services, s)
 	}
 	return nil
 }
 
 // nameDrains says whose endpoints drain.
-func (p *Page) nameDrains(v *View, x *index) {
+func (p *Page) nameDrains(v *View, x *Index) {
 	r := p.config.Last()
 	if r == nil || len(r.Drains) == 0 {
 		return
@@ -63,16 +62,8 @@ func (p *Page) nameDrains(v *View, x *index) {
 	}
 }
 
-// service returns namespace/name of a port.
-func (p *port) service() string {
-	if at := strings.LastIndexByte(p.name, ':'); at >= 0 {
-		return p.name[:at]
-	}
-	return p.name
-}
-
 // find returns the ports that the search is for.
-func (p *Page) find(ctx context.Context, x *index, q query, troubled map[string][]string) ([]*port, error) {
+func (p *Page) find(ctx context.Context, x *Index, q query, troubled map[string][]string) ([]*port, error) {
 	if err := p.lookUp(ctx, x, q.terms); err != nil {
 		return nil, err
 	}
@@ -80,7 +71,7 @@ func (p *Page) find(ctx context.Context, x *index, q query, troubled map[string]
 ports:
 	for i := range x.ports {
 		at := &x.ports[i]
-		if q.problems && troubled[at.service()] == nil && !x.turnsAway(at) {
+		if q.problems && troubled[at.service().String()] == nil && !x.turnsAway(at) {
 			continue
 		}
 		for j := range q.terms {
@@ -95,7 +86,7 @@ ports:
 
 // lookUp finds out which virtual servers have an endpoint at addresses that
 // are no frontend's. Only that must read all real servers.
-func (p *Page) lookUp(ctx context.Context, x *index, terms []term) error {
+func (p *Page) lookUp(ctx context.Context, x *Index, terms []term) error {
 	var sought []*term
 	for i := range terms {
 		if terms[i].addr.IsValid() && !x.any(&terms[i], p.config.Desired.Servers) {
@@ -116,7 +107,7 @@ func (p *Page) lookUp(ctx context.Context, x *index, terms []term) error {
 }
 
 // any reports whether the term matches something.
-func (x *index) any(t *term, behind func(state.ID) []state.ID) bool {
+func (x *Index) any(t *term, behind func(state.ID) []state.ID) bool {
 	for i := range x.ports {
 		if t.matches(&x.ports[i], behind) {
 			return true
@@ -149,15 +140,16 @@ func (p *Page) read(ctx context.Context, ports []*port) (*servers, error) {
 
 // index returns which frontends there are. It is read again after the loop
 // has changed some, but not at once, and after a while anyway: others may have.
-func (p *Page) index(ctx context.Context) (*index, error) {
+func (p *Page) index(ctx context.Context) (*Index, error) {
 	changes, age := p.config.Board.changes(), time.Since(p.indexed)
 	if p.frontends != nil && (age < fresh || age < stale && changes == p.changes) {
 		return p.frontends, nil
 	}
-	now, s := time.Now(), newSorter()
-	if err := p.config.Kernel.Frontends(ctx, s.note); err != nil {
+	now := time.Now()
+	x, err := ReadIndex(func(note func(state.ID, state.SpecRef)) error { return p.config.Kernel.Frontends(ctx, note) })
+	if err != nil {
 		return nil, err
 	}
-	p.frontends, p.indexed, p.changes = s.index(), now, changes
-	return p.frontends, nil
+	p.frontends, p.indexed, p.changes = x, now, changes
+	return x, nil
 }
