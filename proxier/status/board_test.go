@@ -43,7 +43,7 @@ func TestBoardRemembersTheLast(t *testing.T) {
 	if r := v.Rounds[0]; r.Writes != 2 || r.Messages != 3 || r.Took != 0.001 || r.Kind != KindChange || !r.Started.Equal(start.Add(44*time.Second)) {
 		t.Errorf("%+v", r)
 	}
-	if r := v.Rounds[57]; r.Kind != KindFull || r.Failed != 1 || r.Drift != 200 || r.sort() != kindFailed {
+	if r := v.Rounds[57]; r.Kind != KindFull || r.Failed != 1 || r.Drift != 200 {
 		t.Errorf("%+v", r)
 	}
 	if r := v.Rounds[58]; r.Err != "no netlink" {
@@ -57,32 +57,8 @@ func TestBoardRemembersTheLast(t *testing.T) {
 	}
 }
 
-// Whatever rounds take, bars are within the plot, and longer ones are higher.
-func TestPlot(t *testing.T) {
-	for _, longest := range []float64{0, 1e-9, 0.0001, 0.0999, 0.1, 1, 9.9, 5000} {
-		var rounds []Round
-		for i := range roundsKept {
-			rounds = append(rounds, Round{Took: longest * float64(i) / (roundsKept - 1), Failed: i % 2, Drift: i % 3})
-		}
-		p := newPlot(rounds)
-		before := 0.0
-		for i, b := range p.Bars {
-			if b.Height < before || b.Height < 1 || b.Y < plotTop-0.1 || b.Y+b.Height > plotHeight || b.X < plotLeft || b.X+b.Width > plotWidth || math.IsNaN(b.Y) {
-				t.Errorf("%g s: bar %d is %+v", longest, i, b)
-			}
-			before = b.Height
-		}
-		if p.Bars[1].Kind != kindFailed || len(p.Lines) < 3 || !strings.HasPrefix(p.About, "Duration of the last 60 rounds: between < 0.1 ms and ") {
-			t.Errorf("%g s: %+v %s", longest, p.Lines, p.About)
-		}
-	}
-	if p := newPlot(nil); len(p.Bars) != 0 || p.About != "no round yet" {
-		t.Errorf("%+v", p)
-	}
-}
-
 // Text and what it stands on differ by the 4.5 to 1 that WCAG 2.2 asks for
-// (1.4.3), bars and theirs by 3 to 1 (1.4.11), in both palettes.
+// (1.4.3), in both palettes.
 func TestContrast(t *testing.T) {
 	light, dark, ok := strings.Cut(style, "@media (prefers-color-scheme: dark)")
 	if !ok {
@@ -98,11 +74,6 @@ func TestContrast(t *testing.T) {
 				if got := contrast(colors[front], colors[back]); got < 4.5 {
 					t.Errorf("%s: %s on %s: %.2f", name, front, back, got)
 				}
-			}
-		}
-		for _, front := range []string{"change", "audit", "full", "bad"} {
-			if got := contrast(colors[front], colors["bg"]); got < 3 {
-				t.Errorf("%s: %s: %.2f", name, front, got)
 			}
 		}
 	}

@@ -35,7 +35,6 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 type shown struct {
 	*View
 	Style   template.CSS
-	Plot    plot
 	Newest  []Round // Rounds, the other way round
 	Repairs []Drift // Drift, the other way round
 	Many    int     // endpoints that are shown of a virtual server
@@ -54,7 +53,7 @@ const (
 
 func writeHTML(b *bytes.Buffer, v *View, q query) error {
 	s := shown{
-		View: v, Style: template.CSS(style), Plot: newPlot(v.Rounds), Newest: slices.Clone(v.Rounds), Repairs: slices.Clone(v.Drift),
+		View: v, Style: template.CSS(style), Newest: slices.Clone(v.Rounds), Repairs: slices.Clone(v.Drift),
 		Open: len(v.Services) <= fewShown, Refresh: q.refresh, query: q,
 	}
 	slices.Reverse(s.Newest)
