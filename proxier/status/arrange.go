@@ -115,15 +115,17 @@ func (p *port) first(most int) (entries []state.ID, more int) {
 	return entries, more
 }
 
-// kindOf says what an entry publishes, and by which address clients dial it.
+// kindOf says what an entry publishes, by the word that explain has for it, and by
+// which address clients dial it. The kernel does not tell a load-balancer IP from an
+// external IP.
 func kindOf(entry state.ID) (kind, address string) {
 	switch entry.Set {
 	case state.SetExternal, state.SetExternalLocal:
 		return "external", entry.AddrPort().String()
 	case state.SetNodePort, state.SetNodePortLocal:
-		return "node port", fmt.Sprintf("*:%d (IPv%d)", entry.Port, entry.Family())
+		return desired.NodePort.String(), fmt.Sprintf("*:%d (IPv%d)", entry.Port, entry.Family())
 	}
-	return "ClusterIP", entry.AddrPort().String()
+	return desired.ClusterIP.String(), entry.AddrPort().String()
 }
 
 func (a *arranger) frontend(entry state.ID) Frontend {
