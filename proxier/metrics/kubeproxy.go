@@ -36,42 +36,30 @@ const (
 	externalName = "external"
 )
 
-func newKubeProxyMetrics(reg prometheus.Registerer, c *Config) *kubeProxyMetrics {
+func newKubeProxyMetrics(to maker, c *Config) *kubeProxyMetrics {
 	k := &kubeProxyMetrics{
-		since: time.Now(),
-		syncs: prometheus.NewHistogramVec(histogram("kubeproxy_sync_proxy_rules_duration_seconds",
-			"Duration of rounds of the loop.", syncBuckets), []string{ipFamily}),
-		last: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
-			Help: "When a round last left nothing unwritten by the node's fault, in Unix time. There is no round where nothing changes, except for audits."}, []string{ipFamily}),
-		latency: prometheus.NewHistogramVec(histogram("kubeproxy_network_programming_duration_seconds",
-			"Time from a change of a Service or of a pod, as EndpointSlices say it, to the end of the round that programmed it.", programmingBuckets()), []string{ipFamily}),
-		services: prometheus.NewCounter(prometheus.CounterOpts{Name: "kubeproxy_sync_proxy_rules_service_changes_total",
-			Help: "Changes of Services that rounds have taken."}),
-		slices: prometheus.NewCounter(prometheus.CounterOpts{Name: "kubeproxy_sync_proxy_rules_endpoint_changes_total",
-			Help: "Changes of EndpointSlices that rounds have taken."}),
-		noLocal: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
-			Help: "Services with traffic policy Local that have endpoints, but none on this node."}, []string{policyLabel, ipFamily}),
-		restores: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
-			Help: "Failures to write the iptables rules."}, []string{ipFamily}),
-		sweeps: prometheus.NewHistogramVec(histogram("kubeproxy_conntrack_reconciler_sync_duration_seconds",
-			"Duration of looks through the conntrack entries for those that must be deleted. No change waits for them.", syncBuckets), []string{ipFamily}),
-		deleted: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubeproxy_conntrack_reconciler_deleted_entries_total",
-			Help: "Conntrack entries that were deleted."}, []string{ipFamily}),
-		queued: &lastQueued{backlog: c.Backlog},
+		since:    time.Now(),
+		syncs:    to.histograms("kubeproxy_sync_proxy_rules_duration_seconds", "Duration of rounds of the loop.", syncBuckets, ipFamily),
+		last:     to.gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When a round last left nothing unwritten by the node's fault, in Unix time. There is no round where nothing changes, except for audits.", ipFamily),
+		latency:  to.histograms("kubeproxy_network_programming_duration_seconds", "Time from a change of a Service or of a pod, as EndpointSlices say it, to the end of the round that programmed it.", programmingBuckets(), ipFamily),
+		services: to.counter("kubeproxy_sync_proxy_rules_service_changes_total", "Changes of Services that rounds have taken."),
+		slices:   to.counter("kubeproxy_sync_proxy_rules_endpoint_changes_total", "Changes of EndpointSlices that rounds have taken."),
+		noLocal:  to.gauges("kubeproxy_sync_proxy_rules_no_local_endpoints_total", "Services with traffic policy Local that have endpoints, but none on this node.", policyLabel, ipFamily),
+		restores: to.counters("kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "Failures to write the iptables rules.", ipFamily),
+		sweeps:   to.histograms("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Duration of looks through the conntrack entries for those that must be deleted. No change waits for them.", syncBuckets, ipFamily),
+		deleted:  to.counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Conntrack entries that were deleted.", ipFamily),
+		queued:   &lastQueued{backlog: c.Backlog},
 	}
 	for _, f := range c.Families {
-		k.start(string(f), reg)
+		k.start(string(f), to)
 	}
-	backlog := c.Backlog
-	reg.MustRegister(k.syncs, k.last, k.latency, k.services, k.slices, k.noLocal, k.restores, k.sweeps, k.deleted,
-		gauge("kubeproxy_sync_proxy_rules_service_changes_pending", "Changes of Services that are not programmed yet.", func() float64 { return float64(backlog().Services) }),
-		gauge("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "Changes of EndpointSlices that are not programmed yet.", func() float64 { return float64(backlog().Slices) }),
-	)
+	to.gaugeOf("kubeproxy_sync_proxy_rules_service_changes_pending", "Changes of Services that are not programmed yet.", func() float64 { return float64(c.Backlog().Services) })
+	to.gaugeOf("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "Changes of EndpointSlices that are not programmed yet.", func() float64 { return float64(c.Backlog().Slices) })
 	return k
 }
 
 // start makes the series of a family, so that they are there from the start.
-func (k *kubeProxyMetrics) start(family string, reg prometheus.Registerer) {
+func (k *kubeProxyMetrics) start(family string, to maker) {
 	k.families = append(k.families, family)
 	k.syncs.WithLabelValues(family)
 	k.last.WithLabelValues(family)
@@ -81,10 +69,10 @@ func (k *kubeProxyMetrics) start(family string, reg prometheus.Registerer) {
 	k.deleted.WithLabelValues(family)
 	k.noLocal.WithLabelValues(internalName, family)
 	k.noLocal.WithLabelValues(externalName, family)
-	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	to.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", ConstLabels: prometheus.Labels{ipFamily: family},
 		Help: "When changes last began to wait for a round, in Unix time.",
-	}, func() float64 { return seconds(k.queued.get()) }))
+	}, func() float64 { return seconds(k.queued.get()) })
 }
 
 func (k *kubeProxyMetrics) observe(r *report.Round) {
@@ -147,8 +135,4 @@ var syncBuckets = prometheus.ExponentialBuckets(0.001, 2, 15)
 func programmingBuckets() []float64 {
 	return slices.Concat([]float64{0.25, 0.5}, prometheus.LinearBuckets(1, 1, 59),
 		prometheus.LinearBuckets(60, 5, 12), prometheus.LinearBuckets(120, 30, 7))
-}
-
-func gauge(name, help string, f func() float64) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 }

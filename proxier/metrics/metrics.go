@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
 
@@ -41,17 +42,12 @@ type Metrics struct {
 // New returns the Metrics of a proxy that has done nothing yet.
 func New(c Config) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
-	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "kube_ipvs_build_info", Help: "Always 1; the labels say which program runs.",
-	}, []string{"version", "goversion"})
-	build.WithLabelValues(c.Version, runtime.Version()).Set(1)
-	m.registry.MustRegister(
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		build,
-	)
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(clientMetrics()...)
-	m.kubeProxy = newKubeProxyMetrics(m.registry, &c)
-	m.own = newOwnMetrics(m.registry, &c)
+	to := maker{promauto.With(m.registry)}
+	to.gauges("kube_ipvs_build_info", "Always 1; the labels say which program runs.", "version", "goversion").WithLabelValues(c.Version, runtime.Version()).Set(1)
+	m.kubeProxy = newKubeProxyMetrics(to, &c)
+	m.own = newOwnMetrics(to, &c)
 	return m
 }
 
@@ -99,15 +95,6 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 
 // end returns when a round ended.
 func end(r *report.Round) time.Time { return r.Started.Add(r.Took) }
-
-// histogram returns options with buckets for text scrapes, and the native form
-// for those who can read it.
-func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
-	return prometheus.HistogramOpts{
-		Name: name, Help: help, Buckets: buckets,
-		NativeHistogramBucketFactor: 1.1, NativeHistogramMaxBucketNumber: 160, NativeHistogramMinResetDuration: time.Hour,
-	}
-}
 
 // seconds returns t as metrics have it; 0 for the zero time.
 func seconds(t time.Time) float64 {

@@ -44,51 +44,36 @@ var fineBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2
 // writeBuckets tell an idle round from a change, and a change from a start.
 var writeBuckets = []float64{0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, 300000}
 
-func newOwnMetrics(reg prometheus.Registerer, c *Config) *ownMetrics {
+func newOwnMetrics(to maker, c *Config) *ownMetrics {
 	o := &ownMetrics{
-		rounds:      counters("kube_ipvs_rounds_total", "Rounds of the loop; full ones compared everything with the kernel, freshly read.", "full"),
-		took:        prometheus.NewHistogram(histogram("kube_ipvs_round_duration_seconds", "Duration of rounds of the loop.", fineBuckets)),
-		programming: prometheus.NewHistogram(histogram("kube_ipvs_programming_duration_seconds", "Time from when the oldest change of a round came in to the end of the round that programmed it.", fineBuckets)),
-		writes:      counters("kube_ipvs_writes_total", "Writes to the kernel.", "verb", "kind", "result"),
-		planWrites:  prometheus.NewHistogram(histogram("kube_ipvs_plan_writes", "Writes that a round tried.", writeBuckets)),
-		objects:     gauges("kube_ipvs_objects", "Objects in the kernel that are the proxy's, by what was read and has been written since.", "kind"),
-		failing:     gauges("kube_ipvs_failing_writes", "Writes that have failed and not succeeded since, by cause: the node, the value that an object has, an object or lock of another program (foreign), or another write that they wait for (blocked).", "cause"),
-		retries:     counter("kube_ipvs_retries_total", "Writes that were tried again."),
-		audits:      counter("kube_ipvs_audits_total", "Full comparisons with the kernel, freshly read, that succeeded."),
-		givenUp:     counter("kube_ipvs_audits_given_up_total", "Audits that had not come back after two minutes, and were given up."),
-		drift:       counters("kube_ipvs_drift_repaired_total", "Objects that somebody else had changed, as an audit found, to repair them.", "kind"),
-		messages:    counter("kube_ipvs_netlink_messages_total", "Requests to the kernel over netlink."),
-		sends:       counter("kube_ipvs_netlink_sends_total", "System calls that carried netlink requests."),
-		errors:      counter("kube_ipvs_netlink_errors_total", "Netlink requests that the kernel refused."),
-		bytes:       counter("kube_ipvs_netlink_bytes_total", "Bytes sent to the kernel over netlink."),
-		processes:   counter("kube_ipvs_processes_started_total", "Processes that were started, such as iptables-restore."),
-		draining:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "kube_ipvs_draining_real_servers", Help: "Removed endpoints whose connections may still end in peace."}),
-		known:       gauges("kube_ipvs_followed_objects", "Objects that the proxy follows. Nodes of one cluster have the same, soon after a change.", "kind"),
-		problems:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "kube_ipvs_problems", Help: "What is wrong with the objects that say what to program."}),
+		rounds:      to.counters("kube_ipvs_rounds_total", "Rounds of the loop; full ones compared everything with the kernel, freshly read.", "full"),
+		took:        to.histogram("kube_ipvs_round_duration_seconds", "Duration of rounds of the loop.", fineBuckets),
+		programming: to.histogram("kube_ipvs_programming_duration_seconds", "Time from when the oldest change of a round came in to the end of the round that programmed it.", fineBuckets),
+		writes:      to.counters("kube_ipvs_writes_total", "Writes to the kernel.", "verb", "kind", "result"),
+		planWrites:  to.histogram("kube_ipvs_plan_writes", "Writes that a round tried.", writeBuckets),
+		objects:     to.gauges("kube_ipvs_objects", "Objects in the kernel that are the proxy's, by what was read and has been written since.", "kind"),
+		failing:     to.gauges("kube_ipvs_failing_writes", "Writes that have failed and not succeeded since, by cause: the node, the value that an object has, an object or lock of another program (foreign), or another write that they wait for (blocked).", "cause"),
+		retries:     to.counter("kube_ipvs_retries_total", "Writes that were tried again."),
+		audits:      to.counter("kube_ipvs_audits_total", "Full comparisons with the kernel, freshly read, that succeeded."),
+		givenUp:     to.counter("kube_ipvs_audits_given_up_total", "Audits that had not come back after two minutes, and were given up."),
+		drift:       to.counters("kube_ipvs_drift_repaired_total", "Objects that somebody else had changed, as an audit found, to repair them.", "kind"),
+		messages:    to.counter("kube_ipvs_netlink_messages_total", "Requests to the kernel over netlink."),
+		sends:       to.counter("kube_ipvs_netlink_sends_total", "System calls that carried netlink requests."),
+		errors:      to.counter("kube_ipvs_netlink_errors_total", "Netlink requests that the kernel refused."),
+		bytes:       to.counter("kube_ipvs_netlink_bytes_total", "Bytes sent to the kernel over netlink."),
+		processes:   to.counter("kube_ipvs_processes_started_total", "Processes that were started, such as iptables-restore."),
+		draining:    to.gauge("kube_ipvs_draining_real_servers", "Removed endpoints whose connections may still end in peace."),
+		known:       to.gauges("kube_ipvs_followed_objects", "Objects that the proxy follows. Nodes of one cluster have the same, soon after a change.", "kind"),
+		problems:    to.gauge("kube_ipvs_problems", "What is wrong with the objects that say what to program."),
 	}
 	o.start()
-	reg.MustRegister(o.rounds, o.took, o.programming, o.writes, o.planWrites, o.objects, o.failing, o.retries, o.audits, o.givenUp, o.drift,
-		o.messages, o.sends, o.errors, o.bytes, o.processes, o.draining, o.known, o.problems,
-		gauge("kube_ipvs_oldest_drain_age_seconds", "For how long the first of the removed endpoints that drain has done so, since this process began at most; 0: none does.", func() float64 { return ageOf(&o.drains) }),
-		gauge("kube_ipvs_conntrack_oldest_wait_age_seconds", "For how long the first frontend has waited to have the conntrack entries of its clients looked through; 0: none waits.", func() float64 { return ageOf(&o.flows) }),
-		gauge("kube_ipvs_last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.lastAudit.get()) }),
-		gauge("kube_ipvs_last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.lastAudit.get)),
-		gauge("kube_ipvs_ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := c.Ready(); return boolean(ready) }),
-		gauge("kube_ipvs_healthy", "1 if the proxy keeps up, else 0: as /healthz, but for the state of the node.", func() float64 { return boolean(c.Healthy()) }),
-	)
+	to.gaugeOf("kube_ipvs_oldest_drain_age_seconds", "For how long the first of the removed endpoints that drain has done so, since this process began at most; 0: none does.", func() float64 { return ageOf(&o.drains) })
+	to.gaugeOf("kube_ipvs_conntrack_oldest_wait_age_seconds", "For how long the first frontend has waited to have the conntrack entries of its clients looked through; 0: none waits.", func() float64 { return ageOf(&o.flows) })
+	to.gaugeOf("kube_ipvs_last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.lastAudit.get()) })
+	to.gaugeOf("kube_ipvs_last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.lastAudit.get))
+	to.gaugeOf("kube_ipvs_ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := c.Ready(); return boolean(ready) })
+	to.gaugeOf("kube_ipvs_healthy", "1 if the proxy keeps up, else 0: as /healthz, but for the state of the node.", func() float64 { return boolean(c.Healthy()) })
 	return o
-}
-
-func counter(name, help string) prometheus.Counter {
-	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
-}
-
-func counters(name, help string, labels ...string) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-}
-
-func gauges(name, help string, labels ...string) *prometheus.GaugeVec {
-	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
 }
 
 // start makes the series that are known beforehand.
