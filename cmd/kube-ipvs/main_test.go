@@ -134,7 +134,7 @@ func TestStateText(t *testing.T) {
     virtual server  240.168.50.200:80/tcp  rr, traffic from pods and the node
       endpoint      10.244.0.3:8080        weight 1, 0 connections
     virtual server  248.168.50.200:80/tcp  rr, traffic from outside, policy Local
-  node port         *:30080 (IPv4)/tcp
+  node port         *:30080/tcp (IPv4)
     virtual server  252.0.0.1:30080/tcp  rr
       endpoint      10.244.0.3:8080      weight 1, 0 connections
 default/web:http

@@ -72,7 +72,7 @@ func printState(out io.Writer, n *status.Node) {
 	for _, s := range n.Services {
 		fmt.Fprintf(w, "%s\n", s.Service)
 		for _, f := range s.Frontends {
-			fmt.Fprintf(w, "  %s\t%s/%s\n", f.Kind, f.Address, f.Protocol)
+			fmt.Fprintf(w, "  %s\t%s\n", f.Kind, f.Dialled())
 			for _, note := range f.Notes {
 				fmt.Fprintf(w, "    %s\n", note)
 			}

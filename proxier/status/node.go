@@ -2,6 +2,7 @@ package status
 
 import (
 	"net/netip"
+	"strings"
 )
 
 // Node is what is programmed on a node, as the command state prints it.
@@ -25,10 +26,17 @@ type Service struct {
 // Frontend is one address that clients dial.
 type Frontend struct {
 	Kind     string   `json:"kind"`    // ClusterIP, external or node port
-	Address  string   `json:"address"` // node ports: *:PORT
+	Address  string   `json:"address"` // node ports: *:PORT (IPv4)
 	Protocol string   `json:"protocol"`
 	Notes    []string `json:"notes,omitempty"` // such as "refused: no endpoint"
 	Servers  []Server `json:"virtualServers"`
+}
+
+// Dialled returns what clients dial, as explain writes it: 10.96.0.10:80/tcp, and of a
+// node port *:30080/tcp (IPv4).
+func (f Frontend) Dialled() string {
+	address, family, _ := strings.Cut(f.Address, " ")
+	return strings.TrimSpace(address + "/" + f.Protocol + " " + family)
 }
 
 // Server is one virtual server, as ipvsadm shows it.
