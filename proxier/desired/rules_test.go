@@ -1,0 +1,61 @@
+package desired
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"kube-ipvs/proxier/state"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata/rules.txtar")
+
+// TestRulesText compares the text of all rules, byte for byte, with testdata/rules.txtar:
+// a change of it makes every node write its rules again when it is upgraded.
+func TestRulesText(t *testing.T) {
+	const file = "testdata/rules.txtar"
+	golden, err := txtar.ParseFile(file)
+	if err != nil && !*update {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	if golden != nil {
+		for _, f := range golden.Files {
+			want[f.Name] = string(f.Data)
+		}
+	}
+	unknown := func(c *Config) { c.PodCIDRs = [2]netip.Prefix{} }
+	now := &txtar.Archive{}
+	for _, tt := range []struct {
+		name   string
+		mode   Mode
+		change func(*Config)
+	}{
+		{"image", Image, func(*Config) {}},
+		{"direct, node ports at loopback addresses", Direct, func(c *Config) { c.Localhost = [2]bool{true, true} }},
+		{"image, pods by their links, all masqueraded, liberal conntrack", Image, func(c *Config) {
+			c.PodInterface, c.MasqueradeAll, c.TCPBeLiberal, c.MasqueradeBit = "veth+", true, true, 31
+		}},
+		{"direct, pods unknown", Direct, unknown},
+	} {
+		c := config(tt.mode)
+		tt.change(&c)
+		for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+			name := tt.name + ", " + map[bool]string{true: "IPv4", false: "IPv6"}[family.Is4()]
+			got := c.Rules(family)
+			if diff := cmp.Diff(want[name], got); diff != "" && !*update {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+			now.Files = append(now.Files, txtar.File{Name: name, Data: []byte(got)})
+		}
+	}
+	if *update {
+		if err := os.WriteFile(file, txtar.Format(now), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
