@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"kube-ipvs/netutil/iptables"
 )
 
 // Reach is to what new packets a rule may apply.
@@ -54,7 +56,7 @@ func (b Backend) hasFilter(family int) (bool, error) {
 
 // denials collects Denials.
 type denials struct {
-	rules    map[string][]string // by chain
+	rules    map[string][]string // by chain, as they are printed
 	leaveOut func(string) bool
 	mayHit   func(Reach) bool
 	left     int // how many rules may be looked at
@@ -65,12 +67,13 @@ func denialsIn(text, chain string, leaveOut func(string) bool, mayHit func(Reach
 	const most = 100_000 // each rule counts as often as rules lead to its chain
 	d := denials{rules: map[string][]string{}, leaveOut: leaveOut, mayHit: mayHit, left: most}
 	policy := ""
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if rule, ok := strings.CutPrefix(line, "-A "); ok {
-			in, rest, _ := strings.Cut(rule, " ")
-			d.rules[in] = append(d.rules[in], rest)
-		} else if strings.HasPrefix(line, ":"+chain+" DROP ") {
+	for l, err := range iptables.Lines(text) {
+		if err != nil {
+			continue
+		}
+		if l.Policy == "" {
+			d.rules[l.Chain] = append(d.rules[l.Chain], l.Rule)
+		} else if l.Chain == chain && l.Policy == "DROP" {
 			policy = "-P " + chain + " DROP"
 		}
 	}
@@ -87,11 +90,11 @@ func (d *denials) walk(chain, way string) {
 		if d.left--; d.left < 0 {
 			return
 		}
-		to, target, ok := reachOf(rule)
-		if !ok || !d.mayHit(to) {
+		r, err := iptables.Parse(chain, rule)
+		if to, ok := reachOf(r); err != nil || !ok || !d.mayHit(to) {
 			continue
 		}
-		line := way + "-A " + chain + " " + rule
+		line, target := way+r.String(), r.Target()
 		_, leads := d.rules[target]
 		switch {
 		case target == "DROP" || target == "REJECT":
@@ -102,59 +105,41 @@ func (d *denials) walk(chain, way string) {
 	}
 }
 
-// reachOf returns to what a rule may apply, and its target. ok is false where it is
-// about no new packet that comes from another host.
-func reachOf(rule string) (to Reach, target string, ok bool) {
-	words, err := split(rule)
-	if err != nil {
-		return to, "", false
-	}
-	not := false
-	for i := 0; i < len(words); i++ {
-		name, arg := words[i], ""
-		if i+1 < len(words) {
-			arg = words[i+1]
+// reachOf returns to what a rule may apply. ok is false where it is about no new
+// packet that comes from another host.
+func reachOf(r iptables.Rule) (to Reach, ok bool) {
+	for _, o := range r.Options {
+		if neverNew(o) {
+			return to, false
 		}
-		if name == "!" {
-			not = true
+		if o.Not {
 			continue
 		}
-		switch name {
-		case "--comment":
-			i++ // its text may look like an option
-		case "-j", "-g":
-			target = arg
+		switch arg := o.Arg(); o.Name {
 		case "-d":
-			if p := prefixOf(arg); !not {
-				to.Dst = p
-			}
+			to.Dst = prefixOf(arg)
 		case "-p":
-			if !not && arg != "all" {
-				to.Protocol = protocolName(arg)
+			if arg != "all" {
+				to.Protocol = iptables.ProtocolName(arg)
 			}
-		case "--dport", "--dports", "--destination-port", "--destination-ports":
-			if !not {
-				to.Ports = portRanges(arg)
-			}
+		case "--dport", "--dports", "--destination-ports":
+			to.Ports = portRanges(arg)
 		}
-		if neverNew(name, arg, not) {
-			return to, target, false
-		}
-		not = not && !strings.HasPrefix(name, "-")
 	}
-	return to, target, true
+	return to, true
 }
 
 // neverNew reports whether an option keeps a rule from new packets of other hosts to one
 // address.
-func neverNew(name, arg string, not bool) bool {
-	switch name {
+func neverNew(o iptables.Option) bool {
+	words := strings.Split(o.Arg(), ",")
+	switch o.Name {
 	case "-i":
-		return arg == "lo" && !not
+		return o.Arg() == "lo" && !o.Not
 	case "--ctstate", "--state":
-		return slices.Contains(strings.Split(arg, ","), "NEW") == not
+		return slices.Contains(words, "NEW") == o.Not
 	case "--dst-type":
-		return !not && !slices.Contains(strings.Split(arg, ","), "LOCAL") && !slices.Contains(strings.Split(arg, ","), "UNICAST")
+		return !o.Not && !slices.Contains(words, "LOCAL") && !slices.Contains(words, "UNICAST")
 	}
 	return false
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/iptables"
 )
 
 // Chain names a chain of one table.
@@ -187,42 +189,19 @@ func (t savedTable) removable(meant func(Chain) bool) map[string]bool {
 // may use matches that nobody here knows.
 func parseTables(text string) []savedTable {
 	var out []savedTable
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		switch {
-		case line == "" || line[0] == '#' || line == "COMMIT":
-		case line[0] == '*':
-			out = append(out, savedTable{name: line[1:], isUser: map[string]bool{}})
-		case len(out) == 0:
-		case line[0] == ':':
-			if name, policy, _ := strings.Cut(line[1:], " "); strings.HasPrefix(policy, "-") {
-				t := &out[len(out)-1]
-				t.users, t.isUser[name] = append(t.users, name), true
-			}
-		case strings.HasPrefix(line, "-A "):
-			chain, rule, _ := strings.Cut(line[len("-A "):], " ")
-			if target := jumpTarget(rule); target != "" {
-				t := &out[len(out)-1]
-				t.rules = append(t.rules, savedRule{chain: chain, text: rule, target: target})
-			}
+	for l, err := range iptables.Lines(text) {
+		if err != nil || l.Table == "" {
+			continue
+		}
+		if len(out) == 0 || out[len(out)-1].name != l.Table {
+			out = append(out, savedTable{name: l.Table, isUser: map[string]bool{}})
+		}
+		t := &out[len(out)-1]
+		if l.Policy == "-" {
+			t.users, t.isUser[l.Chain] = append(t.users, l.Chain), true
+		} else if r, _ := iptables.Parse(l.Chain, l.Rule); r.Target() != "" {
+			t.rules = append(t.rules, savedRule{chain: l.Chain, text: l.Rule, target: r.Target()})
 		}
 	}
 	return out
-}
-
-// jumpTarget returns where a rule jumps or goes to, or "".
-func jumpTarget(rule string) string {
-	words, err := split(rule)
-	if err != nil {
-		return ""
-	}
-	for i := 0; i+1 < len(words); i++ {
-		switch words[i] {
-		case "--comment":
-			i++ // its text may look like an option
-		case "-j", "-g", "--jump", "--goto":
-			return words[i+1]
-		}
-	}
-	return ""
 }

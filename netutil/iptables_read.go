@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/iptables"
 )
 
 // ReadRules reads what is ours of the rules of family, 4 or 6, in the tables
@@ -133,7 +135,7 @@ func unchanged(c *Conn, family int, was Ruleset, mark Mark) (map[Chain][]string,
 		if ch := t.find(in.Name); ch != nil && now == before {
 			lines := []string{}
 			for _, r := range ch.rules {
-				lines = append(lines, "-A "+r.chain+" "+r.text)
+				lines = append(lines, r.String())
 			}
 			out[in] = lines
 		}
@@ -179,7 +181,7 @@ func assemble(chains []nftChain, prefix string, jumps, printed map[Chain][]strin
 	for _, ch := range chains {
 		if _, ok := printed[ch.Chain]; !ok && strings.HasPrefix(ch.Name, prefix) && err == nil {
 			own := out.table(ch.Table).find(ch.Name)
-			own.rules = []rule{{chain: ch.Name, text: unreadable, canon: unreadable}}
+			own.rules = unreadableIn(ch.Name)
 		}
 	}
 	return out, err
@@ -187,6 +189,10 @@ func assemble(chains []nftChain, prefix string, jumps, printed map[Chain][]strin
 
 // unreadable stands for the rules of a chain of ours that the tool does not print.
 const unreadable = "(rules that iptables does not print)"
+
+func unreadableIn(chain string) []rule {
+	return []rule{{iptables.Rule{Chain: chain, Text: unreadable}, unreadable}}
+}
 
 // Unreadable names the chains, as "TABLE CHAIN", of which only this is known of their
 // rules: that they are none of those that one could write.

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"kube-ipvs/netutil/iptables"
 )
 
 // Ruleset is what is ours of one family's rules: the chains whose name begins
@@ -26,10 +28,9 @@ type chain struct {
 	rules []rule
 }
 
-// rule is a line "-A CHAIN ..." as read, and in the form that is compared.
+// rule is a rule as it was read, and in the form that is compared.
 type rule struct {
-	chain string
-	text  string // without "-A CHAIN"
+	iptables.Rule
 	canon string
 }
 
@@ -41,39 +42,15 @@ func ParseRules(text, prefix string) (Ruleset, error) {
 }
 
 func parseRules(text string, ours Ours) (Ruleset, error) {
-	prefix := ours.Prefix
 	var out Ruleset
-	var in *table
-	builtin := map[string]bool{}
-	for n, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
-		var err error
-		switch {
-		case line == "" || line[0] == '#':
-		case line[0] == '*':
-			if in != nil {
-				err = fmt.Errorf("table %s has no COMMIT", in.name)
-			}
-			in, builtin = out.table(line[1:]), map[string]bool{}
-		case in == nil:
-			err = fmt.Errorf("outside of a table")
-		case line == "COMMIT":
-			in = nil
-		case line[0] == ':':
-			name, policy, _ := strings.Cut(line[1:], " ")
-			builtin[name] = !strings.HasPrefix(policy, "-")
-			if strings.HasPrefix(name, prefix) && in.find(name) == nil {
-				in.chains = append(in.chains, chain{name: name})
-			}
-		default:
-			err = in.add(line, ours, builtin)
+	builtin := map[Chain]bool{}
+	for l, err := range iptables.Lines(text) {
+		if err == nil {
+			err = out.add(l, ours, builtin)
 		}
 		if err != nil {
-			return Ruleset{}, fmt.Errorf("line %d: %q: %w", n+1, line, err)
+			return Ruleset{}, err
 		}
-	}
-	if in != nil {
-		return Ruleset{}, fmt.Errorf("table %s has no COMMIT", in.name)
 	}
 	return out, nil
 }
@@ -109,52 +86,62 @@ func (t *table) find(name string) *chain {
 	return nil
 }
 
-// add reads a rule. In a text of ours, built-in chains need not be declared:
-// a chain that is not known is taken for one.
-func (t *table) add(line string, ours Ours, builtin map[string]bool) error {
-	if line[0] == '[' { // counters
-		_, line, _ = strings.Cut(line, " ")
+// add takes in a line. In a text of ours, built-in chains need not be declared: a
+// chain that is not known is taken for one.
+func (r *Ruleset) add(l iptables.Line, ours Ours, builtin map[Chain]bool) error {
+	if l.Table == "" {
+		return fmt.Errorf("%s stands outside of a table", l.Chain)
 	}
-	line, ok := strings.CutPrefix(line, "-A ")
-	if !ok {
-		return fmt.Errorf("not a rule")
-	}
-	name, text, _ := strings.Cut(line, " ")
-	own := ours.own(name)
-	if known, declared := builtin[name]; !own && declared && !known {
+	t, own, in := r.table(l.Table), ours.own(l.Chain), Chain{l.Table, l.Chain}
+	if l.Policy != "" {
+		if builtin[in] = l.Policy != "-"; own && t.find(l.Chain) == nil {
+			t.chains = append(t.chains, chain{name: l.Chain})
+		}
 		return nil
 	}
-	if !own && !strings.Contains(text, "-j "+ours.Prefix) && !strings.Contains(text, "-g "+ours.Prefix) {
-		t.other(name, text, ours, builtin)
+	if known, declared := builtin[in]; !own && declared && !known {
 		return nil
 	}
-	canon, target, err := canonical(text)
+	parsed, err := iptables.Parse(l.Chain, l.Rule)
+	if target := parsed.Target(); !own && !ours.own(target) {
+		known, declared := builtin[Chain{l.Table, target}]
+		t.other(l.Chain, target, declared && !known, ours)
+		return nil
+	}
+	if err == nil {
+		err = t.addOwn(parsed, ours)
+	}
+	if err != nil {
+		err = fmt.Errorf("rule %s: %w", parsed, err)
+	}
+	return err
+}
+
+// addOwn adds a rule to a chain of ours, or a jump to one.
+func (t *table) addOwn(parsed iptables.Rule, ours Ours) error {
+	canon, err := parsed.Canonical()
 	if err != nil {
 		return err
 	}
-	r := rule{name, text, canon}
-	if !own {
-		if !ours.own(target) {
-			t.other(name, text, ours, builtin)
-			return nil
-		}
+	name, own := parsed.Chain, rule{parsed, canon}
+	if !ours.own(name) {
 		k := t.rank(name, ours)
 		k.own()
-		t.jumps, t.ranks[name] = append(t.jumps, r), k
+		t.jumps, t.ranks[name] = append(t.jumps, own), k
 		return nil
 	}
 	c := t.find(name)
 	if c == nil {
 		return fmt.Errorf("chain %s is not declared", name)
 	}
-	c.rules = append(c.rules, r)
+	c.rules = append(c.rules, own)
 	return nil
 }
 
-// other takes in a rule of others in a built-in chain.
-func (t *table) other(name, text string, ours Ours, builtin map[string]bool) {
-	k, target := t.rank(name, ours), jumpTarget(text)
-	if known, declared := builtin[target]; declared && !known {
+// other takes in a rule of others in a built-in chain, that leads to a target.
+func (t *table) other(name, target string, isChain bool, ours Ours) {
+	k := t.rank(name, ours)
+	if isChain {
 		k.other(ours, target, "")
 	} else {
 		k.other(ours, "", target)
@@ -174,11 +161,11 @@ func (t *table) rank(name string, ours Ours) rank {
 func missing(have, want []rule) []rule {
 	left := map[[2]string]int{}
 	for _, r := range have {
-		left[[2]string{r.chain, r.canon}]++
+		left[[2]string{r.Chain, r.canon}]++
 	}
 	var out []rule
 	for _, r := range want {
-		k := [2]string{r.chain, r.canon}
+		k := [2]string{r.Chain, r.canon}
 		if left[k]--; left[k] < 0 {
 			out = append(out, r)
 		}
@@ -198,8 +185,8 @@ func chainsOfJumps(tables ...table) []string {
 	var out []string
 	for _, t := range tables {
 		for _, r := range t.jumps {
-			if !slices.Contains(out, r.chain) {
-				out = append(out, r.chain)
+			if !slices.Contains(out, r.Chain) {
+				out = append(out, r.Chain)
 			}
 		}
 	}
@@ -208,7 +195,7 @@ func chainsOfJumps(tables ...table) []string {
 
 // jumpsFrom returns the jumps of one chain, in their order.
 func jumpsFrom(t table, chain string) []rule {
-	return slices.DeleteFunc(slices.Clone(t.jumps), func(r rule) bool { return r.chain != chain })
+	return slices.DeleteFunc(slices.Clone(t.jumps), func(r rule) bool { return r.Chain != chain })
 }
 
 // names lists the tables of a and b.
@@ -261,7 +248,7 @@ func Missing(have, want Ruleset) []string {
 	var out []string
 	say := func(sign, table string, rules []rule) {
 		for _, r := range rules {
-			out = append(out, sign+" "+table+" -A "+r.chain+" "+r.text)
+			out = append(out, sign+" "+table+" "+r.String())
 		}
 	}
 	for _, name := range names(want, have) {
@@ -312,7 +299,7 @@ func RestoreInput(want, have Ruleset) string {
 			}
 			fmt.Fprintf(&declare, ":%s - [0:0]\n", c.name)
 			for _, r := range c.rules {
-				fmt.Fprintf(&fill, "-A %s %s\n", r.chain, r.text)
+				fmt.Fprintln(&fill, r)
 			}
 		}
 		for _, c := range h.chains {
@@ -337,10 +324,10 @@ func putJumps(out *strings.Builder, want, have []rule, k rank) {
 		return
 	}
 	for _, r := range have {
-		fmt.Fprintf(out, "-D %s %s\n", r.chain, r.text)
+		fmt.Fprintf(out, "-D %s %s\n", r.Chain, r.Text)
 	}
 	for i, r := range want {
-		fmt.Fprintf(out, "-I %s %d %s\n", r.chain, k.behind+i+1, r.text)
+		fmt.Fprintf(out, "-I %s %d %s\n", r.Chain, k.behind+i+1, r.Text)
 	}
 }
 
@@ -356,11 +343,11 @@ func (r Ruleset) String() string {
 			fmt.Fprintf(&out, ":%s - [0:0]\n", c.name)
 		}
 		for _, r := range t.jumps {
-			fmt.Fprintf(&out, "-A %s %s\n", r.chain, r.text)
+			fmt.Fprintln(&out, r)
 		}
 		for _, c := range t.chains {
 			for _, r := range c.rules {
-				fmt.Fprintf(&out, "-A %s %s\n", r.chain, r.text)
+				fmt.Fprintln(&out, r)
 			}
 		}
 		out.WriteString("COMMIT\n")

@@ -27,15 +27,15 @@ var ErrNoNFTables = errors.New("the kernel cannot hold a table of nftables as ou
 type SetIndex func(name string) (uint16, error)
 
 // Split returns r without OwnTable, and that alone.
-func (r Ruleset) Split() (iptables, own Ruleset) {
+func (r Ruleset) Split() (others, own Ruleset) {
 	for _, t := range r.tables {
 		if t.name == OwnTable {
 			own.tables = append(own.tables, t)
 		} else {
-			iptables.tables = append(iptables.tables, t)
+			others.tables = append(others.tables, t)
 		}
 	}
-	return iptables, own
+	return others, own
 }
 
 // Join returns the tables of both.
@@ -61,7 +61,7 @@ func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
 	}
 	t := out.table(OwnTable)
 	odd := func(name string) {
-		t.chains = append(t.chains, chain{name, []rule{{chain: name, text: unreadable, canon: unreadable}}})
+		t.chains = append(t.chains, chain{name, unreadableIn(name)})
 	}
 	for _, w := range ownChainsOf(want) {
 		is, ok := have[w.name]
@@ -146,7 +146,7 @@ func ownChainsOf(want Ruleset) (out []ownChain) {
 	for hook, name := range hookNames {
 		c := chain{name: name}
 		for _, j := range t.jumps {
-			if j.chain == name {
+			if j.Chain == name {
 				c.rules = append(c.rules, j)
 			}
 		}
@@ -163,7 +163,7 @@ func (c ownChain) does(is kernelChain, family int, index SetIndex) bool {
 		return false
 	}
 	for i, r := range c.rules {
-		if list, err := encodeOwnRule(r.text, family, index); err != nil || !sameExpressions(is.rules[i], list) {
+		if list, err := encodeOwnRule(r.Rule, family, index); err != nil || !sameExpressions(is.rules[i], list) {
 			return false
 		}
 	}

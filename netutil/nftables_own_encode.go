@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/iptables"
 )
 
 // ownPriority is just before dstnat, at which others have their DNAT. What is below it
@@ -53,9 +55,9 @@ func ownBatch(family int, chains []ownChain, index SetIndex, before, after []tab
 	}
 	for _, c := range chains {
 		for _, r := range c.rules {
-			list, err := encodeOwnRule(r.text, family, index)
+			list, err := encodeOwnRule(r.Rule, family, index)
 			if err != nil {
-				return nil, fmt.Errorf("rule -A %s %s: %w", c.name, r.text, err)
+				return nil, fmt.Errorf("rule %s: %w", r, err)
 			}
 			request(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
 			b.String(unix.NFTA_RULE_TABLE, OwnTable)
@@ -83,28 +85,18 @@ func baseChain(table, name, typ string, hook int, priority int32) []byte {
 		text(unix.NFTA_CHAIN_TYPE, typ))
 }
 
-// encodeOwnRule returns the expressions of a rule that is spelled as for iptables. It
-// knows the matches and targets that OwnTable needs. NETMAP to a prefix of no bits
-// leaves the destination as it is, and keeps all NAT that comes later from it.
-func encodeOwnRule(rule string, family int, index SetIndex) ([]byte, error) {
+// encodeOwnRule returns the expressions of a rule. It knows the matches and targets that
+// OwnTable needs. NETMAP to a prefix of no bits leaves the destination as it is, and keeps
+// all NAT that comes later from it.
+func encodeOwnRule(rule iptables.Rule, family int, index SetIndex) ([]byte, error) {
 	e := ownRule{family: uint32(nfprotocol(family)), width: 4, source: 12, destination: 16}
 	if family == 6 {
 		e.width, e.source, e.destination = 16, 8, 24
 	}
-	words := strings.Fields(rule)
-	for len(words) > 0 {
-		not := words[0] == "!"
-		if not {
-			words = words[1:]
+	for _, o := range rule.Options {
+		if err := e.option(o, index); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", o.Name, o.Arg(), err)
 		}
-		n := 1
-		for n < len(words) && !strings.HasPrefix(words[n], "-") && words[n] != "!" {
-			n++
-		}
-		if err := e.option(words[:min(n, len(words))], not, index); err != nil {
-			return nil, fmt.Errorf("%q: %w", strings.Join(words[:min(n, len(words))], " "), err)
-		}
-		words = words[min(n, len(words)):]
 	}
 	return e.list, nil
 }
@@ -120,27 +112,27 @@ type ownRule struct {
 
 var errNotEncoded = errors.New("no rule of nftables is known for it")
 
-// option adds what an option with its arguments says.
-func (e *ownRule) option(words []string, not bool, index SetIndex) error {
-	if len(words) < 2 {
+// option adds what an option says.
+func (e *ownRule) option(o iptables.Option, index SetIndex) error {
+	if len(o.Args) == 0 {
 		return errNotEncoded
 	}
-	arg := words[1]
-	switch words[0] {
+	arg := o.Args[0]
+	switch o.Name {
 	case "-m":
 		return nil // its options follow
 	case "--match-set":
-		return e.matchSet(words[1:], not, index)
+		return e.matchSet(o.Args, o.Not, index)
 	case "-i":
-		e.link(arg, not)
+		e.link(arg, o.Not)
 		return nil
 	case "-s", "--to":
 		p, err := netip.ParsePrefix(arg)
 		if err != nil || p.Addr().BitLen() != 8*e.width {
 			return errNotEncoded
 		}
-		if words[0] == "-s" {
-			e.from(p.Masked(), not)
+		if o.Name == "-s" {
+			e.from(p.Masked(), o.Not)
 		} else {
 			e.netmap(p.Masked())
 		}
@@ -151,7 +143,7 @@ func (e *ownRule) option(words []string, not bool, index SetIndex) error {
 		e.counter()
 		switch {
 		case arg == "MARK", arg == "NETMAP": // an option of theirs follows
-		case words[0] == "-j":
+		case o.Name == "-j":
 			e.verdict(unix.NFT_JUMP, arg)
 		default:
 			e.verdict(unix.NFT_GOTO, arg)

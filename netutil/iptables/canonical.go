@@ -1,7 +1,6 @@
-package netutil
+package iptables
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,9 +8,8 @@ import (
 	"strings"
 )
 
-// canonical returns a rule in the form in which two spellings of it are equal,
-// and the chain or target it jumps to. The form is for comparison only. These
-// do not count:
+// Canonical returns the rule in the form in which two spellings of it are equal. The
+// form is for comparison only. These do not count:
 //
 //   - quotes around words that need none, and long names of options
 //   - the order of matches, of options in a match, and of connection states
@@ -21,138 +19,81 @@ import (
 //   - --set-mark, --or-mark, --and-mark and --xor-mark, which are shown as
 //     --set-xmark; the base of numbers; a mask of all ones
 //   - REJECT's default, which is always shown
-func canonical(text string) (canon, target string, err error) {
-	words, err := split(text)
-	if err != nil {
-		return "", "", err
-	}
-	var p ruleParts
-	for len(words) > 0 {
-		if words, err = p.option(words); err != nil {
-			return "", "", err
+//
+// The error says which word iptables would not print.
+func (r Rule) Canonical() (string, error) {
+	var p parts
+	for _, o := range r.Options {
+		if err := p.option(o); err != nil {
+			return "", err
 		}
 	}
-	return p.String(), p.target, nil
+	return p.String(), nil
 }
 
-// split cuts text at blanks. Double quotes hold a word together, a backslash
-// takes the next character as it is.
-func split(text string) ([]string, error) {
-	var words []string
-	var word strings.Builder
-	begun, quoted := false, false
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		switch {
-		case c == '"':
-			quoted, begun = !quoted, true
-		case c == '\\' && quoted && i+1 < len(text):
-			i++
-			word.WriteByte(text[i])
-		case (c == ' ' || c == '\t') && !quoted:
-			if begun {
-				words = append(words, word.String())
-				word.Reset()
-				begun = false
-			}
-		default:
-			word.WriteByte(c)
-			begun = true
-		}
-	}
-	if quoted {
-		return nil, errors.New("a quote is not closed")
-	}
-	if begun {
-		words = append(words, word.String())
-	}
-	return words, nil
+// parts are those of a rule.
+type parts struct {
+	basic   []string  // -s, -d, -i, -o, -p
+	matches []match   // one a -m
+	jump    match     // -j or -g and the target's options
+	into    *[]string // where the next option goes
 }
 
-// ruleParts is a rule taken apart.
-type ruleParts struct {
-	basic  []string   // -s, -d, -i, -o, -p
-	match  []ruleOpts // one a -m
-	jump   ruleOpts   // -j or -g and the target's options
-	target string
-	into   *[]string // where the next option goes
-}
-
-type ruleOpts struct {
+type match struct {
 	name    string
 	options []string
 }
 
-var longNames = map[string]string{
-	"--jump": "-j", "--goto": "-g", "--match": "-m", "--protocol": "-p", "--proto": "-p",
-	"--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d",
-	"--in-interface": "-i", "--out-interface": "-o",
-	"--source-port": "--sport", "--destination-port": "--dport",
-}
-
-// option takes one option with its arguments off words.
-func (p *ruleParts) option(words []string) ([]string, error) {
+// option takes in an option.
+func (p *parts) option(o Option) error {
 	not := ""
-	if words[0] == "!" && len(words) > 1 {
-		not, words = "! ", words[1:]
+	if o.Not {
+		not = "! "
 	}
-	name := words[0]
-	if short, ok := longNames[name]; ok {
-		name = short
+	switch {
+	case !strings.HasPrefix(o.Name, "-"):
+		return fmt.Errorf("%q is not an option", o.Name)
+	case len(o.Name) == 2 && len(o.Args) != 1 && o.Name != "-f":
+		return fmt.Errorf("%s takes one argument", o.Name)
 	}
-	if !strings.HasPrefix(name, "-") {
-		return nil, fmt.Errorf("%q is not an option", name)
-	}
-	n := 1 // arguments go on until the next option, but a lone "-" or "!" may be one
-	for n < len(words) && !strings.HasPrefix(words[n], "-") && words[n] != "!" {
-		n++
-	}
-	if name == "--comment" {
-		n = min(2, len(words)) // its text may look like an option
-	}
-	args, rest := words[1:n], words[n:]
-	if len(name) == 2 && len(args) != 1 && name != "-f" {
-		return nil, fmt.Errorf("%s takes one argument", name)
-	}
-	switch name {
+	switch arg := o.Arg(); o.Name {
 	case "-m":
-		p.open(args[0])
+		p.open(arg)
 	case "-j", "-g":
-		p.target = args[0]
-		p.jump = ruleOpts{name: name + " " + args[0]}
+		p.jump = match{name: o.Name + " " + arg}
 		p.into = &p.jump.options
 	case "-p":
-		proto := protocolName(args[0])
+		proto := ProtocolName(arg)
 		p.basic = append(p.basic, not+"-p "+proto)
 		p.open(matchOf(proto)) // its options may follow without a -m
 	case "-s", "-d":
-		if a := plainAddress(args[0]); a != "" || not != "" {
-			p.basic = append(p.basic, not+name+" "+a)
+		if a := plainAddress(arg); a != "" || not != "" {
+			p.basic = append(p.basic, not+o.Name+" "+a)
 		}
 	case "-i", "-o", "-f":
-		p.basic = append(p.basic, not+name+" "+strings.Join(args, " "))
+		p.basic = append(p.basic, not+o.Name+" "+arg)
 	default:
 		if p.into == nil {
-			return nil, fmt.Errorf("%s belongs to no match", name)
+			return fmt.Errorf("%s belongs to no match", o.Name)
 		}
-		if o := p.value(name, args); o != "" {
-			*p.into = append(*p.into, not+o)
+		if v := value(o.Name, arg); v != "" {
+			*p.into = append(*p.into, not+v)
 		}
 	}
-	return rest, nil
+	return nil
 }
 
 // open makes name the match that options belong to. A protocol's match is one
 // however often it is named; of others there may be several.
-func (p *ruleParts) open(name string) {
-	for i, m := range p.match {
+func (p *parts) open(name string) {
+	for i, m := range p.matches {
 		if m.name == name && implied(name) {
-			p.into = &p.match[i].options
+			p.into = &p.matches[i].options
 			return
 		}
 	}
-	p.match = append(p.match, ruleOpts{name: name})
-	p.into = &p.match[len(p.match)-1].options
+	p.matches = append(p.matches, match{name: name})
+	p.into = &p.matches[len(p.matches)-1].options
 }
 
 // implied reports whether a match without options says nothing beside its -p.
@@ -165,11 +106,11 @@ func implied(match string) bool {
 }
 
 // String joins the parts in a fixed order.
-func (p *ruleParts) String() string {
+func (p *parts) String() string {
 	slices.Sort(p.basic)
 	all := p.basic
 	var matches []string
-	for _, m := range p.match {
+	for _, m := range p.matches {
 		if len(m.options) > 0 || !implied(m.name) && m.name != "all" {
 			matches = append(matches, "-m "+m.String())
 		}
@@ -179,15 +120,14 @@ func (p *ruleParts) String() string {
 	return strings.Join(append(all, p.jump.String()), " ")
 }
 
-func (o ruleOpts) String() string {
+func (o match) String() string {
 	slices.Sort(o.options)
 	return strings.Join(append([]string{o.name}, o.options...), " ")
 }
 
 // value returns an option with its arguments in their one spelling, empty if
 // it says nothing.
-func (p *ruleParts) value(name string, args []string) string {
-	arg := strings.Join(args, " ")
+func value(name, arg string) string {
 	switch name {
 	case "--ctstate", "--state", "--ctstatus":
 		states := strings.Split(arg, ",")
@@ -236,7 +176,8 @@ var protocols = map[string]string{
 	"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp", "132": "sctp", "0": "all",
 }
 
-func protocolName(s string) string {
+// ProtocolName returns the name of a protocol that may be given by its number.
+func ProtocolName(s string) string {
 	if name, ok := protocols[s]; ok {
 		return name
 	}

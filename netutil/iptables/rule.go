@@ -1,0 +1,106 @@
+// Package iptables knows the rules of iptables as text: it reads and prints them, and
+// tells whether two of them are the same. It runs no program and asks no kernel.
+package iptables
+
+import (
+	"errors"
+	"strings"
+)
+
+// Rule is one rule of a chain: what a packet must be, and what becomes of it.
+type Rule struct {
+	Chain   string   // in which it stands
+	Text    string   // as iptables spells it, behind "-A CHAIN"
+	Options []Option // what Text says, in its order
+}
+
+// Option is an option with its arguments.
+type Option struct {
+	Not  bool   // "!" stands in front
+	Name string // the short one, such as -j, where there are two
+	Args []string
+}
+
+// Arg returns all arguments.
+func (o Option) Arg() string { return strings.Join(o.Args, " ") }
+
+// String returns the rule as iptables-save prints it.
+func (r Rule) String() string { return "-A " + r.Chain + " " + r.Text }
+
+// Target returns the chain or target that the rule leads to, or "".
+func (r Rule) Target() string {
+	for _, o := range r.Options {
+		if (o.Name == "-j" || o.Name == "-g") && len(o.Args) > 0 {
+			return o.Args[0]
+		}
+	}
+	return ""
+}
+
+var shortNames = map[string]string{
+	"--jump": "-j", "--goto": "-g", "--match": "-m", "--protocol": "-p", "--proto": "-p",
+	"--source": "-s", "--src": "-s", "--destination": "-d", "--dst": "-d",
+	"--in-interface": "-i", "--out-interface": "-o",
+	"--source-port": "--sport", "--destination-port": "--dport",
+}
+
+// Parse reads a rule, whatever matches and targets it has. The error says that a
+// quote is not closed; then the rule has no options.
+func Parse(chain, text string) (Rule, error) {
+	r := Rule{Chain: chain, Text: text}
+	words, err := split(text)
+	for len(words) > 0 {
+		var o Option
+		if words[0] == "!" && len(words) > 1 {
+			o.Not, words = true, words[1:]
+		}
+		o.Name = words[0]
+		if short, ok := shortNames[o.Name]; ok {
+			o.Name = short
+		}
+		n := 1 // arguments go on until the next option
+		for n < len(words) && !strings.HasPrefix(words[n], "-") && words[n] != "!" {
+			n++
+		}
+		if o.Name == "--comment" {
+			n = min(2, len(words)) // its text may look like an option
+		}
+		o.Args, words = words[1:n], words[n:]
+		r.Options = append(r.Options, o)
+	}
+	return r, err
+}
+
+// split cuts text at blanks. Double quotes hold a word together, a backslash
+// takes the next character as it is.
+func split(text string) ([]string, error) {
+	var words []string
+	var word strings.Builder
+	begun, quoted := false, false
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		switch {
+		case c == '"':
+			quoted, begun = !quoted, true
+		case c == '\\' && quoted && i+1 < len(text):
+			i++
+			word.WriteByte(text[i])
+		case (c == ' ' || c == '\t') && !quoted:
+			if begun {
+				words = append(words, word.String())
+				word.Reset()
+				begun = false
+			}
+		default:
+			word.WriteByte(c)
+			begun = true
+		}
+	}
+	if quoted {
+		return nil, errors.New("a quote is not closed")
+	}
+	if begun {
+		words = append(words, word.String())
+	}
+	return words, nil
+}
