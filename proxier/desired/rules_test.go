@@ -4,11 +4,14 @@ import (
 	"flag"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
+	"kube-ipvs/netutil/iptables"
 	"kube-ipvs/proxier/state"
 )
 
@@ -56,6 +59,50 @@ func TestRulesText(t *testing.T) {
 	if *update {
 		if err := os.WriteFile(file, txtar.Format(now), 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// Each chain that a rule names is one that its table declares, or the kernel's or a
+// target of iptables, and each set is one of those of the family.
+func TestRulesNameWhatIsThere(t *testing.T) {
+	builtin := []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
+	targets := []string{"ACCEPT", "DROP", "RETURN", "REJECT", "MARK", "NETMAP", "DNAT", "MASQUERADE"}
+	for _, mode := range []Mode{Image, Direct} {
+		c := config(mode)
+		c.Localhost = [2]bool{true, true}
+		for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+			sets := map[string]state.SetName{}
+			for _, set := range state.SetNames() {
+				sets[set.Kernel(family)] = set
+			}
+			declared := map[[2]string]bool{}
+			for l, err := range iptables.Lines(c.Rules(family)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if l.Policy != "" {
+					declared[[2]string{l.Table, l.Chain}] = true
+					continue
+				}
+				r, err := iptables.Parse(l.Chain, l.Rule)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if target := r.Target(); !declared[[2]string{l.Table, l.Chain}] && !slices.Contains(builtin, l.Chain) ||
+					!declared[[2]string{l.Table, target}] && !slices.Contains(targets, target) {
+					t.Errorf("table %s lacks a chain of %s", l.Table, r)
+				}
+				for _, o := range r.Options {
+					if o.Name != "--match-set" {
+						continue
+					}
+					set, ok := sets[o.Args[0]]
+					if dimensions := strings.Count(string(set.Type()), ",") + 1; !ok || len(strings.Split(o.Args[1], ",")) != dimensions {
+						t.Errorf("there is no such set for %s", r)
+					}
+				}
+			}
 		}
 	}
 }

@@ -45,26 +45,26 @@ const (
 var SetTypes = []SetType{HashIP, HashIPPort, HashIPPortIP, HashIPPortNet, HashNetPort}
 
 var setTable = [setNames]struct {
-	name     string
+	name     string // for IPv4
 	kind     SetType
 	comments bool
 }{
-	SetAll:             {"ALL", HashIPPort, true},
-	SetCluster:         {"CLUSTER", HashIPPort, false},
-	SetExternal:        {"EXT", HashIPPort, false},
-	SetExternalLocal:   {"EXT-LOCAL", HashIPPort, false},
-	SetReject:          {"REJECT", HashIPPort, false},
-	SetDrop:            {"DROP", HashIPPort, false},
-	SetNoLocal:         {"NO-LOCAL", HashIPPort, false},
-	SetSourceFiltered:  {"SRC-FILTER", HashIPPort, false},
-	SetSourceAllowed:   {"SRC-ALLOW", HashIPPortNet, false},
-	SetNodePort:        {"NODEPORT", HashNetPort, true},
-	SetNodePortLocal:   {"NODEPORT-LOCAL", HashNetPort, true},
-	SetNodePortReject:  {"NODEPORT-REJECT", HashNetPort, false},
-	SetNodePortNoLocal: {"NODEPORT-NO-LOCAL", HashNetPort, false},
-	SetHairpin:         {"HAIRPIN", HashIPPortIP, false},
-	SetVIPs:            {"VIPS", HashIP, false},
-	SetHealth:          {"HEALTH", HashNetPort, false},
+	SetAll:             {"KIPVS-ALL", HashIPPort, true},
+	SetCluster:         {"KIPVS-CLUSTER", HashIPPort, false},
+	SetExternal:        {"KIPVS-EXT", HashIPPort, false},
+	SetExternalLocal:   {"KIPVS-EXT-LOCAL", HashIPPort, false},
+	SetReject:          {"KIPVS-REJECT", HashIPPort, false},
+	SetDrop:            {"KIPVS-DROP", HashIPPort, false},
+	SetNoLocal:         {"KIPVS-NO-LOCAL", HashIPPort, false},
+	SetSourceFiltered:  {"KIPVS-SRC-FILTER", HashIPPort, false},
+	SetSourceAllowed:   {"KIPVS-SRC-ALLOW", HashIPPortNet, false},
+	SetNodePort:        {"KIPVS-NODEPORT", HashNetPort, true},
+	SetNodePortLocal:   {"KIPVS-NODEPORT-LOCAL", HashNetPort, true},
+	SetNodePortReject:  {"KIPVS-NODEPORT-REJECT", HashNetPort, false},
+	SetNodePortNoLocal: {"KIPVS-NODEPORT-NO-LOCAL", HashNetPort, false},
+	SetHairpin:         {"KIPVS-HAIRPIN", HashIPPortIP, false},
+	SetVIPs:            {"KIPVS-VIPS", HashIP, false},
+	SetHealth:          {"KIPVS-HEALTH", HashNetPort, false},
 }
 
 // SetNames lists the sets.
@@ -85,9 +85,9 @@ const (
 // Kernel returns the set's name in the kernel for family, IPv4 or IPv6.
 func (n SetName) Kernel(family netip.Addr) string {
 	if family.Is4() {
-		return Prefix4 + setTable[n].name
+		return setTable[n].name
 	}
-	return Prefix6 + setTable[n].name
+	return Prefix6 + setTable[n].name[len(Prefix4):]
 }
 
 // Type returns the set's type.
