@@ -4,6 +4,7 @@ package iptables
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -27,15 +28,18 @@ func (o Option) Arg() string { return strings.Join(o.Args, " ") }
 // String returns the rule as iptables-save prints it.
 func (r Rule) String() string { return "-A " + r.Chain + " " + r.Text }
 
-// Target returns the chain or target that the rule leads to, or "".
-func (r Rule) Target() string {
+// Option returns the first option that has one of some names; none: the zero Option.
+func (r Rule) Option(names ...string) Option {
 	for _, o := range r.Options {
-		if (o.Name == "-j" || o.Name == "-g") && len(o.Args) > 0 {
-			return o.Args[0]
+		if slices.Contains(names, o.Name) {
+			return o
 		}
 	}
-	return ""
+	return Option{}
 }
+
+// Target returns the chain or target that the rule leads to, or "".
+func (r Rule) Target() string { return r.Option("-j", "-g").Arg() }
 
 var shortNames = map[string]string{
 	"--jump": "-j", "--goto": "-g", "--match": "-m", "--protocol": "-p", "--proto": "-p",

@@ -8,6 +8,7 @@ package explain
 import (
 	"net/netip"
 
+	"kube-ipvs/netutil/iptables"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -136,6 +137,9 @@ type Step struct {
 	Entries []string `json:"entries,omitempty"` // of sets, that matched
 	Does    string   `json:"does"`
 	To      string   `json:"to,omitempty"` // the destination that it gives the packet
+
+	rule *iptables.Rule
+	sets []state.SetName // of Entries
 }
 
 // Server is a virtual server, as ipvsadm shows it.

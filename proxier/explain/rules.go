@@ -1,85 +1,44 @@
 package explain
 
-import (
-	"slices"
-	"strings"
-)
+import "kube-ipvs/netutil/iptables"
 
-// ruleset is the rules of a family: by table and chain, in order.
-type ruleset map[string]map[string][]rule
+// place is where rules stand.
+type place struct{ table, chain string }
 
-// rule is one rule, taken apart as far as this package can judge it.
-type rule struct {
-	text  string // without "-A CHAIN"
-	tests []test
-	verb  string // its target, such as DROP or a chain
-	into  bool   // -g: the chain's end is the end of this chain, too
-	arg   string // of NETMAP, DNAT and MARK
-	why   string // why it cannot be judged; empty: it can
-}
-
-// test is a match of a rule.
-type test struct {
-	not  bool
-	kind string // the option that decides, such as --match-set or -s
-	args []string
-}
+// ruleset is the rules of a family, in order.
+type ruleset map[place][]iptables.Rule
 
 // parse reads what iptables-save prints. Lines that are no rules it ignores.
 func parse(text string) ruleset {
 	out := ruleset{}
-	table := ""
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if name, ok := strings.CutPrefix(line, "*"); ok {
-			table = name
-			out[table] = map[string][]rule{}
-		}
-		if body, ok := strings.CutPrefix(line, "-A "); ok && table != "" {
-			chain, body, _ := strings.Cut(body, " ")
-			out[table][chain] = append(out[table][chain], parseRule(body))
+	for l, err := range iptables.Lines(text) {
+		if err == nil && l.Policy == "" {
+			r, _ := iptables.Parse(l.Chain, l.Rule)
+			at := place{l.Table, l.Chain}
+			out[at] = append(out[at], r)
 		}
 	}
 	return out
 }
 
-func parseRule(text string) rule {
-	r := rule{text: text}
-	words := strings.Fields(text)
-	for len(words) > 0 {
-		words = r.option(words)
-	}
-	if r.verb == "" {
-		r.why = "it has no target"
-	}
-	return r
+// decides says of each option that can be judged here whether it keeps packets from
+// its rule. The others say what becomes of those that it is for.
+var decides = map[string]bool{
+	"-s": true, "-d": true, "-i": true, "-p": true, "--match-set": true, "--src-type": true, "--dst-type": true,
+	"--ctstate": true, "--ctstatus": true, "--ctdir": true, "--mark": true,
+	"-m": false, "--comment": false, "--update-counters": false, "-j": false, "-g": false, "--to": false,
+	"--to-destination": false, "--set-xmark": false, "--random-fully": false, "--reject-with": false,
 }
 
-// option takes one option with its arguments off words.
-func (r *rule) option(words []string) []string {
-	not := false
-	if words[0] == "!" && len(words) > 1 {
-		not, words = true, words[1:]
+// unknown returns why a rule cannot be judged; empty: it can.
+func unknown(r *iptables.Rule) string {
+	for _, o := range r.Options {
+		if _, known := decides[o.Name]; !known {
+			return "nothing here knows " + o.Name
+		}
 	}
-	name, n := words[0], 1
-	for n < len(words) && !strings.HasPrefix(words[n], "-") && words[n] != "!" {
-		n++
+	if r.Target() == "" {
+		return "it has no target"
 	}
-	args := words[1:n]
-	first := ""
-	if len(args) > 0 {
-		first = args[0]
-	}
-	switch name {
-	case "-m", "--random-fully", "--reject-with", "--comment", "--update-counters": // they decide nothing
-	case "-j", "-g":
-		r.verb, r.into = first, name == "-g"
-	case "--to", "--to-destination", "--set-xmark":
-		r.arg = first
-	case "-s", "-d", "-i", "-p", "--match-set", "--src-type", "--dst-type", "--ctstate", "--ctstatus", "--ctdir", "--mark":
-		r.tests = append(r.tests, test{not, name, slices.Clone(args)})
-	default:
-		r.why = "nothing here knows " + name
-	}
-	return words[n:]
+	return ""
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"kube-ipvs/proxier/desired"
 )
 
 // Print writes the explanation for people: a section for each frontend, in it
@@ -179,7 +181,7 @@ var outcomes = map[string]string{
 // that it led to, if it is another.
 func (w *Way) rewriting() (entry, to string) {
 	for _, s := range w.Steps {
-		if !translates(s.Table) || strings.HasSuffix(s.Chain, "-POST") {
+		if !translates(s.Table) || desired.ChainOf(s.Chain) == desired.ChainPost {
 			continue
 		}
 		for _, e := range s.Entries {
@@ -271,7 +273,7 @@ func (p *printer) source(g []Way) {
 func (p *printer) steps(w *Way) {
 	p.line("  Rule by rule, for %s (%s)", w.Client.name(), w.Client.Why)
 	for _, s := range w.Steps {
-		if _, ours := ourChain(s.Chain); !ours {
+		if desired.ChainOf(s.Chain) == "" {
 			continue // a jump to ours
 		}
 		p.line("     %s %s: %s", s.Table, s.Chain, s.Rule)

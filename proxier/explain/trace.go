@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"kube-ipvs/netutil/iptables"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/state"
 )
@@ -61,39 +62,40 @@ func (t *tracer) chain(table, chain string) verdict {
 		return returned
 	}
 	defer func() { t.depth-- }()
-	for i := range t.rules[table][chain] {
-		r := &t.rules[table][chain][i]
-		if r.why != "" {
-			t.unsure = append(t.unsure, fmt.Sprintf("%s %s: %s: %s, and it is passed over", table, chain, r.text, r.why))
+	rules := t.rules[place{table, chain}]
+	for i := range rules {
+		r := &rules[i]
+		if why := unknown(r); why != "" {
+			t.doubt(table, r, why+", and it is passed over")
 			continue
 		}
 		entries, ok := t.matches(r)
 		if !ok {
 			continue
 		}
-		switch r.verb {
+		switch target := r.Target(); target {
 		case "RETURN":
 			return returned
 		case "ACCEPT":
-			t.note(table, chain, r, entries, "it passes")
+			t.note(table, r, entries, "it passes")
 			return accepted
 		case "DROP":
-			t.note(table, chain, r, entries, "it is dropped")
+			t.note(table, r, entries, "it is dropped")
 			return dropped
 		case "REJECT":
-			t.note(table, chain, r, entries, "it is refused")
+			t.note(table, r, entries, "it is refused")
 			return rejected
 		case "MASQUERADE":
-			t.note(table, chain, r, entries, "its source becomes this node's address")
+			t.note(table, r, entries, "its source becomes this node's address")
 			return masqueraded
 		case "MARK":
-			t.setMark(table, chain, r, entries)
+			t.setMark(table, r, entries)
 		case "NETMAP", "DNAT":
-			t.rewrite(table, chain, r, entries)
+			t.rewrite(table, r, entries)
 			return accepted
 		default:
-			t.note(table, chain, r, entries, "on to chain "+r.verb)
-			if v := t.chain(table, r.verb); v != returned || r.into {
+			t.note(table, r, entries, "on to chain "+target)
+			if v := t.chain(table, target); v != returned || r.Option("-g").Name != "" {
 				return v
 			}
 		}
@@ -101,18 +103,28 @@ func (t *tracer) chain(table, chain string) verdict {
 	return returned
 }
 
-func (t *tracer) note(table, chain string, r *rule, entries []string, does string) {
-	t.steps = append(t.steps, Step{Table: table, Chain: chain, Rule: r.text, Entries: entries, Does: does})
+// note adds a step: a rule that did something, since sets have some entries.
+func (t *tracer) note(table string, r *iptables.Rule, entries []state.ID, does string) {
+	s := Step{Table: table, Chain: r.Chain, Rule: r.Text, Does: does, rule: r}
+	for _, id := range entries {
+		s.Entries, s.sets = append(s.Entries, strings.TrimPrefix(id.String(), "entry ")), append(s.sets, id.Set)
+	}
+	t.steps = append(t.steps, s)
 }
 
-func (t *tracer) setMark(table, chain string, r *rule, entries []string) {
-	value, mask := marks(r.arg)
+// doubt notes why a rule could not be judged.
+func (t *tracer) doubt(table string, r *iptables.Rule, why string) {
+	t.unsure = append(t.unsure, fmt.Sprintf("%s %s: %s: %s", table, r.Chain, r.Text, why))
+}
+
+func (t *tracer) setMark(table string, r *iptables.Rule, entries []state.ID) {
+	value, mask := marks(r.Option("--set-xmark").Arg())
 	t.packet.mark = t.packet.mark&^mask ^ value
 	does := "it is marked for masquerade"
 	if value == 0 {
 		does = "the mark has done its work and goes"
 	}
-	t.note(table, chain, r, entries, does)
+	t.note(table, r, entries, does)
 }
 
 func marks(text string) (value, mask uint32) {
@@ -126,79 +138,83 @@ func marks(text string) (value, mask uint32) {
 }
 
 // rewrite gives the packet the destination that NETMAP or DNAT says.
-func (t *tracer) rewrite(table, chain string, r *rule, entries []string) {
-	to := t.packet.to
-	switch p, err := netip.ParsePrefix(r.arg); {
-	case err == nil && r.verb == "NETMAP":
+func (t *tracer) rewrite(table string, r *iptables.Rule, entries []state.ID) {
+	to, arg := t.packet.to, r.Option("--to", "--to-destination").Arg()
+	switch p, err := netip.ParsePrefix(arg); {
+	case err == nil && r.Target() == "NETMAP":
 		t.packet.to = netip.AddrPortFrom(desired.ImageOf(to.Addr(), p), to.Port())
 	default:
-		at, err := netip.ParseAddrPort(r.arg)
+		at, err := netip.ParseAddrPort(arg)
 		if err != nil {
 			var a netip.Addr
-			a, err = netip.ParseAddr(strings.Trim(r.arg, "[]"))
+			a, err = netip.ParseAddr(strings.Trim(arg, "[]"))
 			at = netip.AddrPortFrom(a, to.Port())
 		}
 		if err != nil {
-			t.unsure = append(t.unsure, fmt.Sprintf("%s %s: %s: %q is no address", table, chain, r.text, r.arg))
+			t.doubt(table, r, fmt.Sprintf("%q is no address", arg))
 			return
 		}
 		t.packet.to = at
 	}
 	if t.packet.to == to {
-		t.note(table, chain, r, entries, "its destination stays, whatever NAT comes later")
+		t.note(table, r, entries, "its destination stays, whatever NAT comes later")
 		return
 	}
 	t.packet.nat = true
-	t.note(table, chain, r, entries, fmt.Sprintf("its destination becomes %s", t.packet.to))
+	t.note(table, r, entries, fmt.Sprintf("its destination becomes %s", t.packet.to))
 	t.steps[len(t.steps)-1].To = t.packet.to.String()
 }
 
 // matches reports whether a rule is for the packet, with the set entries that
 // say so.
-func (t *tracer) matches(r *rule) (entries []string, ok bool) {
-	for i := range r.tests {
-		entry, ok := t.holds(&r.tests[i])
-		if ok == r.tests[i].not {
+func (t *tracer) matches(r *iptables.Rule) (entries []state.ID, ok bool) {
+	for _, o := range r.Options {
+		if !decides[o.Name] {
+			continue
+		}
+		entry, ok := t.holds(o)
+		if ok == o.Not {
 			return nil, false
 		}
-		if entry != "" {
+		if entry != (state.ID{}) {
 			entries = append(entries, entry)
 		}
 	}
 	return entries, true
 }
 
-// holds reports whether a test, without its "!", holds of the packet.
-func (t *tracer) holds(c *test) (entry string, ok bool) {
-	p := &t.packet
-	arg := strings.Join(c.args, " ")
-	switch c.kind {
-	case "--match-set":
-		return t.inSet(c)
+// holds reports whether an option, without its "!", holds of the packet, with the set
+// entry that says so.
+func (t *tracer) holds(o iptables.Option) (entry state.ID, ok bool) {
+	if o.Name == "--match-set" {
+		return t.inSet(o)
+	}
+	p, arg := &t.packet, o.Arg()
+	switch o.Name {
 	case "-s":
-		return "", within(arg, p.source)
+		ok = within(arg, p.source)
 	case "-d":
-		return "", within(arg, p.to.Addr())
+		ok = within(arg, p.to.Addr())
 	case "-i":
 		name, wild := strings.CutSuffix(arg, "+")
-		return "", p.in == name || wild && p.in != "" && strings.HasPrefix(p.in, name)
+		ok = p.in == name || wild && p.in != "" && strings.HasPrefix(p.in, name)
 	case "-p":
-		return "", strings.EqualFold(arg, p.proto.String())
+		ok = strings.EqualFold(arg, p.proto.String())
 	case "--src-type":
-		return "", arg == "LOCAL" && p.client.Kind == FromNode
+		ok = arg == "LOCAL" && p.client.Kind == FromNode
 	case "--dst-type":
-		return "", arg == "LOCAL" && t.node.takes(p.to.Addr())
+		ok = arg == "LOCAL" && t.node.takes(p.to.Addr())
 	case "--ctdir":
-		return "", arg == "ORIGINAL"
+		ok = arg == "ORIGINAL"
 	case "--ctstate": // the first packet of a connection is new
-		return "", slices.ContainsFunc(strings.Split(arg, ","), func(s string) bool { return s == "NEW" || s == "DNAT" && p.nat })
+		ok = slices.ContainsFunc(strings.Split(arg, ","), func(s string) bool { return s == "NEW" || s == "DNAT" && p.nat })
 	case "--ctstatus": // and its entry is not confirmed
-		return "", strings.Contains(arg, "NONE")
+		ok = strings.Contains(arg, "NONE")
 	case "--mark":
 		value, mask := marks(arg)
-		return "", p.mark&mask == value
+		ok = p.mark&mask == value
 	}
-	return "", false
+	return entry, ok
 }
 
 func within(prefix string, a netip.Addr) bool {
@@ -211,29 +227,26 @@ func within(prefix string, a netip.Addr) bool {
 }
 
 // inSet looks the packet up in a set of ours.
-func (t *tracer) inSet(c *test) (entry string, ok bool) {
+func (t *tracer) inSet(o iptables.Option) (entry state.ID, ok bool) {
 	p := &t.packet
 	family := state.FamilyOf(p.to.Addr())
-	if len(c.args) == 0 {
-		return "", false
-	}
 	for _, name := range state.SetNames() {
-		if name.Kernel(family) != c.args[0] {
+		if len(o.Args) == 0 || name.Kernel(family) != o.Args[0] {
 			continue
 		}
 		if name == state.SetSourceAllowed && p.client.anybody {
 			t.ifFrom = true
-			return "", true
+			return entry, true
 		}
 		for _, id := range candidates(name, p) {
 			if t.node.Actual.Has(id) {
-				return strings.TrimPrefix(id.String(), "entry "), true
+				return id, true
 			}
 		}
-		return "", false
+		return entry, false
 	}
-	t.unsure = append(t.unsure, fmt.Sprintf("set %s is not known here", c.args[0]))
-	return "", false
+	t.unsure = append(t.unsure, fmt.Sprintf("set %s is not known here", o.Arg()))
+	return entry, false
 }
 
 // candidates are the entries of a set that would match the packet.

@@ -177,11 +177,7 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 // unserved reports whether a rule has found that what is dialled has no endpoint.
 func (t *tracer) unserved() bool {
 	return slices.ContainsFunc(t.steps, func(s Step) bool {
-		return slices.ContainsFunc(s.Entries, func(e string) bool {
-			set, _, _ := strings.Cut(e, " ")
-			name, _ := ourChain(set) // sets are named as chains are
-			return name == "REJECT" || name == "NODEPORT-REJECT"
-		})
+		return slices.Contains(s.sets, state.SetReject) || slices.Contains(s.sets, state.SetNodePortReject)
 	})
 }
 
@@ -226,21 +222,20 @@ func (n *Node) dropWhy(t *tracer) string {
 		return "a rule drops it"
 	}
 	last := t.steps[len(t.steps)-1]
-	for _, e := range last.Entries {
-		set, _, _ := strings.Cut(e, " ")
-		switch name, _ := ourChain(set); name { // sets are named as chains are
-		case "SRC-FILTER":
+	for _, set := range last.sets {
+		switch set {
+		case state.SetSourceFiltered:
 			return "its address is in none of loadBalancerSourceRanges"
-		case "DROP":
+		case state.SetDrop:
 			return "internal policy Local, and this node has no endpoint of the Service"
-		case "NO-LOCAL", "NODEPORT-NO-LOCAL":
+		case state.SetNoLocal, state.SetNodePortNoLocal:
 			return "external policy Local, and this node has no endpoint of the Service"
 		}
 	}
 	if n.Config.Reserved(t.packet.source) != "" {
 		return "its source is an image, which exists only between NAT and IPVS: nothing comes from there"
 	}
-	if strings.HasPrefix(last.Rule, "-d ") {
+	if last.rule.Options[0].Name == "-d" {
 		return "the address is an image, which exists only between NAT and IPVS: nobody may dial it"
 	}
 	return "the rule " + last.Rule + " drops it"

@@ -55,62 +55,58 @@ func orNone(s string) string {
 // masqueradeWhy says why the source is rewritten or kept: by the rule that has
 // marked the packet, or by the chain that has not.
 func (n *Node) masqueradeWhy(w *Way, steps []Step) string {
-	marked, through, hairpin := Step{}, "", false
+	var marked Step
+	var through desired.Chain
+	hairpin := false
 	for _, s := range steps {
-		chain, _ := ourChain(s.Chain)
-		switch {
-		case !translates(s.Table):
-		case strings.Contains(s.Rule, "-j MARK") && chain != "POST":
-			marked = s
-		case strings.Contains(s.Rule, "-j NETMAP"), strings.Contains(s.Rule, "-j DNAT"), strings.Contains(s.Rule, "-j ACCEPT"):
+		chain := desired.ChainOf(s.Chain)
+		if !translates(s.Table) {
+			continue
+		}
+		switch s.rule.Target() {
+		case "MARK":
+			if chain != desired.ChainPost {
+				marked = s
+			}
+		case "NETMAP", "DNAT", "ACCEPT":
 			through = chain
-		case strings.Contains(s.Rule, "-j MASQUERADE") && len(s.Entries) > 0:
-			hairpin = true
+		case "MASQUERADE":
+			hairpin = hairpin || len(s.Entries) > 0
 		}
 	}
-	by, _ := ourChain(marked.Chain)
-	switch {
+	switch by := desired.ChainOf(marked.Chain); {
 	case w.Masquerade == "no":
 		return n.keptWhy(w, through)
-	case hairpin && marked.Rule == "":
+	case hairpin && marked.rule == nil:
 		return "the client is the endpoint itself: without it the answer would not come back through this node"
-	case by == "CLUSTER" && strings.HasPrefix(marked.Rule, "-j"):
+	case by == desired.ChainCluster && marked.rule.Options[0].Name == "-j":
 		return "all traffic to ClusterIPs is masqueraded (masqueradeAll)"
-	case by == "CLUSTER":
+	case by == desired.ChainCluster:
 		return "the client is no pod: the endpoint's answer must come back through this node"
-	case by == "EXT" || by == "NODEPORT-ALL":
+	case by == desired.ChainExt || by == desired.ChainNodePortAll:
 		return "external policy Cluster: the endpoint may be on another node, and its answer must come back through this one"
-	case by == "EXT-LOCAL" || by == "NODEPORT-LOCAL":
+	case by == desired.ChainExtLocal || by == desired.ChainNodePortLocal:
 		return "the client is the node itself, which reaches the endpoints of all nodes"
 	}
 	return "the rule " + marked.Rule + " has marked it"
 }
 
-func (n *Node) keptWhy(w *Way, through string) string {
+func (n *Node) keptWhy(w *Way, through desired.Chain) string {
 	at, kind := index(w.Client.addr), w.Client.Kind
+	local := through == desired.ChainExtLocal || through == desired.ChainNodePortLocal
 	switch {
-	case strings.HasSuffix(through, "LOCAL") && kind == FromPod:
+	case local && kind == FromPod:
 		return "external policy Local: a pod reaches the endpoints of all nodes by its own address"
-	case strings.HasSuffix(through, "LOCAL"):
+	case local:
 		return "external policy Local: only endpoints of this node are used, and they see who asks"
-	case through == "CLUSTER" && kind == FromPod:
+	case through == desired.ChainCluster && kind == FromPod:
 		return "the client is a pod: the endpoint can answer it directly"
-	case through == "CLUSTER" && n.Config.PodInterface == "" && !n.Config.PodCIDRs[at].IsValid():
+	case through == desired.ChainCluster && n.Config.PodInterface == "" && !n.Config.PodCIDRs[at].IsValid():
 		return "which addresses are pods' is not known in this family, so nothing to a ClusterIP is masqueraded"
 	case len(n.Differ[at]) > 0:
 		return "no rule in the kernel asks for masquerade, and the rules are not as wanted"
 	}
 	return "no rule asks for masquerade"
-}
-
-// ourChain returns the name of a chain of ours without its prefix.
-func ourChain(name string) (short string, ours bool) {
-	for _, prefix := range []string{state.Prefix4, state.Prefix6} {
-		if short, ok := strings.CutPrefix(name, prefix); ok {
-			return short, true
-		}
-	}
-	return name, false
 }
 
 // takesFacts says why packets to a frontend are the node's business.
