@@ -85,7 +85,7 @@ func (b *batch) update(views Views, key model.Key) {
 	t.guard.admit(t.config.Protected, view, &b.frontends)
 	b.reclaim(s, b.hadClaims, b.frontends.claims)
 	wrong := b.frontends.wrong
-	b.render.service(view, b.frontends.all, func(f *frontend) bool { return b.owns(s, f, &wrong) })
+	b.render.service(view, b.frontends.all, func(f *Frontend) bool { return b.owns(s, f, &wrong) })
 	b.replace(s, b.render.out)
 	b.keep(s)
 	t.faults(s, view, &b.frontends, &wrong)
@@ -97,7 +97,7 @@ func (b *batch) update(views Views, key model.Key) {
 }
 
 // owns reports whether s has a frontend, and notes why not.
-func (b *batch) owns(s *service, f *frontend, wrong *faults) bool {
+func (b *batch) owns(s *service, f *Frontend, wrong *faults) bool {
 	t := b.table
 	if len(t.rivals) == 0 {
 		return true // each claim is the only one

@@ -62,7 +62,7 @@ func (a claimant) compare(b claimant) int {
 }
 
 // winner returns the Service that has what a frontend of s needs, or nil: s has it.
-func (t *Table) winner(s *service, f *frontend) *service {
+func (t *Table) winner(s *service, f *Frontend) *service {
 	var claims [3]claim // as many as a frontend has at most
 	for _, c := range f.claims(claims[:0]) {
 		if owner := t.owner(c.id); owner != s {

@@ -161,8 +161,9 @@ func (c *Config) Relay(a netip.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(c.images(a).NodePort.Addr(), relayPort)
 }
 
-// imageOf replaces the leading bits of a by those of p, as NETMAP does.
-func imageOf(a netip.Addr, p netip.Prefix) netip.Addr {
+// ImageOf returns what NETMAP makes of an address with one of the prefixes of images: it
+// replaces the leading bits.
+func ImageOf(a netip.Addr, p netip.Prefix) netip.Addr {
 	from, to := a.As16(), p.Addr().As16()
 	bits := p.Bits() + 128 - a.BitLen()
 	for i := range from {

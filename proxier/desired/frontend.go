@@ -27,31 +27,35 @@ func (r Reach) String() string {
 	return [...]string{"ClusterIP", "load-balancer IP", "external IP", "node port"}[r]
 }
 
-// frontend is one address and port that clients dial, and where it stands.
-type frontend struct {
-	reach Reach
+// Frontend is one address and port that clients of a Service dial, and where it stands.
+type Frontend struct {
+	Reach Reach
 	class class
-	port  int // index of the Service's port
-	proto state.Protocol
-	addr  netip.AddrPort // NodePort: the family's unspecified address
-	local bool           // policy Local
-	// server is the virtual server as all of the cluster sees the frontend.
-	// localServer is that for policy Local seen from outside; zero if none.
-	server, localServer state.ID
+	Port  int // index of the Service's port
+	Proto state.Protocol
+	Addr  netip.AddrPort // NodePort: the family's unspecified address
+	Local bool           // policy Local
+	// Server is the virtual server as all of the cluster sees the frontend.
+	// LocalServer is that for policy Local seen from outside; zero if none.
+	Server, LocalServer state.ID
 	sourced             bool // load-balancer source ranges apply
+
+	// For people who ask, see Table.Frontends.
+	Networks []netip.Prefix // of NodePort: of node addresses that serve it, as ipset takes them
+	Lost     model.Key      // the Service that has it instead; zero: this one has it
 }
 
 // String names the frontend as problems and reasons do.
-func (f frontend) String() string {
-	if f.reach == NodePort {
-		return fmt.Sprintf("node port %d/%s", f.addr.Port(), f.proto)
+func (f Frontend) String() string {
+	if f.Reach == NodePort {
+		return fmt.Sprintf("node port %d/%s", f.Addr.Port(), f.Proto)
 	}
-	return fmt.Sprintf("%s %s/%s", f.reach, f.addr, f.proto)
+	return fmt.Sprintf("%s %s/%s", f.Reach, f.Addr, f.Proto)
 }
 
 // field returns where a Service says that it wants the frontend.
-func (f frontend) field() string {
-	switch f.reach {
+func (f Frontend) field() string {
+	switch f.Reach {
 	case ClusterIP:
 		return "spec.clusterIPs"
 	case LoadBalancer:
@@ -65,15 +69,15 @@ func (f frontend) field() string {
 // claims appends what of which only one Service may have each: where the frontend
 // is published, and the virtual servers behind it. One at the frontend's own
 // address goes with that: all others have images for addresses.
-func (f *frontend) claims(to []claim) []claim {
-	if f.server.AddrPort() != f.addr {
-		to = append(to, claim{f.server, f.class})
+func (f *Frontend) claims(to []claim) []claim {
+	if f.Server.AddrPort() != f.Addr {
+		to = append(to, claim{f.Server, f.class})
 	}
-	if f.localServer != (state.ID{}) {
-		to = append(to, claim{f.localServer, f.class})
+	if f.LocalServer != (state.ID{}) {
+		to = append(to, claim{f.LocalServer, f.class})
 	}
-	if f.reach != NodePort {
-		to = append(to, claim{state.EntryID(state.SetAll, f.proto, f.addr), f.class})
+	if f.Reach != NodePort {
+		to = append(to, claim{state.EntryID(state.SetAll, f.Proto, f.Addr), f.class})
 	}
 	return to
 }
@@ -92,7 +96,7 @@ func protocol(p corev1.Protocol) state.Protocol {
 // named twice is what it is named first, and where there are too many the last
 // ones are left out. A ClusterIP comes before all others, whatever there is of these.
 type frontends struct {
-	all    []frontend
+	all    []Frontend
 	claims []claim           // of all, in order, each ID once
 	seen   map[state.ID]bool // those of claims, once they are many
 	cost   int               // of all, see costs
@@ -140,8 +144,8 @@ func (*frontends) each(s *model.Service, ips []netip.Addr, add func(port int, pr
 	}
 }
 
-func (fs *frontends) add(c *Config, f frontend) {
-	if f.addr.Addr().Is6() && !c.IPv6 || c.isImage(f.addr.Addr()) {
+func (fs *frontends) add(c *Config, f Frontend) {
+	if f.Addr.Addr().Is6() && !c.IPv6 || c.isImage(f.Addr.Addr()) {
 		return
 	}
 	cost := fs.costs(&f)
@@ -159,8 +163,8 @@ func (fs *frontends) add(c *Config, f frontend) {
 		if fs.has(cl.id, had) {
 			// An address that is named twice is served; of two that share an image one is
 			// not, whatever the port.
-			if f.port == 0 && !fs.has(state.EntryID(state.SetAll, f.proto, f.addr), had) {
-				fs.wrong.add(f.field(), f.addr.Addr().String(), "left out: it differs from another address of this Service "+
+			if f.Port == 0 && !fs.has(state.EntryID(state.SetAll, f.Proto, f.Addr), had) {
+				fs.wrong.add(f.field(), f.Addr.Addr().String(), "left out: it differs from another address of this Service "+
 					"in nothing but the leading bits that the image prefix replaces")
 			}
 			fs.claims = fs.claims[:had]
@@ -178,9 +182,9 @@ func (fs *frontends) add(c *Config, f frontend) {
 
 // costs returns what a frontend counts towards Config.MaxFrontends: a thousand ports
 // and two thousand source ranges, 50 kB of an object, are two million entries.
-func (fs *frontends) costs(f *frontend) int {
+func (fs *frontends) costs(f *Frontend) int {
 	if f.sourced {
-		return 1 + fs.ranges[index(f.addr.Addr())]
+		return 1 + fs.ranges[index(f.Addr.Addr())]
 	}
 	return 1
 }
@@ -207,37 +211,65 @@ func (c *Config) externalIPs(s *model.Service) []netip.Addr {
 	return s.ExternalIPs
 }
 
-func (c *Config) clusterFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
-	f := frontend{reach: ClusterIP, class: ofClusterIP, port: port, proto: proto, addr: addr, local: s.InternalLocal}
+func (c *Config) clusterFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) Frontend {
+	f := Frontend{Reach: ClusterIP, class: ofClusterIP, Port: port, Proto: proto, Addr: addr, Local: s.InternalLocal}
 	if s.Key == apiServer {
 		f.class = ofAPIServer
 	}
 	at := addr
 	if c.Mode == Image {
-		at = netip.AddrPortFrom(imageOf(addr.Addr(), c.images(addr.Addr()).Cluster), addr.Port())
+		at = netip.AddrPortFrom(ImageOf(addr.Addr(), c.images(addr.Addr()).Cluster), addr.Port())
 	}
-	f.server = state.VirtualServerID(proto, at)
+	f.Server = state.VirtualServerID(proto, at)
 	return f
 }
 
-func (c *Config) externalFrontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) frontend {
+func (c *Config) externalFrontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) Frontend {
 	im := c.images(addr.Addr())
-	f := frontend{reach: reach, class: ofOthers, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
-	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(imageOf(addr.Addr(), im.Cluster), addr.Port()))
-	if f.local {
-		f.localServer = state.VirtualServerID(proto, netip.AddrPortFrom(imageOf(addr.Addr(), im.Local), addr.Port()))
+	f := Frontend{Reach: reach, class: ofOthers, Port: port, Proto: proto, Addr: addr, Local: s.ExternalLocal}
+	f.Server = state.VirtualServerID(proto, netip.AddrPortFrom(ImageOf(addr.Addr(), im.Cluster), addr.Port()))
+	if f.Local {
+		f.LocalServer = state.VirtualServerID(proto, netip.AddrPortFrom(ImageOf(addr.Addr(), im.Local), addr.Port()))
 	}
 	return f
 }
 
-func (c *Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) frontend {
+func (c *Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) Frontend {
 	cluster, local := c.images(addr.Addr()).nodePort()
-	f := frontend{reach: NodePort, class: ofOthers, port: port, proto: proto, addr: addr, local: s.ExternalLocal}
-	f.server = state.VirtualServerID(proto, netip.AddrPortFrom(cluster, addr.Port()))
-	if f.local {
-		f.localServer = state.VirtualServerID(proto, netip.AddrPortFrom(local, addr.Port()))
+	f := Frontend{Reach: NodePort, class: ofOthers, Port: port, Proto: proto, Addr: addr, Local: s.ExternalLocal}
+	f.Server = state.VirtualServerID(proto, netip.AddrPortFrom(cluster, addr.Port()))
+	if f.Local {
+		f.LocalServer = state.VirtualServerID(proto, netip.AddrPortFrom(local, addr.Port()))
 	}
 	return f
+}
+
+// set returns the set of which an entry publishes the frontend.
+func (f *Frontend) set() state.SetName {
+	switch {
+	case f.Reach == ClusterIP:
+		return state.SetCluster
+	case f.Reach == NodePort && f.Local:
+		return state.SetNodePortLocal
+	case f.Reach == NodePort:
+		return state.SetNodePort
+	case f.Local:
+		return state.SetExternalLocal
+	}
+	return state.SetExternal
+}
+
+// Entries returns the entries that publish the frontend, of which NodePort has one for
+// each of Networks.
+func (f *Frontend) Entries() []state.ID {
+	if f.Reach != NodePort {
+		return []state.ID{state.EntryID(f.set(), f.Proto, f.Addr)}
+	}
+	var out []state.ID
+	for _, p := range f.Networks {
+		out = append(out, state.NetEntryID(f.set(), f.Proto, p, f.Addr.Port()))
+	}
+	return out
 }
 
 // Servers returns the virtual servers behind an entry that publishes a
@@ -262,11 +294,11 @@ func (c *Config) servers(to []state.ID, entry state.ID) []state.ID {
 		if c.Mode == Direct {
 			return append(to, at(entry.Addr()))
 		}
-		return append(to, at(imageOf(entry.Addr(), im.Cluster)))
+		return append(to, at(ImageOf(entry.Addr(), im.Cluster)))
 	case state.SetExternal:
-		return append(to, at(imageOf(entry.Addr(), im.Cluster)))
+		return append(to, at(ImageOf(entry.Addr(), im.Cluster)))
 	case state.SetExternalLocal:
-		return append(to, at(imageOf(entry.Addr(), im.Cluster)), at(imageOf(entry.Addr(), im.Local)))
+		return append(to, at(ImageOf(entry.Addr(), im.Cluster)), at(ImageOf(entry.Addr(), im.Local)))
 	case state.SetNodePort:
 		return append(to, at(nodePort))
 	case state.SetNodePortLocal:

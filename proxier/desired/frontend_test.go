@@ -22,7 +22,7 @@ func TestNoExternalIPs(t *testing.T) {
 			t.Fatalf("forbidden %v: %v, want %v", forbidden, got, want)
 		}
 		for i := range want {
-			if got[i].reach != want[i] {
+			if got[i].Reach != want[i] {
 				t.Errorf("forbidden %v: %v, want %v", forbidden, got, want)
 			}
 		}

@@ -61,8 +61,8 @@ func (g *guard) serves(v model.View) {
 func (g *guard) admit(protected []netip.AddrPort, v model.View, fs *frontends) {
 	for i := range fs.all {
 		f := &fs.all[i]
-		if f.proto != state.TCP || f.sourced || f.reach != LoadBalancer && f.reach != External ||
-			!slices.Contains(protected, f.addr) || slices.Contains(g.endpoints, f.addr) || !g.leads(f, v) {
+		if f.Proto != state.TCP || f.sourced || f.Reach != LoadBalancer && f.Reach != External ||
+			!slices.Contains(protected, f.Addr) || slices.Contains(g.endpoints, f.Addr) || !g.leads(f, v) {
 			continue
 		}
 		for _, mine := range f.claims(nil) {
@@ -76,12 +76,12 @@ func (g *guard) admit(protected []netip.AddrPort, v model.View, fs *frontends) {
 
 // leads reports whether there are endpoints behind a frontend and each of them is the
 // API server's.
-func (g *guard) leads(f *frontend, v model.View) bool {
+func (g *guard) leads(f *Frontend, v model.View) bool {
 	family := v.V4
-	if f.addr.Addr().Is6() {
+	if f.Addr.Addr().Is6() {
 		family = v.V6
 	}
-	to := &family[f.port]
+	to := &family[f.Port]
 	return len(to.Cluster) > 0 && !slices.ContainsFunc(slices.Concat(to.Cluster, to.Local), func(e netip.AddrPort) bool {
 		_, found := slices.BinarySearchFunc(g.endpoints, e, netip.AddrPort.Compare)
 		return !found

@@ -66,7 +66,7 @@ func (r *render) intern(use int, s state.Spec) state.SpecRef {
 }
 
 // service makes r.out the Fragment of a Service that has the frontends.
-func (r *render) service(v model.View, all []frontend, owns func(*frontend) bool) {
+func (r *render) service(v model.View, all []Frontend, owns func(*Frontend) bool) {
 	r.view = v
 	r.out.Own, r.out.Shared, r.shared = r.out.Own[:0], r.out.Shared[:0], nil
 	r.hairpin, r.answers = append(r.hairpin[:0], make([][2]bool, len(v.Ports))...), [2]answers{}
@@ -138,40 +138,40 @@ func (r *render) tell(id state.ID, why []string) {
 }
 
 // endpoints returns those of the frontend's port in its family.
-func (r *render) endpoints(f *frontend) model.Endpoints {
-	if f.addr.Addr().Is4() {
-		return r.view.V4[f.port]
+func (r *render) endpoints(f *Frontend) model.Endpoints {
+	if f.Addr.Addr().Is4() {
+		return r.view.V4[f.Port]
 	}
-	return r.view.V6[f.port]
+	return r.view.V6[f.Port]
 }
 
-func (r *render) frontend(f *frontend) {
+func (r *render) frontend(f *Frontend) {
 	eps := r.endpoints(f)
 	var what string
 	if r.because != nil {
 		what = f.String()
 	}
-	if f.reach == ClusterIP {
+	if f.Reach == ClusterIP {
 		use, why := eps.Cluster, what
-		if f.local {
+		if f.Local {
 			use, why = eps.Local, what+", internal policy Local"
 		}
-		r.server(f.server, use, f, why)
-		r.share(state.VIPEntryID(f.addr.Addr()), state.None, what)
-		r.share(state.VIPID(f.addr.Addr()), r.vip(f.addr.Addr()), what)
+		r.server(f.Server, use, f, why)
+		r.share(state.VIPEntryID(f.Addr.Addr()), state.None, what)
+		r.share(state.VIPID(f.Addr.Addr()), r.vip(f.Addr.Addr()), what)
 	} else {
-		r.server(f.server, eps.Cluster, f, what)
-		if f.local {
-			r.server(f.localServer, eps.Local, f, what+", from outside, external policy Local")
+		r.server(f.Server, eps.Cluster, f, what)
+		if f.Local {
+			r.server(f.LocalServer, eps.Local, f, what+", from outside, external policy Local")
 		}
 	}
-	if f.addr.Addr().Is6() {
+	if f.Addr.Addr().Is6() {
 		r.share(forwardIPv6.ID, forwardIPv6.Spec, "a Service with an IPv6 address")
 	}
-	if done := &r.hairpin[f.port][index(f.addr.Addr())]; !*done {
+	if done := &r.hairpin[f.Port][index(f.Addr.Addr())]; !*done {
 		*done = true
 		for _, ep := range eps.OnNode {
-			r.share(state.HairpinID(f.proto, ep), state.None, "endpoint on this node")
+			r.share(state.HairpinID(f.Proto, ep), state.None, "endpoint on this node")
 		}
 	}
 	r.gates(f, eps, what)
@@ -179,9 +179,9 @@ func (r *render) frontend(f *frontend) {
 }
 
 // server adds a virtual server and its real servers.
-func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *frontend, why string) {
+func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *Frontend, why string) {
 	r.own(id, r.serverSpec(), why)
-	r.order = shuffle(r.order[:0], endpoints, r.config.NodeName, r.view.Key, f.port)
+	r.order = shuffle(r.order[:0], endpoints, r.config.NodeName, r.view.Key, f.Port)
 	for i := range r.order {
 		r.own(state.RealServerID(id, r.order[i].endpoint), state.Weight(1), why, "endpoint")
 	}
@@ -194,7 +194,7 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *frontend, wh
 // clients, since they are terminating, or by a policy or a hint: IPVS
 // carries every packet of the flows that they have, and would end these. Behind an
 // image conntrack carries them, as it does connections anywhere; or these drain.
-func (r *render) staying(id state.ID, chosen []netip.AddrPort, f *frontend, why string) {
+func (r *render) staying(id state.ID, chosen []netip.AddrPort, f *Frontend, why string) {
 	for _, ep := range r.endpoints(f).Serving {
 		if !contains(chosen, ep) {
 			r.own(state.RealServerID(id, ep), state.Weight(0), why, "endpoint for the flows that it has, and no new ones")
@@ -248,13 +248,13 @@ func (r *render) vip(a netip.Addr) state.SpecRef {
 }
 
 // gates adds the entries that refuse, drop or filter.
-func (r *render) gates(f *frontend, eps model.Endpoints, what string) {
+func (r *render) gates(f *Frontend, eps model.Endpoints, what string) {
 	switch {
 	case !eps.Any:
 		r.enter(f, state.SetReject, state.SetNodePortReject, what, "refused, there is no endpoint")
-	case f.local && len(eps.Local) == 0 && f.reach == ClusterIP:
+	case f.Local && len(eps.Local) == 0 && f.Reach == ClusterIP:
 		r.enter(f, state.SetDrop, 0, what, "dropped, internal policy is Local and this node has no endpoint")
-	case f.local && len(eps.Local) == 0:
+	case f.Local && len(eps.Local) == 0:
 		r.enter(f, state.SetNoLocal, state.SetNodePortNoLocal, what, "dropped from outside, external policy is Local and this node has no endpoint")
 	}
 	if f.sourced {
@@ -264,39 +264,36 @@ func (r *render) gates(f *frontend, eps model.Endpoints, what string) {
 
 // enter adds f to the set for its kind: node ports with each network that
 // serves them, others with their address.
-func (r *render) enter(f *frontend, addresses, nodePorts state.SetName, why ...string) {
+func (r *render) enter(f *Frontend, addresses, nodePorts state.SetName, why ...string) {
 	set := addresses
-	if f.reach == NodePort {
+	if f.Reach == NodePort {
 		set = nodePorts
 	}
 	spec := state.None
 	if set.Comments() {
 		spec = r.comment(f)
 	}
-	if f.reach != NodePort {
-		r.own(state.EntryID(set, f.proto, f.addr), spec, why...)
+	if f.Reach != NodePort {
+		r.own(state.EntryID(set, f.Proto, f.Addr), spec, why...)
 		return
 	}
-	for _, n := range r.config.nodePortNetworks(f.addr.Addr()) {
-		r.own(state.NetEntryID(set, f.proto, n, f.addr.Port()), spec, why...)
+	for _, n := range r.config.nodePortNetworks(f.Addr.Addr()) {
+		r.own(state.NetEntryID(set, f.Proto, n, f.Addr.Port()), spec, why...)
 	}
 }
 
 // publish adds what makes the frontend answer.
-func (r *render) publish(f *frontend, what string) {
-	if f.reach != NodePort {
+func (r *render) publish(f *Frontend, what string) {
+	if f.Reach != NodePort {
 		r.enter(f, state.SetAll, 0, what)
 	}
 	had := len(r.out.Own)
-	switch {
-	case f.reach == ClusterIP:
-		r.enter(f, state.SetCluster, 0, what)
-	case f.local:
-		r.enter(f, state.SetExternalLocal, state.SetNodePortLocal, what, "external policy Local")
-	default:
-		r.enter(f, state.SetExternal, state.SetNodePort, what)
+	if f.Local && f.Reach != ClusterIP {
+		r.enter(f, f.set(), f.set(), what, "external policy Local")
+	} else {
+		r.enter(f, f.set(), f.set(), what)
 	}
-	if f.proto == state.UDP {
+	if f.Proto == state.UDP {
 		for _, entry := range r.out.Own[had:] {
 			r.own(entry.ID.Flows(), r.answering(f), what, "who may answer")
 		}
@@ -306,10 +303,10 @@ func (r *render) publish(f *frontend, what string) {
 // answering returns who may answer flows to the frontend: as kube-proxy has it,
 // every endpoint that answers still, wherever it is and whatever policies and
 // hints say. Frontends come port by port.
-func (r *render) answering(f *frontend) state.SpecRef {
-	last := &r.answers[index(f.addr.Addr())]
-	if !last.known || last.port != f.port {
-		*last = answers{true, f.port, state.Answering(r.endpoints(f).Serving)}
+func (r *render) answering(f *Frontend) state.SpecRef {
+	last := &r.answers[index(f.Addr.Addr())]
+	if !last.known || last.port != f.Port {
+		*last = answers{true, f.Port, state.Answering(r.endpoints(f).Serving)}
 	}
 	return last.spec
 }
@@ -318,9 +315,9 @@ func (r *render) answering(f *frontend) state.SpecRef {
 const maxComment = 255
 
 // comment names the Service port, so that the entry explains itself.
-func (r *render) comment(f *frontend) state.SpecRef {
+func (r *render) comment(f *Frontend) state.SpecRef {
 	text := r.view.Key.String()
-	if name := r.view.Ports[f.port].Name; name != "" {
+	if name := r.view.Ports[f.Port].Name; name != "" {
 		text += ":" + name
 	}
 	return state.Intern(state.Spec{Text: text[:min(len(text), maxComment)]})

@@ -107,9 +107,9 @@ func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach))
 		if t.winner(s, f) != nil {
 			continue
 		}
-		each(f.server, v.Ports[f.port], f.reach)
-		if f.localServer != (state.ID{}) {
-			each(f.localServer, v.Ports[f.port], f.reach)
+		each(f.Server, v.Ports[f.Port], f.Reach)
+		if f.LocalServer != (state.ID{}) {
+			each(f.LocalServer, v.Ports[f.Port], f.Reach)
 		}
 	}
 }
@@ -266,7 +266,7 @@ func (t *Table) Explain(views Views) map[state.ID]string {
 			}
 		}}
 		t.list(&fs, v.Service)
-		r.service(v, fs.all, func(f *frontend) bool { return t.winner(s, f) == nil })
+		r.service(v, fs.all, func(f *Frontend) bool { return t.winner(s, f) == nil })
 	}
 	return why
 }

@@ -185,7 +185,7 @@ func TestImageOf(t *testing.T) {
 		{"10.96.0.10", "127.0.0.0/8", "127.96.0.10"},
 	}
 	for _, tt := range tests {
-		if got := imageOf(netip.MustParseAddr(tt.addr), netip.MustParsePrefix(tt.prefix)); got.String() != tt.want {
+		if got := ImageOf(netip.MustParseAddr(tt.addr), netip.MustParsePrefix(tt.prefix)); got.String() != tt.want {
 			t.Errorf("image of %s in %s is %s, want %s", tt.addr, tt.prefix, got, tt.want)
 		}
 	}

@@ -163,7 +163,7 @@ func (n *Node) nodePortText(f *desired.Frontend) string {
 // and the route of the image that comes of it.
 func (n *Node) publishing(f *desired.Frontend) []Fact {
 	var out []Fact
-	for _, o := range n.entries(f) {
+	for _, o := range f.Entries() {
 		out = append(out, Fact{Present: n.Actual.Has(o), Object: o.String(), Text: "the entry that the rules look for"})
 	}
 	for _, id := range []state.ID{f.Server, f.LocalServer} {
@@ -176,29 +176,6 @@ func (n *Node) publishing(f *desired.Frontend) []Fact {
 			fact.Object, fact.Text = "", fmt.Sprintf("there is no local route for the image %s", id.Addr())
 		}
 		out = append(out, fact)
-	}
-	return out
-}
-
-// entries returns those that publish a frontend.
-func (n *Node) entries(f *desired.Frontend) []state.ID {
-	set := state.SetCluster
-	switch {
-	case f.Reach == desired.NodePort && f.Local:
-		set = state.SetNodePortLocal
-	case f.Reach == desired.NodePort:
-		set = state.SetNodePort
-	case f.Reach != desired.ClusterIP && f.Local:
-		set = state.SetExternalLocal
-	case f.Reach != desired.ClusterIP:
-		set = state.SetExternal
-	}
-	if f.Reach != desired.NodePort {
-		return []state.ID{state.EntryID(set, f.Proto, f.Addr)}
-	}
-	var out []state.ID
-	for _, p := range f.Networks {
-		out = append(out, state.NetEntryID(set, f.Proto, p, f.Addr.Port()))
 	}
 	return out
 }
