@@ -142,7 +142,7 @@ func stillThere(c *Conn, family int, ours Ours, stands map[Chain]stand) (bool, e
 // ownChains lists the chains of a Ruleset in ourTables.
 func ownChains(of Ruleset) (out []Chain) {
 	for _, table := range ourTables {
-		for _, c := range of.get(table).chains {
+		for _, c := range of.get(table).own {
 			out = append(out, Chain{table, c.name})
 		}
 	}

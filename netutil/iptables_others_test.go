@@ -110,7 +110,7 @@ func nftJumpsOf(t *testing.T, family int, from Chain) ([]string, bool, error) {
 	must(t, err)
 	defer c.Close()
 	jumps, _, err := nftJumps(c, family, from, Ours{})
-	lines, odd := spellJumps(from.Name, jumps)
+	lines, odd := spellJumps(jumps)
 	return lines, odd, err
 }
 

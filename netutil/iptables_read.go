@@ -103,7 +103,7 @@ func (b Backend) readNFT(ctx context.Context, family int, ours Ours, was Ruleset
 				return Ruleset{}, err
 			}
 			var odd bool
-			jumps[ch.Chain], odd = spellJumps(ch.Name, found)
+			jumps[ch.Chain], odd = spellJumps(found)
 			ranks[ch.Chain] = k
 			if odd {
 				ask = append(ask, ch.Chain)
@@ -114,30 +114,24 @@ func (b Backend) readNFT(ctx context.Context, family int, ours Ours, was Ruleset
 	if err != nil {
 		return Ruleset{}, err
 	}
-	maps.Copy(printed, known)
-	out, err := assemble(chains, ours.Prefix, jumps, printed)
+	out, err := assemble(chains, ours, jumps, printed, known)
 	for in, k := range ranks {
-		out.table(in.Table).ranks[in.Name] = k
+		out.table(in.Table).hook(in.Name, ours).rank = k
 	}
 	return out, err
 }
 
 // unchanged returns the rules of those chains of was that are as they were when they
 // had the mark.
-func unchanged(c *Conn, family int, was Ruleset, mark Mark) (map[Chain][]string, error) {
-	out := map[Chain][]string{}
+func unchanged(c *Conn, family int, was Ruleset, mark Mark) (map[Chain][]rule, error) {
+	out := map[Chain][]rule{}
 	for in, before := range mark.chains {
 		now, err := nftDigest(c, family, in)
 		if err != nil {
 			return nil, err
 		}
-		t := was.get(in.Table)
-		if ch := t.find(in.Name); ch != nil && now == before {
-			lines := []string{}
-			for _, r := range ch.rules {
-				lines = append(lines, r.String())
-			}
-			out[in] = lines
+		if ch := find(was.get(in.Table).own, in.Name); ch != nil && now == before {
+			out[in] = ch.rules
 		}
 	}
 	return out, nil
@@ -145,46 +139,46 @@ func unchanged(c *Conn, family int, was Ruleset, mark Mark) (map[Chain][]string,
 
 // spellJumps returns those jumps that do nothing but lead to their chain, as iptables
 // spells them; odd says that there are others, too.
-func spellJumps(from string, jumps []nftRule) (lines []string, odd bool) {
+func spellJumps(jumps []nftRule) (rules []string, odd bool) {
 	for _, r := range jumps {
 		if r.plain {
-			lines = append(lines, "-A "+from+" "+r.jump)
+			rules = append(rules, r.jump)
 		} else {
 			odd = true
 		}
 	}
-	return lines, odd
+	return rules, odd
 }
 
-// assemble makes a Ruleset of what the tool has printed of some chains, and of
-// the jumps that the kernel told of for those that it has not.
-func assemble(chains []nftChain, prefix string, jumps, printed map[Chain][]string) (Ruleset, error) {
-	var text strings.Builder
-	for _, table := range ourTables {
-		var rules []string
-		fmt.Fprintf(&text, "*%s\n", table)
-		for _, ch := range chains {
-			lines, ok := printed[ch.Chain]
-			switch {
-			case ch.Table != table:
-				continue
-			case strings.HasPrefix(ch.Name, prefix):
-				fmt.Fprintf(&text, ":%s - [0:0]\n", ch.Name)
-			case !ok:
-				lines = jumps[ch.Chain]
-			}
-			rules = append(rules, lines...)
-		}
-		fmt.Fprintf(&text, "%s\nCOMMIT\n", strings.Join(rules, "\n"))
-	}
-	out, err := ParseRules(text.String(), prefix)
+// assemble makes a Ruleset of what the tool has printed of some chains, of the jumps that
+// the kernel told of for those that it has not, and of the rules of chains that are known.
+func assemble(chains []nftChain, ours Ours, jumps, printed map[Chain][]string, known map[Chain][]rule) (Ruleset, error) {
+	var out Ruleset
+	declared := map[Chain]bool{}
 	for _, ch := range chains {
-		if _, ok := printed[ch.Chain]; !ok && strings.HasPrefix(ch.Name, prefix) && err == nil {
-			own := out.table(ch.Table).find(ch.Name)
-			own.rules = unreadableIn(ch.Name)
+		rules, isPrinted := printed[ch.Chain]
+		if !isPrinted {
+			rules = jumps[ch.Chain]
+		}
+		var lines []iptables.Line
+		if ours.own(ch.Name) {
+			lines = append(lines, iptables.Line{Table: ch.Table, Chain: ch.Name, Policy: "-"})
+		}
+		for _, r := range rules {
+			lines = append(lines, iptables.Line{Table: ch.Table, Chain: ch.Name, Rule: r})
+		}
+		for _, l := range lines {
+			if err := out.add(l, ours, declared); err != nil {
+				return Ruleset{}, err
+			}
+		}
+		if is, ok := known[ch.Chain]; ok {
+			find(out.table(ch.Table).own, ch.Name).rules = is
+		} else if !isPrinted && ours.own(ch.Name) {
+			find(out.table(ch.Table).own, ch.Name).rules = unreadableIn(ch.Name)
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 // unreadable stands for the rules of a chain of ours that the tool does not print.
@@ -199,7 +193,7 @@ func unreadableIn(chain string) []rule {
 func (r Ruleset) Unreadable() []string {
 	var out []string
 	for _, t := range r.tables {
-		for _, c := range t.chains {
+		for _, c := range t.own {
 			if len(c.rules) == 1 && c.rules[0].canon == unreadable {
 				out = append(out, t.name+" "+c.name)
 			}
@@ -291,7 +285,8 @@ func parseList(out map[Chain][]string, chains []Chain, text string) error {
 			next++
 		case next > 0 && strings.HasPrefix(line, "-A "):
 			in := chains[next-1]
-			out[in] = append(out[in], line)
+			_, rule, _ := strings.Cut(line[len("-A "):], " ")
+			out[in] = append(out[in], rule)
 		default:
 			return fmt.Errorf("iptables prints %q", line)
 		}

@@ -96,7 +96,7 @@ func TestReadingChangesNothing(t *testing.T) {
 		counted, _, err := w.drain(int(file.Fd()))
 		must(t, err)
 		have, err := NFT.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS-"})
-		if err != nil || len(have.get("filter").chains) != 1 || len(have.get("filter").chains[0].rules) != 1 {
+		if err != nil || len(have.get("filter").own) != 1 || len(have.get("filter").own[0].rules) != 1 {
 			t.Errorf("%v, %v", have, err)
 		}
 		if _, err := NFT.MarkRules(family, Ours{Prefix: "KIPVS-"}, have, Mark{}); err != nil {

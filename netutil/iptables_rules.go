@@ -2,7 +2,6 @@ package netutil
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -17,15 +16,15 @@ type Ruleset struct {
 }
 
 type table struct {
-	name   string
-	chains []chain
-	jumps  []rule          // in the order in which they stand
-	ranks  map[string]rank // of built-in chains
+	name    string
+	own     []chain
+	builtin []chain // those of interest, with our jumps
 }
 
 type chain struct {
 	name  string
 	rules []rule
+	rank  rank // of a built-in one: where the jumps stand in it
 }
 
 // rule is a rule as it was read, and in the form that is compared.
@@ -43,10 +42,10 @@ func ParseRules(text, prefix string) (Ruleset, error) {
 
 func parseRules(text string, ours Ours) (Ruleset, error) {
 	var out Ruleset
-	builtin := map[Chain]bool{}
+	declared := map[Chain]bool{}
 	for l, err := range iptables.Lines(text) {
 		if err == nil {
-			err = out.add(l, ours, builtin)
+			err = out.add(l, ours, declared)
 		}
 		if err != nil {
 			return Ruleset{}, err
@@ -63,7 +62,7 @@ func (r *Ruleset) table(name string) *table {
 			return &r.tables[i]
 		}
 	}
-	r.tables = append(r.tables, table{name: name, ranks: map[string]rank{}})
+	r.tables = append(r.tables, table{name: name})
 	return &r.tables[len(r.tables)-1]
 }
 
@@ -77,96 +76,86 @@ func (r Ruleset) get(name string) table {
 	return table{name: name}
 }
 
-func (t *table) find(name string) *chain {
-	for i := range t.chains {
-		if t.chains[i].name == name {
-			return &t.chains[i]
+// find returns the chain called name, or nil.
+func find(chains []chain, name string) *chain {
+	for i := range chains {
+		if chains[i].name == name {
+			return &chains[i]
 		}
 	}
 	return nil
 }
 
-// add takes in a line. In a text of ours, built-in chains need not be declared: a
-// chain that is not known is taken for one.
-func (r *Ruleset) add(l iptables.Line, ours Ours, builtin map[Chain]bool) error {
+// get returns the chain called name, empty if there is none.
+func get(chains []chain, name string) chain {
+	if c := find(chains, name); c != nil {
+		return *c
+	}
+	return chain{name: name}
+}
+
+// hook returns a built-in chain of the table, which it adds if need be.
+func (t *table) hook(name string, ours Ours) *chain {
+	if find(t.builtin, name) == nil {
+		t.builtin = append(t.builtin, chain{name: name, rank: rank{place: ours.Places[Chain{t.name, name}]}})
+	}
+	return find(t.builtin, name)
+}
+
+// add takes in a line; declared are the chains that came before, with whether they are
+// user-defined. In a text of ours, built-in chains need not be declared: a chain that is
+// not known is taken for one.
+func (r *Ruleset) add(l iptables.Line, ours Ours, declared map[Chain]bool) error {
 	if l.Table == "" {
 		return fmt.Errorf("%s stands outside of a table", l.Chain)
 	}
 	t, own, in := r.table(l.Table), ours.own(l.Chain), Chain{l.Table, l.Chain}
 	if l.Policy != "" {
-		if builtin[in] = l.Policy != "-"; own && t.find(l.Chain) == nil {
-			t.chains = append(t.chains, chain{name: l.Chain})
+		if declared[in] = l.Policy == "-"; own && find(t.own, l.Chain) == nil {
+			t.own = append(t.own, chain{name: l.Chain})
 		}
 		return nil
 	}
-	if known, declared := builtin[in]; !own && declared && !known {
+	c := find(t.own, l.Chain)
+	switch {
+	case own && c == nil:
+		return fmt.Errorf("chain %s is not declared", l.Chain)
+	case !own && declared[in]: // one of others
 		return nil
+	case !own:
+		c = t.hook(l.Chain, ours)
 	}
 	parsed, err := iptables.Parse(l.Chain, l.Rule)
-	if target := parsed.Target(); !own && !ours.own(target) {
-		known, declared := builtin[Chain{l.Table, target}]
-		t.other(l.Chain, target, declared && !known, ours)
+	switch target := parsed.Target(); {
+	case own || ours.own(target):
+	case declared[Chain{l.Table, target}]:
+		c.rank.other(ours, target, "")
+		return nil
+	default:
+		c.rank.other(ours, "", target)
 		return nil
 	}
+	canon := ""
 	if err == nil {
-		err = t.addOwn(parsed, ours)
+		canon, err = parsed.Canonical()
 	}
 	if err != nil {
-		err = fmt.Errorf("rule %s: %w", parsed, err)
+		return fmt.Errorf("rule %s: %w", parsed, err)
 	}
-	return err
-}
-
-// addOwn adds a rule to a chain of ours, or a jump to one.
-func (t *table) addOwn(parsed iptables.Rule, ours Ours) error {
-	canon, err := parsed.Canonical()
-	if err != nil {
-		return err
-	}
-	name, own := parsed.Chain, rule{parsed, canon}
-	if !ours.own(name) {
-		k := t.rank(name, ours)
-		k.own()
-		t.jumps, t.ranks[name] = append(t.jumps, own), k
-		return nil
-	}
-	c := t.find(name)
-	if c == nil {
-		return fmt.Errorf("chain %s is not declared", name)
-	}
-	c.rules = append(c.rules, own)
+	c.rank.own()
+	c.rules = append(c.rules, rule{parsed, canon})
 	return nil
-}
-
-// other takes in a rule of others in a built-in chain, that leads to a target.
-func (t *table) other(name, target string, isChain bool, ours Ours) {
-	k := t.rank(name, ours)
-	if isChain {
-		k.other(ours, target, "")
-	} else {
-		k.other(ours, "", target)
-	}
-	t.ranks[name] = k
-}
-
-// rank returns what is known of where our jumps stand in a built-in chain.
-func (t *table) rank(name string, ours Ours) rank {
-	if k, ok := t.ranks[name]; ok {
-		return k
-	}
-	return rank{place: ours.Places[Chain{t.name, name}]}
 }
 
 // missing returns those of want that have lacks, each as often as it does.
 func missing(have, want []rule) []rule {
-	left := map[[2]string]int{}
+	left := map[string]int{}
 	for _, r := range have {
-		left[[2]string{r.Chain, r.canon}]++
+		left[r.canon]++
 	}
 	var out []rule
 	for _, r := range want {
-		k := [2]string{r.Chain, r.canon}
-		if left[k]--; left[k] < 0 {
+		if left[r.canon]--; left[r.canon] < 0 {
 			out = append(out, r)
 		}
 	}
@@ -174,28 +163,19 @@ func missing(have, want []rule) []rule {
 }
 
 // same reports whether two chains hold the same rules in the same order.
-func (c chain) same(d chain) bool { return sameRules(c.rules, d.rules) }
-
-func sameRules(a, b []rule) bool {
-	return slices.EqualFunc(a, b, func(a, b rule) bool { return a.canon == b.canon })
+func (c chain) same(d chain) bool {
+	return slices.EqualFunc(c.rules, d.rules, func(a, b rule) bool { return a.canon == b.canon })
 }
 
-// chainsOfJumps lists the chains in which tables have jumps.
-func chainsOfJumps(tables ...table) []string {
+// union lists the names of chains of a and of those of b that are not in a.
+func union(a, b []chain) []string {
 	var out []string
-	for _, t := range tables {
-		for _, r := range t.jumps {
-			if !slices.Contains(out, r.Chain) {
-				out = append(out, r.Chain)
-			}
+	for _, c := range slices.Concat(a, b) {
+		if !slices.Contains(out, c.name) {
+			out = append(out, c.name)
 		}
 	}
 	return out
-}
-
-// jumpsFrom returns the jumps of one chain, in their order.
-func jumpsFrom(t table, chain string) []rule {
-	return slices.DeleteFunc(slices.Clone(t.jumps), func(r rule) bool { return r.Chain != chain })
 }
 
 // names lists the tables of a and b.
@@ -218,9 +198,9 @@ func Equal(have, want Ruleset) bool { return RestoreInput(want, have) == "" }
 func (r Ruleset) Misplaced() []string {
 	var out []string
 	for _, t := range r.tables {
-		for _, c := range chainsOfJumps(t) {
-			if wrong := t.ranks[c].wrong; wrong != "" {
-				out = append(out, t.name+" "+c+": "+wrong)
+		for _, c := range t.builtin {
+			if c.rank.wrong != "" {
+				out = append(out, t.name+" "+c.name+": "+c.rank.wrong)
 			}
 		}
 	}
@@ -232,10 +212,9 @@ func (r Ruleset) Tolerated() Ruleset {
 	out := Ruleset{slices.Clone(r.tables)}
 	for i := range out.tables {
 		t := &out.tables[i]
-		t.ranks = maps.Clone(t.ranks)
-		for c, k := range t.ranks {
-			k.wrong = ""
-			t.ranks[c] = k
+		t.builtin = slices.Clone(t.builtin)
+		for k := range t.builtin {
+			t.builtin[k].rank.wrong = ""
 		}
 	}
 	return out
@@ -246,38 +225,40 @@ func (r Ruleset) Tolerated() Ruleset {
 // empty when they are Equal.
 func Missing(have, want Ruleset) []string {
 	var out []string
-	say := func(sign, table string, rules []rule) {
-		for _, r := range rules {
-			out = append(out, sign+" "+table+" "+r.String())
+	say := func(sign, table, text string) { out = append(out, sign+" "+table+" "+text) }
+	rules := func(table string, have, want chain) (differ bool) {
+		lack, extra := missing(have.rules, want.rules), missing(want.rules, have.rules)
+		for _, r := range lack {
+			say("+", table, r.String())
 		}
+		for _, r := range extra {
+			say("-", table, r.String())
+		}
+		return len(lack)+len(extra) > 0
 	}
 	for _, name := range names(want, have) {
 		w, h := want.get(name), have.get(name)
-		say("+", name, missing(h.jumps, w.jumps))
-		say("-", name, missing(w.jumps, h.jumps))
-		for _, c := range chainsOfJumps(w, h) {
-			if wrong := h.ranks[c].wrong; wrong != "" {
-				out = append(out, "! "+name+" "+c+": "+wrong)
-			} else if got, want := jumpsFrom(h, c), jumpsFrom(w, c); !sameRules(got, want) && len(missing(got, want))+len(missing(want, got)) == 0 {
-				out = append(out, "! "+name+" "+c+": the jumps are in another order")
+		for _, c := range union(w.builtin, h.builtin) {
+			got, want := get(h.builtin, c), get(w.builtin, c)
+			differ := rules(name, got, want)
+			if got.rank.wrong != "" {
+				say("!", name, c+": "+got.rank.wrong)
+			} else if !differ && !got.same(want) {
+				say("!", name, c+": the jumps are in another order")
 			}
 		}
-		for _, c := range w.chains {
-			got := h.find(c.name)
+		for _, c := range union(w.own, h.own) {
+			got, want := find(h.own, c), find(w.own, c)
+			if want == nil {
+				say("-", name, ":"+c)
+				continue
+			}
 			if got == nil {
-				out = append(out, "+ "+name+" :"+c.name)
+				say("+", name, ":"+c)
 				got = &chain{}
 			}
-			lack, extra := missing(got.rules, c.rules), missing(c.rules, got.rules)
-			say("+", name, lack)
-			say("-", name, extra)
-			if len(lack)+len(extra) == 0 && !c.same(*got) {
-				out = append(out, "! "+name+" :"+c.name+" is in another order")
-			}
-		}
-		for _, c := range h.chains {
-			if w.find(c.name) == nil {
-				out = append(out, "- "+name+" :"+c.name)
+			if !rules(name, *got, *want) && !got.same(*want) {
+				say("!", name, ":"+c+" is in another order")
 			}
 		}
 	}
@@ -293,8 +274,8 @@ func RestoreInput(want, have Ruleset) string {
 	for _, name := range names(want, have) {
 		w, h := want.get(name), have.get(name)
 		var declare, fill, drop strings.Builder
-		for _, c := range w.chains {
-			if got := h.find(c.name); got != nil && c.same(*got) {
+		for _, c := range w.own {
+			if got := find(h.own, c.name); got != nil && c.same(*got) {
 				continue
 			}
 			fmt.Fprintf(&declare, ":%s - [0:0]\n", c.name)
@@ -302,14 +283,14 @@ func RestoreInput(want, have Ruleset) string {
 				fmt.Fprintln(&fill, r)
 			}
 		}
-		for _, c := range h.chains {
-			if w.find(c.name) == nil {
+		for _, c := range h.own {
+			if find(w.own, c.name) == nil {
 				fmt.Fprintf(&declare, ":%s - [0:0]\n", c.name)
 				fmt.Fprintf(&drop, "-X %s\n", c.name)
 			}
 		}
-		for _, c := range chainsOfJumps(w, h) {
-			putJumps(&fill, jumpsFrom(w, c), jumpsFrom(h, c), h.ranks[c])
+		for _, c := range union(w.builtin, h.builtin) {
+			putJumps(&fill, get(w.builtin, c), get(h.builtin, c))
 		}
 		if body := declare.String() + fill.String() + drop.String(); body != "" {
 			fmt.Fprintf(&out, "*%s\n%sCOMMIT\n", name, body)
@@ -318,16 +299,16 @@ func RestoreInput(want, have Ruleset) string {
 	return out.String()
 }
 
-// putJumps replaces the jumps of a built-in chain, which stand as k says.
-func putJumps(out *strings.Builder, want, have []rule, k rank) {
-	if sameRules(want, have) && k.wrong == "" {
+// putJumps replaces the jumps of a built-in chain.
+func putJumps(out *strings.Builder, want, have chain) {
+	if want.same(have) && have.rank.wrong == "" {
 		return
 	}
-	for _, r := range have {
+	for _, r := range have.rules {
 		fmt.Fprintf(out, "-D %s %s\n", r.Chain, r.Text)
 	}
-	for i, r := range want {
-		fmt.Fprintf(out, "-I %s %d %s\n", r.Chain, k.behind+i+1, r.Text)
+	for i, r := range want.rules {
+		fmt.Fprintf(out, "-I %s %d %s\n", r.Chain, have.rank.behind+i+1, r.Text)
 	}
 }
 
@@ -335,22 +316,18 @@ func putJumps(out *strings.Builder, want, have []rule, k rank) {
 func (r Ruleset) String() string {
 	var out strings.Builder
 	for _, t := range r.tables {
-		if len(t.chains)+len(t.jumps) == 0 {
-			continue
+		var body strings.Builder
+		for _, c := range t.own {
+			fmt.Fprintf(&body, ":%s - [0:0]\n", c.name)
 		}
-		fmt.Fprintf(&out, "*%s\n", t.name)
-		for _, c := range t.chains {
-			fmt.Fprintf(&out, ":%s - [0:0]\n", c.name)
-		}
-		for _, r := range t.jumps {
-			fmt.Fprintln(&out, r)
-		}
-		for _, c := range t.chains {
+		for _, c := range slices.Concat(t.builtin, t.own) {
 			for _, r := range c.rules {
-				fmt.Fprintln(&out, r)
+				fmt.Fprintln(&body, r)
 			}
 		}
-		out.WriteString("COMMIT\n")
+		if body.Len() > 0 {
+			fmt.Fprintf(&out, "*%s\n%sCOMMIT\n", t.name, body.String())
+		}
 	}
 	return out.String()
 }

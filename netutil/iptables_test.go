@@ -101,10 +101,8 @@ func TestRulesLife(t *testing.T) {
 			t.Fatalf("differs after restore: %q", Missing(have, want))
 		}
 		var jumps []string
-		for _, r := range read().get("nat").jumps {
-			if r.Chain == "OUTPUT" {
-				jumps = append(jumps, r.Text)
-			}
+		for _, r := range get(read().get("nat").builtin, "OUTPUT").rules {
+			jumps = append(jumps, r.Text)
 		}
 		if !slices.Equal(jumps, []string{"-j KIPVS-NAT", "-j KIPVS-MARK"}) {
 			t.Errorf("order of jumps: %q", jumps)

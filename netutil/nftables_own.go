@@ -61,7 +61,7 @@ func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
 	}
 	t := out.table(OwnTable)
 	odd := func(name string) {
-		t.chains = append(t.chains, chain{name, unreadableIn(name)})
+		t.own = append(t.own, chain{name: name, rules: unreadableIn(name)})
 	}
 	for _, w := range ownChainsOf(want) {
 		is, ok := have[w.name]
@@ -69,9 +69,9 @@ func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
 		same := ok && w.does(is, family, index)
 		switch {
 		case same && w.hooked():
-			t.jumps = append(t.jumps, w.rules...)
+			t.builtin = append(t.builtin, w.chain)
 		case same:
-			t.chains = append(t.chains, w.chain)
+			t.own = append(t.own, w.chain)
 		case ok && !w.hooked():
 			odd(w.name)
 		}
@@ -86,7 +86,7 @@ func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
 // has none. It is one transaction: each packet meets what was or what is to be. Idempotent.
 // The error is ErrNoNFTables where the kernel lacks what it takes.
 func WriteOwn(family int, want Ruleset, index SetIndex) error {
-	if len(want.get(OwnTable).chains) == 0 {
+	if len(want.get(OwnTable).own) == 0 {
 		_, err := DeleteNFTable(family, OwnTable)
 		return err
 	}
@@ -140,17 +140,11 @@ func (c ownChain) hooked() bool { return c.hook >= 0 }
 // ownChainsOf lists what OwnTable is to have.
 func ownChainsOf(want Ruleset) (out []ownChain) {
 	t := want.get(OwnTable)
-	for _, c := range t.chains {
+	for _, c := range t.own {
 		out = append(out, ownChain{c, -1})
 	}
 	for hook, name := range hookNames {
-		c := chain{name: name}
-		for _, j := range t.jumps {
-			if j.Chain == name {
-				c.rules = append(c.rules, j)
-			}
-		}
-		if len(c.rules) > 0 {
+		if c := get(t.builtin, name); len(c.rules) > 0 {
 			out = append(out, ownChain{c, hook})
 		}
 	}

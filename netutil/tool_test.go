@@ -87,7 +87,11 @@ func TestReadBesideAToolThatHangs(t *testing.T) {
 			}
 			return
 		}
-		if err != nil || len(have.Unreadable()) != 4 || len(have.get("nat").jumps) != 3 {
+		jumps := 0
+		for _, c := range have.get("nat").builtin {
+			jumps += len(c.rules)
+		}
+		if err != nil || len(have.Unreadable()) != 4 || jumps != 3 {
 			t.Errorf("read %q, %v", have, err)
 		}
 		if len(Missing(have, want)) == 0 {
