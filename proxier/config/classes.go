@@ -29,19 +29,14 @@ const (
 	klogOnly  = "it has no effect: there is one log, on standard error"
 )
 
-// classes has every field of KubeProxyConfiguration: a test compares it with
-// the type. Those of KubeIPVSConfiguration are all honoured.
+// classes has the fields of KubeProxyConfiguration that are ignored, or of which there is
+// more to say than their flag does. All others have a flag and are honoured, as those of
+// KubeIPVSConfiguration are: a test knows every field of the type.
 var classes = map[string]class{
 	"featureGates": {here: "AllowServiceExternalIPs=false; others are ignored, with a warning"},
 
-	"clientConnection.kubeconfig":         {},
 	"clientConnection.acceptContentTypes": {about: "content types that the API server may answer in, in place of contentType"},
-	"clientConnection.contentType":        {},
-	"clientConnection.qps":                {},
-	"clientConnection.burst":              {},
 
-	"logging.format":                      {},
-	"logging.verbosity":                   {},
 	"logging.flushFrequency":              {effect: silent},
 	"logging.vmodule":                     {effect: ignored, why: "it has no effect: there are no levels by source file; logging.verbosity counts"},
 	"logging.options.text.splitStream":    {effect: ignored, why: klogOnly},
@@ -49,29 +44,12 @@ var classes = map[string]class{
 	"logging.options.json.splitStream":    {effect: ignored, why: klogOnly},
 	"logging.options.json.infoBufferSize": {effect: ignored, usual: `"0"`, why: klogOnly},
 
-	"hostnameOverride":            {},
-	"bindAddress":                 {},
-	"healthzBindAddress":          {},
-	"metricsBindAddress":          {},
-	"bindAddressHardFail":         {},
-	"enableProfiling":             {},
 	"showHiddenMetricsForVersion": {effect: ignored, why: "it has no effect: kube-ipvs hides no metrics"},
 	"mode":                        {here: "a contradiction is an error: anything but ipvs"},
 
-	"iptables.masqueradeBit":      {},
-	"iptables.masqueradeAll":      {},
 	"iptables.localhostNodePorts": {here: "honoured where it is given: not given it means false, since kube-proxy's IPVS mode never serves node ports on 127.0.0.1"},
 	"iptables.syncPeriod":         {effect: ignored, usual: `"30s"`, why: otherMode + "; ipvs.syncPeriod counts"},
 	"iptables.minSyncPeriod":      {effect: ignored, usual: `"1s"`, why: otherMode + "; ipvs.minSyncPeriod counts"},
-
-	"ipvs.syncPeriod":    {},
-	"ipvs.minSyncPeriod": {},
-	"ipvs.scheduler":     {},
-	"ipvs.excludeCIDRs":  {},
-	"ipvs.strictARP":     {},
-	"ipvs.tcpTimeout":    {},
-	"ipvs.tcpFinTimeout": {},
-	"ipvs.udpTimeout":    {},
 
 	"nftables.masqueradeBit": {effect: ignored, usual: "14", why: otherMode + "; iptables.masqueradeBit counts"},
 	"nftables.masqueradeAll": {effect: ignored, why: otherMode + "; iptables.masqueradeAll counts"},
@@ -85,22 +63,8 @@ var classes = map[string]class{
 	"winkernel.forwardHealthCheckVip": {effect: ignored, why: windows},
 	"windowsRunAsService":             {effect: ignored, why: windows},
 
-	"detectLocalMode":                 {},
-	"detectLocal.bridgeInterface":     {},
-	"detectLocal.interfaceNamePrefix": {},
-	"clusterCIDR":                     {},
-	"nodePortAddresses":               {},
-
-	"oomScoreAdj":                     {},
-	"conntrack.maxPerCore":            {},
-	"conntrack.min":                   {},
-	"conntrack.tcpEstablishedTimeout": {},
-	"conntrack.tcpCloseWaitTimeout":   {},
-	"conntrack.tcpBeLiberal":          {},
-	"conntrack.udpTimeout":            {},
-	"conntrack.udpStreamTimeout":      {},
-	"configSyncPeriod":                {here: "checked; no effect"},
-	"portRange":                       {effect: ignored, why: "it has no effect, in kube-proxy neither"},
+	"configSyncPeriod": {here: "checked; no effect"},
+	"portRange":        {effect: ignored, why: "it has no effect, in kube-proxy neither"},
 }
 
 // warning returns what to say about a field that is ignored, or nothing if it

@@ -36,7 +36,7 @@ func fieldTable(t *testing.T, kind string) string {
 		if flag == path {
 			flag = ""
 		} else {
-			about = specs[slices.IndexFunc(specs, func(s spec) bool { return s.path == path })].usage
+			about = specOf(path).usage
 			flag = code(flag)
 		}
 		if about == "" {
@@ -58,8 +58,10 @@ func fieldTable(t *testing.T, kind string) string {
 // liveList names the fields that are followed without a restart.
 func liveList() string {
 	var names []string
-	for path := range maps.Keys(liveFields) {
-		names = append(names, code(path))
+	for _, s := range specs {
+		if s.live {
+			names = append(names, code(s.path))
+		}
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")

@@ -1,16 +1,13 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"sync"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kube-proxy/config/v1alpha1"
-
-	"kube-ipvs/netutil"
-	"kube-ipvs/proxier/desired"
 )
 
 // KubeIPVSConfiguration is what kube-ipvs can be told and kube-proxy cannot.
@@ -111,34 +108,19 @@ const (
 	metricsPort = 10249
 )
 
-// defaults are those of kube-proxy. The addresses of healthz and metrics
-// depend on bindAddress and are not in here.
+// defaults are those that specs say: kube-proxy's own for what it has, too. The addresses
+// of healthz and metrics depend on bindAddress and are not in here.
 func defaults() *documents {
 	d := &documents{}
-	p := &d.proxy
-	p.BindAddress = "0.0.0.0"
-	p.Mode = "ipvs"
-	p.DetectLocalMode = v1alpha1.LocalMode(ByClusterCIDR)
-	p.ClientConnection.ContentType = "application/vnd.kubernetes.protobuf"
-	p.ClientConnection.QPS, p.ClientConnection.Burst = 5, 10
-	p.ConfigSyncPeriod.Duration = 15 * time.Minute
-	p.IPTables.MasqueradeBit = new(int32(14))
-	p.IPVS.SyncPeriod.Duration = 30 * time.Second
-	p.IPVS.Scheduler = "rr"
-	p.OOMScoreAdj = new(int32(-999))
-	p.Conntrack.MaxPerCore, p.Conntrack.Min = new(int32(32*1024)), new(int32(128*1024))
-	p.Conntrack.TCPEstablishedTimeout = &metav1.Duration{Duration: 24 * time.Hour}
-	p.Conntrack.TCPCloseWaitTimeout = &metav1.Duration{Duration: time.Hour}
-	p.Logging.Format = "text"
-	d.own = KubeIPVSConfiguration{
-		ClusterIPServers: string(desired.Image), VIPBinding: string(netutil.BindAddress), IPTablesBackend: "auto",
-		AuditPeriod: metav1.Duration{Duration: 5 * time.Minute}, DrainTimeout: metav1.Duration{Duration: 15 * time.Minute},
-		MaxServiceFrontends: 10_000,
-		TrafficMetrics:      string(TrafficOff), TrafficMetricsTop: 1000,
-	}
-	for f, to := range []*ImagePrefixSet{&d.own.ImagePrefixes.IPv4, &d.own.ImagePrefixes.IPv6} {
-		im := desired.DefaultImages[f]
-		*to = ImagePrefixSet{im.Cluster.String(), im.Local.String(), im.NodePort.String()}
+	fields := d.fields()
+	for i := range specs {
+		s := &specs[i]
+		if s.def == "" {
+			continue
+		}
+		if err := setText(fields[s.path], s.def, false, false); err != nil {
+			panic(fmt.Sprintf("the default of %s: %v", s.path, err)) // every start would
+		}
 	}
 	return d
 }

@@ -32,6 +32,8 @@ type spec struct {
 	aliases []string
 	short   string
 	usage   string
+	def     string // the default, as the flag takes it; empty: the field's zero value
+	live    bool   // a running daemon can follow it: what is rendered anew, and periods of the loop
 	whole   bool   // a list whose items may hold commas, one a flag
 	joins   bool   // given again, the texts are joined with commas
 	bare    string // the value that the flag alone means; of bool flags "true"
@@ -179,13 +181,22 @@ func (l *layers) set(g given, more bool) {
 	}
 }
 
-// flagOf returns the flag that sets a field.
-func flagOf(path string) string {
-	i := slices.IndexFunc(specs, func(s spec) bool { return s.path == path })
-	if i < 0 {
-		return path
+// specOf returns the flag that sets a field, or nil.
+func specOf(path string) *spec {
+	for i := range specs {
+		if specs[i].path == path {
+			return &specs[i]
+		}
 	}
-	return "--" + specs[i].name
+	return nil
+}
+
+// flagOf returns the name of the flag that sets a field, else the field.
+func flagOf(path string) string {
+	if s := specOf(path); s != nil {
+		return "--" + s.name
+	}
+	return path
 }
 
 // plain returns a value as a flag would take it.
