@@ -118,23 +118,18 @@ func proxierConfig(e *config.Config) proxier.Config {
 }
 
 func desiredConfig(e *config.Config) desired.Config {
-	d := desired.Config{
-		Mode: e.Mode, Scheduler: e.Scheduler, IPv6: netutil.HasIPv6(), Images: e.Images, NodePortAddresses: e.NodePortAddresses, Localhost: e.Localhost,
-		MasqueradeBit: e.MasqueradeBit, MasqueradeAll: e.MasqueradeAll, NoExternalIPs: e.NoExternalIPs, NodeName: e.NodeName,
-		MaxFrontends:   e.MaxServiceFrontends,
-		TCPBeLiberal:   e.Conntrack.TCPBeLiberal,
-		NoDevice:       e.VIPBinding == netutil.BindRoute,
-		IPVSTCPTimeout: e.IPVSTCPTimeout, IPVSTCPFinTimeout: e.IPVSTCPFinTimeout, IPVSUDPTimeout: e.IPVSUDPTimeout,
-		EstablishedTimeout: orLeave(e.Conntrack.TCPEstablishedTimeout), CloseWaitTimeout: orLeave(e.Conntrack.TCPCloseWaitTimeout),
-	}
+	d := e.Config
+	d.IPv6, d.NoDevice, d.TCPBeLiberal = netutil.HasIPv6(), e.VIPBinding == netutil.BindRoute, e.Conntrack.TCPBeLiberal
+	d.EstablishedTimeout, d.CloseWaitTimeout = orLeave(e.Conntrack.TCPEstablishedTimeout), orLeave(e.Conntrack.TCPCloseWaitTimeout)
 	switch e.PodTraffic {
 	case config.ByClusterCIDR:
-		d.PodCIDRs = e.PodCIDRs
+		return d
 	case config.ByBridgeInterface:
 		d.PodInterface = e.BridgeInterface
 	case config.ByInterfacePrefix:
 		d.PodInterface = e.InterfaceNamePrefix + "+"
 	}
+	d.PodCIDRs = [2]netip.Prefix{}
 	return d
 }
 

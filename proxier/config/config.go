@@ -21,7 +21,6 @@ import (
 // Config is the effective configuration.
 type Config struct {
 	// The node.
-	NodeName    string       // in lower case; the host's name unless given
 	Zone        string       // empty: the Node object says it
 	NodeIPs     []netip.Addr // at most one a family; a family without any: that of its default route
 	BindAddress netip.Addr   // primary address of the node, unspecified: not said. Nothing is bound to it
@@ -33,23 +32,16 @@ type Config struct {
 	ConfigSyncPeriod time.Duration // of no effect: a watch needs no resync
 	ServiceProxyName string        // which Services are meant; empty: those without the label
 
-	// What is programmed.
-	Mode                desired.Mode
-	Scheduler           string
-	PodTraffic          LocalMode         // how traffic of pods is known
-	PodCIDRs            [2]netip.Prefix   // IPv4, IPv6; of PodTraffic ClusterCIDR; invalid: unknown
-	BridgeInterface     string            // of PodTraffic BridgeInterface
-	InterfaceNamePrefix string            // of PodTraffic InterfaceNamePrefix
-	NodePortAddresses   []netip.Prefix    // node addresses that serve node ports; a family without any, nor a primary one: all
-	PrimaryNodePorts    bool              // the node's primary addresses serve node ports, too
-	Localhost           [2]bool           // IPv4, IPv6: node ports are to be served on addresses of lo in NodePortAddresses (KEP-6032)
-	MasqueradeAll       bool              // masquerade all traffic to ClusterIPs
-	MasqueradeBit       uint8             // 0 to 31
-	NoExternalIPs       bool              // externalIPs of Services are not served (KEP-5707)
-	MaxServiceFrontends int               // of one Service, each an address, port and protocol; 0: any number
-	VIPBinding          netutil.Binding   // how a ClusterIP becomes the node's own
-	IPTablesBackend     netutil.Backend   // empty: find out
-	Images              [2]desired.Images // IPv4, IPv6
+	// What is programmed, as far as the configuration says it. NodeName is in lower case,
+	// and the host's unless given; PodCIDRs count where PodTraffic is ClusterCIDR. What is
+	// found on the node is not in it.
+	desired.Config
+	PodTraffic          LocalMode       // how traffic of pods is known
+	BridgeInterface     string          // of PodTraffic BridgeInterface
+	InterfaceNamePrefix string          // of PodTraffic InterfaceNamePrefix
+	PrimaryNodePorts    bool            // the node's primary addresses serve node ports, too
+	VIPBinding          netutil.Binding // how a ClusterIP becomes the node's own
+	IPTablesBackend     netutil.Backend // empty: find out
 	DrainTimeout        time.Duration
 	Takeover            bool           // adopt what kube-proxy's IPVS mode has left
 	ExcludeCIDRs        []netip.Prefix // virtual servers in these are not adopted
@@ -60,12 +52,9 @@ type Config struct {
 	AuditPeriod   time.Duration // between full comparisons with the kernel, at most
 
 	// Settings of the kernel. 0 leaves what is.
-	StrictARP         bool
-	IPVSTCPTimeout    time.Duration // the three are whole seconds
-	IPVSTCPFinTimeout time.Duration
-	IPVSUDPTimeout    time.Duration
-	Conntrack         Conntrack
-	OOMScoreAdj       int // of this process
+	StrictARP   bool
+	Conntrack   Conntrack
+	OOMScoreAdj int // of this process
 
 	// What is served. An invalid address: not served.
 	HealthzAddress      netip.AddrPort

@@ -24,11 +24,14 @@ func (l *layers) effective() *Config {
 		Zone: o.Zone, Manifests: o.Manifests, APIServers: o.APIServers, ConfigSyncPeriod: p.ConfigSyncPeriod.Duration, ServiceProxyName: o.ServiceProxyName,
 		Client: Client{p.ClientConnection.Kubeconfig, p.ClientConnection.AcceptContentTypes, p.ClientConnection.ContentType,
 			p.ClientConnection.QPS, int(p.ClientConnection.Burst)},
-		Mode: desired.Mode(o.ClusterIPServers), Scheduler: p.IPVS.Scheduler, MasqueradeAll: p.IPTables.MasqueradeAll,
-		MaxServiceFrontends: int(o.MaxServiceFrontends), DrainTimeout: o.DrainTimeout.Duration, Takeover: o.Takeover,
+		Config: desired.Config{
+			Mode: desired.Mode(o.ClusterIPServers), Scheduler: p.IPVS.Scheduler, MasqueradeAll: p.IPTables.MasqueradeAll,
+			MaxFrontends: int(o.MaxServiceFrontends), IPVSTCPTimeout: p.IPVS.TCPTimeout.Duration,
+			IPVSTCPFinTimeout: p.IPVS.TCPFinTimeout.Duration, IPVSUDPTimeout: p.IPVS.UDPTimeout.Duration,
+		},
+		DrainTimeout: o.DrainTimeout.Duration, Takeover: o.Takeover,
 		SyncPeriod: p.IPVS.SyncPeriod.Duration, MinSyncPeriod: p.IPVS.MinSyncPeriod.Duration, AuditPeriod: o.AuditPeriod.Duration,
-		StrictARP: p.IPVS.StrictARP, IPVSTCPTimeout: p.IPVS.TCPTimeout.Duration, IPVSTCPFinTimeout: p.IPVS.TCPFinTimeout.Duration,
-		IPVSUDPTimeout: p.IPVS.UDPTimeout.Duration, BindAddressHardFail: p.BindAddressHardFail, Profiling: p.EnableProfiling,
+		StrictARP: p.IPVS.StrictARP, BindAddressHardFail: p.BindAddressHardFail, Profiling: p.EnableProfiling,
 		TrafficMetrics: TrafficMetrics(o.TrafficMetrics), TrafficMetricsTop: int(o.TrafficMetricsTop),
 		FeatureGates: p.FeatureGates, LogFormat: p.Logging.Format, Verbosity: int(p.Logging.Verbosity),
 	}
@@ -99,7 +102,7 @@ func (l *layers) traffic(c *Config) {
 	} else {
 		c.MasqueradeBit = uint8(bit)
 	}
-	l.check("maxServiceFrontends", notNegative(c.MaxServiceFrontends))
+	l.check("maxServiceFrontends", notNegative(c.MaxFrontends))
 	c.VIPBinding = netutil.Binding(l.docs.own.VIPBinding)
 	l.check("vipBinding", oneOf(c.VIPBinding, netutil.BindAddress, netutil.BindRoute))
 	switch b := netutil.Backend(l.docs.own.IPTablesBackend); b {
