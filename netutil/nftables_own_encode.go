@@ -95,7 +95,7 @@ func encodeOwnRule(rule iptables.Rule, family int, index SetIndex) ([]byte, erro
 	}
 	for _, o := range rule.Options {
 		if err := e.option(o, index); err != nil {
-			return nil, fmt.Errorf("%s %s: %w", o.Name, o.Arg(), err)
+			return nil, fmt.Errorf("%q: %w", o, err)
 		}
 	}
 	return e.list, nil

@@ -84,6 +84,7 @@
 //	proxier/kernel/ipvs  IPVS over netlink
 //	ipset                ipsets over netlink
 //	netutil              netlink in batches, links, routes, conntrack, sysctls, iptables
+//	netutil/iptables     the rules of iptables as text: read, printed, compared
 //
 // The import rules between them are tested in test/arch.
 package proxier

@@ -71,7 +71,7 @@ func (p *parts) option(o Option) error {
 			p.basic = append(p.basic, not+o.Name+" "+a)
 		}
 	case "-i", "-o", "-f":
-		p.basic = append(p.basic, not+o.Name+" "+arg)
+		p.basic = append(p.basic, o.String())
 	default:
 		if p.into == nil {
 			return fmt.Errorf("%s belongs to no match", o.Name)

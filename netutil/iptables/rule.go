@@ -25,6 +25,15 @@ type Option struct {
 // Arg returns all arguments.
 func (o Option) Arg() string { return strings.Join(o.Args, " ") }
 
+// String returns the option as it stands in a rule; quotes are not put around words.
+func (o Option) String() string {
+	text := o.Name + " " + o.Arg()
+	if o.Not {
+		text = "! " + text
+	}
+	return strings.TrimSuffix(text, " ")
+}
+
 // String returns the rule as iptables-save prints it.
 func (r Rule) String() string { return "-A " + r.Chain + " " + r.Text }
 

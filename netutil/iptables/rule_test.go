@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -33,10 +34,15 @@ func TestCanonicalDiffers(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	r, err := Parse("A", `! --source 10.0.0.1 -p tcp -m comment --comment "say \"-j B\"" -m set ! --match-set S dst,src -j C --to 1`)
-	want := `[{true -s [10.0.0.1]} {false -p [tcp]} {false -m [comment]} {false --comment [say "-j B"]} {false -m [set]} ` +
-		`{true --match-set [S dst,src]} {false -j [C]} {false --to [1]}]`
-	if got := fmt.Sprint(r.Options); got != want || r.Target() != "C" || err != nil {
-		t.Errorf("target %q, %v, options\n%s, want\n%s", r.Target(), err, got, want)
+	want := []Option{
+		{true, "-s", []string{"10.0.0.1"}}, {false, "-p", []string{"tcp"}}, {false, "-m", []string{"comment"}}, {false, "--comment", []string{`say "-j B"`}},
+		{false, "-m", []string{"set"}}, {true, "--match-set", []string{"S", "dst,src"}}, {false, "-j", []string{"C"}}, {false, "--to", []string{"1"}},
+	}
+	if !reflect.DeepEqual(r.Options, want) || r.Target() != "C" || err != nil {
+		t.Errorf("target %q, %v, options %q, want %q", r.Target(), err, r.Options, want)
+	}
+	if got := want[5].String(); got != "! --match-set S dst,src" {
+		t.Errorf("an option is printed as %q", got)
 	}
 	if r, err := Parse("A", `-m comment --comment "x -j C`); err == nil || r.Target() != "" {
 		t.Errorf("a quote that is not closed: %v", r)

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
 	"kube-ipvs/netutil"
+	"kube-ipvs/netutil/iptables"
 )
 
 // extension is a match or a target that the kernel may have in a module of its own, and
@@ -46,26 +46,20 @@ func (e extension) module(family netip.Addr) string {
 // verdicts are targets that are no extensions.
 var verdicts = []string{"ACCEPT", "DROP", "RETURN"}
 
-var matchSet = regexp.MustCompile(`--match-set \S+`)
-
 // extensionsOf lists what rules use of iptables, with set in the place of all sets. What
 // stands in a table of nftables is not iptables'.
 func extensionsOf(rules string, family netip.Addr, set string) []extension {
 	var out []extension
-	table := ""
-	for _, line := range strings.Split(rules, "\n") {
-		if name, ok := strings.CutPrefix(line, "*"); ok {
-			table = name
-		}
-		words := strings.Fields(line)
-		if table == netutil.OwnTable || len(words) < 2 || words[0] != "-A" {
+	for l, err := range iptables.Lines(rules) {
+		if err != nil || l.Policy != "" || l.Table == netutil.OwnTable {
 			continue
 		}
-		for _, part := range parts(words[2:]) {
+		r, _ := iptables.Parse(l.Chain, l.Rule)
+		for _, part := range parts(r, set) {
 			if strings.HasPrefix(part.name, prefix(family)) || slices.Contains(verdicts, part.name) {
 				continue
 			}
-			p := probe{table, matchSet.ReplaceAllString(part.text, "--match-set "+set)}
+			p := probe{l.Table, part.text}
 			i := slices.IndexFunc(out, func(e extension) bool { return e.name == part.name })
 			if i < 0 {
 				i, out = len(out), append(out, extension{name: part.name})
@@ -82,21 +76,23 @@ type part struct{ name, text string }
 
 // parts splits a rule at each -m, -j and -g. Those behind a protocol keep that: some
 // extensions are for one protocol.
-func parts(words []string) []part {
+func parts(r iptables.Rule, set string) []part {
 	var out []part
 	protocol := ""
-	for len(words) > 0 {
-		end := 1
-		for end < len(words) && !slices.Contains([]string{"-m", "-j", "-g", "-p"}, words[end]) {
-			end++
-		}
-		switch words[0] {
+	for _, o := range r.Options {
+		switch o.Name {
+		case "--match-set":
+			o.Args = slices.Concat([]string{set}, o.Args[1:])
 		case "-p":
-			protocol = strings.Join(words[:2], " ") + " "
+			protocol = o.String() + " "
+			continue
 		case "-m", "-j", "-g":
-			out = append(out, part{words[1], protocol + strings.Join(words[:end], " ")})
+			out = append(out, part{o.Arg(), protocol + o.String()})
+			continue
 		}
-		words = words[end:]
+		if len(out) > 0 {
+			out[len(out)-1].text += " " + o.String()
+		}
 	}
 	return out
 }
