@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -211,14 +210,12 @@ func (e *ownRule) netmap(p netip.Prefix) {
 
 // setMark clears the bits of a mask and flips those of a value, as --set-xmark does.
 func (e *ownRule) setMark(arg string) error {
-	value, mask, _ := strings.Cut(arg, "/")
-	v, err := strconv.ParseUint(value, 0, 32)
-	m, err2 := strconv.ParseUint(mask, 0, 32)
-	if err != nil || err2 != nil {
+	value, mask, ok := iptables.Mark(arg)
+	if !ok {
 		return errNotEncoded
 	}
 	e.add("meta", be32(unix.NFTA_META_DREG, unix.NFT_REG_1), be32(unix.NFTA_META_KEY, unix.NFT_META_MARK))
-	e.bitwise(binary.NativeEndian.AppendUint32(nil, ^uint32(m)), binary.NativeEndian.AppendUint32(nil, uint32(v)))
+	e.bitwise(binary.NativeEndian.AppendUint32(nil, ^mask), binary.NativeEndian.AppendUint32(nil, value))
 	e.add("meta", be32(unix.NFTA_META_KEY, unix.NFT_META_MARK), be32(unix.NFTA_META_SREG, unix.NFT_REG_1))
 	return nil
 }

@@ -147,13 +147,8 @@ func value(name, arg string) string {
 
 // markOption gives marks their one spelling: value/mask in hex.
 func markOption(name, arg string) string {
-	left, right, masked := strings.Cut(arg, "/")
-	value, err := strconv.ParseUint(left, 0, 32)
-	mask := uint64(0xffffffff)
-	if masked && err == nil {
-		mask, err = strconv.ParseUint(right, 0, 32)
-	}
-	if err != nil {
+	value, mask, ok := Mark(arg)
+	if !ok {
 		return name + " " + arg
 	}
 	switch name {
@@ -162,7 +157,7 @@ func markOption(name, arg string) string {
 	case "--or-mark":
 		mask = value
 	case "--and-mark":
-		value, mask = 0, ^value&0xffffffff
+		value, mask = 0, ^value
 	case "--xor-mark":
 		mask = 0
 	}
@@ -170,6 +165,17 @@ func markOption(name, arg string) string {
 		name = "--set-xmark"
 	}
 	return fmt.Sprintf("%s %#x/%#x", name, value, mask)
+}
+
+// Mark reads VALUE/MASK; without a mask it is of all bits.
+func Mark(text string) (value, mask uint32, ok bool) {
+	left, right, masked := strings.Cut(text, "/")
+	if !masked {
+		right = "0xffffffff"
+	}
+	v, errValue := strconv.ParseUint(left, 0, 32)
+	m, errMask := strconv.ParseUint(right, 0, 32)
+	return uint32(v), uint32(m), errValue == nil && errMask == nil
 }
 
 var protocols = map[string]string{

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"kube-ipvs/netutil/iptables"
@@ -118,23 +117,13 @@ func (t *tracer) doubt(table string, r *iptables.Rule, why string) {
 }
 
 func (t *tracer) setMark(table string, r *iptables.Rule, entries []state.ID) {
-	value, mask := marks(r.Option("--set-xmark").Arg())
+	value, mask, _ := iptables.Mark(r.Option("--set-xmark").Arg())
 	t.packet.mark = t.packet.mark&^mask ^ value
 	does := "it is marked for masquerade"
 	if value == 0 {
 		does = "the mark has done its work and goes"
 	}
 	t.note(table, r, entries, does)
-}
-
-func marks(text string) (value, mask uint32) {
-	left, right, masked := strings.Cut(text, "/")
-	v, _ := strconv.ParseUint(left, 0, 32)
-	m := uint64(0xffffffff)
-	if masked {
-		m, _ = strconv.ParseUint(right, 0, 32)
-	}
-	return uint32(v), uint32(m)
 }
 
 // rewrite gives the packet the destination that NETMAP or DNAT says.
@@ -211,7 +200,7 @@ func (t *tracer) holds(o iptables.Option) (entry state.ID, ok bool) {
 	case "--ctstatus": // and its entry is not confirmed
 		ok = strings.Contains(arg, "NONE")
 	case "--mark":
-		value, mask := marks(arg)
+		value, mask, _ := iptables.Mark(arg)
 		ok = p.mark&mask == value
 	}
 	return entry, ok
