@@ -11,8 +11,8 @@ type Chain string
 
 // The chains of table mangle, of the built-in PREROUTING, INPUT and OUTPUT.
 const (
-	ChainPre          Chain = "KIPVS-PRE"           // of packets to come: shuts the back doors to images
-	ChainImage        Chain = "KIPVS-IMAGE"         // of packets ahead of IPVS: drops what NAT has not sent to an image
+	ChainPre          Chain = "KIPVS-PRE"           // of packets to come: shuts the back doors to mapped addresses
+	ChainImage        Chain = "KIPVS-IMAGE"         // of packets ahead of IPVS: drops what NAT has not sent to a mapped address
 	ChainGate         Chain = "KIPVS-GATE"          // drops what policies and source ranges forbid
 	ChainNodePortGate Chain = "KIPVS-NODEPORT-GATE" // the same for node ports
 )
@@ -21,7 +21,7 @@ const (
 const (
 	ChainVIP     Chain = "KIPVS-VIP"     // of packets to a ClusterIP
 	ChainVIPOut  Chain = "KIPVS-VIP-OUT" // the same, of the node's own
-	ChainCluster Chain = "KIPVS-CLUSTER" // makes a ClusterIP its image, or keeps it
+	ChainCluster Chain = "KIPVS-CLUSTER" // translates a ClusterIP to its mapped address, or keeps it
 )
 
 // The chains of table nat.

@@ -82,7 +82,7 @@ func (r *rules) add(parts ...string) {
 	r.text.WriteString(strings.Join(parts, " ") + "\n")
 }
 
-// addForImages adds a rule for each prefix of images, with the prefix between two parts.
+// addForImages adds a rule for each prefix of mapped addresses, with the prefix between two parts.
 func (r *rules) addForImages(before, after string) {
 	for _, p := range r.images.All() {
 		r.add(before, p.String(), after)
