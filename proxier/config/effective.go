@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -35,6 +34,11 @@ func (l *layers) effective() *Config {
 		TrafficMetrics: TrafficMetrics(o.TrafficMetrics), TrafficMetricsTop: int(o.TrafficMetricsTop),
 		FeatureGates: p.FeatureGates, LogFormat: p.Logging.Format, Verbosity: int(p.Logging.Verbosity),
 	}
+	for i := range specs {
+		if s := &specs[i]; s.check != nil {
+			l.check(s.path, s.check(plain(l.fields[s.path])))
+		}
+	}
 	l.node(c)
 	l.traffic(c)
 	l.loop(c)
@@ -60,7 +64,6 @@ func (l *layers) node(c *Config) {
 	case l.docs.proxy.HostnameOverride != "" && len(bad) > 0: // such as a $(NODE_NAME) that nobody has replaced
 		l.check("hostnameOverride", fmt.Errorf("%q is not a name of a node: %s", name, strings.Join(bad, "; ")))
 	}
-	l.check("zone", label(c.Zone))
 	bind, err := addr(l.docs.proxy.BindAddress)
 	l.check("bindAddress", err)
 	c.BindAddress = bind
@@ -76,14 +79,8 @@ func (l *layers) node(c *Config) {
 
 func (l *layers) traffic(c *Config) {
 	p := &l.docs.proxy
-	l.check("mode", modeProblem(string(p.Mode)))
-	l.check("clusterIPServers", oneOf(c.Mode, desired.Direct, desired.Image))
-	if !slices.Contains(state.Schedulers, c.Scheduler) {
-		l.check("ipvs.scheduler", fmt.Errorf("%q is no IPVS scheduler; those are %s", c.Scheduler, strings.Join(state.Schedulers, ", ")))
-	}
 	c.PodTraffic = LocalMode(p.DetectLocalMode)
 	c.BridgeInterface, c.InterfaceNamePrefix = p.DetectLocal.BridgeInterface, p.DetectLocal.InterfaceNamePrefix
-	l.check("detectLocalMode", oneOf(c.PodTraffic, ByClusterCIDR, ByNodeCIDR, ByBridgeInterface, ByInterfacePrefix))
 	switch c.PodTraffic {
 	case ByBridgeInterface:
 		l.check("detectLocal.bridgeInterface", interfaceName(c.BridgeInterface))
@@ -97,20 +94,10 @@ func (l *layers) traffic(c *Config) {
 		l.warn("clusterCIDR", "it has no effect with detectLocalMode %s: %v", c.PodTraffic, err)
 	}
 	l.nodePorts(c)
-	if bit := *p.IPTables.MasqueradeBit; bit < 0 || bit > 31 {
-		l.check("iptables.masqueradeBit", fmt.Errorf("%d is not between 0 and 31", bit))
-	} else {
-		c.MasqueradeBit = uint8(bit)
-	}
-	l.check("maxServiceFrontends", notNegative(c.MaxFrontends))
+	c.MasqueradeBit = uint8(*p.IPTables.MasqueradeBit)
 	c.VIPBinding = netutil.Binding(l.docs.own.VIPBinding)
-	l.check("vipBinding", oneOf(c.VIPBinding, netutil.BindAddress, netutil.BindRoute))
-	switch b := netutil.Backend(l.docs.own.IPTablesBackend); b {
-	case "auto":
-	case netutil.NFT, netutil.Legacy:
-		c.IPTablesBackend = b
-	default:
-		l.check("iptablesBackend", fmt.Errorf("%q is neither nft nor legacy nor auto", b))
+	if b := l.docs.own.IPTablesBackend; b != "auto" {
+		c.IPTablesBackend = netutil.Backend(b)
 	}
 	c.ExcludeCIDRs, err = cidrs(p.IPVS.ExcludeCIDRs)
 	l.check("ipvs.excludeCIDRs", err)
@@ -126,12 +113,14 @@ func modeProblem(mode string) error {
 	return fmt.Errorf("%q is not a mode of kube-ipvs, which has one: ipvs. Set that or leave it empty, or run kube-proxy", mode)
 }
 
+func schedulerProblem(name string) error {
+	if slices.Contains(state.Schedulers, name) {
+		return nil
+	}
+	return fmt.Errorf("%q is no IPVS scheduler; those are %s", name, strings.Join(state.Schedulers, ", "))
+}
+
 func (l *layers) loop(c *Config) {
-	l.check("auditPeriod", atLeast(c.AuditPeriod, time.Second))
-	l.check("drainTimeout", atLeast(c.DrainTimeout, 0))
-	l.check("configSyncPeriod", positive(c.ConfigSyncPeriod))
-	l.check("ipvs.syncPeriod", positive(c.SyncPeriod))
-	l.check("ipvs.minSyncPeriod", atLeast(c.MinSyncPeriod, 0))
 	if c.MinSyncPeriod > c.SyncPeriod && c.SyncPeriod > 0 {
 		l.check("ipvs.minSyncPeriod", fmt.Errorf("%s is more than ipvs.syncPeriod, %s", c.MinSyncPeriod, c.SyncPeriod))
 	}
@@ -141,8 +130,6 @@ func (l *layers) kernel(c *Config) {
 	t := &l.docs.proxy.Conntrack
 	c.Conntrack = Conntrack{int(*t.MaxPerCore), int(*t.Min), t.TCPEstablishedTimeout.Duration, t.TCPCloseWaitTimeout.Duration,
 		t.UDPTimeout.Duration, t.UDPStreamTimeout.Duration, t.TCPBeLiberal}
-	l.check("conntrack.maxPerCore", notNegative(c.Conntrack.MaxPerCore))
-	l.check("conntrack.min", notNegative(c.Conntrack.Min))
 	l.seconds("conntrack.tcpEstablishedTimeout", &c.Conntrack.TCPEstablishedTimeout)
 	l.seconds("conntrack.tcpCloseWaitTimeout", &c.Conntrack.TCPCloseWaitTimeout)
 	l.seconds("conntrack.udpTimeout", &c.Conntrack.UDPTimeout)
@@ -151,9 +138,6 @@ func (l *layers) kernel(c *Config) {
 	l.seconds("ipvs.tcpFinTimeout", &c.IPVSTCPFinTimeout)
 	l.seconds("ipvs.udpTimeout", &c.IPVSUDPTimeout)
 	c.OOMScoreAdj = int(*l.docs.proxy.OOMScoreAdj)
-	if c.OOMScoreAdj < -1000 || c.OOMScoreAdj > 1000 {
-		l.check("oomScoreAdj", fmt.Errorf("%d is not between -1000 and 1000", c.OOMScoreAdj))
-	}
 }
 
 func (l *layers) served(c *Config) {
@@ -167,16 +151,9 @@ func (l *layers) served(c *Config) {
 	if c.HealthzAddress.IsValid() && c.HealthzAddress == c.MetricsAddress {
 		l.warn("metricsBindAddress", "%s is where healthz is served, too: one of the two cannot be", c.MetricsAddress)
 	}
-	l.check("trafficMetrics", oneOf(c.TrafficMetrics, TrafficOff, TrafficByService, TrafficByEndpoint))
-	if c.TrafficMetricsTop < 1 {
-		l.check("trafficMetricsTop", fmt.Errorf("%d is less than 1", c.TrafficMetricsTop))
-	}
-	l.check("logging.format", oneOf(c.LogFormat, "text", "json"))
 }
 
 func (l *layers) source(c *Config) {
-	l.check("serviceProxyName", label(c.ServiceProxyName))
-	l.check("clientConnection.burst", notNegative(c.Client.Burst))
 	for _, s := range c.APIServers {
 		l.check("apiServers", server(s))
 	}

@@ -32,12 +32,13 @@ type spec struct {
 	aliases []string
 	short   string
 	usage   string
-	def     string // the default, as the flag takes it; empty: the field's zero value
-	live    bool   // a running daemon can follow it: what is rendered anew, and periods of the loop
-	whole   bool   // a list whose items may hold commas, one a flag
-	joins   bool   // given again, the texts are joined with commas
-	bare    string // the value that the flag alone means; of bool flags "true"
-	kind    string // of value, for the help; empty: what the field holds
+	def     string                  // the default, as the flag takes it; empty: the field's zero value
+	check   func(text string) error // what is wrong with a value, spelled as the flag takes it; nil: nothing, by itself
+	live    bool                    // a running daemon can follow it: what is rendered anew, and periods of the loop
+	whole   bool                    // a list whose items may hold commas, one a flag
+	joins   bool                    // given again, the texts are joined with commas
+	bare    string                  // the value that the flag alone means; of bool flags "true"
+	kind    string                  // of value, for the help; empty: what the field holds
 	set     func(l *layers, v reflect.Value, text string) error
 	late    bool   // it changes what other flags have set
 	old     string // why not to use it

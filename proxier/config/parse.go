@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,40 +142,55 @@ func interfaceName(name string) error {
 	return nil
 }
 
-func oneOf[T ~string](v T, all ...T) error {
-	words := make([]string, len(all))
-	for i, a := range all {
-		if v == a {
+// oneOf, between, noLess, atLeast and positive make checks of specs.
+func oneOf(words ...string) func(string) error {
+	return func(text string) error {
+		switch {
+		case slices.Contains(words, text):
 			return nil
+		case len(words) == 2:
+			return fmt.Errorf("%q is neither %s nor %s", text, words[0], words[1])
 		}
-		words[i] = string(a)
+		return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
 	}
-	if len(words) == 2 {
-		return fmt.Errorf("%q is neither %s nor %s", v, words[0], words[1])
-	}
-	return fmt.Errorf("%q is none of %s", v, strings.Join(words, ", "))
 }
 
-func atLeast(d, least time.Duration) error {
-	switch {
-	case d < 0:
-		return fmt.Errorf("%s is negative", d)
-	case d < least:
-		return fmt.Errorf("%s is less than %s", d, least)
+func between(least, most int) func(string) error {
+	return func(text string) error {
+		if n, err := strconv.Atoi(text); err != nil || n < least || n > most {
+			return fmt.Errorf("%s is not between %d and %d", text, least, most)
+		}
+		return nil
 	}
-	return nil
 }
 
-func notNegative(n int) error {
-	if n < 0 {
-		return fmt.Errorf("%d is negative", n)
+func noLess(least int) func(string) error {
+	return func(text string) error {
+		switch n, err := strconv.Atoi(text); {
+		case err == nil && n >= least:
+			return nil
+		case least == 0:
+			return fmt.Errorf("%s is negative", text)
+		}
+		return fmt.Errorf("%s is less than %d", text, least)
 	}
-	return nil
 }
 
-func positive(d time.Duration) error {
-	if d <= 0 {
-		return fmt.Errorf("%s is not more than 0", d)
+func atLeast(least time.Duration) func(string) error {
+	return func(text string) error {
+		switch d, err := time.ParseDuration(text); {
+		case err == nil && d >= least:
+			return nil
+		case d < 0:
+			return fmt.Errorf("%s is negative", text)
+		}
+		return fmt.Errorf("%s is less than %s", text, least)
+	}
+}
+
+func positive(text string) error {
+	if d, err := time.ParseDuration(text); err != nil || d <= 0 {
+		return fmt.Errorf("%s is not more than 0", text)
 	}
 	return nil
 }
