@@ -60,8 +60,8 @@ var shortNames = map[string]string{
 // Parse reads a rule, whatever matches and targets it has. The error says that a
 // quote is not closed; then the rule has no options.
 func Parse(chain, text string) (Rule, error) {
-	r := Rule{Chain: chain, Text: text}
 	words, err := split(text)
+	r := Rule{Chain: chain, Text: text, Options: make([]Option, 0, len(words)/2)}
 	for len(words) > 0 {
 		var o Option
 		if words[0] == "!" && len(words) > 1 {
@@ -87,6 +87,9 @@ func Parse(chain, text string) (Rule, error) {
 // split cuts text at blanks. Double quotes hold a word together, a backslash
 // takes the next character as it is.
 func split(text string) ([]string, error) {
+	if !strings.Contains(text, `"`) {
+		return strings.Fields(text), nil
+	}
 	var words []string
 	var word strings.Builder
 	begun, quoted := false, false
