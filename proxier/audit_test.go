@@ -174,6 +174,7 @@ func TestAuditDuringAnAudit(t *testing.T) {
 // Readings that do not come back are given up, told of once and bounded; changes
 // are programmed meanwhile, and the loop ends.
 func TestStuckAudits(t *testing.T) {
+	const mostReaders = 3
 	for _, harm := range []string{"audits hang", "looks hang"} {
 		synctest.Test(t, func(t *testing.T) {
 			k := newSlow(0)

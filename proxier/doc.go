@@ -36,7 +36,7 @@
 // more often the less it costs: a
 // goroutine with sockets of its own reads the kernel and sums it up, and the loop
 // compares the sum with that of what it has written. It never writes, and one
-// that does not come back is given up. Between two audits a look (canary.go) does
+// that does not come back is given up. Between two audits a look does
 // the same with what is cheap to read, and the kernel gives hints: objects that
 // it says are gone and the loop takes to be there have an audit begin at once.
 //
@@ -67,6 +67,7 @@
 //
 //	cmd/kube-ipvs        options, wiring, subcommands
 //	proxier              the loop
+//	proxier/checks       readings of the kernel beside the loop: audits and looks
 //	proxier/report       what the loop tells others: rounds, as values
 //	proxier/config       kube-proxy's configuration and ours, from flags and file
 //	proxier/health       what others are told: probes, health-check node ports, pages

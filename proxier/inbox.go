@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"kube-ipvs/proxier/checks"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
@@ -33,8 +34,8 @@ type mail struct {
 	audit    bool // a full audit is wanted now, and facts read anew
 	rules    bool // rules of ours have changed; the loop itself may have done it
 	suspects []state.ID
-	more     bool     // suspects are not all
-	audited  []*audit // that have come back
+	more     bool              // suspects are not all
+	read     []*checks.Reading // that have come back
 }
 
 // mostSuspects bounds mail.suspects.

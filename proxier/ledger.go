@@ -176,6 +176,13 @@ func (s *status) isProblem() bool {
 	return false
 }
 
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
 // before orders statuses: the longest failing first.
 func (s *status) before(o *status) int {
 	return cmp.Or(s.since.Compare(o.since), s.Op.ID.Compare(o.Op.ID))

@@ -170,7 +170,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 func compareAll(p *Proxier) {
 	p.Audit()
 	p.round(context.Background())
-	p.readers.Wait()
+	p.checks.Wait()
 	p.round(context.Background())
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kube-ipvs/proxier/checks"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
@@ -59,14 +60,9 @@ type Proxier struct {
 	// Of Run alone.
 	model      *model.Model
 	table      *desired.Table
-	actual     *state.State   // what the kernel holds, as read and written since; nil: never read
-	digest     *state.Digest  // of actual
-	underway   *audit         // or look; nil: none
-	reading    int            // audits and looks that have not come back, those that were given up among them
-	readers    sync.WaitGroup // what goes on beside Run
-	late       bool           // one was given up since an audit came back
-	unsure     bool           // an audit is to begin at once
-	audited    time.Duration  // of CPU, that the last audit cost
+	actual     *state.State  // what the kernel holds, as read and written since; nil: never read
+	digest     *state.Digest // of actual
+	checks     *checks.Checks
 	written    uint64         // writes of entries that succeeded
 	loaded     bool           // the source has delivered what it could
 	bound      bool           // bind has decided
@@ -100,12 +96,8 @@ type Proxier struct {
 
 	mostAddresses int
 
-	auditAt, lookAt, retryAt, rereadAt, drainAt, goOnAt time.Time // when due; zero: not
-	suspectAt, ruleAt                                   time.Time // when hints have an audit, or a look, begin; zero: there are none
-	suspectSince                                        time.Time // when the first of these hints came
-	suspicion                                           string    // what the last of them was
-	audits, looks                                       thrift    // that hints cause
-	rereadDelay                                         time.Duration
+	retryAt, rereadAt, drainAt, goOnAt time.Time // when due; zero: not
+	rereadDelay                        time.Duration
 }
 
 // New returns a Proxier that has done nothing yet.
@@ -119,6 +111,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 	p.model.Reserve(p.config.Desired.Reserved)
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
 	p.base = p.config.Desired
+	p.checks = checks.New(k, c.Log, func(r *checks.Reading) { p.inbox.put(func(m *mail) { m.read = append(m.read, r) }) })
 	return p
 }
 
@@ -126,9 +119,13 @@ func New(k kernel.Kernel, c Config) *Proxier {
 // goroutine; the Round must not be changed.
 func (p *Proxier) Last() *report.Round { return p.last.Load() }
 
-// endGrace is how long the round under way may go on when Run is to end: less than
-// the 30 seconds that Kubernetes gives a pod to end.
-const endGrace = 5 * time.Second
+const (
+	// endGrace is how long the round under way may go on when Run is to end: less than
+	// the 30 seconds that Kubernetes gives a pod to end.
+	endGrace = 5 * time.Second
+	// partingTime is how long Run waits for what goes on beside it and was told to end.
+	partingTime = 2 * time.Second
+)
 
 // Run programs the kernel until ctx ends, and then leaves it as it is. The round
 // under way is finished, but not for longer than endGrace.
@@ -136,17 +133,33 @@ func (p *Proxier) Run(ctx context.Context) {
 	// A round must not be cut in the middle: its last writes publish what its
 	// first ones made. But a process that hangs must not keep Run from ending.
 	whole, cut := context.WithCancel(context.WithoutCancel(ctx))
+	var sweeps sync.WaitGroup
+	defer p.part(&sweeps)
 	defer cut()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(endGrace, cut) })
 	defer stop()
-	p.readers.Go(func() { p.sweepAlways(ctx) })
-	defer p.dismissReaders()
+	sweeps.Go(func() { p.sweepAlways(ctx) })
 	for ctx.Err() == nil {
 		p.beat()
 		p.round(whole)
 		p.rest()
 		pause(ctx, p.config.MinSyncPeriod)
 		p.wait(ctx)
+	}
+}
+
+// part waits for what goes on beside Run, and not for what is stuck.
+func (p *Proxier) part(sweeps *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() {
+		sweeps.Wait()
+		p.checks.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(partingTime):
+		p.log.Warn("stopped while the kernel is read")
 	}
 }
 
@@ -178,7 +191,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
-	for _, at := range append(p.readAt(), p.retryAt, p.rereadAt, p.drainAt, p.factsAt, p.goOnAt) {
+	for _, at := range [...]time.Time{p.checks.Next(), p.retryAt, p.rereadAt, p.drainAt, p.factsAt, p.goOnAt} {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}

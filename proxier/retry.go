@@ -38,7 +38,7 @@ func (p *Proxier) schedule(r *report.Round) {
 	if len(p.unfinished) > 0 {
 		p.goOnAt = now
 	}
-	p.scheduleReadings(r)
+	p.checks.Schedule(r.Full || r.Audited, p.config.AuditPeriod, p.config.CanaryPeriod)
 	switch {
 	case len(p.draining) == 0:
 		p.drainAt = time.Time{}
@@ -75,10 +75,19 @@ func (p *Proxier) readKernel(ctx context.Context, r *report.Round) error {
 			r.Drift = slices.DeleteFunc(agreed(drift, p.actual, read), p.setRight)
 		}
 	}
-	p.dismiss()
+	p.checks.Trust()
 	p.actual, p.stale = read, false
 	p.digest, p.objects = digestOf(read), read.Count()
 	return nil
+}
+
+// digestOf sums up what was read.
+func digestOf(s *state.State) *state.Digest {
+	d := &state.Digest{}
+	for id, spec := range s.All() {
+		d.Add(id, spec)
+	}
+	return d
 }
 
 // setRight reports whether an object has changed that the loop could not write: by

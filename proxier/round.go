@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"kube-ipvs/proxier/checks"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
@@ -41,7 +42,7 @@ func (p *Proxier) round(ctx context.Context) {
 // work does a round; start says that it is the first.
 func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail) {
 	p.goOnAt = time.Time{}
-	r.Err = p.endReadings(r, m.audited)
+	r.Err = p.judge(r, m.read)
 	p.heed(m)
 	if r.Err == nil {
 		r.Err = p.look(ctx, r)
@@ -61,7 +62,7 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 	p.goOn(ctx, r, left)
 	p.drainRound(ctx, r)
 	p.flows.written(r.Failures, p.ledger.of, p.actual, len(p.unfinished) == 0)
-	p.inspect(ctx, r)
+	p.checks.Begin(ctx, p.believed())
 	p.schedule(r)
 	r.Triggers, p.triggers = p.triggers, nil
 }
@@ -119,6 +120,48 @@ func (p *Proxier) event(e source.Event) {
 		p.model.SetNode(model.Node{Name: e.Node.Name, Zone: cmp.Or(p.config.Zone, e.Node.Labels[corev1.LabelTopologyZone])})
 		p.node.read(e.Node, p.config)
 	}
+}
+
+// judge takes in what the readings beside the loop have found. An error means that
+// nothing may be written.
+func (p *Proxier) judge(r *report.Round, back []*checks.Reading) error {
+	v := p.checks.Judge(back, p.believed())
+	r.Kernel = r.Kernel.Plus(v.Stats)
+	r.GivenUp = v.GivenUp
+	if v.Agrees || v.Differs {
+		p.ledger.askAgain()
+		r.Full, r.Audited = v.Differs, v.Agrees
+	}
+	return v.Err
+}
+
+func (p *Proxier) believed() checks.Belief {
+	return checks.Belief{Digest: p.digest, Entries: p.objects[state.Entry], Written: p.written}
+}
+
+// heed takes in what was asked for, and hints. It comes before the round
+// writes: what the loop itself has deleted is no drift.
+func (p *Proxier) heed(m mail) {
+	if m.audit {
+		p.checks.Ask()
+		p.factsAt = time.Now()
+		if len(p.ledger.of) > 0 {
+			p.retryAt = p.factsAt
+			p.ledger.wake(true)
+		}
+	}
+	if m.rules {
+		p.checks.RulesChanged()
+	}
+	if p.actual != nil && (m.more || slices.ContainsFunc(m.suspects, p.drifted)) {
+		p.checks.Suspect()
+	}
+}
+
+// drifted reports whether an object that is gone, or changed, should not be. An
+// address of the node that went took routes with it.
+func (p *Proxier) drifted(id state.ID) bool {
+	return p.actual.Has(id) || id.Kind == state.VIP && slices.Contains(p.facts.NodeIPs, id.Addr())
 }
 
 // look reads what the round must know. An error means that nothing may be

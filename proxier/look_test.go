@@ -134,7 +134,8 @@ func TestHintsWithoutReason(t *testing.T) {
 	})
 }
 
-// What is broken all the time is looked at, at a bounded cost.
+// What is broken all the time is looked at, at a bounded cost: a twentieth of a CPU,
+// and a second beside.
 func TestHintsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const takes, minutes = 500 * time.Millisecond, 10
@@ -146,7 +147,7 @@ func TestHintsAreBounded(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
-		if cost, most := time.Duration(k.audits.Load())*takes, minutes*time.Minute/calmShare; cost > most+calmCredit/calmShare+takes || cost < most/2 {
+		if cost, most := time.Duration(k.audits.Load())*takes, minutes*time.Minute/20; cost > most+time.Second+takes || cost < most/2 {
 			t.Errorf("audits took %s of %d minutes", cost, minutes)
 		}
 		if n := k.looks.Load(); n > minutes*60 {
@@ -161,7 +162,7 @@ func TestChangesDuringALook(t *testing.T) {
 		k, p := hinted(t, time.Second)
 		k.lookTakes = time.Second
 		p.RulesChanged()
-		time.Sleep(settleTime + k.lookTakes/2)
+		time.Sleep(k.lookTakes / 2) // it has begun, and goes on
 		var events []source.Event
 		for _, ip := range []string{"10.96.0.3", "10.96.0.4", "10.96.0.5"} {
 			events = append(events, webService(ip))
