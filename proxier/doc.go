@@ -10,7 +10,7 @@
 //
 // One goroutine runs it and writes; everything else pokes it, reads the last
 // Round, or reads the kernel for an audit; but conntrack entries are deleted beside
-// it, see flows.go.
+// it, by package sweeper.
 //
 // What is wanted never depends on what could be written, and a failed read
 // aborts the round: nothing is deleted on missing facts. A failed write stays
@@ -69,6 +69,7 @@
 //	proxier              the loop
 //	proxier/checks       readings of the kernel beside the loop: audits and looks
 //	proxier/report       what the loop tells others: rounds, as values
+//	proxier/sweeper      conntrack entries that must be deleted, beside the loop
 //	proxier/config       kube-proxy's configuration and ours, from flags and file
 //	proxier/health       what others are told: probes, health-check node ports, pages
 //	proxier/metrics      what rounds did, as metrics

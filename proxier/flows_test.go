@@ -224,12 +224,11 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 			t.Fatalf("left %+v, which must go", o)
 		}
 	}
-	if w := p.flows.sum().Waiting; w != 0 {
+	if w := p.sweeper.Sum().Waiting; w != 0 {
 		t.Fatalf("%d frontends wait still", w)
 	}
-	for _, family := range []int{4, 6} {
-		if p.flows.take(family) != nil {
-			t.Fatalf("something of IPv%d is queued still", family)
-		}
+	idle := &sweeps{}
+	if _ = p.sweeper.Sweep(context.Background(), idle); len(idle.lines) > 0 {
+		t.Fatalf("still to do: %v", idle.lines)
 	}
 }

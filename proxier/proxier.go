@@ -14,6 +14,7 @@ import (
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/proxier/sweeper"
 )
 
 // Config is what a Proxier must be told. Desired, AuditPeriod, DrainTimeout
@@ -50,12 +51,12 @@ const drainInterval = time.Second
 // Proxier is the loop. Run is its one goroutine and the kernel's one writer;
 // all other methods hand it something or read what it last did.
 type Proxier struct {
-	config Config
-	kernel kernel.Kernel
-	log    *slog.Logger
-	inbox  *inbox
-	last   atomic.Pointer[report.Round]
-	flows  *flows
+	config  Config
+	kernel  kernel.Kernel
+	log     *slog.Logger
+	inbox   *inbox
+	last    atomic.Pointer[report.Round]
+	sweeper *sweeper.Sweeper
 
 	// Of Run alone.
 	model      *model.Model
@@ -103,7 +104,7 @@ type Proxier struct {
 // New returns a Proxier that has done nothing yet.
 func New(k kernel.Kernel, c Config) *Proxier {
 	p := &Proxier{
-		config: c, kernel: k, log: c.Log, inbox: newInbox(), flows: newFlows(),
+		config: c, kernel: k, log: c.Log, inbox: newInbox(), sweeper: sweeper.New(k, c.Log, c.ObserveSweep),
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
 		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}, without: c.Desired.NoDevice}, draining: map[state.ID]*drain{},
 		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn, mostAddresses: mostAddresses,
@@ -138,7 +139,7 @@ func (p *Proxier) Run(ctx context.Context) {
 	defer cut()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(endGrace, cut) })
 	defer stop()
-	sweeps.Go(func() { p.sweepAlways(ctx) })
+	sweeps.Go(func() { p.sweeper.Run(ctx) })
 	for ctx.Err() == nil {
 		p.beat()
 		p.round(whole)

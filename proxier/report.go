@@ -45,7 +45,7 @@ func (p *Proxier) notReady(r *report.Round, unready *status) string {
 // that begins to fail or was found changed.
 func (p *Proxier) report(r *report.Round) {
 	r.Objects = p.objects.Map()
-	r.Flows = p.flows.sum()
+	r.Flows = p.sweeper.Sum()
 	r.Draining, r.Drains = len(p.draining), p.drains()
 	r.Known.Services, r.Known.Slices = p.model.Size()
 	failing := p.ledger.sum()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -61,7 +62,7 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 	}
 	p.goOn(ctx, r, left)
 	p.drainRound(ctx, r)
-	p.flows.written(r.Failures, p.ledger.of, p.actual, len(p.unfinished) == 0)
+	p.sweeper.Written(r.Failures, p, len(p.unfinished) == 0)
 	p.checks.Begin(ctx, p.believed())
 	p.schedule(r)
 	r.Triggers, p.triggers = p.triggers, nil
@@ -134,6 +135,12 @@ func (p *Proxier) judge(r *report.Round, back []*checks.Reading) error {
 	}
 	return v.Err
 }
+
+// Has is part of sweeper.Kernel.
+func (p *Proxier) Has(id state.ID) bool { return p.actual.Has(id) }
+
+// Fails is part of sweeper.Kernel.
+func (p *Proxier) Fails(id state.ID) bool { return p.ledger.of[id] != nil }
 
 func (p *Proxier) believed() checks.Belief {
 	return checks.Belief{Digest: p.digest, Entries: p.objects[state.Entry], Written: p.written}
@@ -221,6 +228,14 @@ type wanted struct {
 	all   *desired.Table // not nil: all of its objects too, and everything else must go
 	retry bool           // some has failed before
 	large bool           // some is of a Service with many objects: rounds of their own write it
+}
+
+// objects goes through those of w.all; nil: it is.
+func (w *wanted) objects() iter.Seq2[state.ID, state.SpecRef] {
+	if w.all == nil {
+		return nil
+	}
+	return w.all.All()
 }
 
 // wants renders what is dirty and returns what the round must compare, in parts

@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -257,22 +256,32 @@ func everywhere(id state.ID) bool {
 
 // swept returns what is looked through for flows that must be deleted, and has it done.
 func (s *story) swept() []string {
-	var out []string
-	for _, family := range []int{4, 6} {
-		w := s.proxier.flows.take(family)
-		if w == nil {
-			continue
-		}
-		if w.all != 0 {
-			out = append(out, fmt.Sprintf("look through all flows of IPv%d", family))
-		}
-		for _, id := range slices.SortedFunc(maps.Keys(w.taken), state.ID.Compare) {
-			out = append(out, "look through "+id.String())
-		}
-		w.done()
+	w := &sweeps{waiting: s.proxier.sweeper.Waiting()}
+	if err := s.proxier.sweeper.Sweep(context.Background(), w); err != nil {
+		s.Fatal(err)
 	}
-	return out
+	return w.lines
 }
+
+// sweeps are a kernel's conntrack entries, of which it notes what is looked through.
+type sweeps struct {
+	waiting []state.ID // before the sweep
+	lines   []string
+}
+
+func (w *sweeps) Delete(_ context.Context, family int, to []state.ID, _ func(kernel.Flow) bool) (int, error) {
+	if to == nil {
+		w.lines = append(w.lines, fmt.Sprintf("look through all flows of IPv%d", family))
+	}
+	for _, id := range w.waiting {
+		if id.Family() == family {
+			w.lines = append(w.lines, "look through "+id.String())
+		}
+	}
+	return 0, nil
+}
+
+func (*sweeps) Close() error { return nil }
 
 func (s *story) kernel() string {
 	now := &state.State{}

@@ -42,7 +42,9 @@ func (p *Proxier) write(ctx context.Context, r *report.Round, w wanted, mayLeave
 		earlier = p.ledger.take(w.some)
 	}
 	p.supersede(w.some)
-	p.flows.expect(w, p.synced)
+	if p.synced {
+		p.sweeper.Expect(w.some, w.objects())
+	}
 	ops := p.diff(w)
 	if !p.synced {
 		ops = careful(ops, p.actual)
@@ -181,7 +183,7 @@ func (p *Proxier) apply(ctx context.Context, r *report.Round, stage state.Plan, 
 			continue
 		}
 		p.note(op)
-		p.flows.note(op)
+		p.sweeper.Note(op)
 		p.forget(op)
 		done.count(op)
 	}

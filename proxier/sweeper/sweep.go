@@ -1,9 +1,8 @@
-package proxier
+package sweeper
 
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
@@ -20,11 +19,15 @@ const (
 	// sweepRest is how many times as long as a sweep took there is none after
 	// it: where conntrack is full and endpoints never stay, that is a fifth of a core.
 	sweepRest = 4
+	// After a sweep that fails there is none for retryFirst, and twice as long each time
+	// up to retryLast.
+	retryFirst = 100 * time.Millisecond
+	retryLast  = 30 * time.Second
 )
 
-// sweepAlways sweeps whenever something is queued, until ctx ends. What is queued
+// Run sweeps whenever something is queued, until ctx ends. What is queued
 // meanwhile, however much, goes in the next sweep together.
-func (p *Proxier) sweepAlways(ctx context.Context) {
+func (f *Sweeper) Run(ctx context.Context) {
 	var k kernel.Flows
 	defer func() {
 		if k != nil {
@@ -36,50 +39,54 @@ func (p *Proxier) sweepAlways(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.flows.poke:
+		case <-f.poke:
 		}
 		began := time.Now()
 		var err error
 		if k == nil {
-			k, err = p.kernel.Flows(ctx)
+			k, err = f.kernel.Flows(ctx)
 		}
 		if err == nil {
-			err = p.sweep(ctx, k)
+			err = f.Sweep(ctx, k)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if p.flows.outcome(err, p.log); err == nil {
+		if f.outcome(err); err == nil {
 			delay = 0
 		} else {
 			delay = min(max(2*delay, retryFirst), retryLast)
 		}
-		pause(ctx, max(sweepRest*time.Since(began), delay))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(max(sweepRest*time.Since(began), delay)):
+		}
 	}
 }
 
 // outcome notes whether sweeps succeed, and says so when that changes.
-func (f *flows) outcome(err error, log *slog.Logger) {
+func (f *Sweeper) outcome(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
 	case err != nil && f.failing == nil:
 		f.failed = time.Now()
-		log.Warn("conntrack entries cannot be looked through; it is tried again", "err", err)
+		f.log.Warn("conntrack entries cannot be looked through; it is tried again", "err", err)
 	case err == nil && f.failing != nil:
 		f.failed = time.Time{}
-		log.Info("conntrack entries are looked through again", "was", f.failing)
+		f.log.Info("conntrack entries are looked through again", "was", f.failing)
 	}
 	if f.failing = err; err != nil {
 		f.wake()
 	}
 }
 
-// sweep looks through what is queued, once.
-func (p *Proxier) sweep(ctx context.Context, k kernel.Flows) error {
+// Sweep looks through what is queued, once.
+func (f *Sweeper) Sweep(ctx context.Context, k kernel.Flows) error {
 	var errs []error
 	for _, family := range []int{4, 6} {
-		s := p.flows.take(family)
+		s := f.take(family)
 		if s == nil {
 			continue
 		}
@@ -91,8 +98,8 @@ func (p *Proxier) sweep(ctx context.Context, k kernel.Flows) error {
 			s.done()
 		}
 		errs = append(errs, err)
-		if p.config.ObserveSweep != nil {
-			p.config.ObserveSweep(&report.Sweep{Family: family, Took: time.Since(began), Deleted: n, Err: err, Flows: p.flows.sum()})
+		if f.observe != nil {
+			f.observe(&report.Sweep{Family: family, Took: time.Since(began), Deleted: n, Err: err, Flows: f.Sum()})
 		}
 	}
 	return errors.Join(errs...)
@@ -100,11 +107,11 @@ func (p *Proxier) sweep(ctx context.Context, k kernel.Flows) error {
 
 // sweep is what is looked through at once.
 type sweep struct {
-	flows  *flows
+	of     *Sweeper
 	family int
-	taken  map[state.ID]uint64 // of flows.queued
+	taken  map[state.ID]uint64 // of Sweeper.queued
 	ports  nodePorts           // those of taken that are
-	all    uint64              // of flows.all
+	all    uint64              // of Sweeper.all
 	parsed map[state.ID]parsed
 }
 
@@ -114,10 +121,10 @@ type parsed struct {
 }
 
 // take returns what is queued of a family, or nil.
-func (f *flows) take(family int) *sweep {
+func (f *Sweeper) take(family int) *sweep {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := &sweep{flows: f, family: family, taken: map[state.ID]uint64{}, ports: nodePorts{}, parsed: map[state.ID]parsed{}}
+	s := &sweep{of: f, family: family, taken: map[state.ID]uint64{}, ports: nodePorts{}, parsed: map[state.ID]parsed{}}
 	for id, number := range f.queued {
 		if id.Family() == family {
 			s.taken[id] = number
@@ -145,7 +152,7 @@ func (s *sweep) to() []state.ID {
 // done takes what was looked through out of the queue, unless it came to be there
 // again meanwhile.
 func (s *sweep) done() {
-	f := s.flows
+	f := s.of
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for id, number := range s.taken {
@@ -160,7 +167,7 @@ func (s *sweep) done() {
 
 // doomed reports whether a flow must be deleted, as things are now.
 func (s *sweep) doomed(flow kernel.Flow) bool {
-	f := s.flows
+	f := s.of
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	to := state.FlowID(flow.Proto, flow.To)
@@ -183,13 +190,13 @@ func (s *sweep) doomed(flow kernel.Flow) bool {
 // waits reports whether a frontend was taken, and was not taken back since.
 func (s *sweep) waits(id state.ID) bool {
 	_, taken := s.taken[id]
-	_, still := s.flows.queued[id]
+	_, still := s.of.queued[id]
 	return taken && still
 }
 
 // served returns the frontend that serves what a flow dialled: as in the rules a
 // node port is served where nothing else is.
-func (f *flows) served(to state.ID, flow kernel.Flow) state.ID {
+func (f *Sweeper) served(to state.ID, flow kernel.Flow) state.ID {
 	if _, is := f.answers[to]; is {
 		return to
 	}

@@ -1,17 +1,6 @@
-package proxier
-
-import (
-	"slices"
-	"sync"
-	"time"
-
-	"kube-ipvs/proxier/report"
-	"kube-ipvs/proxier/state"
-)
-
-// flows says which conntrack entries lead clients wrong and must be deleted. To
-// look for them takes as long as conntrack has entries, so that the loop only notes
-// which frontends they may be of, and a goroutine beside it looks; see sweep.go.
+// Package sweeper deletes the conntrack entries that lead clients wrong. To look for
+// them takes as long as conntrack has entries, so that the loop only notes which
+// frontends they may be of, and a goroutine beside it looks; see sweep.go.
 //
 // UDP has no connection that ends, and conntrack leads a client that never pauses
 // to its endpoint for ever. The rule is that of kube-proxy's reconciler (its
@@ -21,7 +10,7 @@ import (
 // that frontend go: to an endpoint that has gone, or from before there was the
 // Service. It is a rule about what is, not about what was done, so that nothing
 // hangs on the moment of the deletion: a flow that has begun since is rightful by
-// the same rule, and so is one whose endpoint has come back. For that flows hears of
+// the same rule, and so is one whose endpoint has come back. For that the Sweeper hears of
 // an endpoint before IPVS does, while entries are looked through for one that has
 // gone after IPVS has let go of it.
 //
@@ -35,7 +24,29 @@ import (
 // frontend refused, and table filter not any more; or a rule of others may accept the
 // packet first. A UDP client that never pauses would keep that entry, so that its
 // frontend is looked through when it has an endpoint again.
-type flows struct {
+package sweeper
+
+import (
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
+)
+
+// Sweeper knows who may answer at each UDP frontend, and which frontends are to be looked
+// through. One goroutine, that of the loop, tells it; Run is another, and Sum may be called
+// by any.
+type Sweeper struct {
+	kernel  kernel.Kernel // for its Flows alone
+	log     *slog.Logger
+	observe func(*report.Sweep) // nil: nobody asks
+
 	poke chan struct{} // holds one: something is queued
 
 	mu       sync.Mutex
@@ -86,26 +97,27 @@ func (n nodePorts) remove(id state.ID) {
 // Their flows end when they pause.
 const mostQueued = 10_000
 
-func newFlows() *flows {
-	return &flows{
+// New returns a Sweeper of a kernel's conntrack entries. Run calls observe after each
+// sweep; it may be nil, and must return at once.
+func New(k kernel.Kernel, log *slog.Logger, observe func(*report.Sweep)) *Sweeper {
+	return &Sweeper{
+		kernel: k, log: log, observe: observe,
 		poke: make(chan struct{}, 1), answers: map[state.ID]state.SpecRef{}, ports: nodePorts{},
 		queued: map[state.ID]uint64{}, lost: map[state.ID]bool{}, late: map[state.ID]bool{},
 	}
 }
 
-// expect takes in who may answer from now on, before it is written, and notes the
-// frontends that lose an endpoint by it. As long as the source has not delivered
-// everything, that an endpoint is missing means nothing.
-func (f *flows) expect(w wanted, synced bool) {
-	if !synced {
-		return
-	}
+// Expect takes in who may answer from now on, before it is written, and notes the
+// frontends that lose an endpoint by it: by what is wanted of some objects, and by all
+// that are wanted, if these are known. It is not to be called before the source has
+// delivered everything: that an endpoint is missing means nothing then.
+func (f *Sweeper) Expect(some []state.Want, all iter.Seq2[state.ID, state.SpecRef]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if w.all != nil {
-		f.replace(w)
+	if all != nil {
+		f.replace(all)
 	}
-	for _, want := range w.some {
+	for _, want := range some {
 		if want.ID.Kind != state.Flow {
 			continue
 		}
@@ -127,10 +139,10 @@ func (f *flows) expect(w wanted, synced bool) {
 }
 
 // replace takes in who may answer anywhere.
-func (f *flows) replace(w wanted) {
+func (f *Sweeper) replace(all iter.Seq2[state.ID, state.SpecRef]) {
 	had := f.answers
 	f.answers, f.ports = make(map[state.ID]state.SpecRef, len(had)), nodePorts{}
-	for id, spec := range w.all.All() {
+	for id, spec := range all {
 		if id.Kind == state.Flow {
 			f.answers[id] = spec
 			f.ports.add(id)
@@ -147,8 +159,8 @@ func (f *flows) replace(w wanted) {
 	}
 }
 
-// note takes in a write that succeeded.
-func (f *flows) note(op state.Op) {
+// Note takes in a write that succeeded.
+func (f *Sweeper) Note(op state.Op) {
 	if op.ID.Kind != state.Entry {
 		return
 	}
@@ -169,11 +181,19 @@ func (f *flows) note(op state.Op) {
 	}
 }
 
-// written takes in the end of a round: what failed in it, what has failed and not
-// succeeded since, and whether all else was written and no plan was left off. IPVS
-// has let go of those who were lost then, so that no new client comes to them. If it
-// could not be told to, it is not known any more whose they were when it has.
-func (f *flows) written(failures []report.Failure, failed map[state.ID]*status, actual *state.State, whole bool) {
+// Kernel is what the kernel is known to hold.
+type Kernel interface {
+	// Has reports whether an object is there.
+	Has(state.ID) bool
+	// Fails reports whether the last write of an object has failed.
+	Fails(state.ID) bool
+}
+
+// Written takes in the end of a round: what failed in it, what the kernel holds, and
+// whether all else was written and no plan was left off. IPVS has let go of those who
+// were lost then, so that no new client comes to them. If it could not be told to, it is
+// not known any more whose they were when it has.
+func (f *Sweeper) Written(failures []report.Failure, holds Kernel, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.again && whole { // until now IPVS may have sent clients to those whom an earlier process has left
@@ -198,25 +218,25 @@ func (f *flows) written(failures []report.Failure, failed map[state.ID]*status, 
 		}
 	}
 	for id := range f.late {
-		if _, still := failed[id]; still {
+		if holds.Fails(id) {
 			continue
 		}
 		delete(f.late, id)
-		if !actual.Has(id) {
+		if !holds.Has(id) {
 			f.queueAll()
 		}
 	}
 }
 
 // wake says that something is queued.
-func (f *flows) wake() {
+func (f *Sweeper) wake() {
 	select {
 	case f.poke <- struct{}{}:
 	default:
 	}
 }
 
-func (f *flows) queue(id state.ID) {
+func (f *Sweeper) queue(id state.ID) {
 	_, waits := f.queued[id]
 	if _, served := f.answers[id]; !waits && !served && id.Proto == state.UDP && len(f.queued) >= mostQueued {
 		f.givenUp++
@@ -230,20 +250,27 @@ func (f *flows) queue(id state.ID) {
 	f.wake()
 }
 
-func (f *flows) dequeue(id state.ID) {
+func (f *Sweeper) dequeue(id state.ID) {
 	if delete(f.queued, id); len(f.queued) == 0 {
 		f.since = time.Time{}
 	}
 }
 
-func (f *flows) queueAll() {
+func (f *Sweeper) queueAll() {
 	f.number++
 	f.all = [2]uint64{f.number, f.number}
 	f.wake()
 }
 
-// sum returns how far it is.
-func (f *flows) sum() report.Flows {
+// Waiting returns the frontends that are to be looked through, sorted.
+func (f *Sweeper) Waiting() []state.ID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(f.queued), state.ID.Compare)
+}
+
+// Sum returns how far it is.
+func (f *Sweeper) Sum() report.Flows {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return report.Flows{Waiting: len(f.queued), Since: f.since, GivenUp: f.givenUp, Failing: f.failing, Failed: f.failed}
