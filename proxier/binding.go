@@ -1,7 +1,6 @@
 package proxier
 
 import (
-	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -15,7 +14,7 @@ const mostAddresses = 10_000
 // kube-ipvs0: not if more than mostAddresses had to be added. Those that are there cost
 // nothing and count for nothing, so that a node that has come to many while it ran
 // keeps them over a restart, and one that was started with routes keeps these.
-func (p *Proxier) bind(r *report.Round) {
+func (p *Proxier) bind() {
 	if p.bound || !p.synced {
 		return
 	}
@@ -30,8 +29,9 @@ func (p *Proxier) bind(r *report.Round) {
 	p.log.Warn("more ClusterIPs than the kernel takes as addresses of kube-ipvs0 in good time: they become the node's own by routes alone, until the next start",
 		"IPv4", missing[0], "IPv6", missing[1], "most", p.mostAddresses)
 	p.routes = true
-	p.configure(r)
-	p.stale = false // the kernel was read a moment ago
+	if p.follow() { // the kernel was read a moment ago
+		p.model.SetAllDirty()
+	}
 }
 
 // unbound counts the ClusterIPs, IPv4 and IPv6, that are no addresses of kube-ipvs0.
@@ -42,7 +42,7 @@ func (p *Proxier) unbound() (n [2]int) {
 			continue
 		}
 		for _, ip := range s.ClusterIPs {
-			if spec, there := p.actual.Get(state.VIPID(ip)); !there || spec.Value().Bare {
+			if spec, there := p.ledger.Actual().Get(state.VIPID(ip)); !there || spec.Value().Bare {
 				n[number(ip)]++
 			}
 		}

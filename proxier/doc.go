@@ -67,6 +67,7 @@
 //
 //	cmd/kube-ipvs        options, wiring, subcommands
 //	proxier              the loop
+//	proxier/ledger       what the kernel is known to hold, and what fails, drains and waits
 //	proxier/checks       readings of the kernel beside the loop: audits and looks
 //	proxier/report       what the loop tells others: rounds, as values
 //	proxier/sweeper      conntrack entries that must be deleted, beside the loop

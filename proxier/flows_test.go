@@ -227,8 +227,7 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 	if w := p.sweeper.Sum().Waiting; w != 0 {
 		t.Fatalf("%d frontends wait still", w)
 	}
-	idle := &sweeps{}
-	if _ = p.sweeper.Sweep(context.Background(), idle); len(idle.lines) > 0 {
-		t.Fatalf("still to do: %v", idle.lines)
+	if err := p.sweeper.Sweep(context.Background(), nil); err != nil { // there is nothing to look through
+		t.Fatal(err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
@@ -43,8 +45,8 @@ func TestCanary(t *testing.T) {
 				p.Events(nil) // what the test wrote, the loop must see
 				time.Sleep(c.CanaryPeriod + 2*slowRead)
 				synctest.Wait()
-				if diff := differences(want, k.State); len(diff) > 0 {
-					t.Errorf("not repaired after %s: %v", c.CanaryPeriod, diff)
+				if diff := cmp.Diff(lines(want), lines(k.State)); diff != "" {
+					t.Errorf("not repaired after %s: %s", c.CanaryPeriod, diff)
 				}
 				if len(p.Last().Drift) != 1 {
 					t.Errorf("drift %v", p.Last().Drift)
@@ -102,8 +104,8 @@ func TestHints(t *testing.T) {
 				tt.hint(p)
 				time.Sleep(2 * time.Second)
 				synctest.Wait()
-				if diff := differences(want, k.State); len(diff) > 0 || k.audits.Load() != 1 {
-					t.Errorf("not repaired after %d audits: %v", k.audits.Load(), diff)
+				if diff := cmp.Diff(lines(want), lines(k.State)); diff != "" || k.audits.Load() != 1 {
+					t.Errorf("not repaired after %d audits: %s", k.audits.Load(), diff)
 				}
 			})
 		})

@@ -26,6 +26,13 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
+// What the ledger has as backoff and period.
+const (
+	retryFirst    = 100 * time.Millisecond
+	retryLast     = 30 * time.Second
+	drainInterval = time.Second
+)
+
 // refusing is a kernel that refuses writes of some objects.
 type refusing struct {
 	*kernel.Fake
@@ -114,14 +121,14 @@ func TestFailedWriteIsRetriedWithBackoff(t *testing.T) {
 		if !k.State.Has(serverAt("10.96.0.2:80")) {
 			t.Error("the neighbour was not programmed")
 		}
-		if f := p.Last().Failures; len(p.ledger.of) == 0 && len(f) == 0 {
+		if p.Last().Failing.All() == 0 {
 			t.Error("the failure is not visible")
 		}
 		delete(k.refuse, bad)
 		p.Events(nil)
 		time.Sleep(retryLast)
 		synctest.Wait()
-		if ok := k.State.Has(bad); !ok || len(p.ledger.of) > 0 {
+		if ok := k.State.Has(bad); !ok || p.Last().Failing.All() > 0 {
 			t.Error("not programmed when it became possible")
 		}
 	})

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/proxier/model"
-	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -85,13 +84,14 @@ func (p *Proxier) reconfigure(c Config) {
 	c.Desired.Localhost = p.base.Localhost // a change needs a start: the relay has its listeners for life
 	p.base, p.rebased = c.Desired, true
 	p.config.PrimaryNodePorts = c.PrimaryNodePorts
+	p.ledger.SetDrainTimeout(c.DrainTimeout)
 	p.config.AuditPeriod, p.config.DrainTimeout, p.config.MinSyncPeriod = c.AuditPeriod, c.DrainTimeout, c.MinSyncPeriod
 }
 
-// configure follows the configuration, the Node object and the node: what depends
-// on them is rendered anew when they have changed. A node whose IPv6 is switched off is an
-// IPv4 node until it is switched on.
-func (p *Proxier) configure(r *report.Round) {
+// follow follows the configuration, the Node object and the node, and reports whether
+// they have changed, so that everything is to be rendered anew. A node whose IPv6 is
+// switched off is an IPv4 node until it is switched on.
+func (p *Proxier) follow() bool {
 	c, have := p.base, &p.config.Desired
 	c.IPv6 = c.IPv6 && !p.facts.NoIPv6
 	c.NoDevice = c.NoDevice || p.routes || p.facts.NoDevice
@@ -107,12 +107,12 @@ func (p *Proxier) configure(r *report.Round) {
 	}
 	same := c.IPv6 == have.IPv6 && c.NoDevice == have.NoDevice && c.TCPBeLiberal == have.TCPBeLiberal && c.PodCIDRs == have.PodCIDRs
 	if !p.rebased && same && slices.Equal(c.NodePortAddresses, have.NodePortAddresses) {
-		return
+		return false
 	}
-	p.config.Desired, p.ledger.without, p.rebased = c, c.NoDevice, false
+	p.config.Desired, p.rebased = c, false
 	p.table.SetConfig(c)
 	p.expect()
-	p.renderAll(r)
+	return true
 }
 
 func (p *Proxier) logIPv6(on bool) {

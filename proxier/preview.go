@@ -41,12 +41,12 @@ func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
 	}
 	ops := p.diff(p.wants(ctx, r)[0]) // a full round has one part
 	if !p.synced {
-		ops = careful(ops, p.actual)
+		ops = careful(ops, p.ledger.Actual())
 	}
 	p.problems(r)
 	return &Preview{
 		Plan: state.NewPlan(ops), Why: p.table.Explain(p.model), Problems: r.Problems, Complete: p.synced,
-		Model: p.model, Table: p.table, Config: p.config.Desired, Facts: p.facts, Actual: p.actual,
+		Model: p.model, Table: p.table, Config: p.config.Desired, Facts: p.facts, Actual: p.ledger.Actual(),
 	}, nil
 }
 

@@ -57,21 +57,26 @@ func change(t *rapid.T) source.Event {
 func settle(t *rapid.T, p *Proxier) {
 	for range 2000 { // as many for turns of one write
 		p.round(context.Background())
-		if len(p.ledger.of)+len(p.unfinished) == 0 && !p.stale && p.Last().Err == nil {
+		if r := p.Last(); r.Failing.All()+r.Left == 0 && !p.ledger.Stale() && r.Err == nil {
 			return
 		}
-		p.ledger.wake(true) // do not wait for the backoff
-		p.retryAt, p.rereadAt = time.Now(), time.Now()
+		hurry(p)
 	}
 	t.Fatalf("still not settled after 2000 rounds: %v", p.Last().Failures)
 }
 
-// finishDrains lets the time of all draining real servers pass.
-func finishDrains(p *Proxier) {
-	for _, d := range p.draining {
-		d.since = d.since.Add(-time.Hour)
+// hurry has the next round not wait for any backoff.
+func hurry(p *Proxier) {
+	p.ledger.Retry()
+	if p.ledger.Stale() {
+		p.ledger.ReadNow()
 	}
-	p.drainAt = time.Now()
+}
+
+// finishDrains lets the time of all draining real servers pass.
+func finishDrains(p *Proxier, c Config) {
+	c.DrainTimeout = time.Nanosecond
+	p.Configure(c)
 	p.round(context.Background())
 }
 
@@ -138,7 +143,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 			p.Events(events)
 		}
 		p.round(context.Background())
-		if meddled && len(p.ledger.of)+len(p.unfinished) == 0 {
+		if r := p.Last(); meddled && r.Failing.All()+r.Left == 0 {
 			meddled = false
 		}
 	}
@@ -148,7 +153,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 			t.Fatalf("%s has weight 0, and new connections that dh hashes to it fail", id)
 		}
 	}
-	finishDrains(p)
+	finishDrains(p, c)
 	settle(t, p)
 	fresh := newFake()
 	q := New(fresh, c)

@@ -11,6 +11,7 @@ import (
 	"kube-ipvs/proxier/checks"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
@@ -35,18 +36,9 @@ type Config struct {
 	Log              *slog.Logger
 }
 
-// Backoff of writes that failed, and of reads.
-const (
-	retryFirst = 100 * time.Millisecond
-	retryLast  = 30 * time.Second
-)
-
 // factsInterval is the least time between readings of the node's addresses.
 // Each costs a list of all of them, and each pod that starts is a reason.
 const factsInterval = 2 * time.Second
-
-// drainInterval is how often draining real servers are looked at.
-const drainInterval = time.Second
 
 // Proxier is the loop. Run is its one goroutine and the kernel's one writer;
 // all other methods hand it something or read what it last did.
@@ -61,30 +53,23 @@ type Proxier struct {
 	// Of Run alone.
 	model      *model.Model
 	table      *desired.Table
-	actual     *state.State  // what the kernel holds, as read and written since; nil: never read
-	digest     *state.Digest // of actual
 	checks     *checks.Checks
-	written    uint64         // writes of entries that succeeded
 	loaded     bool           // the source has delivered what it could
 	bound      bool           // bind has decided
 	routes     bool           // and that ClusterIPs are routes alone
 	synced     bool           // the source has delivered everything: absence is a fact
-	stale      bool           // the kernel must be read before the next write
 	base       desired.Config // as configured; in config.Desired it is what the node and its Node object make of it
 	rebased    bool           // base is another, and nothing has been rendered by it
 	facts      state.Facts
 	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
 	factsRead  time.Time        // when they were read
 	schedulers map[string]error // what probing said of those of state.Schedulers that Services asked for
-	ledger     ledger
-	unfinished []*work // plans that were left off, since changes waited; the next to go on first
+	ledger     *ledger.Ledger
 	turn       turn
-	draining   map[state.ID]*drain
 	sources    []model.Problem
 	board      model.Board // what is wrong with what was asked for
 	teller     teller
 	node       nodeObject
-	objects    state.Counts // in actual
 	tallies    *tallies
 	names      *names
 	triggers   []time.Time // of changes taken and not programmed yet
@@ -93,12 +78,8 @@ type Proxier struct {
 	pulse      pulse
 	ready      bool // everything that was there at the start has been programmed
 	rounds     uint64
-	needs      []state.ID // memory for obstacle and hold
 
 	mostAddresses int
-
-	retryAt, rereadAt, drainAt, goOnAt time.Time // when due; zero: not
-	rereadDelay                        time.Duration
 }
 
 // New returns a Proxier that has done nothing yet.
@@ -106,12 +87,13 @@ func New(k kernel.Kernel, c Config) *Proxier {
 	p := &Proxier{
 		config: c, kernel: k, log: c.Log, inbox: newInbox(), sweeper: sweeper.New(k, c.Log, c.ObserveSweep),
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
-		schedulers: map[string]error{}, ledger: ledger{of: map[state.ID]*status{}, without: c.Desired.NoDevice}, draining: map[state.ID]*drain{},
-		tallies: newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn, mostAddresses: mostAddresses,
+		schedulers: map[string]error{},
+		tallies:    newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn, mostAddresses: mostAddresses,
 	}
 	p.model.Reserve(p.config.Desired.Reserved)
 	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
 	p.base = p.config.Desired
+	p.ledger = ledger.New(&p.config.Desired, c.DrainTimeout, p.mended)
 	p.checks = checks.New(k, c.Log, func(r *checks.Reading) { p.inbox.put(func(m *mail) { m.read = append(m.read, r) }) })
 	return p
 }
@@ -192,7 +174,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
-	for _, at := range [...]time.Time{p.checks.Next(), p.retryAt, p.rereadAt, p.drainAt, p.factsAt, p.goOnAt} {
+	for _, at := range [...]time.Time{p.checks.Next(), p.ledger.Next(), p.factsAt} {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}

@@ -24,7 +24,7 @@ func (p *Proxier) waiting(r *report.Round) {
 
 // notReady returns what of the start is not done, or nothing from the moment on
 // when all was that can be.
-func (p *Proxier) notReady(r *report.Round, unready *status) string {
+func (p *Proxier) notReady(r *report.Round, unready string) string {
 	switch {
 	case p.ready:
 		return ""
@@ -32,8 +32,8 @@ func (p *Proxier) notReady(r *report.Round, unready *status) string {
 		return r.Err.Error()
 	case !p.synced:
 		return "not everything could be read at the start: see the problems in the log"
-	case unready != nil:
-		return "a write fails: " + unready.String()
+	case unready != "":
+		return "a write fails: " + unready
 	case r.Left > 0:
 		return fmt.Sprintf("%d writes are still to come", r.Left)
 	}
@@ -44,15 +44,15 @@ func (p *Proxier) notReady(r *report.Round, unready *status) string {
 // report makes the round public and logs it: one line, and one for each object
 // that begins to fail or was found changed.
 func (p *Proxier) report(r *report.Round) {
-	r.Objects = p.objects.Map()
+	r.Objects = p.ledger.Objects().Map()
 	r.Flows = p.sweeper.Sum()
-	r.Draining, r.Drains = len(p.draining), p.drains()
+	r.Draining, r.Drains = p.ledger.SumDrains()
 	r.Known.Services, r.Known.Slices = p.model.Size()
-	failing := p.ledger.sum()
-	r.Failing, r.Unwritten = failing.failing, failing.longest
+	failing := p.ledger.Sum()
+	r.Failing, r.Unwritten = failing.Failing, failing.Longest
 	r.Checks, r.NoLocal = p.tallies.sum()
-	r.Left = p.left()
-	r.NotReady = p.notReady(r, failing.unready)
+	r.Left = p.ledger.Left()
+	r.NotReady = p.notReady(r, failing.Unready)
 	r.NodePort, r.NodeIPs = p.config.Desired.NodePortAddresses, p.facts.NodeIPs
 	p.problems(r)
 	p.last.Store(r)
@@ -79,29 +79,20 @@ func (p *Proxier) logAborted(r *report.Round) {
 	}
 }
 
-// logFailures logs writes that begin to fail, once an object. What waits for
-// another write is not logged, and what a Service or another program is at fault
-// for is logged as a problem of the Service, if it is one's.
+// logFailures logs writes that begin to fail, once an object.
 func (p *Proxier) logFailures(r *report.Round) {
 	lines := bounded{log: p.log}
-	for _, f := range r.Failures {
-		s := p.ledger.of[f.Op.ID]
-		if s == nil || s.told || s.cause == state.CauseBlocked || s.isProblem() {
-			continue
-		}
-		s.told = true
-		lines.write(slog.LevelError, "write fails; it is tried again", "cause", s.cause, "op", f.Op.String(), "err", f.Err)
+	for _, u := range p.ledger.Untold(r.Failures) {
+		lines.write(slog.LevelError, "write fails; it is tried again", "cause", u.Cause, "op", u.Op.String(), "err", u.Err)
 	}
 	lines.end("more writes fail")
 }
 
 // mended logs writes that fail no more.
-func (p *Proxier) mended(earlier map[state.ID]*status) {
+func (p *Proxier) mended(writes []report.Unwritten) {
 	lines := bounded{log: p.log}
-	for id, s := range earlier {
-		if p.ledger.of[id] == nil && s.told {
-			lines.write(slog.LevelInfo, "write fails no more", "op", s.Op.String(), "after", time.Since(s.since))
-		}
+	for _, u := range writes {
+		lines.write(slog.LevelInfo, "write fails no more", "op", u.Op.String(), "after", time.Since(u.Since))
 	}
 	lines.end("more writes fail no more")
 }
@@ -126,7 +117,7 @@ func (p *Proxier) logRound(r *report.Round) {
 	}
 	failed := r.Failed()
 	args := []any{"round", r.Number, "took", r.Took, "full", r.Full || r.Audited, "services", r.Services, "writes", r.Writes(),
-		"failed", failed, "waiting", len(r.Failures) - failed, "left", r.Left, "drift", len(r.Drift), "draining", len(p.draining), "objects", p.actual.Len(),
+		"failed", failed, "waiting", len(r.Failures) - failed, "left", r.Left, "drift", len(r.Drift), "draining", r.Draining, "objects", p.ledger.Actual().Len(),
 		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
 	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b report.Write) int { return cmp.Compare(a.String(), b.String()) }) {
 		args = append(args, w.String(), r.Ops[w])
@@ -167,7 +158,7 @@ func (p *Proxier) problems(r *report.Round) {
 	b.Replace("node", p.node.problems(p.config, p.facts))
 	if p.table != nil {
 		b.Take(p.table.Board())
-		b.Replace("kernel", p.unwritten())
+		b.Replace("kernel", p.ledger.Problems(p))
 	}
 	var came, went []model.Problem
 	r.Problems, came, went = b.Sum()
@@ -175,3 +166,9 @@ func (p *Proxier) problems(r *report.Round) {
 		p.teller.tell(p.log, came, went)
 	}
 }
+
+// Owners is part of ledger.Services.
+func (p *Proxier) Owners(ids map[state.ID]bool) map[state.ID]model.Key { return p.table.Owners(ids) }
+
+// Identity is part of ledger.Services.
+func (p *Proxier) Identity(key model.Key) (origin, uid string) { return p.model.Identity(key) }

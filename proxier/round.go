@@ -29,12 +29,12 @@ func (p *Proxier) round(ctx context.Context) {
 	p.rounds++
 	r.Number = p.rounds
 	before := p.kernel.Stats()
-	start := p.actual == nil
-	r.Full = start || p.stale && (p.rereadAt.IsZero() || due(p.rereadAt))
+	start := p.ledger.Actual() == nil
+	r.Full = p.ledger.MustRead()
 	p.work(ctx, r, start, m)
 	r.Took = time.Since(r.Started)
 	r.Kernel = r.Kernel.Plus(p.kernel.Stats().Since(before))
-	if r.Err == nil && len(p.unfinished) == 0 {
+	if r.Err == nil && p.ledger.LeftOff() == 0 {
 		p.inbox.done()
 	}
 	p.report(r)
@@ -42,29 +42,28 @@ func (p *Proxier) round(ctx context.Context) {
 
 // work does a round; start says that it is the first.
 func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail) {
-	p.goOnAt = time.Time{}
 	r.Err = p.judge(r, m.read)
 	p.heed(m)
 	if r.Err == nil {
 		r.Err = p.look(ctx, r)
 	}
 	if r.Err != nil {
-		p.stale = true
-		p.backOff()
+		p.ledger.Aborted()
 		return
 	}
-	if start && p.objects[state.VirtualServer] == 0 {
+	if start && p.ledger.Objects()[state.VirtualServer] == 0 {
 		p.first(ctx, r)
 	}
-	left := len(p.unfinished)
+	left := p.ledger.LeftOff()
 	for _, w := range p.wants(ctx, r) {
 		p.write(ctx, r, w, true)
 	}
 	p.goOn(ctx, r, left)
-	p.drainRound(ctx, r)
-	p.sweeper.Written(r.Failures, p, len(p.unfinished) == 0)
+	p.drain(ctx, r)
+	p.sweeper.Written(r.Failures, p.ledger, p.ledger.LeftOff() == 0)
 	p.checks.Begin(ctx, p.believed())
-	p.schedule(r)
+	p.ledger.Schedule()
+	p.checks.Schedule(r.Full || r.Audited, p.config.AuditPeriod, p.config.CanaryPeriod)
 	r.Triggers, p.triggers = p.triggers, nil
 }
 
@@ -93,7 +92,7 @@ func (p *Proxier) receive(r *report.Round) mail {
 		p.sources = *m.problems
 	}
 	if m.synced && !p.synced {
-		p.stale, p.rereadAt = true, time.Time{} // from now on objects that no Service needs may go
+		p.ledger.ReadNow() // from now on objects that no Service needs may go
 	}
 	p.loaded = p.loaded || m.loaded
 	p.synced = p.synced || m.synced
@@ -130,20 +129,14 @@ func (p *Proxier) judge(r *report.Round, back []*checks.Reading) error {
 	r.Kernel = r.Kernel.Plus(v.Stats)
 	r.GivenUp = v.GivenUp
 	if v.Agrees || v.Differs {
-		p.ledger.askAgain()
+		p.ledger.AskAgain()
 		r.Full, r.Audited = v.Differs, v.Agrees
 	}
 	return v.Err
 }
 
-// Has is part of sweeper.Kernel.
-func (p *Proxier) Has(id state.ID) bool { return p.actual.Has(id) }
-
-// Fails is part of sweeper.Kernel.
-func (p *Proxier) Fails(id state.ID) bool { return p.ledger.of[id] != nil }
-
 func (p *Proxier) believed() checks.Belief {
-	return checks.Belief{Digest: p.digest, Entries: p.objects[state.Entry], Written: p.written}
+	return checks.Belief{Digest: p.ledger.Digest(), Entries: p.ledger.Objects()[state.Entry], Written: p.ledger.Written()}
 }
 
 // heed takes in what was asked for, and hints. It comes before the round
@@ -152,15 +145,12 @@ func (p *Proxier) heed(m mail) {
 	if m.audit {
 		p.checks.Ask()
 		p.factsAt = time.Now()
-		if len(p.ledger.of) > 0 {
-			p.retryAt = p.factsAt
-			p.ledger.wake(true)
-		}
+		p.ledger.Retry()
 	}
 	if m.rules {
 		p.checks.RulesChanged()
 	}
-	if p.actual != nil && (m.more || slices.ContainsFunc(m.suspects, p.drifted)) {
+	if p.ledger.Actual() != nil && (m.more || slices.ContainsFunc(m.suspects, p.drifted)) {
 		p.checks.Suspect()
 	}
 }
@@ -168,7 +158,7 @@ func (p *Proxier) heed(m mail) {
 // drifted reports whether an object that is gone, or changed, should not be. An
 // address of the node that went took routes with it.
 func (p *Proxier) drifted(id state.ID) bool {
-	return p.actual.Has(id) || id.Kind == state.VIP && slices.Contains(p.facts.NodeIPs, id.Addr())
+	return p.ledger.Has(id) || id.Kind == state.VIP && slices.Contains(p.facts.NodeIPs, id.Addr())
 }
 
 // look reads what the round must know. An error means that nothing may be
@@ -187,14 +177,18 @@ func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 			p.setFacts(r, facts)
 		}
 	}
-	p.configure(r)
+	if p.follow() {
+		p.renderAll(r)
+	}
 	if !r.Full {
 		return nil
 	}
-	if err := p.readKernel(ctx, r); err != nil {
+	var err error
+	if r.Drift, err = p.ledger.Read(ctx, p.kernel); err != nil {
 		return err
 	}
-	p.bind(r)
+	p.checks.Trust()
+	p.bind()
 	return nil
 }
 
@@ -219,7 +213,8 @@ func (p *Proxier) setFacts(r *report.Round, facts state.Facts) {
 // renderAll has everything rendered anew, and compared with the kernel.
 func (p *Proxier) renderAll(r *report.Round) {
 	p.model.SetAllDirty()
-	r.Full, p.stale = true, true // stale: Full once more if the read fails now
+	r.Full = true
+	p.ledger.Doubt() // full once more if the read fails now
 }
 
 // wanted is what a round must compare.
@@ -250,13 +245,14 @@ func (p *Proxier) wants(ctx context.Context, r *report.Round) []wanted {
 	var parts []wanted
 	if r.Full {
 		p.table.Refresh(views, keys)
-		parts = []wanted{{all: p.table, some: p.config.Desired.TakenBack(p.actual)}}
+		parts = []wanted{{all: p.table, some: p.config.Desired.TakenBack(p.ledger.Actual())}}
 	} else {
 		for _, g := range p.groups(keys) {
 			parts = append(parts, wanted{some: p.table.Update(views, g.keys), large: g.large})
 		}
-		if due(p.retryAt) {
-			parts = append(parts, wanted{some: p.failed(r), retry: true})
+		if failed := p.ledger.Due(); len(failed) > 0 {
+			r.Retried += len(failed)
+			parts = append(parts, wanted{some: failed, retry: true})
 		}
 		parts = lastWord(parts)
 	}
@@ -327,25 +323,12 @@ func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
 	return out
 }
 
-// failed returns what has failed and is to be tried again, sorted.
-func (p *Proxier) failed(r *report.Round) []state.Want {
-	var out []state.Want
-	for _, s := range p.ledger.of {
-		if s.dueNow() {
-			out = append(out, s.want)
-		}
-	}
-	slices.SortFunc(out, func(a, b state.Want) int { return a.ID.Compare(b.ID) })
-	r.Retried += len(out)
-	return out
-}
-
 // diff returns the writes that w comes to.
 func (p *Proxier) diff(w wanted) []state.Op {
 	if w.all == nil {
-		return state.Diff(w.some, p.actual, p)
+		return state.Diff(w.some, p.ledger.Actual(), p.ledger)
 	}
-	ops, others := state.Bring(w.all.All(), w.all.Len(), p.actual)
-	ops = append(ops, state.Diff(others, p.actual, p)...)
-	return append(ops, state.Diff(w.some, p.actual, p)...)
+	ops, others := state.Bring(w.all.All(), w.all.Len(), p.ledger.Actual())
+	ops = append(ops, state.Diff(others, p.ledger.Actual(), p.ledger)...)
+	return append(ops, state.Diff(w.some, p.ledger.Actual(), p.ledger)...)
 }

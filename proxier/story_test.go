@@ -2,14 +2,17 @@ package proxier
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,7 +54,9 @@ func TestStories(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 		for _, faults := range []float64{0, 0.1} {
-			t.Run(fmt.Sprintf("%s/%v", name, faults), func(t *testing.T) { play(t, file, faults) })
+			t.Run(fmt.Sprintf("%s/%v", name, faults), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { play(t, file, faults) })
+			})
 		}
 	}
 }
@@ -63,6 +68,7 @@ type story struct {
 	faults  float64
 	fake    *kernel.Fake
 	proxier *Proxier
+	stop    func() // ends the process
 	files   map[string][]source.Event
 	writes  []string
 }
@@ -72,7 +78,9 @@ func play(t *testing.T, file string, faults float64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &story{T: t, config: testConfig(desired.Direct), faults: faults, fake: newFake(), files: map[string][]source.Event{}}
+	s := &story{T: t, config: testConfig(desired.Direct), faults: faults, fake: newFake(), files: map[string][]source.Event{}, stop: func() {}}
+	s.config.DrainTimeout = 10 * time.Minute // longer than a few steps
+	defer func() { s.stop() }()
 	s.fake.OnOp = func(op state.Op) {
 		if !everywhere(op.ID) {
 			s.writes = append(s.writes, op.String())
@@ -125,9 +133,7 @@ func (s *story) step(verb, arg, data string) (seen string, expects bool) {
 	case "restart":
 		s.start()
 	case "later":
-		for _, d := range s.proxier.draining {
-			d.since = d.since.Add(-time.Hour)
-		}
+		time.Sleep(s.config.DrainTimeout)
 		s.settle()
 	case "kernel":
 		return s.kernel(), true
@@ -147,30 +153,28 @@ func (s *story) step(verb, arg, data string) (seen string, expects bool) {
 }
 
 func (s *story) start() {
-	s.proxier = New(&kernel.Faulty{Kernel: s.fake, Share: s.faults, Rand: rand.New(rand.NewPCG(1, 2))}, s.config)
+	s.stop()
+	s.proxier = New(&unswept{kernel.Faulty{Kernel: s.fake, Share: s.faults, Rand: rand.New(rand.NewPCG(1, 2))}}, s.config)
 	s.proxier.Synced()
-	for _, name := range slices.Sorted(func(yield func(string) bool) {
-		for n := range s.files {
-			if !yield(n) {
-				return
-			}
-		}
-	}) {
+	for _, name := range slices.Sorted(maps.Keys(s.files)) {
 		s.proxier.Events(s.files[name])
 	}
+	ctx, cancel := context.WithCancel(s.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.proxier.Run(ctx) }()
+	s.stop = func() { cancel(); <-ended }
 	s.settle()
 }
 
-// settle runs rounds until nothing is left to do now. It is time to look at what drains.
+// settle waits until nothing is left to do now, and what drains has been looked at.
 func (s *story) settle() {
-	s.proxier.drainAt = time.Now()
+	s.proxier.Events(nil) // what the story has written, the loop must see
 	for range 200 {
-		s.proxier.round(context.Background())
-		if len(s.proxier.ledger.of)+len(s.proxier.unfinished) == 0 && !s.proxier.stale {
+		time.Sleep(2 * drainInterval)
+		synctest.Wait()
+		if r := s.proxier.Last(); r.Err == nil && r.Failing.All()+r.Left == 0 {
 			return
 		}
-		s.proxier.ledger.wake(true)
-		s.proxier.retryAt, s.proxier.rereadAt = time.Now(), time.Now()
 	}
 	s.Fatalf("not settled: %v", s.proxier.Last().Failures)
 }
@@ -252,6 +256,14 @@ func everywhere(id state.ID) bool {
 		return true
 	}
 	return false
+}
+
+// unswept is a kernel whose conntrack entries the story looks through, and not the
+// goroutine beside the loop.
+type unswept struct{ kernel.Faulty }
+
+func (*unswept) Flows(context.Context) (kernel.Flows, error) {
+	return nil, errors.New("it is for the story to do")
 }
 
 // swept returns what is looked through for flows that must be deleted, and has it done.

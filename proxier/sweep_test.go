@@ -136,8 +136,7 @@ func TestFlowsOfLateRealServers(t *testing.T) {
 	round := func(events []source.Event, retry bool) {
 		t.Helper()
 		if p.Events(events); retry {
-			p.ledger.wake(true)
-			p.retryAt, p.rereadAt = time.Now(), time.Now()
+			hurry(p)
 		}
 		p.round(t.Context())
 		if err := sweepNow(p); err != nil {

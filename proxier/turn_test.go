@@ -152,10 +152,10 @@ func TestPlansOfAServiceThatFlapsDoNotGrow(t *testing.T) {
 		p.Events([]source.Event{e})
 		p.round(t.Context())
 		if i == 1 {
-			most = p.left()
+			most = p.Last().Left
 		}
 	}
-	if n := p.left(); most == 0 || n > 3*most || len(p.unfinished) > 5 {
-		t.Errorf("%d writes are left in %d plans, after one change %d", n, len(p.unfinished), most)
+	if n := p.Last().Left; most == 0 || n > 3*most || p.ledger.LeftOff() > 5 {
+		t.Errorf("%d writes are left in %d plans, after one change %d", n, p.ledger.LeftOff(), most)
 	}
 }

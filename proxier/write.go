@@ -2,12 +2,10 @@ package proxier
 
 import (
 	"context"
-	"fmt"
 	"runtime"
-	"slices"
 	"time"
 
-	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
@@ -23,153 +21,88 @@ var usualTurn = turn{writes: 2000, atOnce: 1000}
 // turnMost is how long a turn may take: after it the plan is left off earlier.
 const turnMost = 50 * time.Millisecond
 
-// work is a plan under way.
-type work struct {
-	plan    state.Plan           // what is left of it
-	earlier map[state.ID]*status // of its objects whose last write had failed
-	// leaving are the deletions of a plan that was left off: the last object to go
-	// by each object that it needs, and that must not go before it. Nil: it was not.
-	leaving map[state.ID]state.ID
-}
-
 // write compares wants with the kernel and writes the difference. A plan that
-// takes long and may be left off is kept in p.unfinished.
+// takes long and may be left off is gone on with later.
 func (p *Proxier) write(ctx context.Context, r *report.Round, w wanted, mayLeave bool) {
-	var earlier map[state.ID]*status
-	if w.all != nil { // which names all objects
-		earlier, p.unfinished = p.ledger.takeAll(), nil
-	} else {
-		earlier = p.ledger.take(w.some)
-	}
-	p.supersede(w.some)
+	j := p.ledger.Begin(w.some, w.all != nil)
 	if p.synced {
 		p.sweeper.Expect(w.some, w.objects())
 	}
 	ops := p.diff(w)
 	if !p.synced {
-		ops = careful(ops, p.actual)
+		ops = careful(ops, p.ledger.Actual())
 	}
-	j := &work{plan: state.NewPlan(ops), earlier: earlier}
+	j.Plan = state.NewPlan(ops)
 	if w.large && len(ops) > p.turn.writes {
-		p.leave(j) // the round ends for what came with it
+		p.ledger.Leave(j) // the round ends for what came with it
 		return
 	}
 	p.execute(ctx, r, j, mayLeave)
-}
-
-// supersede takes out of the plans under way what a newer one is about: a Service
-// that changes faster than it is written would have them grow without bound.
-func (p *Proxier) supersede(wants []state.Want) {
-	if len(p.unfinished) == 0 || len(wants) == 0 {
-		return
-	}
-	newer := make(map[state.ID]bool, len(wants))
-	for i := range wants {
-		newer[wants[i].ID] = true
-	}
-	p.unfinished = slices.DeleteFunc(p.unfinished, func(j *work) bool {
-		had := len(j.plan)
-		j.plan = slices.DeleteFunc(j.plan, func(op state.Op) bool { return newer[op.ID] })
-		switch len(j.plan) {
-		case had:
-			return false
-		case 0:
-			p.mended(j.earlier)
-			return true
-		}
-		p.noteLeaving(j)
-		return false
-	})
 }
 
 // goOn goes on with the n plans that were left off before the round, the oldest
 // first. Each round does so for a turn at least; one that took changes does so for
 // no more, since its end tells that these are programmed.
 func (p *Proxier) goOn(ctx context.Context, r *report.Round, n int) {
-	n = min(n, len(p.unfinished)) // a full round drops them
+	n = min(n, p.ledger.LeftOff()) // a full round drops them
 	if n == 0 {
 		return
 	}
 	for range n {
-		j := p.unfinished[0]
-		p.unfinished = p.unfinished[1:]
-		if p.execute(ctx, r, j, true); len(j.plan) > 0 {
+		j := p.ledger.GoOn()
+		if p.execute(ctx, r, j, true); len(j.Plan) > 0 {
 			return // it is the last one now: each has its turn
 		}
 	}
-	if len(p.unfinished) == 0 { // some writes may have waited for it
-		p.ledger.wake(false)
+	if p.ledger.LeftOff() == 0 { // some writes may have waited for it
+		p.ledger.Unblock()
 	}
-}
-
-// leave leaves a plan off.
-func (p *Proxier) leave(j *work) {
-	p.unfinished = append(p.unfinished, j)
-	if j.leaving == nil {
-		p.noteLeaving(j)
-	}
-}
-
-// noteLeaving notes what a plan that was left off is to delete.
-func (p *Proxier) noteLeaving(j *work) {
-	j.leaving = map[state.ID]state.ID{}
-	for i := range j.plan {
-		if op := &j.plan[i]; !op.Want().Present {
-			p.hold(j.leaving, op.ID)
-		}
-	}
-}
-
-// leaves reports whether a plan that was left off is to delete an object that
-// needs this one.
-func (p *Proxier) leaves(need state.ID) (by state.ID, ok bool) {
-	for _, j := range p.unfinished {
-		if by, ok = j.leaving[need]; ok && p.actual.Has(by) {
-			return by, true
-		}
-	}
-	return by, false
-}
-
-// left returns how many writes the plans that were left off have still.
-func (p *Proxier) left() int {
-	n := 0
-	for _, j := range p.unfinished {
-		n += len(j.plan)
-	}
-	return n
 }
 
 // execute writes what is left of a plan, stage by stage: what a failed write was
 // to stand on or to make way for waits with it.
-func (p *Proxier) execute(ctx context.Context, r *report.Round, j *work, mayLeave bool) {
+func (p *Proxier) execute(ctx context.Context, r *report.Round, j *ledger.Writing, mayLeave bool) {
 	var done tally
-	held := p.held()
 	began, n := time.Now(), 0
-	for len(j.plan) > 0 {
+	for len(j.Plan) > 0 {
 		atOnce := p.turn.atOnce
-		if j.plan[0].ID.Kind == state.Rules { // a process each, which may hang until its deadline
+		if j.Plan[0].ID.Kind == state.Rules { // a process each, which may hang until its deadline
 			atOnce = 1
 		}
-		stage, rest := j.plan.Cut(atOnce)
-		p.apply(ctx, r, p.possible(r, stage, held, j), held, j, &done)
-		j.plan, n = rest, n+len(stage)
+		stage, rest := j.Plan.Cut(atOnce)
+		p.apply(ctx, r, p.possible(r, stage, j), j, &done)
+		j.Plan, n = rest, n+len(stage)
 		p.beat()
 		runtime.Gosched() // with one CPU changes could not even come in
-		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.leaving != nil && r.Changes != (report.Changes{}))
+		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.WasLeft() && r.Changes != (report.Changes{}))
 		if len(rest) > 0 && (waits || ctx.Err() != nil) {
-			p.leave(j)
+			p.ledger.Leave(j)
 			done.add(r.Ops)
 			return
 		}
 	}
 	done.add(r.Ops)
-	p.mended(j.earlier)
+	p.ledger.End(j)
 }
 
-// apply writes a stage and notes in what the kernel is known to hold what was
-// written.
-func (p *Proxier) apply(ctx context.Context, r *report.Round, stage state.Plan, held map[state.ID]state.ID, j *work, done *tally) {
+// possible returns the ops of a stage of which nothing stands in the way.
+func (p *Proxier) possible(r *report.Round, stage state.Plan, j *ledger.Writing) state.Plan {
+	if p.ledger.Free(j) {
+		return stage
+	}
+	out := stage[:0] // nobody needs the stage any more
+	for _, op := range stage {
+		if err := p.ledger.Obstacle(op, j); err != nil {
+			p.fail(r, op, err, j)
+			continue
+		}
+		out = append(out, op)
+	}
+	return out
+}
+
+// apply writes a stage and notes what was written.
+func (p *Proxier) apply(ctx context.Context, r *report.Round, stage state.Plan, j *ledger.Writing, done *tally) {
 	if len(stage) == 0 {
 		return
 	}
@@ -178,15 +111,39 @@ func (p *Proxier) apply(ctx context.Context, r *report.Round, stage state.Plan, 
 	took := time.Since(began)
 	for i, op := range stage {
 		if errs != nil && errs[i] != nil {
-			p.fail(r, op, errs[i], j).rest(took)
-			p.hold(held, op.ID)
+			p.fail(r, op, errs[i], j)
+			p.ledger.Took(op.ID, took)
 			continue
 		}
-		p.note(op)
+		p.ledger.Note(op)
 		p.sweeper.Note(op)
-		p.forget(op)
 		done.count(op)
 	}
+}
+
+// fail keeps a write that failed as a difference.
+func (p *Proxier) fail(r *report.Round, op state.Op, err error, j *ledger.Writing) {
+	r.Failures = append(r.Failures, report.Failure{Op: op, Err: err})
+	p.ledger.Fail(op, err, j)
+	// The source address of a VIP may have left the node, IPv6 been switched off, or the
+	// kernel have shown that it has no dummy devices.
+	if (op.ID.Kind == state.VIP || op.ID.Kind == state.Route) && p.factsAt.IsZero() {
+		p.factsAt = p.factsRead.Add(factsInterval)
+	}
+}
+
+// drain deletes draining real servers that need not be there any more.
+func (p *Proxier) drain(ctx context.Context, r *report.Round) {
+	at := p.ledger.Drains(r.Full)
+	if len(at) == 0 {
+		return
+	}
+	conns, err := p.kernel.Connections(ctx, at)
+	if err != nil {
+		p.log.Warn("connections of draining real servers cannot be counted; they stay", "err", err)
+		conns = nil
+	}
+	p.write(ctx, r, wanted{some: p.ledger.Drained(at, conns)}, false)
 }
 
 // tally counts the writes that succeeded.
@@ -200,109 +157,6 @@ func (t *tally) add(to map[report.Write]int) {
 			if n > 0 {
 				to[report.Write{Verb: state.Verb(verb).String(), Kind: state.Kind(kind).String()}] += n
 			}
-		}
-	}
-}
-
-// note notes in what the kernel is known to hold that op was written.
-func (p *Proxier) note(op state.Op) {
-	if old, had := p.actual.Apply(op); had {
-		p.digest.Remove(op.ID, old)
-		p.objects[op.ID.Kind]--
-	}
-	if op.ID.Kind == state.Entry {
-		p.written++
-	}
-	if op.Verb != state.Delete {
-		p.digest.Add(op.ID, op.Spec)
-		p.objects[op.ID.Kind]++
-	}
-}
-
-// possible returns the ops of a stage of which nothing stands in the way. A
-// real server added to a virtual server that could not be added would go to
-// somebody else's of the same address; a frontend published without what is
-// behind it would answer wrongly. As long as no write has failed and no plan was
-// left off nothing does: what an object needs is wanted too, and there, or in an
-// earlier stage.
-func (p *Proxier) possible(r *report.Round, stage state.Plan, held map[state.ID]state.ID, j *work) state.Plan {
-	if len(p.ledger.of)+len(j.earlier) == 0 && len(p.unfinished) == 0 && j.leaving == nil {
-		return stage
-	}
-	out := stage[:0] // nobody needs the stage any more
-	for _, op := range stage {
-		if s := j.earlier[op.ID]; s != nil && s.rests() {
-			p.fail(r, op, s.Err, j)
-			p.hold(held, op.ID)
-			continue
-		}
-		if why := p.obstacle(op, held); why != "" {
-			p.fail(r, op, fmt.Errorf("%w %s", kernel.ErrBlocked, why), j)
-			p.hold(held, op.ID)
-			continue
-		}
-		out = append(out, op)
-	}
-	return out
-}
-
-// obstacle returns what op has to wait for, or "".
-func (p *Proxier) obstacle(op state.Op, held map[state.ID]state.ID) string {
-	if op.Verb == state.Delete {
-		by, ok := held[op.ID]
-		if !ok {
-			by, ok = p.leaves(op.ID)
-		}
-		if ok {
-			return by.String() + " to go"
-		}
-		return ""
-	}
-	p.needs = p.config.Desired.Needs(p.needs[:0], op.ID)
-	for _, need := range p.needs {
-		if !p.actual.Has(need) {
-			return need.String()
-		}
-	}
-	return ""
-}
-
-// held returns what must stay because something that needs it could not be
-// deleted, with that something.
-func (p *Proxier) held() map[state.ID]state.ID {
-	out := map[state.ID]state.ID{}
-	if p.ledger.leaving == 0 {
-		return out
-	}
-	for id, s := range p.ledger.of {
-		if !s.want.Present {
-			p.hold(out, id)
-		}
-	}
-	return out
-}
-
-// hold notes what must stay as long as an object does that is to go and could
-// not be deleted, or not even drained.
-func (p *Proxier) hold(held map[state.ID]state.ID, id state.ID) {
-	if p.ledger.wants(id) {
-		return
-	}
-	p.needs = p.config.Desired.Needs(p.needs[:0], id)
-	for _, need := range p.needs {
-		held[need] = id
-	}
-}
-
-// forget drops the draining real servers that went with their virtual server.
-func (p *Proxier) forget(op state.Op) {
-	if op.Verb != state.Delete || op.ID.Kind != state.VirtualServer {
-		return
-	}
-	for id := range p.draining {
-		if id.Server() == op.ID {
-			p.note(state.Op{Verb: state.Delete, ID: id})
-			delete(p.draining, id)
 		}
 	}
 }

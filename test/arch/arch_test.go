@@ -27,6 +27,7 @@ var rules = map[string][]string{
 	"proxier/traffic":     {"kube-ipvs/proxier", "kube-ipvs/proxier/health", "kube-ipvs/proxier/metrics"},
 	"proxier/checks":      {"kube-ipvs/proxier", "kube-ipvs/proxier/model", "kube-ipvs/proxier/desired", "kube-ipvs/proxier/source", "k8s.io/"},
 	"proxier/sweeper":     {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
+	"proxier/ledger":      {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
 	"proxier/report":      {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
 	"proxier/relay":       {"kube-ipvs/proxier"},
 	"proxier/config":      {"k8s.io/client-go/", "kube-ipvs/proxier/kernel", "kube-ipvs/ipset"},

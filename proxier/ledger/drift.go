@@ -1,0 +1,52 @@
+package ledger
+
+import (
+	"slices"
+
+	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
+)
+
+// agreed returns what a second reading sets apart from what was believed, of the objects of
+// which the first did, too, sorted. Of all others it makes in read what was believed: a dump may
+// lack what a resize of the kernel's table moves, or, up to Linux 6.12 at least, virtual servers
+// while those of other network namespaces come and go, each dump others (TestEdits on 6.1, where
+// such a virtual server was added once more and its Service had a problem).
+func agreed(first []report.Drift, believed, read *state.State) (out []report.Drift) {
+	for _, d := range differences(believed, read) {
+		if _, both := slices.BinarySearchFunc(first, d.ID, func(f report.Drift, id state.ID) int { return f.ID.Compare(id) }); both {
+			out = append(out, d)
+		} else if spec, ok := believed.Get(d.ID); ok {
+			read.Put(d.ID, spec)
+		} else {
+			read.Delete(d.ID)
+		}
+	}
+	return out
+}
+
+// differences tells what sets read apart from what was believed, sorted.
+func differences(believed, read *state.State) []report.Drift {
+	var out []report.Drift
+	for id, spec := range believed.All() {
+		if have, ok := read.Get(id); !ok {
+			out = append(out, report.Drift{ID: id, What: "is gone"})
+		} else if !have.Equal(spec) {
+			what := "was changed"
+			switch {
+			case id.Kind == state.Rules:
+				what += ": " + have.Value().Text
+			case id.Kind == state.VIP && have.Value().Bare && !spec.Value().Bare:
+				what += ": its address is gone from kube-ipvs0"
+			}
+			out = append(out, report.Drift{ID: id, What: what})
+		}
+	}
+	for id := range read.All() {
+		if !believed.Has(id) {
+			out = append(out, report.Drift{ID: id, What: "was added"})
+		}
+	}
+	slices.SortFunc(out, func(a, b report.Drift) int { return a.ID.Compare(b.ID) })
+	return out
+}
