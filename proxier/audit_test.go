@@ -82,7 +82,7 @@ func TestChangesDuringAnAudit(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			k := newSlow(slowRead)
 			p := running(t, k, testConfig(desired.Direct))
-			p.Events(cluster(100, 2))
+			p.Events(clusterOf(100, 2))
 			p.Synced()
 			synctest.Wait()
 			gone := serverAt("10.96.0.7:80")

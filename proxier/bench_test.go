@@ -16,8 +16,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// cluster returns n Services with endpoints each.
-func cluster(n, endpoints int) []source.Event {
+// clusterOf returns n Services with endpoints each.
+func clusterOf(n, endpoints int) []source.Event {
 	var out []source.Event
 	for i := range n {
 		ip := fmt.Sprintf("10.%d.%d.%d", 96+i>>16, i>>8&255, i&255)
@@ -38,7 +38,7 @@ func BenchmarkColdStart(b *testing.B) {
 		b.Run(fmt.Sprintf("%dx%d", size[0], size[1]), func(b *testing.B) {
 			services := float64(size[0])
 			kept := live(b, size[0], size[1])
-			events := cluster(size[0], size[1])
+			events := clusterOf(size[0], size[1])
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			began := cpu(b)
@@ -86,7 +86,7 @@ func live(b *testing.B, services, endpoints int) float64 {
 	}
 	before := heap()
 	k := newFake()
-	p := started(b, k, cluster(services, endpoints))
+	p := started(b, k, clusterOf(services, endpoints))
 	k.State = nil
 	after := heap()
 	runtime.KeepAlive(p)
@@ -105,7 +105,7 @@ func (sink) Apply(context.Context, state.Plan) []error { return nil }
 // collected on the CPU that makes it.
 func BenchmarkUserspace(b *testing.B) {
 	const services = 50_000
-	events := cluster(services, 1)
+	events := clusterOf(services, 1)
 	var before, after, rest runtime.MemStats
 	var kept uint64
 	var took time.Duration
@@ -138,7 +138,7 @@ func BenchmarkUserspace(b *testing.B) {
 
 // BenchmarkRestart starts over a kernel that is as it should be.
 func BenchmarkRestart(b *testing.B) {
-	events := cluster(10_000, 10)
+	events := clusterOf(10_000, 10)
 	k := newFake()
 	started(b, k, events)
 	b.ReportAllocs()
@@ -149,7 +149,7 @@ func BenchmarkRestart(b *testing.B) {
 
 // BenchmarkOneChange moves one endpoint among 10,000 Services.
 func BenchmarkOneChange(b *testing.B) {
-	p := started(b, newFake(), cluster(10_000, 10))
+	p := started(b, newFake(), clusterOf(10_000, 10))
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {

@@ -38,9 +38,8 @@ func TestManyClusterIPs(t *testing.T) {
 				for i := range tt.addresses + tt.bare {
 					k.State.Put(state.VIPID(address(i)), state.Intern(state.Spec{Bare: i >= tt.addresses}))
 				}
-				p := New(k, c)
-				p.mostAddresses = tt.most
-				start(t, p)
+				c.MostAddresses = tt.most
+				p := running(t, k, c)
 				add := func(i int) { p.Events([]source.Event{webService(address(i).String())}) }
 				check := func(when string, n int) {
 					t.Helper()

@@ -8,9 +8,11 @@
 //	kernel    Apply(Plan): the only writer
 //	report    what happened, as a value: a Round
 //
-// One goroutine runs it and writes; everything else pokes it, reads the last
-// Round, or reads the kernel for an audit; but conntrack entries are deleted beside
-// it, by package sweeper.
+// This package conducts: it has an inbox, a goroutine that takes rounds and writes, and
+// timers. What there is to know belongs to packages that know nothing of it: cluster has
+// what is wanted, ledger what is there and what stands between, checks and sweeper have
+// goroutines beside the loop. Checks read the kernel; the sweeper deletes conntrack entries,
+// which are no objects of ours.
 //
 // What is wanted never depends on what could be written, and a failed read
 // aborts the round: nothing is deleted on missing facts. A failed write stays
@@ -67,8 +69,10 @@
 //
 //	cmd/kube-ipvs        options, wiring, subcommands
 //	proxier              the loop
+//	proxier/cluster      what is wanted: model, desired, and what the node says of itself
 //	proxier/ledger       what the kernel is known to hold, and what fails, drains and waits
 //	proxier/checks       readings of the kernel beside the loop: audits and looks
+//	proxier/journal      what the log is told of rounds
 //	proxier/report       what the loop tells others: rounds, as values
 //	proxier/sweeper      conntrack entries that must be deleted, beside the loop
 //	proxier/config       kube-proxy's configuration and ours, from flags and file

@@ -100,7 +100,7 @@ func (c *clients) rightful(p *Proxier, o opened) bool {
 	if !ok {
 		return false
 	}
-	v, _ := p.model.View(want.key)
+	v, _ := p.cluster.Model().View(want.key)
 	eps := v.V4
 	if o.To.Addr().Is6() {
 		eps = v.V6
@@ -129,9 +129,9 @@ type servicePort struct {
 
 // wantedAt returns which Service port has a frontend, whatever its policy.
 func wantedAt(p *Proxier, entry state.ID) (servicePort, bool) {
-	for _, key := range p.model.Keys() {
-		s, _ := p.model.Service(key)
-		for _, f := range p.table.Frontends(s) {
+	for _, key := range p.cluster.Model().Keys() {
+		s, _ := p.cluster.Model().Service(key)
+		for _, f := range p.cluster.Table().Frontends(s) {
 			if f.Lost != (model.Key{}) || f.Proto != entry.Proto || f.Addr.Port() != entry.Port || f.Addr.Addr().Is4() != entry.Addr().Is4() {
 				continue
 			}
@@ -162,12 +162,10 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 	fake := newFake()
 	rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 	faulty := &kernel.Faulty{Kernel: fake, Share: faults, Rand: rnd}
-	turns := usualTurn
 	if rapid.Bool().Draw(t, "short turns") {
-		turns = turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
+		config.Turn = Turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
 	}
 	p := New(faulty, config)
-	p.turn = turns
 	c := &clients{config: config.Desired, fake: fake}
 	fake.OnFlowGone(func(flow kernel.Flow) {
 		at := slices.IndexFunc(c.opened, func(o opened) bool { return o.Flow == flow })
@@ -192,7 +190,6 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 		if rapid.IntRange(0, 7).Draw(t, "restart") == 0 {
 			c.forget()
 			p = New(faulty, config)
-			p.turn = turns
 			p.Synced()
 			p.Events(events)
 		}
@@ -200,7 +197,7 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 			if rapid.IntRange(0, 9).Draw(t, "client") == 0 {
 				c.open(t)
 			}
-			if turns != usualTurn && rnd.IntN(3) == 0 {
+			if config.Turn != (Turn{}) && rnd.IntN(3) == 0 {
 				p.Events([]source.Event{{}}) // a change waits: the plan is left off
 			}
 		}
@@ -211,12 +208,12 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 			if faults > 0 && rapid.Bool().Draw(t, "sweep fails") {
 				fake.FailFlows(kernel.ErrInjected)
 			}
-			_ = sweepNow(p)
+			_ = sweepNow(p, fake)
 			fake.FailFlows(nil)
 		}
 	}
 	settle(t, p)
-	if err := sweepNow(p); err != nil {
+	if err := sweepNow(p, fake); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range c.opened {

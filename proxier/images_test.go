@@ -94,7 +94,7 @@ func TestNodeInImagePrefixIsTold(t *testing.T) {
 			if got := told(p, object, step.cidr+" overlaps the image prefix"); got != bad {
 				t.Errorf("%s, %s: told of podCIDRs: %v", step.cidr, step.address, got)
 			}
-			used := strings.Contains(p.config.Desired.Rules(state.IPv4)+p.config.Desired.Rules(state.IPv6), "! -s "+step.cidr)
+			used := strings.Contains(specOf(k, state.RulesID(state.IPv4)).Text+specOf(k, state.RulesID(state.IPv6)).Text, "! -s "+step.cidr)
 			if used == bad {
 				t.Errorf("%s is in the rules: %v", step.cidr, used)
 			}

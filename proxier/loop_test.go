@@ -26,8 +26,9 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// What the ledger has as backoff and period.
+// What the ledger and the cluster have as backoff and periods.
 const (
+	factsInterval = 2 * time.Second
 	retryFirst    = 100 * time.Millisecond
 	retryLast     = 30 * time.Second
 	drainInterval = time.Second

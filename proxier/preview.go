@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"kube-ipvs/proxier/desired"
-	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
@@ -26,41 +25,24 @@ type Preview struct {
 	Actual *state.State // what the kernel holds
 }
 
-// Preview compares what the source has delivered with the kernel and writes
-// nothing. It is called instead of Run, after Loaded. It is an error when
-// something cannot be read.
+// Preview compares what the source has delivered with the kernel, which should be a
+// kernel.ReadOnly, and writes nothing. It is called instead of Run, after Loaded. It is an
+// error when something cannot be read.
 func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
-	p.kernel = readOnly{p.kernel}
 	r := &report.Round{Full: true}
 	p.receive(r)
-	if !p.loaded {
+	if !p.cluster.Loaded() {
 		return nil, errors.New("the source has delivered nothing")
 	}
 	if err := p.look(ctx, r); err != nil {
 		return nil, err
 	}
-	ops := p.diff(p.wants(ctx, r)[0]) // a full round has one part
-	if !p.synced {
-		ops = careful(ops, p.ledger.Actual())
-	}
+	c, actual := p.cluster, p.ledger.Actual()
+	all, _ := c.RenderAll(ctx, actual)
+	plan := state.NewPlan(c.Diff(all, actual, p.ledger))
 	p.problems(r)
 	return &Preview{
-		Plan: state.NewPlan(ops), Why: p.table.Explain(p.model), Problems: r.Problems, Complete: p.synced,
-		Model: p.model, Table: p.table, Config: p.config.Desired, Facts: p.facts, Actual: p.ledger.Actual(),
+		Plan: plan, Why: c.Table().Explain(c.Model()), Problems: r.Problems, Complete: c.Synced(),
+		Model: c.Model(), Table: c.Table(), Config: *c.Desired(), Facts: c.Facts(), Actual: actual,
 	}, nil
 }
-
-// readOnly is a Kernel that cannot write.
-type readOnly struct{ kernel.Kernel }
-
-// Apply refuses.
-func (readOnly) Apply(_ context.Context, plan state.Plan) []error {
-	errs := make([]error, len(plan))
-	for i := range errs {
-		errs[i] = errors.New("a preview does not write")
-	}
-	return errs
-}
-
-// ProbeScheduler takes the kernel to have every scheduler: asking would write.
-func (readOnly) ProbeScheduler(context.Context, string) error { return nil }

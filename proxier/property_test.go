@@ -102,12 +102,10 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 	seed := rapid.Uint64().Draw(t, "seed")
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	faulty := &kernel.Faulty{Kernel: fake, Share: faults, Rand: rnd}
-	turns := usualTurn
 	if rapid.Bool().Draw(t, "short turns") {
-		turns = turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
+		c.Turn = Turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
 	}
 	p := New(faulty, c)
-	p.turn = turns
 	meddled := false // nobody keeps a repair in order what others broke
 	fake.OnOp = func(op state.Op) {
 		if !meddled {
@@ -115,10 +113,10 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 				t.Fatalf("after %s: %v", op, err)
 			}
 		}
-		if op.Verb == state.Delete && p.wantsNow(op.ID) {
+		if op.Verb == state.Delete && wantsNow(p, op.ID) {
 			t.Fatalf("%s, which is wanted", op)
 		}
-		if turns != usualTurn && rnd.IntN(3) == 0 {
+		if c.Turn != (Turn{}) && rnd.IntN(3) == 0 {
 			p.Events([]source.Event{{}}) // a change waits: the plan is left off
 		}
 	}
@@ -138,7 +136,6 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 			compareAll(p)
 		case 1: // the process dies and starts again
 			p = New(faulty, c)
-			p.turn = turns
 			p.Synced()
 			p.Events(events)
 		}
@@ -200,11 +197,12 @@ func withoutSettings(s *state.State) *state.State {
 }
 
 // wantsNow reports whether the table wants the object.
-func (p *Proxier) wantsNow(id state.ID) bool {
-	if p.table == nil || id.Kind == state.Flow {
+func wantsNow(p *Proxier, id state.ID) bool {
+	table := p.cluster.Table()
+	if table == nil || id.Kind == state.Flow {
 		return false
 	}
-	for want := range p.table.All() {
+	for want := range table.All() {
 		if want == id {
 			return true
 		}

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/checks"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/journal"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/model"
@@ -26,81 +28,63 @@ type Config struct {
 	NodeCIDR         bool                // the source addresses of pods are the podCIDRs of the Node object
 	PrimaryNodePorts bool                // node ports are served on the node's primary addresses, beside those of Desired
 	NodeIPs          []netip.Addr        // of the node, as the configuration says; they are primary before those of the Node object
+	MostAddresses    int                 // of a family that a start adds to kube-ipvs0; 0: as many as the kernel takes in good time
 	AuditPeriod      time.Duration       // between full comparisons with the kernel, at most
 	CanaryPeriod     time.Duration       // between looks at what costs little to look at, and between audits at least; 0: no looks, and audits each AuditPeriod
 	DrainTimeout     time.Duration       // that a removed endpoint's connections may go on, in direct mode
 	MinSyncPeriod    time.Duration       // between the end of a round and the next that changes cause
+	Turn             Turn                // of a plan, while changes wait; zero: as usual
 	Names            bool                // keep what Served and PodOf tell
 	Observe          func(*report.Round) // called by the loop after each round; must return at once
 	ObserveSweep     func(*report.Sweep) // called beside the loop after each Sweep; must return at once
 	Log              *slog.Logger
 }
 
-// factsInterval is the least time between readings of the node's addresses.
-// Each costs a list of all of them, and each pod that starts is a reason.
-const factsInterval = 2 * time.Second
-
 // Proxier is the loop. Run is its one goroutine and the kernel's one writer;
 // all other methods hand it something or read what it last did.
 type Proxier struct {
-	config  Config
-	kernel  kernel.Kernel
-	log     *slog.Logger
+	config  Config // its Desired is that of the start: see cluster.Desired
 	inbox   *inbox
+	cluster *cluster.Cluster // what is wanted
+	ledger  *ledger.Ledger   // what is there, and what stands between
+	kernel  kernel.Kernel
+	checks  *checks.Checks   // audits and looks beside the loop
+	sweeper *sweeper.Sweeper // of conntrack entries, beside the loop
+	board   model.Board      // what is wrong with what was asked for
+	journal *journal.Journal
 	last    atomic.Pointer[report.Round]
-	sweeper *sweeper.Sweeper
-
-	// Of Run alone.
-	model      *model.Model
-	table      *desired.Table
-	checks     *checks.Checks
-	loaded     bool           // the source has delivered what it could
-	bound      bool           // bind has decided
-	routes     bool           // and that ClusterIPs are routes alone
-	synced     bool           // the source has delivered everything: absence is a fact
-	base       desired.Config // as configured; in config.Desired it is what the node and its Node object make of it
-	rebased    bool           // base is another, and nothing has been rendered by it
-	facts      state.Facts
-	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
-	factsRead  time.Time        // when they were read
-	schedulers map[string]error // what probing said of those of state.Schedulers that Services asked for
-	ledger     *ledger.Ledger
-	turn       turn
-	sources    []model.Problem
-	board      model.Board // what is wrong with what was asked for
-	teller     teller
-	node       nodeObject
-	tallies    *tallies
-	names      *names
-	triggers   []time.Time // of changes taken and not programmed yet
-	began      time.Time
-	abortedAt  time.Time // start of the first of the aborted rounds that go on; zero: the last was not aborted
-	pulse      pulse
-	ready      bool // everything that was there at the start has been programmed
-	rounds     uint64
-
-	mostAddresses int
+	pulse   pulse
 }
 
 // New returns a Proxier that has done nothing yet.
 func New(k kernel.Kernel, c Config) *Proxier {
-	p := &Proxier{
-		config: c, kernel: k, log: c.Log, inbox: newInbox(), sweeper: sweeper.New(k, c.Log, c.ObserveSweep),
-		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
-		schedulers: map[string]error{},
-		tallies:    newTallies(), names: newNames(c.Names), began: time.Now(), pulse: pulse{began: time.Now()}, turn: usualTurn, mostAddresses: mostAddresses,
+	if c.Turn == (Turn{}) {
+		c.Turn = usualTurn
 	}
-	p.model.Reserve(p.config.Desired.Reserved)
-	p.config.Desired.Missing = func(name string) error { return p.schedulers[name] }
-	p.base = p.config.Desired
-	p.ledger = ledger.New(&p.config.Desired, c.DrainTimeout, p.mended)
+	p := &Proxier{config: c, kernel: k, inbox: newInbox(), journal: journal.New(c.Log), pulse: pulse{began: time.Now()}}
+	p.cluster = cluster.New(k, c.Log, cluster.Config{
+		Desired: c.Desired, Zone: c.Zone, NodeCIDR: c.NodeCIDR, PrimaryNodePorts: c.PrimaryNodePorts, NodeIPs: c.NodeIPs,
+		MostAddresses: c.MostAddresses, Large: c.Turn.Writes, Names: c.Names,
+	})
+	p.ledger = ledger.New(p.cluster.Desired(), c.DrainTimeout, p.journal.Mended)
 	p.checks = checks.New(k, c.Log, func(r *checks.Reading) { p.inbox.put(func(m *mail) { m.read = append(m.read, r) }) })
+	p.sweeper = sweeper.New(k, c.Log, c.ObserveSweep)
 	return p
 }
 
 // Last returns what the last round did, or nil before the first. Safe from any
 // goroutine; the Round must not be changed.
 func (p *Proxier) Last() *report.Round { return p.last.Load() }
+
+// Served returns what a virtual server of ours stands for, with Config.Names.
+// Safe from any goroutine.
+func (p *Proxier) Served(server state.ID) (report.ServedPort, bool) { return p.cluster.Served(server) }
+
+// PodOf returns the name of the pod that is a Service's endpoint at an
+// address, or nothing if that is unknown. Safe from any goroutine.
+func (p *Proxier) PodOf(service model.Key, endpoint netip.Addr) string {
+	return p.cluster.PodOf(service, endpoint)
+}
 
 const (
 	// endGrace is how long the round under way may go on when Run is to end: less than
@@ -123,9 +107,9 @@ func (p *Proxier) Run(ctx context.Context) {
 	defer stop()
 	sweeps.Go(func() { p.sweeper.Run(ctx) })
 	for ctx.Err() == nil {
-		p.beat()
+		p.pulse.beat()
 		p.round(whole)
-		p.rest()
+		p.pulse.rest()
 		pause(ctx, p.config.MinSyncPeriod)
 		p.wait(ctx)
 	}
@@ -142,7 +126,7 @@ func (p *Proxier) part(sweeps *sync.WaitGroup) {
 	select {
 	case <-done:
 	case <-time.After(partingTime):
-		p.log.Warn("stopped while the kernel is read")
+		p.config.Log.Warn("stopped while the kernel is read")
 	}
 }
 
@@ -172,15 +156,13 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// nextDue returns when the loop is to wake by itself; zero: never.
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
-	for _, at := range [...]time.Time{p.checks.Next(), p.ledger.Next(), p.factsAt} {
+	for _, at := range [...]time.Time{p.checks.Next(), p.ledger.Next(), p.cluster.Next()} {
 		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
 			first = at
 		}
 	}
 	return first
 }
-
-// due reports whether the moment at has come.
-func due(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }

@@ -12,10 +12,10 @@ type pulse struct {
 }
 
 // beat says that the loop has done a piece of its work.
-func (p *Proxier) beat() { p.pulse.at.Store(max(1, int64(time.Since(p.pulse.began)))) }
+func (p *pulse) beat() { p.at.Store(max(1, int64(time.Since(p.began)))) }
 
 // rest says that the loop waits for something to do.
-func (p *Proxier) rest() { p.pulse.at.Store(0) }
+func (p *pulse) rest() { p.at.Store(0) }
 
 // Stuck returns for how long the loop has been at one piece of its work: a
 // message to the kernel, or a process that has a deadline. It is 0 while the loop

@@ -40,7 +40,7 @@ func TestTornReadings(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			k := &torn{Fake: newFake()}
 			p := running(t, k, testConfig(desired.Direct))
-			p.Events(cluster(10, 2))
+			p.Events(clusterOf(10, 2))
 			p.Synced()
 			synctest.Wait()
 			k.State.Delete(gone)

@@ -1,33 +1,28 @@
 package proxier
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"iter"
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"kube-ipvs/proxier/checks"
-	"kube-ipvs/proxier/desired"
-	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/report"
-	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
 
 // round takes what has come in and brings the kernel to it.
 func (p *Proxier) round(ctx context.Context) {
-	r := &report.Round{Started: time.Now(), Ops: map[report.Write]int{}}
+	r := &report.Round{Number: 1, Started: time.Now(), Ops: map[report.Write]int{}}
 	m := p.receive(r)
-	if !p.loaded {
+	if !p.cluster.Loaded() {
 		p.waiting(r)
 		return // nothing is known yet: what is programmed keeps working
 	}
-	p.rounds++
-	r.Number = p.rounds
+	if last := p.Last(); last != nil {
+		r.Number = last.Number + 1
+	}
 	before := p.kernel.Stats()
 	start := p.ledger.Actual() == nil
 	r.Full = p.ledger.MustRead()
@@ -52,10 +47,10 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 		return
 	}
 	if start && p.ledger.Objects()[state.VirtualServer] == 0 {
-		p.first(ctx, r)
+		p.write(ctx, r, p.cluster.First(ctx, p.ledger.Actual()), false)
 	}
 	left := p.ledger.LeftOff()
-	for _, w := range p.wants(ctx, r) {
+	for _, w := range p.wanted(ctx, r) {
 		p.write(ctx, r, w, true)
 	}
 	p.goOn(ctx, r, left)
@@ -64,62 +59,35 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 	p.checks.Begin(ctx, p.believed())
 	p.ledger.Schedule()
 	p.checks.Schedule(r.Full || r.Audited, p.config.AuditPeriod, p.config.CanaryPeriod)
-	r.Triggers, p.triggers = p.triggers, nil
+	r.Triggers = p.cluster.TakeTriggers()
 }
 
-// first programs what everything else in the cluster needs, before the rest is
-// even rendered: on a node where nothing answers yet. Where something does, a
-// virtual IP that two Services ask for might change hands for a moment.
-func (p *Proxier) first(ctx context.Context, r *report.Round) {
-	keys := p.model.First()
-	p.probeSchedulers(ctx, keys, false)
-	p.table.Refresh(tallying{p.model, p.tallies}, keys)
-	p.write(ctx, r, wanted{some: p.table.Of(keys)}, false)
-}
-
-// receive takes the mail and applies it to the model.
+// receive takes the mail and hands it on.
 func (p *Proxier) receive(r *report.Round) mail {
 	m := p.inbox.take()
 	r.Queued, r.Changes = m.since, m.changes
-	p.model.Expect(m.changes.Services, m.changes.Slices)
-	for _, e := range m.events {
-		p.event(e)
-	}
+	p.cluster.Take(m.events, m.changes.Services, m.changes.Slices)
 	if m.config != nil {
-		p.reconfigure(*m.config)
+		p.reconfigure(m.config)
 	}
 	if m.problems != nil {
-		p.sources = *m.problems
+		p.cluster.SetProblems(*m.problems)
 	}
-	if m.synced && !p.synced {
+	if m.synced && !p.cluster.Synced() {
 		p.ledger.ReadNow() // from now on objects that no Service needs may go
 	}
-	p.loaded = p.loaded || m.loaded
-	p.synced = p.synced || m.synced
-	if m.facts && p.factsAt.IsZero() {
-		p.factsAt = p.factsRead.Add(factsInterval)
+	p.cluster.SetLoaded(m.loaded, m.synced)
+	if m.facts {
+		p.cluster.FactsChanged()
 	}
 	return m
 }
 
-func (p *Proxier) event(e source.Event) {
-	if e.Slice != nil {
-		p.names.slice(e.Slice, e.Deleted)
-	}
-	switch {
-	case e.Service != nil && e.Deleted:
-		p.model.DeleteService(model.Key{Namespace: e.Service.Namespace, Name: e.Service.Name})
-	case e.Service != nil:
-		p.model.ApplyService(e.Service, e.Origin)
-	case e.Slice != nil && e.Deleted:
-		p.model.DeleteSlice(e.Slice.Namespace, e.Slice.Name)
-	case e.Slice != nil:
-		p.model.ApplySlice(e.Slice, e.Origin)
-		p.trigger(e.Slice)
-	case e.Node != nil && e.Node.Name == p.config.Desired.NodeName && !e.Deleted:
-		p.model.SetNode(model.Node{Name: e.Node.Name, Zone: cmp.Or(p.config.Zone, e.Node.Labels[corev1.LabelTopologyZone])})
-		p.node.read(e.Node, p.config)
-	}
+// reconfigure takes what Configure was given.
+func (p *Proxier) reconfigure(c *Config) {
+	p.cluster.Configure(cluster.Config{Desired: c.Desired, PrimaryNodePorts: c.PrimaryNodePorts})
+	p.ledger.SetDrainTimeout(c.DrainTimeout)
+	p.config.AuditPeriod, p.config.MinSyncPeriod = c.AuditPeriod, c.MinSyncPeriod
 }
 
 // judge takes in what the readings beside the loop have found. An error means that
@@ -144,7 +112,7 @@ func (p *Proxier) believed() checks.Belief {
 func (p *Proxier) heed(m mail) {
 	if m.audit {
 		p.checks.Ask()
-		p.factsAt = time.Now()
+		p.cluster.ReadFacts()
 		p.ledger.Retry()
 	}
 	if m.rules {
@@ -158,177 +126,98 @@ func (p *Proxier) heed(m mail) {
 // drifted reports whether an object that is gone, or changed, should not be. An
 // address of the node that went took routes with it.
 func (p *Proxier) drifted(id state.ID) bool {
-	return p.ledger.Has(id) || id.Kind == state.VIP && slices.Contains(p.facts.NodeIPs, id.Addr())
+	return p.ledger.Has(id) || id.Kind == state.VIP && slices.Contains(p.cluster.Facts().NodeIPs, id.Addr())
 }
 
 // look reads what the round must know. An error means that nothing may be
 // written.
 func (p *Proxier) look(ctx context.Context, r *report.Round) error {
-	if p.table == nil || due(p.factsAt) {
-		facts, err := p.kernel.Facts(ctx)
-		switch {
-		case err != nil && p.table == nil:
-			return fmt.Errorf("read the node's addresses: %w", err)
-		case err != nil:
-			p.factsAt = time.Now().Add(factsInterval)
-			p.log.Warn("the node's addresses cannot be read; those known are used", "err", err)
-		default:
-			p.factsAt, p.factsRead = time.Time{}, time.Now()
-			p.setFacts(r, facts)
-		}
+	anew, err := p.cluster.Look(ctx)
+	if err != nil {
+		return err
 	}
-	if p.follow() {
-		p.renderAll(r)
+	if anew {
+		r.Full = true
+		p.ledger.Doubt() // full once more if the read fails now
 	}
 	if !r.Full {
 		return nil
 	}
-	var err error
 	if r.Drift, err = p.ledger.Read(ctx, p.kernel); err != nil {
 		return err
 	}
 	p.checks.Trust()
-	p.bind()
+	p.cluster.Bind(p.ledger.Actual())
 	return nil
 }
 
-// setFacts renders everything anew if the facts are.
-func (p *Proxier) setFacts(r *report.Round, facts state.Facts) {
-	switch {
-	case p.table == nil:
-		p.table = desired.NewTable(p.config.Desired, facts)
-		p.expect()
-		p.facts = facts // nothing has been rendered yet, so that all is dirty
-		return
-	case sameFacts(p.facts, facts):
-		p.facts = facts
-		return
-	default:
-		p.table.SetFacts(facts)
-	}
-	p.facts = facts
-	p.renderAll(r)
-}
-
-// renderAll has everything rendered anew, and compared with the kernel.
-func (p *Proxier) renderAll(r *report.Round) {
-	p.model.SetAllDirty()
-	r.Full = true
-	p.ledger.Doubt() // full once more if the read fails now
-}
-
-// wanted is what a round must compare.
-type wanted struct {
-	some  []state.Want
-	all   *desired.Table // not nil: all of its objects too, and everything else must go
-	retry bool           // some has failed before
-	large bool           // some is of a Service with many objects: rounds of their own write it
-}
-
-// objects goes through those of w.all; nil: it is.
-func (w *wanted) objects() iter.Seq2[state.ID, state.SpecRef] {
-	if w.all == nil {
-		return nil
-	}
-	return w.all.All()
-}
-
-// wants renders what is dirty and returns what the round must compare, in parts
-// that have plans of their own: what the cluster hangs on comes first, a Service
-// with many objects last.
-func (p *Proxier) wants(ctx context.Context, r *report.Round) []wanted {
-	keys := p.model.TakeDirty()
-	p.probeSchedulers(ctx, keys, r.Full || r.Audited)
-	keys = append(keys, p.model.TakeDirty()...)
-	r.Services = len(keys)
-	views := tallying{p.model, p.tallies}
-	var parts []wanted
+// wanted returns what the round must compare, in parts that have plans of their own.
+func (p *Proxier) wanted(ctx context.Context, r *report.Round) []cluster.Part {
 	if r.Full {
-		p.table.Refresh(views, keys)
-		parts = []wanted{{all: p.table, some: p.config.Desired.TakenBack(p.ledger.Actual())}}
-	} else {
-		for _, g := range p.groups(keys) {
-			parts = append(parts, wanted{some: p.table.Update(views, g.keys), large: g.large})
-		}
-		if failed := p.ledger.Due(); len(failed) > 0 {
-			r.Retried += len(failed)
-			parts = append(parts, wanted{some: failed, retry: true})
-		}
-		parts = lastWord(parts)
+		all, services := p.cluster.RenderAll(ctx, p.ledger.Actual())
+		r.Services = services
+		return []cluster.Part{all}
 	}
-	p.names.update(p.config.Desired, p.table, p.model, keys)
-	return parts
+	parts, services := p.cluster.Render(ctx, p.ledger.Actual(), r.Audited)
+	r.Services = services
+	if failed := p.ledger.Due(); len(failed) > 0 {
+		r.Retried += len(failed)
+		parts = append(parts, cluster.Part{Some: failed, Failed: true})
+	}
+	return cluster.LastWord(parts)
 }
 
-// group are Services that have a plan together.
-type group struct {
-	keys  []model.Key
-	large bool // the one has many objects
+// waiting makes public what there is to say before the source has delivered.
+// It is no round: nothing was looked at, and Number is 0.
+func (p *Proxier) waiting(r *report.Round) {
+	r.Number = 0
+	p.problems(r)
+	r.NotReady = "the Services and EndpointSlices have not been read yet"
+	p.last.Store(r)
 }
 
-// groups splits keys, which are in the order of model.Keys.
-func (p *Proxier) groups(keys []model.Key) []group {
-	var first, rest group
-	var large []group
-	for _, k := range keys {
-		switch {
-		case p.isLarge(k):
-			large = append(large, group{[]model.Key{k}, true})
-		case p.model.IsFirst(k):
-			first.keys = append(first.keys, k)
-		default:
-			rest.keys = append(rest.keys, k)
-		}
+// report makes the round public and logs it.
+func (p *Proxier) report(r *report.Round) {
+	r.Objects = p.ledger.Objects().Map()
+	r.Flows = p.sweeper.Sum()
+	r.Draining, r.Drains = p.ledger.SumDrains()
+	r.Known.Services, r.Known.Slices = p.cluster.Model().Size()
+	failing := p.ledger.Sum()
+	r.Failing, r.Unwritten = failing.Failing, failing.Longest
+	r.Checks, r.NoLocal = p.cluster.Tally()
+	r.Left = p.ledger.Left()
+	r.NotReady = p.notReady(r, failing.Unready)
+	r.NodePort, r.NodeIPs = p.cluster.Desired().NodePortAddresses, p.cluster.Facts().NodeIPs
+	p.problems(r)
+	p.last.Store(r)
+	if p.config.Observe != nil {
+		p.config.Observe(r)
 	}
-	all := append([]group{first, rest}, large...)
-	return slices.DeleteFunc(all, func(g group) bool { return len(g.keys) == 0 })
+	p.journal.Round(r, p.ledger.Untold)
 }
 
-// isLarge reports whether a Service has, or is to have, so many objects that it
-// gets a plan of its own.
-func (p *Proxier) isLarge(k model.Key) bool {
-	return max(p.table.Objects(k), p.model.Objects(k)) > p.turn.writes
+// notReady returns what of the start is not done, or nothing from the moment on
+// when all was that can be.
+func (p *Proxier) notReady(r *report.Round, unready string) string {
+	switch last := p.Last(); {
+	case last != nil && last.NotReady == "":
+		return ""
+	case r.Err != nil:
+		return r.Err.Error()
+	case !p.cluster.Synced():
+		return "not everything could be read at the start: see the problems in the log"
+	case unready != "":
+		return "a write fails: " + unready
+	case r.Left > 0:
+		return fmt.Sprintf("%d writes are still to come", r.Left)
+	}
+	return ""
 }
 
-// lastWord leaves each object to the last of the parts that is about it, but what
-// has failed before to any other.
-func lastWord(parts []wanted) []wanted {
-	if len(parts) < 2 {
-		return parts
-	}
-	named := map[state.ID]bool{}
-	for i := range slices.Backward(parts) {
-		if parts[i].retry {
-			continue
-		}
-		parts[i].some = unnamed(parts[i].some, named)
-	}
-	for i := range parts {
-		if parts[i].retry {
-			parts[i].some = unnamed(parts[i].some, named)
-		}
-	}
-	return parts
-}
-
-// unnamed returns those of wants that are not named, and names them.
-func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
-	out := wants[:0]
-	for _, w := range wants {
-		if !named[w.ID] {
-			named[w.ID] = true
-			out = append(out, w)
-		}
-	}
-	return out
-}
-
-// diff returns the writes that w comes to.
-func (p *Proxier) diff(w wanted) []state.Op {
-	if w.all == nil {
-		return state.Diff(w.some, p.ledger.Actual(), p.ledger)
-	}
-	ops, others := state.Bring(w.all.All(), w.all.Len(), p.ledger.Actual())
-	ops = append(ops, state.Diff(others, p.ledger.Actual(), p.ledger)...)
-	return append(ops, state.Diff(w.some, p.ledger.Actual(), p.ledger)...)
+// problems collects what is wrong with what was asked for, and has logged what is
+// new and what is mended.
+func (p *Proxier) problems(r *report.Round) {
+	p.cluster.Tell(&p.board)
+	p.board.Replace("kernel", p.ledger.Problems(p.cluster))
+	r.Problems = p.journal.Problems(&p.board)
 }

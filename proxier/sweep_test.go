@@ -119,8 +119,8 @@ func TestSweepThatHangs(t *testing.T) {
 }
 
 // sweepNow does what the goroutine beside the loop does.
-func sweepNow(p *Proxier) error {
-	k, err := p.kernel.Flows(context.Background())
+func sweepNow(p *Proxier, on kernel.Kernel) error {
+	k, err := on.Flows(context.Background())
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func TestFlowsOfLateRealServers(t *testing.T) {
 			hurry(p)
 		}
 		p.round(t.Context())
-		if err := sweepNow(p); err != nil {
+		if err := sweepNow(p, k); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -52,7 +52,7 @@ func TestChangesGoBetween(t *testing.T) {
 				}
 				ops, came, done := 0, 0, 0
 				k.OnOp = func(op state.Op) {
-					if ops++; ops == usualTurn.writes/2 {
+					if ops++; ops == usualTurn.Writes/2 {
 						came = ops
 						p.Events([]source.Event{webService("10.96.0.2")})
 					}
@@ -64,11 +64,11 @@ func TestChangesGoBetween(t *testing.T) {
 				large.Deleted = late
 				p.Events([]source.Event{large})
 				synctest.Wait()
-				if ops < 3*usualTurn.writes || came == 0 {
+				if ops < 3*usualTurn.Writes || came == 0 {
 					t.Fatalf("%d writes: the Service is not large", ops)
 				}
-				if waited := done - came; done == 0 || waited > usualTurn.writes {
-					t.Errorf("the change was programmed after %d other writes, want a turn of %d at most", waited, usualTurn.writes)
+				if waited := done - came; done == 0 || waited > usualTurn.Writes {
+					t.Errorf("the change was programmed after %d other writes, want a turn of %d at most", waited, usualTurn.Writes)
 				}
 				r := p.Last()
 				if b := p.Backlog(); r.Left != 0 || b != (report.Backlog{}) || r.Failing.All() != 0 {
@@ -119,8 +119,9 @@ func TestFirstAmongChanges(t *testing.T) {
 // not being ready.
 func TestNotReadyWhileWritesAreLeft(t *testing.T) {
 	k := newFake()
-	p := New(k, testConfig(desired.Image))
-	p.turn = turn{writes: 2, atOnce: 2}
+	c := testConfig(desired.Image)
+	c.Turn = Turn{Writes: 2, AtOnce: 2}
+	p := New(k, c)
 	p.Events([]source.Event{webService("10.96.0.1")})
 	p.Synced()
 	k.OnOp = func(state.Op) { p.Events([]source.Event{{}}) }

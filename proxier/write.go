@@ -5,35 +5,32 @@ import (
 	"runtime"
 	"time"
 
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
-// turn says how many writes a plan has before it is left off, where changes wait,
+// Turn says how many writes a plan has before it is left off, where changes wait,
 // and how many of them are handed to the kernel at once. The plan is gone on with
 // after the changes: a Service of 100 ports with 1,000 external IPs once kept those
 // of all others waiting for nine minutes.
-type turn struct{ writes, atOnce int }
+type Turn struct{ Writes, AtOnce int }
 
-var usualTurn = turn{writes: 2000, atOnce: 1000}
+var usualTurn = Turn{Writes: 2000, AtOnce: 1000}
 
 // turnMost is how long a turn may take: after it the plan is left off earlier.
 const turnMost = 50 * time.Millisecond
 
 // write compares wants with the kernel and writes the difference. A plan that
 // takes long and may be left off is gone on with later.
-func (p *Proxier) write(ctx context.Context, r *report.Round, w wanted, mayLeave bool) {
-	j := p.ledger.Begin(w.some, w.all != nil)
-	if p.synced {
-		p.sweeper.Expect(w.some, w.objects())
+func (p *Proxier) write(ctx context.Context, r *report.Round, w cluster.Part, mayLeave bool) {
+	j := p.ledger.Begin(w.Some, w.All != nil)
+	if p.cluster.Synced() {
+		p.sweeper.Expect(w.Some, w.Objects())
 	}
-	ops := p.diff(w)
-	if !p.synced {
-		ops = careful(ops, p.ledger.Actual())
-	}
-	j.Plan = state.NewPlan(ops)
-	if w.large && len(ops) > p.turn.writes {
+	j.Plan = state.NewPlan(p.cluster.Diff(w, p.ledger.Actual(), p.ledger))
+	if w.Large && len(j.Plan) > p.config.Turn.Writes {
 		p.ledger.Leave(j) // the round ends for what came with it
 		return
 	}
@@ -65,16 +62,16 @@ func (p *Proxier) execute(ctx context.Context, r *report.Round, j *ledger.Writin
 	var done tally
 	began, n := time.Now(), 0
 	for len(j.Plan) > 0 {
-		atOnce := p.turn.atOnce
+		atOnce := p.config.Turn.AtOnce
 		if j.Plan[0].ID.Kind == state.Rules { // a process each, which may hang until its deadline
 			atOnce = 1
 		}
 		stage, rest := j.Plan.Cut(atOnce)
 		p.apply(ctx, r, p.possible(r, stage, j), j, &done)
 		j.Plan, n = rest, n+len(stage)
-		p.beat()
+		p.pulse.beat()
 		runtime.Gosched() // with one CPU changes could not even come in
-		waits := mayLeave && (n >= p.turn.writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.WasLeft() && r.Changes != (report.Changes{}))
+		waits := mayLeave && (n >= p.config.Turn.Writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.WasLeft() && r.Changes != (report.Changes{}))
 		if len(rest) > 0 && (waits || ctx.Err() != nil) {
 			p.ledger.Leave(j)
 			done.add(r.Ops)
@@ -127,8 +124,8 @@ func (p *Proxier) fail(r *report.Round, op state.Op, err error, j *ledger.Writin
 	p.ledger.Fail(op, err, j)
 	// The source address of a VIP may have left the node, IPv6 been switched off, or the
 	// kernel have shown that it has no dummy devices.
-	if (op.ID.Kind == state.VIP || op.ID.Kind == state.Route) && p.factsAt.IsZero() {
-		p.factsAt = p.factsRead.Add(factsInterval)
+	if op.ID.Kind == state.VIP || op.ID.Kind == state.Route {
+		p.cluster.FactsChanged()
 	}
 }
 
@@ -140,10 +137,10 @@ func (p *Proxier) drain(ctx context.Context, r *report.Round) {
 	}
 	conns, err := p.kernel.Connections(ctx, at)
 	if err != nil {
-		p.log.Warn("connections of draining real servers cannot be counted; they stay", "err", err)
+		p.config.Log.Warn("connections of draining real servers cannot be counted; they stay", "err", err)
 		conns = nil
 	}
-	p.write(ctx, r, wanted{some: p.ledger.Drained(at, conns)}, false)
+	p.write(ctx, r, cluster.Part{Some: p.ledger.Drained(at, conns)}, false)
 }
 
 // tally counts the writes that succeeded.
@@ -159,32 +156,4 @@ func (t *tally) add(to map[report.Write]int) {
 			}
 		}
 	}
-}
-
-// careful leaves out of ops what rests on something being absent from an
-// incomplete source: removals, and refusing what is served now.
-func careful(ops []state.Op, actual *state.State) []state.Op {
-	var out []state.Op
-	for _, op := range ops {
-		switch {
-		case op.Verb == state.Delete:
-		case op.Verb == state.Change && op.ID.Kind == state.RealServer && op.Spec.Value().Weight == 0:
-		case op.Verb == state.Add && op.ID.Refuses() && served(op.ID, actual):
-		default:
-			out = append(out, op)
-		}
-	}
-	return out
-}
-
-// served reports whether the frontend that a refusing entry is for is published.
-func served(id state.ID, actual *state.State) bool {
-	for _, set := range state.SetNames() {
-		if id.Set = set; set.Publishes() {
-			if actual.Has(id) {
-				return true
-			}
-		}
-	}
-	return false
 }

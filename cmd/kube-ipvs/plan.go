@@ -75,7 +75,7 @@ func (o *options) compared(ctx context.Context, then func(*kernel.Linux, *proxie
 
 // preview lets the source deliver once and compares.
 func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *objects) (*proxier.Preview, error) {
-	p := proxier.New(k, c)
+	p := proxier.New(kernel.ReadOnly{Kernel: k}, c)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	once := &onceLoaded{Proxier: p, loaded: make(chan struct{})}

@@ -27,6 +27,8 @@ var rules = map[string][]string{
 	"proxier/traffic":     {"kube-ipvs/proxier", "kube-ipvs/proxier/health", "kube-ipvs/proxier/metrics"},
 	"proxier/checks":      {"kube-ipvs/proxier", "kube-ipvs/proxier/model", "kube-ipvs/proxier/desired", "kube-ipvs/proxier/source", "k8s.io/"},
 	"proxier/sweeper":     {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
+	"proxier/cluster":     {"kube-ipvs/proxier", "kube-ipvs/proxier/ledger", "kube-ipvs/proxier/checks", "kube-ipvs/proxier/sweeper"},
+	"proxier/journal":     {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
 	"proxier/ledger":      {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
 	"proxier/report":      {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
 	"proxier/relay":       {"kube-ipvs/proxier"},
@@ -46,6 +48,7 @@ var direct = map[string][]string{
 	"proxier/relay":   {"os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 	"proxier/status":  {"os", "os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/proxier/health", "kube-ipvs/proxier/source", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 	"proxier/traffic": {"os/exec", "kube-ipvs/netutil", "kube-ipvs/ipset"},
+	"proxier/cluster": {"os", "os/exec", "kube-ipvs/proxier/kernel", "kube-ipvs/netutil", "kube-ipvs/ipset"},
 }
 
 func list(t *testing.T, format, pkg string) []string {

@@ -28,17 +28,17 @@ var wallClock = map[string]bool{
 // onPurpose says for each function that has to do with such times why no age is
 // wrong for it.
 var onPurpose = map[string]string{
-	"cmd/kube-ipvs.newTopTable":       "printed",
-	"proxier/health.(Pages).statusz":  "printed",
-	"proxier/metrics.seconds":         "Unix time is what the metric has",
-	"proxier/status.clock":            "printed",
-	"proxier/status.machine":          "printed",
-	"proxier/desired.(*batch).update": "which Service is older, by the API server's clock",
-	"proxier/model.readService":       "which Service is older, by the API server's clock",
-	"proxier/source.stampOf":          "tells versions of a file apart",
-	"proxier.(*Proxier).trigger":      "of other machines: no latency is below 0, or above the age of this process",
-	"netutil.WatchRules":              "long ago, to end a read",
-	"netutil.watch":                   "long ago, to end a read",
+	"cmd/kube-ipvs.newTopTable":        "printed",
+	"proxier/metrics.seconds":          "Unix time is what the metric has",
+	"proxier/health.(Pages).statusz":   "printed",
+	"proxier/status.clock":             "printed",
+	"proxier/status.machine":           "printed",
+	"proxier/desired.(*batch).update":  "which Service is older, by the API server's clock",
+	"proxier/model.readService":        "which Service is older, by the API server's clock",
+	"proxier/source.stampOf":           "tells versions of a file apart",
+	"proxier/cluster.(*triggers).note": "of other machines: no latency is below 0, or above the age of this process",
+	"netutil.WatchRules":               "long ago, to end a read",
+	"netutil.watch":                    "long ago, to end a read",
 }
 
 // Ages and periods go by the monotonic clock, which cannot be set: on a node

@@ -1,4 +1,4 @@
-package proxier
+package journal
 
 import (
 	"cmp"

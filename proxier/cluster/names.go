@@ -1,4 +1,4 @@
-package proxier
+package cluster
 
 import (
 	"cmp"
@@ -99,19 +99,19 @@ func (n *names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
 
 // Served returns what a virtual server of ours stands for, with Config.Names.
 // Safe from any goroutine.
-func (p *Proxier) Served(server state.ID) (report.ServedPort, bool) {
-	p.names.mu.RLock()
-	defer p.names.mu.RUnlock()
-	s, ok := p.names.servers[server]
+func (c *Cluster) Served(server state.ID) (report.ServedPort, bool) {
+	c.names.mu.RLock()
+	defer c.names.mu.RUnlock()
+	s, ok := c.names.servers[server]
 	return s, ok
 }
 
 // PodOf returns the name of the pod that is a Service's endpoint at an
 // address, or nothing if that is unknown. Safe from any goroutine.
-func (p *Proxier) PodOf(service model.Key, endpoint netip.Addr) string {
-	p.names.mu.RLock()
-	defer p.names.mu.RUnlock()
-	for _, pods := range p.names.pods[service] {
+func (c *Cluster) PodOf(service model.Key, endpoint netip.Addr) string {
+	c.names.mu.RLock()
+	defer c.names.mu.RUnlock()
+	for _, pods := range c.names.pods[service] {
 		if name := pods[endpoint]; name != "" {
 			return name
 		}

@@ -1,4 +1,4 @@
-package proxier
+package cluster
 
 import (
 	"fmt"
@@ -18,7 +18,7 @@ type nodeObject struct {
 	bad      []string      // what is wrong with podCIDRs that are left out
 }
 
-func (n *nodeObject) read(node *corev1.Node, c Config) {
+func (n *nodeObject) read(node *corev1.Node, c *Config) {
 	*n = nodeObject{}
 	cidrs := node.Spec.PodCIDRs
 	if len(cidrs) == 0 && node.Spec.PodCIDR != "" {
@@ -61,7 +61,7 @@ func number(a netip.Addr) int {
 
 // problems says what the Node object lacks that the configuration counts on, and
 // what of the node's addresses is in the way of it.
-func (n *nodeObject) problems(c Config, f state.Facts) []model.Problem {
+func (n *nodeObject) problems(c *Config, f state.Facts) []model.Problem {
 	object := "Node " + c.Desired.NodeName
 	var out []model.Problem
 	for _, s := range n.bad {
@@ -78,55 +78,55 @@ func (n *nodeObject) problems(c Config, f state.Facts) []model.Problem {
 	return out
 }
 
-// reconfigure takes what Configure was given.
-func (p *Proxier) reconfigure(c Config) {
-	c.Desired.IPv6, c.Desired.Protected, c.Desired.Missing = p.base.IPv6, p.base.Protected, p.base.Missing
-	c.Desired.Localhost = p.base.Localhost // a change needs a start: the relay has its listeners for life
-	p.base, p.rebased = c.Desired, true
-	p.config.PrimaryNodePorts = c.PrimaryNodePorts
-	p.ledger.SetDrainTimeout(c.DrainTimeout)
-	p.config.AuditPeriod, p.config.DrainTimeout, p.config.MinSyncPeriod = c.AuditPeriod, c.DrainTimeout, c.MinSyncPeriod
+// Configure has what is wanted follow another configuration: of Desired what may change
+// while the process lives, and PrimaryNodePorts.
+func (c *Cluster) Configure(to Config) {
+	d := to.Desired
+	d.IPv6, d.Protected, d.Missing = c.base.IPv6, c.base.Protected, c.base.Missing
+	d.Localhost = c.base.Localhost // a change needs a start: the relay has its listeners for life
+	c.base, c.rebased = d, true
+	c.config.PrimaryNodePorts = to.PrimaryNodePorts
 }
 
 // follow follows the configuration, the Node object and the node, and reports whether
 // they have changed, so that everything is to be rendered anew. A node whose IPv6 is
 // switched off is an IPv4 node until it is switched on.
-func (p *Proxier) follow() bool {
-	c, have := p.base, &p.config.Desired
-	c.IPv6 = c.IPv6 && !p.facts.NoIPv6
-	c.NoDevice = c.NoDevice || p.routes || p.facts.NoDevice
-	c.TCPBeLiberal = c.TCPBeLiberal || p.facts.TCPBeLiberal
-	if p.config.NodeCIDR {
-		c.PodCIDRs = p.node.podCIDRs
+func (c *Cluster) follow() bool {
+	now, have := c.base, &c.config.Desired
+	now.IPv6 = now.IPv6 && !c.facts.NoIPv6
+	now.NoDevice = now.NoDevice || c.routes || c.facts.NoDevice
+	now.TCPBeLiberal = now.TCPBeLiberal || c.facts.TCPBeLiberal
+	if c.config.NodeCIDR {
+		now.PodCIDRs = c.node.podCIDRs
 	}
-	if p.config.PrimaryNodePorts {
-		c.NodePortAddresses = append(slices.Clone(c.NodePortAddresses), primary(p.config.NodeIPs, p.node.ips, p.facts)...)
+	if c.config.PrimaryNodePorts {
+		now.NodePortAddresses = append(slices.Clone(now.NodePortAddresses), primary(c.config.NodeIPs, c.node.ips, c.facts)...)
 	}
-	if c.IPv6 != have.IPv6 {
-		p.logIPv6(c.IPv6)
+	if now.IPv6 != have.IPv6 {
+		c.logIPv6(now.IPv6)
 	}
-	same := c.IPv6 == have.IPv6 && c.NoDevice == have.NoDevice && c.TCPBeLiberal == have.TCPBeLiberal && c.PodCIDRs == have.PodCIDRs
-	if !p.rebased && same && slices.Equal(c.NodePortAddresses, have.NodePortAddresses) {
+	same := now.IPv6 == have.IPv6 && now.NoDevice == have.NoDevice && now.TCPBeLiberal == have.TCPBeLiberal && now.PodCIDRs == have.PodCIDRs
+	if !c.rebased && same && slices.Equal(now.NodePortAddresses, have.NodePortAddresses) {
 		return false
 	}
-	p.config.Desired, p.rebased = c, false
-	p.table.SetConfig(c)
-	p.expect()
+	c.config.Desired, c.rebased = now, false
+	c.table.SetConfig(now)
+	c.expect()
 	return true
 }
 
-func (p *Proxier) logIPv6(on bool) {
+func (c *Cluster) logIPv6(on bool) {
 	if on {
-		p.log.Info("IPv6 is switched on again: Services are served over it")
+		c.log.Info("IPv6 is switched on again: Services are served over it")
 		return
 	}
-	p.log.Warn("IPv6 is switched off on this node: Services are served over IPv4 alone")
+	c.log.Warn("IPv6 is switched off on this node: Services are served over IPv4 alone")
 }
 
 // expect tells the kernel what the rules are to be.
-func (p *Proxier) expect() {
-	c := p.config.Desired
-	p.kernel.Expect([2]string{c.Rules(state.IPv4), c.Rules(state.IPv6)})
+func (c *Cluster) expect() {
+	d := &c.config.Desired
+	c.kernel.Expect([2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)})
 }
 
 // primary returns the node's own address of each family, but for those of

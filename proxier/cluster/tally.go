@@ -1,4 +1,4 @@
-package proxier
+package cluster
 
 import (
 	"cmp"
@@ -107,18 +107,36 @@ func withoutLocal(v model.View) []report.Locality {
 // aborted for hours while slices change.
 const mostTriggers = 10_000
 
-// trigger notes when the change was made that this version of a slice is of, as
+// triggers are the times of changes that were taken and are not programmed yet.
+type triggers struct {
+	began time.Time // the process did
+	at    []time.Time
+}
+
+// note notes when the change was made that this version of a slice is of, as
 // a time that goes by this process's clock from now on. What another machine's
 // clock says may be off: no change was made after it came, and those from before
 // this process are none of its.
-func (p *Proxier) trigger(s *discoveryv1.EndpointSlice) {
+func (t *triggers) note(s *discoveryv1.EndpointSlice) {
 	text := s.Annotations[corev1.EndpointsLastChangeTriggerTime]
-	if text == "" || len(p.triggers) == mostTriggers {
+	if text == "" || len(t.at) == mostTriggers {
 		return
 	}
 	at, err := time.Parse(time.RFC3339Nano, text)
 	now := time.Now()
-	if ago := max(now.Sub(at), 0); err == nil && ago < now.Sub(p.began) {
-		p.triggers = append(p.triggers, now.Add(-ago))
+	if ago := max(now.Sub(at), 0); err == nil && ago < now.Sub(t.began) {
+		t.at = append(t.at, now.Add(-ago))
 	}
 }
+
+// TakeTriggers returns the times of the changes that Take was given since it was called
+// last, as EndpointSlices tell them.
+func (c *Cluster) TakeTriggers() []time.Time {
+	out := c.triggers.at
+	c.triggers.at = nil
+	return out
+}
+
+// Tally returns the health-check node ports of all Services, and how many Services have
+// endpoints but none that a policy Local allows here.
+func (c *Cluster) Tally() ([]report.HealthCheck, map[report.Locality]int) { return c.tallies.sum() }

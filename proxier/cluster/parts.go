@@ -1,0 +1,174 @@
+package cluster
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// Part is what is wanted of objects that have a plan together.
+type Part struct {
+	Some   []state.Want
+	All    *desired.Table // not nil: all of its objects too, and everything else must go
+	Failed bool           // Some has failed before
+	Large  bool           // Some is of a Service with many objects: rounds of their own write it
+}
+
+// Objects goes through those of All; nil: it is.
+func (w *Part) Objects() iter.Seq2[state.ID, state.SpecRef] {
+	if w.All == nil {
+		return nil
+	}
+	return w.All.All()
+}
+
+// First returns what everything else in the cluster needs, before the rest is even
+// rendered. It is for a node where nothing answers yet: where something does, a virtual IP
+// that two Services ask for might change hands for a moment.
+func (c *Cluster) First(ctx context.Context, actual *state.State) Part {
+	keys := c.model.First()
+	c.probeSchedulers(ctx, actual, keys, false)
+	c.table.Refresh(tallying{c.model, c.tallies}, keys)
+	return Part{Some: c.table.Of(keys)}
+}
+
+// RenderAll renders what has changed and returns all that is wanted, and how many Services
+// were rendered. actual is what the kernel holds.
+func (c *Cluster) RenderAll(ctx context.Context, actual *state.State) (Part, int) {
+	keys := c.dirty(ctx, actual, true)
+	c.table.Refresh(tallying{c.model, c.tallies}, keys)
+	c.names.update(c.config.Desired, c.table, c.model, keys)
+	return Part{All: c.table, Some: c.config.Desired.TakenBack(actual)}, len(keys)
+}
+
+// Render renders what has changed and returns what is wanted of the objects that this
+// touches, and how many Services were rendered: what the cluster hangs on comes first, a
+// Service with many objects last. With again it looks once more for schedulers that the
+// kernel did not have.
+func (c *Cluster) Render(ctx context.Context, actual *state.State, again bool) (parts []Part, services int) {
+	keys := c.dirty(ctx, actual, again)
+	for _, g := range c.groups(keys) {
+		parts = append(parts, Part{Some: c.table.Update(tallying{c.model, c.tallies}, g.keys), Large: g.large})
+	}
+	c.names.update(c.config.Desired, c.table, c.model, keys)
+	return parts, len(keys)
+}
+
+func (c *Cluster) dirty(ctx context.Context, actual *state.State, again bool) []model.Key {
+	keys := c.model.TakeDirty()
+	c.probeSchedulers(ctx, actual, keys, again)
+	return append(keys, c.model.TakeDirty()...)
+}
+
+// group are Services that have a plan together.
+type group struct {
+	keys  []model.Key
+	large bool // the one has many objects
+}
+
+// groups splits keys, which are in the order of model.Keys.
+func (c *Cluster) groups(keys []model.Key) []group {
+	var first, rest group
+	var large []group
+	for _, k := range keys {
+		switch {
+		case c.isLarge(k):
+			large = append(large, group{[]model.Key{k}, true})
+		case c.model.IsFirst(k):
+			first.keys = append(first.keys, k)
+		default:
+			rest.keys = append(rest.keys, k)
+		}
+	}
+	all := append([]group{first, rest}, large...)
+	return slices.DeleteFunc(all, func(g group) bool { return len(g.keys) == 0 })
+}
+
+// isLarge reports whether a Service has, or is to have, so many objects that it
+// gets a plan of its own.
+func (c *Cluster) isLarge(k model.Key) bool {
+	return max(c.table.Objects(k), c.model.Objects(k)) > c.config.Large
+}
+
+// LastWord leaves each object to the last of the parts that is about it, but what
+// has failed before to any other.
+func LastWord(parts []Part) []Part {
+	if len(parts) < 2 {
+		return parts
+	}
+	named := map[state.ID]bool{}
+	for i := range slices.Backward(parts) {
+		if parts[i].Failed {
+			continue
+		}
+		parts[i].Some = unnamed(parts[i].Some, named)
+	}
+	for i := range parts {
+		if parts[i].Failed {
+			parts[i].Some = unnamed(parts[i].Some, named)
+		}
+	}
+	return parts
+}
+
+// unnamed returns those of wants that are not named, and names them.
+func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
+	out := wants[:0]
+	for _, w := range wants {
+		if !named[w.ID] {
+			named[w.ID] = true
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// Diff returns the writes that w comes to. As long as the source has not delivered
+// everything, they rest on nothing being absent.
+func (c *Cluster) Diff(w Part, actual *state.State, drain state.Drain) []state.Op {
+	var ops []state.Op
+	if w.All != nil {
+		var others []state.Want
+		ops, others = state.Bring(w.All.All(), w.All.Len(), actual)
+		ops = append(ops, state.Diff(others, actual, drain)...)
+		ops = append(ops, state.Diff(w.Some, actual, drain)...)
+	} else {
+		ops = state.Diff(w.Some, actual, drain)
+	}
+	if c.synced {
+		return ops
+	}
+	return careful(ops, actual)
+}
+
+// careful leaves out of ops what rests on something being absent from an
+// incomplete source: removals, and refusing what is served now.
+func careful(ops []state.Op, actual *state.State) []state.Op {
+	var out []state.Op
+	for _, op := range ops {
+		switch {
+		case op.Verb == state.Delete:
+		case op.Verb == state.Change && op.ID.Kind == state.RealServer && op.Spec.Value().Weight == 0:
+		case op.Verb == state.Add && op.ID.Refuses() && served(op.ID, actual):
+		default:
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
+// served reports whether the frontend that a refusing entry is for is published.
+func served(id state.ID, actual *state.State) bool {
+	for _, set := range state.SetNames() {
+		if id.Set = set; set.Publishes() {
+			if actual.Has(id) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,134 @@
+// Package journal writes what rounds do to the log: one line a round, and one for each
+// object that begins to fail, was found changed, or has a problem, but few of each sort.
+package journal
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
+)
+
+// Journal knows what it has logged. Only one goroutine may use it.
+type Journal struct {
+	log       *slog.Logger
+	teller    teller
+	abortedAt time.Time // start of the first of the aborted rounds that go on; zero: the last was not aborted
+}
+
+// New returns a Journal that has logged nothing.
+func New(log *slog.Logger) *Journal { return &Journal{log: log} }
+
+// Round logs a round. begin returns those of its failures that are new.
+func (j *Journal) Round(r *report.Round, begin func([]report.Failure) []report.Unwritten) {
+	if j.logAborted(r); r.Err != nil {
+		return
+	}
+	j.logFailures(begin(r.Failures))
+	j.logDrift(r)
+	j.logRound(r)
+}
+
+// Problems logs what is new on a board and what is mended, and returns all, sorted.
+func (j *Journal) Problems(b *model.Board) []model.Problem {
+	all, came, went := b.Sum()
+	if len(came)+len(went) > 0 {
+		j.teller.tell(j.log, came, went)
+	}
+	return all
+}
+
+// logAborted logs when rounds begin and cease to be aborted.
+func (j *Journal) logAborted(r *report.Round) {
+	switch {
+	case r.Err != nil && j.abortedAt.IsZero():
+		j.abortedAt = r.Started
+		j.log.Error("rounds are aborted; the kernel stays as it is, and they are tried again", "round", r.Number, "err", r.Err)
+	case r.Err == nil && !j.abortedAt.IsZero():
+		j.log.Info("rounds go on", "round", r.Number, "after", time.Since(j.abortedAt))
+		j.abortedAt = time.Time{}
+	}
+}
+
+// logFailures logs writes that begin to fail, once an object.
+func (j *Journal) logFailures(begun []report.Unwritten) {
+	lines := bounded{log: j.log}
+	for _, u := range begun {
+		lines.write(slog.LevelError, "write fails; it is tried again", "cause", u.Cause, "op", u.Op.String(), "err", u.Err)
+	}
+	lines.end("more writes fail")
+}
+
+// Mended logs writes that fail no more.
+func (j *Journal) Mended(writes []report.Unwritten) {
+	lines := bounded{log: j.log}
+	for _, u := range writes {
+		lines.write(slog.LevelInfo, "write fails no more", "op", u.Op.String(), "after", time.Since(u.Since))
+	}
+	lines.end("more writes fail no more")
+}
+
+func (j *Journal) logDrift(r *report.Round) {
+	lines := bounded{log: j.log}
+	for _, d := range r.Drift {
+		lines.write(slog.LevelWarn, "drift: another program changed an object of kube-ipvs", "what", d.String())
+	}
+	lines.end("more drift")
+}
+
+// logRound logs a round. One that found nothing to do is of interest for
+// debugging only.
+func (j *Journal) logRound(r *report.Round) {
+	level := slog.LevelInfo
+	if r.Writes() == 0 && len(r.Drift) == 0 && r.Number > 1 { // what begins to fail has a line of its own
+		level = slog.LevelDebug
+	}
+	if !j.log.Enabled(context.Background(), level) {
+		return
+	}
+	failed := r.Failed()
+	args := []any{"round", r.Number, "took", r.Took, "full", r.Full || r.Audited, "services", r.Services, "writes", r.Writes(),
+		"failed", failed, "waiting", len(r.Failures) - failed, "left", r.Left, "drift", len(r.Drift), "draining", r.Draining, "objects", objects(r),
+		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
+	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b report.Write) int { return cmp.Compare(a.String(), b.String()) }) {
+		args = append(args, w.String(), r.Ops[w])
+	}
+	j.log.Log(context.Background(), level, "round", args...)
+}
+
+// logged is how many lines of a sort a round logs.
+const logged = 20
+
+// bounded writes log lines of a sort, and counts those that are too many.
+type bounded struct {
+	log   *slog.Logger
+	n     int
+	level slog.Level
+}
+
+func (b *bounded) write(level slog.Level, message string, args ...any) {
+	b.level = level
+	if b.n++; b.n <= logged {
+		b.log.Log(context.Background(), level, message, args...)
+	}
+}
+
+// end says how many lines were left out.
+func (b *bounded) end(more string) {
+	if b.n > logged {
+		b.log.Log(context.Background(), b.level, more, "count", b.n-logged)
+	}
+}
+
+func objects(r *report.Round) int {
+	n := 0
+	for _, of := range r.Objects {
+		n += of
+	}
+	return n
+}
