@@ -1,16 +1,12 @@
 package proxier
 
 import (
-	"context"
-	"log/slog"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"kube-ipvs/proxier/checks"
 	"kube-ipvs/proxier/cluster"
-	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/journal"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/ledger"
@@ -19,26 +15,6 @@ import (
 	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/sweeper"
 )
-
-// Config is what a Proxier must be told. Desired, AuditPeriod, DrainTimeout
-// and Log are needed.
-type Config struct {
-	Desired          desired.Config
-	Zone             string              // of the node, for topology hints; empty: the Node object says it
-	NodeCIDR         bool                // the source addresses of pods are the podCIDRs of the Node object
-	PrimaryNodePorts bool                // node ports are served on the node's primary addresses, beside those of Desired
-	NodeIPs          []netip.Addr        // of the node, as the configuration says; they are primary before those of the Node object
-	MostAddresses    int                 // of a family that a start adds to kube-ipvs0; 0: as many as the kernel takes in good time
-	AuditPeriod      time.Duration       // between full comparisons with the kernel, at most
-	CanaryPeriod     time.Duration       // between looks at what costs little to look at, and between audits at least; 0: no looks, and audits each AuditPeriod
-	DrainTimeout     time.Duration       // that a removed endpoint's connections may go on, in direct mode
-	MinSyncPeriod    time.Duration       // between the end of a round and the next that changes cause
-	Turn             Turn                // of a plan, while changes wait; zero: as usual
-	Names            bool                // keep what Served and PodOf tell
-	Observe          func(*report.Round) // called by the loop after each round; must return at once
-	ObserveSweep     func(*report.Sweep) // called beside the loop after each Sweep; must return at once
-	Log              *slog.Logger
-}
 
 // Proxier is the loop. Run is its one goroutine and the kernel's one writer;
 // all other methods hand it something or read what it last did.
@@ -86,83 +62,10 @@ func (p *Proxier) PodOf(service model.Key, endpoint netip.Addr) string {
 	return p.cluster.PodOf(service, endpoint)
 }
 
-const (
-	// endGrace is how long the round under way may go on when Run is to end: less than
-	// the 30 seconds that Kubernetes gives a pod to end.
-	endGrace = 5 * time.Second
-	// partingTime is how long Run waits for what goes on beside it and was told to end.
-	partingTime = 2 * time.Second
-)
+// Backlog returns what waits now. Safe from any goroutine.
+func (p *Proxier) Backlog() report.Backlog { return p.inbox.backlog() }
 
-// Run programs the kernel until ctx ends, and then leaves it as it is. The round
-// under way is finished, but not for longer than endGrace.
-func (p *Proxier) Run(ctx context.Context) {
-	// A round must not be cut in the middle: its last writes publish what its
-	// first ones made. But a process that hangs must not keep Run from ending.
-	whole, cut := context.WithCancel(context.WithoutCancel(ctx))
-	var sweeps sync.WaitGroup
-	defer p.part(&sweeps)
-	defer cut()
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(endGrace, cut) })
-	defer stop()
-	sweeps.Go(func() { p.sweeper.Run(ctx) })
-	for ctx.Err() == nil {
-		p.pulse.beat()
-		p.round(whole)
-		p.pulse.rest()
-		pause(ctx, p.config.MinSyncPeriod)
-		p.wait(ctx)
-	}
-}
-
-// part waits for what goes on beside Run, and not for what is stuck.
-func (p *Proxier) part(sweeps *sync.WaitGroup) {
-	done := make(chan struct{})
-	go func() {
-		sweeps.Wait()
-		p.checks.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(partingTime):
-		p.config.Log.Warn("stopped while the kernel is read")
-	}
-}
-
-// wait returns when there is something to do.
-func (p *Proxier) wait(ctx context.Context) {
-	var due <-chan time.Time
-	if at := p.nextDue(); !at.IsZero() {
-		timer := time.NewTimer(time.Until(at))
-		defer timer.Stop()
-		due = timer.C
-	}
-	select {
-	case <-ctx.Done():
-	case <-p.inbox.poke:
-	case <-due:
-	}
-}
-
-// pause returns after a while, or when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
-// nextDue returns when the loop is to wake by itself; zero: never.
-func (p *Proxier) nextDue() time.Time {
-	var first time.Time
-	for _, at := range [...]time.Time{p.checks.Next(), p.ledger.Next(), p.cluster.Next()} {
-		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
-			first = at
-		}
-	}
-	return first
-}
+// Stuck returns for how long the loop has been at one piece of its work: a
+// message to the kernel, or a process that has a deadline. It is 0 while the loop
+// has nothing to do. Safe from any goroutine.
+func (p *Proxier) Stuck() time.Duration { return p.pulse.stuck() }

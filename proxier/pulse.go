@@ -17,13 +17,11 @@ func (p *pulse) beat() { p.at.Store(max(1, int64(time.Since(p.began)))) }
 // rest says that the loop waits for something to do.
 func (p *pulse) rest() { p.at.Store(0) }
 
-// Stuck returns for how long the loop has been at one piece of its work: a
-// message to the kernel, or a process that has a deadline. It is 0 while the loop
-// has nothing to do. Safe from any goroutine.
-func (p *Proxier) Stuck() time.Duration {
-	at := p.pulse.at.Load()
+// stuck returns for how long the loop has been at one piece of its work.
+func (p *pulse) stuck() time.Duration {
+	at := p.at.Load()
 	if at == 0 {
 		return 0
 	}
-	return max(0, time.Since(p.pulse.began)-time.Duration(at))
+	return max(0, time.Since(p.began)-time.Duration(at))
 }

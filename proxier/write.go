@@ -11,14 +11,6 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Turn says how many writes a plan has before it is left off, where changes wait,
-// and how many of them are handed to the kernel at once. The plan is gone on with
-// after the changes: a Service of 100 ports with 1,000 external IPs once kept those
-// of all others waiting for nine minutes.
-type Turn struct{ Writes, AtOnce int }
-
-var usualTurn = Turn{Writes: 2000, AtOnce: 1000}
-
 // turnMost is how long a turn may take: after it the plan is left off earlier.
 const turnMost = 50 * time.Millisecond
 

@@ -84,27 +84,14 @@ type use struct{ at, function, what string }
 
 func wallClockUses(t *testing.T, p listed) (uses []use) {
 	t.Helper()
-	files := token.NewFileSet()
-	var parsed []*ast.File
-	for _, name := range p.files {
-		f, err := parser.ParseFile(files, filepath.Join(p.dir, name), nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		parsed = append(parsed, f)
-	}
-	info := &types.Info{Uses: map[*ast.Ident]types.Object{}}
-	config := types.Config{Importer: importer.ForCompiler(files, "gc", exported(t))}
-	if _, err := config.Check(p.path, files, parsed, info); err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range parsed {
+	checked := typesOf(t, p)
+	for _, f := range checked.files {
 		for _, d := range f.Decls {
 			name := strings.TrimPrefix(p.path, "kube-ipvs/") + "." + nameOf(d)
 			ast.Inspect(d, func(n ast.Node) bool {
 				if id, ok := n.(*ast.Ident); ok {
-					if fn, ok := info.Uses[id].(*types.Func); ok && wallClock[fn.FullName()] {
-						uses = append(uses, use{files.Position(id.Pos()).String(), name, fn.FullName()})
+					if fn, ok := checked.uses[id].(*types.Func); ok && wallClock[fn.FullName()] {
+						uses = append(uses, use{checked.set.Position(id.Pos()).String(), name, fn.FullName()})
 					}
 				}
 				return true
@@ -112,6 +99,32 @@ func wallClockUses(t *testing.T, p listed) (uses []use) {
 		}
 	}
 	return uses
+}
+
+// checked is a package whose types are known.
+type checked struct {
+	set   *token.FileSet
+	files []*ast.File
+	uses  map[*ast.Ident]types.Object
+	of    *types.Package
+}
+
+func typesOf(t *testing.T, p listed) *checked {
+	t.Helper()
+	c := &checked{set: token.NewFileSet(), uses: map[*ast.Ident]types.Object{}}
+	for _, name := range p.files {
+		f, err := parser.ParseFile(c.set, filepath.Join(p.dir, name), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.files = append(c.files, f)
+	}
+	config := types.Config{Importer: importer.ForCompiler(c.set, "gc", exported(t))}
+	var err error
+	if c.of, err = config.Check(p.path, c.set, c.files, &types.Info{Uses: c.uses}); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // nameOf returns the name of a function with its receiver; empty for other declarations.
