@@ -19,7 +19,7 @@ const turnMost = 50 * time.Millisecond
 func (p *Proxier) write(ctx context.Context, r *report.Round, w cluster.Part, mayLeave bool) {
 	j := p.ledger.Begin(w.Some, w.All != nil)
 	if p.cluster.Synced() {
-		p.sweeper.Expect(w.Some, w.Objects())
+		p.sweeper.Expect(w.Some, w.All)
 	}
 	j.Plan = state.NewPlan(p.cluster.Diff(w, p.ledger.Actual(), p.ledger))
 	if w.Large && len(j.Plan) > p.config.Turn.Writes {

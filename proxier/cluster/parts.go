@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"iter"
 	"slices"
 
 	"kube-ipvs/proxier/desired"
@@ -16,14 +15,6 @@ type Part struct {
 	All    *desired.Table // not nil: all of its objects too, and everything else must go
 	Failed bool           // Some has failed before
 	Large  bool           // Some is of a Service with many objects: rounds of their own write it
-}
-
-// Objects goes through those of All; nil: it is.
-func (w *Part) Objects() iter.Seq2[state.ID, state.SpecRef] {
-	if w.All == nil {
-		return nil
-	}
-	return w.All.All()
 }
 
 // First returns what everything else in the cluster needs, before the rest is even

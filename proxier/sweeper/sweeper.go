@@ -27,13 +27,13 @@
 package sweeper
 
 import (
-	"iter"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
@@ -109,9 +109,9 @@ func New(k kernel.Kernel, log *slog.Logger, observe func(*report.Sweep)) *Sweepe
 
 // Expect takes in who may answer from now on, before it is written, and notes the
 // frontends that lose an endpoint by it: by what is wanted of some objects, and by all
-// that are wanted, if these are known. It is not to be called before the source has
+// that are wanted, if all is not nil. It is not to be called before the source has
 // delivered everything: that an endpoint is missing means nothing then.
-func (f *Sweeper) Expect(some []state.Want, all iter.Seq2[state.ID, state.SpecRef]) {
+func (f *Sweeper) Expect(some []state.Want, all *desired.Table) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if all != nil {
@@ -139,10 +139,10 @@ func (f *Sweeper) Expect(some []state.Want, all iter.Seq2[state.ID, state.SpecRe
 }
 
 // replace takes in who may answer anywhere.
-func (f *Sweeper) replace(all iter.Seq2[state.ID, state.SpecRef]) {
+func (f *Sweeper) replace(all *desired.Table) {
 	had := f.answers
 	f.answers, f.ports = make(map[state.ID]state.SpecRef, len(had)), nodePorts{}
-	for id, spec := range all {
+	for id, spec := range all.All() { // by a function that is handed on it would allocate
 		if id.Kind == state.Flow {
 			f.answers[id] = spec
 			f.ports.add(id)
