@@ -25,7 +25,9 @@ func TestCanary(t *testing.T) {
 		"ipset del":   func(s *state.State) { s.Delete(entry) },
 		"ipset add":   func(s *state.State) { s.Put(stray, state.None) },
 		"iptables -F": func(s *state.State) { s.Delete(state.RulesID(state.IPv4)) },
-		"iptables -A": func(s *state.State) { s.Put(state.RulesID(state.IPv6), state.Intern(state.Spec{Text: "changed"})) },
+		"iptables -A": func(s *state.State) {
+			s.Put(state.RulesID(state.IPv6), state.Intern(state.Spec{Condition: state.Differs, Text: "changed"}))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

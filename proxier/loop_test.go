@@ -385,7 +385,7 @@ func TestSlowFailuresRest(t *testing.T) {
 		synctest.Wait()
 		k.takes = 15 * time.Second
 		for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
-			k.State.Put(state.RulesID(family), state.Intern(state.Spec{Text: "changed"}))
+			k.State.Put(state.RulesID(family), state.Intern(state.Spec{Condition: state.Differs, Text: "changed"}))
 		}
 		p.Audit()
 		slow := 0

@@ -45,7 +45,7 @@ func TestPlanSaysWhyThingsGo(t *testing.T) {
 func TestPlanIsAligned(t *testing.T) {
 	web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:80"))
 	real := state.RealServerID(web, netip.MustParseAddrPort("10.244.0.11:8080"))
-	long := state.Intern(state.Spec{Text: strings.Repeat("- nat -A KIPVS-PRE; ", 20)})
+	long := state.Intern(state.Spec{Condition: state.Differs, Text: strings.Repeat("- nat -A KIPVS-PRE; ", 20)})
 	p := &proxier.Preview{
 		Complete: true, Why: map[state.ID]string{web: "default/web: ClusterIP", real: "default/web: endpoint"},
 		Plan: state.Plan{

@@ -71,7 +71,7 @@ func (n *Node) compare(t interface{ Fatal(...any) }) {
 			t.Fatal(err)
 		}
 		if n.Differ[i] = netutil.Missing(have, want); n.Differ[i] != nil {
-			n.Actual.Put(state.RulesID(family), state.Intern(state.Spec{Text: "changed"}))
+			n.Actual.Put(state.RulesID(family), state.Intern(state.Spec{Condition: state.Differs, Text: "changed"}))
 		}
 	}
 	n.Plan = state.NewPlan(state.Diff(wants, n.Actual, never{}))

@@ -193,7 +193,7 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op *state.Op) error {
 // node's own all the time.
 func encodeVIP(b *netutil.Batch, index int, op *state.Op) {
 	ip, spec := op.ID.Addr(), op.Spec.Value()
-	wrong := op.Old.Equal(wrongRoute)
+	wrong := wasWrong(op)
 	was := wrong || op.Verb != state.Add && !op.Old.Value().Bare // an address
 	switch {
 	case op.Verb == state.Delete:
@@ -220,8 +220,13 @@ func encodeVIP(b *netutil.Batch, index int, op *state.Op) {
 
 // binds reports whether a write about a VIP makes it an address.
 func binds(op *state.Op) bool {
-	there := op.Verb == state.Change && !op.Old.Equal(wrongRoute) && !op.Old.Value().Bare
+	there := op.Verb == state.Change && !wasWrong(op) && !op.Old.Value().Bare
 	return op.ID.Kind == state.VIP && op.Verb != state.Delete && !op.Spec.Value().Bare && !there
+}
+
+// wasWrong reports whether a write is about a VIP that was not as kube-ipvs makes it.
+func wasWrong(op *state.Op) bool {
+	return op.Verb != state.Add && op.Old.Value().Condition == state.WrongRoute
 }
 
 // noDevice is an index that no link has: requests for it find nothing.

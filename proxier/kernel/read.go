@@ -161,7 +161,7 @@ func (l *Linux) readVIPs(listed map[netip.Addr]bool, note put) error {
 	if !exists {
 		index = noDevice
 	} else if alias == netutil.Unfinished || l.adopts.device && alias != linkAlias {
-		note(state.LinkID(), foreignLink)
+		note(state.LinkID(), noAlias)
 	} else {
 		note(state.LinkID(), state.None)
 	}
@@ -194,7 +194,7 @@ func (l *Linux) readAddresses(index int, listed map[netip.Addr]bool, routed map[
 			continue // somebody else's
 		case !ok, beaten[ip], !a.IsVIP():
 			spec = wrongRoute
-		case !spec.Equal(wrongRoute):
+		case spec.Value().Condition == state.Sound:
 			bound := spec.Value()
 			bound.Bare = false
 			spec = state.Intern(bound)
@@ -233,6 +233,7 @@ func (l *Linux) readRoutes(device int, note put) (routed map[netip.Addr]state.Sp
 	return routed, beaten, nil
 }
 
-// wrongRoute is the Spec of a VIP whose address or route is not as it should
-// be: equal to none that is wanted, so that it is mended.
-var wrongRoute = state.Intern(state.Spec{Text: "wrong route"})
+var (
+	wrongRoute = state.Intern(state.Spec{Condition: state.WrongRoute})
+	noAlias    = state.Intern(state.Spec{Condition: state.NoAlias})
+)

@@ -40,11 +40,11 @@ func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
 		have, want = have.Join(haveOwn), want.Join(own)
 		switch {
 		case err != nil:
-			spec.Text = "cannot be read" // equal to nothing that is wanted, and so are differences
+			spec = state.Spec{Condition: state.Differs, Text: "cannot be read"}
 		case netutil.Equal(have, netutil.Ruleset{}):
 			continue
 		case !netutil.Equal(have, want):
-			spec.Text = l.differences(family, have, want)
+			spec = state.Spec{Condition: state.Differs, Text: l.differences(family, have, want)}
 		}
 		note(state.RulesID(family), state.Intern(spec))
 	}

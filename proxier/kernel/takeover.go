@@ -13,7 +13,6 @@ import (
 	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel/ipvs"
-	"kube-ipvs/proxier/state"
 )
 
 // device is kube-ipvs0 as it is, with the addresses of the node.
@@ -100,9 +99,6 @@ func (a adoption) excludes(ip netip.Addr) bool {
 	}
 	return false
 }
-
-// foreignLink is the Spec of a device that does not bear our alias yet.
-var foreignLink = state.Intern(state.Spec{Text: "without alias"})
 
 // adoptLink gives the device our alias where it is taken over, or where a start was killed
 // before it could.

@@ -44,7 +44,7 @@ func TestDiff(t *testing.T) {
 		{name: "missing", want: []Want{{webServer, rr, true}}, ops: []string{"add virtual server 10.96.0.10:80/tcp rr"}},
 		{name: "other scheduler", want: []Want{{webServer, lc, true}}, actual: objects{webServer: rr},
 			ops: []string{"change virtual server 10.96.0.10:80/tcp lc (was rr)"}},
-		{name: "other rules", want: []Want{{RulesID(IPv4), None, true}}, actual: objects{RulesID(IPv4): Intern(Spec{Text: "+ nat -A A -j B; - nat -A A -j C"})},
+		{name: "other rules", want: []Want{{RulesID(IPv4), None, true}}, actual: objects{RulesID(IPv4): Intern(Spec{Condition: Differs, Text: "+ nat -A A -j B; - nat -A A -j C"})},
 			ops: []string{"change rules IPv4 (differs: + nat -A A -j B; - nat -A A -j C)"}},
 		{name: "left alone", want: []Want{{webServer, rr, true}}, actual: objects{webServer: rr, dnsServer: lc}},
 		{name: "real server gone", want: []Want{{ID: webReal}}, actual: objects{webServer: rr, webReal: Weight(1)},

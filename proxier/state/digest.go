@@ -42,7 +42,8 @@ func hash(id ID, ref SpecRef) uint64 {
 		source                      address
 		scheduler, text             string
 		bare                        bool
-	}{id, spec.Flags, spec.Timeout, spec.Weight, spec.MTU, addressOf(spec.Source), spec.Scheduler, spec.Text, spec.Bare})
+		condition                   Condition
+	}{id, spec.Flags, spec.Timeout, spec.Weight, spec.MTU, addressOf(spec.Source), spec.Scheduler, spec.Text, spec.Bare, spec.Condition})
 }
 
 // Add puts an object in, which must not be there.

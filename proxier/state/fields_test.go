@@ -82,6 +82,8 @@ func TestEveryFieldOfASpecCounts(t *testing.T) {
 			field.SetUint(1 << 20)
 		case bool:
 			field.SetBool(true)
+		case Condition:
+			field.SetUint(uint64(WrongRoute))
 		case netip.Addr:
 			field.Set(reflect.ValueOf(netip.MustParseAddr("192.0.2.1")))
 		default:

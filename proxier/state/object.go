@@ -61,9 +61,23 @@ type Spec struct {
 	Weight    uint32     // RealServer: 1 serves, 0 drains
 	MTU       uint32     // VIP: MTU locked on its local route in bytes, 0 for none
 	Bare      bool       // VIP: it is no address of kube-ipvs0
+	Condition Condition  // of an object that was read; what is wanted is Sound
 	Source    netip.Addr // VIP: source address of the node's own packets to it, invalid for the kernel's choice
-	Text      string     // Rules: input of iptables-restore; Setting: value; Entry: comment; Flow: see Answering
+	Text      string     // Rules: input of iptables-restore, or in what they differ from it; Setting: value; Entry: comment; Flow: see Answering
 }
+
+// Condition says how an object in the kernel differs from a sound one, where the
+// other fields of a Spec have no words for it. An object that is not Sound equals
+// none that is wanted, so that Diff has it changed.
+type Condition uint8
+
+// The conditions.
+const (
+	Sound      Condition = iota
+	WrongRoute           // VIP: its address or its route is not as kube-ipvs makes them
+	NoAlias              // Link: it does not bear the alias of kube-ipvs
+	Differs              // Rules: they are not as they are to be, or it is unknown whether they are; Text says why, on one line
+)
 
 // Object is an ID with what it holds.
 type Object struct {

@@ -118,11 +118,11 @@ func (s Spec) describe(k Kind) string {
 		}
 	case Flow:
 		return "answered by " + s.Text
-	case Rules: // those that are not as they are to be say in what
-		if n := strings.Count(s.Text, "\n"); n > 0 {
-			return fmt.Sprintf("%d lines", n)
+	case Rules:
+		if s.Condition == Differs || s.Text == "" {
+			return s.Text
 		}
-		return s.Text
+		return fmt.Sprintf("%d lines", strings.Count(s.Text, "\n"))
 	}
 	return ""
 }
