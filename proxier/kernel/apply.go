@@ -170,9 +170,9 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op *state.Op) error {
 	if id.Kind == state.Route {
 		p := netip.PrefixFrom(id.Addr(), int(id.Bits))
 		if op.Verb == state.Delete {
-			netutil.DeleteImageRoute(b, l.loopback, p)
+			netutil.DeleteImageRoute(b, loopback, p)
 		} else {
-			netutil.AddImageRoute(b, l.loopback, p)
+			netutil.AddImageRoute(b, loopback, p)
 		}
 		return nil
 	}

@@ -109,16 +109,15 @@ func Denials(ctx context.Context, s *Served) (named []string, more int, err erro
 
 // ServedNow returns what the node serves, read from the kernel.
 func ServedNow(ctx context.Context) (*Served, error) {
-	l, err := openOthers()
-	if err != nil {
+	v := NewView(netutil.HasIPv6())
+	defer v.Close()
+	if err := v.openOthers(); err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	l.options.IPv6 = netutil.HasIPv6()
-	node, err := l.Addresses()
+	node, err := v.Addresses()
 	if err != nil {
 		return nil, err
 	}
 	s := NewServed(node)
-	return s, (&Glance{l}).Frontends(ctx, func(id state.ID, _ state.SpecRef) { s.Add(id) })
+	return s, (&Glance{v}).Frontends(ctx, func(id state.ID, _ state.SpecRef) { s.Add(id) })
 }

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,28 +15,24 @@ import (
 
 // Glance reads parts of what is programmed. It has sockets of its own, so that
 // reading never keeps the writer waiting. Only one goroutine may use it at a time.
-type Glance struct{ linux *Linux }
+type Glance struct{ view *View }
 
 // OpenGlance opens the sockets.
 func OpenGlance(ipv6 bool) (*Glance, error) {
-	l := &Linux{options: Options{IPv6: ipv6}}
-	var err error
-	if l.ipvs, err = ipvs.Open(); err != nil {
-		return nil, err
+	v := NewView(ipv6)
+	if err := cmp.Or(opened(v, &v.ipvs, ipvs.Open), opened(v, &v.ipset, ipset.Open)); err != nil {
+		return nil, errors.Join(err, v.Close())
 	}
-	if l.ipset, err = ipset.Open(); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return &Glance{l}, nil
+	return &Glance{v}, nil
 }
 
 // Close closes the sockets.
-func (g *Glance) Close() error { return g.linux.Close() }
+func (g *Glance) Close() error { return g.view.Close() }
 
 // Frontends hands note the entries of the sets that publish frontends, name
 // them or keep clients away from them. It costs a dump a set.
 func (g *Glance) Frontends(ctx context.Context, note func(state.ID, state.SpecRef)) error {
-	for _, family := range g.linux.families() {
+	for _, family := range g.view.families() {
 		for _, name := range state.SetNames() {
 			switch name {
 			case state.SetSourceAllowed, state.SetHairpin, state.SetVIPs, state.SetHealth:
@@ -44,7 +41,7 @@ func (g *Glance) Frontends(ctx context.Context, note func(state.ID, state.SpecRe
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			err := g.linux.readSet(note, name, name.Kernel(family))
+			err := g.view.readSet(note, name, name.Kernel(family))
 			if err != nil && !errors.Is(err, ipset.ErrNotFound) {
 				return err
 			}
@@ -69,11 +66,11 @@ func (g *Glance) Servers(ctx context.Context, ids []state.ID, note func(id state
 }
 
 func (g *Glance) server(id state.ID, note func(state.ID, state.SpecRef, uint32, uint32)) error {
-	svc, err := g.linux.ipvs.Service(named(id))
+	svc, err := g.view.ipvs.Service(named(id))
 	if err != nil || svc.Flags&state.FlagOurs == 0 {
 		return err
 	}
-	dests, err := g.linux.ipvs.Destinations(&svc)
+	dests, err := g.view.ipvs.Destinations(&svc)
 	if err != nil {
 		return err
 	}
@@ -90,5 +87,5 @@ func (g *Glance) EachReal(ctx context.Context, note func(real state.ID, active, 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return g.linux.EachReal(note)
+	return g.view.EachReal(note)
 }

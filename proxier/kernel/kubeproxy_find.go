@@ -16,17 +16,17 @@ import (
 // node, whether it runs or has left it behind. Chains that the kubelet makes
 // do not count, and nothing of ours. It changes nothing.
 func FindKubeProxy(ctx context.Context) (Found, error) {
-	l, err := openOthers()
-	if err != nil {
+	v := NewView(true)
+	defer v.Close()
+	if err := v.openOthers(); err != nil {
 		return Found{}, err
 	}
-	defer l.Close()
-	return l.findKubeProxy(ctx)
+	return v.findKubeProxy(ctx)
 }
 
-func (l *Linux) findKubeProxy(ctx context.Context) (Found, error) {
+func (v *View) findKubeProxy(ctx context.Context) (Found, error) {
 	var f Found
-	for _, find := range []func(context.Context, *Found) error{l.findDevice, l.findSets, l.findChains, l.findTables} {
+	for _, find := range []func(context.Context, *Found) error{v.findDevice, v.findSets, v.findChains, v.findTables} {
 		if err := find(ctx, &f); err != nil {
 			return Found{}, err
 		}
@@ -34,30 +34,14 @@ func (l *Linux) findKubeProxy(ctx context.Context) (Found, error) {
 	return f, nil
 }
 
-// openOthers opens what finding and removing kube-proxy's things needs.
-func openOthers() (*Linux, error) {
-	l := &Linux{}
-	var err error
-	if l.ipvs, err = ipvs.Open(); err != nil {
-		return nil, err
-	}
-	if l.ipset, err = ipset.Open(); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	if l.links, err = netutil.OpenLinks(); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
 // findDevice looks for a device kube-ipvs0 that nobody has named with
 // addresses, and for virtual servers on addresses of it that are not ours.
-func (l *Linux) findDevice(_ context.Context, f *Found) error {
-	d, err := l.readDevice()
+func (v *View) findDevice(_ context.Context, f *Found) error {
+	d, err := v.readDevice()
 	if err != nil || !d.exists {
 		return err
 	}
-	ours, err := l.ownVIPs()
+	ours, err := v.ownVIPs()
 	if err != nil {
 		return err
 	}
@@ -65,7 +49,7 @@ func (l *Linux) findDevice(_ context.Context, f *Found) error {
 	if d.alias == "" && len(theirs) > 0 {
 		f.add(modeIPVS, "device %s with %d addresses", LinkName, len(theirs))
 	}
-	services, err := l.ipvs.Services()
+	services, err := v.ipvs.Services()
 	if err != nil {
 		return err
 	}
@@ -84,10 +68,10 @@ func (l *Linux) findDevice(_ context.Context, f *Found) error {
 
 // ownVIPs returns the addresses on the device that are ours, as far as the
 // sets tell: those have an address before the device does.
-func (l *Linux) ownVIPs() (map[netip.Addr]bool, error) {
+func (v *View) ownVIPs() (map[netip.Addr]bool, error) {
 	out := map[netip.Addr]bool{}
 	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
-		err := l.ipset.List(state.SetVIPs.Kernel(family), func(e ipset.Entry) { out[e.Addr] = true })
+		err := v.ipset.List(state.SetVIPs.Kernel(family), func(e ipset.Entry) { out[e.Addr] = true })
 		if err != nil && !errors.Is(err, ipset.ErrNotFound) {
 			return nil, err
 		}
@@ -95,8 +79,8 @@ func (l *Linux) ownVIPs() (map[netip.Addr]bool, error) {
 	return out, nil
 }
 
-func (l *Linux) findSets(_ context.Context, f *Found) error {
-	sets, err := setsOfKubeProxy(l.ipset)
+func (v *View) findSets(_ context.Context, f *Found) error {
+	sets, err := setsOfKubeProxy(v.ipset)
 	if err != nil || len(sets) == 0 {
 		return err
 	}
@@ -109,7 +93,7 @@ func (l *Linux) findSets(_ context.Context, f *Found) error {
 	return nil
 }
 
-func (l *Linux) findChains(_ context.Context, f *Found) error {
+func (v *View) findChains(_ context.Context, f *Found) error {
 	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
 		for _, family := range []int{4, 6} {
 			chains, err := b.Chains(family)
@@ -137,7 +121,7 @@ func (l *Linux) findChains(_ context.Context, f *Found) error {
 	return nil
 }
 
-func (l *Linux) findTables(_ context.Context, f *Found) error {
+func (v *View) findTables(_ context.Context, f *Found) error {
 	for _, family := range []int{4, 6} {
 		has, err := netutil.HasNFTable(family, kubeProxyTable)
 		if err != nil {

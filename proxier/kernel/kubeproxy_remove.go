@@ -22,21 +22,23 @@ import (
 // ports stay as long as virtual servers of them are draining, by which a
 // restart knows them again: call it once more when those are gone.
 func RemoveKubeProxy(ctx context.Context) (removed int, err error) {
-	l, err := openOthers()
-	if err != nil {
+	v := NewView(true)
+	defer v.Close()
+	if err := v.openOthers(); err != nil {
 		return 0, err
 	}
-	defer l.Close()
 	var errs []error
-	for _, remove := range []func(context.Context) (int, error){removeTables, removeChains, l.removeSets} {
-		n, err := remove(ctx)
+	for _, remove := range []func() (int, error){
+		removeTables, func() (int, error) { return removeChains(ctx) }, func() (int, error) { return removeSets(v) },
+	} {
+		n, err := remove()
 		removed += n
 		errs = append(errs, err)
 	}
 	return removed, errors.Join(errs...)
 }
 
-func removeTables(context.Context) (int, error) {
+func removeTables() (int, error) {
 	n := 0
 	var errs []error
 	for _, family := range []int{4, 6} {
@@ -68,14 +70,14 @@ func removeChains(ctx context.Context) (int, error) {
 
 // removeSets destroys the sets. One that a rule of others uses stays, and is
 // an error.
-func (l *Linux) removeSets(context.Context) (int, error) {
-	sets, err := setsOfKubeProxy(l.ipset)
+func removeSets(v *View) (int, error) {
+	sets, err := setsOfKubeProxy(v.ipset)
 	if err != nil {
 		return 0, err
 	}
 	needed := false
 	if len(sets) > 0 {
-		if needed, err = l.nodePortsStand(); err != nil {
+		if needed, err = v.nodePortsStand(); err != nil {
 			return 0, err
 		}
 	}
@@ -85,7 +87,7 @@ func (l *Linux) removeSets(context.Context) (int, error) {
 		if needed && strings.Contains(s.Name, "-NODE-PORT-") {
 			continue
 		}
-		if err := l.ipset.Destroy(s.Name); err != nil {
+		if err := v.ipset.Destroy(s.Name); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -96,12 +98,12 @@ func (l *Linux) removeSets(context.Context) (int, error) {
 
 // nodePortsStand reports whether there is a virtual server of kube-proxy's
 // node ports that is not ours yet.
-func (l *Linux) nodePortsStand() (bool, error) {
-	services, err := l.ipvs.Services()
+func (v *View) nodePortsStand() (bool, error) {
+	services, err := v.ipvs.Services()
 	if err != nil {
 		return false, err
 	}
-	ports, err := l.nodePorts()
+	ports, err := v.nodePorts()
 	if err != nil {
 		return false, err
 	}

@@ -7,10 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
-	"sync/atomic"
-	"time"
 
-	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel/ipvs"
 	"kube-ipvs/proxier/state"
@@ -63,83 +60,29 @@ func Usable() error {
 
 // Linux is the kernel of this network namespace. It is a Kernel.
 type Linux struct {
-	options  Options
-	expected [2]string // what the rules are to be, IPv4 and IPv6
-	backend  netutil.Backend
-	ipvs     *ipvs.Client
-	ipset    *ipset.Client
-	links    *netutil.Links
-	batch    netutil.Batch
-	ends     []int // where the requests of each op in batch end
-	loopback int   // index of the loopback device
-	index    int   // of the dummy device while a plan is applied, 0: not looked up
-	noDummy  bool  // the kernel had no dummy devices when the last one was to be made
-	execs    atomic.Uint64
-	adopts   adoption                       // as found by the last Read
-	fresh    map[netip.Addr]netutil.Ruleset // by family, as found by the last Read and not changed since
-	freshAt  time.Time
-	proof    *proof        // shared with Readers
-	opened   time.Duration // of a Reader: what cpuTime was then
+	View
+	batch   netutil.Batch
+	ends    []int // where the requests of each op in batch end
+	index   int   // of the dummy device while a plan is applied, 0: not looked up
+	noDummy bool  // the kernel had no dummy devices when the last one was to be made
 }
 
-// freshFor is how long rules are as they were read: as long as it takes to write
-// what the reading has shown.
-const freshFor = time.Second
+// loopback is the index that the kernel gives every namespace's loopback device
+// (LOOPBACK_IFINDEX).
+const loopback = 1
 
 // OpenLinux opens the kernel. The error says what the kernel or the process
 // lacks. It writes nothing.
 func OpenLinux(ctx context.Context, o Options) (*Linux, error) {
-	l := &Linux{options: o, backend: o.Backend, proof: &proof{}}
-	var err error
-	if l.ipvs, err = ipvs.Open(); err != nil {
-		return nil, err
+	l := &Linux{View: View{options: o, backend: o.Backend, proof: &proof{}}}
+	if err := l.open(ctx); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
-	if l.ipset, err = ipset.Open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open ipset: %w", err), l.Close())
-	}
-	if l.links, err = netutil.OpenLinks(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open links: %w", err), l.Close())
-	}
-	if l.backend == "" {
-		if l.backend, err = netutil.DetectBackend(ctx, state.Prefix4); err != nil {
-			return nil, errors.Join(err, l.Close())
-		}
-	}
-	l.loopback = 1 // the kernel gives every namespace's loopback device index 1 (LOOPBACK_IFINDEX)
 	return l, nil
-}
-
-// Close closes all sockets.
-func (l *Linux) Close() error {
-	var errs []error
-	if l.ipvs != nil {
-		errs = append(errs, l.ipvs.Close())
-	}
-	if l.ipset != nil {
-		errs = append(errs, l.ipset.Close())
-	}
-	if l.links != nil {
-		errs = append(errs, l.links.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // Backend returns the variant of iptables in use.
 func (l *Linux) Backend() netutil.Backend { return l.backend }
-
-// Stats is part of Kernel. Processes are runs of the iptables tools, which are
-// the only ones.
-func (l *Linux) Stats() Stats {
-	out := Stats{Processes: l.execs.Load()}
-	for _, s := range []netutil.Stats{l.ipvs.Stats(), l.ipset.Stats(), l.links.Stats()} {
-		out.Sends += s.Sends
-		out.Messages += s.Messages
-		out.Dumps += s.Dumps
-		out.Errors += s.Errors
-		out.Bytes += s.Bytes
-	}
-	return out
-}
 
 // Facts is part of Kernel.
 func (l *Linux) Facts(context.Context) (f state.Facts, err error) {
@@ -217,6 +160,16 @@ func ipv6Off(device string) (off, there bool, err error) {
 
 // Expect is part of Kernel.
 func (l *Linux) Expect(rules [2]string) { l.expected = rules }
+
+// Reader is part of Kernel.
+func (l *Linux) Reader(ctx context.Context) (Reader, error) {
+	v := &View{options: l.options, backend: l.backend, expected: l.expected, proof: l.proof, adopts: l.adopts}
+	if err := v.open(ctx); err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	v.began = cpuTime()
+	return v, nil
+}
 
 // ProbeScheduler is part of Kernel.
 func (l *Linux) ProbeScheduler(_ context.Context, name string) error {

@@ -13,16 +13,16 @@ import (
 // the jumps to them as the kernel has them now, in the format of iptables-save,
 // and how they differ from what Expect has told: a line each, that begins with
 // "+" for what lacks and "-" for what is too much.
-func (l *Linux) Rules(ctx context.Context, family netip.Addr) (text string, differ []string, err error) {
-	want, own, err := l.parse(family, l.expected[number(family)/6])
+func (v *View) Rules(ctx context.Context, family netip.Addr) (text string, differ []string, err error) {
+	want, own, err := v.parse(family, v.expected[number(family)/6])
 	if err != nil {
 		return "", nil, err
 	}
-	have, err := l.rules(ctx, family, netutil.Ruleset{}, netutil.Mark{})
+	have, err := v.rules(ctx, family, netutil.Ruleset{}, netutil.Mark{})
 	if err != nil {
 		return "", nil, err
 	}
-	haveOwn, own, err := l.readOwn(family, own)
+	haveOwn, own, err := v.readOwn(family, own)
 	if err != nil {
 		return "", nil, err
 	}
@@ -31,8 +31,8 @@ func (l *Linux) Rules(ctx context.Context, family netip.Addr) (text string, diff
 }
 
 // Addresses lists the addresses of all links, those of VIPs among them.
-func (l *Linux) Addresses() ([]netip.Addr, error) {
-	all, err := l.links.Addresses()
+func (v *View) Addresses() ([]netip.Addr, error) {
+	all, err := v.links.Addresses()
 	out := make([]netip.Addr, 0, len(all))
 	for _, a := range all {
 		out = append(out, a.Prefix.Addr())
@@ -41,4 +41,4 @@ func (l *Linux) Addresses() ([]netip.Addr, error) {
 }
 
 // LinkTo returns the name of the link by which packets to an address leave now.
-func (l *Linux) LinkTo(a netip.Addr) (string, error) { return netutil.LinkTo(a) }
+func (v *View) LinkTo(a netip.Addr) (string, error) { return netutil.LinkTo(a) }

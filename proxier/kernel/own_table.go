@@ -10,9 +10,9 @@ import (
 
 // parse reads rules, of which own are those that iptables does not write. There are
 // none of these where the kernel was found not to take them.
-func (l *Linux) parse(family netip.Addr, rules string) (iptables, own netutil.Ruleset, err error) {
+func (v *View) parse(family netip.Addr, rules string) (iptables, own netutil.Ruleset, err error) {
 	all, err := netutil.ParseRules(rules, prefix(family))
-	if iptables, own = all.Split(); l.proof.noOwn.Load() {
+	if iptables, own = all.Split(); v.proof.noOwn.Load() {
 		own = netutil.Ruleset{}
 	}
 	return iptables, own, err
@@ -21,7 +21,7 @@ func (l *Linux) parse(family netip.Addr, rules string) (iptables, own netutil.Ru
 // readOwn reads our table of nftables, without a process, and returns with it what of want the
 // kernel can hold. Without nftables that is nothing, and nothing is missing: nothing could come
 // before table nat there.
-func (l *Linux) readOwn(family netip.Addr, want netutil.Ruleset) (have, can netutil.Ruleset, err error) {
+func (v *View) readOwn(family netip.Addr, want netutil.Ruleset) (have, can netutil.Ruleset, err error) {
 	have, err = netutil.ReadOwn(number(family), want, ipset.Index)
 	if errors.Is(err, netutil.ErrNoNFTables) {
 		return netutil.Ruleset{}, netutil.Ruleset{}, nil

@@ -21,19 +21,19 @@ import (
 // where the number and size of legacy rules say that nothing has changed. Rules that
 // cannot be read are noted as other than they are to be: nothing else rests on them,
 // and the failure to write them tells what is wrong.
-func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
-	l.fresh = map[netip.Addr]netutil.Ruleset{}
-	for _, family := range l.families() {
-		spec := state.Spec{Text: l.expected[number(family)/6]}
-		want, own, err := l.parse(family, spec.Text)
+func (v *View) readRules(ctx context.Context, note put, closely bool) error {
+	v.fresh = map[netip.Addr]netutil.Ruleset{}
+	for _, family := range v.families() {
+		spec := state.Spec{Text: v.expected[number(family)/6]}
+		want, own, err := v.parse(family, spec.Text)
 		if err != nil {
 			return err
 		}
-		have, err := l.provedRules(ctx, family, want, closely)
+		have, err := v.provedRules(ctx, family, want, closely)
 		if err == nil {
-			l.fresh[family], l.freshAt = have, time.Now()
+			v.fresh[family], v.freshAt = have, time.Now()
 		}
-		haveOwn, own, failed := l.readOwn(family, own)
+		haveOwn, own, failed := v.readOwn(family, own)
 		if err = errors.Join(err, failed); err != nil && (spec.Text == "" || ctx.Err() != nil) { // it is for those who look only
 			return err
 		}
@@ -44,7 +44,7 @@ func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
 		case netutil.Equal(have, netutil.Ruleset{}):
 			continue
 		case !netutil.Equal(have, want):
-			spec = state.Spec{Condition: state.Differs, Text: l.differences(family, have, want)}
+			spec = state.Spec{Condition: state.Differs, Text: v.differences(family, have, want)}
 		}
 		note(state.RulesID(family), state.Intern(spec))
 	}
@@ -52,9 +52,9 @@ func (l *Linux) readRules(ctx context.Context, note put, closely bool) error {
 }
 
 // differences says on one line in what rules differ from those that are wanted.
-func (l *Linux) differences(family netip.Addr, have, want netutil.Ruleset) string {
+func (v *View) differences(family netip.Addr, have, want netutil.Ruleset) string {
 	const most = 300
-	if len(l.expected[number(family)/6]) == 0 {
+	if len(v.expected[number(family)/6]) == 0 {
 		return "not compared"
 	}
 	all := netutil.Missing(have, want)
@@ -68,7 +68,7 @@ func (l *Linux) differences(family netip.Addr, have, want netutil.Ruleset) strin
 	if blind := have.Unreadable(); len(blind) > 0 {
 		text += fmt.Sprintf("; iptables prints nothing of %s and %d chains more: a rule there is not its own", blind[0], len(blind)-1)
 	}
-	return text + l.proof.contest(family).told()
+	return text + v.proof.contest(family).told()
 }
 
 // proof remembers of which rules it was proved that they are what they are to be,
@@ -114,23 +114,23 @@ func (p *proof) moved(family netip.Addr) {
 // provedRules returns the rules of a family. It reads them by a process unless they
 // are proved to be those that are wanted. Jumps that have lost their place again and
 // again are left there for a while.
-func (l *Linux) provedRules(ctx context.Context, family netip.Addr, want netutil.Ruleset, closely bool) (netutil.Ruleset, error) {
+func (v *View) provedRules(ctx context.Context, family netip.Addr, want netutil.Ruleset, closely bool) (netutil.Ruleset, error) {
 	if netutil.Equal(want, netutil.Ruleset{}) {
-		return l.rules(ctx, family, want, netutil.Mark{}) // a reader for people knows no rules to compare with
+		return v.rules(ctx, family, want, netutil.Mark{}) // a reader for people knows no rules to compare with
 	}
-	rules := l.expected[number(family)/6]
-	proved := l.proof.of(family, rules)
+	rules := v.expected[number(family)/6]
+	proved := v.proof.of(family, rules)
 	before := proved
 	if closely {
 		before = netutil.Mark{}
 	}
-	mark, err := l.mark(family, want, before)
-	wait := time.Now().Before(l.proof.contest(family).next)
+	mark, err := v.mark(family, want, before)
+	wait := time.Now().Before(v.proof.contest(family).next)
 	if err == nil && mark.Same(proved) && (wait || !mark.Misplaced()) {
-		l.proof.set(family, rules, mark)
+		v.proof.set(family, rules, mark)
 		return want, nil
 	}
-	have, failed := l.rules(ctx, family, want, proved)
+	have, failed := v.rules(ctx, family, want, proved)
 	if failed != nil {
 		return have, failed
 	}
@@ -138,36 +138,40 @@ func (l *Linux) provedRules(ctx context.Context, family netip.Addr, want netutil
 		have = have.Tolerated()
 	}
 	if err == nil && netutil.Equal(have, want) {
-		l.prove(family, rules, want, mark)
+		v.prove(family, rules, want, mark)
 	}
 	return have, nil
 }
 
 // prove takes rules for proved that were found to be as they are to be, if their mark
 // is still what it was before.
-func (l *Linux) prove(family netip.Addr, rules string, want netutil.Ruleset, mark netutil.Mark) {
-	if after, err := l.mark(family, want, netutil.Mark{}); err == nil && after.Same(mark) {
-		l.proof.set(family, rules, after)
+func (v *View) prove(family netip.Addr, rules string, want netutil.Ruleset, mark netutil.Mark) {
+	if after, err := v.mark(family, want, netutil.Mark{}); err == nil && after.Same(mark) {
+		v.proof.set(family, rules, after)
 	}
 }
 
-func (l *Linux) mark(family netip.Addr, want netutil.Ruleset, before netutil.Mark) (netutil.Mark, error) {
-	return l.backend.MarkRules(number(family), ours(family), want, before)
+func (v *View) mark(family netip.Addr, want netutil.Ruleset, before netutil.Mark) (netutil.Mark, error) {
+	return v.backend.MarkRules(number(family), ours(family), want, before)
 }
 
 // rules reads the rules of a family, of which some had a mark when they were proved.
-func (l *Linux) rules(ctx context.Context, family netip.Addr, some netutil.Ruleset, proved netutil.Mark) (netutil.Ruleset, error) {
-	return l.backend.ReadChangedRules(l.counted(ctx), number(family), ours(family), some, proved)
+func (v *View) rules(ctx context.Context, family netip.Addr, some netutil.Ruleset, proved netutil.Mark) (netutil.Ruleset, error) {
+	return v.backend.ReadChangedRules(v.counted(ctx), number(family), ours(family), some, proved)
 }
 
 // counted returns a context with which the tools that are started count.
-func (l *Linux) counted(ctx context.Context) context.Context {
-	return netutil.CountTools(ctx, &l.execs)
+func (v *View) counted(ctx context.Context) context.Context {
+	return netutil.CountTools(ctx, &v.execs)
 }
 
 // restoreTime is how long the rules of a family may take to be written: the loop
 // waits for it, and iptables may hang.
 const restoreTime = 15 * time.Second
+
+// freshFor is how long rules are as they were read: as long as it takes to write
+// what the reading has shown.
+const freshFor = time.Second
 
 // restore makes the rules of a family what they are to be, in one run of
 // iptables-restore, or removes them.

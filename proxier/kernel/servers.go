@@ -85,26 +85,26 @@ func judgeServer(op state.Op, errs []error) error {
 
 // readServers reads the virtual servers that bear our flag or are taken over,
 // and their real servers.
-func (l *Linux) readServers(note put) error {
-	return l.eachServerAndReal(note, func(real state.ID, d ipvs.Dest) { note(real, state.Weight(d.Weight)) })
+func (v *View) readServers(note put) error {
+	return v.eachServerAndReal(note, func(real state.ID, d ipvs.Dest) { note(real, state.Weight(d.Weight)) })
 }
 
 // EachReal hands note the real servers that Read reads, with their connections. It costs
 // one dump and one reading of the table in /proc.
-func (l *Linux) EachReal(note func(real state.ID, active, inactive uint32)) error {
-	return l.eachServerAndReal(func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
+func (v *View) EachReal(note func(real state.ID, active, inactive uint32)) error {
+	return v.eachServerAndReal(func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
 }
 
-func (l *Linux) eachServerAndReal(server put, real func(state.ID, ipvs.Dest)) error {
+func (v *View) eachServerAndReal(server put, real func(state.ID, ipvs.Dest)) error {
 	ours := map[state.ID]bool{}
-	err := l.eachServer(func(id state.ID, spec state.SpecRef) {
+	err := v.eachServer(func(id state.ID, spec state.SpecRef) {
 		ours[id] = true
 		server(id, spec)
 	})
 	if err != nil {
 		return err
 	}
-	return eachReal(l.ipvs, ours, true, func(server state.ID, d ipvs.Dest) { real(state.RealServerID(server, d.Addr), d) })
+	return eachReal(v.ipvs, ours, true, func(server state.ID, d ipvs.Dest) { real(state.RealServerID(server, d.Addr), d) })
 }
 
 // eachReal hands the real servers of some virtual servers to each, and empties of. It
@@ -141,9 +141,9 @@ func eachReal(c *ipvs.Client, of map[state.ID]bool, byTable bool, each func(stat
 }
 
 // eachServer reads the virtual servers alone.
-func (l *Linux) eachServer(note put) error {
-	return l.ipvs.EachService(func(svc moby.Service, _ ipvs.Stats) {
-		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !l.adopts.service(&svc) {
+func (v *View) eachServer(note put) error {
+	return v.ipvs.EachService(func(svc moby.Service, _ ipvs.Stats) {
+		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !v.adopts.service(&svc) {
 			return
 		}
 		note(serverID(ipvs.KeyOf(&svc)), serverSpec(&svc))
@@ -164,14 +164,14 @@ func serverSpec(svc *moby.Service) state.SpecRef {
 const fewServers = 20
 
 // Connections is part of Kernel.
-func (l *Linux) Connections(_ context.Context, reals []state.ID) (map[state.ID]uint32, error) {
+func (v *View) Connections(_ context.Context, reals []state.ID) (map[state.ID]uint32, error) {
 	out := map[state.ID]uint32{}
 	wanted := map[state.ID]bool{}
 	at := map[state.ID]bool{}
 	for _, id := range reals {
 		wanted[id], at[id.Server()] = true, true
 	}
-	err := eachReal(l.ipvs, at, len(at) > fewServers, func(server state.ID, d ipvs.Dest) {
+	err := eachReal(v.ipvs, at, len(at) > fewServers, func(server state.ID, d ipvs.Dest) {
 		if id := state.RealServerID(server, d.Addr); wanted[id] {
 			out[id] = d.Active + d.Inactive
 		}

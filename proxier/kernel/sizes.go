@@ -6,22 +6,20 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kube-ipvs/ipset"
 	"kube-ipvs/proxier/state"
 )
 
 // Entries is part of Reader. It costs a request a set of ours: others may have
 // thousands of their own.
-func (l *Linux) Entries(ctx context.Context) (int, error) {
+func (v *View) Entries(ctx context.Context) (int, error) {
 	n := 0
-	for _, family := range l.families() {
+	for _, family := range v.families() {
 		for _, name := range state.SetNames() {
 			if err := ctx.Err(); err != nil {
 				return 0, err
 			}
-			set, err := l.ipset.Set(name.Kernel(family))
+			set, err := v.ipset.Set(name.Kernel(family))
 			if err != nil && !errors.Is(err, ipset.ErrNotFound) {
 				return 0, fmt.Errorf("count entries: %w", err)
 			}
@@ -33,28 +31,13 @@ func (l *Linux) Entries(ctx context.Context) (int, error) {
 
 // EachServer is part of Reader. It costs one dump. What is taken over is as the
 // last Read has found it.
-func (l *Linux) EachServer(_ context.Context, note func(state.ID, state.SpecRef)) error {
-	return l.eachServer(note)
+func (v *View) EachServer(_ context.Context, note func(state.ID, state.SpecRef)) error {
+	return v.eachServer(note)
 }
 
 // EachRule is part of Reader.
-func (l *Linux) EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error {
-	return l.readRules(ctx, note, false)
-}
-
-// Cost is part of Reader.
-func (l *Linux) Cost() time.Duration { return cpuTime() - l.opened }
-
-// cpuTime returns what this process and those that it has waited for have taken.
-func cpuTime() time.Duration {
-	var sum time.Duration
-	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
-		var u unix.Rusage
-		if unix.Getrusage(who, &u) == nil {
-			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
-		}
-	}
-	return sum
+func (v *View) EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error {
+	return v.readRules(ctx, note, false)
 }
 
 // Cost is part of Reader.

@@ -24,13 +24,13 @@ type device struct {
 	node   map[netip.Addr]bool // on other links
 }
 
-func (l *Linux) readDevice() (device, error) {
+func (v *View) readDevice() (device, error) {
 	var d device
 	var err error
-	if d.index, d.alias, d.exists, err = l.links.FindDummy(LinkName); err != nil {
+	if d.index, d.alias, d.exists, err = v.links.FindDummy(LinkName); err != nil {
 		return d, err
 	}
-	addrs, err := l.links.Addresses()
+	addrs, err := v.links.Addresses()
 	if err != nil {
 		return d, err
 	}
@@ -58,19 +58,19 @@ type adoption struct {
 }
 
 // adoption finds out what to take over, if anything.
-func (l *Linux) adoption(ctx context.Context) (adoption, error) {
-	if !l.options.TakeOver {
+func (v *View) adoption(ctx context.Context) (adoption, error) {
+	if !v.options.TakeOver {
 		return adoption{}, nil
 	}
-	found, err := l.findKubeProxy(ctx)
+	found, err := v.findKubeProxy(ctx)
 	if err != nil {
 		return adoption{}, err
 	}
-	d, err := l.readDevice()
+	d, err := v.readDevice()
 	if err != nil {
 		return adoption{}, err
 	}
-	a := adoption{exclude: l.options.ExcludeCIDRs, hosts: map[netip.Addr]bool{}, stands: found.Any()}
+	a := adoption{exclude: v.options.ExcludeCIDRs, hosts: map[netip.Addr]bool{}, stands: found.Any()}
 	// kube-proxy gives the device no alias: one with another's is another's.
 	a.device = d.exists && (d.alias == "" || d.alias == linkAlias || d.alias == netutil.Unfinished)
 	if a.device {
@@ -78,7 +78,7 @@ func (l *Linux) adoption(ctx context.Context) (adoption, error) {
 			a.hosts[ip] = true
 		}
 	}
-	a.ports, err = l.nodePorts()
+	a.ports, err = v.nodePorts()
 	return a, err
 }
 
@@ -128,9 +128,9 @@ func (n nodePorts) has(s *moby.Service) bool {
 	return key.FWMark == 0 && n.node[key.Addr.Addr()] && n.ports[nodePort{number(key.Addr.Addr()), uint16(key.Proto), key.Addr.Port()}]
 }
 
-func (l *Linux) nodePorts() (nodePorts, error) {
+func (v *View) nodePorts() (nodePorts, error) {
 	n := nodePorts{ports: map[nodePort]bool{}}
-	sets, err := setsOfKubeProxy(l.ipset)
+	sets, err := setsOfKubeProxy(v.ipset)
 	if err != nil {
 		return n, err
 	}
@@ -146,7 +146,7 @@ func (l *Linux) nodePorts() (nodePorts, error) {
 			continue
 		}
 		if s.Type == ipset.HashIPPort {
-			err = l.ipset.List(s.Name, func(e ipset.Entry) { kind.port = e.Port; n.ports[kind] = true })
+			err = v.ipset.List(s.Name, func(e ipset.Entry) { kind.port = e.Port; n.ports[kind] = true })
 		} else {
 			err = bitmapPorts(s.Name, func(port uint16) { kind.port = port; n.ports[kind] = true })
 		}
@@ -157,7 +157,7 @@ func (l *Linux) nodePorts() (nodePorts, error) {
 	if len(n.ports) == 0 {
 		return n, nil
 	}
-	d, err := l.readDevice()
+	d, err := v.readDevice()
 	n.node = d.node
 	return n, err
 }

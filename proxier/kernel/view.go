@@ -1,0 +1,124 @@
+package kernel
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/ipset"
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/state"
+)
+
+// View reads what is programmed. It has sockets of its own, so that reading never
+// keeps the writer waiting, and opens each of them when something is asked that needs
+// it: in the network namespace of the thread that asks. Only one goroutine may use a
+// View at a time. An error means unknown, never empty.
+type View struct {
+	options  Options
+	backend  netutil.Backend
+	expected [2]string // what the rules are to be, IPv4 and IPv6
+
+	ipvs      *ipvs.Client
+	ipset     *ipset.Client
+	links     *netutil.Links
+	conntrack *netutil.Conntrack
+	sockets   []socket // those of them that are open
+
+	execs   atomic.Uint64
+	adopts  adoption                       // as found by the last Read
+	fresh   map[netip.Addr]netutil.Ruleset // by family, as found by the last Read and not changed since
+	freshAt time.Time
+	proof   *proof        // shared by Linux and its Readers
+	began   time.Duration // of a Reader: what cpuTime was when it was opened
+}
+
+// NewView returns a View of IPv4 and, where ipv6 says so, IPv6. It opens nothing.
+func NewView(ipv6 bool) *View {
+	return &View{options: Options{IPv6: ipv6}, proof: &proof{}}
+}
+
+type socket interface {
+	Close() error
+	Stats() netutil.Stats
+}
+
+// opened opens one of the sockets of v, unless it is open.
+func opened[T any, S interface {
+	*T
+	socket
+}](v *View, at *S, open func() (S, error)) error {
+	if *at != nil {
+		return nil
+	}
+	s, err := open()
+	if err != nil {
+		return err
+	}
+	*at, v.sockets = s, append(v.sockets, s)
+	return nil
+}
+
+// open opens what it takes to read all objects, and finds out which variant of iptables
+// is in use.
+func (v *View) open(ctx context.Context) error {
+	if err := v.openOthers(); err != nil || v.backend != "" {
+		return err
+	}
+	var err error
+	v.backend, err = netutil.DetectBackend(ctx, state.Prefix4)
+	return err
+}
+
+// openOthers opens all but what reading rules takes.
+func (v *View) openOthers() error {
+	return cmp.Or(opened(v, &v.ipvs, ipvs.Open), opened(v, &v.ipset, ipset.Open), opened(v, &v.links, netutil.OpenLinks))
+}
+
+// Close closes all sockets.
+func (v *View) Close() error {
+	var errs []error
+	for _, s := range v.sockets {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Stats is part of Kernel and of Reader. Processes are runs of the iptables tools, which
+// are the only ones.
+func (v *View) Stats() Stats {
+	out := Stats{Processes: v.execs.Load()}
+	for _, socket := range v.sockets {
+		s := socket.Stats()
+		out = out.Plus(Stats{Messages: s.Messages, Sends: s.Sends, Dumps: s.Dumps, Errors: s.Errors, Bytes: s.Bytes})
+	}
+	return out
+}
+
+// Cost is part of Reader.
+func (v *View) Cost() time.Duration { return cpuTime() - v.began }
+
+// cpuTime returns what this process and those that it has waited for have taken.
+func cpuTime() time.Duration {
+	var sum time.Duration
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if unix.Getrusage(who, &u) == nil {
+			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return sum
+}
+
+func (v *View) families() []netip.Addr {
+	if v.options.IPv6 {
+		return []netip.Addr{state.IPv4, state.IPv6}
+	}
+	return []netip.Addr{state.IPv4}
+}
