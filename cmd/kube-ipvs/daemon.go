@@ -46,11 +46,9 @@ type daemon struct {
 	metrics *metrics.Metrics
 	ports   *health.Ports
 	objects *objects
-	traffic *kernel.Traffic // nil: nobody asks for it
-	glance  *kernel.Glance  // of status alone
+	views   []*kernel.View // one for each that reads beside the loop
 	board   *status.Board
 	status  *status.Page
-	meter   *kernel.Meter
 	relay   *relay.Relay       // nil: node ports are not served on loopback addresses
 	origins *netutil.Conntrack // of relay alone
 	events  *source.Reporter   // nil: there is no API server to write them to
@@ -92,19 +90,22 @@ func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, lis
 			return nil, err
 		}
 	}
-	return d, errors.Join(d.addStatus(c.Desired), d.addMeter(c.Desired), d.addTraffic(), d.addRelay(listeners))
+	d.addStatus(c.Desired)
+	return d, errors.Join(d.addMeter(c.Desired), d.addTraffic(c.Desired), d.addRelay(listeners))
 }
 
-func (d *daemon) addStatus(c desired.Config) error {
-	var err error
-	if d.glance, err = kernel.OpenGlance(c.IPv6); err != nil {
-		return err
-	}
+// view returns a way to read the kernel for one goroutine at a time.
+func (d *daemon) view(c desired.Config) *kernel.View {
+	v := kernel.NewView(c.IPv6)
+	d.views = append(d.views, v)
+	return v
+}
+
+func (d *daemon) addStatus(c desired.Config) {
 	d.status = status.NewPage(status.Config{
-		Node: d.config.NodeName, Version: version, Desired: c, Board: d.board, Kernel: d.glance, Last: d.proxier.Last, Backlog: d.proxier.Backlog,
+		Node: d.config.NodeName, Version: version, Desired: c, Board: d.board, Kernel: d.view(c), Last: d.proxier.Last, Backlog: d.proxier.Backlog,
 		Unhealthy: d.health.Unhealthy, Ready: d.health.Ready, Log: d.log,
 	})
-	return nil
 }
 
 // prepare does what the loop does not, and gives up the rights that are not
@@ -128,35 +129,25 @@ func (d *daemon) prepare() {
 }
 
 func (d *daemon) addMeter(c desired.Config) error {
-	var err error
-	if d.meter, err = kernel.OpenMeter(c.IPv6); err != nil {
-		return err
-	}
-	return d.metrics.Register(metrics.NewProblems(d.problems), traffic.NewTablesCollector(d.meter, c, d.proxier, d.config.TrafficMetricsTop, d.log))
+	return d.metrics.Register(metrics.NewProblems(d.problems), traffic.NewTablesCollector(d.view(c), c, d.proxier, d.config.TrafficMetricsTop, d.log))
 }
 
-func (d *daemon) addTraffic() error {
+func (d *daemon) addTraffic(c desired.Config) error {
 	if d.config.TrafficMetrics == config.TrafficOff {
 		return nil
 	}
-	var err error
-	if d.traffic, err = kernel.OpenTraffic(); err != nil {
-		return err
-	}
-	r := &traffic.Reader{Counters: d.traffic, Names: d.proxier, Endpoints: d.config.TrafficMetrics == config.TrafficByEndpoint}
+	r := &traffic.Reader{Counters: d.view(c), Names: d.proxier, Endpoints: d.config.TrafficMetrics == config.TrafficByEndpoint}
 	return d.metrics.Register(traffic.NewCollector(r, d.config.TrafficMetricsTop, d.log))
 }
 
 // close closes the sockets. The daemon has ended.
 func (d *daemon) close() {
 	_ = d.links.Close()
-	_ = d.glance.Close()
-	_ = d.meter.Close()
+	for _, v := range d.views {
+		_ = v.Close()
+	}
 	if d.origins != nil {
 		_ = d.origins.Close()
-	}
-	if d.traffic != nil {
-		_ = d.traffic.Close()
 	}
 }
 

@@ -116,7 +116,7 @@ func explained(ctx context.Context, k *kernel.Linux, p *proxier.Preview, q expla
 		return nil, err
 	}
 	n.Conns = map[state.ID]uint32{}
-	err = k.EachReal(func(real state.ID, active, inactive uint32) { n.Conns[real] = active + inactive })
+	err = k.EachReal(ctx, func(real state.ID, active, inactive uint32) { n.Conns[real] = active + inactive })
 	if err != nil {
 		return nil, err
 	}

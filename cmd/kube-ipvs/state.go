@@ -58,7 +58,7 @@ func readState(ctx context.Context, c desired.Config) (*status.Node, error) {
 		return nil, err
 	}
 	connections := map[state.ID]status.Connections{}
-	err = k.EachReal(func(real state.ID, active, inactive uint32) {
+	err = k.EachReal(ctx, func(real state.ID, active, inactive uint32) {
 		connections[real] = status.Connections{Active: active, Inactive: inactive}
 	})
 	if err != nil {

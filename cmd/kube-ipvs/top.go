@@ -62,10 +62,7 @@ nobody has counted in full is shown as "-".`, out)
 	if top.count == 0 && !terminal {
 		top.count = 1
 	}
-	reader, err := openTop(desired.Config{Images: images, IPv6: netutil.HasIPv6()}, top.flows)
-	if err != nil {
-		return exitFailed, err
-	}
+	reader := openTop(desired.Config{Images: images, IPv6: netutil.HasIPv6()}, top.flows)
 	defer reader.close()
 	return result(top.run(ctx, reader, out, terminal && top.format == "text"))
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/netip"
 
 	"kube-ipvs/proxier/desired"
@@ -19,32 +18,20 @@ import (
 type topReader struct {
 	config  desired.Config
 	flows   bool // count in conntrack, too
-	traffic *kernel.Traffic
-	sets    *kernel.Glance
+	view    *kernel.View
 	behind  map[state.ID]model.Key // by virtual server
 	dialled status.Dialled
 }
 
-func openTop(c desired.Config, flows bool) (*topReader, error) {
-	t, err := kernel.OpenTraffic()
-	if err != nil {
-		return nil, err
-	}
-	g, err := kernel.OpenGlance(c.IPv6)
-	if err != nil {
-		return nil, errors.Join(err, t.Close())
-	}
-	return &topReader{config: c, flows: flows, traffic: t, sets: g}, nil
+func openTop(c desired.Config, flows bool) *topReader {
+	return &topReader{config: c, flows: flows, view: kernel.NewView(c.IPv6)}
 }
 
-func (r *topReader) close() {
-	_ = r.traffic.Close()
-	_ = r.sets.Close()
-}
+func (r *topReader) close() { _ = r.view.Close() }
 
 // Rows is part of counters.
 func (r *topReader) Rows(ctx context.Context) ([]traffic.Row, error) {
-	servers, err := r.traffic.Servers()
+	servers, err := r.view.ServerCounts()
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +55,7 @@ func (r *topReader) name(ctx context.Context, servers map[state.ID]kernel.Counte
 	if !strange {
 		return nil
 	}
-	x, err := status.ReadIndex(func(note func(state.ID, state.SpecRef)) error { return r.sets.Frontends(ctx, note) })
+	x, err := status.ReadIndex(func(note func(state.ID, state.SpecRef)) error { return r.view.Frontends(ctx, note) })
 	if err != nil {
 		return err
 	}
@@ -87,7 +74,7 @@ func (r *topReader) Open() (map[model.Key]uint64, error) {
 		return nil, nil
 	}
 	open := map[model.Key]uint64{}
-	err := kernel.OpenFlows(r.config.IPv6, func(proto state.Protocol, to netip.AddrPort) {
+	err := r.view.OpenConnections(func(proto state.Protocol, to netip.AddrPort) {
 		if s, ok := r.dialled.At(proto, to); ok {
 			open[s]++
 		}

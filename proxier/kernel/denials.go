@@ -111,13 +111,10 @@ func Denials(ctx context.Context, s *Served) (named []string, more int, err erro
 func ServedNow(ctx context.Context) (*Served, error) {
 	v := NewView(netutil.HasIPv6())
 	defer v.Close()
-	if err := v.openOthers(); err != nil {
-		return nil, err
-	}
 	node, err := v.Addresses()
 	if err != nil {
 		return nil, err
 	}
 	s := NewServed(node)
-	return s, (&Glance{v}).Frontends(ctx, func(id state.ID, _ state.SpecRef) { s.Add(id) })
+	return s, v.Frontends(ctx, func(id state.ID, _ state.SpecRef) { s.Add(id) })
 }

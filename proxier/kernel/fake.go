@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -64,8 +65,29 @@ func (s snapshot) Each(_ context.Context, note func(state.ID, state.SpecRef)) er
 	return nil
 }
 
-func (s snapshot) Stats() Stats { return Stats{Dumps: 1} }
-func (s snapshot) Close() error { return nil }
+// EachServer is part of Reader.
+func (s snapshot) EachServer(_ context.Context, note func(state.ID, state.SpecRef)) error {
+	return s.each(state.VirtualServer, note)
+}
+
+// EachRule is part of Reader.
+func (s snapshot) EachRule(_ context.Context, note func(state.ID, state.SpecRef)) error {
+	return s.each(state.Rules, note)
+}
+
+func (s snapshot) each(k state.Kind, note func(state.ID, state.SpecRef)) error {
+	for id, spec := range s.All() {
+		if id.Kind == k {
+			note(id, spec)
+		}
+	}
+	return nil
+}
+
+func (s snapshot) Entries(context.Context) (int, error) { return s.Count()[state.Entry], nil }
+func (s snapshot) Cost() time.Duration                  { return 0 }
+func (s snapshot) Stats() Stats                         { return Stats{Dumps: 1} }
+func (s snapshot) Close() error                         { return nil }
 
 // Apply is part of Kernel.
 func (f *Fake) Apply(_ context.Context, plan state.Plan) []error {

@@ -14,6 +14,9 @@ import (
 // and how they differ from what Expect has told: a line each, that begins with
 // "+" for what lacks and "-" for what is too much.
 func (v *View) Rules(ctx context.Context, family netip.Addr) (text string, differ []string, err error) {
+	if err := v.open(ctx); err != nil {
+		return "", nil, err
+	}
 	want, own, err := v.parse(family, v.expected[number(family)/6])
 	if err != nil {
 		return "", nil, err
@@ -32,6 +35,9 @@ func (v *View) Rules(ctx context.Context, family netip.Addr) (text string, diffe
 
 // Addresses lists the addresses of all links, those of VIPs among them.
 func (v *View) Addresses() ([]netip.Addr, error) {
+	if err := v.openLinks(); err != nil {
+		return nil, err
+	}
 	all, err := v.links.Addresses()
 	out := make([]netip.Addr, 0, len(all))
 	for _, a := range all {

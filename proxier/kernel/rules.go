@@ -51,6 +51,14 @@ func (v *View) readRules(ctx context.Context, note put, closely bool) error {
 	return nil
 }
 
+// EachRule is part of Reader.
+func (v *View) EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error {
+	if err := v.open(ctx); err != nil {
+		return err
+	}
+	return v.readRules(ctx, note, false)
+}
+
 // differences says on one line in what rules differ from those that are wanted.
 func (v *View) differences(family netip.Addr, have, want netutil.Ruleset) string {
 	const most = 300

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,8 +91,12 @@ func (v *View) readServers(note put) error {
 }
 
 // EachReal hands note the real servers that Read reads, with their connections. It costs
-// one dump and one reading of the table in /proc.
-func (v *View) EachReal(note func(real state.ID, active, inactive uint32)) error {
+// one dump and one reading of the table in /proc. What is taken over is as the last Read
+// has found it.
+func (v *View) EachReal(ctx context.Context, note func(real state.ID, active, inactive uint32)) error {
+	if err := cmp.Or(ctx.Err(), v.openServers()); err != nil {
+		return err
+	}
 	return v.eachServerAndReal(func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
 }
 
@@ -140,6 +145,15 @@ func eachReal(c *ipvs.Client, of map[state.ID]bool, byTable bool, each func(stat
 	return nil
 }
 
+// EachServer is part of Reader. It costs one dump. What is taken over is as the
+// last Read has found it.
+func (v *View) EachServer(_ context.Context, note func(state.ID, state.SpecRef)) error {
+	if err := v.openServers(); err != nil {
+		return err
+	}
+	return v.eachServer(note)
+}
+
 // eachServer reads the virtual servers alone.
 func (v *View) eachServer(note put) error {
 	return v.ipvs.EachService(func(svc moby.Service, _ ipvs.Stats) {
@@ -165,6 +179,9 @@ const fewServers = 20
 
 // Connections is part of Kernel.
 func (v *View) Connections(_ context.Context, reals []state.ID) (map[state.ID]uint32, error) {
+	if err := v.openServers(); err != nil {
+		return nil, err
+	}
 	out := map[state.ID]uint32{}
 	wanted := map[state.ID]bool{}
 	at := map[state.ID]bool{}

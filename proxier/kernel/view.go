@@ -77,9 +77,11 @@ func (v *View) open(ctx context.Context) error {
 }
 
 // openOthers opens all but what reading rules takes.
-func (v *View) openOthers() error {
-	return cmp.Or(opened(v, &v.ipvs, ipvs.Open), opened(v, &v.ipset, ipset.Open), opened(v, &v.links, netutil.OpenLinks))
-}
+func (v *View) openOthers() error { return cmp.Or(v.openServers(), v.openSets(), v.openLinks()) }
+
+func (v *View) openServers() error { return opened(v, &v.ipvs, ipvs.Open) }
+func (v *View) openSets() error    { return opened(v, &v.ipset, ipset.Open) }
+func (v *View) openLinks() error   { return opened(v, &v.links, netutil.OpenLinks) }
 
 // Close closes all sockets.
 func (v *View) Close() error {

@@ -25,10 +25,10 @@ type Row struct {
 	kernel.Counted          // since it came to be
 }
 
-// Counters is what IPVS has counted, as kernel.Traffic reads it.
+// Counters is what IPVS has counted, as a kernel.View reads it.
 type Counters interface {
-	Servers() (map[state.ID]kernel.Counted, error)
-	RealServers(server state.ID) (map[state.ID]kernel.Counted, error)
+	ServerCounts() (map[state.ID]kernel.Counted, error)
+	RealServerCounts(server state.ID) (map[state.ID]kernel.Counted, error)
 }
 
 // Names tells what virtual servers stand for, and which pods their endpoints are.
@@ -48,7 +48,7 @@ type Reader struct {
 // Rows reads the counters, in any order. A virtual server that Names does not know
 // is about to go or not rendered yet, and has no row.
 func (r *Reader) Rows(ctx context.Context) ([]Row, error) {
-	servers, err := r.Counters.Servers()
+	servers, err := r.Counters.ServerCounts()
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ func (r *Reader) Rows(ctx context.Context) ([]Row, error) {
 // endpoints appends a row for each real server, or one for a virtual server without
 // any: its Service would be gone from the metrics.
 func (r *Reader) endpoints(rows []Row, server state.ID, served report.ServedPort) ([]Row, error) {
-	reals, err := r.Counters.RealServers(server)
+	reals, err := r.Counters.RealServerCounts(server)
 	if err != nil {
 		return nil, err
 	}

@@ -24,9 +24,9 @@ type node struct {
 	err            error
 }
 
-func (n *node) Servers() (map[state.ID]kernel.Counted, error) { return n.servers, n.err }
+func (n *node) ServerCounts() (map[state.ID]kernel.Counted, error) { return n.servers, n.err }
 
-func (n *node) RealServers(server state.ID) (map[state.ID]kernel.Counted, error) {
+func (n *node) RealServerCounts(server state.ID) (map[state.ID]kernel.Counted, error) {
 	of := map[state.ID]kernel.Counted{}
 	for id, c := range n.reals {
 		if id.Server() == server {

@@ -13,7 +13,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Tables are those of the kernel, as kernel.Meter reads them. Calls never overlap.
+// Tables are those of the kernel, as a kernel.View reads them. Calls never overlap.
 type Tables interface {
 	Conntrack() (kernel.Fill, error)
 	Sets() (map[state.ID]kernel.Fill, error)

@@ -12,17 +12,13 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// TestGlance wants of a glance the part of what a full reading returns that it
-// is for, whatever has been written; and nothing of others.
-func TestGlance(t *testing.T) {
+// TestFrontendsAndServers wants of a View the part of what a full reading returns that is
+// asked for, whatever has been written; and nothing of others.
+func TestFrontendsAndServers(t *testing.T) {
 	needLab(t)
 	inNetns(t, func() {
-		glance, err := OpenGlance(true)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer glance.Close()
+		view := NewView(true)
+		defer view.Close()
 		foreign := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.99:80"))
 		sh(t, "ip link set lo up; ipvsadm -A -t 10.96.0.99:80 -s rr; ipvsadm -a -t 10.96.0.99:80 -r 10.244.0.99:80 -m")
 		rapid.Check(t, func(t *rapid.T) {
@@ -51,16 +47,16 @@ func TestGlance(t *testing.T) {
 				}
 			}
 			asked = append(asked, state.VirtualServerID(state.UDP, netip.MustParseAddrPort("10.96.0.98:80"))) // which is not there
-			if diff := cmp.Diff(comparable(want), comparable(glanceAt(t, glance, asked))); diff != "" {
-				t.Fatalf("(-read +glance):\n%s", diff)
+			if diff := cmp.Diff(comparable(want), comparable(readParts(t, view, asked))); diff != "" {
+				t.Fatalf("(-read +parts):\n%s", diff)
 			}
 		})
 	})
 }
 
-// glanceAt reads the frontends and some virtual servers, and wants each object
+// readParts reads the frontends and some virtual servers, and wants each object
 // once.
-func glanceAt(t *rapid.T, g *Glance, servers []state.ID) *state.State {
+func readParts(t *rapid.T, v *View, servers []state.ID) *state.State {
 	out := &state.State{}
 	note := func(id state.ID, spec state.SpecRef) {
 		if out.Has(id) {
@@ -68,10 +64,10 @@ func glanceAt(t *rapid.T, g *Glance, servers []state.ID) *state.State {
 		}
 		out.Put(id, spec)
 	}
-	if err := g.Frontends(ctx, note); err != nil {
+	if err := v.Frontends(ctx, note); err != nil {
 		t.Fatal(err)
 	}
-	err := g.Servers(ctx, servers, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
+	err := v.Servers(ctx, servers, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
 		if active != 0 || inactive != 0 {
 			t.Fatalf("%s has %d and %d connections", id, active, inactive)
 		}
@@ -93,14 +89,10 @@ func TestEachReal(t *testing.T) {
 		inNetns(t, func() {
 			want := serve(t, "10.244.0.11:8080")
 			sh(t, "ipvsadm -A -t 10.97.0.1:80 -s rr; ipvsadm -a -t 10.97.0.1:80 -r 10.244.0.99:80 -m")
-			glance, err := OpenGlance(true)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer glance.Close()
+			view := NewView(true)
+			defer view.Close()
 			got := map[state.ID]int{}
-			if err := glance.EachReal(ctx, func(real state.ID, _, _ uint32) { got[real]++ }); err != nil {
+			if err := view.EachReal(ctx, func(real state.ID, _, _ uint32) { got[real]++ }); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {

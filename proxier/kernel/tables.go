@@ -1,9 +1,9 @@
 package kernel
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 
 	"kube-ipvs/ipset"
@@ -11,36 +11,12 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Meter reads how full the kernel's tables are and what it refuses. It has a
-// socket of its own, so that reading never keeps the writer waiting. Only one
-// goroutine may use it at a time.
-type Meter struct {
-	ipset    *ipset.Client
-	families []netip.Addr
-}
-
-// OpenMeter opens the socket.
-func OpenMeter(ipv6 bool) (*Meter, error) {
-	c, err := ipset.Open()
-	if err != nil {
-		return nil, err
-	}
-	m := &Meter{c, []netip.Addr{state.IPv4}}
-	if ipv6 {
-		m.families = append(m.families, state.IPv6)
-	}
-	return m, nil
-}
-
-// Close closes the socket.
-func (m *Meter) Close() error { return m.ipset.Close() }
-
 // Fill is how many entries a table has and how many it can have; 0: no limit.
 type Fill struct{ Entries, Limit uint64 }
 
 // Conntrack returns the fill of the table of tracked connections of this
 // network namespace. The limit is one for all namespaces.
-func (m *Meter) Conntrack() (Fill, error) {
+func (*View) Conntrack() (Fill, error) {
 	const path = "net/netfilter/nf_conntrack_"
 	entries, err := sysctlNumber(path + "count")
 	if err != nil {
@@ -64,11 +40,14 @@ func sysctlNumber(sysctl string) (uint64, error) {
 
 // Sets returns the fill of each of our sets that is there. It asks for each of
 // them alone: others may have thousands.
-func (m *Meter) Sets() (map[state.ID]Fill, error) {
+func (v *View) Sets() (map[state.ID]Fill, error) {
+	if err := v.openSets(); err != nil {
+		return nil, err
+	}
 	out := map[state.ID]Fill{}
-	for _, family := range m.families {
+	for _, family := range v.families() {
 		for _, name := range state.SetNames() {
-			set, err := m.ipset.Set(name.Kernel(family))
+			set, err := v.ipset.Set(name.Kernel(family))
 			if errors.Is(err, ipset.ErrNotFound) {
 				continue // not made yet
 			}
@@ -81,16 +60,41 @@ func (m *Meter) Sets() (map[state.ID]Fill, error) {
 	return out, nil
 }
 
+// Entries is part of Reader. It costs a request a set of ours: others may have
+// thousands of their own.
+func (v *View) Entries(ctx context.Context) (int, error) {
+	if err := v.openSets(); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, family := range v.families() {
+		for _, name := range state.SetNames() {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			set, err := v.ipset.Set(name.Kernel(family))
+			if err != nil && !errors.Is(err, ipset.ErrNotFound) {
+				return 0, fmt.Errorf("count entries: %w", err)
+			}
+			n += int(set.Entries) // of one that is not there: 0
+		}
+	}
+	return n, nil
+}
+
 // Refused hands each entry that refuses a frontend to each, with the packets
 // that it has refused since it was made: of a flow that is never established,
 // all of them. A set that an older version has made counts none.
-func (m *Meter) Refused(each func(entry state.ID, packets uint64)) error {
-	for _, family := range m.families {
+func (v *View) Refused(each func(entry state.ID, packets uint64)) error {
+	if err := v.openSets(); err != nil {
+		return err
+	}
+	for _, family := range v.families() {
 		for _, name := range state.SetNames() {
 			if !name.Refuses() {
 				continue
 			}
-			err := m.ipset.List(name.Kernel(family), func(e ipset.Entry) { each(entryID(name, e), e.Packets) })
+			err := v.ipset.List(name.Kernel(family), func(e ipset.Entry) { each(entryID(name, e), e.Packets) })
 			if err != nil && !errors.Is(err, ipset.ErrNotFound) {
 				return err
 			}
