@@ -48,19 +48,12 @@ func (b Backend) ProbeChains(family int) error {
 	}
 	defer c.Close()
 	const table = "kube-ipvs-probe"
-	var batch Batch
-	request := func(typ uint16, flags int, attrs []byte) {
-		batch.Begin(nftTable|typ, flags, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
-		batch.buf = append(batch.buf, attrs...)
-		batch.size()
-	}
-	batch.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
-	request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, text(unix.NFTA_TABLE_NAME, table)) // one that is there is another program's
-	request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "nat", "nat", slices.Index(hookNames[:], "PREROUTING"), ownPriority))
-	request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "mangle", "route", slices.Index(hookNames[:], "OUTPUT"), ownPriority))
-	request(unix.NFT_MSG_DELTABLE, 0, text(unix.NFTA_TABLE_NAME, table))
-	batch.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
-	if err = c.transact(&batch, batch.Len()-2); absent(err) {
+	t := beginTransaction(family)
+	t.request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, text(unix.NFTA_TABLE_NAME, table)) // one that is there is another program's
+	t.request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "nat", "nat", slices.Index(hookNames[:], "PREROUTING"), ownPriority))
+	t.request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "mangle", "route", slices.Index(hookNames[:], "OUTPUT"), ownPriority))
+	t.request(unix.NFT_MSG_DELTABLE, 0, text(unix.NFTA_TABLE_NAME, table))
+	if err = t.commit(c); absent(err) {
 		err = fmt.Errorf("%w: %w", ErrAbsent, err)
 	}
 	if err != nil && !errors.Is(err, unix.EEXIST) {

@@ -10,10 +10,6 @@ import (
 // nftTable is a message about a table of nftables.
 const nftTable = unix.NFNL_SUBSYS_NFTABLES << 8
 
-// subsystem is the header of the two messages between which a transaction stands:
-// nftables takes changes in no other way (linux/netfilter/nfnetlink.h).
-var subsystem = []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
-
 // HasNFTable reports whether the network namespace has the table called name
 // in family, 4 or 6. A kernel without nftables has none.
 func HasNFTable(family int, name string) (bool, error) {
@@ -43,12 +39,9 @@ func DeleteNFTable(family int, name string) (bool, error) {
 		return false, err
 	}
 	defer c.Close()
-	var b Batch
-	b.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
-	b.Begin(nftTable|unix.NFT_MSG_DELTABLE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
-	b.String(unix.NFTA_TABLE_NAME, name)
-	b.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
-	err = c.transact(&b, 1)
+	t := beginTransaction(family)
+	t.request(unix.NFT_MSG_DELTABLE, 0, text(unix.NFTA_TABLE_NAME, name))
+	err = t.commit(c)
 	if absent(err) {
 		return false, nil
 	}
@@ -71,10 +64,37 @@ func nfprotocol(family int) byte {
 	return unix.NFPROTO_IPV4
 }
 
-// transact sends all of b as one transaction and returns its first error.
-// Older kernels do not answer the message that ends one, so that the answer to
-// request ack is waited for.
-func (c *Conn) transact(b *Batch, ack int) error {
+// transaction is a list of changes of the tables of a family, of which the kernel makes
+// all or none. nftables takes changes in no other way (linux/netfilter/nfnetlink.h).
+type transaction struct {
+	batch  Batch
+	family int
+}
+
+// subsystem is the header of the two messages between which a transaction stands.
+var subsystem = []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
+
+func beginTransaction(family int) *transaction {
+	t := &transaction{family: family}
+	t.batch.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
+	return t
+}
+
+// request adds a change, of which attrs are encoded.
+func (t *transaction) request(typ uint16, flags int, attrs ...[]byte) {
+	t.batch.Begin(nftTable|typ, flags, nfprotocol(t.family), unix.NFNETLINK_V0, 0, 0)
+	for _, a := range attrs {
+		t.batch.buf = append(t.batch.buf, a...)
+	}
+	t.batch.size()
+}
+
+// commit ends the transaction, sends it and returns its first error. Older kernels do
+// not answer the message that ends one, so that the answer to the last request is waited
+// for.
+func (t *transaction) commit(c *Conn) error {
+	b, ack := &t.batch, t.batch.Len()-1
+	b.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
 	base := c.seq + 1
 	c.seq += uint32(b.Len())
 	for i := range b.Len() {

@@ -119,11 +119,11 @@ func transactOwn(family int, want Ruleset, index SetIndex, before, after []table
 		return err
 	}
 	defer c.Close()
-	b, err := ownBatch(family, ownChainsOf(want), index, before, after)
+	t, err := encodeOwn(family, ownChainsOf(want), index, before, after)
 	if err != nil {
 		return err
 	}
-	if err = c.transact(b, b.Len()-2); absent(err) {
+	if err = t.commit(c); absent(err) {
 		err = fmt.Errorf("%w: %w", ErrNoNFTables, err)
 	}
 	return err

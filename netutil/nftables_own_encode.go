@@ -32,25 +32,18 @@ var (
 	deleteTable = tableRequest{unix.NFT_MSG_DELTABLE, 0}
 )
 
-// ownBatch is a transaction that makes the chains of OwnTable between requests about
+// encodeOwn is a transaction that makes the chains of OwnTable between requests about
 // that table.
-func ownBatch(family int, chains []ownChain, index SetIndex, before, after []tableRequest) (*Batch, error) {
-	var b Batch
-	request := func(typ uint16, flags int) {
-		b.Begin(nftTable|typ, flags, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
-	}
+func encodeOwn(family int, chains []ownChain, index SetIndex, before, after []tableRequest) (*transaction, error) {
+	t := beginTransaction(family)
 	table := func(requests []tableRequest) {
 		for _, r := range requests {
-			request(r.typ, r.flags)
-			b.String(unix.NFTA_TABLE_NAME, OwnTable)
+			t.request(r.typ, r.flags, text(unix.NFTA_TABLE_NAME, OwnTable))
 		}
 	}
-	b.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
 	table(before)
 	for _, c := range chains {
-		request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE)
-		b.buf = append(b.buf, c.encode()...)
-		b.size()
+		t.request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, c.encode())
 	}
 	for _, c := range chains {
 		for _, r := range c.rules {
@@ -58,15 +51,12 @@ func ownBatch(family int, chains []ownChain, index SetIndex, before, after []tab
 			if err != nil {
 				return nil, fmt.Errorf("rule %s: %w", r, err)
 			}
-			request(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
-			b.String(unix.NFTA_RULE_TABLE, OwnTable)
-			b.String(unix.NFTA_RULE_CHAIN, c.name)
-			b.Attr(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, list...)
+			t.request(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND,
+				text(unix.NFTA_RULE_TABLE, OwnTable), text(unix.NFTA_RULE_CHAIN, c.name), nest(unix.NFTA_RULE_EXPRESSIONS, list))
 		}
 	}
 	table(after)
-	b.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
-	return &b, nil
+	return t, nil
 }
 
 // encode returns the attributes of the chain.

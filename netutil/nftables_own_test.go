@@ -43,12 +43,9 @@ func TestProbeChains(t *testing.T) {
 			c, err := Dial(unix.NETLINK_NETFILTER)
 			must(t, err)
 			defer c.Close()
-			var foreign Batch
-			foreign.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
-			foreign.Begin(nftTable|unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
-			foreign.String(unix.NFTA_TABLE_NAME, "kube-ipvs-probe")
-			foreign.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
-			must(t, c.transact(&foreign, foreign.Len()-2))
+			foreign := beginTransaction(family)
+			foreign.request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, text(unix.NFTA_TABLE_NAME, "kube-ipvs-probe"))
+			must(t, foreign.commit(c))
 			must(t, NFT.ProbeChains(family))
 			if there, err := HasNFTable(family, "kube-ipvs-probe"); !there || err != nil {
 				t.Errorf("IPv%d: the table of another program is there: %v, %v", family, there, err)

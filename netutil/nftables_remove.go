@@ -31,8 +31,7 @@ func removeNFTChains(family int, meant func(Chain) bool) (removed int, err error
 		if len(gone) == 0 {
 			continue
 		}
-		b := removeBatch(t, family, gone)
-		if err := c.transact(b, b.Len()-2); err != nil {
+		if err := removal(t, family, gone).commit(c); err != nil {
 			return removed, fmt.Errorf("remove chains of the nftables table %s of IPv%d: %w", name, family, err)
 		}
 		removed += len(gone)
@@ -66,30 +65,23 @@ func nftTargets(c *Conn, family int, table string, chains []nftChain, meant func
 	return t, nil
 }
 
-// removeBatch is the transaction that deletes the jumps, empties the chains and
+// removal is the transaction that deletes the jumps, empties the chains and
 // deletes them.
-func removeBatch(t savedTable, family int, gone map[string]bool) *Batch {
-	var b Batch
-	rule := func(chain string) {
-		b.Begin(nftTable|unix.NFT_MSG_DELRULE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
-		b.String(unix.NFTA_RULE_TABLE, t.name)
-		b.String(unix.NFTA_RULE_CHAIN, chain)
+func removal(t savedTable, family int, gone map[string]bool) *transaction {
+	out := beginTransaction(family)
+	rule := func(chain string, handle ...byte) {
+		out.request(unix.NFT_MSG_DELRULE, 0, text(unix.NFTA_RULE_TABLE, t.name), text(unix.NFTA_RULE_CHAIN, chain), handle)
 	}
-	b.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
 	for _, r := range t.rules {
 		if gone[r.target] && !t.isUser[r.chain] {
-			rule(r.chain)
-			b.Attr(unix.NFTA_RULE_HANDLE, binary.BigEndian.AppendUint64(nil, r.handle)...)
+			rule(r.chain, attr(unix.NFTA_RULE_HANDLE, binary.BigEndian.AppendUint64(nil, r.handle)...)...)
 		}
 	}
 	for name := range gone {
 		rule(name) // without a handle: all of them
 	}
 	for name := range gone {
-		b.Begin(nftTable|unix.NFT_MSG_DELCHAIN, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
-		b.String(unix.NFTA_CHAIN_TABLE, t.name)
-		b.String(unix.NFTA_CHAIN_NAME, name)
+		out.request(unix.NFT_MSG_DELCHAIN, 0, text(unix.NFTA_CHAIN_TABLE, t.name), text(unix.NFTA_CHAIN_NAME, name))
 	}
-	b.Begin(unix.NFNL_MSG_BATCH_END, 0, subsystem...)
-	return &b
+	return out
 }
