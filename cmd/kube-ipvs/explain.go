@@ -12,7 +12,6 @@ import (
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/explain"
-	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
 )
 
@@ -46,7 +45,7 @@ Exit code: 0 as wanted, 2 something differs, 1 failed, 64 wrong usage.`, out)
 	if err != nil {
 		return exitFailed, err
 	}
-	return o.compared(ctx, func(k *kernel.Linux, p *proxier.Preview) (int, error) {
+	return o.compared(ctx, func(k *counted, p *proxier.Preview) (int, error) {
 		e, err := explained(ctx, k, p, q, client)
 		if err != nil {
 			return exitFailed, err
@@ -90,11 +89,11 @@ func clientAddress(text string) (netip.Addr, error) {
 }
 
 // explained reads what the comparison does not hold, and explains.
-func explained(ctx context.Context, k *kernel.Linux, p *proxier.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
+func explained(ctx context.Context, k *counted, p *proxier.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
 	var err error
 	n := &explain.Node{
 		Model: p.Model, Table: p.Table, Config: p.Config, Facts: p.Facts, Actual: p.Actual, Plan: p.Plan, Why: p.Why,
-		Problems: p.Problems, Complete: p.Complete,
+		Problems: p.Problems, Complete: p.Complete, Conns: k.connections,
 		LinkOf: func(a netip.Addr) string {
 			name, err := k.LinkTo(a)
 			if err != nil {
@@ -113,11 +112,6 @@ func explained(ctx context.Context, k *kernel.Linux, p *proxier.Preview, q expla
 		}
 	}
 	if n.Addresses, err = k.Addresses(); err != nil {
-		return nil, err
-	}
-	n.Conns = map[state.ID]uint32{}
-	err = k.EachReal(ctx, func(real state.ID, active, inactive uint32) { n.Conns[real] = active + inactive })
-	if err != nil {
 		return nil, err
 	}
 	return n.Explain(q, from)

@@ -27,7 +27,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 	if err := parse(fs, args); err != nil {
 		return exitUsage, err
 	}
-	return o.compared(ctx, func(k *kernel.Linux, p *proxier.Preview) (int, error) {
+	return o.compared(ctx, func(k *counted, p *proxier.Preview) (int, error) {
 		if err := refuseKubeProxy(ctx, o.effective); err != nil {
 			fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
 		}
@@ -36,7 +36,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 			if err := printLeft(ctx, out); err != nil {
 				return exitFailed, err
 			}
-			if err := printDenials(ctx, out, k, p); err != nil {
+			if err := printDenials(ctx, out, k.Linux, p); err != nil {
 				return exitFailed, err
 			}
 		}
@@ -49,7 +49,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 
 // compared reads once what is wanted and what the kernel holds, and hands it to
 // then, which returns the exit code.
-func (o *options) compared(ctx context.Context, then func(*kernel.Linux, *proxier.Preview) (int, error)) (int, error) {
+func (o *options) compared(ctx context.Context, then func(*counted, *proxier.Preview) (int, error)) (int, error) {
 	c, ko, err := o.config()
 	if err != nil {
 		return exitUsage, err
@@ -61,8 +61,8 @@ func (o *options) compared(ctx context.Context, then func(*kernel.Linux, *proxie
 		return exitUsage, err
 	}
 	c.Desired.Protected = source.Addresses(src.servers)
-	k, err := kernel.OpenLinux(ctx, ko)
-	if err != nil {
+	k := &counted{}
+	if k.Linux, err = kernel.OpenLinux(ctx, ko); err != nil {
 		return exitFailed, err
 	}
 	defer k.Close()
@@ -71,6 +71,24 @@ func (o *options) compared(ctx context.Context, then func(*kernel.Linux, *proxie
 		return exitFailed, err
 	}
 	return then(k, p)
+}
+
+// counted is the kernel with the connections of real servers, as they were when it was read.
+type counted struct {
+	*kernel.Linux
+	connections map[state.ID]uint32
+}
+
+// Read is part of kernel.Kernel.
+func (k *counted) Read(ctx context.Context) (*state.State, error) {
+	s := &state.State{}
+	k.connections = map[state.ID]uint32{}
+	return s, k.EachCounted(ctx, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
+		s.Put(id, spec)
+		if id.Kind == state.RealServer {
+			k.connections[id] = active + inactive
+		}
+	})
 }
 
 // preview lets the source deliver once and compares.

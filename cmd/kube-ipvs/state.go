@@ -48,18 +48,14 @@ shows for it with its endpoints. No kube-ipvs need be running.`, out)
 }
 
 func readState(ctx context.Context, c desired.Config) (*status.Node, error) {
-	k, err := kernel.OpenLinux(ctx, kernel.Options{IPv6: c.IPv6})
-	if err != nil {
-		return nil, err
-	}
-	defer k.Close()
-	s, err := k.Read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	connections := map[state.ID]status.Connections{}
-	err = k.EachReal(ctx, func(real state.ID, active, inactive uint32) {
-		connections[real] = status.Connections{Active: active, Inactive: inactive}
+	v := kernel.NewView(c.IPv6)
+	defer v.Close()
+	s, connections := &state.State{}, map[state.ID]status.Connections{}
+	err := v.EachCounted(ctx, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
+		s.Put(id, spec)
+		if id.Kind == state.RealServer {
+			connections[id] = status.Connections{Active: active, Inactive: inactive}
+		}
 	})
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 
 	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/kernel/ipvs"
 	"kube-ipvs/proxier/state"
 )
 
@@ -23,6 +24,12 @@ func (v *View) Read(ctx context.Context) (*state.State, error) {
 // Each is part of Reader. It costs a fixed number of dumps, however many Services there
 // are, and a process a family if its rules are not proved.
 func (v *View) Each(ctx context.Context, note func(state.ID, state.SpecRef)) error {
+	return v.EachCounted(ctx, func(id state.ID, spec state.SpecRef, _, _ uint32) { note(id, spec) })
+}
+
+// EachCounted is Each, and tells of real servers their connections, too, at the same cost.
+func (v *View) EachCounted(ctx context.Context, counted func(id state.ID, spec state.SpecRef, active, inactive uint32)) error {
+	note := func(id state.ID, spec state.SpecRef) { counted(id, spec, 0, 0) }
 	err := v.open(ctx)
 	if err != nil {
 		return err
@@ -46,7 +53,8 @@ func (v *View) Each(ctx context.Context, note func(state.ID, state.SpecRef)) err
 	if err := v.readVIPs(listed, note); err != nil {
 		return err
 	}
-	if err := v.readServers(note); err != nil {
+	err = v.readServers(note, func(real state.ID, d ipvs.Dest) { counted(real, state.Weight(d.Weight), d.Active, d.Inactive) })
+	if err != nil {
 		return err
 	}
 	return v.readRules(ctx, note, true)

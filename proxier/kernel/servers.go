@@ -84,12 +84,6 @@ func judgeServer(op state.Op, errs []error) error {
 	return stale(err, unix.EEXIST, unix.ESRCH, unix.ENOENT)
 }
 
-// readServers reads the virtual servers that bear our flag or are taken over,
-// and their real servers.
-func (v *View) readServers(note put) error {
-	return v.eachServerAndReal(note, func(real state.ID, d ipvs.Dest) { note(real, state.Weight(d.Weight)) })
-}
-
 // EachReal hands note the real servers that Read reads, with their connections. It costs
 // one dump and one reading of the table in /proc. What is taken over is as the last Read
 // has found it.
@@ -97,10 +91,12 @@ func (v *View) EachReal(ctx context.Context, note func(real state.ID, active, in
 	if err := cmp.Or(ctx.Err(), v.openServers()); err != nil {
 		return err
 	}
-	return v.eachServerAndReal(func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
+	return v.readServers(func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
 }
 
-func (v *View) eachServerAndReal(server put, real func(state.ID, ipvs.Dest)) error {
+// readServers reads the virtual servers that bear our flag or are taken over,
+// and their real servers.
+func (v *View) readServers(server put, real func(state.ID, ipvs.Dest)) error {
 	ours := map[state.ID]bool{}
 	err := v.eachServer(func(id state.ID, spec state.SpecRef) {
 		ours[id] = true
