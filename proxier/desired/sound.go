@@ -23,31 +23,22 @@ func (c *Config) Sound(s *state.State) error {
 	return nil
 }
 
-// Needs appends what must be there while id is: it is added later and deleted
-// earlier.
+// Needs appends what must be there while id is: what the kernel refuses it without, see
+// state.Needs, and what makes it answer rightly. It is added later and deleted earlier.
 func (c *Config) Needs(to []state.ID, id state.ID) []state.ID {
-	switch id.Kind {
-	case state.RealServer:
-		return append(to, id.Server())
-	case state.VIP:
-		if !c.NoDevice {
-			to = append(to, state.LinkID())
-		}
-		return append(to, state.VIPEntryID(id.Addr()))
-	case state.Route:
-		return append(to, state.RulesID(state.FamilyOf(id.Addr())))
-	case state.Rules:
-		for _, n := range state.SetNames() {
-			to = append(to, state.SetID(n, id.Addr()))
-		}
-	case state.Entry:
-		family := state.FamilyOf(id.Addr())
-		to = append(to, state.SetID(id.Set, family))
-		if id.Set.Publishes() {
-			to = append(c.servers(to, id), state.RulesID(family))
-			if id.Set != state.SetNodePort && id.Set != state.SetNodePortLocal {
-				to = append(to, state.EntryID(state.SetAll, id.Proto, id.AddrPort()))
-			}
+	if id.Kind != state.VIP || !c.NoDevice {
+		to = state.Needs(to, id)
+	}
+	family := state.FamilyOf(id.Addr())
+	switch {
+	case id.Kind == state.VIP:
+		to = append(to, state.VIPEntryID(id.Addr()))
+	case id.Kind == state.Route:
+		to = append(to, state.RulesID(family))
+	case id.Kind == state.Entry && id.Set.Publishes():
+		to = append(c.servers(to, id), state.RulesID(family))
+		if id.Set != state.SetNodePort && id.Set != state.SetNodePortLocal {
+			to = append(to, state.EntryID(state.SetAll, id.Proto, id.AddrPort()))
 		}
 	}
 	return to

@@ -111,10 +111,17 @@ func (f *Fake) apply(op state.Op) error {
 		return err
 	}
 	f.State.Apply(op)
-	if op.Verb == state.Delete && op.ID.Kind == state.VirtualServer {
-		f.cascade(func(id state.ID) bool { return id.Kind == state.RealServer && id.Server() == op.ID })
+	if op.Verb != state.Delete {
+		return nil
 	}
-	if op.Verb == state.Delete && op.ID.Kind == state.Link {
+	switch op.ID.Kind {
+	case state.VirtualServer:
+		f.cascade(func(id state.ID) bool { return id.Kind == state.RealServer && id.Server() == op.ID })
+	case state.Set:
+		f.cascade(func(id state.ID) bool {
+			return id.Kind == state.Entry && id.Set == op.ID.Set && id.Family() == op.ID.Family()
+		})
+	case state.Link:
 		f.bare()
 	}
 	return nil
@@ -159,18 +166,24 @@ func (f *Fake) refuse(op state.Op) error {
 			return fmt.Errorf("%w: does not exist", ErrStale)
 		}
 	}
-	return f.needs(op)
-}
-
-// needs returns which other object op lacks, or which needs its own.
-func (f *Fake) needs(op state.Op) error {
-	need := func(id state.ID) error {
+	if err := f.refuseValue(op); err != nil {
+		return err
+	}
+	leaves := op.Verb == state.Delete
+	if k := op.ID.Kind; k == state.Rules && leaves || k == state.VIP && (leaves || op.Spec.Value().Bare) {
+		return nil
+	}
+	for _, id := range state.Needs(nil, op.ID) {
 		if !f.State.Has(id) {
 			return fmt.Errorf("%w: %s does not exist", ErrStale, id)
 		}
-		return nil
 	}
-	family := state.FamilyOf(op.ID.Addr())
+	return nil
+}
+
+// refuseValue returns why the kernel would not do op whatever else is there, but for a set
+// that rules use.
+func (f *Fake) refuseValue(op state.Op) error {
 	switch kind := op.ID.Kind; {
 	case kind == state.Link && op.Verb != state.Delete && f.NoDummy:
 		f.NodeFacts.NoDevice = true
@@ -179,28 +192,12 @@ func (f *Fake) needs(op state.Op) error {
 		if s := op.Spec.Value().Scheduler; !slices.Contains(f.Schedulers, s) {
 			return fmt.Errorf("the kernel has no IPVS scheduler %q", s)
 		}
-	case kind == state.RealServer:
-		return need(op.ID.Server())
-	case kind == state.Entry:
-		if op.ID.Set.Type() == state.HashNetPort && op.ID.Bits == 0 {
-			return fmt.Errorf("prefix length 0 is refused")
-		}
-		return need(state.SetID(op.ID.Set, family))
-	case kind == state.VIP && op.Verb != state.Delete && !op.Spec.Value().Bare:
-		return need(state.LinkID())
-	case kind == state.Rules && op.Verb != state.Delete:
-		for _, s := range state.SetNames() {
-			if err := need(state.SetID(s, family)); err != nil {
-				return err
-			}
-		}
+	case kind == state.Entry && op.ID.Set.Type() == state.HashNetPort && op.ID.Bits == 0:
+		return fmt.Errorf("prefix length 0 is refused")
 	case kind == state.Set && op.Verb == state.Delete:
-		if f.State.Has(state.RulesID(family)) {
+		if f.State.Has(state.RulesID(state.FamilyOf(op.ID.Addr()))) {
 			return fmt.Errorf("set is in use by a rule")
 		}
-		f.cascade(func(id state.ID) bool {
-			return id.Kind == state.Entry && id.Set == op.ID.Set && id.Family() == op.ID.Family()
-		})
 	}
 	return nil
 }

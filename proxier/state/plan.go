@@ -175,24 +175,17 @@ const (
 	steps
 )
 
-// stepsOf are those of adding and changing, and of deleting, by kind.
-var stepsOf = [kinds][2]int{
-	Setting: {stepSetting, stepUnsetting}, Link: {stepLink, stepUnlink}, Set: {stepSet, stepUnset},
-	Rules: {stepRules, stepUnrules}, Route: {stepRoute, stepUnroute}, VirtualServer: {stepServer, stepUnserver},
-	RealServer: {stepReal, stepUnreal}, VIP: {stepVIP, stepUnVIP},
-}
-
 // step tells where in a plan the op stands.
 func (o *Op) step() int {
 	switch {
 	case o.ID.Kind == Entry:
 		return o.entryStep()
 	case o.Verb == Delete:
-		return stepsOf[o.ID.Kind][1]
+		return kindTable[o.ID.Kind].remove
 	case o.ID.Kind == RealServer && o.Spec.spec.rest.Weight == 0:
 		return stepDrain
 	}
-	return stepsOf[o.ID.Kind][0]
+	return kindTable[o.ID.Kind].write
 }
 
 func (o *Op) entryStep() int {
