@@ -87,7 +87,7 @@
 //	proxier/desired      rendering, and the rules
 //	proxier/explain      the way of a packet for one Service, in words
 //	proxier/state        vocabulary, Diff, Plan
-//	proxier/kernel       Kernel: Linux, Fake, Faulty
+//	proxier/kernel       Kernel: Linux, Fake, Faulty; View, which reads
 //	proxier/kernel/ipvs  IPVS over netlink
 //	ipset                ipsets over netlink
 //	netutil              netlink in batches, links, routes, conntrack, sysctls, iptables

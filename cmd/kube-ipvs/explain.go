@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/explain"
@@ -95,7 +96,7 @@ func explained(ctx context.Context, k *counted, p *proxier.Preview, q explain.Qu
 		Model: p.Model, Table: p.Table, Config: p.Config, Facts: p.Facts, Actual: p.Actual, Plan: p.Plan, Why: p.Why,
 		Problems: p.Problems, Complete: p.Complete, Conns: k.connections,
 		LinkOf: func(a netip.Addr) string {
-			name, err := k.LinkTo(a)
+			name, err := netutil.LinkTo(a)
 			if err != nil {
 				return ""
 			}

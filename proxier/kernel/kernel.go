@@ -1,6 +1,7 @@
 // Package kernel is the node's dataplane: what is programmed, and the one
 // writer of it. Linux is the real thing, Fake the same in memory, Faulty a
 // Kernel whose writes sometimes fail. One contract test holds Fake to Linux.
+// A View reads the real thing beside the writer.
 package kernel
 
 import (
@@ -51,7 +52,7 @@ type Kernel interface {
 	ProbeScheduler(context.Context, string) error
 }
 
-// Reader reads what is programmed while somebody else writes.
+// Reader reads what is programmed while another goroutine writes. That of Linux is a View.
 type Reader interface {
 	// Each hands note everything that Read returns, each object once. What
 	// is changed meanwhile may be among it or not.

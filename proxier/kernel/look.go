@@ -45,6 +45,3 @@ func (v *View) Addresses() ([]netip.Addr, error) {
 	}
 	return out, err
 }
-
-// LinkTo returns the name of the link by which packets to an address leave now.
-func (v *View) LinkTo(a netip.Addr) (string, error) { return netutil.LinkTo(a) }
