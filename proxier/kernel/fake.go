@@ -58,31 +58,21 @@ func (f *Fake) Reader(ctx context.Context) (Reader, error) {
 // snapshot is a Reader of what was programmed.
 type snapshot struct{ *state.State }
 
-func (s snapshot) Each(_ context.Context, note func(state.ID, state.SpecRef)) error {
+// each hands note the objects of one kind; 0: of all.
+func (s snapshot) each(k state.Kind, note put) error {
 	for id, spec := range s.All() {
-		note(id, spec)
-	}
-	return nil
-}
-
-// EachServer is part of Reader.
-func (s snapshot) EachServer(_ context.Context, note func(state.ID, state.SpecRef)) error {
-	return s.each(state.VirtualServer, note)
-}
-
-// EachRule is part of Reader.
-func (s snapshot) EachRule(_ context.Context, note func(state.ID, state.SpecRef)) error {
-	return s.each(state.Rules, note)
-}
-
-func (s snapshot) each(k state.Kind, note func(state.ID, state.SpecRef)) error {
-	for id, spec := range s.All() {
-		if id.Kind == k {
+		if k == 0 || id.Kind == k {
 			note(id, spec)
 		}
 	}
 	return nil
 }
+
+func (s snapshot) Each(_ context.Context, note put) error { return s.each(0, note) }
+func (s snapshot) EachServer(_ context.Context, note put) error {
+	return s.each(state.VirtualServer, note)
+}
+func (s snapshot) EachRule(_ context.Context, note put) error { return s.each(state.Rules, note) }
 
 func (s snapshot) Entries(context.Context) (int, error) { return s.Count()[state.Entry], nil }
 func (s snapshot) Cost() time.Duration                  { return 0 }

@@ -14,9 +14,6 @@ import (
 // Frontends hands note the entries of the sets that publish frontends, name
 // them or keep clients away from them. It costs a dump a set.
 func (v *View) Frontends(ctx context.Context, note func(state.ID, state.SpecRef)) error {
-	if err := v.openSets(); err != nil {
-		return err
-	}
 	for _, family := range v.families() {
 		for _, name := range state.SetNames() {
 			switch name {

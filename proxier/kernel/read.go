@@ -53,7 +53,7 @@ func (v *View) EachCounted(ctx context.Context, counted func(id state.ID, spec s
 	if err := v.readVIPs(listed, note); err != nil {
 		return err
 	}
-	err = v.readServers(note, func(real state.ID, d ipvs.Dest) { counted(real, state.Weight(d.Weight), d.Active, d.Inactive) })
+	err = v.readServers(ctx, note, func(real state.ID, d ipvs.Dest) { counted(real, state.Weight(d.Weight), d.Active, d.Inactive) })
 	if err != nil {
 		return err
 	}
@@ -112,6 +112,9 @@ func (v *View) readSets(note put) error {
 }
 
 func (v *View) readSet(note put, name state.SetName, kernel string) error {
+	if err := v.openSets(); err != nil {
+		return err
+	}
 	return v.ipset.List(kernel, func(e ipset.Entry) {
 		spec := state.None
 		if e.Comment != "" {

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,17 +87,17 @@ func judgeServer(op state.Op, errs []error) error {
 // one dump and one reading of the table in /proc. What is taken over is as the last Read
 // has found it.
 func (v *View) EachReal(ctx context.Context, note func(real state.ID, active, inactive uint32)) error {
-	if err := cmp.Or(ctx.Err(), v.openServers()); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return v.readServers(func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
+	return v.readServers(ctx, func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
 }
 
 // readServers reads the virtual servers that bear our flag or are taken over,
 // and their real servers.
-func (v *View) readServers(server put, real func(state.ID, ipvs.Dest)) error {
+func (v *View) readServers(ctx context.Context, server put, real func(state.ID, ipvs.Dest)) error {
 	ours := map[state.ID]bool{}
-	err := v.eachServer(func(id state.ID, spec state.SpecRef) {
+	err := v.EachServer(ctx, func(id state.ID, spec state.SpecRef) {
 		ours[id] = true
 		server(id, spec)
 	})
@@ -147,11 +146,6 @@ func (v *View) EachServer(_ context.Context, note func(state.ID, state.SpecRef))
 	if err := v.openServers(); err != nil {
 		return err
 	}
-	return v.eachServer(note)
-}
-
-// eachServer reads the virtual servers alone.
-func (v *View) eachServer(note put) error {
 	return v.ipvs.EachService(func(svc moby.Service, _ ipvs.Stats) {
 		if svc.FWMark != 0 || svc.Flags&state.FlagOurs == 0 && !v.adopts.service(&svc) {
 			return
