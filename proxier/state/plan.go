@@ -130,15 +130,6 @@ func takenAddresses(ops []Op) map[address]bool {
 	return out
 }
 
-// Publishes reports whether an entry of the set is what makes a frontend answer.
-func (n SetName) Publishes() bool {
-	switch n {
-	case SetCluster, SetExternal, SetExternalLocal, SetNodePort, SetNodePortLocal:
-		return true
-	}
-	return false
-}
-
 // The steps of NewPlan.
 const (
 	stepSetting = iota
@@ -177,33 +168,15 @@ const (
 
 // step tells where in a plan the op stands.
 func (o *Op) step() int {
+	t := kindTable[o.ID.Kind].turn
+	if o.ID.Kind == Entry {
+		t = useTurns[setTable[o.ID.Set].use]
+	}
 	switch {
-	case o.ID.Kind == Entry:
-		return o.entryStep()
 	case o.Verb == Delete:
-		return kindTable[o.ID.Kind].remove
+		return t.remove
 	case o.ID.Kind == RealServer && o.Spec.spec.rest.Weight == 0:
 		return stepDrain
 	}
-	return kindTable[o.ID.Kind].write
-}
-
-func (o *Op) entryStep() int {
-	add, del := stepGate, stepUngate
-	switch s := o.ID.Set; {
-	case s == SetVIPs:
-		add, del = stepOwn, stepDisown
-	case s == SetSourceAllowed:
-		add, del = stepAllow, stepUngate
-	case s == SetSourceFiltered:
-		add, del = stepFilter, stepUnfilter
-	case s == SetAll:
-		add, del = stepFrontend, stepUnfrontend
-	case s.Publishes():
-		add, del = stepPublish, stepUnpublish
-	}
-	if o.Verb == Delete {
-		return del
-	}
-	return add
+	return t.write
 }

@@ -44,27 +44,42 @@ const (
 // SetTypes lists every type in use once, for the probe of the kernel.
 var SetTypes = []SetType{HashIP, HashIPPort, HashIPPortIP, HashIPPortNet, HashNetPort}
 
+// setUse is what the entries of a set do.
+type setUse uint8
+
+const (
+	useNone    setUse = iota // nothing to a frontend
+	useOwn                   // say that an address is ours
+	useAllow                 // let a network reach a frontend that filters
+	useFilter                // keep all other clients away from it
+	useRefuse                // keep clients away from a frontend for want of endpoints
+	useName                  // say which Service port a frontend serves
+	usePublish               // make a frontend answer
+	setUses
+)
+
 var setTable = [setNames]struct {
 	name     string // for IPv4
 	kind     SetType
+	use      setUse
 	comments bool
 }{
-	SetAll:             {"KIPVS-ALL", HashIPPort, true},
-	SetCluster:         {"KIPVS-CLUSTER", HashIPPort, false},
-	SetExternal:        {"KIPVS-EXT", HashIPPort, false},
-	SetExternalLocal:   {"KIPVS-EXT-LOCAL", HashIPPort, false},
-	SetReject:          {"KIPVS-REJECT", HashIPPort, false},
-	SetDrop:            {"KIPVS-DROP", HashIPPort, false},
-	SetNoLocal:         {"KIPVS-NO-LOCAL", HashIPPort, false},
-	SetSourceFiltered:  {"KIPVS-SRC-FILTER", HashIPPort, false},
-	SetSourceAllowed:   {"KIPVS-SRC-ALLOW", HashIPPortNet, false},
-	SetNodePort:        {"KIPVS-NODEPORT", HashNetPort, true},
-	SetNodePortLocal:   {"KIPVS-NODEPORT-LOCAL", HashNetPort, true},
-	SetNodePortReject:  {"KIPVS-NODEPORT-REJECT", HashNetPort, false},
-	SetNodePortNoLocal: {"KIPVS-NODEPORT-NO-LOCAL", HashNetPort, false},
-	SetHairpin:         {"KIPVS-HAIRPIN", HashIPPortIP, false},
-	SetVIPs:            {"KIPVS-VIPS", HashIP, false},
-	SetHealth:          {"KIPVS-HEALTH", HashNetPort, false},
+	SetAll:             {"KIPVS-ALL", HashIPPort, useName, true},
+	SetCluster:         {"KIPVS-CLUSTER", HashIPPort, usePublish, false},
+	SetExternal:        {"KIPVS-EXT", HashIPPort, usePublish, false},
+	SetExternalLocal:   {"KIPVS-EXT-LOCAL", HashIPPort, usePublish, false},
+	SetReject:          {"KIPVS-REJECT", HashIPPort, useRefuse, false},
+	SetDrop:            {"KIPVS-DROP", HashIPPort, useRefuse, false},
+	SetNoLocal:         {"KIPVS-NO-LOCAL", HashIPPort, useRefuse, false},
+	SetSourceFiltered:  {"KIPVS-SRC-FILTER", HashIPPort, useFilter, false},
+	SetSourceAllowed:   {"KIPVS-SRC-ALLOW", HashIPPortNet, useAllow, false},
+	SetNodePort:        {"KIPVS-NODEPORT", HashNetPort, usePublish, true},
+	SetNodePortLocal:   {"KIPVS-NODEPORT-LOCAL", HashNetPort, usePublish, true},
+	SetNodePortReject:  {"KIPVS-NODEPORT-REJECT", HashNetPort, useRefuse, false},
+	SetNodePortNoLocal: {"KIPVS-NODEPORT-NO-LOCAL", HashNetPort, useRefuse, false},
+	SetHairpin:         {"KIPVS-HAIRPIN", HashIPPortIP, useNone, false},
+	SetVIPs:            {"KIPVS-VIPS", HashIP, useOwn, false},
+	SetHealth:          {"KIPVS-HEALTH", HashNetPort, useNone, false},
 }
 
 // SetNames lists the sets.
@@ -99,13 +114,10 @@ func (n SetName) Comments() bool { return setTable[n].comments }
 
 // Refuses reports whether entries keep clients away from a frontend for want
 // of endpoints. The kernel counts the packets that find them.
-func (n SetName) Refuses() bool {
-	switch n {
-	case SetReject, SetDrop, SetNoLocal, SetNodePortReject, SetNodePortNoLocal:
-		return true
-	}
-	return false
-}
+func (n SetName) Refuses() bool { return setTable[n].use == useRefuse }
+
+// Publishes reports whether an entry of the set is what makes a frontend answer.
+func (n SetName) Publishes() bool { return setTable[n].use == usePublish }
 
 // EntryID names the address, protocol and port in a set of type hash:ip,port.
 func EntryID(set SetName, proto Protocol, addr netip.AddrPort) ID {
