@@ -181,89 +181,6 @@ func TestAuditRepairsDrift(t *testing.T) {
 	})
 }
 
-// What cannot be read is not acted upon: at start nothing is written, later the
-// comparison waits while changes go on from what is known.
-func TestFailedReads(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newFake()
-		k.ReadErr = errors.New("interrupted")
-		c := testConfig(desired.Direct)
-		p := running(t, k, c)
-		p.Events([]source.Event{webService("10.96.0.1"), webService("10.96.0.2")})
-		p.Synced()
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		if k.Writes != 0 || p.Last().Err == nil {
-			t.Errorf("%d writes over a kernel that was never read, error %v", k.Writes, p.Last().Err)
-		}
-		k.ReadErr = nil
-		p.Events(nil)
-		time.Sleep(retryLast)
-		synctest.Wait()
-		gone := serverAt("10.96.0.1:80")
-		k.State.Delete(gone)
-		k.ReadErr = errors.New("interrupted")
-		p.Audit()
-		synctest.Wait()
-		if ok := k.State.Has(gone); ok || p.Last().Err == nil {
-			t.Errorf("compared with what could not be read, error %v", p.Last().Err)
-		}
-		p.Events([]source.Event{webService("10.96.0.3")})
-		synctest.Wait()
-		if !k.State.Has(serverAt("10.96.0.3:80")) {
-			t.Error("a change waits for a comparison that fails")
-		}
-		k.ReadErr = nil
-		p.Events(nil)
-		time.Sleep(retryLast)
-		synctest.Wait()
-		if ok := k.State.Has(gone); !ok || p.Last().Err != nil {
-			t.Errorf("not compared when it became possible, error %v", p.Last().Err)
-		}
-	})
-}
-
-// A start over a programmed kernel with a source that cannot be read in full
-// adds what is new, and removes and refuses nothing until all is known.
-func TestIncompleteSourceRemovesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newFake()
-		c := testConfig(desired.Direct)
-		first := New(k, c)
-		first.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", "10.244.0.1"), webService("10.96.0.2"), webSlice("10.96.0.2", "10.244.0.2")})
-		first.Synced()
-		first.round(t.Context())
-		p := running(t, k, c)
-		synctest.Wait()
-		if k.Reads != 1 {
-			t.Error("something was done before anything was known")
-		}
-		before := k.State.Clone()
-		// The slice of web-1 and all of web-2 are in files that cannot be read.
-		p.Events([]source.Event{webService("10.96.0.1"), webService("10.96.0.3"), webSlice("10.96.0.3", "10.244.0.3")})
-		p.Loaded()
-		time.Sleep(c.AuditPeriod + time.Second)
-		synctest.Wait()
-		for id, spec := range before.All() {
-			if now, ok := k.State.Get(id); !ok || !now.Equal(spec) {
-				t.Errorf("%s was removed or changed", id)
-			}
-		}
-		if k.State.Has(state.EntryID(state.SetReject, state.TCP, netip.MustParseAddrPort("10.96.0.1:80"))) {
-			t.Error("what may have endpoints is refused")
-		}
-		if !k.State.Has(serverAt("10.96.0.3:80")) {
-			t.Error("what is new and known was not added")
-		}
-		p.Events([]source.Event{webSlice("10.96.0.1", "10.244.0.1")})
-		p.Synced()
-		synctest.Wait()
-		if k.State.Has(serverAt("10.96.0.2:80")) {
-			t.Error("what nobody wants stays although all is known")
-		}
-	})
-}
-
 // The node's own address is the source of its packets to VIPs, and follows.
 // Bursts of link events cost one reading.
 func TestFactsAreFollowed(t *testing.T) {
@@ -317,44 +234,6 @@ func specOf(k *kernel.Fake, id state.ID) state.Spec {
 		return spec.Value()
 	}
 	return state.Spec{}
-}
-
-// A node whose IPv6 is switched off, at the start or later, is an IPv4 node until
-// it is switched on.
-func TestIPv6SwitchedOff(t *testing.T) {
-	for _, off := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			k := newFake()
-			k.NodeFacts.NoIPv6 = off
-			p := running(t, k, testConfig(desired.Image))
-			dual := webService("10.96.0.1")
-			both := corev1.IPFamilyPolicyRequireDualStack
-			dual.Service.Spec.ClusterIPs, dual.Service.Spec.IPFamilies, dual.Service.Spec.IPFamilyPolicy = []string{"10.96.0.1", "fd96::1"}, nil, &both
-			model.Default(dual.Service)
-			p.Events([]source.Event{dual, webSlice("10.96.0.1", "10.244.0.1")})
-			p.Synced()
-			expect := func(off bool) {
-				t.Helper()
-				synctest.Wait()
-				for id := range k.State.All() {
-					if off && id.Family() == 6 && id.Kind != state.Setting {
-						t.Errorf("%s on a node without IPv6", id)
-					}
-				}
-				if r := p.Last(); !k.State.Has(serverAt("242.96.0.1:80")) || k.State.Has(serverAt("[5d96::1]:80")) == off ||
-					r.NotReady != "" || r.Failing.All() > 0 || len(r.Problems) > 0 {
-					t.Errorf("IPv6 off: %v; not ready: %q, failing %+v, problems %v", off, r.NotReady, r.Failing, r.Problems)
-				}
-			}
-			for range 3 {
-				expect(k.NodeFacts.NoIPv6)
-				k.NodeFacts.NoIPv6 = !k.NodeFacts.NoIPv6
-				p.FactsChanged()
-				time.Sleep(2 * factsInterval)
-			}
-			expect(k.NodeFacts.NoIPv6)
-		})
-	}
 }
 
 // slowRules is a kernel that takes long until it refuses to write rules.
