@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -21,45 +20,6 @@ import (
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
-
-func nodeEvent(change func(*corev1.Node)) source.Event {
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: testConfig(desired.Direct).Desired.NodeName}}
-	change(n)
-	return source.Event{Node: n}
-}
-
-// A Round says that the start is not done until all of it is, and never again.
-func TestNotReadyUntilTheStartIsProgrammed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		bad := serverAt("10.96.0.1:80")
-		k := &refusing{Fake: newFake(), refuse: map[state.ID]error{bad: kernel.ErrStale}}
-		p := running(t, k, testConfig(desired.Direct))
-		synctest.Wait()
-		if why := p.Last().NotReady; why == "" {
-			t.Error("ready before the source has said anything")
-		}
-		p.Events([]source.Event{webService("10.96.0.1")})
-		p.Synced()
-		synctest.Wait()
-		if why := p.Last().NotReady; !strings.Contains(why, bad.String()) {
-			t.Errorf("not ready because of %q", why)
-		}
-		delete(k.refuse, bad)
-		p.Events(nil) // what the test wrote, the loop must see
-		time.Sleep(retryLast)
-		synctest.Wait()
-		if why := p.Last().NotReady; why != "" {
-			t.Errorf("not ready because of %q", why)
-		}
-		later := serverAt("10.96.0.2:80")
-		k.refuse[later] = kernel.ErrStale
-		p.Events([]source.Event{webService("10.96.0.2")})
-		synctest.Wait()
-		if r := p.Last(); r.NotReady != "" || r.Failing.All() == 0 {
-			t.Errorf("a later failure is the start's: %q, %+v", r.NotReady, r.Failing)
-		}
-	})
-}
 
 // What fails is counted by cause, from its first failure on. A Service has a
 // problem if it asks for what the kernel does not take or if another program's
@@ -160,41 +120,6 @@ func TestTriggers(t *testing.T) {
 	})
 }
 
-// Health checks and Services without local endpoints are counted as they come and go.
-func TestTallies(t *testing.T) {
-	c := testConfig(desired.Direct)
-	p := New(newFake(), c)
-	svc := webService("10.96.0.1")
-	svc.Service.Spec.Type = corev1.ServiceTypeLoadBalancer
-	svc.Service.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
-	svc.Service.Spec.HealthCheckNodePort = 30999
-	svc.Service.UID = "u-1"
-	elsewhere, here := webSlice("10.96.0.1", "10.244.9.1"), webSlice("10.96.0.1", "10.244.0.1")
-	here.Slice.Endpoints[0].NodeName = &c.Desired.NodeName
-	gone := svc
-	gone.Deleted = true
-	key := model.Key{Namespace: "default", Name: nameOf("10.96.0.1")}
-	external := report.Locality{Policy: "external", Family: "IPv4"}
-	p.Synced()
-	for _, step := range []struct {
-		events  []source.Event
-		checks  []report.HealthCheck
-		without int
-	}{
-		{[]source.Event{svc, elsewhere}, []report.HealthCheck{{Key: key, Port: 30999, Local: [2]int{}, UID: "u-1"}}, 1},
-		{[]source.Event{here}, []report.HealthCheck{{Key: key, Port: 30999, Local: [2]int{1, 1}, UID: "u-1"}}, 0},
-		{[]source.Event{elsewhere}, []report.HealthCheck{{Key: key, Port: 30999, Local: [2]int{}, UID: "u-1"}}, 1},
-		{[]source.Event{gone}, nil, 0},
-	} {
-		p.Events(step.events)
-		p.round(t.Context())
-		r := p.Last()
-		if !slices.Equal(r.Checks, step.checks) || r.NoLocal[external] != step.without {
-			t.Errorf("checks %v, without local endpoint %v; want %v, %d", r.Checks, r.NoLocal, step.checks, step.without)
-		}
-	}
-}
-
 // Objects are counted as they are written, as a reading counts them.
 func TestObjectsAreCounted(t *testing.T) {
 	k := newFake()
@@ -209,78 +134,6 @@ func TestObjectsAreCounted(t *testing.T) {
 			}
 		}
 	}
-}
-
-// The Node object's podCIDRs and addresses are followed without a restart.
-func TestNodeIsFollowed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newFake()
-		c := testConfig(desired.Direct)
-		c.Desired.PodCIDRs = [2]netip.Prefix{}
-		c.NodeCIDR, c.PrimaryNodePorts = true, true
-		c.Desired.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.0.0.1/32")}
-		p := running(t, k, c)
-		svc := webService("10.96.0.1")
-		svc.Service.Spec.Type, svc.Service.Spec.Ports[0].NodePort = corev1.ServiceTypeNodePort, 30080
-		p.Events([]source.Event{svc, webSlice("10.96.0.1", "10.244.0.1")})
-		p.Synced()
-		synctest.Wait()
-		if len(p.Last().Problems) != 1 {
-			t.Errorf("a Node without podCIDRs is no problem: %v", p.Last().Problems)
-		}
-		for _, step := range []struct{ cidr, address, pods, ip string }{
-			{"10.244.3.0/24", "192.168.50.10", "10.244.3.0/24", "192.168.50.10"},
-			{"010.244.004.1/24", "192.168.050.011", "10.244.4.0/24", "192.168.50.11"},
-			{"::ffff:10.244.5.0/120", "::ffff:192.168.50.12", "10.244.5.0/24", "192.168.50.12"},
-		} {
-			p.Events([]source.Event{nodeEvent(func(n *corev1.Node) {
-				n.Spec.PodCIDRs = []string{step.cidr}
-				n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeExternalIP, Address: "203.0.113.1"}, {Type: corev1.NodeInternalIP, Address: step.address}}
-			})})
-			synctest.Wait()
-			rules := specOf(k, state.RulesID(state.IPv4)).Text
-			if !strings.Contains(rules, "! -s "+step.pods) {
-				t.Errorf("the rules do not know pods of %s:\n%s", step.cidr, rules)
-			}
-			for network, want := range map[string]bool{step.ip + "/32": true, "10.0.0.0/8": true, "10.0.0.1/32": false} {
-				entry := state.NetEntryID(state.SetNodePort, state.TCP, netip.MustParsePrefix(network), 30080)
-				if k.State.Has(entry) != want {
-					t.Errorf("node port on %s: %t, want %t", network, !want, want)
-				}
-			}
-			if len(p.Last().Problems) != 0 {
-				t.Errorf("problems %v", p.Last().Problems)
-			}
-		}
-	})
-}
-
-// Another configuration is followed at once, and what only New can take stays.
-func TestConfigure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newFake()
-		c := testConfig(desired.Direct)
-		c.Desired.Protected = []netip.AddrPort{netip.MustParseAddrPort("10.96.0.1:80")}
-		p := running(t, k, c)
-		p.Events([]source.Event{webService("10.96.0.1"), webSlice("10.96.0.1", "10.244.0.1"), webService("10.96.0.2"), webSlice("10.96.0.2", "10.244.0.1")})
-		p.Synced()
-		synctest.Wait()
-		servers := k.State.Count()[state.VirtualServer]
-		other := c
-		other.Desired.Scheduler, other.Desired.MasqueradeAll, other.Desired.Protected = "lc", true, nil
-		p.Configure(other)
-		synctest.Wait()
-		web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.2:80"))
-		if got := specOf(k, web).Scheduler; got != "lc" {
-			t.Errorf("the scheduler is %q", got)
-		}
-		if rules := specOf(k, state.RulesID(state.IPv4)).Text; !strings.Contains(rules, "-A KIPVS-CLUSTER -j MARK") {
-			t.Errorf("not all is masqueraded:\n%s", rules)
-		}
-		if got := k.State.Count()[state.VirtualServer]; got != servers {
-			t.Errorf("%d virtual servers, before %d: the API server is not protected any more", got, servers)
-		}
-	})
 }
 
 // Pods are told by the interface that their traffic comes in by.
