@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/source"
@@ -63,23 +62,4 @@ func TestManyClusterIPs(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A kernel without dummy devices shows it when kube-ipvs0 is to be made: ClusterIPs are
-// routes alone then, and the node is ready.
-func TestNoDummy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newFake()
-		k.NoDummy = true
-		p := New(k, testConfig(desired.Direct))
-		start(t, p)
-		p.Events([]source.Event{webService("10.96.0.1")})
-		p.Synced()
-		time.Sleep(2 * factsInterval)
-		synctest.Wait()
-		spec, there := k.State.Get(state.VIPID(netip.MustParseAddr("10.96.0.1")))
-		if !there || !spec.Value().Bare || p.Last().NotReady != "" {
-			t.Errorf("there: %t, by its route alone: %t, not ready: %s", there, there && spec.Value().Bare, p.Last().NotReady)
-		}
-	})
 }

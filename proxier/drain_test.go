@@ -68,36 +68,3 @@ func TestDrainsAreLookedAtFromTimeToTime(t *testing.T) {
 		}
 	})
 }
-
-// A scheduler that does not go past weight 0 lets go at once, and a real server
-// that drains goes when its virtual server gets such a scheduler.
-func TestSchedulerThatDoesNotDrainLetsGo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const ip, pod = "10.96.0.10", "10.244.0.1"
-		k := &counting{Fake: newFake()}
-		p := running(t, k, testConfig(desired.Direct))
-		real := state.RealServerID(serverAt(ip+":80"), netip.MustParseAddrPort(pod+":8080"))
-		k.have(real, 1)
-		for _, step := range []struct {
-			events []source.Event
-			weight int // -1: it is gone
-		}{
-			{[]source.Event{scheduled(ip, "dh"), webSlice(ip, pod)}, 1},
-			{[]source.Event{webSlice(ip, "")}, -1},
-			{[]source.Event{scheduled(ip, "rr"), webSlice(ip, pod)}, 1},
-			{[]source.Event{webSlice(ip, "")}, 0},
-			{[]source.Event{scheduled(ip, "dh")}, -1},
-		} {
-			p.Events(step.events)
-			p.Synced()
-			synctest.Wait()
-			weight := -1
-			if spec, ok := k.State.Get(real); ok {
-				weight = int(spec.Value().Weight)
-			}
-			if weight != step.weight {
-				t.Errorf("weight %d, want %d", weight, step.weight)
-			}
-		}
-	})
-}
