@@ -28,7 +28,6 @@ package sweeper
 
 import (
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -260,13 +259,6 @@ func (f *Sweeper) queueAll() {
 	f.number++
 	f.all = [2]uint64{f.number, f.number}
 	f.wake()
-}
-
-// Waiting returns the frontends that are to be looked through, sorted.
-func (f *Sweeper) Waiting() []state.ID {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(f.queued), state.ID.Compare)
 }
 
 // Sum returns how far it is.
