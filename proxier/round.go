@@ -218,6 +218,6 @@ func (p *Proxier) notReady(r *report.Round, unready string) string {
 // new and what is mended.
 func (p *Proxier) problems(r *report.Round) {
 	p.cluster.Tell(&p.board)
-	p.board.Replace("kernel", p.ledger.Problems(p.cluster))
+	p.board.Replace("kernel", p.ledger.Problems(p.cluster.Table(), p.cluster.Model()))
 	r.Problems = p.journal.Problems(&p.board)
 }

@@ -192,12 +192,6 @@ func (c *Cluster) Model() *model.Model { return c.model }
 // Table returns what is wanted; nil: the facts were never read. It must not be changed.
 func (c *Cluster) Table() *desired.Table { return c.table }
 
-// Owners returns for which Service each of the objects is wanted.
-func (c *Cluster) Owners(ids map[state.ID]bool) map[state.ID]model.Key { return c.table.Owners(ids) }
-
-// Identity returns where a Service came from, and its UID.
-func (c *Cluster) Identity(key model.Key) (origin, uid string) { return c.model.Identity(key) }
-
 // Tell puts on a board what is wrong with what was asked for.
 func (c *Cluster) Tell(b *model.Board) {
 	b.Take(c.model.Board())

@@ -145,24 +145,17 @@ func (l *Ledger) Next() time.Time {
 	return first
 }
 
-// Reader is the part of kernel.Kernel that reads everything.
-type Reader interface {
-	Read(context.Context) (*state.State, error)
-}
-
-var _ Reader = kernel.Kernel(nil)
-
 // Read reads what is programmed, and returns what others have changed since it was known,
 // sorted. After an error what is known stays.
-func (l *Ledger) Read(ctx context.Context, from Reader) ([]report.Drift, error) {
-	read, err := from.Read(ctx)
+func (l *Ledger) Read(ctx context.Context, k kernel.Kernel) ([]report.Drift, error) {
+	read, err := k.Read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read what is programmed: %w", err)
 	}
 	var drift []report.Drift
 	if l.actual != nil && !l.stale {
 		if drift = differences(l.actual, read); len(drift) > 0 {
-			if read, err = from.Read(ctx); err != nil {
+			if read, err = k.Read(ctx); err != nil {
 				return nil, fmt.Errorf("read what is programmed again: %w", err)
 			}
 			drift = l.failing.othersOf(agreed(drift, l.actual, read))

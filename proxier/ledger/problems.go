@@ -5,17 +5,10 @@ import (
 	"slices"
 	"time"
 
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
-
-// Services tells of Services what a Ledger does not know.
-type Services interface {
-	// Owners returns for which Service each of the objects is wanted.
-	Owners(map[state.ID]bool) map[state.ID]model.Key
-	// Identity returns where a Service came from, and its UID.
-	Identity(model.Key) (origin, uid string)
-}
 
 // missed is what Services miss, as it was told last.
 type missed struct {
@@ -32,20 +25,21 @@ const toldAfter = 2 * time.Second
 // other programs have put in the way: one Problem a Service, about the first of
 // its objects. What the node is at fault for is no Service's problem. It costs what
 // fails, but only when that has changed: ten thousand Services with a bad endpoint
-// must not make the change of another one wait.
-func (l *Ledger) Problems(of Services) []model.Problem {
-	m := &l.failing.missed
-	if !m.known || due(m.until) {
-		*m = missed{known: true}
-		m.problems = l.failing.owned(of)
+// must not make the change of another one wait. The table tells whose an object is, and
+// the model what it knows of a Service.
+func (l *Ledger) Problems(table *desired.Table, m *model.Model) []model.Problem {
+	was := &l.failing.missed
+	if !was.known || due(was.until) {
+		*was = missed{known: true}
+		was.problems = l.failing.owned(table, m)
 	}
-	return m.problems
+	return was.problems
 }
 
-func (f *failing) owned(of Services) []model.Problem {
+func (f *failing) owned(table *desired.Table, m *model.Model) []model.Problem {
 	first := map[model.Key]*status{}
 	more := map[model.Key]bool{}
-	for _, s := range f.ownedFailures(of) {
+	for _, s := range f.ownedFailures(table) {
 		key := s.owner.key
 		old := first[key]
 		more[key] = more[key] || old != nil
@@ -59,7 +53,7 @@ func (f *failing) owned(of Services) []model.Problem {
 		if more[key] {
 			pr.Message += ", and so are others"
 		}
-		pr.Origin, pr.UID = of.Identity(key)
+		pr.Origin, pr.UID = m.Identity(key)
 		out = append(out, pr)
 	}
 	slices.SortFunc(out, func(a, b model.Problem) int { return cmp.Compare(a.Object, b.Object) })
@@ -68,7 +62,7 @@ func (f *failing) owned(of Services) []model.Problem {
 
 // ownedFailures returns those that a Service or another program is at fault
 // for, and whose Service is known.
-func (f *failing) ownedFailures(of Services) []*status {
+func (f *failing) ownedFailures(table *desired.Table) []*status {
 	var ripe, out []*status
 	lookup := map[state.ID]bool{}
 	for id, s := range f.of {
@@ -87,7 +81,7 @@ func (f *failing) ownedFailures(of Services) []*status {
 		}
 	}
 	if len(lookup) > 0 {
-		owners := of.Owners(lookup)
+		owners := table.Owners(lookup)
 		for id := range lookup {
 			f.of[id].owner = owner{true, owners[id]}
 		}
