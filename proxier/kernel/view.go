@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/netip"
@@ -76,8 +75,16 @@ func (v *View) open(ctx context.Context) error {
 	return err
 }
 
-// openOthers opens all but what reading rules takes.
-func (v *View) openOthers() error { return cmp.Or(v.openServers(), v.openSets(), v.openLinks()) }
+// openOthers opens all but what reading rules takes. The first that cannot be had ends it:
+// to open one may have a kernel load a module.
+func (v *View) openOthers() error {
+	for _, open := range []func() error{v.openServers, v.openSets, v.openLinks} {
+		if err := open(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (v *View) openServers() error { return opened(v, &v.ipvs, ipvs.Open) }
 func (v *View) openSets() error    { return opened(v, &v.ipset, ipset.Open) }
