@@ -24,11 +24,11 @@ func newNode() *node {
 	return n
 }
 
-func (n *node) Servers() (map[state.ID]kernel.Counted, error) {
+func (n *node) ServerCounts() (map[state.ID]kernel.Counted, error) {
 	return map[state.ID]kernel.Counted{n.server: {}}, nil
 }
 
-func (n *node) RealServers(server state.ID) (map[state.ID]kernel.Counted, error) {
+func (n *node) RealServerCounts(server state.ID) (map[state.ID]kernel.Counted, error) {
 	return map[state.ID]kernel.Counted{state.RealServerID(server, netip.MustParseAddrPort("10.244.0.11:8080")): {}}, nil
 }
 
