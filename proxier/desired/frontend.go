@@ -118,20 +118,20 @@ func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) b
 		if barred(ip) {
 			return
 		}
-		fs.add(c, c.clusterFrontend(s, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port)))
+		fs.add(c, c.frontend(s, ClusterIP, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port)))
 	})
 	fs.each(s, s.ClusterIPs, func(i int, proto state.Protocol, ip netip.Addr) { // node ports answer in the Service's families
 		if n := s.Ports[i].NodePort; n != 0 {
-			fs.add(c, c.nodePortFrontend(s, i, proto, netip.AddrPortFrom(state.FamilyOf(ip), n)))
+			fs.add(c, c.frontend(s, NodePort, i, proto, netip.AddrPortFrom(state.FamilyOf(ip), n)))
 		}
 	})
 	fs.each(s, s.LoadBalancerIPs, func(i int, proto state.Protocol, ip netip.Addr) {
-		f := c.externalFrontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port))
+		f := c.frontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port))
 		f.sourced = fs.ranges[index(ip)] > 0
 		fs.add(c, f)
 	})
 	fs.each(s, c.externalIPs(s), func(i int, proto state.Protocol, ip netip.Addr) {
-		fs.add(c, c.externalFrontend(s, External, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port)))
+		fs.add(c, c.frontend(s, External, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port)))
 	})
 }
 
@@ -211,35 +211,20 @@ func (c *Config) externalIPs(s *model.Service) []netip.Addr {
 	return s.ExternalIPs
 }
 
-func (c *Config) clusterFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) Frontend {
-	f := Frontend{Reach: ClusterIP, class: ofClusterIP, Port: port, Proto: proto, Addr: addr, Local: s.InternalLocal}
-	if s.Key == apiServer {
-		f.class = ofAPIServer
-	}
-	at := addr
-	if c.Mode == Image {
-		at = netip.AddrPortFrom(ImageOf(addr.Addr(), c.images(addr.Addr()).Cluster), addr.Port())
-	}
-	f.Server = state.VirtualServerID(proto, at)
-	return f
-}
-
-func (c *Config) externalFrontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) Frontend {
-	im := c.images(addr.Addr())
+// frontend returns that of a Service's port at an address.
+func (c *Config) frontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) Frontend {
 	f := Frontend{Reach: reach, class: ofOthers, Port: port, Proto: proto, Addr: addr, Local: s.ExternalLocal}
-	f.Server = state.VirtualServerID(proto, netip.AddrPortFrom(ImageOf(addr.Addr(), im.Cluster), addr.Port()))
-	if f.Local {
-		f.LocalServer = state.VirtualServerID(proto, netip.AddrPortFrom(ImageOf(addr.Addr(), im.Local), addr.Port()))
+	if reach == ClusterIP {
+		f.class, f.Local = ofClusterIP, s.InternalLocal
+		if s.Key == apiServer {
+			f.class = ofAPIServer
+		}
 	}
-	return f
-}
-
-func (c *Config) nodePortFrontend(s *model.Service, port int, proto state.Protocol, addr netip.AddrPort) Frontend {
-	cluster, local := c.images(addr.Addr()).nodePort()
-	f := Frontend{Reach: NodePort, class: ofOthers, Port: port, Proto: proto, Addr: addr, Local: s.ExternalLocal}
-	f.Server = state.VirtualServerID(proto, netip.AddrPortFrom(cluster, addr.Port()))
-	if f.Local {
-		f.LocalServer = state.VirtualServerID(proto, netip.AddrPortFrom(local, addr.Port()))
+	var some [2]state.ID
+	behind := c.servers(some[:0], state.EntryID(f.set(), proto, addr))
+	f.Server = behind[0]
+	if len(behind) > 1 {
+		f.LocalServer = behind[1]
 	}
 	return f
 }
