@@ -40,9 +40,9 @@ func (s *story) read(line string) state.Object {
 	case "link kube-ipvs0":
 		id = state.LinkID()
 	case "rules IPv4":
-		id, spec.Text = state.RulesID(state.IPv4), word[2]
+		id, spec.Condition, spec.Text = state.RulesID(state.IPv4), state.Differs, word[2]
 	case "rules IPv6":
-		id, spec.Text = state.RulesID(state.IPv6), word[2]
+		id, spec.Condition, spec.Text = state.RulesID(state.IPv6), state.Differs, word[2]
 	default:
 		switch word[0] {
 		case "vip":
