@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"os/exec"
@@ -26,23 +27,24 @@ type Result struct {
 // Specs runs upstream's specs whose name the first regular expression matches and the
 // second does not, some of them side by side, and returns their results by name. It
 // plays failed ones once more, one after the other: a spec that passes then is a
-// flake. The error says why there are none. Their output goes to a file, that of the
-// second time to another beside it.
+// flake. The error says why there are none, or not all: if ctx ends, those that have
+// passed are returned beside it. Their output goes to a file, that of the second time to
+// another beside it.
 func (c *Cluster) Specs(ctx context.Context, focus, skip string, together int, log string) (map[string]Result, error) {
 	results, err := c.playSpecs(ctx, focus, skip, together, log)
-	if err != nil {
-		return nil, err
+	if err != nil { // an interrupted spec has failed, too
+		maps.DeleteFunc(results, func(_ string, r Result) bool { return r.Result == "failed" })
+		return results, err
 	}
 	failed := exactly(results)
 	if failed == "" {
 		return results, nil
 	}
 	again, err := c.playSpecs(ctx, failed, skip, 1, strings.TrimSuffix(log, ".log")+".again.log")
-	if err != nil {
-		return nil, err
+	if err == nil {
+		merge(results, again)
 	}
-	merge(results, again)
-	return results, nil
+	return results, err
 }
 
 // exactly returns a regular expression for the names of the specs that have failed, or

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -65,7 +66,7 @@ func (s selection) skipped(more ...string) string {
 }
 
 // specs runs specs on a cluster that is up, and writes their results to a file, or adds
-// them to it.
+// them to it. An interrupted run leaves there what has passed.
 func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	flags := flag.NewFlagSet("specs", flag.ContinueOnError)
 	together := flags.Int("together", atOnce, "how many at once")
@@ -90,14 +91,11 @@ func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	}
 	began := time.Now()
 	played, err := s.play(ctx, c, focus, s.skipped(r.settled()...), *last, *together, strings.TrimSuffix(path, ".json"))
-	if err != nil {
-		return err
-	}
 	if r.add(played); len(r.Specs) == 0 {
-		return fmt.Errorf("no spec has a name like %s", focus)
+		return cmp.Or(err, fmt.Errorf("no spec has a name like %s", focus))
 	}
 	r.Date, r.Nodes, r.Seconds = began.UTC().Format(time.DateOnly), c.Nodes, r.Seconds+int(time.Since(began).Seconds())
-	return r.write(path)
+	return errors.Join(err, r.write(path))
 }
 
 // play runs specs, and those that burden others after them, if that is asked for.
@@ -108,7 +106,7 @@ func (s selection) play(ctx context.Context, c *e2e.Cluster, focus, skip string,
 	burden := strings.Join(s.Last, "|")
 	results, err := c.Specs(ctx, focus, skip+"|"+burden, together, log+".log")
 	if err != nil {
-		return nil, err
+		return results, err
 	}
 	more, err := c.Specs(ctx, burden, skip, together, log+".last.log")
 	maps.Copy(results, more)
