@@ -48,7 +48,7 @@ func Watch(ctx context.Context, path string, was Digest, changed func()) {
 			if w.matters(e.Name) {
 				look.Reset(settle)
 			}
-		case <-errs:
+		case <-errs: //nolint:errcheck // all of them mean the same
 			look.Reset(settle) // events were lost
 		case <-look.C:
 			w.aim()

@@ -3,6 +3,7 @@ package health
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -212,8 +213,7 @@ func TestAttack(t *testing.T) {
 		})
 	}
 	cancel()
-	<-done
-	<-done
+	_, _ = <-done, <-done
 	if n := log.count("too many connections"); n != 1 {
 		t.Errorf("told %d times: %s", n, log.buf.String())
 	}
@@ -233,7 +233,7 @@ func TestCrowd(t *testing.T) {
 	closed := func(i int) bool {
 		_ = ends[i].SetDeadline(time.Now().Add(-time.Second))
 		_, err := ends[i].Read(make([]byte, 1))
-		return err == io.ErrClosedPipe
+		return errors.Is(err, io.ErrClosedPipe)
 	}
 	c.note(ends[0], http.StateNew)
 	c.note(ends[1], http.StateNew)

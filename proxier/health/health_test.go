@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -186,7 +187,10 @@ func TestBody(t *testing.T) {
 }
 
 // Times of a body are comparable wherever the tests run. Set before anybody reads it.
-func init() { time.Local = time.UTC }
+func TestMain(m *testing.M) {
+	time.Local = time.UTC
+	os.Exit(m.Run())
+}
 
 func TestNode(t *testing.T) {
 	now := metav1.Now()

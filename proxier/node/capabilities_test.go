@@ -16,25 +16,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func init() {
-	roles["drop"] = func() error {
-		var begun sync.WaitGroup
-		for range 8 { // threads that are there before
-			begun.Add(1)
-			go func() { runtime.LockOSThread(); begun.Done(); select {} }()
-		}
-		begun.Wait()
-		kept, err := DropCapabilities()
-		if err != nil {
-			return err
-		}
-		again, err := DropCapabilities()
-		if err != nil || !slices.Equal(kept, again) {
-			return fmt.Errorf("again: %v, %w", again, err)
-		}
-		fmt.Println(strings.Join(kept, " "))
-		return report()
+func dropAsRole() error {
+	var begun sync.WaitGroup
+	for range 8 { // threads that are there before
+		begun.Add(1)
+		go func() { runtime.LockOSThread(); begun.Done(); select {} }()
 	}
+	begun.Wait()
+	kept, err := DropCapabilities()
+	if err != nil {
+		return err
+	}
+	again, err := DropCapabilities()
+	if err != nil || !slices.Equal(kept, again) {
+		return fmt.Errorf("again: %v, %w", again, err)
+	}
+	fmt.Println(strings.Join(kept, " "))
+	return report()
 }
 
 var capLine = regexp.MustCompile(`(?m)^Cap(Inh|Prm|Eff|Bnd|Amb):.*`)

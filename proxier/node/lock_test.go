@@ -17,16 +17,14 @@ var testLock = fmt.Sprintf("@kube-ipvs-test-%d", os.Getpid())
 
 const lockVariable = "KUBE_IPVS_NODE_TEST_LOCK"
 
-func init() {
-	roles["hold the lock"] = func() error {
-		release, err := lock(os.Getenv(lockVariable), Identity{PID: os.Getpid(), Version: "v1", Node: "node-1", Started: time.Unix(0, 0).UTC()})
-		if err != nil {
-			return err
-		}
-		fmt.Println("locked")
-		untilInputEnds()
-		return release.Close()
+func holdLockAsRole() error {
+	release, err := lock(os.Getenv(lockVariable), Identity{PID: os.Getpid(), Version: "v1", Node: "node-1", Started: time.Unix(0, 0).UTC()})
+	if err != nil {
+		return err
 	}
+	fmt.Println("locked")
+	untilInputEnds()
+	return release.Close()
 }
 
 func TestLockNamesItsHolder(t *testing.T) {

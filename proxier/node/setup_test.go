@@ -158,19 +158,17 @@ func TestRouteSysctls(t *testing.T) {
 	})
 }
 
-func init() {
-	roles["apply"] = func() error {
-		have, err := netutil.ReadSysctl("net/ipv4/conf/all/arp_announce")
-		if err != nil {
-			return err
-		}
-		right := Sysctl{Path: "net/ipv4/conf/all/arp_announce", Value: have}
-		if changed, err := Apply([]Sysctl{right}); err != nil || len(changed) > 0 {
-			return fmt.Errorf("what was right: %q, %w", changed, err)
-		}
-		_, err = Apply([]Sysctl{right, {Path: "net/ipv4/conf/all/arp_ignore", Value: "1"}})
+func applyAsRole() error {
+	have, err := netutil.ReadSysctl("net/ipv4/conf/all/arp_announce")
+	if err != nil {
 		return err
 	}
+	right := Sysctl{Path: "net/ipv4/conf/all/arp_announce", Value: have}
+	if changed, err := Apply([]Sysctl{right}); err != nil || len(changed) > 0 {
+		return fmt.Errorf("what was right: %q, %w", changed, err)
+	}
+	_, err = Apply([]Sysctl{right, {Path: "net/ipv4/conf/all/arp_ignore", Value: "1"}})
+	return err
 }
 
 // Where nothing may be written, what is right is no error, and what is not

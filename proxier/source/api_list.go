@@ -136,7 +136,7 @@ func eachField(in *bufio.Reader, f func(number int, content *io.LimitedReader) e
 
 // whole returns the error of a copy, and takes the end for one: there was to be more.
 func whole(_ int64, err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

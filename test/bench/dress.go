@@ -42,7 +42,7 @@ func dressService(s *corev1.Service) {
 func managed(by, version, fields string) []metav1.ManagedFieldsEntry {
 	now := metav1.Now()
 	return []metav1.ManagedFieldsEntry{{
-		Manager: by, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: version, Time: &now, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)},
+		Manager: by, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: version, Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields),
 	}}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -75,7 +76,7 @@ func (s *Scene) inPlace(ctx context.Context) error {
 		for _, tool := range []string{"iptables", "ip6tables"} {
 			out, err := s.Node.Shell(ctx, tool+" -S INPUT | grep -v 'cali-\\|^-P' | head -n1")
 			if err != nil || !strings.Contains(out, "KIPVS") {
-				return fmt.Errorf("first in INPUT is %s, %v", out, err)
+				return errors.Join(fmt.Errorf("first in INPUT is %s", out), err)
 			}
 		}
 		return nil

@@ -171,7 +171,7 @@ func (b *balancer) healthy(ctx context.Context, url string) bool {
 	if err != nil {
 		return false
 	}
-	answer.Body.Close()
+	_ = answer.Body.Close()
 	return answer.StatusCode == http.StatusOK
 }
 

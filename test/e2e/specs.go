@@ -116,7 +116,7 @@ func readReport(dir string) (map[string]Result, error) {
 			return nil, err
 		}
 		err = readJUnit(file, results)
-		file.Close()
+		err = errors.Join(err, file.Close())
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}

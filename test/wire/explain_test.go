@@ -243,7 +243,7 @@ func busy(out string, whole bool) error {
 		} `json:"services"`
 	}
 	if err := json.Unmarshal([]byte(out), &table); err != nil || len(table.Services) != 2 {
-		return fmt.Errorf("%v: %s", err, out)
+		return fmt.Errorf("%w: %s", err, out)
 	}
 	first, second := table.Services[0], table.Services[1]
 	switch {

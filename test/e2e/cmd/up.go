@@ -39,7 +39,7 @@ func up(ctx context.Context, dir string, args []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	write.Close()
+	_ = write.Close()
 	defer context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })()
 	// The other end is closed when the cluster is up, or has failed to be.
 	if _, err := io.Copy(os.Stderr, read); err != nil {

@@ -138,7 +138,7 @@ func TestSilent(t *testing.T) {
 func TestFailed(t *testing.T) {
 	p := start(t)
 	p.busy(t)
-	p.requests.Close()
+	_ = p.requests.Close()
 	before := p.Counts()
 	p.await(t, "failures", func(n Counts) bool { return n.Failed > 10 })
 	if n := p.Counts(); n.Lost > before.Lost {

@@ -10,8 +10,12 @@ import (
 	"time"
 )
 
-// Ports of servers, and of clients in pods, which report their counts there.
-const HTTPPort, EchoPort, CountsPort = "8080", "8081", "8082"
+// The ports of servers, and of clients in pods, which report their counts there.
+const (
+	HTTPPort   = "8080"
+	EchoPort   = "8081"
+	CountsPort = "8082"
+)
 
 // Patience is how long clients in pods wait for an answer: longer than a busy machine takes.
 const Patience = 30 * time.Second
