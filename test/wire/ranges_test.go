@@ -21,7 +21,7 @@ func TestSourceRanges(t *testing.T) {
 		{"node", `"192.168.50.1/32", "fd50::1/128"`, []*testbed.Host{bed.Node}, false},
 		{"lan", `"192.168.50.0/24", "fd50::/64"`, []*testbed.Host{bed.Node, bed.Ext, bed.Node2}, false},
 		{"pods", `"10.244.0.0/16", "fd44::/64"`, []*testbed.Host{bed.C1}, false},
-		{"all clients", `"0.0.0.0/0", "::/0"`, all, false},
+		{"all-clients", `"0.0.0.0/0", "::/0"`, all, false},
 		{"client-bound", `"192.168.50.2/32", "fd50::2/128"`, []*testbed.Host{bed.Ext}, true},
 		{"node-bound", `"192.168.50.1/32", "fd50::1/128"`, []*testbed.Host{bed.Node}, true},
 	}
