@@ -10,9 +10,8 @@ import (
 	"k8s.io/client-go/tools/metrics"
 )
 
-// clientMetrics returns what counts requests to the API server, by the names
-// of Kubernetes components. client-go takes one set a process: all registries
-// share it.
+// clientMetrics returns the collectors of requests to the API server, with the names
+// that Kubernetes components use. client-go takes one set a process: all registries share it.
 var clientMetrics = sync.OnceValue(func() []prometheus.Collector {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "rest_client_requests_total", Help: "Requests to the API server, by HTTP status.",

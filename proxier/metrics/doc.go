@@ -1,5 +1,4 @@
-// Package metrics has what /metrics says of the proxy itself: what Rounds did, by
-// kube-proxy's names and by names of its own, and what is wrong with objects. What
-// the kernel counts is in package traffic. The names stand here as docs/metrics.md
-// has them, whole.
+// Package metrics exports the metrics of the proxy itself: those of rounds, by
+// kube-proxy's names and by its own, and those of faulty objects. Package traffic
+// exports what the kernel counts. Each name stands here whole, as in docs/metrics.md.
 package metrics

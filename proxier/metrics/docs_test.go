@@ -16,8 +16,7 @@ import (
 	"kube-ipvs/proxier/traffic"
 )
 
-// Every metric of ours and of kube-proxy's is described for those who read
-// dashboards, by name and type.
+// docs/metrics.md describes each metric of kube-ipvs and of kube-proxy, by name and type.
 func TestMetricsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
@@ -52,7 +51,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// Whoever asks where a metric is decided finds its name, whole, with grep.
+// grep finds the whole name of each metric where the metric is decided.
 func TestNamesAreWhole(t *testing.T) {
 	m, _, _ := newMetrics(t, "test")
 	n := newNode()

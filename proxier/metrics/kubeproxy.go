@@ -11,9 +11,9 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// kubeProxyMetrics are those of kube-proxy's IPVS mode, by its names, so that
-// dashboards and alerts go on. One loop serves both families: what cannot be
-// told apart is the same in both values of ip_family.
+// kubeProxyMetrics are those of kube-proxy's IPVS mode, by its names, so that its
+// dashboards and alerts go on. One loop serves both families: a metric that does not
+// differ by family has the same value for both values of ip_family.
 type kubeProxyMetrics struct {
 	families []string
 	since    time.Time // triggers before it were another process's to program
@@ -40,14 +40,14 @@ func newKubeProxyMetrics(to maker, c *Config) *kubeProxyMetrics {
 	k := &kubeProxyMetrics{
 		since:    time.Now(),
 		syncs:    to.histograms("kubeproxy_sync_proxy_rules_duration_seconds", "Duration of rounds of the loop.", syncBuckets, ipFamily),
-		last:     to.gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When a round last left nothing unwritten by the node's fault, in Unix time. There is no round where nothing changes, except for audits.", ipFamily),
-		latency:  to.histograms("kubeproxy_network_programming_duration_seconds", "Time from a change of a Service or of a pod, as EndpointSlices say it, to the end of the round that programmed it.", programmingBuckets(), ipFamily),
-		services: to.counter("kubeproxy_sync_proxy_rules_service_changes_total", "Changes of Services that rounds have taken."),
-		slices:   to.counter("kubeproxy_sync_proxy_rules_endpoint_changes_total", "Changes of EndpointSlices that rounds have taken."),
-		noLocal:  to.gauges("kubeproxy_sync_proxy_rules_no_local_endpoints_total", "Services with traffic policy Local that have endpoints, but none on this node.", policyLabel, ipFamily),
+		last:     to.gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "End of the last round after which no write was failing by the node's fault, in Unix time. Without changes only audits cause rounds.", ipFamily),
+		latency:  to.histograms("kubeproxy_network_programming_duration_seconds", "Time from the change of a Service or pod, by the annotation of its EndpointSlice, to the end of the round that programmed it.", programmingBuckets(), ipFamily),
+		services: to.counter("kubeproxy_sync_proxy_rules_service_changes_total", "Changes of Services that rounds took in."),
+		slices:   to.counter("kubeproxy_sync_proxy_rules_endpoint_changes_total", "Changes of EndpointSlices that rounds took in."),
+		noLocal:  to.gauges("kubeproxy_sync_proxy_rules_no_local_endpoints_total", "Services with traffic policy Local that have endpoints on other nodes only.", policyLabel, ipFamily),
 		restores: to.counters("kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "Failures to write the iptables rules.", ipFamily),
-		sweeps:   to.histograms("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Duration of looks through the conntrack entries for those that must be deleted. No change waits for them.", syncBuckets, ipFamily),
-		deleted:  to.counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Conntrack entries that were deleted.", ipFamily),
+		sweeps:   to.histograms("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Duration of conntrack sweeps, which delete the entries of removed endpoints. No change waits for a sweep.", syncBuckets, ipFamily),
+		deleted:  to.counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Conntrack entries that sweeps deleted.", ipFamily),
 		queued:   &lastQueued{backlog: c.Backlog},
 	}
 	for _, f := range c.Families {
@@ -58,7 +58,7 @@ func newKubeProxyMetrics(to maker, c *Config) *kubeProxyMetrics {
 	return k
 }
 
-// start makes the series of a family, so that they are there from the start.
+// start makes the series of a family, so that the first scrape has them.
 func (k *kubeProxyMetrics) start(family string, to maker) {
 	k.families = append(k.families, family)
 	k.syncs.WithLabelValues(family)
@@ -71,7 +71,7 @@ func (k *kubeProxyMetrics) start(family string, to maker) {
 	k.noLocal.WithLabelValues(externalName, family)
 	to.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", ConstLabels: prometheus.Labels{ipFamily: family},
-		Help: "When changes last began to wait for a round, in Unix time.",
+		Help: "When the newest changes began to wait for a round, in Unix time.",
 	}, func() float64 { return seconds(k.queued.get()) })
 }
 
@@ -105,8 +105,8 @@ func (k *kubeProxyMetrics) observeSweep(s *report.Sweep) {
 	k.deleted.WithLabelValues(family).Add(float64(s.Deleted))
 }
 
-// observeRestores counts failures to write rules. Where a set of the family
-// could not be made, nobody tried: rules wait for their sets.
+// observeRestores counts failures to write rules. It does not count the rules of a
+// family with a set that could not be made: they waited for the set and were not tried.
 func (k *kubeProxyMetrics) observeRestores(r *report.Round) {
 	waits := map[int]bool{}
 	for _, f := range r.Failures {

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// maker makes metrics that are in a registry from then on.
+// maker makes metrics and registers them.
 type maker struct{ promauto.Factory }
 
 func (m maker) counter(name, help string) prometheus.Counter {
@@ -22,7 +22,7 @@ func (m maker) gauge(name, help string) prometheus.Gauge {
 	return m.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 }
 
-// gaugeOf makes a gauge whose value is asked for at each scrape.
+// gaugeOf makes a gauge for which each scrape calls value.
 func (m maker) gaugeOf(name, help string, value func() float64) {
 	m.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
 }
@@ -39,8 +39,8 @@ func (m maker) histograms(name, help string, buckets []float64, labels ...string
 	return m.NewHistogramVec(histogram(name, help, buckets), labels)
 }
 
-// histogram returns options with buckets for text scrapes, and the native form
-// for those who can read it.
+// histogram returns options with buckets for text scrapes, and with the native form
+// for scrapers that read it.
 func histogram(name, help string, buckets []float64) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{
 		Name: name, Help: help, Buckets: buckets,

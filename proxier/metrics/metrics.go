@@ -17,26 +17,25 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// Config is what Metrics must be told. All is needed; the functions are called
-// at each scrape, from any goroutine.
+// Config configures Metrics. Each field must be set. Each scrape calls the functions,
+// from any goroutine.
 type Config struct {
 	Version  string
-	Families []corev1.IPFamily     // that the node serves
-	Backlog  func() report.Backlog // what is not programmed yet
+	Families []corev1.IPFamily     // address families that the node serves
+	Backlog  func() report.Backlog // changes that are not programmed yet
 	Healthy  func() bool           // as Health.Healthy
 	Ready    func() (bool, string) // as Health.Ready
 }
 
-// Metrics counts what Rounds did. It has a registry of its own, with the
-// metrics of the Go runtime, of the process and of API requests in it. Its
-// methods may be called from any goroutine.
+// Metrics counts the rounds of the loop. Its registry also has the metrics of the Go
+// runtime, of the process and of API requests. Any goroutine may call its methods.
 type Metrics struct {
 	registry *prometheus.Registry
 
 	mu        sync.Mutex
 	kubeProxy *kubeProxyMetrics
 	own       *ownMetrics
-	queued    time.Time // when the oldest change came in that only aborted rounds have taken; zero: none
+	queued    time.Time // arrival of the oldest change that only aborted rounds have taken; zero: none
 }
 
 // New returns the Metrics of a proxy that has done nothing yet.
@@ -51,8 +50,8 @@ func New(c Config) *Metrics {
 	return m
 }
 
-// Register adds other collectors, such as those of package traffic. The error is
-// of those that are there already or are inconsistent; the rest are added.
+// Register adds other collectors, such as those of package traffic. The error names
+// the collectors that are registered already or are inconsistent; it adds the others.
 func (m *Metrics) Register(all ...prometheus.Collector) error {
 	var errs []error
 	for _, c := range all {
@@ -61,13 +60,13 @@ func (m *Metrics) Register(all ...prometheus.Collector) error {
 	return errors.Join(errs...)
 }
 
-// ObserveSweep counts a sweep of conntrack. It returns at once.
+// ObserveSweep counts a sweep of conntrack. It does not block.
 func (m *Metrics) ObserveSweep(s *report.Sweep) {
 	m.kubeProxy.observeSweep(s)
 	m.own.observeFlows(s.Flows)
 }
 
-// Observe counts a round. It returns at once.
+// Observe counts a round. It does not block.
 func (m *Metrics) Observe(r *report.Round) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -84,8 +83,8 @@ func (m *Metrics) Observe(r *report.Round) {
 	}
 }
 
-// Handler serves the metrics as text, OpenMetrics or protobuf, as the client
-// likes. Scrapes at the same time share one collection.
+// Handler serves the metrics as text, OpenMetrics or protobuf, as the client asks.
+// Concurrent scrapes share one collection.
 func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError), ErrorHandling: promhttp.ContinueOnError,
@@ -96,7 +95,7 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 // end returns when a round ended.
 func end(r *report.Round) time.Time { return r.Started.Add(r.Took) }
 
-// seconds returns t as metrics have it; 0 for the zero time.
+// seconds returns t in Unix time; 0 for the zero time.
 func seconds(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

@@ -12,7 +12,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// ownMetrics are what kube-proxy has no name for.
+// ownMetrics are the metrics for which kube-proxy has no name.
 type ownMetrics struct {
 	rounds      *prometheus.CounterVec
 	took        prometheus.Histogram
@@ -32,51 +32,51 @@ type ownMetrics struct {
 	processes   prometheus.Counter
 	draining    prometheus.Gauge
 	known       *prometheus.GaugeVec
-	flows       moment // as drains, of frontends whose conntrack entries are to be looked through
-	drains      moment // since when; zero: none
+	flows       moment // since when the first frontend waits for a sweep of conntrack; zero: none waits
+	drains      moment // since when the oldest drain lasts; zero: none
 	problems    prometheus.Gauge
-	lastAudit   moment // zero: none
+	lastAudit   moment // its end; zero: none yet
 }
 
 // fineBuckets reach from a millisecond to a minute.
 var fineBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 
-// writeBuckets tell an idle round from a change, and a change from a start.
+// writeBuckets distinguish an idle round, a change and a start.
 var writeBuckets = []float64{0, 1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000, 100000, 300000}
 
 func newOwnMetrics(to maker, c *Config) *ownMetrics {
 	o := &ownMetrics{
-		rounds:      to.counters("kube_ipvs_rounds_total", "Rounds of the loop; full ones compared everything with the kernel, freshly read.", "full"),
+		rounds:      to.counters("kube_ipvs_rounds_total", "Rounds of the loop. With full=true a round compared every object with the kernel.", "full"),
 		took:        to.histogram("kube_ipvs_round_duration_seconds", "Duration of rounds of the loop.", fineBuckets),
-		programming: to.histogram("kube_ipvs_programming_duration_seconds", "Time from when the oldest change of a round came in to the end of the round that programmed it.", fineBuckets),
+		programming: to.histogram("kube_ipvs_programming_duration_seconds", "Time from the arrival of a round's oldest change to the end of the round that programmed it.", fineBuckets),
 		writes:      to.counters("kube_ipvs_writes_total", "Writes to the kernel.", "verb", "kind", "result"),
 		planWrites:  to.histogram("kube_ipvs_plan_writes", "Writes that a round tried.", writeBuckets),
-		objects:     to.gauges("kube_ipvs_objects", "Objects in the kernel that are the proxy's, by what was read and has been written since.", "kind"),
-		failing:     to.gauges("kube_ipvs_failing_writes", "Writes that have failed and not succeeded since, by cause: the node, the value that an object has, an object or lock of another program (foreign), or another write that they wait for (blocked).", "cause"),
-		retries:     to.counter("kube_ipvs_retries_total", "Writes that were tried again."),
-		audits:      to.counter("kube_ipvs_audits_total", "Full comparisons with the kernel, freshly read, that succeeded."),
-		givenUp:     to.counter("kube_ipvs_audits_given_up_total", "Audits that had not come back after two minutes, and were given up."),
-		drift:       to.counters("kube_ipvs_drift_repaired_total", "Objects that somebody else had changed, as an audit found, to repair them.", "kind"),
+		objects:     to.gauges("kube_ipvs_objects", "kube-ipvs's objects in the kernel: those of the last full read, and the writes since.", "kind"),
+		failing:     to.gauges("kube_ipvs_failing_writes", "Writes that have failed and not succeeded since, by cause. node: the node cannot do the write; object: the kernel refuses the value of the object; foreign: an object or lock of another program is in the way; blocked: the write waits for another object.", "cause"),
+		retries:     to.counter("kube_ipvs_retries_total", "Failed writes that the loop tried again."),
+		audits:      to.counter("kube_ipvs_audits_total", "Audits that succeeded. An audit reads the kernel and compares every object."),
+		givenUp:     to.counter("kube_ipvs_audits_given_up_total", "Audits that the loop gave up after two minutes without a result."),
+		drift:       to.counters("kube_ipvs_drift_repaired_total", "Objects that another program had changed, and that the loop repaired.", "kind"),
 		messages:    to.counter("kube_ipvs_netlink_messages_total", "Requests to the kernel over netlink."),
 		sends:       to.counter("kube_ipvs_netlink_sends_total", "System calls that carried netlink requests."),
 		errors:      to.counter("kube_ipvs_netlink_errors_total", "Netlink requests that the kernel refused."),
 		bytes:       to.counter("kube_ipvs_netlink_bytes_total", "Bytes sent to the kernel over netlink."),
-		processes:   to.counter("kube_ipvs_processes_started_total", "Processes that were started, such as iptables-restore."),
-		draining:    to.gauge("kube_ipvs_draining_real_servers", "Removed endpoints whose connections may still end in peace."),
-		known:       to.gauges("kube_ipvs_followed_objects", "Objects that the proxy follows. Nodes of one cluster have the same, soon after a change.", "kind"),
-		problems:    to.gauge("kube_ipvs_problems", "What is wrong with the objects that say what to program."),
+		processes:   to.counter("kube_ipvs_processes_started_total", "Processes that kube-ipvs started, such as iptables-restore."),
+		draining:    to.gauge("kube_ipvs_draining_real_servers", "Removed endpoints that drain: they keep their connections and get no new ones."),
+		known:       to.gauges("kube_ipvs_followed_objects", "Objects that the proxy follows. All nodes of a cluster have the same number, soon after a change.", "kind"),
+		problems:    to.gauge("kube_ipvs_problems", "Faults of Services, EndpointSlices and other source objects."),
 	}
 	o.start()
-	to.gaugeOf("kube_ipvs_oldest_drain_age_seconds", "For how long the first of the removed endpoints that drain has done so, since this process began at most; 0: none does.", func() float64 { return ageOf(&o.drains) })
-	to.gaugeOf("kube_ipvs_conntrack_oldest_wait_age_seconds", "For how long the first frontend has waited to have the conntrack entries of its clients looked through; 0: none waits.", func() float64 { return ageOf(&o.flows) })
-	to.gaugeOf("kube_ipvs_last_audit_timestamp_seconds", "When an audit last ended, in Unix time; 0 before the first.", func() float64 { return seconds(o.lastAudit.get()) })
-	to.gaugeOf("kube_ipvs_last_audit_age_seconds", "Time since an audit last ended, or since the start before the first.", age(o.lastAudit.get))
-	to.gaugeOf("kube_ipvs_ready", "1 once everything that was there at the first sync is programmed, else 0: as /readyz.", func() float64 { ready, _ := c.Ready(); return boolean(ready) })
-	to.gaugeOf("kube_ipvs_healthy", "1 if the proxy keeps up, else 0: as /healthz, but for the state of the node.", func() float64 { return boolean(c.Healthy()) })
+	to.gaugeOf("kube_ipvs_oldest_drain_age_seconds", "How long the oldest drain has lasted, counted from the start of this process at the earliest; 0: no endpoint drains.", func() float64 { return ageOf(&o.drains) })
+	to.gaugeOf("kube_ipvs_conntrack_oldest_wait_age_seconds", "How long the first frontend has waited for a sweep of its conntrack entries; 0: no frontend waits.", func() float64 { return ageOf(&o.flows) })
+	to.gaugeOf("kube_ipvs_last_audit_timestamp_seconds", "End of the last audit, in Unix time; 0 before the first.", func() float64 { return seconds(o.lastAudit.get()) })
+	to.gaugeOf("kube_ipvs_last_audit_age_seconds", "Time since the last audit ended; before the first, time since the start.", age(o.lastAudit.get))
+	to.gaugeOf("kube_ipvs_ready", "1 once all objects of the first sync are programmed, else 0: as /readyz.", func() float64 { ready, _ := c.Ready(); return boolean(ready) })
+	to.gaugeOf("kube_ipvs_healthy", "1 if the proxy keeps up, else 0: as /healthz, without the state of the Node object.", func() float64 { return boolean(c.Healthy()) })
 	return o
 }
 
-// start makes the series that are known beforehand.
+// start makes the series of all known labels, so that the first scrape has them.
 func (o *ownMetrics) start() {
 	for k := state.Setting; k < state.Flow; k++ {
 		o.objects.WithLabelValues(label(k.String()))
@@ -100,7 +100,7 @@ const (
 	kindSlice    = "endpoint_slice"
 )
 
-// observe counts a round, of whose changes the oldest came in at queued.
+// observe counts a round whose oldest change came in at queued.
 func (o *ownMetrics) observe(r *report.Round, queued time.Time) {
 	o.rounds.WithLabelValues(strconv.FormatBool(r.Full || r.Audited)).Inc()
 	o.took.Observe(r.Took.Seconds())
@@ -115,7 +115,7 @@ func (o *ownMetrics) observe(r *report.Round, queued time.Time) {
 	}
 	o.observeFlows(r.Flows)
 	if r.Err != nil {
-		return // it wrote nothing and compared nothing
+		return // an aborted round writes and compares nothing
 	}
 	o.observeWrites(r)
 	if !queued.IsZero() {
@@ -156,7 +156,7 @@ func (o *ownMetrics) observeWrites(r *report.Round) {
 	}
 }
 
-// ageOf returns how long ago at was; 0: never.
+// ageOf returns the seconds since at; 0 if at is not set.
 func ageOf(at *moment) float64 {
 	since := at.get()
 	if since.IsZero() {
@@ -165,8 +165,8 @@ func ageOf(at *moment) float64 {
 	return max(time.Since(since), 0).Seconds()
 }
 
-// moment is a time that may be set and read at once. It keeps its monotonic
-// reading, which a number would not: the node's clock may jump by hours.
+// moment is a time for several goroutines. It keeps the monotonic reading, which a
+// number would lose: the node's clock may jump by hours.
 type moment struct{ at atomic.Pointer[time.Time] }
 
 func (m *moment) set(at time.Time) { m.at.Store(&at) }
@@ -178,7 +178,7 @@ func (m *moment) get() time.Time {
 	return time.Time{}
 }
 
-// age returns how long ago at was, or the call of age itself while there is none.
+// age returns a function for the seconds since at, or since the call of age while at is zero.
 func age(at func() time.Time) func() float64 {
 	started := time.Now()
 	return func() float64 {
@@ -190,5 +190,5 @@ func age(at func() time.Time) func() float64 {
 	}
 }
 
-// label returns a kind as a label has it.
+// label returns the label value of a kind.
 func label(kind string) string { return strings.ReplaceAll(kind, " ", "_") }

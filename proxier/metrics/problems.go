@@ -6,22 +6,21 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// mostTroubled is how many objects and causes have a series of their own: all
-// nodes have the same.
+// mostTroubled is the number of objects and fields that have series of their own. It
+// is low, since all nodes export the same series.
 const mostTroubled = 100
 
-// NewProblems returns a collector of what is wrong now with the
-// objects that say what to program, by object and by the field that is wrong.
-// problems is called at each scrape. It returns lists that do not change.
+// NewProblems returns a collector of the present problems of source objects, by object
+// and field. Each scrape calls problems, which returns lists that do not change.
 func NewProblems(problems func() [][]model.Problem) prometheus.Collector {
 	return &problemsCollector{
 		problems: problems,
 		of: prometheus.NewDesc("kube_ipvs_object_problems",
-			"What is wrong with an object that says what to program, by field without the numbers of list elements. At most 100 have a series, of all namespaces in turn.",
+			"Faults of a Service, EndpointSlice or other source object, by field without the indexes of lists. At most 100 objects and fields have series, from all namespaces in turn.",
 			[]string{"field", "kind", "name", "namespace"}, nil),
-		omitted: prometheus.NewDesc("kube_ipvs_object_problems_omitted", "Objects and fields with problems that have no series of their own.", nil, nil),
+		omitted: prometheus.NewDesc("kube_ipvs_object_problems_omitted", "Objects and fields that have faults and no series of their own.", nil, nil),
 		source: prometheus.NewDesc("kube_ipvs_source_problems",
-			"What keeps objects from being read: the API server, or a file or folder of manifests.", nil, nil),
+			"Faults of the source that keep objects from being read: the API server, or a file or folder of manifests.", nil, nil),
 	}
 }
 
@@ -42,7 +41,7 @@ func (c *problemsCollector) Collect(ch chan<- prometheus.Metric) {
 	type row struct{ field, kind, name, namespace string }
 	lists := c.problems()
 	all, omitted := model.Troubles(mostTroubled, lists...)
-	rows := map[row]int{} // an object may have been made anew, and its problem not yet gone
+	rows := map[row]int{} // adds up: an object made anew may still have the problem of the old one
 	for i := range all {
 		t := &all[i]
 		rows[row{t.Cause, t.Kind, t.Name, t.Namespace}] += t.Count

@@ -24,15 +24,15 @@ func TestProblemsCollector(t *testing.T) {
 		model.Problem{Object: "Node n1", Field: "spec.podCIDRs", Message: "none"},
 		model.Problem{Origin: "/etc/x.yaml", Message: "cannot be read"})
 	ports = []model.Problem{{UID: "1", Object: "Service shop/web", Field: "spec.healthCheckNodePort", Message: "taken"}}
-	want := `# HELP kube_ipvs_object_problems What is wrong with an object that says what to program, by field without the numbers of list elements. At most 100 have a series, of all namespaces in turn.
+	want := `# HELP kube_ipvs_object_problems Faults of a Service, EndpointSlice or other source object, by field without the indexes of lists. At most 100 objects and fields have series, from all namespaces in turn.
 # TYPE kube_ipvs_object_problems gauge
 kube_ipvs_object_problems{field="spec.externalIPs[]",kind="Service",name="web",namespace="shop"} 201
 kube_ipvs_object_problems{field="spec.healthCheckNodePort",kind="Service",name="web",namespace="shop"} 1
 kube_ipvs_object_problems{field="spec.podCIDRs",kind="Node",name="n1",namespace=""} 1
-# HELP kube_ipvs_object_problems_omitted Objects and fields with problems that have no series of their own.
+# HELP kube_ipvs_object_problems_omitted Objects and fields that have faults and no series of their own.
 # TYPE kube_ipvs_object_problems_omitted gauge
 kube_ipvs_object_problems_omitted 0
-# HELP kube_ipvs_source_problems What keeps objects from being read: the API server, or a file or folder of manifests.
+# HELP kube_ipvs_source_problems Faults of the source that keep objects from being read: the API server, or a file or folder of manifests.
 # TYPE kube_ipvs_source_problems gauge
 kube_ipvs_source_problems 1
 `
@@ -47,7 +47,7 @@ kube_ipvs_source_problems 1
 	if n := testutil.CollectAndCount(c, "kube_ipvs_object_problems"); n != mostTroubled {
 		t.Errorf("%d series", n)
 	}
-	if err := testutil.GatherAndCompare(reg, strings.NewReader(`# HELP kube_ipvs_object_problems_omitted Objects and fields with problems that have no series of their own.
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(`# HELP kube_ipvs_object_problems_omitted Objects and fields that have faults and no series of their own.
 # TYPE kube_ipvs_object_problems_omitted gauge
 kube_ipvs_object_problems_omitted 4905
 `), "kube_ipvs_object_problems_omitted"); err != nil {

@@ -7,12 +7,12 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// lastQueued knows when changes last began to wait.
+// lastQueued has the time when the newest changes began to wait.
 type lastQueued struct {
 	backlog func() report.Backlog
 
 	mu   sync.Mutex
-	last time.Time // of those that a round has taken
+	last time.Time // of the changes that rounds have taken
 }
 
 func (q *lastQueued) set(at time.Time) {
