@@ -1,8 +1,8 @@
-// Package traffic reads what the kernel counts for Services: connections and packets,
-// what it refuses for want of endpoints, and how full its tables are.
+// Package traffic reads the kernel's counters for Services: connections and packets,
+// packets refused for want of endpoints, and the fill of the kernel's tables.
 //
 //	Reader              joins the counters of IPVS with the names of Services and pods
-//	NewCollector        what it reads, as metrics of Service ports and endpoints; opt-in
-//	NewTablesCollector  what the kernel refuses and how full its tables are, as metrics
-//	Rates               what Services have had since the last reading
+//	NewCollector        exports them as metrics of Service ports and endpoints; opt-in
+//	NewTablesCollector  exports refused packets and the fill of the kernel's tables
+//	Rates               computes the rates of Services between two readings
 package traffic

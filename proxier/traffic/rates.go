@@ -7,27 +7,26 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Rate is what a Service has had since the last reading, all its virtual
-// servers together.
+// Rate is the traffic of a Service between two readings, summed over its virtual servers.
 type Rate struct {
 	model.Key
-	Connections uint64  // that IPVS has given to endpoints since its virtual servers came to be
-	New         float64 // of them, a second
-	// Whole says that the rest is known in full; otherwise it would be too low
-	// and is 0. See Row.
+	Connections uint64  // all connections that IPVS has given to endpoints since the virtual servers were made
+	New         float64 // new connections a second
+	// Whole says that the fields below are known in full, as Row.Whole. Otherwise they
+	// are 0, since they would be too low.
 	Whole                                    bool
-	Active, Inactive                         uint64
+	Active, Inactive                         uint64  // connections
 	PacketsIn, PacketsOut, BytesIn, BytesOut float64 // a second
 }
 
-// Rates turns readings into rates. The zero Rates has read nothing yet.
+// Rates turns readings into rates. The zero Rates is ready for the first reading.
 type Rates struct {
 	last map[state.ID]counts
 	at   time.Time
 }
 
-// Take returns the rates since the last reading, nil for the first one, in no
-// order. The rows are those of virtual servers, each with its Of.
+// Take returns the rates since the last reading, in no order; nil for the first
+// reading. The rows are those of virtual servers, each with its Of.
 func (m *Rates) Take(rows []Row, now time.Time) []Rate {
 	first, seconds := m.last == nil, now.Sub(m.at).Seconds()
 	if first {

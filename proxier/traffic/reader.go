@@ -10,29 +10,28 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Row is what the kernel has counted for a virtual server, or for one endpoint
-// behind it, since that came to be. The counters begin at 0 again when the kernel
-// makes it anew, or go on if it still remembers the old one. Of one virtual server
-// there is either kind of row: all rows of a Service port are added up.
+// Row has the kernel's counters of a virtual server, or of one real server behind it,
+// since that was made. When the kernel makes it anew, the counters begin at 0, or go on
+// if the kernel still remembers the old one. A reading has one kind of row for a virtual
+// server: the rows of a Service port are added up.
 //
-// Whole says that packets, bytes, Active and Inactive are known in full. Where they
-// are not, only Connections of the series that the row is part of is published:
-// nothing is too low.
+// Whole says that packets, bytes, Active and Inactive are known in full. A series with a
+// row that is not whole exports Connections only, so that no exported value is too low.
 type Row struct {
 	report.ServedPort
-	Endpoint       string   // the pod's name if known, else its address; empty: the row is the virtual server's, and counts for no endpoint
-	Of             state.ID // the virtual or real server; rows that agree in it are one that was read twice
-	kernel.Counted          // since it came to be
+	Endpoint       string   // the pod's name if known, else its address; empty: the row counts for the virtual server alone
+	Of             state.ID // the virtual or real server; two rows with the same Of are one that was read twice
+	kernel.Counted          // since Of was made
 }
 
-// Counters is what IPVS has counted, as a kernel.View reads it.
+// Counters reads the counters of IPVS; kernel.View implements it.
 type Counters interface {
 	ServerCounts() (map[state.ID]kernel.Counted, error)
 	RealServerCounts(server state.ID) (map[state.ID]kernel.Counted, error)
 }
 
-// Names tells what virtual servers stand for, and which pods their endpoints are.
-// PodOf may return nothing.
+// Names returns the Service port of a virtual server, and the pod of an endpoint.
+// PodOf returns "" for an unknown pod.
 type Names interface {
 	Served(server state.ID) (report.ServedPort, bool)
 	PodOf(service model.Key, endpoint netip.Addr) string
@@ -42,11 +41,11 @@ type Names interface {
 type Reader struct {
 	Counters  Counters
 	Names     Names
-	Endpoints bool // a row is of a real server; false: of a virtual server
+	Endpoints bool // true: one row a real server; false: one row a virtual server
 }
 
-// Rows reads the counters, in any order. A virtual server that Names does not know
-// is about to go or not rendered yet, and has no row.
+// Rows reads the counters, in no order. A virtual server that Names does not know has
+// no row: it is about to be removed, or not rendered yet.
 func (r *Reader) Rows(ctx context.Context) ([]Row, error) {
 	servers, err := r.Counters.ServerCounts()
 	if err != nil {
@@ -71,8 +70,8 @@ func (r *Reader) Rows(ctx context.Context) ([]Row, error) {
 	return rows, nil
 }
 
-// endpoints appends a row for each real server, or one for a virtual server without
-// any: its Service would be gone from the metrics.
+// endpoints appends a row for each real server. A virtual server without real servers
+// gets a row of its own, so that the metrics keep its Service.
 func (r *Reader) endpoints(rows []Row, server state.ID, served report.ServedPort) ([]Row, error) {
 	reals, err := r.Counters.RealServerCounts(server)
 	if err != nil {

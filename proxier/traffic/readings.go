@@ -6,13 +6,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// readings are those of a collector: it counts the ones that failed, and tells of
-// the first of several in a row. Not safe for several goroutines.
+// readings counts the failed readings of a collector, and logs the first of several
+// failures in a row. Not safe for several goroutines.
 type readings struct {
 	prometheus.Counter
 	log    *slog.Logger
-	text   string // what to tell
-	failed bool   // the last one
+	text   string // the log message of a failure
+	failed bool   // the last reading
 }
 
 func newReadings(name, help, text string, log *slog.Logger) readings {

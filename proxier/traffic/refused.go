@@ -13,14 +13,14 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// refusals count what the kernel refuses at frontends without an endpoint to lead to.
+// refusals counts the packets that the kernel refuses or drops at frontends without endpoints.
 type refusals struct {
 	config   desired.Config
 	names    Names
 	rows     int
 	all, one *prometheus.Desc
 	total    map[string]uint64
-	last     map[state.ID]*seenPackets // by entry, as the kernel counts them
+	last     map[state.ID]*seenPackets // by ipset entry: the kernel's counters
 	ports    map[refusedPort]*seenPackets
 	readings readings
 }
@@ -30,18 +30,18 @@ func newRefusals(c desired.Config, names Names, rows int, log *slog.Logger) *ref
 		config: c, names: names, rows: cmp.Or(max(rows, 0), DefaultRows),
 		last: map[state.ID]*seenPackets{}, ports: map[refusedPort]*seenPackets{}, total: map[string]uint64{noEndpoints: 0, noLocalEndpoints: 0},
 		all: prometheus.NewDesc("kube_ipvs_refused_packets_total",
-			"Packets to frontends of Services that have no endpoint for them, and were refused or dropped.", []string{"reason"}, nil),
+			"Packets that the kernel refused or dropped at frontends of Services without a usable endpoint.", []string{"reason"}, nil),
 		one: prometheus.NewDesc("kube_ipvs_service_refused_packets_total",
-			"Packets to a Service port that had no endpoint for them, and were refused or dropped.", []string{"namespace", "port", "reason", "service"}, nil),
-		readings: newReadings("kube_ipvs_refused_read_errors_total", "Scrapes without what was refused, because it could not be read.",
-			"what is refused cannot be read; its metrics are left out", log),
+			"Packets that the kernel refused or dropped at a Service port without a usable endpoint.", []string{"namespace", "port", "reason", "service"}, nil),
+		readings: newReadings("kube_ipvs_refused_read_errors_total", "Scrapes that could not read the counters of refused packets.",
+			"the counters of refused packets cannot be read; scrapes leave their metrics out", log),
 	}
 }
 
 // Values of the label reason.
 const (
 	noEndpoints      = "no_endpoints"
-	noLocalEndpoints = "no_local_endpoints" // there are endpoints, but the policy wants one on this node
+	noLocalEndpoints = "no_local_endpoints" // the policy is Local, and all endpoints are on other nodes
 )
 
 func reasonOf(entry state.ID) string {
@@ -53,7 +53,7 @@ func reasonOf(entry state.ID) string {
 
 type refusedPort struct{ namespace, service, port, reason string }
 
-// seenPackets is a count as it was when it was last seen.
+// seenPackets is a counter and the time of its last reading.
 type seenPackets struct {
 	packets uint64
 	at      time.Time
@@ -82,11 +82,11 @@ func (c *refusals) collect(ch chan<- prometheus.Metric, t Tables) {
 	}
 }
 
-// take adds what is new in a reading.
+// take adds the packets that a reading has beyond the last one.
 func (c *refusals) take(read map[state.ID]uint64, now time.Time) {
 	for entry, packets := range read {
 		delta := packets
-		if before := c.last[entry]; before != nil && packets >= before.packets { // else the entry was made anew
+		if before := c.last[entry]; before != nil && packets >= before.packets { // fewer: the entry was made anew
 			delta -= before.packets
 		}
 		c.last[entry] = &seenPackets{packets, now}
@@ -109,8 +109,8 @@ func (c *refusals) take(read map[state.ID]uint64, now time.Time) {
 	forget(c.ports, now)
 }
 
-// served returns whose frontend an entry refuses: that of the virtual server
-// which it would lead to.
+// served returns the Service port whose frontend an entry refuses: that of the virtual
+// server to which the frontend would lead.
 func (c *refusals) served(entry state.ID) (report.ServedPort, bool) {
 	sets := []state.SetName{state.SetCluster, state.SetExternal}
 	if entry.Set.Type() == state.HashNetPort {
@@ -127,7 +127,7 @@ func (c *refusals) served(entry state.ID) (report.ServedPort, bool) {
 	return report.ServedPort{}, false
 }
 
-// forget drops what was last seen long ago.
+// forget drops counters that no reading has had for the time remember.
 func forget[K comparable](seen map[K]*seenPackets, now time.Time) {
 	for key, s := range seen {
 		if now.Sub(s.at) > remember {
@@ -136,7 +136,7 @@ func forget[K comparable](seen map[K]*seenPackets, now time.Time) {
 	}
 }
 
-// most returns the ports that have series.
+// most returns the ports that have series: those with the most packets.
 func (c *refusals) most() []refusedPort {
 	out := make([]refusedPort, 0, len(c.ports))
 	for p := range c.ports {

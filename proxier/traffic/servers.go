@@ -11,26 +11,26 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// serverInfo tells for which Service port each virtual server is, with labels as
-// node_exporter's node_ipvs_* have them, which know none. Its series are of the Service
-// ports with series of their own, and are no more than the limit: a Service of many
-// frontends has as many virtual servers.
+// serverInfo exports the Service port of each virtual server. Its labels of the virtual
+// server are those of node_exporter's node_ipvs_*, which do not know the Service. Only
+// Service ports with series of their own have series, and at most limit: a Service with
+// many frontends has as many virtual servers.
 type serverInfo struct {
 	desc  *prometheus.Desc
 	limit int
-	of    map[state.ID]*series // of the last reading
-	made  map[state.ID]*sample // that the last scrape has told
+	of    map[state.ID]*series // the Service port by virtual server, of the last reading
+	made  map[state.ID]*sample // the samples of the last scrape
 }
 
 func newServerInfo(limit int) *serverInfo {
 	return &serverInfo{
-		desc: prometheus.NewDesc("kube_ipvs_virtual_server_info", "Always 1; the labels say for which Service port a virtual server of IPVS is, as node_exporter's node_ipvs_* name it.",
+		desc: prometheus.NewDesc("kube_ipvs_virtual_server_info", "Always 1; the labels give a virtual server of IPVS, as node_exporter's node_ipvs_* do, and its Service port.",
 			[]string{"local_address", "local_port", "namespace", "port", "proto", "service"}, nil),
 		limit: limit, of: map[state.ID]*series{},
 	}
 }
 
-// note takes in whose a virtual server, or that of a real server, is.
+// note stores the owner of a virtual server, or of the virtual server of a real server.
 func (s *serverInfo) note(id state.ID, owner *series) {
 	if id.Kind == state.RealServer {
 		id = id.Server()

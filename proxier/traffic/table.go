@@ -9,7 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// others is the service label of all rows without series of their own.
+// others is the service label of the series that sums up all rows without their own.
 const others = "(others)"
 
 // seriesKey names a series; endpoint is empty in those of Services.
@@ -23,34 +23,34 @@ func (k seriesKey) compare(o seriesKey) int {
 type series struct {
 	key    seriesKey
 	labels labels
-	own    bool   // it is published under its name, not among the others
-	rank   uint64 // connections, wherever they were counted
-	total  counts // counted here
+	own    bool   // it is exported under its name, not among the others
+	rank   uint64 // all connections, also those that the others have counted
+	total  counts // those that this series has counted
 
-	number uint64 // of the reading that last named it
+	number uint64 // of the last reading that had it
 	at     time.Time
-	// Of that reading.
+	// The last reading's values.
 	delta            counts
 	active, inactive uint64
 	partial          bool // a row was not whole
 }
 
-// labels are those of one series, sorted by name: plain, in and out. They are
-// made once, because a scrape has thousands.
+// labels are the labels of one series, sorted by name: without a direction, in, and out.
+// They are made once, because a scrape has thousands.
 type labels struct{ plain, in, out []*dto.LabelPair }
 
-// table is the series of a level.
+// table has the series of a level.
 type table struct {
 	level   *level
 	limit   int
 	rows    map[seriesKey]*series
-	order   []*series // that the last reading named, sorted by key: Gather sorts them, and has less to do
+	order   []*series // those of the last reading, sorted by key: Gather, which sorts too, then has less to do
 	others  series
-	folded  int // series among the others in the last reading
+	folded  int // number of series among the others in the last reading
 	metrics struct{ connections, packets, bytes, active, inactive, folded *prometheus.Desc }
 }
 
-// level is what has series: Service ports, or endpoints of them.
+// level says what has series: Service ports, or their endpoints.
 type level struct {
 	name, what string
 	labels     []string // sorted
@@ -84,12 +84,12 @@ func newTable(l *level, limit int) *table {
 	desc := func(name, help string, labels []string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
-	t.metrics.connections = desc(l.connections, "Connections that IPVS has given to "+l.what+".", l.labels)
-	t.metrics.packets = desc(l.packets, "Packets of "+l.what+" that IPVS has carried, where it carries all.", directed)
-	t.metrics.bytes = desc(l.bytes, "Bytes of "+l.what+" that IPVS has carried, where it carries all.", directed)
-	t.metrics.active = desc(l.active, "Connections of "+l.what+" that are established, by IPVS.", l.labels)
-	t.metrics.inactive = desc(l.inactive, "Connections of "+l.what+" that are ending or were never established, by IPVS.", l.labels)
-	t.metrics.folded = prometheus.NewDesc("kube_ipvs_traffic_folded_rows", "Rows that are counted together, with service \""+others+"\", because there are too many.",
+	t.metrics.connections = desc(l.connections, "Connections that IPVS gave to "+l.what+".", l.labels)
+	t.metrics.packets = desc(l.packets, "Packets of "+l.what+", if IPVS carries them all.", directed)
+	t.metrics.bytes = desc(l.bytes, "Bytes of "+l.what+", if IPVS carries them all.", directed)
+	t.metrics.active = desc(l.active, "Established connections of "+l.what+", if IPVS carries all their packets.", l.labels)
+	t.metrics.inactive = desc(l.inactive, "Connections of "+l.what+" that are not established yet or are ending, if IPVS carries all their packets.", l.labels)
+	t.metrics.folded = prometheus.NewDesc("kube_ipvs_traffic_folded_rows", "Number of series that are summed up with service \""+others+"\", since there are too many.",
 		nil, prometheus.Labels{"level": l.name})
 	t.others = series{key: l.others, labels: t.label(l.others)}
 	return t
@@ -113,7 +113,7 @@ func (t *table) label(k seriesKey) labels {
 
 func pair(name, value string) *dto.LabelPair { return &dto.LabelPair{Name: &name, Value: &value} }
 
-// add adds what a row has counted since the last reading.
+// add adds delta, which a row has counted since the last reading.
 func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r *Row) *series {
 	s := t.rows[key]
 	if s == nil {
@@ -132,8 +132,8 @@ func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r
 	return s
 }
 
-// settle ends a reading: it drops what is long gone, chooses who has a series
-// and counts what was added, once.
+// settle ends a reading: it drops series that are long gone, chooses those with series
+// of their own, and adds each delta to one series.
 func (t *table) settle(number uint64, now time.Time) {
 	t.choose(number, now)
 	t.others.active, t.others.inactive, t.others.partial, t.folded = 0, 0, false, 0
@@ -149,11 +149,11 @@ func (t *table) settle(number uint64, now time.Time) {
 		o.inactive += s.inactive
 		o.partial = o.partial || s.partial
 	}
-	t.others.own = t.others.own || t.folded > 0 // once there it stays
+	t.others.own = t.others.own || t.folded > 0 // a counter stays once it was exported
 	slices.SortFunc(t.order, func(a, b *series) int { return a.key.compare(b.key) })
 }
 
-// choose finds the series of a reading and who among them is published.
+// choose finds the series of a reading, and marks those that are exported under their name.
 func (t *table) choose(number uint64, now time.Time) {
 	t.order = t.order[:0]
 	for key, s := range t.rows {
@@ -165,8 +165,8 @@ func (t *table) choose(number uint64, now time.Time) {
 		}
 	}
 	if len(t.order) > t.limit {
-		// Who is in stays in until somebody is clearly ahead: a series that
-		// comes and goes is of no use.
+		// An exported series stays until another is clearly ahead: a series that comes
+		// and goes is of no use.
 		weight := func(s *series) uint64 {
 			if s.own {
 				return s.rank + s.rank/4
@@ -235,8 +235,8 @@ func (t *table) samples(to []sample, s *series) []sample {
 	)
 }
 
-// sample is a value at one moment. It costs no more than that: the client
-// library's own would make their labels anew at each scrape.
+// sample is a metric with labels made before: the client library would make them
+// anew at each scrape.
 type sample struct {
 	desc   *prometheus.Desc
 	labels []*dto.LabelPair

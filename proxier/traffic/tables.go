@@ -13,30 +13,30 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Tables are those of the kernel, as a kernel.View reads them. Calls never overlap.
+// Tables reads the kernel's tables; kernel.View implements it. Calls never overlap.
 type Tables interface {
 	Conntrack() (kernel.Fill, error)
 	Sets() (map[state.ID]kernel.Fill, error)
 	Refused(each func(entry state.ID, packets uint64)) error
 }
 
-// NewTablesCollector returns a collector of how full the kernel's tables are and of
-// what it refuses for want of endpoints, which t reads at each scrape. What cannot be
-// read is left out.
+// NewTablesCollector returns a collector of the fill of the kernel's tables and of the
+// packets that the kernel refuses for want of endpoints. It reads t at each scrape, and
+// leaves out the metrics of a table that cannot be read.
 //
 // The counters of refused packets go on when a frontend gets an endpoint and loses it
-// again. At most rows Service ports, those with most packets, have series of their own,
-// and those that are not refused any more lose it after a while; 0 rows: DefaultRows.
-// c says which virtual server an entry would lead to, and names whose that is.
+// again. At most rows Service ports, those with the most packets, have series of their own
+// (0: DefaultRows); a port loses its series ten minutes after its last refusing entry. c
+// finds the virtual server of an entry, and names the Service port of that.
 func NewTablesCollector(t Tables, c desired.Config, names Names, rows int, log *slog.Logger) prometheus.Collector {
 	return &tablesCollector{
 		tables: t, refused: newRefusals(c, names, rows, log),
-		tracked:      prometheus.NewDesc("kube_ipvs_conntrack_entries", "Connections that the kernel tracks in the node's network namespace, whosever.", nil, nil),
-		trackedLimit: prometheus.NewDesc("kube_ipvs_conntrack_limit", "How many connections the kernel tracks at most; new ones beyond are dropped. 0: no limit.", nil, nil),
-		set:          prometheus.NewDesc("kube_ipvs_ipset_entries", "Entries of an ipset of ours.", []string{"set"}, nil),
-		setLimit:     prometheus.NewDesc("kube_ipvs_ipset_limit", "How many entries an ipset of ours can have.", []string{"set"}, nil),
-		readings: newReadings("kube_ipvs_table_read_errors_total", "Scrapes without all of the kernel's tables, because they could not be read.",
-			"not all tables of the kernel can be read; their metrics are left out", log),
+		tracked:      prometheus.NewDesc("kube_ipvs_conntrack_entries", "Connections that the kernel tracks in the node's network namespace, to Services or not.", nil, nil),
+		trackedLimit: prometheus.NewDesc("kube_ipvs_conntrack_limit", "The most connections that the kernel tracks; it drops new ones beyond. 0: no limit.", nil, nil),
+		set:          prometheus.NewDesc("kube_ipvs_ipset_entries", "Entries of an ipset of kube-ipvs.", []string{"set"}, nil),
+		setLimit:     prometheus.NewDesc("kube_ipvs_ipset_limit", "The most entries that an ipset of kube-ipvs can have.", []string{"set"}, nil),
+		readings: newReadings("kube_ipvs_table_read_errors_total", "Scrapes that could not read all tables of the kernel.",
+			"tables of the kernel cannot be read; scrapes leave their metrics out", log),
 	}
 }
 

@@ -86,7 +86,7 @@ func TestTables(t *testing.T) {
 		"kube_ipvs_conntrack_entries": 10, "kube_ipvs_conntrack_limit": 100, "kube_ipvs_table_read_errors_total": 0,
 		"kube_ipvs_ipset_entries{set=KIPVS-ALL}": 2, "kube_ipvs_ipset_limit{set=KIPVS-ALL}": 1 << 20,
 	})
-	// One that can be read is told, whatever else cannot.
+	// A table that can be read has its metrics, though another cannot be read.
 	f.noTracked = errors.New("no conntrack")
 	expect(t, c, "then", map[string]float64{
 		"kube_ipvs_conntrack_entries": absent, "kube_ipvs_conntrack_limit": absent, "kube_ipvs_table_read_errors_total": 1, "kube_ipvs_ipset_entries{set=KIPVS-ALL}": 2,
@@ -103,7 +103,7 @@ func TestRefused(t *testing.T) {
 		const all = "kube_ipvs_refused_packets_total{reason=no_endpoints}"
 		const local = "kube_ipvs_refused_packets_total{reason=no_local_endpoints}"
 		expect(t, c, "without any", map[string]float64{web: absent, all: 0, local: 0})
-		// Two frontends of one port, one of nobody known, and one that others serve.
+		// Two frontends of one port, one without a known Service, and one that others serve.
 		one := f.refuse(state.SetReject, state.SetCluster, 1, "web")
 		two := f.refuse(state.SetReject, state.SetExternal, 2, "web")
 		elsewhere := f.refuse(state.SetNoLocal, state.SetExternal, 3, "far")

@@ -12,24 +12,24 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// DefaultRows is seven thousand series a level at most.
+// DefaultRows is the default number of Service ports, and of endpoints, with series of
+// their own: at most seven thousand series for either.
 const DefaultRows = 1000
 
 const (
-	readTimeout = 5 * time.Second  // that a reading may take, within a scrape
-	remember    = 10 * time.Minute // that a row which is gone is known for: endpoints come back, and a list may lack what the kernel moves
+	readTimeout = 5 * time.Second  // limit of a reading, within a scrape
+	remember    = 10 * time.Minute // a missing row is known for so long: endpoints come back, and a list may lack an object that the kernel moves
 )
 
-// NewCollector returns a collector of what r reads at each scrape: of Service ports,
-// and of endpoints where r.Endpoints is set. rows is how many of either have series of
-// their own; 0: DefaultRows.
+// NewCollector returns a collector that reads r at each scrape and exports series of
+// Service ports, and of endpoints if r.Endpoints is set. At most rows of either have
+// series of their own; 0: DefaultRows.
 //
-// Counters do not go down while the kernel's do: it forgets those of a real
-// server with the server. Of a row only what was added since the last reading
-// counts, and each such bit in one series of a level: that of the row, if it
-// is among those with the most connections, else that of all others
-// together, whose service label is "(others)". A row that comes to have a
-// series of its own begins there at 0, or where it once was.
+// Counters never go down, though the kernel forgets those of a real server with the
+// server: the collector adds to a series what a row has counted since the last reading.
+// The rows with the most connections have series of their own; all others add to one
+// series, whose service label is "(others)". A row that gets a series of its own begins
+// there at 0, or at the last value of that series.
 func NewCollector(r *Reader, rows int, log *slog.Logger) prometheus.Collector {
 	return newCollector(r.Rows, r.Endpoints, rows, log)
 }
@@ -40,8 +40,8 @@ func newCollector(read func(context.Context) ([]Row, error), endpoints bool, row
 	}
 	c := &collector{
 		read: read, rows: map[state.ID]*lastRow{}, servers: newServerInfo(rows), tables: []*table{newTable(&serviceLevel, rows)},
-		readings: newReadings("kube_ipvs_traffic_read_errors_total", "Scrapes without traffic metrics, because what the kernel has counted could not be read.",
-			"traffic cannot be read; its metrics are left out", log),
+		readings: newReadings("kube_ipvs_traffic_read_errors_total", "Scrapes that could not read the counters of IPVS.",
+			"the counters of IPVS cannot be read; scrapes leave their metrics out", log),
 	}
 	if endpoints {
 		c.tables = append(c.tables, newTable(&endpointLevel, rows))
@@ -55,15 +55,15 @@ type collector struct {
 	mu       sync.Mutex
 	number   uint64 // of readings
 	rows     map[state.ID]*lastRow
-	tables   []*table // of Services, and of endpoints
+	tables   []*table // the first of Service ports, the second, if any, of endpoints
 	servers  *serverInfo
 	readings readings
 }
 
-// lastRow is a row as it was last read.
+// lastRow is the last reading of a row.
 type lastRow struct {
 	counts
-	number uint64 // of that reading
+	number uint64 // the reading's
 	at     time.Time
 }
 
@@ -95,7 +95,7 @@ func (t *collector) Collect(ch chan<- prometheus.Metric) {
 	t.servers.collect(ch)
 }
 
-// take adds what is new in a reading.
+// take adds the counts that a reading has beyond the last one.
 func (t *collector) take(rows []Row, now time.Time) {
 	t.number++
 	for i := range rows {
@@ -125,8 +125,8 @@ func (t *collector) take(rows []Row, now time.Time) {
 	}
 }
 
-// delta returns what a row has counted since it was last read. again says that
-// it is in this reading twice.
+// delta returns the counts of a row since it was last read. again says that the
+// reading has the row twice.
 func (t *collector) delta(r *Row, now time.Time) (delta counts, again bool) {
 	last := t.rows[r.Of]
 	if last == nil {
@@ -140,9 +140,9 @@ func (t *collector) delta(r *Row, now time.Time) (delta counts, again bool) {
 	return delta, false
 }
 
-// since returns what a row has counted now, and what of it was added since c.
+// since returns the present counts of a row, and their growth since c.
 func (c counts) since(r *Row) (have, delta counts) {
-	have = c // what is not known in full says nothing of having begun anew
+	have = c // a row that is not whole does not show whether packets and bytes began anew
 	have.Connections = r.Connections
 	if r.Whole {
 		have = counts(r.Stats)
@@ -154,11 +154,10 @@ func (c counts) since(r *Row) (have, delta counts) {
 	return have, delta
 }
 
-// counts is what only grows.
+// counts are the counters that only grow.
 type counts ipvs.Stats
 
-// below reports whether one of c is less than in o: it has begun anew, and
-// with it all.
+// below reports whether a counter of c is lower than in o: then all have begun anew.
 func (c counts) below(o counts) bool {
 	return c.Connections < o.Connections || c.PacketsIn < o.PacketsIn || c.PacketsOut < o.PacketsOut || c.BytesIn < o.BytesIn || c.BytesOut < o.BytesOut
 }

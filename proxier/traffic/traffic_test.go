@@ -268,8 +268,8 @@ type counted struct {
 	of byte // each time that it is made
 }
 
-// Whatever comes and goes: no series goes down, each connection is in exactly
-// one of them, and there are not too many.
+// While rows come and go, no series goes down, each connection is in exactly one
+// series, and there are at most as many as allowed.
 func TestTrafficFolds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const limit = 3
