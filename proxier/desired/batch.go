@@ -7,12 +7,12 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// batch collects what one Update touches. An object may leave one Service and
-// come to another in it, and a Service may be rendered twice, so that only the
-// end tells what is wanted.
+// batch collects the objects that one Update touches. Within one Update an object may
+// pass from one Service to another, and a Service may be rendered twice, so that only
+// the end of it shows which objects are wanted.
 type batch struct {
 	table    *Table
-	quiet    bool // nobody asks what is touched
+	quiet    bool // no touched objects are collected
 	own      map[state.ID]touch
 	order    []state.ID        // touched objects, in the order in which they came up
 	affected []*service        // Services that must be rendered too
@@ -27,9 +27,9 @@ type batch struct {
 	packer    state.Packer
 }
 
-// touch is what became of an object so far.
+// touch is the present owner and content of a touched object.
 type touch struct {
-	by   *service // who came to have it last; nil: nobody has it, or it is shared
+	by   *service // the Service that got it last; nil: none has it, or it is shared
 	spec state.SpecRef
 }
 
@@ -45,8 +45,7 @@ func (b *batch) reset(quiet bool) {
 	b.render.config, b.render.facts = &b.table.config, b.table.facts
 }
 
-// large reports whether b had better not be kept: it would have the memory of
-// the largest Update ever.
+// large reports whether b has too much memory to be kept for the next Update.
 func (b *batch) large() bool {
 	const many = 1000
 	return len(b.order) > many || cap(b.render.out.Own) > many || cap(b.had.Own) > many
@@ -96,7 +95,7 @@ func (b *batch) update(views Views, key model.Key) {
 	}
 }
 
-// owns reports whether s has a frontend, and notes why not.
+// owns reports whether s has a frontend. If not, it adds the reason to wrong.
 func (b *batch) owns(s *service, f *Frontend, wrong *faults) bool {
 	t := b.table
 	if len(t.rivals) == 0 {
@@ -114,7 +113,7 @@ func (b *batch) owns(s *service, f *Frontend, wrong *faults) bool {
 	return false
 }
 
-// affect has a Service rendered, too.
+// affect queues a Service to be rendered too.
 func (b *batch) affect(s *service) {
 	if !b.queued[s] {
 		b.queued[s] = true
@@ -122,7 +121,7 @@ func (b *batch) affect(s *service) {
 	}
 }
 
-// keep has s keep what was rendered.
+// keep packs the rendered objects and claims into s.
 func (b *batch) keep(s *service) {
 	out := &b.render.out
 	for i := range out.Own {
@@ -137,8 +136,7 @@ func (b *batch) keep(s *service) {
 	s.kept, s.own, s.both = b.packer.Done(), int32(len(out.Own)), int32(len(out.Own)+len(out.Shared))
 }
 
-// reclaim makes the claims of s others and notes the Services that won or lost
-// one by it.
+// reclaim replaces the claims of s, and queues the Services that win or lose one by it.
 func (b *batch) reclaim(s *service, had, claims []claim) {
 	if slices.Equal(had, claims) {
 		return
@@ -148,7 +146,7 @@ func (b *batch) reclaim(s *service, had, claims []claim) {
 			b.affect(other)
 		}
 	}
-	var kept map[claim]bool // those of had; true: of claims too
+	var kept map[claim]bool // the claims of had; true: claims has it too
 	if len(had) > 0 && len(claims) > 0 {
 		kept = make(map[claim]bool, len(had))
 		for _, c := range had {
@@ -172,7 +170,7 @@ func (b *batch) reclaim(s *service, had, claims []claim) {
 	}
 }
 
-// replace notes the difference between what s had and what it needs now.
+// replace touches the objects in which s differs from before.
 func (b *batch) replace(s *service, now Fragment) {
 	if !b.quiet {
 		b.replaceOwn(s, now)
@@ -191,8 +189,8 @@ func (b *batch) replaceOwn(s *service, now Fragment) {
 		b.hadSpecs[b.had.Own[i].ID] = b.had.Own[i].Spec
 	}
 	for i := range now.Own {
-		// One that it keeps counts too if another Service came to have it
-		// earlier in this batch and must let go of it.
+		// An object that s keeps is touched too if another Service got it earlier in
+		// this batch.
 		o := &now.Own[i]
 		spec, had := b.hadSpecs[o.ID]
 		if before, touched := b.own[o.ID]; !had || !spec.Equal(o.Spec) || touched && before.by != s {
@@ -211,11 +209,11 @@ func (b *batch) replaceOwn(s *service, now Fragment) {
 	}
 }
 
-// count adds n references to a shared object. The content that came last
-// counts; it depends on the node alone, so all Services agree on it.
+// count adds n references to a shared object. The last content counts; it depends on the
+// node alone, so that all Services agree.
 func (b *batch) count(o *state.Object, n int) {
 	if o.ID.Set == state.SetVIPs {
-		return // its VIP counts for both
+		return // the entry goes with its VIP
 	}
 	t := b.table
 	sh, known := t.shared.Get(o.ID)
@@ -248,7 +246,7 @@ func (b *batch) touch(id state.ID, t touch) {
 	b.own[id] = t
 }
 
-// wants returns what the batch comes to, each ID once.
+// wants returns the touched objects as they are wanted in the end, each ID once.
 func (b *batch) wants() []state.Want {
 	out := make([]state.Want, 0, len(b.order))
 	for _, id := range b.order {

@@ -8,26 +8,25 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// claim is an object of which only one Service may have it, and why one asks for it.
+// claim is a Service's claim to an object that only one Service may have.
 type claim struct {
 	id    state.ID
 	class class
 }
 
-// class orders claims before age and name do: an address that is a Service's
-// ClusterIP was given to it by the cluster, while anyone may write any address
-// into externalIPs.
+// class orders claims before age and name do: the cluster has given a Service its
+// ClusterIP, while any user may write any address into externalIPs.
 type class uint8
 
 const (
 	ofAPIServer  class = iota // ClusterIP of the API server's Service
-	toAPIServers              // frontends that lead to what the guard protects, see admit
-	ofGuard                   // addresses of API servers themselves, see guard
+	toAPIServers              // frontends that lead to protected API servers, see admit
+	ofGuard                   // addresses of API servers, see guard
 	ofClusterIP
 	ofOthers
 )
 
-// classSpecs stand for classes among what is kept of a Service; most need no room.
+// classSpecs stand for classes among the packed objects of a Service; most need no room.
 var classSpecs = [...]state.SpecRef{ofAPIServer: state.Weight(2), toAPIServers: state.Weight(4), ofGuard: state.Weight(3), ofClusterIP: state.Weight(1), ofOthers: state.None}
 
 func classOf(spec state.SpecRef) class {
@@ -48,7 +47,7 @@ func (a rank) compare(b rank) int {
 	return a.key.Compare(b.key)
 }
 
-// claimant is a Service that claims something.
+// claimant is a Service with the class of its claim.
 type claimant struct {
 	service *service
 	class   class
@@ -61,7 +60,8 @@ func (a claimant) compare(b claimant) int {
 	return a.service.rank.compare(b.service.rank)
 }
 
-// winner returns the Service that has what a frontend of s needs, or nil: s has it.
+// winner returns the other Service that has an object which a frontend of s needs; nil: s
+// has them all.
 func (t *Table) winner(s *service, f *Frontend) *service {
 	var claims [3]claim // as many as a frontend has at most
 	for _, c := range f.claims(claims[:0]) {
@@ -72,14 +72,13 @@ func (t *Table) winner(s *service, f *Frontend) *service {
 	return nil
 }
 
-// owner returns the Service that has a claim, or nil.
+// owner returns the Service that has a claimed object, or nil.
 func (t *Table) owner(id state.ID) *service {
 	o, _ := t.owners.Get(id)
 	return o.service
 }
 
-// claim enters s for c. It returns the Service that had it and must give it up,
-// or nil.
+// claim enters s for c. It returns the Service that loses the object by it, or nil.
 func (t *Table) claim(s *service, c claim) *service {
 	me := claimant{s, c.class}
 	owner, taken := t.owners.Get(c.id)
@@ -96,15 +95,14 @@ func (t *Table) claim(s *service, c claim) *service {
 	return owner.service
 }
 
-// wait enters a rival.
+// wait adds a rival that waits for an object.
 func (t *Table) wait(id state.ID, r claimant) {
 	all := t.rivals[id]
 	at, _ := slices.BinarySearchFunc(all, r, claimant.compare)
 	t.rivals[id] = slices.Insert(all, at, r)
 }
 
-// release takes s off c. It returns the Service that has it from now on, if that
-// is a change for it, or nil.
+// release removes the claim c of s. It returns the Service that gets the object by it, or nil.
 func (t *Table) release(s *service, c claim) *service {
 	waiting := t.rivals[c.id]
 	if t.owner(c.id) != s {

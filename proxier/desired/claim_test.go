@@ -19,7 +19,7 @@ import (
 	"kube-ipvs/test/world"
 )
 
-// said returns what a table has to tell, each problem on a line.
+// said returns the problems of a table, one a line.
 func said(table *Table) string {
 	var all []string
 	for _, p := range table.Board().List() {
@@ -28,8 +28,7 @@ func said(table *Table) string {
 	return strings.Join(all, "\n")
 }
 
-// An address that is a Service's ClusterIP is that Service's, however old another
-// is that names it as an external IP.
+// A ClusterIP is its Service's, also if an older Service names it as an external IP.
 func TestClusterIPOutranksExternalIP(t *testing.T) {
 	for _, mode := range []Mode{Direct, Image} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -72,7 +71,7 @@ func TestClusterIPOutranksExternalIP(t *testing.T) {
 		if a, b := owner(table, "10.96.0.10:81"), owner(table, "192.168.50.200:81"); a != "default/web:more" || b != "default/web:more" {
 			t.Errorf("the ClusterIP is %s's, the other external IP %s's", a, b)
 		}
-		if got := said(table); strings.Contains(got, "\n") || !strings.HasPrefix(got, "Service default/web: spec.externalIPs: 2.96.0.10 is left out: it differs from another address of this Service") {
+		if got := said(table); strings.Contains(got, "\n") || !strings.HasPrefix(got, "Service default/web: spec.externalIPs: 2.96.0.10 is left out: another address of this Service has the same mapped address") {
 			t.Errorf("problems %q", got)
 		}
 		direct := NewTable(config(Direct), facts)
@@ -198,8 +197,8 @@ func TestSourceRangesAreLimited(t *testing.T) {
 	}
 }
 
-// The addresses of API servers are theirs: those of the configuration, and those
-// that their Service leads to. What else the node's addresses are is usable.
+// Services cannot take addresses of API servers: those of the configuration, and the
+// endpoints of default/kubernetes. All other addresses of the node are usable.
 func TestAPIServersAreGuarded(t *testing.T) {
 	c := config(Image)
 	c.Protected = []netip.AddrPort{netip.MustParseAddrPort("203.0.113.1:443"), netip.MustParseAddrPort("10.96.0.1:443")}
@@ -322,7 +321,7 @@ func TestNodeIPIsNoClusterIP(t *testing.T) {
 	}
 }
 
-// Of all who ask for an address the right one has it, in whatever order they came.
+// The right one of several Services has an address, in each order of their arrival.
 func TestWhoHasAnAddress(t *testing.T) {
 	ips := []string{"192.168.50.10", "192.168.50.1", "10.96.0.1", "10.96.0.2", "10.96.0.3", "192.168.50.200"}
 	draw := func(t *rapid.T) *corev1.Service {
@@ -395,7 +394,7 @@ func TestWhoHasAnAddress(t *testing.T) {
 	}
 }
 
-// rightful says who is to have an address, by looking at everything.
+// rightful returns the Service that must have an address, by looking at all Services.
 func rightful(all map[string]*corev1.Service, servers, behind []string, ip string, port int32) string {
 	best, class := "nobody", 9
 	admitted := ip == "192.168.50.200" && port == 443 && len(behind) > 0 &&

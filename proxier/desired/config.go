@@ -1,7 +1,6 @@
-// Package desired turns what the cluster says into what the kernel should
-// hold. Rendering is pure: the same Service, endpoints, Config and Facts give the
-// same objects, whatever has been written before. Table keeps what was
-// rendered, so that a change costs what it changes.
+// Package desired renders Services into the objects that the kernel should hold.
+// Rendering is pure: the same Service, endpoints, Config and Facts always give the same
+// objects. Table keeps the rendered objects, so that the cost of a change depends on its size.
 package desired
 
 import (
@@ -17,21 +16,21 @@ type Mode string
 
 // The modes.
 const (
-	// Direct puts the virtual server on the ClusterIP itself: what ipvsadm
-	// users know. IPVS carries every packet of a connection, and ends those of
-	// a real server that is deleted; removed endpoints therefore drain.
+	// Direct puts the virtual server on the ClusterIP itself, as ipvsadm users know it.
+	// IPVS carries every packet of a connection, and ends the connections of a deleted
+	// real server; therefore removed endpoints drain.
 	Direct Mode = "direct"
-	// Image puts it on a private address that NETMAP makes of the ClusterIP.
+	// Image puts it on the mapped address, which NETMAP makes of the ClusterIP.
 	// IPVS chooses the endpoint of a connection's first packet and conntrack
 	// carries the rest, past idle times, drains and deletions.
 	Image Mode = "image"
 )
 
-// Config is what does not depend on any Service.
+// Config has the settings of a node, which depend on no Service.
 type Config struct {
 	Mode              Mode
 	Scheduler         string          // for Services without annotation, such as "rr"
-	IPv6              bool            // false: the node has no IPv6, nothing of that family is rendered
+	IPv6              bool            // false: the node has no IPv6, and no object of that family is rendered
 	Images            [2]Images       // IPv4, IPv6
 	NodePortAddresses []netip.Prefix  // node addresses that serve node ports; a family without any serves on all
 	Localhost         [2]bool         // IPv4, IPv6: node ports are served on loopback addresses of NodePortAddresses, or 127.0.0.1 if that holds all
@@ -39,55 +38,54 @@ type Config struct {
 	MasqueradeAll     bool            // masquerade all traffic to ClusterIPs
 	PodCIDRs          [2]netip.Prefix // source addresses of pods, IPv4 and IPv6; invalid: unknown
 	NoExternalIPs     bool            // externalIPs of Services are not served (KEP-5707)
-	PodInterface      string          // that traffic from pods comes in by, or how such begin, with "+" behind; empty: told by PodCIDRs
-	IPVSTCPTimeout    time.Duration   // that IPVS keeps idle TCP connections; 0: as conntrack in direct mode, else as the kernel has it
-	IPVSTCPFinTimeout time.Duration   // that IPVS keeps TCP connections after a FIN; 0: as the kernel has it
-	IPVSUDPTimeout    time.Duration   // that IPVS keeps idle UDP flows; 0: as the kernel has it
+	PodInterface      string          // link by which pods send, or the beginning of its name and "+"; empty: PodCIDRs tell pods
+	IPVSTCPTimeout    time.Duration   // idle time of TCP connections in IPVS; 0: as conntrack in direct mode, else as the kernel has it
+	IPVSTCPFinTimeout time.Duration   // the same after a FIN; 0: as the kernel has it
+	IPVSUDPTimeout    time.Duration   // idle time of UDP flows in IPVS; 0: as the kernel has it
 
-	// That conntrack keeps idle and half-closed TCP connections; 0: 24 h and
-	// 1 h, as kube-proxy does; negative: as the kernel has it.
+	// Idle time of established and half-closed TCP connections in conntrack; 0: 24 h
+	// and 1 h, as kube-proxy has it; negative: as the kernel has it.
 	EstablishedTimeout, CloseWaitTimeout time.Duration
 
-	// MaxFrontends is how many frontends one Service may have, each an address,
-	// port and protocol; one with source ranges counts one more for each of these.
-	// 0: any number.
+	// MaxFrontends is the most frontends (address, port and protocol) of one Service;
+	// one with source ranges counts one more for each range. 0: no limit.
 	MaxFrontends int
-	// Protected are API servers that this node needs. No Service but default/kubernetes
-	// takes their place; nor that of an endpoint of that one.
+	// Protected are API servers that this node needs. Only default/kubernetes may have a
+	// frontend at one of them, or at an endpoint of default/kubernetes; see guard.
 	Protected []netip.AddrPort
 
 	NodeName string // makes each node's order of real servers its own
 
-	// Missing tells why this kernel lacks one of state.Schedulers, or nil when
-	// it has it. Nil means that all are there.
+	// Missing returns why this kernel lacks one of state.Schedulers; nil: the kernel has
+	// it. If Missing is nil, the kernel has all.
 	Missing func(scheduler string) error
 
-	// TCPBeLiberal says that conntrack takes TCP packets outside the window, for
-	// the sake of connections of which the node sees one half: packets that it
-	// cannot place are then not dropped where they are forwarded, as kube-proxy has it.
+	// TCPBeLiberal says that conntrack takes TCP packets outside the window, since the
+	// node sees one half of some connections. Then FORWARD does not drop packets that
+	// conntrack cannot place, as with kube-proxy.
 	TCPBeLiberal bool
 
-	NoDevice bool // VIPs are routes alone: kube-ipvs0 is there for others, and nothing needs it
+	NoDevice bool // VIPs are routes alone: kube-ipvs0 exists for other programs, and no object needs it
 }
 
-// Images are the private prefixes of one family. Addresses in them never
+// Images are the prefixes of mapped addresses of one family. Mapped addresses never
 // leave the node: they exist between the NAT rules and IPVS.
 type Images struct {
-	Cluster  netip.Prefix // images of frontends as all of the cluster sees them
-	Local    netip.Prefix // images of externalTrafficPolicy Local frontends as seen from outside
-	NodePort netip.Prefix // its addresses 0 to 3: the relay; node ports, cluster view and local view; and the sink, see Rules
+	Cluster  netip.Prefix // mapped addresses of frontends for clients inside the cluster, or for all clients
+	Local    netip.Prefix // mapped addresses of frontends with externalTrafficPolicy Local for clients outside
+	NodePort netip.Prefix // its addresses 0 to 3: the relay, node ports as in Cluster and as in Local, and the sink, see Rules
 }
 
-// DefaultImages are ranges that no network uses: class E for IPv4, and for
-// IPv6 parts of the address space that IANA has not assigned. So few leading
-// bits are replaced that two addresses in use practically never share an image.
+// DefaultImages are ranges that no network uses: class E (RFC 1112) for IPv4, and for
+// IPv6 parts of the address space that IANA has not assigned. They replace so few leading
+// bits that two addresses in use practically never share a mapped address.
 var DefaultImages = [2]Images{
 	{netip.MustParsePrefix("240.0.0.0/5"), netip.MustParsePrefix("248.0.0.0/6"), netip.MustParsePrefix("252.0.0.0/30")},
 	{netip.MustParsePrefix("4000::/3"), netip.MustParsePrefix("6000::/3"), netip.MustParsePrefix("8000::/126")},
 }
 
-// Validate returns what makes the prefixes unusable. four says of which
-// family they must be.
+// Validate returns why the prefixes are unusable, or nil. They must be of IPv4 if four
+// is true, else of IPv6.
 func (im Images) Validate(four bool) error {
 	all := im.All()
 	for i, p := range all {
@@ -109,8 +107,7 @@ func (im Images) Validate(four bool) error {
 // All returns the three prefixes.
 func (im Images) All() []netip.Prefix { return []netip.Prefix{im.Cluster, im.Local, im.NodePort} }
 
-// Overlap names the image prefix that p shares addresses with, and the flag that
-// moves it; it returns nothing if p is free of images.
+// Overlap names the image prefix that overlaps p, and its flag; "": none overlaps.
 func (im Images) Overlap(p netip.Prefix) string {
 	for i, q := range im.All() {
 		if !q.Overlaps(p) {
@@ -135,25 +132,26 @@ func (im Images) Contain(p netip.Prefix) bool {
 	return false
 }
 
-// nodePort returns the address for node ports as all of the cluster sees
-// them, and the one for policy Local seen from outside.
+// nodePort returns the mapped addresses of node ports: that for clients inside the
+// cluster or for all, and that for clients outside with policy Local.
 func (im Images) nodePort() (cluster, local netip.Addr) {
 	cluster = im.NodePort.Addr().Next()
 	return cluster, cluster.Next()
 }
 
-// sink returns where Rules sends what the node itself dials without endpoints.
+// sink returns the address to which Rules translates packets of the node itself to a
+// ClusterIP without endpoints.
 func (im Images) sink() netip.Prefix {
 	_, local := im.nodePort()
 	return netip.PrefixFrom(local.Next(), local.BitLen())
 }
 
-// relayPort is where the relay listens. Another program that has the port of all
-// addresses would get the clients: Localhost is to be false then.
-const relayPort = 1024 // to listen below needs a right
+// relayPort is the port of the relay. Localhost must be false if another program listens
+// to this port at all addresses, since that would get the clients.
+const relayPort = 1024 // a lower port needs CAP_NET_BIND_SERVICE
 
-// Relay returns where the rules send the connections to node ports, in the family of
-// a, whose source is a loopback address. It is invalid where these are not served.
+// Relay returns the address to which the rules send connections from loopback addresses
+// to node ports, in the family of a. It is invalid if these are not served.
 func (c *Config) Relay(a netip.Addr) netip.AddrPort {
 	if !c.Localhost[index(a)] || a.Is6() && !c.IPv6 {
 		return netip.AddrPort{}
@@ -161,8 +159,7 @@ func (c *Config) Relay(a netip.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(c.images(a).NodePort.Addr(), relayPort)
 }
 
-// ImageOf returns what NETMAP makes of an address with one of the prefixes of images: it
-// replaces the leading bits.
+// ImageOf returns the mapped address of a: NETMAP replaces its leading bits by those of p.
 func ImageOf(a netip.Addr, p netip.Prefix) netip.Addr {
 	from, to := a.As16(), p.Addr().As16()
 	bits := p.Bits() + 128 - a.BitLen()
@@ -193,9 +190,9 @@ func index(a netip.Addr) int {
 // images returns the prefixes for the family of a.
 func (c *Config) images(a netip.Addr) Images { return c.Images[index(a)] }
 
-// SeesAll reports whether IPVS sees every packet of the connections that a
-// virtual server takes, so that its counters of packets and bytes are whole,
-// and those of open connections true. Behind an image it sees the first packet.
+// SeesAll reports whether IPVS sees every packet of a virtual server's connections, so
+// that its counters of packets, bytes and open connections are right. With a mapped
+// address IPVS sees the first packet of a connection only.
 func (c *Config) SeesAll(server state.ID) bool { return !c.isImage(server.Addr()) }
 
 // families returns the families in use.
@@ -206,27 +203,26 @@ func (c *Config) families() []netip.Addr {
 	return []netip.Addr{state.IPv4}
 }
 
-// Overlap is that of the prefixes of p's family.
+// Overlap is Images.Overlap for the family of p.
 func (c *Config) Overlap(p netip.Prefix) string { return c.images(p.Addr()).Overlap(p) }
 
-// Reserved tells why an address can only be this node's, between NAT and
-// IPVS, or nothing.
+// Reserved returns why a is a mapped address, which nothing but kube-ipvs may use; "":
+// it is none.
 func (c *Config) Reserved(a netip.Addr) string {
 	if !c.isImage(a) {
 		return ""
 	}
-	return fmt.Sprintf("%s lies in %s of this node, whose addresses nothing else may have", a, c.Overlap(netip.PrefixFrom(a, a.BitLen())))
+	return fmt.Sprintf("%s lies in %s of this node, whose addresses are for kube-ipvs alone", a, c.Overlap(netip.PrefixFrom(a, a.BitLen())))
 }
 
-// isImage reports whether a lies in a range that is ours alone.
+// isImage reports whether a lies in a prefix of mapped addresses.
 func (c *Config) isImage(a netip.Addr) bool {
 	im := &c.Images[index(a)]
 	return im.Cluster.Contains(a) || im.Local.Contains(a) || im.NodePort.Contains(a)
 }
 
-// Drains reports whether a real server that is not wanted any more has
-// connections that end with it, so that it must drain: it stands behind a
-// virtual server that carries every packet, and its protocol has connections.
+// Drains reports whether a removed real server must drain, since its connections would
+// end with it: IPVS sees every packet of its virtual server, and its protocol has connections.
 func (c *Config) Drains(real state.ID) bool {
 	if real.Proto == state.UDP {
 		return false

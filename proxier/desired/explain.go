@@ -8,8 +8,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Frontends returns those of a Service, in the order of its ports, as they were
-// rendered last; nil if it was not.
+// Frontends returns the frontends of a Service as they were rendered last, in the order
+// of its ports; nil if it was not rendered.
 func (t *Table) Frontends(v *model.Service) []Frontend {
 	s := t.services.Get(v.Key)
 	if s == nil {
@@ -30,8 +30,8 @@ func (t *Table) Frontends(v *model.Service) []Frontend {
 	return fs.all
 }
 
-// Wanted returns what a Service needs in the kernel, of itself alone or with
-// others, without what stands on every node.
+// Wanted returns the objects that a Service needs in the kernel, its own and shared ones,
+// without the Skeleton and without Flows.
 func (t *Table) Wanted(key model.Key) []state.Object {
 	var out []state.Object
 	if s := t.services.Get(key); s != nil {

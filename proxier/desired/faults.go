@@ -9,21 +9,21 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// faults are what of one Service cannot be rendered as asked for, by field and
-// cause: a Service of a thousand frontends that another one has is one problem.
+// faults are the parts of one Service that cannot be rendered as asked for, by field and
+// cause: a thousand frontends that another Service has make one problem.
 type faults []fault
 
-// fault is one cause, and what it concerns.
+// fault is one cause, and the first frontends or addresses that have it.
 type fault struct {
 	field, cause string
 	first        []string
 	count        int
 }
 
-// named is how many frontends or addresses a problem names.
+// named is the most frontends or addresses that a problem names.
 const named = 3
 
-// add says that something in a field has the cause. There are few causes.
+// add counts what, a part of a field, for a cause. There are few causes.
 func (fs *faults) add(field, what, cause string) {
 	at := slices.IndexFunc(*fs, func(f fault) bool { return f.field == field && f.cause == cause })
 	if at < 0 {
@@ -55,7 +55,7 @@ func (fs faults) problems(v model.View) (out []model.Problem) {
 
 func topic(key model.Key) model.Topic { return model.Topic{By: "desired", Kind: "Service", Key: key} }
 
-// faults adds what of a Service cannot be had on this node whatever others have.
+// faults adds the faults of a Service that do not depend on other Services.
 func (t *Table) faults(s *service, v model.View, fs *frontends, wrong *faults) {
 	c := &t.config
 	delete(t.guard.barred, s)
@@ -78,7 +78,7 @@ func (t *Table) faults(s *service, v model.View, fs *frontends, wrong *faults) {
 	} {
 		for _, a := range at.addrs {
 			if c.Reserved(a) != "" {
-				wrong.add(at.field, a.String(), fmt.Sprintf("left out: in %s of this node, whose addresses nothing else may have", c.Overlap(netip.PrefixFrom(a, a.BitLen()))))
+				wrong.add(at.field, a.String(), fmt.Sprintf("left out: it lies in %s of this node, whose addresses are for kube-ipvs alone", c.Overlap(netip.PrefixFrom(a, a.BitLen()))))
 			}
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Reach says how clients address a frontend.
+// Reach is the kind of address by which clients reach a frontend.
 type Reach uint8
 
 // The kinds of frontends.
@@ -27,7 +27,8 @@ func (r Reach) String() string {
 	return [...]string{"ClusterIP", "load-balancer IP", "external IP", "node port"}[r]
 }
 
-// Frontend is one address and port that clients of a Service dial, and where it stands.
+// Frontend is one address, port and protocol that clients of a Service dial, and the
+// virtual servers behind it.
 type Frontend struct {
 	Reach Reach
 	class class
@@ -35,17 +36,17 @@ type Frontend struct {
 	Proto state.Protocol
 	Addr  netip.AddrPort // NodePort: the family's unspecified address
 	Local bool           // policy Local
-	// Server is the virtual server as all of the cluster sees the frontend.
-	// LocalServer is that for policy Local seen from outside; zero if none.
+	// Server is the virtual server for clients inside the cluster, or for all clients.
+	// LocalServer is the one for clients outside with policy Local; zero: none.
 	Server, LocalServer state.ID
 	sourced             bool // load-balancer source ranges apply
 
-	// For people who ask, see Table.Frontends.
-	Networks []netip.Prefix // of NodePort: of node addresses that serve it, as ipset takes them
-	Lost     model.Key      // the Service that has it instead; zero: this one has it
+	// Only Table.Frontends sets these.
+	Networks []netip.Prefix // NodePort: networks of the node addresses that serve it, as ipset takes them
+	Lost     model.Key      // the other Service that has the frontend; zero: this one has it
 }
 
-// String names the frontend as problems and reasons do.
+// String returns the frontend's name in problems and reasons.
 func (f Frontend) String() string {
 	if f.Reach == NodePort {
 		return fmt.Sprintf("node port %d/%s", f.Addr.Port(), f.Proto)
@@ -53,7 +54,7 @@ func (f Frontend) String() string {
 	return fmt.Sprintf("%s %s/%s", f.Reach, f.Addr, f.Proto)
 }
 
-// field returns where a Service says that it wants the frontend.
+// field returns the field of a Service that asks for the frontend.
 func (f Frontend) field() string {
 	switch f.Reach {
 	case ClusterIP:
@@ -66,9 +67,9 @@ func (f Frontend) field() string {
 	return "spec.ports"
 }
 
-// claims appends what of which only one Service may have each: where the frontend
-// is published, and the virtual servers behind it. One at the frontend's own
-// address goes with that: all others have images for addresses.
+// claims appends the objects of the frontend that only one Service may have: the entry
+// that publishes it, and the virtual servers behind it. A virtual server at the
+// frontend's own address needs no claim: all others stand at mapped addresses.
 func (f *Frontend) claims(to []claim) []claim {
 	if f.Server.AddrPort() != f.Addr {
 		to = append(to, claim{f.Server, f.class})
@@ -92,23 +93,22 @@ func protocol(p corev1.Protocol) state.Protocol {
 	return state.TCP
 }
 
-// frontends are those of a Service, in order of precedence: an address that is
-// named twice is what it is named first, and where there are too many the last
-// ones are left out. A ClusterIP comes before all others, whatever there is of these.
+// frontends are those of a Service, in order of precedence: the first of two kinds of
+// one address counts, and of too many frontends the last are left out. ClusterIPs come
+// before all others.
 type frontends struct {
 	all    []Frontend
-	claims []claim           // of all, in order, each ID once
-	seen   map[state.ID]bool // those of claims, once they are many
-	cost   int               // of all, see costs
-	// ranges are how many load-balancer source ranges there are, of IPv4 and of IPv6.
-	ranges [2]int
-	// over are frontends that were left out since they are too many, and overSourced
+	claims []claim           // those of all, in order, each ID once
+	seen   map[state.ID]bool // the IDs of claims, once they are many
+	cost   int               // the sum over all, see costs
+	ranges [2]int            // number of load-balancer source ranges of IPv4 and IPv6
+	// over counts frontends that were left out since they are too many, overSourced
 	// those with source ranges.
 	over, overSourced int
-	wrong             faults // addresses that get into each other's way
+	wrong             faults // addresses with the mapped address of another
 }
 
-// list makes fs those of s, without ClusterIPs that are barred.
+// list makes fs the frontends of s, without barred ClusterIPs.
 func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) bool) {
 	*fs = frontends{all: fs.all[:0], claims: fs.claims[:0]}
 	for _, n := range s.SourceRanges {
@@ -161,11 +161,11 @@ func (fs *frontends) add(c *Config, f Frontend) {
 	fs.claims = f.claims(fs.claims)
 	for _, cl := range fs.claims[had:] {
 		if fs.has(cl.id, had) {
-			// An address that is named twice is served; of two that share an image one is
-			// not, whatever the port.
+			// An address that is named twice is served. Of two addresses with one mapped
+			// address the second is left out, with all ports.
 			if f.Port == 0 && !fs.has(state.EntryID(state.SetAll, f.Proto, f.Addr), had) {
-				fs.wrong.add(f.field(), f.Addr.Addr().String(), "left out: it differs from another address of this Service "+
-					"in nothing but the leading bits that the image prefix replaces")
+				fs.wrong.add(f.field(), f.Addr.Addr().String(), "left out: another address of this Service "+
+					"has the same mapped address, since they differ only in the leading bits that the image prefix replaces")
 			}
 			fs.claims = fs.claims[:had]
 			return
@@ -180,8 +180,8 @@ func (fs *frontends) add(c *Config, f Frontend) {
 	fs.all = append(fs.all, f)
 }
 
-// costs returns what a frontend counts towards Config.MaxFrontends: a thousand ports
-// and two thousand source ranges, 50 kB of an object, are two million entries.
+// costs returns how many frontends f counts as for Config.MaxFrontends. Source ranges
+// count: a thousand ports and two thousand ranges, an object of 50 kB, make two million entries.
 func (fs *frontends) costs(f *Frontend) int {
 	if f.sourced {
 		return 1 + fs.ranges[index(f.Addr.Addr())]
@@ -211,7 +211,7 @@ func (c *Config) externalIPs(s *model.Service) []netip.Addr {
 	return s.ExternalIPs
 }
 
-// frontend returns that of a Service's port at an address.
+// frontend returns the frontend of a Service's port at an address.
 func (c *Config) frontend(s *model.Service, reach Reach, port int, proto state.Protocol, addr netip.AddrPort) Frontend {
 	f := Frontend{Reach: reach, class: ofOthers, Port: port, Proto: proto, Addr: addr, Local: s.ExternalLocal}
 	if reach == ClusterIP {
@@ -229,7 +229,7 @@ func (c *Config) frontend(s *model.Service, reach Reach, port int, proto state.P
 	return f
 }
 
-// set returns the set of which an entry publishes the frontend.
+// set returns the set whose entry publishes the frontend.
 func (f *Frontend) set() state.SetName {
 	switch {
 	case f.Reach == ClusterIP:
@@ -244,8 +244,8 @@ func (f *Frontend) set() state.SetName {
 	return state.SetExternal
 }
 
-// Entries returns the entries that publish the frontend, of which NodePort has one for
-// each of Networks.
+// Entries returns the entries that publish the frontend: for NodePort one for each of
+// Networks.
 func (f *Frontend) Entries() []state.ID {
 	if f.Reach != NodePort {
 		return []state.ID{state.EntryID(f.set(), f.Proto, f.Addr)}
@@ -257,9 +257,9 @@ func (f *Frontend) Entries() []state.ID {
 	return out
 }
 
-// Servers returns the virtual servers behind an entry that publishes a
-// frontend: first the one that all of the cluster sees, then, for policy
-// Local, the one seen from outside. It returns nil for other objects.
+// Servers returns the virtual servers behind an entry that publishes a frontend: first
+// Frontend.Server, then, for policy Local, Frontend.LocalServer. It returns nil for other
+// objects.
 func (c *Config) Servers(entry state.ID) []state.ID {
 	if entry.Kind != state.Entry {
 		return nil
@@ -267,7 +267,7 @@ func (c *Config) Servers(entry state.ID) []state.ID {
 	return c.servers(nil, entry)
 }
 
-// servers appends what Servers returns of an entry.
+// servers appends the virtual servers behind an entry, see Servers.
 func (c *Config) servers(to []state.ID, entry state.ID) []state.ID {
 	im := c.images(entry.Addr())
 	at := func(a netip.Addr) state.ID {

@@ -11,25 +11,25 @@ import (
 // apiServer names the API server's own Service.
 var apiServer = model.Key{Namespace: "default", Name: "kubernetes"}
 
-// guard claims the addresses of API servers before any Service but their own: a
-// node that is led elsewhere by an external IP would never hear that the Service
-// has gone. Each frontend of the same address and port is lost to it, and no
-// ClusterIP may have such an address: all of its ports would be ours to refuse.
-// A load balancer that leads to those very API servers is admitted.
+// guard claims the addresses of API servers before any Service but default/kubernetes: if
+// an external IP led the node elsewhere, the node would never hear that the Service has
+// gone. Each other frontend with the same address and port loses, and no ClusterIP may be
+// such an address, since kube-ipvs would refuse all other ports of it. A load balancer
+// that leads to these API servers alone is admitted.
 type guard struct {
-	service   *service          // that it claims as
-	endpoints []netip.AddrPort  // of the API server's Service, sorted
-	moved     bool              // endpoints are others since protect
+	service   *service          // the claimant
+	endpoints []netip.AddrPort  // endpoints of default/kubernetes, sorted
+	moved     bool              // endpoints have changed since protect
 	claims    []claim           // in force
-	addrs     []netip.Addr      // of claims
-	barred    map[*service]bool // Services with a ClusterIP that is barred
+	addrs     []netip.Addr      // their addresses
+	barred    map[*service]bool // Services with a barred ClusterIP
 }
 
 func newGuard() guard {
 	return guard{service: &service{rank: rank{key: apiServer}}, barred: map[*service]bool{}}
 }
 
-// barred returns why an address cannot be a ClusterIP on this node, or nothing.
+// barred returns why an address cannot be a ClusterIP on this node; "": it can.
 func (t *Table) barred(key model.Key, a netip.Addr) string {
 	switch {
 	case a == t.facts.NodeIP(a):
@@ -40,7 +40,7 @@ func (t *Table) barred(key model.Key, a netip.Addr) string {
 	return ""
 }
 
-// serves notes where the API server's Service has its endpoints.
+// serves stores the endpoints of default/kubernetes.
 func (g *guard) serves(v model.View) {
 	var now []netip.AddrPort
 	for _, family := range [...][]model.Endpoints{v.V4, v.V6} {
@@ -54,10 +54,10 @@ func (g *guard) serves(v model.View) {
 	}
 }
 
-// admit ranks those frontends before the guard by which this node asks API servers
-// and that lead to the endpoints of default/kubernetes and nowhere else, as those of
-// the load balancer of a control plane do. An endpoint's own address is never lent,
-// nor is one that source ranges may keep the node away from.
+// admit ranks frontends before the guard that are the load balancer of a control plane:
+// this node asks API servers by them, and they lead to endpoints of default/kubernetes
+// only. It admits no frontend at an endpoint's own address, and none with source ranges,
+// which may keep the node away.
 func (g *guard) admit(protected []netip.AddrPort, v model.View, fs *frontends) {
 	for i := range fs.all {
 		f := &fs.all[i]
@@ -74,8 +74,7 @@ func (g *guard) admit(protected []netip.AddrPort, v model.View, fs *frontends) {
 	}
 }
 
-// leads reports whether there are endpoints behind a frontend and each of them is the
-// API server's.
+// leads reports whether a frontend has endpoints, and all are endpoints of default/kubernetes.
 func (g *guard) leads(f *Frontend, v model.View) bool {
 	family := v.V4
 	if f.Addr.Addr().Is6() {
@@ -88,8 +87,8 @@ func (g *guard) leads(f *Frontend, v model.View) bool {
 	})
 }
 
-// protect has the guard claim what it must, and those Services rendered that win
-// or lose something by it, or are told another reason.
+// protect renews the guard's claims, and queues the Services that win or lose by it, or
+// lose for another reason.
 func (b *batch) protect() {
 	t := b.table
 	g := &t.guard
@@ -110,7 +109,7 @@ func (b *batch) protect() {
 		for _, r := range t.rivals[c.id] {
 			b.affect(r.service)
 		}
-		if owner := t.owner(c.id); owner != nil && owner != g.service { // one that is admitted
+		if owner := t.owner(c.id); owner != nil && owner != g.service { // admitted
 			b.affect(owner)
 		}
 	}
@@ -126,8 +125,8 @@ func (b *batch) protect() {
 	}
 }
 
-// affectVIPs has the Services rendered that have one of the addresses as a
-// ClusterIP. It looks at all Services.
+// affectVIPs queues the Services with one of the addresses as a ClusterIP. It looks at
+// all Services.
 func (b *batch) affectVIPs(addrs []netip.Addr) {
 	for s := range b.table.services.All() {
 		s.objects(func(o state.Object, _ bool) {

@@ -7,7 +7,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// sources adds who may use a load-balancer IP.
+// sources adds the entries of the clients that may use a load-balancer IP.
 func (r *render) sources(f *Frontend, what string) {
 	const why = "loadBalancerSourceRanges"
 	for _, n := range r.view.SourceRanges {
@@ -18,11 +18,11 @@ func (r *render) sources(f *Frontend, what string) {
 			r.own(state.SourceEntryID(f.Proto, f.Addr, half), state.None, what, why)
 		}
 	}
-	// Where the address is bound on the node, as by keepalived, the node's packets to
-	// it come from it.
+	// If the node has bound the address, as with keepalived, the node's packets to the
+	// address come from it.
 	ip := f.Addr.Addr()
 	if node := r.facts.NodeIP(ip); node.IsValid() && inRanges(r.view.SourceRanges, node) && !inRanges(r.view.SourceRanges, ip) {
-		r.own(state.SourceEntryID(f.Proto, f.Addr, netip.PrefixFrom(ip, ip.BitLen())), state.None, what, why, "they have the node, which may dial from this address itself")
+		r.own(state.SourceEntryID(f.Proto, f.Addr, netip.PrefixFrom(ip, ip.BitLen())), state.None, what, why, "the ranges contain the node, which may dial from this address")
 	}
 	r.enter(f, state.SetSourceFiltered, 0, what, why)
 }

@@ -13,13 +13,13 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Fragment is what one Service needs in the kernel.
+// Fragment has the objects that one Service needs in the kernel.
 type Fragment struct {
-	Own    []state.Object // of this Service alone; real servers in the order in which to add them
-	Shared []state.Object // that others may need too: addresses, hairpin entries, settings
+	Own    []state.Object // objects of this Service alone; real servers in the order of their addition
+	Shared []state.Object // objects that other Services may need too: addresses, hairpin entries, settings
 }
 
-// Reason is told why an object is wanted; see Explain.
+// Reason receives the reason for each rendered object; see Explain.
 type Reason func(id state.ID, why string)
 
 // render renders one Service after another, in the same memory.
@@ -29,14 +29,14 @@ type render struct {
 	view    model.View
 	because Reason
 	out     Fragment
-	shared  map[state.ID]bool // those of out, once they are many
-	hairpin [][2]bool         // of each port, by family: the entries are there
+	shared  map[state.ID]bool // the IDs of out.Shared, once they are many
+	hairpin [][2]bool         // by port and family: the hairpin entries are rendered
 	order   []ranked          // memory of server
-	last    [3]lastSpec       // that were interned, by use: most Services share some
-	answers [2]answers        // of the port looked at last, by family
+	last    [3]lastSpec       // Specs interned last, by use: most Services share some
+	answers [2]answers        // by family, those of the last port
 }
 
-// answers are who may answer flows to a port of the Service.
+// answers are the endpoints that may answer UDP flows to a port of the Service.
 type answers struct {
 	known bool
 	port  int
@@ -56,7 +56,7 @@ type lastSpec struct {
 	ref   state.SpecRef
 }
 
-// intern returns the reference for s, at once if it was the last one of a use.
+// intern returns the reference for s. It is quick if s was the last one of a use.
 func (r *render) intern(use int, s state.Spec) state.SpecRef {
 	last := &r.last[use]
 	if !last.known || last.spec != s {
@@ -65,7 +65,7 @@ func (r *render) intern(use int, s state.Spec) state.SpecRef {
 	return last.ref
 }
 
-// service makes r.out the Fragment of a Service that has the frontends.
+// service makes r.out the Fragment of a Service with the frontends that it owns.
 func (r *render) service(v model.View, all []Frontend, owns func(*Frontend) bool) {
 	r.view = v
 	r.out.Own, r.out.Shared, r.shared = r.out.Own[:0], r.out.Shared[:0], nil
@@ -76,11 +76,11 @@ func (r *render) service(v model.View, all []Frontend, owns func(*Frontend) bool
 		}
 	}
 	r.health()
-	r.view = model.View{} // it must not stay for this
+	r.view = model.View{} // lets the memory go
 }
 
-// health lets load balancers in that ask at the health-check node port, which two
-// Services may name: the set says where the node answers, and not for which.
+// health adds the entries that let load balancers reach the health-check node port. They
+// are shared, since two Services may name the same port.
 func (r *render) health() {
 	port := r.view.HealthCheckPort
 	if port == 0 {
@@ -106,7 +106,7 @@ func (r *render) share(id state.ID, spec state.SpecRef, why ...string) {
 	r.tell(id, why)
 }
 
-// shares reports whether a shared object is there, and takes it for there if not.
+// shares reports whether out has the shared object, and notes that it has from now on.
 func (r *render) shares(id state.ID) bool {
 	const few = 16
 	if len(r.out.Shared) < few {
@@ -137,7 +137,7 @@ func (r *render) tell(id state.ID, why []string) {
 	r.because(id, text)
 }
 
-// endpoints returns those of the frontend's port in its family.
+// endpoints returns the endpoints of the frontend's port in its family.
 func (r *render) endpoints(f *Frontend) model.Endpoints {
 	if f.Addr.Addr().Is4() {
 		return r.view.V4[f.Port]
@@ -190,19 +190,18 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *Frontend, wh
 	}
 }
 
-// staying adds, with weight 0, the endpoints that answer still and get no new
-// clients, since they are terminating, or by a policy or a hint: IPVS
-// carries every packet of the flows that they have, and would end these. Behind an
-// image conntrack carries them, as it does connections anywhere; or these drain.
+// staying adds, with weight 0, serving endpoints that get no new clients, since they are
+// terminating or a policy or hint excludes them: without a real server IPVS would end
+// their UDP flows. Behind a mapped address conntrack carries flows; connections drain.
 func (r *render) staying(id state.ID, chosen []netip.AddrPort, f *Frontend, why string) {
 	for _, ep := range r.endpoints(f).Serving {
 		if !contains(chosen, ep) {
-			r.own(state.RealServerID(id, ep), state.Weight(0), why, "endpoint for the flows that it has, and no new ones")
+			r.own(state.RealServerID(id, ep), state.Weight(0), why, "endpoint keeps its flows and gets no new ones")
 		}
 	}
 }
 
-// contains looks for an endpoint in a sorted list.
+// contains reports whether a sorted list has an endpoint.
 func contains(sorted []netip.AddrPort, ep netip.AddrPort) bool {
 	_, ok := slices.BinarySearchFunc(sorted, ep, netip.AddrPort.Compare)
 	return ok
@@ -218,8 +217,8 @@ func (r *render) serverSpec() state.SpecRef {
 	return r.intern(ofServer, s)
 }
 
-// SchedulerOf returns the scheduler of a Service's virtual servers: its own if
-// the kernel has that, else the default.
+// SchedulerOf returns the scheduler of a Service's virtual servers: that of its
+// annotation if the kernel has it, else the default.
 func (c *Config) SchedulerOf(s *model.Service) string {
 	if s.Scheduler == "" || c.missing(s.Scheduler) != nil {
 		return c.Scheduler
@@ -227,9 +226,8 @@ func (c *Config) SchedulerOf(s *model.Service) string {
 	return s.Scheduler
 }
 
-// missing returns why virtual servers cannot have a scheduler that a Service
-// names, or nil. A name that is none of the kernel's is never looked up: there
-// are as many of those as tenants try.
+// missing returns why virtual servers cannot have a scheduler that a Service names; nil:
+// they can. It never asks the kernel for an unknown name, since tenants may try any number.
 func (c *Config) missing(scheduler string) error {
 	switch {
 	case !slices.Contains(state.Schedulers, scheduler):
@@ -240,8 +238,8 @@ func (c *Config) missing(scheduler string) error {
 	return nil
 }
 
-// vip returns how an address is to be the node's own. The node's own packets must
-// leave with the node's address and its uplink's MTU, not with the VIP and that of lo.
+// vip returns the Spec of a VIP. The node's own packets to it must leave with the node's
+// address and the MTU of its link, not with the VIP and the MTU of lo.
 func (r *render) vip(a netip.Addr) state.SpecRef {
 	bare := r.config.NoDevice || r.facts.NoVIPv6 && a.Is6()
 	return r.intern(ofVIP4+index(a), state.Spec{Source: r.facts.NodeIP(a), MTU: r.facts.MTU, Bare: bare})
@@ -262,8 +260,8 @@ func (r *render) gates(f *Frontend, eps model.Endpoints, what string) {
 	}
 }
 
-// enter adds f to the set for its kind: node ports with each network that
-// serves them, others with their address.
+// enter adds f to the set for its kind: a node port with each network that serves it,
+// others with their address.
 func (r *render) enter(f *Frontend, addresses, nodePorts state.SetName, why ...string) {
 	set := addresses
 	if f.Reach == NodePort {
@@ -282,7 +280,7 @@ func (r *render) enter(f *Frontend, addresses, nodePorts state.SetName, why ...s
 	}
 }
 
-// publish adds what makes the frontend answer.
+// publish adds the entries that make the frontend answer, and the Flow of a UDP frontend.
 func (r *render) publish(f *Frontend, what string) {
 	if f.Reach != NodePort {
 		r.enter(f, state.SetAll, 0, what)
@@ -295,14 +293,14 @@ func (r *render) publish(f *Frontend, what string) {
 	}
 	if f.Proto == state.UDP {
 		for _, entry := range r.out.Own[had:] {
-			r.own(entry.ID.Flows(), r.answering(f), what, "who may answer")
+			r.own(entry.ID.Flows(), r.answering(f), what, "endpoints that may answer")
 		}
 	}
 }
 
-// answering returns who may answer flows to the frontend: as kube-proxy has it,
-// every endpoint that answers still, wherever it is and whatever policies and
-// hints say. Frontends come port by port.
+// answering returns the endpoints that may answer flows to the frontend: every serving
+// endpoint of any node, regardless of policies and hints, as in kube-proxy. It keeps the
+// answer for the next frontend of the same port.
 func (r *render) answering(f *Frontend) state.SpecRef {
 	last := &r.answers[index(f.Addr.Addr())]
 	if !last.known || last.port != f.Port {
@@ -323,8 +321,8 @@ func (r *render) comment(f *Frontend) state.SpecRef {
 	return state.Intern(state.Spec{Text: text[:min(len(text), maxComment)]})
 }
 
-// nodePortNetworks returns the networks of node addresses that serve node
-// ports in the family of a, as ipset takes them. None lies in another.
+// nodePortNetworks returns the networks of node addresses that serve node ports in the
+// family of a, as ipset takes them. No network lies in another.
 func (c *Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	for i, p := range c.NodePortAddresses {
@@ -338,8 +336,8 @@ func (c *Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
 	return out
 }
 
-// held reports whether p, which is list[i], lies in another network of the list,
-// or is the same as one before it.
+// held reports whether p, which is list[i], lies in a larger network of the list, or
+// equals an earlier one.
 func held(p netip.Prefix, i int, list []netip.Prefix) bool {
 	for j, q := range list {
 		if q.Overlaps(p) && (q.Bits() < p.Bits() || q.Bits() == p.Bits() && j < i) {
@@ -349,15 +347,15 @@ func held(p netip.Prefix, i int, list []netip.Prefix) bool {
 	return false
 }
 
-// ranked is an endpoint and its place among others.
+// ranked is an endpoint and its place in the order.
 type ranked struct {
 	rank     uint64
 	endpoint netip.AddrPort
 }
 
-// shuffle appends the endpoints in an order that differs from node to node and
-// from port to port but not from time to time: round robin begins with the
-// last one added, and 5,000 nodes must not all begin with the same.
+// shuffle appends the endpoints in an order that differs by node and port and does not
+// change with time. Round robin begins with the last real server that was added, and
+// 5,000 nodes must not all begin with the same one.
 func shuffle(to []ranked, endpoints []netip.AddrPort, node string, key model.Key, port int) []ranked {
 	if len(endpoints) == 1 {
 		return append(to, ranked{endpoint: endpoints[0]})
@@ -380,7 +378,7 @@ func shuffle(to []ranked, endpoints []netip.AddrPort, node string, key model.Key
 	return to
 }
 
-// fnv64a is the hash of hash/fnv of texts one after another.
+// fnv64a returns the 64-bit FNV-1a hash of the concatenated texts, as hash/fnv does.
 func fnv64a(texts ...string) uint64 {
 	h := uint64(14695981039346656037)
 	for _, text := range texts {

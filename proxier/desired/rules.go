@@ -7,17 +7,16 @@ import (
 	"strings"
 )
 
-// Rules returns all chains of a family, which is state.IPv4 or state.IPv6, in
-// the form that iptables-restore reads. They are the same whatever Services
-// there are; what changes stands in the sets that they look into. Below they are written
-// as they are for IPv4, so that a rule of a node is found by its text.
+// Rules returns all chains of a family, which is state.IPv4 or state.IPv6, in the form
+// that iptables-restore reads. They do not depend on Services: the sets that they look
+// into do. The source has their IPv4 text, so that grep finds a node's rule here.
 //
-// A new flow meets them in this order. mangle shuts the back doors to images
-// and drops what a policy forbids. nat marks what must be masqueraded and
-// turns the frontend into its image (or, in direct mode, leaves a ClusterIP as
-// it is). IPVS, behind the INPUT or OUTPUT hook, picks a real server. filter
-// lets that pass on hosts that drop by default, refuses frontends without
-// endpoints, and guards the ports of our addresses that no Service has.
+// A new flow meets them in this order. mangle shuts the back doors to mapped addresses
+// and drops packets that a policy forbids. nat marks packets that must be masqueraded,
+// and translates the frontend to its mapped address, or in direct mode a ClusterIP to
+// itself. IPVS, behind the INPUT or OUTPUT hook, picks a real server. filter lets these
+// packets pass on hosts that drop by default, refuses frontends without endpoints, and
+// guards the ports of VIPs that no Service has.
 func (c Config) Rules(family netip.Addr) string {
 	mark := uint32(1) << c.MasqueradeBit
 	r := &rules{config: c, images: c.images(family), relayed: c.Relay(family),
@@ -42,20 +41,20 @@ type rules struct {
 	config         Config
 	images         Images
 	relayed        netip.AddrPort // see Config.Relay
-	pods, others   string         // match traffic from pods, and all other; empty: unknown
-	allPods        bool           // all addresses are pods': no rule is for others, iptables-nft refuses "! -s 0.0.0.0/0"
-	mark, unmark   string         // what asks for masquerade, and its absence
+	pods, others   string         // match traffic from pods, and all other traffic; empty: pods are not known
+	allPods        bool           // pods may have any address: no rule is for others, iptables-nft refuses "! -s 0.0.0.0/0"
+	mark, unmark   string         // set and clear the mark for masquerade
 	icmp, loopback string
 	unreachable    string
-	// itself translates a destination to itself. ACCEPT would end one table alone, and
-	// leave the packet to the DNAT of others in theirs. What table filter refuses keeps
-	// its destination, since a REJECT answers from there, and on a bridge past conntrack,
-	// which would translate the answer.
+	// itself translates a destination to itself. ACCEPT would end one table only, and
+	// leave the packet to the DNAT of other programs in theirs. A packet that table filter
+	// refuses keeps its destination: REJECT answers from there, and on a bridge its answer
+	// bypasses conntrack, which would translate it back.
 	itself string
 	text   strings.Builder
 }
 
-// matchPods finds out how traffic from pods is told from other traffic.
+// matchPods sets pods and others.
 func (r *rules) matchPods(cidr netip.Prefix) {
 	switch in := r.config.PodInterface; {
 	case in != "":
@@ -76,7 +75,7 @@ func (r *rules) table(name string, chains ...Chain) {
 	}
 }
 
-// add adds a line; empty parts of it are left out.
+// add adds a line without its empty parts.
 func (r *rules) add(parts ...string) {
 	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
 	r.text.WriteString(strings.Join(parts, " ") + "\n")
@@ -95,21 +94,21 @@ func (r *rules) mangle() {
 	r.add("-A INPUT -j KIPVS-IMAGE")
 	r.add("-A OUTPUT -j KIPVS-IMAGE")
 	r.add("-A OUTPUT -j KIPVS-PRE")
-	r.add("-A KIPVS-PRE -m conntrack --ctstatus CONFIRMED -j RETURN") // one test for each packet of each established flow
-	r.addForImages("-A KIPVS-PRE -d", "-j DROP")                      // images are not for dialling
-	// Nor does anything come from one but what the node says of such a packet.
-	// Conntrack would take a packet to the image for an answer, and so for
-	// established: a forged datagram opened a way past all policies.
+	r.add("-A KIPVS-PRE -m conntrack --ctstatus CONFIRMED -j RETURN") // each packet of an established flow meets this rule only
+	r.addForImages("-A KIPVS-PRE -d", "-j DROP")                      // clients must not dial mapped addresses
+	// No packet comes from one, except the node's own errors about such packets. After a
+	// forged packet from a mapped address, conntrack would take packets to it for answers
+	// of an established flow, which pass all policies.
 	r.addForImages("-A KIPVS-PRE -s", "-m conntrack --ctstate NEW -j DROP")
-	// An entry of before these rules is no way either: what has come to an image,
-	// just ahead of IPVS, is from a client whose packet our NAT has sent there.
+	// A conntrack entry from before these rules must not help either: just before IPVS, a
+	// packet to a mapped address must be one that NAT has translated.
 	r.add("-A KIPVS-IMAGE -m conntrack --ctstate DNAT --ctdir ORIGINAL -j RETURN")
 	r.addForImages("-A KIPVS-IMAGE -d", "-j DROP")
 	r.add("-A KIPVS-PRE -m set --match-set KIPVS-ALL dst,dst -g KIPVS-GATE")
 	r.add("-A KIPVS-PRE -m addrtype --dst-type LOCAL -j KIPVS-NODEPORT-GATE")
 
-	// Conntrack cannot NAT a packet that it cannot place: it would go out
-	// unchanged. In direct mode IPVS may still know a ClusterIP's connection.
+	// NAT does not translate an INVALID packet, which would leave the node unchanged. In
+	// direct mode IPVS may still know the connection of a ClusterIP.
 	notCluster := ""
 	if r.config.Mode == Direct {
 		notCluster = "-m set ! --match-set KIPVS-CLUSTER dst,dst"
@@ -122,10 +121,10 @@ func (r *rules) mangle() {
 	r.add("COMMIT")
 }
 
-// forbid adds what policies and source ranges keep away. Table mangle drops it.
-// Where a chain of others in front of ours accepts the packet there, as Calico's
-// cali-PREROUTING does with a preDNAT policy, table nat translates it to itself: it
-// comes to no endpoint either.
+// forbid adds rules for packets that policies and source ranges forbid. Table mangle
+// drops them. If a chain of another program accepts the packet there before, as Calico's
+// cali-PREROUTING does with a preDNAT policy, table nat translates it to itself, so that
+// it reaches no endpoint.
 func (r *rules) forbid(chain, then string) {
 	r.add(chain, "-m set --match-set KIPVS-SRC-FILTER dst,dst -m set ! --match-set KIPVS-SRC-ALLOW dst,dst,src", then)
 	r.add(chain, "-m set --match-set KIPVS-DROP dst,dst", then)
@@ -141,12 +140,12 @@ func (r *rules) forbidNodePorts(chain, then string) {
 	}
 }
 
-// own is a table of nftables that is asked before all tables nat: its name and what it
-// may hold are netutil's (OwnTable). A ClusterIP is local here, so that each rule of
-// others about addresses of the node, such as that of a host port, would take those of
-// its ports that it is about. Node ports and external IPs are not in it: who has them is
-// decided in table nat, as with kube-proxy. Nor is a port that is not published: while
-// kube-proxy is taken over, that is still its.
+// own adds the nftables table of kube-ipvs, netutil.OwnTable, which the kernel asks before
+// all tables nat. A ClusterIP is an address of the node, so that a rule of another program
+// for a port of all addresses of the node, such as a host port, would take the port of
+// ClusterIPs. Node ports and external IPs are not in it: table nat decides about them, as
+// with kube-proxy. Ports that are not published are not in it either: during a takeover
+// kube-proxy still serves them.
 func (r *rules) own() {
 	r.table("kube-ipvs", ChainVIP, ChainVIPOut, ChainCluster)
 	r.add("-A PREROUTING -m set --match-set KIPVS-VIPS dst -j KIPVS-VIP")
@@ -162,8 +161,8 @@ func (r *rules) own() {
 	r.add("COMMIT")
 }
 
-// cluster adds the chain for ClusterIPs. It is in table nat, too: a kernel without
-// nftables has no other.
+// cluster adds the chain for ClusterIPs. It stands in table nat too, for a kernel without
+// nftables.
 func (r *rules) cluster() {
 	if r.config.MasqueradeAll {
 		r.add("-A KIPVS-CLUSTER -j MARK --set-xmark", r.mark)
@@ -184,8 +183,8 @@ func (r *rules) nat() {
 	r.add("-A OUTPUT -j KIPVS-NAT")
 	r.add("-A POSTROUTING -j KIPVS-POST")
 	if r.config.Mode == Direct {
-		// To the node's own packets IPVS comes before table filter, and answers by
-		// an ICMP error, which over IPv6 a connect does not hear of at once.
+		// The node's own packets meet IPVS before table filter. IPVS answers them by an
+		// ICMP error, which a connect over IPv6 does not notice at once.
 		r.add("-A KIPVS-NAT -m addrtype --src-type LOCAL -m set --match-set KIPVS-CLUSTER dst,dst -m set --match-set KIPVS-REJECT dst,dst",
 			"-j DNAT --to-destination", r.images.sink().Addr().String())
 	}
@@ -211,7 +210,7 @@ func (r *rules) nat() {
 
 	r.nodePorts()
 
-	// At random, as below: many pods that ask themselves share the node's address.
+	// --random-fully, as below, since many pods that dial themselves share the node's address.
 	r.add("-A KIPVS-POST -m set --match-set KIPVS-HAIRPIN dst,dst,src -j MASQUERADE --random-fully")
 	r.add("-A KIPVS-POST -m mark ! --mark", r.mark, "-j RETURN")
 	r.add("-A KIPVS-POST -j MARK --set-xmark", r.unmark)
@@ -222,7 +221,7 @@ func (r *rules) nat() {
 func (r *rules) nodePorts() {
 	cluster, local := r.images.nodePort()
 	toCluster := "-j DNAT --to-destination " + cluster.String()
-	notFromOthers := "" // where route_localnet lets others' packets to loopback addresses in
+	notFromOthers := "" // route_localnet may let in packets of other machines to loopback addresses
 	if r.relayed.IsValid() {
 		notFromOthers = "-m addrtype ! --src-type LOCAL"
 	}
@@ -245,11 +244,11 @@ func (r *rules) nodePorts() {
 	r.add("-A KIPVS-NODEPORT-LOCAL -j DNAT --to-destination", local.String())
 }
 
-// relay sends what comes from a loopback address to the relay. IPVS refuses such
-// a source (crosses_local_route_boundary in ip_vs_xmit.c), and the kernel has no
-// place to rewrite one before IPVS sees it. The relay dials the same address and port
-// from the node's own address, and so meets the rules that follow. What it does not
-// serve the node refuses: to IPVS it would vanish.
+// relay sends packets from loopback addresses to the relay. IPVS refuses such a source
+// (crosses_local_route_boundary in ip_vs_xmit.c), and the kernel cannot rewrite the source
+// before IPVS. The relay dials the same address and port from the node's own address, and
+// so meets the rules below. The node refuses packets that the relay does not serve: IPVS
+// would drop them in silence.
 func (r *rules) relay(toRelay string) {
 	r.add("-A KIPVS-NODEPORT -s", r.loopback, "-p tcp -m set --match-set KIPVS-NODEPORT-LOCAL dst,dst", toRelay)
 	r.add("-A KIPVS-NODEPORT -s", r.loopback, "-p udp -m set --match-set KIPVS-NODEPORT-LOCAL dst,dst", toRelay)
@@ -258,9 +257,9 @@ func (r *rules) relay(toRelay string) {
 	r.add("-A KIPVS-NODEPORT -s", r.loopback, "-j RETURN")
 }
 
-// refuse refuses what has no endpoint: table nat has left it as it was, and has
-// counted it for its Service. External addresses are not the node's, and come by
-// FORWARD. What was translated to a node port has dialled something else.
+// refuse refuses packets to frontends without endpoints: table nat has translated them to
+// themselves, and has counted them in the set. Packets to external addresses come by
+// FORWARD. A packet that was translated to a node port has dialled another address.
 func (r *rules) refuse() {
 	notLoopback := "! -d " + r.loopback
 	if r.relayed.IsValid() {
@@ -292,12 +291,12 @@ func (r *rules) filter() {
 	r.add("-A KIPVS-IN -m set --match-set KIPVS-HEALTH dst,dst -j ACCEPT") // load balancers ask the daemon itself, as kube-proxy lets them
 	r.add("-A KIPVS-OUT -m set --match-set KIPVS-VIPS dst -m conntrack --ctdir ORIGINAL -j KIPVS-GUARD")
 
-	// What arrives here is for a port of our addresses that no Service has: a
-	// daemon of the host must not answer it. Pings and errors pass.
+	// A packet that arrives here is for a port of a VIP that no Service has: no daemon of
+	// the host must answer it. Pings and ICMP errors pass.
 	r.add("-A KIPVS-GUARD -m conntrack --ctstate RELATED,ESTABLISHED,UNTRACKED -j RETURN")
 	r.add("-A KIPVS-GUARD -p", r.icmp, "-j ACCEPT")
 	r.add("-A KIPVS-GUARD -j KIPVS-REFUSE")
-	// Resets are not rate limited, as ICMP errors are: clients learn at once.
+	// The kernel limits the rate of ICMP errors, but not of resets.
 	r.add("-A KIPVS-REFUSE -p tcp -j REJECT --reject-with tcp-reset")
 	r.add("-A KIPVS-REFUSE -j REJECT --reject-with", r.unreachable)
 
@@ -306,7 +305,7 @@ func (r *rules) filter() {
 	}
 	r.add("-A KIPVS-FWD -m mark --mark", r.mark, "-j ACCEPT")
 	r.add("-A KIPVS-FWD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
-	// A second datagram of a flow before its first answer.
+	// The second datagram of a flow before its first answer.
 	r.add("-A KIPVS-FWD -m conntrack --ctstate DNAT --ctstatus CONFIRMED -j ACCEPT")
 	r.add("COMMIT")
 }

@@ -13,7 +13,8 @@ var (
 	forwardIPv6 = state.Object{ID: state.SettingID(state.IPv6Forward), Spec: on}
 )
 
-// Skeleton returns what stands on the node whatever Services there are.
+// Skeleton returns the objects that do not depend on Services: settings, the link, sets,
+// rules, and routes of mapped addresses.
 func Skeleton(c Config) []state.Object {
 	out := settings(c)
 	out = append(out, state.Object{ID: state.LinkID(), Spec: state.None})
@@ -45,10 +46,10 @@ func settings(c Config) []state.Object {
 	established := cmp.Or(c.EstablishedTimeout, day)
 	seconds(state.CloseWaitTimeout, cmp.Or(c.CloseWaitTimeout, time.Hour))
 	seconds(state.EstablishedTimeout, established)
-	// IPVS forgets an idle connection after 15 minutes by default and resets its
-	// next packet. With virtual servers on ClusterIPs it must keep them as long
-	// as conntrack does. Behind images conntrack carries them, and IPVS, which
-	// does not see a client's reset there, had better forget them soon.
+	// IPVS forgets an idle connection after 15 minutes by default and resets its next
+	// packet. With virtual servers on ClusterIPs it must keep connections as long as
+	// conntrack does. With mapped addresses conntrack carries them, and IPVS, which does
+	// not see a client's reset, should forget them soon.
 	idle := c.IPVSTCPTimeout
 	if idle == 0 && c.Mode == Direct {
 		if idle = established; idle < 0 {
@@ -63,14 +64,13 @@ func settings(c Config) []state.Object {
 
 const day = 24 * time.Hour
 
-// kernelTCPTimeout is how long IPVS keeps idle TCP connections unless it is told
-// otherwise (tcp_timeouts of ip_vs_proto_tcp.c).
+// kernelTCPTimeout is the default idle time of TCP connections in IPVS (tcp_timeouts of
+// ip_vs_proto_tcp.c).
 const kernelTCPTimeout = 15 * time.Minute
 
-// TakenBack returns what the other mode has set in a kernel and this one must
-// not inherit: with images, the TCP timeout of IPVS as virtual servers at
-// ClusterIPs need it. Without such virtual servers, or with another value, it is
-// an operator's, who has said so by ipvsadm and not by a flag.
+// TakenBack returns the settings of direct mode that Image mode must not inherit: the TCP
+// timeout of IPVS for virtual servers at ClusterIPs. Without such virtual servers, or with
+// another value, an operator has set the timeout by ipvsadm, and it stays.
 func (c *Config) TakenBack(actual *state.State) []state.Want {
 	if c.Mode != Image || c.IPVSTCPTimeout > 0 || !c.hasDirect(actual) {
 		return nil
@@ -88,7 +88,7 @@ func (c *Config) TakenBack(actual *state.State) []state.Want {
 	return []state.Want{{ID: id, Spec: inSeconds(kernelTCPTimeout), Present: true}}
 }
 
-// hasDirect reports whether a virtual server of ours stands at no image.
+// hasDirect reports whether a virtual server of kube-ipvs stands at no mapped address.
 func (c *Config) hasDirect(actual *state.State) bool {
 	for id := range actual.All() {
 		if id.Kind == state.VirtualServer && c.SeesAll(id) && !actual.Adopted(id) {
@@ -98,7 +98,7 @@ func (c *Config) hasDirect(actual *state.State) bool {
 	return false
 }
 
-// inSeconds is the Spec of a setting that is a time.
+// inSeconds returns the Spec of a setting in seconds.
 func inSeconds(d time.Duration) state.SpecRef {
 	return state.Intern(state.Spec{Text: strconv.FormatInt(int64(d/time.Second), 10)})
 }

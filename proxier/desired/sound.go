@@ -6,10 +6,9 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Sound returns what makes s, the objects of a node at any moment, answer
-// wrongly: a frontend published without what is behind it, a rule or entry
-// without its set, a real server without its virtual server, an address that
-// is not known as ours. Tests call it after every single write.
+// Sound returns an error if an object of s, the objects of a node at any moment, lacks
+// one that it needs: a published frontend its virtual server, a rule or entry its set, a
+// real server its virtual server, a VIP its entry. Tests call it after every single write.
 func (c *Config) Sound(s *state.State) error {
 	var needs []state.ID
 	for id := range s.All() {
@@ -23,8 +22,9 @@ func (c *Config) Sound(s *state.State) error {
 	return nil
 }
 
-// Needs appends what must be there while id is: what the kernel refuses it without, see
-// state.Needs, and what makes it answer rightly. It is added later and deleted earlier.
+// Needs appends the objects that must exist while id does: those without which the kernel
+// refuses it (state.Needs), and those without which it answers wrongly. id is added after
+// them and deleted before them.
 func (c *Config) Needs(to []state.ID, id state.ID) []state.ID {
 	if id.Kind != state.VIP || !c.NoDevice {
 		to = state.Needs(to, id)

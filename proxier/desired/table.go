@@ -9,35 +9,35 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Table holds what every Service needs in the kernel, and turns a change of
-// some Services into the objects that it touches. Only one goroutine may use it.
+// Table holds the objects that every Service needs in the kernel, and turns changes of
+// Services into the objects that they touch. Only one goroutine may use it.
 type Table struct {
 	config   Config
 	facts    state.Facts
 	skeleton []state.Object
 	services model.Index[*service]
-	order    []*service              // of services, for sorted; those that have gone may be in it still
-	owners   state.Map[claimant]     // by claim
-	rivals   map[state.ID][]claimant // who else claims it, best first
-	shared   state.Map[share]        // but for the entries that make VIPs ours: each goes with its VIP
-	board    model.Board             // what could not be rendered as asked for
+	order    []*service              // services, for sorted; may still have some that are gone
+	owners   state.Map[claimant]     // by claimed object
+	rivals   map[state.ID][]claimant // the other claimants of an object, best first
+	shared   state.Map[share]        // without the entries of VIPs: each goes with its VIP
+	board    model.Board             // problems of Services that cannot be rendered as asked for
 	guard    guard
 	batch    *batch // memory for Update
 }
 
-// service is what the Table keeps of a Service.
+// service is a Service with its rendered objects.
 type service struct {
 	rank rank
 	kept state.Packed // own objects, then shared ones, then claims
-	own  int32        // of kept
-	both int32        // own and shared, of kept
-	gone bool         // from the Table
+	own  int32        // number of own objects in kept
+	both int32        // number of own and shared objects in kept
+	gone bool         // removed from the Table
 }
 
 // Named is part of model.Keyed.
 func (s *service) Named() model.Key { return s.rank.key }
 
-// parts appends what is kept of s.
+// parts appends the objects of s to to, and its claims to claims.
 func (s *service) parts(to *Fragment, claims []claim) []claim {
 	at := int32(0)
 	for id, spec := range s.kept.All() {
@@ -54,7 +54,7 @@ func (s *service) parts(to *Fragment, claims []claim) []claim {
 	return claims
 }
 
-// objects calls each with what s has, of itself alone or with others.
+// objects calls each with the own and the shared objects of s.
 func (s *service) objects(each func(o state.Object, shared bool)) {
 	at := int32(0)
 	for id, spec := range s.kept.All() {
@@ -80,21 +80,21 @@ func NewTable(c Config, f state.Facts) *Table {
 	}
 }
 
-// SetFacts replaces the facts. The caller must Update every Service after it,
-// and compare in full.
+// SetFacts replaces the facts. Then the caller must Update every Service, and compare all
+// objects with the kernel.
 func (t *Table) SetFacts(f state.Facts) { t.facts = f }
 
 // SetConfig replaces the configuration, with the duties of SetFacts.
 func (t *Table) SetConfig(c Config) { t.config, t.skeleton = c, Skeleton(c) }
 
-// list makes fs the frontends that a Service asks for and can have, but for what
+// list makes fs the frontends that a Service asks for and can have, including those that
 // other Services have.
 func (t *Table) list(fs *frontends, s *model.Service) {
 	fs.list(&t.config, s, func(a netip.Addr) bool { return t.barred(s.Key, a) != "" })
 }
 
-// Served calls each with the virtual servers that a Service has, the port
-// that they serve, and how clients reach it by them.
+// Served calls each with every virtual server of a Service, the port that it serves, and
+// the kind of its frontend.
 func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach)) {
 	s := t.services.Get(v.Key)
 	if s == nil {
@@ -114,8 +114,8 @@ func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach))
 	}
 }
 
-// Owners returns for which Service each object is wanted that is named in ids;
-// the first of those that share it. It looks at all Services.
+// Owners returns the Service that needs each object in ids; of several the first by rank.
+// It looks at all Services.
 func (t *Table) Owners(ids map[state.ID]bool) map[state.ID]model.Key {
 	best := map[state.ID]*service{}
 	for s := range t.services.All() {
@@ -137,13 +137,13 @@ type Views interface {
 	View(model.Key) (model.View, bool)
 }
 
-// Update renders the named Services anew, with those that win or lose a
-// frontend by it, and returns what is wanted of each object that this touched.
+// Update renders the named Services anew, and those that win or lose a frontend by it. It
+// returns each object that this touched, as it is wanted now.
 func (t *Table) Update(views Views, keys []model.Key) []state.Want {
 	return t.render(views, keys, false).wants()
 }
 
-// Refresh is Update where nobody asks what was touched, since All follows.
+// Refresh is Update for a caller that uses All afterwards, not the touched objects.
 func (t *Table) Refresh(views Views, keys []model.Key) { t.render(views, keys, true) }
 
 func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
@@ -159,7 +159,7 @@ func (t *Table) render(views Views, keys []model.Key, quiet bool) *batch {
 	for _, key := range keys {
 		b.update(views, key)
 	}
-	for len(b.affected) > 0 { // ends: a claim passes only to whoever ranks best for it
+	for len(b.affected) > 0 { // ends, since a claim passes only to the Service that ranks best for it
 		s := b.affected[0]
 		b.affected = b.affected[1:]
 		delete(b.queued, s)
@@ -180,10 +180,10 @@ func (t *Table) Objects(key model.Key) int {
 	return int(s.both)
 }
 
-// Len returns how many objects are wanted.
+// Len returns the number of wanted objects.
 func (t *Table) Len() int {
 	n := len(t.skeleton) + t.shared.Len()
-	for _, s := range t.sorted() { // as they lie in memory, mostly
+	for _, s := range t.sorted() { // mostly in the order of memory
 		n += int(s.own)
 	}
 	for id := range t.shared.All() {
@@ -194,9 +194,8 @@ func (t *Table) Len() int {
 	return n
 }
 
-// All goes through everything that is wanted: the skeleton, what Services have of
-// their own, by rank, and what they share, in the order in which it came up unless
-// some of it has gone.
+// All yields every wanted object: the skeleton, the Services' own objects by rank, and the
+// shared ones, in the order in which they came up unless some have gone.
 func (t *Table) All() iter.Seq2[state.ID, state.SpecRef] {
 	return func(yield func(state.ID, state.SpecRef) bool) {
 		for _, o := range t.skeleton {
@@ -226,8 +225,8 @@ func (t *Table) All() iter.Seq2[state.ID, state.SpecRef] {
 	}
 }
 
-// Of returns what the skeleton and the named Services need: enough to make
-// those answer before all others.
+// Of returns the objects of the skeleton and of the named Services: enough to make these
+// Services answer before all others.
 func (t *Table) Of(keys []model.Key) []state.Want {
 	seen := map[state.ID]bool{}
 	var out []state.Want
@@ -248,10 +247,10 @@ func (t *Table) Of(keys []model.Key) []state.Want {
 	return out
 }
 
-// Board holds what could not be rendered as asked for.
+// Board returns the problems of Services that cannot be rendered as asked for.
 func (t *Table) Board() *model.Board { return &t.board }
 
-// Explain returns why each object is wanted, by rendering everything again.
+// Explain returns the reason for each wanted object. It renders every Service again.
 func (t *Table) Explain(views Views) map[state.ID]string {
 	why := map[state.ID]string{}
 	var fs frontends
@@ -271,15 +270,14 @@ func (t *Table) Explain(views Views) map[state.ID]string {
 	return why
 }
 
-// sorted returns the Services by rank. It is quick where they are in order
-// already, as mostly: they came so, or were sorted before.
+// sorted returns the Services by rank. It is quick if they are in order already, as mostly.
 func (t *Table) sorted() []*service {
 	t.tidy()
 	slices.SortFunc(t.order, func(a, b *service) int { return a.rank.compare(b.rank) })
 	return t.order
 }
 
-// remove takes s out.
+// remove removes s from the Table.
 func (t *Table) remove(s *service) {
 	t.services.Delete(s.rank.key)
 	t.board.Set(topic(s.rank.key), nil)
@@ -290,7 +288,7 @@ func (t *Table) remove(s *service) {
 	}
 }
 
-// tidy takes out of t.order those that have gone.
+// tidy removes the Services from t.order that are gone.
 func (t *Table) tidy() {
 	t.order = slices.DeleteFunc(t.order, func(s *service) bool { return s.gone })
 }

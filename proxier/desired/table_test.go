@@ -68,8 +68,7 @@ func event(t *rapid.T, m *model.Model) {
 	}
 }
 
-// However a cluster came to be, the touched objects of each step add up to
-// what rendering it from nothing gives.
+// After any steps the touched objects add up to the objects of one rendering from nothing.
 func TestUpdateAddsUpToAll(t *testing.T) {
 	for _, mode := range []Mode{Direct, Image} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -125,7 +124,7 @@ func newService(name string, created int, ip string, external ...string) *corev1
 	return s
 }
 
-// owner tells by its comment whose frontend is published.
+// owner returns the Service port of a published frontend, by the entry's comment.
 func owner(table *Table, frontend string) string {
 	id := state.EntryID(state.SetAll, state.TCP, netip.MustParseAddrPort(frontend))
 	for have, spec := range table.All() {
@@ -249,7 +248,7 @@ func TestAddressInImagePrefixIsLeftOut(t *testing.T) {
 	m.ApplyService(newService("web", 1, "10.96.0.1", "241.0.0.1", "192.168.50.200"), "")
 	table := NewTable(config(Direct), facts)
 	table.Update(m, m.TakeDirty())
-	if len(table.Board().List()) != 1 || !strings.Contains(table.Board().List()[0].String(), "spec.externalIPs: 241.0.0.1 is left out: in the image prefix 240.0.0.0/5 (--image-prefix)") {
+	if len(table.Board().List()) != 1 || !strings.Contains(table.Board().List()[0].String(), "spec.externalIPs: 241.0.0.1 is left out: it lies in the image prefix 240.0.0.0/5 (--image-prefix)") {
 		t.Errorf("problems %v", table.Board().List())
 	}
 	if owner(table, "241.0.0.1:80") != "nobody" || owner(table, "192.168.50.200:80") != "default/web" {
