@@ -124,7 +124,7 @@ func (c *Cluster) Diff(w Part, actual *state.State, drain state.Drain) []state.O
 	var ops []state.Op
 	if w.All != nil {
 		var others []state.Want
-		ops, others = state.Bring(w.All.All(), w.All.Len(), actual)
+		ops, others = state.DiffAll(w.All.All(), w.All.Len(), actual)
 		ops = append(ops, state.Diff(others, actual, drain)...)
 		ops = append(ops, state.Diff(w.Some, actual, drain)...)
 	} else {

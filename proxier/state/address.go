@@ -6,8 +6,8 @@ import (
 	"net/netip"
 )
 
-// address is a netip.Addr without zone, and without the pointer in that. The
-// zero address is the invalid one.
+// address is a netip.Addr without its zone, and so without a pointer. The zero address is
+// invalid.
 type address struct {
 	bytes  [16]byte // as netip.Addr.As16
 	family uint8    // 4 or 6; 0: invalid

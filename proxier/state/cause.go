@@ -1,15 +1,15 @@
 package state
 
-// Cause says whose fault it is that a write fails.
+// Cause says why a write fails; metrics, the log and the status page show it.
 type Cause string
 
 // The causes.
 const (
 	CauseNode    Cause = "node"    // the kernel, its tools or the rights of this process
-	CauseObject  Cause = "object"  // the kernel does not take the value that a Service or an endpoint has
-	CauseForeign Cause = "foreign" // another program's object is in the way, or its lock
-	CauseBlocked Cause = "blocked" // the write waits for another
+	CauseObject  Cause = "object"  // the kernel refuses the value of a Service or an endpoint
+	CauseForeign Cause = "foreign" // an object or lock of another program is in the way
+	CauseBlocked Cause = "blocked" // the write waits for another object
 )
 
-// Causes lists all of them.
+// Causes lists all causes.
 func Causes() []Cause { return []Cause{CauseNode, CauseObject, CauseForeign, CauseBlocked} }

@@ -5,29 +5,28 @@ import (
 	"slices"
 )
 
-// Want is what is wanted of one object.
+// Want is the wanted state of one object.
 type Want struct {
 	ID      ID
 	Spec    SpecRef
-	Present bool // false: the object must not be there; Spec is unused
+	Present bool // false: the object must not exist; Spec is unused
 }
 
-// Drain tells Diff how to take connections away from a real server.
+// Drain tells Diff which removed real servers drain.
 type Drain interface {
-	// Draining reports whether the real server, which is not wanted any more,
-	// must stay with weight 0 for now.
+	// Draining reports whether a real server that is not wanted must stay with weight 0
+	// for now.
 	Draining(real ID) bool
 }
 
-// Diff returns the writes that turn actual into what is wanted of the given
-// objects; all others are left alone. Each ID may be named once. A real server
-// that is not wanted gets weight 0 as long as drain says so, unless its
-// virtual server goes too; one that is wanted again gets its weight back. A
-// virtual server without FlagOurs, which was taken over from somebody else,
-// does not go before what drains behind it, and neither does its address: the
-// connections were not made by rules of ours that would carry them on. Flows
-// are left out: who may answer them is nothing that the kernel holds. The
-// order of the result is that of wants; NewPlan puts it in order.
+// Diff returns the writes that bring the objects of wants, each named once, from actual to
+// their wanted state; it leaves all others alone. A real server that is not wanted gets
+// weight 0 while it drains, unless its virtual server goes too; if it is wanted again it
+// gets its weight back. A virtual server without FlagOurs was taken over from another
+// program: it and its address stay while a real server behind it drains, since no rule of
+// kube-ipvs would carry on its connections. Diff leaves out Flows, which the kernel does
+// not hold, and never deletes settings. The writes have the order of wants; NewPlan
+// orders them.
 func Diff(wants []Want, actual *State, drain Drain) []Op {
 	var ops []Op
 	leaving := leavingServers(wants)
@@ -36,7 +35,7 @@ func Diff(wants []Want, actual *State, drain Drain) []Op {
 		w := &wants[i]
 		have, there := actual.Get(w.ID)
 		if w.Present && there && have.Equal(w.Spec) || w.ID.Kind == Flow {
-			continue // as it should be, like most
+			continue // in its wanted state, like most
 		}
 		if ops == nil {
 			ops = make([]Op, 0, len(wants)-i)
@@ -47,9 +46,9 @@ func Diff(wants []Want, actual *State, drain Drain) []Op {
 		case w.Present:
 			ops = append(ops, Op{Verb: Change, ID: w.ID, Spec: w.Spec, Old: have})
 		case !there || w.ID.Kind == Setting:
-			// Settings are never taken back.
+			// Settings stay.
 		case busy[w.ID]:
-			// Something drains on it.
+			// A real server behind it drains.
 		case w.ID.Kind == RealServer && !leaving[w.ID.Server()] && drain.Draining(w.ID):
 			if have.Value().Weight != 0 {
 				ops = append(ops, Op{Verb: Change, Drains: true, ID: w.ID, Spec: Weight(0), Old: have})
@@ -74,9 +73,8 @@ func leavingServers(wants []Want) map[ID]bool {
 	return leaving
 }
 
-// busyServers returns those of the leaving virtual servers that were taken
-// over and have real servers that drain, with their addresses, and takes them
-// out of leaving.
+// busyServers returns the leaving virtual servers that were taken over and have draining
+// real servers, with their addresses, and removes them from leaving.
 func busyServers(wants []Want, leaving map[ID]bool, actual *State, drain Drain) map[ID]bool {
 	var adopted map[ID]bool
 	for id := range leaving {
@@ -101,10 +99,9 @@ func busyServers(wants []Want, leaving map[ID]bool, actual *State, drain Drain) 
 	return busy
 }
 
-// Bring is Diff of n objects that are all wanted, each of which is named once,
-// and without a list of them. It too leaves out Flows. It also returns that everything else that is there
-// must go, sorted.
-func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, others []Want) {
+// DiffAll is Diff for all n wanted objects, each named once. Every other object of actual
+// must go: others has them, sorted.
+func DiffAll(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, others []Want) {
 	wanted := make([]bool, actual.Len()) // by number in actual
 	seen := 0
 	for id, spec := range wants {
@@ -138,8 +135,7 @@ func Bring(wants iter.Seq2[ID, SpecRef], n int, actual *State) (ops []Op, others
 	return ops, others
 }
 
-// Adopted reports whether s has the virtual server, and it was somebody else's
-// until now.
+// Adopted reports whether s has the virtual server, and another program made it.
 func (s *State) Adopted(server ID) bool {
 	spec, ok := s.Get(server)
 	return ok && server.Kind == VirtualServer && spec.Value().Flags&FlagOurs == 0
@@ -155,7 +151,8 @@ func Weight(w uint32) SpecRef {
 	return Intern(Spec{Weight: w})
 }
 
-// Apply records in s that op has happened, and returns what Put does.
+// Apply records in s that op has happened. It returns the Spec from before and whether
+// the object existed.
 func (s *State) Apply(op Op) (old SpecRef, had bool) {
 	if op.Verb == Delete {
 		return s.Delete(op.ID)

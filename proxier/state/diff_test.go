@@ -58,11 +58,11 @@ func TestDiff(t *testing.T) {
 			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 1 (was weight 0)"}},
 		{name: "does not drain when its server goes", want: []Want{{ID: webReal}, {ID: webServer}}, actual: objects{webServer: rr, webReal: Weight(1)}, drain: drains{webReal: true},
 			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp", "delete virtual server 10.96.0.10:80/tcp"}},
-		{name: "somebody else's, taken over", want: []Want{{webServer, rr, true}, {webReal, Weight(1), true}}, actual: objects{webServer: theirs, webReal: Weight(1)},
+		{name: "taken over", want: []Want{{webServer, rr, true}, {webReal, Weight(1), true}}, actual: objects{webServer: theirs, webReal: Weight(1)},
 			ops: []string{"change virtual server 10.96.0.10:80/tcp rr (was rr foreign)"}},
-		{name: "somebody else's, with connections", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: objects{webServer: theirs, webReal: Weight(1), webVIP: None}, drain: drains{webReal: true},
+		{name: "taken over, with connections", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: objects{webServer: theirs, webReal: Weight(1), webVIP: None}, drain: drains{webReal: true},
 			ops: []string{"change real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 0 (was weight 1)"}},
-		{name: "somebody else's, drained", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: objects{webServer: theirs, webReal: Weight(0), webVIP: None},
+		{name: "taken over, drained", want: []Want{{ID: webReal}, {ID: webServer}, {ID: webVIP}}, actual: objects{webServer: theirs, webReal: Weight(0), webVIP: None},
 			ops: []string{"delete real server 10.244.0.11:8080 of 10.96.0.10:80/tcp", "delete virtual server 10.96.0.10:80/tcp", "delete vip 10.96.0.10"}},
 		{name: "settings stay", want: []Want{{ID: SettingID(IPForward)}}, actual: objects{SettingID(IPForward): None}},
 		{name: "flows are no writes", want: []Want{{ID: FlowID(UDP, ap("10.96.0.53:53"))}, {FlowID(UDP, ap("10.96.0.54:53")), None, true}}},
@@ -112,7 +112,7 @@ func TestPlanOrder(t *testing.T) {
 	}
 }
 
-// An address that was somebody else's and is in use becomes ours, and so
+// An address of another program that is in use becomes ours, and so
 // guarded by our rules, when it is published.
 func TestPlanTakesAddressesLast(t *testing.T) {
 	at := ap("10.96.0.10:80")
@@ -134,7 +134,7 @@ func TestPlanTakesAddressesLast(t *testing.T) {
 	}
 }
 
-// Bring is Diff where everything is wanted.
+// DiffAll is Diff where everything is wanted.
 func TestBring(t *testing.T) {
 	wants := objects{webServer: rr, webReal: Weight(1), dnsServer: lc}
 	for name, tt := range map[string]struct {
@@ -152,7 +152,7 @@ func TestBring(t *testing.T) {
 		for id, spec := range want.All() {
 			list = append(list, Want{ID: id, Spec: spec, Present: true})
 		}
-		ops, others := Bring(want.All(), want.Len(), actual)
+		ops, others := DiffAll(want.All(), want.Len(), actual)
 		slices.SortFunc(tt.others, func(a, b Want) int { return a.ID.Compare(b.ID) })
 		if got, same := fmt.Sprint(ops), fmt.Sprint(Diff(list, actual, drains{})); got != same || !slices.EqualFunc(others, tt.others, func(a, b Want) bool { return a.ID == b.ID && a.Present == b.Present }) {
 			t.Errorf("%s: %s, others %v; want %s and %v", name, got, others, same, tt.others)

@@ -2,24 +2,23 @@ package state
 
 import "hash/maphash"
 
-// Digest tells whether two sets of objects are the same without holding
-// either: objects are put into many cells by their hash, and each cell has a
-// sum. Adding and removing costs the same however many there are. The zero
-// Digest is that of no objects. Digests of one process may be compared.
+// Digest compares two sets of objects without holding them: a hash puts each object into
+// one of many cells, and each cell has a sum. The cost of Add and Remove does not depend
+// on the number of objects. The zero Digest is that of no objects. Only Digests of one
+// process are comparable.
 type Digest struct {
 	cells   [cells]uint64
 	touched *[cells / 64]uint64 // a bit for each cell that has changed since Watch
 }
 
-// cells is so many that what a busy cluster changes while the kernel is read
-// leaves nearly all of them alone. The first of them are for kinds that InLook.
+// cells is so large that the changes of a busy cluster during a read of the kernel leave
+// nearly all cells alone. The first cells are for kinds that are InLook.
 const (
 	cells     = 1 << 15
 	lookCells = cells / 4
 )
 
-// InLook reports whether a look, which is cheaper than to read everything,
-// reads objects of the kind.
+// InLook reports whether a look, which is cheaper than a full read, reads objects of the kind.
 func (k Kind) InLook() bool { return k == VirtualServer || k == Rules }
 
 // place returns the cell of an object of a kind with a hash.
@@ -32,8 +31,8 @@ func place(k Kind, h uint64) uint64 {
 
 var seed = maphash.MakeSeed()
 
-// hash is that of an object. It has no pointers in it, which would differ
-// between equal objects.
+// hash returns the hash of an object. It leaves out pointers, which differ between equal
+// objects.
 func hash(id ID, ref SpecRef) uint64 {
 	spec := ref.Value()
 	return maphash.Comparable(seed, struct {
@@ -46,10 +45,10 @@ func hash(id ID, ref SpecRef) uint64 {
 	}{id, spec.Flags, spec.Timeout, spec.Weight, spec.MTU, addressOf(spec.Source), spec.Scheduler, spec.Text, spec.Bare, spec.Condition})
 }
 
-// Add puts an object in, which must not be there.
+// Add adds an object, which must not be in d.
 func (d *Digest) Add(id ID, spec SpecRef) { d.sum(id.Kind, hash(id, spec), 1) }
 
-// Remove takes an object out, which must be there with that Spec.
+// Remove removes an object, which must be in d with that Spec.
 func (d *Digest) Remove(id ID, spec SpecRef) { d.sum(id.Kind, hash(id, spec), ^uint64(0)) }
 
 func (d *Digest) sum(k Kind, h, sign uint64) {
@@ -60,15 +59,14 @@ func (d *Digest) sum(k Kind, h, sign uint64) {
 	}
 }
 
-// Watch begins to note what changes.
+// Watch begins to note the cells that change.
 func (d *Digest) Watch() { d.touched = new([cells / 64]uint64) }
 
-// Differs reports whether other, made while d was watched, is of other objects
-// than d, and ends the watch. What changed meanwhile is left out, with the
-// little that shares a cell with it.
+// Differs reports whether other, made since Watch, has other objects than d, and ends the
+// watch. It does not compare the cells that changed since Watch.
 func (d *Digest) Differs(other *Digest) bool { return d.differs(other, cells) }
 
-// LookDiffers is Differs of the kinds that InLook.
+// LookDiffers is Differs for the kinds that are InLook.
 func (d *Digest) LookDiffers(other *Digest) bool { return d.differs(other, lookCells) }
 
 func (d *Digest) differs(other *Digest, in int) bool {

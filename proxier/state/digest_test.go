@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Two digests are the same if and only if their objects are, whatever came and
+// Two digests are the same if and only if their objects are, after all that came and
 // went before, and what changes under watch does not count.
 func TestDigest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

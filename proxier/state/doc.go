@@ -1,9 +1,9 @@
-// Package state is the vocabulary of the dataplane: what can be programmed
-// into the kernel, as plain comparable values, and the pure functions between
-// them. Diff compares what is wanted with what is there, NewPlan puts the
-// writes into the one order in which no virtual IP ever answers wrongly.
+// Package state is the vocabulary of the dataplane: the objects that kube-ipvs programs
+// into the kernel, as plain comparable values, and pure functions on them. Diff compares
+// wanted objects with actual ones. NewPlan orders the writes so that no VIP ever answers
+// wrongly.
 //
-// Everything that kube-ipvs programs is an Object: an ID that names it and a
-// Spec that says what it holds. Because all kinds share the two types, the
-// code that compares, orders, retries and reports knows nothing of kinds.
+// An Object is an ID, which names it, and a Spec, which is its content. All kinds share
+// these two types, so that the code that compares, orders, retries and reports does not
+// depend on kinds.
 package state

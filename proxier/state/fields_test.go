@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// Whatever reads an ID or a Spec field by field must read all of them: a field that Packed
+// Code that reads an ID or a Spec field by field must read all fields: a field that Packed
 // lost, or that Digest could not see, would be a change of the kernel's state that is never
 // noticed. These tests walk the fields, so that a new one cannot be forgotten.
 

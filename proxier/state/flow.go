@@ -11,15 +11,13 @@ func FlowID(proto Protocol, to netip.AddrPort) ID {
 	return ID{Kind: Flow, Proto: proto, addr: addressOf(to.Addr()), Port: to.Port()}
 }
 
-// Flows names the conntrack entries of clients that dial what an entry
-// publishes. Of a node port they go to the addresses of the node that lie in the
-// entry's network.
+// Flows names the conntrack entries of clients that dial the frontend of a set entry. For
+// a node port these go to the node's addresses in the entry's network.
 func (id ID) Flows() ID {
 	return ID{Kind: Flow, Proto: id.Proto, addr: id.addr, Bits: id.Bits, Port: id.Port}
 }
 
-// Network returns the network of a Flow to a node port, and an invalid one of
-// others.
+// Network returns the network of a Flow to a node port; it is invalid for other Flows.
 func (id ID) Network() netip.Prefix {
 	if id.Bits == 0 {
 		return netip.Prefix{}
@@ -27,8 +25,8 @@ func (id ID) Network() netip.Prefix {
 	return netip.PrefixFrom(id.Addr(), int(id.Bits))
 }
 
-// Answering returns the Spec of a Flow that only the given endpoints
-// may answer. They are sorted.
+// Answering returns the Spec of a Flow that only the given endpoints may answer. They must
+// be sorted.
 func Answering(endpoints []netip.AddrPort) SpecRef {
 	var text []byte
 	for i, e := range endpoints {
@@ -40,7 +38,7 @@ func Answering(endpoints []netip.AddrPort) SpecRef {
 	return Intern(Spec{Text: string(text)})
 }
 
-// Answers returns the endpoints that Answering was given.
+// Answers returns the endpoints of Answering.
 func (r SpecRef) Answers() []netip.AddrPort {
 	var out []netip.AddrPort
 	for text := range strings.FieldsSeq(r.Value().Text) {
@@ -51,7 +49,7 @@ func (r SpecRef) Answers() []netip.AddrPort {
 	return out
 }
 
-// Loses reports whether an endpoint that might answer by r may not by now.
+// Loses reports whether an endpoint may answer by r and not by now.
 func (r SpecRef) Loses(now SpecRef) bool {
 	if r.Equal(now) {
 		return false

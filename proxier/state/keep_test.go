@@ -62,7 +62,7 @@ func TestSpecRef(t *testing.T) {
 	})
 }
 
-// A State is a map, whatever is done to it.
+// A State behaves as a map.
 func TestStateIsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, want := &State{}, map[ID]SpecRef{}

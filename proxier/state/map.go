@@ -6,16 +6,15 @@ import (
 	"slices"
 )
 
-// Map holds a V for each of many IDs. The zero Map is empty and may be used.
+// Map holds a V for each of many IDs. The zero Map is empty and ready for use.
 //
-// There are 150,000 objects where 10,000 Services have ten endpoints each, so
-// that it is made to be small and to grow without a copy: IDs lie in pages that
-// no garbage collection has to look into, values beside them, and only an
-// index of eight bytes for each is made anew.
+// 10,000 Services with ten endpoints each make 150,000 objects. So Map is small and grows
+// without a copy: the garbage collector need not look into the pages of IDs, values lie
+// beside them, and growth makes only the index anew, of eight bytes for each ID.
 type Map[V any] struct {
 	index  []cell // open addressing with linear probing, a power of two; nil: empty
 	ids    [][]ID // pages, all full but the last
-	values [][]V  // of ids
+	values [][]V  // the values of ids, in the same pages
 	n      int
 }
 
@@ -28,14 +27,14 @@ type cell struct {
 const (
 	pageBits  = 11 // 2,048 IDs fill 11 pages of the heap exactly
 	pageSize  = 1 << pageBits
-	firstPage = 8 // the first one grows, since many a Map is small
+	firstPage = 8 // the first page grows, since many Maps are small
 	firstSize = 16
 )
 
-// Len returns how many IDs there are.
+// Len returns the number of IDs.
 func (m *Map[V]) Len() int { return m.n }
 
-// Get returns the value of id; ok tells whether it is there.
+// Get returns the value of id; ok reports whether m has id.
 func (m *Map[V]) Get(id ID) (v V, ok bool) {
 	if n, ok := m.number(id); ok {
 		return *m.value(n), true
@@ -43,13 +42,13 @@ func (m *Map[V]) Get(id ID) (v V, ok bool) {
 	return v, false
 }
 
-// Has reports whether id is there.
+// Has reports whether m has id.
 func (m *Map[V]) Has(id ID) bool {
 	_, ok := m.find(id, hashOf(id))
 	return ok
 }
 
-// number returns by which number id and value find what id has.
+// number returns the number of id, which the methods id and value take.
 func (m *Map[V]) number(id ID) (n uint32, ok bool) {
 	at, ok := m.find(id, hashOf(id))
 	if !ok {
@@ -58,8 +57,8 @@ func (m *Map[V]) number(id ID) (n uint32, ok bool) {
 	return m.index[at].at - 1, true
 }
 
-// Put makes id be there and have v. It returns what it had before; had tells
-// whether it was there.
+// Put sets the value of id to v. It returns the value from before; had reports whether m
+// had id.
 func (m *Map[V]) Put(id ID, v V) (old V, had bool) {
 	if 16*(m.n+1) > 13*len(m.index) { // longer runs of cells would cost more than they save
 		m.resize(max(firstSize, 2*len(m.index)))
@@ -85,8 +84,7 @@ func (m *Map[V]) Put(id ID, v V) (old V, had bool) {
 	return old, false
 }
 
-// Delete makes id be not there, and returns what Put does. The last ID takes
-// its place.
+// Delete removes id, and returns the same as Put. The last ID takes its number.
 func (m *Map[V]) Delete(id ID) (old V, had bool) {
 	at, had := m.find(id, hashOf(id))
 	if !had {
@@ -105,7 +103,7 @@ func (m *Map[V]) Delete(id ID) (old V, had bool) {
 	return old, true
 }
 
-// All goes through what is there, in no order. It must not be changed meanwhile.
+// All yields the IDs and values, in no order. m must not change meanwhile.
 func (m *Map[V]) All() iter.Seq2[ID, V] {
 	return func(yield func(ID, V) bool) {
 		for page, ids := range m.ids {
@@ -130,11 +128,10 @@ func (m *Map[V]) id(number uint32) *ID { return &m.ids[number>>pageBits][number%
 
 func (m *Map[V]) value(number uint32) *V { return &m.values[number>>pageBits][number%pageSize] }
 
-// hashOf differs from process to process, so that nobody can choose addresses
-// that collide.
+// hashOf differs by process, so that no user can choose addresses that collide.
 func hashOf(id ID) uint32 { return uint32(maphash.Comparable(seed, id)) }
 
-// find returns the cell of id, or the free one that it may have.
+// find returns the cell of id; if m does not have it, the free cell for it.
 func (m *Map[V]) find(id ID, h uint32) (at int, ok bool) {
 	if m.index == nil {
 		return 0, false
@@ -150,7 +147,7 @@ func (m *Map[V]) find(id ID, h uint32) (at int, ok bool) {
 	}
 }
 
-// vacate frees a cell. Those behind it that were put off by it move up.
+// vacate frees a cell. Cells behind it that it displaced move up.
 func (m *Map[V]) vacate(at int) {
 	mask := len(m.index) - 1
 	for next := (at + 1) & mask; m.index[next].at != 0; next = (next + 1) & mask {
@@ -163,8 +160,7 @@ func (m *Map[V]) vacate(at int) {
 	m.index[at] = cell{}
 }
 
-// shorten takes the last ID off the pages, which is none any more, and gives
-// back memory when most is gone.
+// shorten removes the last slot of the pages, and releases memory when most IDs are gone.
 func (m *Map[V]) shorten() {
 	m.n--
 	last := m.n >> pageBits

@@ -1,11 +1,11 @@
 package state
 
-// turn are the steps of a plan at which an object is written, which is added or changed,
-// and removed.
+// turn has the steps of a plan at which an object is written (added or changed) and
+// removed.
 type turn struct{ write, remove int }
 
-// kindTable says of each kind its turn, and what the kernel refuses an object without.
-// The turn of an entry goes by the use of its set.
+// kindTable has the turn of each kind, and the objects without which the kernel refuses
+// one of the kind. The turn of an entry depends on the use of its set.
 var kindTable = [kinds]struct {
 	turn  turn
 	needs func(to []ID, id ID) []ID
@@ -33,9 +33,9 @@ func allSets(to []ID, rules ID) []ID {
 	return to
 }
 
-// Needs appends to to what the kernel refuses id without: NewPlan adds it before id and
-// deletes it after id, but for the link, with which the addresses on it go. A VIP that is bare, or on its way out, does without the link, and
-// rules on their way out do without their sets.
+// Needs appends the objects without which the kernel refuses id. NewPlan adds them before
+// id and deletes them after id, except the link, whose addresses go with it. A bare or
+// leaving VIP does not need the link, and leaving rules do not need their sets.
 func Needs(to []ID, id ID) []ID {
 	if needs := kindTable[id.Kind].needs; needs != nil {
 		return needs(to, id)

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Kind says what sort of thing in the kernel an ID names.
+// Kind is the kind of object that an ID names.
 type Kind uint8
 
 // The kinds, in the order in which an empty node is filled.
@@ -14,19 +14,19 @@ const (
 	Link                          // the dummy device kube-ipvs0
 	Set                           // one ipset of one family
 	Rules                         // all chains and rules of one family
-	Route                         // the local route that makes the images of a prefix ours
+	Route                         // the local route of a prefix of mapped addresses
 	VirtualServer                 // an IPVS service
 	RealServer                    // a destination of an IPVS service
 	VIP                           // a local route, and unless it is bare an address of kube-ipvs0
 	Entry                         // a member of an ipset
-	Flow                          // conntrack entries of UDP clients of a frontend, and who may answer them; never read back
+	Flow                          // conntrack entries of UDP clients of a frontend, with the endpoints that may answer; never read back
 	kinds
 )
 
-// ID names one object. It is comparable and serves as map key. Which fields
-// are set depends on the kind; the others are zero. Addr is always valid and
-// tells the family of the object. Addresses are kept without their zones, and
-// so that no garbage collection has to look at an ID: there are many.
+// ID names one object. It is comparable and serves as map key. The kind decides which
+// fields are set; the others are zero. Addr is always valid and gives the family of the
+// object. IDs have neither zones nor pointers, so that the garbage collector skips them:
+// there are many.
 type ID struct {
 	Port       uint16  // VirtualServer, RealServer, Entry, Flow
 	PeerPort   uint16  // RealServer: the endpoint's port
@@ -38,12 +38,11 @@ type ID struct {
 	Bits       uint8      // prefix length: Route; Entry of a set with a network, and its Flow
 }
 
-// Addr returns the address; of Set, Rules, Link and Setting the family's
-// unspecified one.
+// Addr returns the object's address; for Set, Rules, Link and Setting the unspecified
+// address of the family.
 func (id ID) Addr() netip.Addr { return id.addr.netip() }
 
-// Peer returns of a RealServer the endpoint's address, and of an Entry the
-// third dimension.
+// Peer returns the endpoint's address of a RealServer, and the third dimension of an Entry.
 func (id ID) Peer() netip.Addr { return id.peer.netip() }
 
 // At returns id with another address.
@@ -52,34 +51,33 @@ func (id ID) At(a netip.Addr) ID {
 	return id
 }
 
-// Spec is what an object holds beside its name. Two objects are equal when
-// their IDs and Specs are.
+// Spec is the content of an object. Two objects are equal if their IDs and Specs are.
 type Spec struct {
 	Scheduler string     // VirtualServer: name as the kernel knows it, such as "rr"
 	Flags     uint32     // VirtualServer: the Flag bits
 	Timeout   uint32     // VirtualServer: persistence timeout in seconds, 0 without FlagPersistent
 	Weight    uint32     // RealServer: 1 serves, 0 drains
 	MTU       uint32     // VIP: MTU locked on its local route in bytes, 0 for none
-	Bare      bool       // VIP: it is no address of kube-ipvs0
-	Condition Condition  // of an object that was read; what is wanted is Sound
+	Bare      bool       // VIP: a local route only, no address of kube-ipvs0
+	Condition Condition  // how an object that was read differs; wanted objects are Sound
 	Source    netip.Addr // VIP: source address of the node's own packets to it, invalid for the kernel's choice
-	Text      string     // Rules: input of iptables-restore, or in what they differ from it; Setting: value; Entry: comment; Flow: see Answering
+	Text      string     // Rules: input of iptables-restore, or the differences from it; Setting: value; Entry: comment; Flow: see Answering
 }
 
-// Condition says how an object in the kernel differs from a sound one, where the
-// other fields of a Spec have no words for it. An object that is not Sound equals
-// none that is wanted, so that Diff has it changed.
+// Condition says how an object in the kernel differs from a sound one, if the other
+// fields of Spec cannot. An object that is not Sound equals no wanted object, so that
+// Diff changes it.
 type Condition uint8
 
 // The conditions.
 const (
 	Sound      Condition = iota
-	WrongRoute           // VIP: its address or its route is not as kube-ipvs makes them
-	NoAlias              // Link: it does not bear the alias of kube-ipvs
-	Differs              // Rules: they are not as they are to be, or it is unknown whether they are; Text says why, on one line
+	WrongRoute           // VIP: its address or its route differs from those that kube-ipvs makes
+	NoAlias              // Link: it does not have the alias of kube-ipvs
+	Differs              // Rules: they differ from the wanted ones, or cannot be read; Text says why, on one line
 )
 
-// Object is an ID with what it holds.
+// Object is an ID with its content.
 type Object struct {
 	ID   ID
 	Spec SpecRef
@@ -90,14 +88,14 @@ type Object struct {
 const (
 	FlagPersistent uint32 = 0x0001 // IP_VS_SVC_F_PERSISTENT
 	FlagHashed     uint32 = 0x0002 // IP_VS_SVC_F_HASHED
-	// FlagSchedFallback is IP_VS_SVC_F_SCHED1: sh and mh look for another real
-	// server where the one that they hash to has weight 0.
+	// FlagSchedFallback is IP_VS_SVC_F_SCHED1: sh and mh look for another real server if
+	// the one of the hash has weight 0.
 	FlagSchedFallback uint32 = 0x0008
 	FlagSchedPort     uint32 = 0x0010 // IP_VS_SVC_F_SCHED2: sh and mh hash the source port too
-	// FlagOurs is IP_VS_SVC_F_SCHED3. No scheduler of the kernel reads it, the
-	// kernel keeps it, so it marks a virtual server as ours from the moment it
-	// exists, across restarts, in the object itself. ipvsadm shows "flag-3", but
-	// not beside the names that it has for the flags of sh and mh.
+	// FlagOurs is IP_VS_SVC_F_SCHED3. No scheduler of the kernel reads it, and the kernel
+	// keeps it. So it marks a virtual server of kube-ipvs in the object itself, from its
+	// first moment and across restarts. ipvsadm shows "flag-3", except beside the names
+	// of the flags of sh and mh.
 	FlagOurs uint32 = 0x0020
 )
 
@@ -170,10 +168,10 @@ func (id ID) Endpoint() netip.AddrPort { return netip.AddrPortFrom(id.Peer(), id
 // AddrPort returns the address and port of a virtual server or set entry.
 func (id ID) AddrPort() netip.AddrPort { return netip.AddrPortFrom(id.Addr(), id.Port) }
 
-// VIPID names an address that is made the node's own.
+// VIPID names an address that kube-ipvs makes the node's own.
 func VIPID(a netip.Addr) ID { return ID{Kind: VIP, addr: addressOf(a)} }
 
-// RouteID names the local route of a prefix of images.
+// RouteID names the local route of a prefix of mapped addresses.
 func RouteID(p netip.Prefix) ID {
 	return ID{Kind: Route, addr: addressOf(p.Masked().Addr()), Bits: uint8(p.Bits())}
 }

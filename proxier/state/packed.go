@@ -6,21 +6,21 @@ import (
 	"slices"
 )
 
-// Packed is a list of objects in little memory, to be read from the first to
-// the last: a real server after another takes four or five bytes.
+// Packed is a list of objects in little memory: a real server after another takes four or
+// five bytes. It can only be read from the first object to the last.
 //
-// Each object is spelled in record form, and only the bytes are kept that
-// differ from those of the object before: a varint that has a bit for each of
-// these, the first byte's being the lowest, and then the bytes.
+// Each object is a record, and data has the bytes that differ from the record before: a
+// varint with a bit for each byte of the record, the lowest for the first, and then those
+// bytes.
 type Packed struct {
 	data  string
-	specs []SpecRef // that the records name by their place here, behind usual
+	specs []SpecRef // a record has an index into usual and then specs
 }
 
 // usual are the Specs that most objects have.
 var usual = [...]SpecRef{None, Weight(1)}
 
-// record is an object as bytes. Those that differ most often come first.
+// record is an object as bytes. The bytes that differ most often come first.
 type record [47]byte
 
 func (r *record) set(id *ID, spec int) {
@@ -47,15 +47,15 @@ func (r *record) get() (id ID, spec int) {
 	return id, int(r[5]) | int(r[44])<<8 | int(r[45])<<16 | int(r[46])<<24
 }
 
-// Packer makes Packed of objects. The zero Packer may be used, and used again.
+// Packer packs objects. The zero Packer is ready for use, and Done makes it so again.
 type Packer struct {
 	last  record
 	data  []byte
 	specs []SpecRef
-	at    map[spec]int // of specs, once they are many
+	at    map[spec]int // index into specs, once they are many
 }
 
-// Add puts an object to the end.
+// Add appends an object.
 func (p *Packer) Add(id ID, spec SpecRef) {
 	var now record
 	now.set(&id, p.place(spec))
@@ -74,7 +74,7 @@ func (p *Packer) Add(id ID, spec SpecRef) {
 	p.last = now
 }
 
-// place returns the number of a Spec.
+// place returns the index of a Spec in usual and then specs, and adds it if it is new.
 func (p *Packer) place(ref SpecRef) int {
 	if at := slices.IndexFunc(usual[:], ref.Equal); at >= 0 {
 		return at
@@ -90,8 +90,8 @@ func (p *Packer) place(ref SpecRef) int {
 	return len(usual) + at
 }
 
-// find returns the place of a Spec. A Service of a thousand ports has as many
-// comments.
+// find returns the index of a Spec in specs. There may be many: a Service of a thousand
+// ports has as many comments.
 func (p *Packer) find(ref SpecRef) (at int, ok bool) {
 	const few = 16
 	if len(p.specs) <= few {
@@ -108,7 +108,7 @@ func (p *Packer) find(ref SpecRef) (at int, ok bool) {
 	return at, ok
 }
 
-// Done returns what was added since the last Done.
+// Done returns the objects that were added since the last Done.
 func (p *Packer) Done() Packed {
 	out := Packed{data: string(p.data), specs: slices.Clone(p.specs)}
 	clear(p.specs)

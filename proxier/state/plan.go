@@ -1,11 +1,10 @@
 package state
 
-// Verb is what an Op does.
+// Verb is the kind of write of an Op.
 type Verb uint8
 
-// The verbs. Add of what is there and Delete of what is absent fail in the
-// kernel; both mean that somebody else was at work and the kernel must be read
-// again.
+// The verbs. The kernel refuses to add an existing object and to delete a missing one;
+// then another program has changed it, and the kernel must be read again.
 const (
 	Add Verb = iota + 1
 	Change
@@ -20,13 +19,13 @@ func (v Verb) String() string {
 // Op is one write.
 type Op struct {
 	Verb   Verb
-	Drains bool // Change of a real server that is to go: it gets weight 0 first
+	Drains bool // Change of a removed real server to weight 0, before its Delete
 	ID     ID
-	Spec   SpecRef // Add, Change: what the object is to hold
-	Old    SpecRef // Change, Delete: what it held
+	Spec   SpecRef // Add, Change: the new content
+	Old    SpecRef // Change, Delete: the content before
 }
 
-// Want returns what the object that o writes is to be in the end.
+// Want returns the wanted state of the object that o writes.
 func (o Op) Want() Want {
 	if o.Verb == Delete || o.Drains {
 		return Want{ID: o.ID}
@@ -44,7 +43,7 @@ func (o Op) String() string {
 		switch was := o.Old.Value().describe(o.ID.Kind); {
 		case was == "":
 		case o.ID.Kind == Rules:
-			s += " (differs: " + was + ")" // which tells what is to come and to go
+			s += " (differs: " + was + ")"
 		default:
 			s += " (was " + was + ")"
 		}
@@ -56,18 +55,18 @@ func (o Op) String() string {
 // Plan is a list of writes in the order in which they must happen.
 type Plan []Op
 
-// NewPlan orders ops. Those of one step keep the order that they came in.
+// NewPlan orders ops by steps. The ops of one step keep their order.
 //
-// The steps fill from behind and empty from the front, so that at no moment a
-// frontend is published without what is behind it:
+// The steps add from behind and delete from the front, so that at no moment a frontend is
+// published before it works:
 //
-//	settings, link, sets, rules, image routes
-//	add:    VIP's entry (which is the proof that it is ours), virtual servers, real servers, VIP,
-//	        what rejects, drops and filters, the frontend, and what publishes it last
-//	        (after it the entry of a VIP that is there already and was somebody else's:
-//	        our rules refuse what is for a VIP and not published)
-//	delete: the reverse; what rejects or drops goes after real servers have come
-//	        and comes before they go
+//	settings, link, sets, rules, routes of mapped addresses
+//	add:    the entry of a VIP (which proves that it is ours), virtual servers, real servers, the VIP,
+//	        entries that reject, drop and filter, the frontend, and at last the entry that publishes it
+//	        (after that the entry of a VIP that another program has made: rules of kube-ipvs
+//	        refuse packets to a VIP that are for no published frontend)
+//	delete: the reverse; entries that reject or drop go after real servers have come,
+//	        and come before real servers go
 func NewPlan(ops []Op) Plan {
 	taken := takenAddresses(ops)
 	step := func(o *Op) int {
@@ -80,7 +79,7 @@ func NewPlan(ops []Op) Plan {
 			return s
 		}
 	}
-	var at [steps]int // where the next op of a step goes
+	var at [steps]int // the number of ops of a step, then the index of its next op
 	of := make([]uint8, len(ops))
 	for i := range ops {
 		of[i] = uint8(step(&ops[i]))
@@ -98,8 +97,8 @@ func NewPlan(ops []Op) Plan {
 	return plan
 }
 
-// Cut splits off the first writes of the plan between which the order does not
-// matter, n of them at most. Those that follow may stand on them.
+// Cut splits off the first writes of the plan, at most n and all of one step, whose order
+// does not matter. The rest may depend on them.
 func (p Plan) Cut(n int) (stage, rest Plan) {
 	to := min(1, len(p))
 	for to < len(p) && to < n && p[to].step() == p[0].step() {
@@ -108,7 +107,7 @@ func (p Plan) Cut(n int) (stage, rest Plan) {
 	return p[:to], p[to:]
 }
 
-// takenAddresses returns the addresses that are there already and become ours.
+// takenAddresses returns the addresses of another program that kube-ipvs takes over.
 func takenAddresses(ops []Op) map[address]bool {
 	var there, out map[address]bool
 	for i := range ops {
@@ -166,7 +165,7 @@ const (
 	steps
 )
 
-// step tells where in a plan the op stands.
+// step returns the step of a plan at which the op stands.
 func (o *Op) step() int {
 	t := kindTable[o.ID.Kind].turn
 	if o.ID.Kind == Entry {

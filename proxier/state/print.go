@@ -28,7 +28,7 @@ func (p Protocol) String() string {
 	return fmt.Sprintf("proto-%d", uint8(p))
 }
 
-// String names the object on one line, as logs, plans and tests show it.
+// String returns the object's name on one line, as logs, plans and tests show it.
 func (id ID) String() string {
 	switch id.Kind {
 	case Setting:
@@ -78,7 +78,7 @@ func (id ID) flow() string {
 	return fmt.Sprintf("%s to %s port %d", id.Proto, to, id.Port)
 }
 
-// describe spells what an object of kind k holds, or "".
+// describe returns the content of an object of kind k in words, or "".
 func (s Spec) describe(k Kind) string {
 	switch k {
 	case Setting:
@@ -127,7 +127,7 @@ func (s Spec) describe(k Kind) string {
 	return ""
 }
 
-// String names the object and what it holds.
+// String returns the object's name and content on one line.
 func (o Object) String() string {
 	if d := o.Spec.Value().describe(o.ID.Kind); d != "" {
 		return o.ID.String() + " " + d

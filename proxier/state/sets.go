@@ -4,11 +4,10 @@ import (
 	"net/netip"
 )
 
-// SetName is one of the sets that the rules look into. There is one of each
-// for IPv4 and for IPv6.
+// SetName is one of the sets that the rules look into. Each family has one of each.
 type SetName uint8
 
-// The sets. "Frontend" is address, protocol and port that clients dial.
+// The sets. A frontend is an address, protocol and port that clients dial.
 const (
 	SetAll             SetName = iota + 1 // every frontend that is an address: ClusterIPs, load-balancer and external IPs
 	SetCluster                            // ClusterIP frontends
@@ -24,7 +23,7 @@ const (
 	SetNodePortReject                     // node ports without any endpoint
 	SetNodePortNoLocal                    // SetNodePortLocal ports with endpoints on other nodes only
 	SetHairpin                            // endpoint, port, endpoint: an endpoint of this node that reaches itself
-	SetVIPs                               // the addresses on kube-ipvs0 that are ours
+	SetVIPs                               // the VIPs of kube-ipvs
 	SetHealth                             // health-check node ports, with the networks of node addresses that answer there
 	setNames
 )
@@ -44,17 +43,17 @@ const (
 // SetTypes lists every type in use once, for the probe of the kernel.
 var SetTypes = []SetType{HashIP, HashIPPort, HashIPPortIP, HashIPPortNet, HashNetPort}
 
-// setUse is what the entries of a set do.
+// setUse is the effect of the entries of a set on a frontend.
 type setUse uint8
 
 const (
-	useNone    setUse = iota // nothing to a frontend
-	useOwn                   // say that an address is ours
-	useAllow                 // let a network reach a frontend that filters
-	useFilter                // keep all other clients away from it
-	useRefuse                // keep clients away from a frontend for want of endpoints
-	useName                  // say which Service port a frontend serves
-	usePublish               // make a frontend answer
+	useNone    setUse = iota // none
+	useOwn                   // marks an address as a VIP of kube-ipvs
+	useAllow                 // lets a network reach a filtered frontend
+	useFilter                // keeps all other clients away from it
+	useRefuse                // refuses clients of a frontend for want of endpoints
+	useName                  // names the Service port of a frontend
+	usePublish               // makes a frontend answer
 	setUses
 )
 
@@ -91,7 +90,8 @@ func SetNames() []SetName {
 	return all
 }
 
-// Prefixes of the names of our sets and chains in the kernel: nobody else may use them.
+// Prefixes of the names of kube-ipvs's sets and chains in the kernel. No other program may
+// use them.
 const (
 	Prefix4 = "KIPVS-"
 	Prefix6 = "KIPVS6-"
@@ -108,15 +108,15 @@ func (n SetName) Kernel(family netip.Addr) string {
 // Type returns the set's type.
 func (n SetName) Type() SetType { return setTable[n].kind }
 
-// Comments reports whether entries carry the name of the Service port they
-// serve, so that a node explains itself without a running daemon.
+// Comments reports whether entries have the name of their Service port as comment, so
+// that a node explains itself without a running daemon.
 func (n SetName) Comments() bool { return setTable[n].comments }
 
-// Refuses reports whether entries keep clients away from a frontend for want
-// of endpoints. The kernel counts the packets that find them.
+// Refuses reports whether entries refuse clients of a frontend for want of endpoints. The
+// kernel counts the packets that match them.
 func (n SetName) Refuses() bool { return setTable[n].use == useRefuse }
 
-// Publishes reports whether an entry of the set is what makes a frontend answer.
+// Publishes reports whether an entry of the set makes a frontend answer.
 func (n SetName) Publishes() bool { return setTable[n].use == usePublish }
 
 // EntryID names the address, protocol and port in a set of type hash:ip,port.
@@ -124,8 +124,8 @@ func EntryID(set SetName, proto Protocol, addr netip.AddrPort) ID {
 	return ID{Kind: Entry, Set: set, Proto: proto, addr: addressOf(addr.Addr()), Port: addr.Port()}
 }
 
-// MemberID names an entry as the kernel lists it: peer and bits are those of
-// sets that have them.
+// MemberID names an entry as the kernel lists it. peer and bits are zero for sets without
+// them.
 func MemberID(set SetName, proto Protocol, addr netip.AddrPort, peer netip.Addr, bits uint8) ID {
 	id := EntryID(set, proto, addr)
 	id.peer, id.Bits = addressOf(peer), bits
@@ -151,8 +151,8 @@ func HairpinID(proto Protocol, endpoint netip.AddrPort) ID {
 // VIPEntryID names the entry of SetVIPs for a.
 func VIPEntryID(a netip.Addr) ID { return ID{Kind: Entry, Set: SetVIPs, addr: addressOf(a)} }
 
-// Halves returns p in the form in which ipset takes it: a prefix of length 0,
-// which the hash types refuse, becomes its two halves.
+// Halves returns p in the form that ipset takes: a prefix of length 0, which the hash
+// types refuse, becomes its two halves.
 func Halves(p netip.Prefix) []netip.Prefix {
 	if p.Bits() != 0 {
 		return []netip.Prefix{p.Masked()}
@@ -163,6 +163,6 @@ func Halves(p netip.Prefix) []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")}
 }
 
-// Refuses reports whether the object is an entry that keeps clients away from
-// a frontend for want of endpoints.
+// Refuses reports whether the object is an entry that refuses clients of a frontend for
+// want of endpoints.
 func (id ID) Refuses() bool { return id.Kind == Entry && id.Set.Refuses() }

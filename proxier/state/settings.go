@@ -2,13 +2,13 @@ package state
 
 import "net/netip"
 
-// SettingKey is one of the kernel settings that kube-ipvs sets. They are
-// never set back: what else relies on them by then cannot be known.
+// SettingKey is one of the kernel settings that kube-ipvs sets. It never sets them back,
+// since other programs may rely on them by then.
 type SettingKey uint8
 
 // The settings.
 const (
-	VSConntrack        SettingKey = iota + 1 // IPVS keeps conntrack entries: without them neither masquerade nor our NAT works
+	VSConntrack        SettingKey = iota + 1 // IPVS keeps conntrack entries, which masquerade and NAT need
 	ExpireNoDest                             // a flow whose real server is gone ends, and its next packet is scheduled anew
 	ExpireQuiescent                          // affinity to a real server of weight 0 ends
 	IPForward                                // the node forwards packets to pods (IPv4)
@@ -43,10 +43,10 @@ func SettingKeys() []SettingKey {
 	return all
 }
 
-// String returns the sysctl's dotted name, or what else names the setting.
+// String returns the sysctl's dotted name, or the name of another setting.
 func (k SettingKey) String() string { return settingTable[k].name }
 
-// Path returns the file below /proc/sys, or "" for what is no sysctl.
+// Path returns the file below /proc/sys; "": the setting is no sysctl.
 func (k SettingKey) Path() string { return settingTable[k].path }
 
 func (k SettingKey) family() netip.Addr {

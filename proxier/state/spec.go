@@ -2,36 +2,35 @@ package state
 
 import "sync"
 
-// SpecRef refers to a Spec that never changes: one word. Equal compares what is
-// referred to; == would not, and does not compile. The zero SpecRef refers to
-// nothing.
+// SpecRef is a reference of one word to a Spec, which never changes. Equal compares the
+// Specs; == would not, and does not compile. The zero SpecRef refers to no Spec.
 type SpecRef struct {
 	_    [0]func()
 	spec *spec
 }
 
-// spec is a Spec. Nearly every comment is on one object alone, and all else is
+// spec is a Spec in two parts: nearly every Text is on one object only, and the rest is
 // the same on many.
 type spec struct {
 	text string
-	rest *Spec // without text; there is one of a kind, as long as there are few
+	rest *Spec // without Text; equal ones are shared, up to mostKept
 }
 
-// Value returns the Spec. The zero SpecRef has none.
+// Value returns the Spec. It panics for the zero SpecRef.
 func (r SpecRef) Value() Spec {
 	s := *r.spec.rest
 	s.Text = r.spec.text
 	return s
 }
 
-// Equal reports whether both refer to equal Specs, or to nothing.
+// Equal reports whether both refer to equal Specs, or both to none.
 func (r SpecRef) Equal(o SpecRef) bool {
 	a, b := r.spec, o.spec
 	return a == b || a != nil && b != nil && a.text == b.text && (a.rest == b.rest || *a.rest == *b.rest)
 }
 
-// mostKept bounds what is kept for good: the timeout of session affinity is
-// anyone's to choose.
+// mostKept bounds the Specs that are kept for good: users may choose any timeout of
+// session affinity.
 const mostKept = 1000
 
 // few are the Specs without a Text, kept for good.
@@ -63,5 +62,5 @@ func Intern(s Spec) SpecRef {
 	return ref
 }
 
-// None is the Spec of objects that are only there or not there.
+// None is the Spec of objects without content.
 var None = Intern(Spec{})

@@ -2,11 +2,11 @@ package state
 
 import "iter"
 
-// State is the objects of a node: what is wanted, or what is there. The zero
-// State is empty and may be used.
+// State has the wanted or the actual objects of a node. The zero State is empty and ready
+// for use.
 type State struct{ Map[SpecRef] }
 
-// Collect returns a State of some objects, of which each is named once.
+// Collect returns a State of objects.
 func Collect(objects iter.Seq2[ID, SpecRef]) *State {
 	s := &State{}
 	for id, spec := range objects {
@@ -18,10 +18,10 @@ func Collect(objects iter.Seq2[ID, SpecRef]) *State {
 // Clone returns a copy.
 func (s *State) Clone() *State { return &State{s.clone()} }
 
-// Counts are how many objects of each kind there are.
+// Counts has the number of objects of each kind.
 type Counts [kinds]int
 
-// Map returns those that are not 0, by the kind's name.
+// Map returns the counts that are not 0, by the kind's name.
 func (c Counts) Map() map[string]int {
 	n := map[string]int{}
 	for k, many := range c {
@@ -32,7 +32,7 @@ func (c Counts) Map() map[string]int {
 	return n
 }
 
-// Count returns how many objects of each kind there are.
+// Count returns the number of objects of each kind.
 func (s *State) Count() Counts {
 	var n Counts
 	for id := range s.All() {
