@@ -104,8 +104,9 @@ compare: build
 
 # Suites of tests on kernels of distributions, as Debian and Ubuntu ship them, with no
 # module loaded, in QEMU: `make test-kernels KERNELS='5.10 6.12' SUITES='host wire'`.
-# Without both it plays the whole table of docs/kernels.md, and writes it. MACHINES run
-# side by side. Kernels are fetched once (test/kernels/fetch).
+# Without both it plays five kernels of docs/kernels.md, and with KERNELS=all its whole table;
+# it writes the rows of those that it has played whole. MACHINES run side by side. Kernels
+# are fetched once (test/kernels/fetch).
 KERNELS ?=
 SUITES ?=
 MACHINES ?= $(shell nproc)
@@ -115,7 +116,7 @@ test-kernels: build image-rootfs
 
 # All lab tests on User-Mode Linux of distributions' sources, which are built once, in
 # minutes each: `make test-uml KERNELS=uml/bullseye SUITES='test/wire ipset'`. Without both
-# it plays the whole table, as above.
+# it plays and writes the whole table.
 test-uml: build image-rootfs
 	CGO_ENABLED=0 go build -o out/play-kernels ./test/kernels
 	peers=$$(test/peers/build) && xtables=$$(test/xtables/build) || exit 1; \

@@ -30,3 +30,13 @@ func (s *suite) limited(kernel string) (skip string, reasons []string) {
 	}
 	return strings.Join(tests, "|"), reasons
 }
+
+// reasonsOf returns why some tests of these suites are not played on some kernel.
+func reasonsOf(suites []*suite) (out []string) {
+	for _, l := range limits {
+		if slices.ContainsFunc(suites, func(s *suite) bool { return s.name == l.suite }) && !slices.Contains(out, l.because) {
+			out = append(out, l.because)
+		}
+	}
+	return out
+}

@@ -105,8 +105,3 @@ func (all results) of(kernels []string, suites []*suite) (out []Result) {
 	}
 	return out
 }
-
-// complete reports whether the whole table has been played.
-func (all results) complete(t table) bool {
-	return len(all.of(t.kernels, t.suites)) == len(t.kernels)*len(t.suites)
-}
