@@ -1,11 +1,8 @@
 package main
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
-// limit is a test that is not played on a kernel, which does not stand it.
+// limit is a test that is not played on a kernel, since the kernel does not survive it.
 type limit struct {
 	kernel, suite, test string
 	because             string
@@ -15,28 +12,22 @@ var limits = []limit{
 	{"4.18", "contract", "TestMarkRules", "the kernel stops where a network namespace with nftables ends (`nf_tables_chain_destroy`), as that test has many"},
 }
 
-// limited returns the regular expression of the tests that a suite skips on a kernel,
-// and the reason.
-func (s *suite) limited(kernel string) (skip string, reasons []string) {
-	tests := strings.FieldsFunc(s.skip, func(r rune) bool { return r == '|' })
+// limitsOf returns the limits of a suite on a kernel.
+func limitsOf(kernel, suite string) (out []limit) {
 	for _, l := range limits {
-		if l.kernel != kernel || l.suite != s.name {
-			continue
-		}
-		tests = append(tests, "^"+l.test+"$")
-		if !slices.Contains(reasons, l.because) {
-			reasons = append(reasons, l.because)
-		}
-	}
-	return strings.Join(tests, "|"), reasons
-}
-
-// reasonsOf returns why some tests of these suites are not played on some kernel.
-func reasonsOf(suites []*suite) (out []string) {
-	for _, l := range limits {
-		if slices.ContainsFunc(suites, func(s *suite) bool { return s.name == l.suite }) && !slices.Contains(out, l.because) {
-			out = append(out, l.because)
+		if l.kernel == kernel && l.suite == suite {
+			out = append(out, l)
 		}
 	}
 	return out
+}
+
+// skipped returns the regular expression for the tests of a suite that are not played on
+// a kernel.
+func (s *suite) skipped(kernel string) string {
+	tests := strings.FieldsFunc(s.skip, func(r rune) bool { return r == '|' })
+	for _, l := range limitsOf(kernel, s.name) {
+		tests = append(tests, "^"+l.test+"$")
+	}
+	return strings.Join(tests, "|")
 }

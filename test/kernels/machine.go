@@ -56,7 +56,7 @@ func (j job) play(ctx context.Context) Result {
 	if len(first.failed) > 0 {
 		second = j.boot(ctx, first.failed, ".again")
 	}
-	r.Skipped, r.Failed = first.skipped, slices.Concat(first.broken, second.broken, j.suite.unplayed(first))
+	r.Skipped, r.Failed = first.skipped, slices.Concat(first.broken, second.broken, j.suite.unplayed(j.kernel.name, first))
 	for _, pkg := range j.suite.packages {
 		r.Passed += len(first.passed[pkg]) + len(second.passed[pkg])
 		r.Again += len(second.passed[pkg])
@@ -66,7 +66,6 @@ func (j job) play(ctx context.Context) Result {
 			}
 		}
 	}
-	_, r.Limits = j.suite.limited(j.kernel.name)
 	r.Seconds = time.Since(began).Seconds()
 	return r
 }

@@ -89,14 +89,15 @@ func play(ctx context.Context, target string, kernels, names []string, machines 
 	if err := errors.Join(ctx.Err(), lost); err != nil {
 		return err
 	}
-	fmt.Printf("kernels: %d suites in %s\n\n%s\n", len(jobs), time.Since(began).Round(time.Second), all.table(kernels, chosen))
-	if err := all.write(docs, target); err != nil {
-		return err
+	fmt.Printf("kernels: %d suites in %s\n\n%s", len(jobs), time.Since(began).Round(time.Second), head(chosen))
+	for _, k := range kernels {
+		fmt.Print(all.row(k, chosen))
 	}
+	err = all.write(docs, target)
 	if wrong = append(wrong, missing...); len(wrong) > 0 {
-		return fmt.Errorf("failed: %s; the output is in %s", strings.Join(wrong, ", "), folder)
+		err = errors.Join(fmt.Errorf("failed: %s; the output is in %s", strings.Join(wrong, ", "), folder), err)
 	}
-	return nil
+	return err
 }
 
 // job is a suite to be played on a kernel.

@@ -20,7 +20,6 @@ type Result struct {
 	Passed, Skipped              int
 	Again                        int      // of Passed, those that failed at first
 	Failed                       []string // tests, or other failures
-	Limits                       []string // reasons why others are not played there
 }
 
 // plain tells the result in words.
@@ -32,8 +31,8 @@ func (r Result) plain() string {
 	if r.Skipped > 0 {
 		out = append(out, fmt.Sprintf("%d skipped", r.Skipped))
 	}
-	if len(r.Limits) > 0 {
-		out = append(out, fmt.Sprintf("%d limits", len(r.Limits)))
+	if limits := limitsOf(r.Kernel, r.Suite); len(limits) > 0 {
+		out = append(out, fmt.Sprintf("%d limits", len(limits)))
 	}
 	if len(r.Failed) > 0 {
 		out = append(out, "FAILED: "+strings.Join(r.Failed, ", "))
@@ -74,8 +73,11 @@ func load() (results, error) {
 	return out, err
 }
 
+// put takes in a result. Those of another version of the kernel go, since a row is of one.
 func (all *results) put(r Result) {
-	*all = append(slices.DeleteFunc(*all, func(o Result) bool { return o.Kernel == r.Kernel && o.Suite == r.Suite }), r)
+	*all = append(slices.DeleteFunc(*all, func(o Result) bool {
+		return o.Kernel == r.Kernel && (o.Suite == r.Suite || o.Version != r.Version)
+	}), r)
 }
 
 func (all results) save() error {
@@ -92,16 +94,4 @@ func (all results) find(kernel, suite string) (Result, bool) {
 		return Result{}, false
 	}
 	return all[i], true
-}
-
-// of returns the results of these suites on these kernels.
-func (all results) of(kernels []string, suites []*suite) (out []Result) {
-	for _, k := range kernels {
-		for _, s := range suites {
-			if r, ok := all.find(k, s.name); ok {
-				out = append(out, r)
-			}
-		}
-	}
-	return out
 }
