@@ -13,16 +13,15 @@ import (
 
 // Client talks to the kernel. Only one goroutine may use it at a time.
 //
-// It encodes sets itself too, where vishvananda/netlink could create and
-// destroy them: one socket then serves everything, and that library panics on
-// errors other than an errno.
+// It creates and destroys sets by itself, without vishvananda/netlink: so one socket serves
+// all requests, and that library panics on errors other than an errno.
 type Client struct {
 	conn *netutil.Conn
 	b    netutil.Batch
 }
 
-// Open returns a Client for the network namespace of the calling thread. That
-// the kernel has ipset and which types is for Probe to tell.
+// Open returns a Client for the network namespace of the calling thread. It does not find
+// out whether the kernel has ipset; Probe does.
 func Open() (*Client, error) {
 	conn, err := netutil.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -34,11 +33,11 @@ func Open() (*Client, error) {
 // Close closes the socket.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Stats counts what was sent so far. Safe from any goroutine.
+// Stats counts the requests so far. Safe from any goroutine.
 func (c *Client) Stats() netutil.Stats { return c.conn.Stats() }
 
-// Exec sends what AddEntry and DeleteEntry put into b, as netutil.Conn.Exec
-// does: nil when all succeeded, else one error a request, in words.
+// Exec sends the requests of AddEntry and DeleteEntry in b, as netutil.Conn.Exec does. It
+// returns nil if all succeed, else one error a request, in words.
 func (c *Client) Exec(b *netutil.Batch) []error {
 	errs := c.conn.Exec(b)
 	for i, err := range errs {
@@ -47,15 +46,15 @@ func (c *Client) Exec(b *netutil.Batch) []error {
 	return errs
 }
 
-// Create makes a set. Idempotent: an equal set that is there stays with its
-// entries; one with another type, family, size or without the comments is
-// ErrExist. One that only lacks the counters stays, too, and counts nothing.
+// Create makes a set. Idempotent: an equal set stays with its entries, and so does one that
+// only lacks counters, which then counts nothing. It returns ErrExist if the set has another
+// type, family, size or other comments.
 func (c *Client) Create(s Set) error {
 	if s.MaxEntries == 0 {
 		s.MaxEntries = DefaultMaxEntries
 	}
-	// The kernel could compare by itself, without NLM_F_EXCL. But it takes
-	// sets of two families for the same.
+	// Without NLM_F_EXCL the kernel would compare, but it takes sets of two families for
+	// the same.
 	err := c.create(s, unix.NLM_F_EXCL)
 	if errors.Is(err, ErrExist) {
 		err = c.compare(s)
@@ -66,14 +65,14 @@ func (c *Client) Create(s Set) error {
 	return nil
 }
 
-// compare returns ErrExist if the set of the name of s is another than s.
+// compare returns ErrExist if the kernel's set with the name of s differs from s.
 func (c *Client) compare(s Set) error {
 	var is Set
 	if err := c.headers(s.Name, func(s Set) { is = s }); err != nil {
 		return Error(err)
 	}
 	is.Entries, is.References, is.Memory = s.Entries, s.References, s.Memory
-	is.Counters = is.Counters || s.Counters // what an older version has made goes on
+	is.Counters = is.Counters || s.Counters // a set of an older version may lack them
 	if is != s {
 		return fmt.Errorf("%w: type %s, address family %d, comments %t, %d entries at the most",
 			ErrExist, is.Type, is.Family, is.Comments, is.MaxEntries)
@@ -83,7 +82,7 @@ func (c *Client) compare(s Set) error {
 
 func (c *Client) create(s Set, flags int) error {
 	if n := len(s.Name); n == 0 || n > maxName {
-		return fmt.Errorf("the name has %d bytes: 1 to %d are possible", n, maxName)
+		return fmt.Errorf("the name has %d bytes: a name has 1 to %d", n, maxName)
 	}
 	if _, ok := layouts[s.Type]; !ok {
 		return errors.New("unknown type")
@@ -93,9 +92,9 @@ func (c *Client) create(s Set, flags int) error {
 	return c.one()
 }
 
-// Destroy removes a set and its entries. Idempotent. ErrInUse means that a
-// rule refers to it. The kernel forgets the reference of a rule a moment after
-// the rule is gone, so that Destroy waits for that, two seconds at the most.
+// Destroy removes a set and its entries. Idempotent. It returns ErrInUse if a rule or another
+// set refers to it. The kernel drops the reference of a rule a moment after the rule, so that
+// Destroy waits for that, two seconds at the most.
 func (c *Client) Destroy(name string) error {
 	const patience, pause = 2 * time.Second, 20 * time.Millisecond
 	for start := time.Now(); ; time.Sleep(pause) {
@@ -119,8 +118,8 @@ func (c *Client) one() error {
 	return nil
 }
 
-// Sets returns all sets of the namespace, everybody's, without their entries.
-// Type and Family are the kernel's and may be others than this package knows.
+// Sets returns all sets of the namespace, of any program, without their entries. Type and
+// Family are the kernel's: this package may not know them.
 func (c *Client) Sets() ([]Set, error) {
 	var sets []Set
 	err := netutil.Retry(func() error {
@@ -133,18 +132,18 @@ func (c *Client) Sets() ([]Set, error) {
 	return sets, nil
 }
 
-// Set returns the set of a name without its entries; ErrNotFound if there is none.
+// Set returns the set with a name, without its entries; ErrNotFound if the kernel has none.
 // The kernel walks the set to count its entries.
 func (c *Client) Set(name string) (Set, error) {
 	var is Set
 	err := netutil.Retry(func() error { return c.headers(name, func(s Set) { is = s }) })
 	if err != nil {
-		return Set{}, fmt.Errorf("look at set %s: %w", name, Error(err))
+		return Set{}, fmt.Errorf("read set %s: %w", name, Error(err))
 	}
 	return is, nil
 }
 
-// headers hands each set, or the one of a name, to each.
+// headers calls each with every set, or with the one that has the name.
 func (c *Client) headers(name string, each func(Set)) error {
 	c.b.Reset()
 	list(&c.b, name, true)
@@ -157,8 +156,8 @@ func (c *Client) headers(name string, each func(Set)) error {
 	})
 }
 
-// List hands each entry of a set to each, in no order. A set that is not there
-// is ErrNotFound. After an error, entries may have been missed or told twice.
+// List calls each with every entry of a set, in no order; ErrNotFound if the kernel has no
+// such set. After an error, entries may be missing or have come twice.
 func (c *Client) List(name string, each func(Entry)) error {
 	c.b.Reset()
 	list(&c.b, name, false)
@@ -172,10 +171,9 @@ func (c *Client) List(name string, each func(Entry)) error {
 	return nil
 }
 
-// Probe finds out whether the kernel has a type for a family, which is
-// unix.AF_INET or unix.AF_INET6, with comments, by creating a set and
-// destroying it. Asking makes a kernel with modules load what it needs. The
-// error says what is missing and what to do about it.
+// Probe returns nil if the kernel has a type for a family, which is unix.AF_INET or
+// unix.AF_INET6, with comments. It creates a set and destroys it, by which the kernel loads
+// its modules. The error names what is missing and the remedy.
 func (c *Client) Probe(typ Type, family uint8) error {
 	name := fmt.Sprintf("probe-%d", os.Getpid())
 	scratch := Set{Name: name, Type: typ, Family: family, Comments: true, MaxEntries: 1}
@@ -195,8 +193,8 @@ func (c *Client) Probe(typ Type, family uint8) error {
 	return fmt.Errorf("probe set type %s: %w", typ, noIpset(err))
 }
 
-// noIpset says what is wrong when the kernel knows nothing of ipset at all:
-// nfnetlink then has nobody to hand the request to and calls it invalid.
+// noIpset returns the error of a kernel without ipset, whose nfnetlink calls each request
+// invalid.
 func noIpset(err error) error {
 	if errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("the kernel has no ipset: %s (%w)", netutil.Lacks("ip_set"), err)

@@ -9,23 +9,20 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// entryFlags are the flags of AddEntry and DeleteEntry: without NLM_F_EXCL the
-// kernel takes "is there already" and "is gone already" as success, and
-// rewrites the comment of an entry that is there. Whoever keeps a set as it
-// should be wants exactly this: what somebody else did in between is no error,
-// and a changed comment needs no deletion, during which packets would miss
-// the entry.
+// entryFlags are the flags of AddEntry and DeleteEntry. Without NLM_F_EXCL the kernel adds an
+// existing entry and deletes a missing one with success, and rewrites the comment of an
+// existing entry. So both are idempotent, and a comment changes without a deletion, during
+// which packets would miss the entry.
 const entryFlags = 0
 
-// AddEntry appends the request that makes e an entry of set, which has type
-// typ. Idempotent: of an entry that is there it only replaces the comment, in
-// place and even when the set is full.
+// AddEntry appends the request that adds e to set, which has type typ. Idempotent: it only
+// replaces the comment of an existing entry, in place and even in a full set.
 func AddEntry(b *netutil.Batch, set string, typ Type, e Entry) {
 	entry(b, nl.IPSET_CMD_ADD, set, typ, e)
 }
 
-// DeleteEntry appends the request that takes e out of set, which has type typ.
-// Idempotent. The comment plays no part.
+// DeleteEntry appends the request that deletes e from set, which has type typ. Idempotent. It
+// ignores the comment.
 func DeleteEntry(b *netutil.Batch, set string, typ Type, e Entry) {
 	e.Comment = ""
 	entry(b, nl.IPSET_CMD_DEL, set, typ, e)
@@ -76,7 +73,7 @@ func create(b *netutil.Batch, s Set, flags int) {
 	b.U8(nl.IPSET_ATTR_REVISION, layouts[s.Type].revision)
 	b.U8(nl.IPSET_ATTR_FAMILY, s.Family)
 	data := b.Nest(nl.IPSET_ATTR_DATA)
-	// No hash size: the kernel starts small and doubles as entries come.
+	// Without a hash size the kernel starts small and doubles as entries come.
 	b.Be32(nl.IPSET_ATTR_MAXELEM|unix.NLA_F_NET_BYTEORDER, s.MaxEntries)
 	var with uint32
 	if s.Comments {
@@ -108,8 +105,8 @@ func list(b *netutil.Batch, name string, headerOnly bool) {
 	}
 }
 
-// begin starts a request: nfgenmsg, then the protocol version, the first that
-// has all we use.
+// begin starts a request: nfgenmsg, then the protocol version, the lowest with all commands
+// of this package.
 func begin(b *netutil.Batch, cmd, flags int) {
 	b.Begin(uint16(unix.NFNL_SUBSYS_IPSET<<8|cmd), flags, unix.AF_NETLINK, nl.NFNETLINK_V0, 0, 0)
 	b.U8(nl.IPSET_ATTR_PROTOCOL, nl.IPSET_PROTOCOL)

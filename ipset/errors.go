@@ -7,15 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the kernel refused, for errors.Is on what Error and the Client return.
+// The errors of Error and of Client, for errors.Is.
 var (
-	ErrExist    = errors.New("it exists, and is something else")
+	ErrExist    = errors.New("another set has this name")
 	ErrNotFound = errors.New("no such set")
 	ErrFull     = errors.New("the set is full")
 	ErrInUse    = errors.New("the set is in use by a rule or another set")
 	ErrNoType   = errors.New("the kernel has no such set type")
 	ErrZero     = errors.New("the set cannot hold a zero address")
-	ErrPrefix   = errors.New("impossible prefix length: 1 to that of one address")
+	ErrPrefix   = errors.New("impossible prefix length: it is at least 1, and at most that of one address")
 )
 
 // Error numbers of the hash types, linux/netfilter/ipset/ip_set_hash.h.
@@ -28,18 +28,18 @@ const (
 	errHashRange
 )
 
-// words says what error numbers mean that ipset has beside the common ones, or
-// gives a sense of its own.
+// words has the meaning of error numbers that only ipset has, or that mean something else in
+// ipset.
 var words = map[unix.Errno]error{
 	unix.EEXIST:                     ErrExist,
 	unix.ENOENT:                     ErrNotFound,
 	unix.EPERM:                      errors.New("not permitted: CAP_NET_ADMIN is missing"),
-	nl.IPSET_ERR_PROTOCOL:           errors.New("the kernel does not take the request: the address is of another family than the set, or the comment too long"),
+	nl.IPSET_ERR_PROTOCOL:           errors.New("the kernel refuses the request: the address is of another family than the set, or the comment is too long"),
 	nl.IPSET_ERR_FIND_TYPE:          ErrNoType,
 	nl.IPSET_ERR_MAX_SETS:           errors.New("the kernel has no room for another set (module option max_sets of ip_set)"),
 	nl.IPSET_ERR_BUSY:               ErrInUse,
 	nl.IPSET_ERR_TYPE_MISMATCH:      errors.New("the set has another type"),
-	nl.IPSET_ERR_EXIST:              errors.New("the entry is there already, or is not there"),
+	nl.IPSET_ERR_EXIST:              errors.New("the entry exists already, or does not exist"),
 	nl.IPSET_ERR_INVALID_CIDR:       ErrPrefix,
 	nl.IPSET_ERR_INVALID_FAMILY:     errors.New("impossible family"),
 	nl.IPSET_ERR_REFERENCED:         ErrInUse,
@@ -54,9 +54,9 @@ var words = map[unix.Errno]error{
 	unix.Errno(errHashRange):        errors.New("the range is too large"),
 }
 
-// Error puts an error of netutil.Conn.Exec for requests of this package into
-// words, as ErrFull and the like where there is one. The errno remains in the
-// chain. What is no errno is returned as it is, nil too.
+// Error puts an errno of netutil.Conn.Exec for requests of this package into words, such as
+// ErrFull. The errno remains in the chain. Error returns other errors unchanged, and nil for
+// nil.
 func Error(err error) error {
 	var no unix.Errno
 	if !errors.As(err, &no) || errors.As(err, new(*kernelError)) {

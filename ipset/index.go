@@ -11,26 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of linux/netfilter/ipset/ip_set.h.
+// Constants of linux/netfilter/ipset/ip_set.h.
 const (
 	sockoptIPSet = 83 // SO_IP_SET
 	opGetByName  = 6  // IP_SET_OP_GET_BYNAME
 	noIndex      = math.MaxUint16
 )
 
-// request is struct ip_set_req_get_set. The name is the question, and the answer
-// stands in its first two bytes.
+// request is struct ip_set_req_get_set. The kernel writes the answer over the first two bytes
+// of the name.
 type request struct {
 	op, version uint32
 	name        [maxName + 1]byte
 }
 
-// Index returns the number by which rules of the calling thread's network namespace know
-// the set of a name; ErrNotFound if there is none. It stays the same as long as a rule
-// names the set. It takes CAP_NET_RAW, beside CAP_NET_ADMIN.
+// Index returns the number of the set with a name, which rules of the calling thread's network
+// namespace hold; ErrNotFound if there is none. The number stays while a rule refers to the
+// set. It needs CAP_NET_RAW and CAP_NET_ADMIN.
 //
-// The kernel is asked by the socket option by which iptables asks it: netlink has had a
-// word for it since Linux 4.20 only.
+// Index uses the socket option that iptables uses: netlink has had a command for it only since
+// Linux 4.20.
 func Index(name string) (uint16, error) {
 	index, err := lookUp(name)
 	if err != nil {

@@ -1,15 +1,13 @@
 // Package ipset creates, fills and lists the kernel's IP sets over netlink
-// (linux/netfilter/ipset/ip_set.h): five hash types, IPv4 and IPv6, entries
-// with comments. Thousands of entries go in one system call, and a listing
-// costs no more than reading it.
+// (linux/netfilter/ipset/ip_set.h): five hash types, IPv4 and IPv6, entries with comments.
+// Thousands of entries go in one system call, and a listing costs no more than reading it.
 //
-// Everything here says what is to be, and saying it twice is no error: a
-// caller that keeps a set as it should be never has to ask first.
+// All writes are idempotent, so that a caller need not read a set before it writes.
 package ipset
 
 import "net/netip"
 
-// Type is the kernel's name of a set type: what an entry consists of.
+// Type is the kernel's name of a set type, which decides the fields of an entry.
 type Type string
 
 // The types. The kernel carries each in a module of its own.
@@ -28,15 +26,14 @@ const MaxComment = 255
 // maxName is the longest name of a set (IPSET_MAXNAMELEN less the NUL).
 const maxName = 31
 
-// DefaultMaxEntries is how many entries a set can hold that is created without
-// MaxEntries. The kernel's own default, 65536, is less than a big cluster has.
-// It is only a limit: memory is taken as entries come.
+// DefaultMaxEntries is the limit of a set that is created without MaxEntries. The kernel's own
+// default, 65536, is too low for a big cluster. A limit costs no memory.
 const DefaultMaxEntries = 1 << 20
 
-// layout is what tells the types apart.
+// layout describes a type.
 type layout struct {
-	module   string // of the kernel
-	revision uint8  // the first that knows comments, so the same for every set: Linux 3.13
+	module   string // the kernel's module
+	revision uint8  // the first one with comments (Linux 3.13), for every set
 	port     bool   // Proto and Port
 	net      bool   // Bits
 	peer     bool   // Peer
@@ -51,26 +48,26 @@ var layouts = map[Type]layout{
 	HashNetPort:   {module: "ip_set_hash_netport", revision: 5, port: true, net: true},
 }
 
-// Entry is a member of a set of any of the types. The type says which fields
-// it has; the others are ignored on the way in and zero on the way out.
+// Entry is a member of a set. The type decides its fields; the others are ignored in writes,
+// and zero in lists.
 type Entry struct {
 	Addr netip.Addr
-	// Bits is the prefix length of Addr: that of one address except in
-	// hash:net,port. Addr is then the network's first address: the kernel
-	// clears the rest. It refuses length 0 (ErrPrefix): whoever means
-	// everything adds both halves, of length 1.
+	// Bits is the prefix length of Addr: that of one address except in hash:net,port,
+	// where Addr is the network's first address. The kernel refuses length 0 (ErrPrefix):
+	// add both halves, of length 1, instead.
 	Bits  uint8
 	Proto uint8 // IP protocol number; TCP, UDP and SCTP have ports
 	Port  uint16
 	Peer  netip.Addr // the second address of hash:ip,port,ip and hash:ip,port,net
-	// PeerBits is to Peer what Bits is to Addr; hash:ip,port,net has networks here.
+	// PeerBits is the prefix length of Peer, as Bits is of Addr, in hash:ip,port,net.
 	PeerBits uint8
 	// Comment is any text of up to MaxComment bytes without NUL, in a set
 	// with comments. The ipset tool cannot restore one with a double quote.
 	Comment string
 
-	// Told by the kernel, of a set with counters; ignored on the way in.
-	Packets uint64 // that rules have found in the set by this entry
+	// Packets counts the packets of rules that matched this entry, in a set with counters.
+	// Writes ignore it.
+	Packets uint64
 }
 
 // Set is a set without its entries.
@@ -78,12 +75,12 @@ type Set struct {
 	Name       string // at most 31 bytes
 	Type       Type
 	Family     uint8 // unix.AF_INET or unix.AF_INET6
-	Comments   bool  // entries can carry comments
-	Counters   bool  // entries count the packets that rules find by them
+	Comments   bool  // entries can have comments
+	Counters   bool  // entries count the packets that match them
 	MaxEntries uint32
 
-	// Told by the kernel, ignored by Create.
-	Entries    uint32 // how many there are now
-	References uint32 // by rules and other sets: it cannot be destroyed while there are any
+	// The kernel sets these; Create ignores them.
+	Entries    uint32 // present number of entries
+	References uint32 // references of rules and other sets, which prevent Destroy
 	Memory     uint32 // bytes
 }

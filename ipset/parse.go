@@ -11,14 +11,13 @@ import (
 	"kube-ipvs/netutil"
 )
 
-var errMalformed = errors.New("malformed answer of the kernel")
+var errMalformed = errors.New("the kernel's answer is malformed")
 
 // sizeofNfgenmsg is the header before the attributes.
 const sizeofNfgenmsg = 4
 
-// parse reads one message of a dump: the part of the set's header that it
-// carries, which is all of it in a set's first message and the name in the
-// rest, and its entries. each may be nil.
+// parse reads one message of a dump: the set's header, of which only the first message has
+// more than the name, and its entries. each may be nil.
 func parse(p []byte, each func(Entry)) (Set, error) {
 	var s Set
 	if len(p) < sizeofNfgenmsg {
@@ -117,8 +116,8 @@ func parseEntry(p []byte) (Entry, bool) {
 	return e, int(e.Bits) <= e.Addr.BitLen() && int(e.PeerBits) <= e.Peer.BitLen()
 }
 
-// bits returns the prefix length: the kernel does not tell that of a mere
-// address, and no network has length 0.
+// bits returns the prefix length. The kernel does not send that of a single address, and no
+// network has length 0.
 func bits(a netip.Addr, told uint8) uint8 {
 	if told == 0 {
 		return uint8(a.BitLen())

@@ -55,7 +55,7 @@ func TestParseMalformed(t *testing.T) {
 	}
 }
 
-// Whatever comes, no panic, and no entry that no set can have.
+// Any message is read without a panic, and never as an entry that no set can have.
 func FuzzParse(f *testing.F) {
 	f.Add(answer(HashIP, Entry{Addr: netip.MustParseAddr("10.0.0.1"), Comment: "c"}))
 	f.Add(answer(HashIPPortNet, Entry{Addr: netip.MustParseAddr("::1"), Proto: 6, Port: 80, Peer: netip.MustParseAddr("fd00::"), PeerBits: 8}))
