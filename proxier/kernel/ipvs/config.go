@@ -8,13 +8,12 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// maxTimeout is what every kernel can count: 31 bits of ticks, of which up to 1,000 make a
-// second. More is refused by newer kernels, and wraps around in those before 5.0.
+// maxTimeout is the longest timeout of every kernel: 31 bits of ticks, of which up to 1,000
+// make a second. Newer kernels refuse more, and in those before 5.0 it wraps around.
 const maxTimeout = math.MaxInt32 / 1000 * time.Second
 
-// Timeouts returns after how long without a packet the namespace's connections
-// end: established TCP, TCP after a FIN, and UDP. 0 for a protocol that the
-// kernel's IPVS was built without.
+// Timeouts returns the time without a packet after which the namespace's connections end:
+// established TCP, TCP after a FIN, and UDP. 0: the kernel's IPVS lacks the protocol.
 func (c *Client) Timeouts() (tcp, tcpFin, udp time.Duration, err error) {
 	c.b.Reset()
 	c.begin(&c.b, cmdGetConfig)
@@ -38,9 +37,8 @@ func (c *Client) Timeouts() (tcp, tcpFin, udp time.Duration, err error) {
 	return tcp, tcpFin, udp, nil
 }
 
-// SetTimeouts sets what Timeouts returns; 0 keeps what is. The kernel counts in
-// whole seconds: parts of one are rounded up. Connections that exist take the
-// new timeout with their next packet. Idempotent.
+// SetTimeouts sets the timeouts; 0 leaves one alone. It rounds up to whole seconds. Existing
+// connections take the new timeout with their next packet. Idempotent.
 func (c *Client) SetTimeouts(tcp, tcpFin, udp time.Duration) error {
 	c.b.Reset()
 	c.begin(&c.b, cmdSetConfig)

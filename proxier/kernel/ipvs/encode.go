@@ -55,52 +55,50 @@ const (
 	destStats64    = 12
 )
 
-// NewService appends the request that creates s. Flags are set exactly as s
-// has them. Timeout is the persistence timeout in seconds. Netmask groups
-// clients for persistence: for IPv4 a mask in network byte order, for IPv6 a
-// prefix length; 0 stands for single addresses. Refused with unix.EEXIST if it
-// exists and unix.ENOENT if the kernel lacks the scheduler.
+// NewService appends the request that creates s, with exactly the flags of s. Timeout is the
+// persistence timeout in seconds. Netmask groups clients for persistence: for IPv4 a mask in
+// network byte order, for IPv6 a prefix length; 0: single addresses. The kernel refuses it
+// with unix.EEXIST if s exists, and unix.ENOENT if it lacks the scheduler.
 func (c *Client) NewService(b *netutil.Batch, s *moby.Service) {
 	c.begin(b, cmdNewService)
 	service(b, s, true)
 }
 
-// SetService appends the request that gives an existing service the scheduler,
-// flags, timeout and netmask of s, as NewService does. Its destinations and
-// connections stay. Idempotent. Refused with unix.ESRCH if s does not exist.
+// SetService appends the request that gives an existing service the scheduler, flags, timeout
+// and netmask of s. Its destinations and connections stay. Idempotent. The kernel refuses it
+// with unix.ESRCH if s does not exist.
 func (c *Client) SetService(b *netutil.Batch, s *moby.Service) {
 	c.begin(b, cmdSetService)
 	service(b, s, true)
 }
 
-// DelService appends the request that removes s and its destinations. Only the
-// fields that name s count. Refused with unix.ESRCH if it does not exist.
+// DelService appends the request that removes s and its destinations. Only the fields that
+// name s count. The kernel refuses it with unix.ESRCH if s does not exist.
 func (c *Client) DelService(b *netutil.Batch, s *moby.Service) {
 	c.begin(b, cmdDelService)
 	service(b, s, false)
 }
 
-// NewDest appends the request that adds d to s. ConnectionFlags is the
-// forwarding method, of which 0 is masquerading. Refused with unix.EEXIST if d
-// exists and unix.ESRCH if s does not.
+// NewDest appends the request that adds d to s. ConnectionFlags is the forwarding method; 0:
+// masquerading. The kernel refuses it with unix.EEXIST if d exists, and unix.ESRCH if s does
+// not.
 func (c *Client) NewDest(b *netutil.Batch, s *moby.Service, d *moby.Destination) {
 	c.begin(b, cmdNewDest)
 	service(b, s, false)
 	destination(b, d, true)
 }
 
-// SetDest appends the request that gives an existing destination the weight,
-// thresholds and forwarding method of d. Its connections stay. Idempotent.
-// Refused with unix.ESRCH if s does not exist and unix.ENOENT if d does not.
+// SetDest appends the request that gives an existing destination the weight, thresholds and
+// forwarding method of d. Its connections stay. Idempotent. The kernel refuses it with
+// unix.ESRCH if s does not exist, and unix.ENOENT if d does not.
 func (c *Client) SetDest(b *netutil.Batch, s *moby.Service, d *moby.Destination) {
 	c.begin(b, cmdSetDest)
 	service(b, s, false)
 	destination(b, d, true)
 }
 
-// DelDest appends the request that removes d from s. Only the fields that name
-// the two count. Refused with unix.ESRCH if s does not exist and unix.ENOENT
-// if d does not.
+// DelDest appends the request that removes d from s. Only the fields that name the two count.
+// The kernel refuses it with unix.ESRCH if s does not exist, and unix.ENOENT if d does not.
 func (c *Client) DelDest(b *netutil.Batch, s *moby.Service, d *moby.Destination) {
 	c.begin(b, cmdDelDest)
 	service(b, s, false)
@@ -111,7 +109,7 @@ func (c *Client) begin(b *netutil.Batch, cmd byte) {
 	b.Begin(c.family, 0, cmd, 1, 0, 0) // genlmsghdr: command, IPVS_GENL_VERSION
 }
 
-// service adds what names s, and if full, what it holds.
+// service adds the name of s and, if full, its content.
 func service(b *netutil.Batch, s *moby.Service, full bool) {
 	at := b.Nest(attrService)
 	af := family(s.AddressFamily, s.Address)
@@ -128,7 +126,7 @@ func service(b *netutil.Batch, s *moby.Service, full bool) {
 		if s.PEName != "" {
 			b.String(svcPEName, s.PEName)
 		}
-		var flags [8]byte // struct ip_vs_flags: the flags, and which of them to set
+		var flags [8]byte // struct ip_vs_flags: the flags, and a mask of those to set
 		binary.NativeEndian.PutUint32(flags[:], s.Flags)
 		binary.NativeEndian.PutUint32(flags[4:], math.MaxUint32)
 		b.Attr(svcFlags, flags[:]...)
@@ -153,7 +151,7 @@ func destination(b *netutil.Batch, d *moby.Destination, full bool) {
 	b.End(at)
 }
 
-// family returns the one that is told, or the address's.
+// family returns told, or the address's family if told is 0.
 func family(told uint16, ip net.IP) uint16 {
 	switch {
 	case told != 0:
@@ -171,8 +169,8 @@ func raw(af uint16, ip net.IP) []byte {
 	return ip.To16()
 }
 
-// netmask replaces 0, which the kernel refuses for IPv6, and takes as "all
-// clients are one" for IPv4.
+// netmask replaces 0, which the kernel refuses for IPv6, and which for IPv4 makes all clients
+// one.
 func netmask(af uint16, mask uint32) uint32 {
 	switch {
 	case mask != 0:

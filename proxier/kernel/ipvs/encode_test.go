@@ -109,7 +109,7 @@ func TestError(t *testing.T) {
 	}
 }
 
-// Whatever comes, no panic, and no object without an address.
+// Any message is read without a panic, and never as an object without an address.
 func FuzzParseNetlink(f *testing.F) {
 	c := &Client{family: 0x21}
 	var b netutil.Batch

@@ -9,7 +9,7 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// What Open and ProbeScheduler return. Each says what to do about it.
+// The errors of Open and ProbeScheduler. Each names the remedy.
 var (
 	ErrNoIPVS       = errors.New("the kernel has no IPVS: " + netutil.Lacks("ip_vs"))
 	ErrNotPermitted = fmt.Errorf("IPVS needs CAP_NET_ADMIN in the initial user namespace: "+
@@ -17,9 +17,9 @@ var (
 	ErrNoScheduler = errors.New("the kernel has no IPVS scheduler")
 )
 
-var errMalformed = errors.New("malformed answer of the kernel")
+var errMalformed = errors.New("the kernel's answer is malformed")
 
-// words says what error numbers mean when they come from IPVS.
+// words has the meaning of error numbers from IPVS.
 var words = map[unix.Errno]string{
 	unix.EEXIST:       "it exists already",
 	unix.ESRCH:        "no such virtual server",
@@ -27,16 +27,15 @@ var words = map[unix.Errno]string{
 	unix.EAFNOSUPPORT: "the kernel's IPVS has no such address family: for IPv6 it needs CONFIG_IP_VS_IPV6, and IPv6 not disabled",
 	unix.EPERM:        ErrNotPermitted.Error(),
 	unix.ENOMEM:       "the kernel is out of memory",
-	unix.EINVAL: "the kernel does not take it: an address that no real server can have, " +
-		"a netmask or value out of range, or mixed address families",
+	unix.EINVAL: "the kernel refuses it: no real server can have the address, " +
+		"a netmask or value is out of range, or address families are mixed",
 	unix.ERANGE: "impossible weight or threshold",
 }
 
-// Error puts an error of netutil.Conn.Exec for requests of this package into
-// words. The errno remains in the chain, for errors.Is: unix.EEXIST, ESRCH for
-// a missing virtual server, ENOENT for a missing real server or, of NewService
-// and SetService, a missing scheduler. What is no errno is returned as it is,
-// nil too.
+// Error puts an errno of netutil.Conn.Exec for requests of this package into words. The errno
+// remains in the chain, for errors.Is: unix.EEXIST, ESRCH for a missing virtual server, ENOENT
+// for a missing real server or, after NewService and SetService, a missing scheduler. Error
+// returns other errors unchanged, and nil for nil.
 func Error(err error) error {
 	var no unix.Errno
 	if !errors.As(err, &no) || errors.As(err, new(*kernelError)) {

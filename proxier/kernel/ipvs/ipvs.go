@@ -1,12 +1,10 @@
-// Package ipvs controls the kernel's load balancer IPVS over generic netlink
-// (linux/ip_vs.h). Writes are encoded into batches of which thousands go in
-// one system call; the whole table is read from /proc, which costs a small
-// part of what asking for each service's destinations does.
+// Package ipvs controls the kernel's load balancer IPVS over generic netlink (linux/ip_vs.h).
+// Thousands of writes go in one system call. ReadTable reads the whole table from /proc, at a
+// small part of the cost of a request for the destinations of each service.
 //
-// Services and destinations are those of github.com/moby/ipvs. Its Handle is
-// not used: it reports success where the kernel has no IPVS, needs a system
-// call or three for every request, and stops forever when two goroutines
-// share it.
+// Services and destinations are those of github.com/moby/ipvs. This package does not use its
+// Handle, which reports success on a kernel without IPVS, needs up to three system calls a
+// request, and hangs forever if two goroutines share it.
 package ipvs
 
 import (
@@ -25,10 +23,9 @@ type Client struct {
 	b      netutil.Batch
 }
 
-// Open returns a Client for the network namespace of the calling thread. It
-// finds out afresh that the kernel has IPVS and that this process may use it. The
-// error is ErrNoIPVS or ErrNotPermitted where not. To ask has a kernel load the
-// module since Linux 5.16; before, a process with CAP_SYS_MODULE has it loaded.
+// Open returns a Client for the network namespace of the calling thread. It returns ErrNoIPVS
+// if the kernel has no IPVS, and ErrNotPermitted if this process may not use it. It makes the
+// kernel load the module, before Linux 5.16 only with CAP_SYS_MODULE.
 func Open() (*Client, error) {
 	conn, err := netutil.Dial(unix.NETLINK_GENERIC)
 	if err != nil {
@@ -59,9 +56,9 @@ func (c *Client) setup() error {
 	return err
 }
 
-// findFamily asks for the number under which the kernel knows IPVS now. It
-// changes when the module is unloaded and loaded again; this Client is then
-// of no use, and all it asks for fails with unix.ENOENT.
+// findFamily asks for the kernel's present number of the netlink family. The number changes
+// when the module is unloaded and loaded again; then all requests of this Client fail with
+// unix.ENOENT.
 func (c *Client) findFamily(name string) error {
 	c.b.Reset()
 	c.b.Begin(unix.GENL_ID_CTRL, 0, unix.CTRL_CMD_GETFAMILY, 1, 0, 0)
@@ -90,11 +87,11 @@ func (c *Client) findFamily(name string) error {
 // Close closes the socket.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Stats counts what was sent so far. Safe from any goroutine.
+// Stats counts the requests so far. Safe from any goroutine.
 func (c *Client) Stats() netutil.Stats { return c.conn.Stats() }
 
-// Exec sends what NewService and the rest put into b, as netutil.Conn.Exec
-// does: nil when all succeeded, else one error a request, in words.
+// Exec sends the requests of NewService and the others in b, as netutil.Conn.Exec does. It
+// returns nil if all succeed, else one error a request, in words.
 func (c *Client) Exec(b *netutil.Batch) []error {
 	errs := c.conn.Exec(b)
 	for i, err := range errs {

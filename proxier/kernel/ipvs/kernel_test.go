@@ -291,7 +291,7 @@ func TestProbeScheduler(t *testing.T) {
 	if !errors.Is(err, ErrNoScheduler) || !strings.Contains(err.Error(), "modprobe ip_vs_xyz") {
 		t.Error(err)
 	}
-	// A virtual server of somebody's where the probe would put its own.
+	// A virtual server of another program where the probe would put its own.
 	foreign := newService("192.0.2.1:65535", "wrr")
 	exec(t, c, func(b *netutil.Batch) { c.NewService(b, foreign) })
 	must(t, c.ProbeScheduler("rr"))

@@ -162,7 +162,7 @@ func compareTables(t *testing.T, what string, want, got map[ServiceKey][]Dest) {
 	}
 }
 
-// compareMoby reads with the library, which is slow but somebody else's.
+// compareMoby reads with the library, which is slow but independent.
 func compareMoby(t *testing.T, want map[ServiceKey]moby.Service, wantTable map[ServiceKey][]Dest) {
 	h, err := moby.New("")
 	must(t, err)

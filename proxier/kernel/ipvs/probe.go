@@ -11,10 +11,9 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// ProbeScheduler finds out whether the kernel has a scheduler, by creating a
-// virtual server with it at an address that nobody has (TEST-NET-1) and
-// deleting it. Asking makes a kernel with modules load it. The error is
-// ErrNoScheduler if there is none, and says what to do.
+// ProbeScheduler returns nil if the kernel has a scheduler, else ErrNoScheduler with the
+// remedy. It creates a virtual server with it at an unused address (TEST-NET-1, RFC 5737) and
+// deletes it, by which the kernel loads the scheduler's module.
 func (c *Client) ProbeScheduler(name string) error {
 	err := c.probe(net.IPv4(192, 0, 2, 1), name)
 	if errors.Is(err, unix.ENOENT) {
@@ -26,8 +25,8 @@ func (c *Client) ProbeScheduler(name string) error {
 	return nil
 }
 
-// ProbeIPv6 finds out whether IPVS takes IPv6, as ProbeScheduler does with the scheduler
-// of which there is one already.
+// ProbeIPv6 returns nil if IPVS takes IPv6. It probes as ProbeScheduler, with a scheduler that
+// the kernel has.
 func (c *Client) ProbeIPv6(scheduler string) error {
 	err := c.probe(net.ParseIP("2001:db8::1"), scheduler)
 	if err != nil {
@@ -43,7 +42,7 @@ func (c *Client) probe(address net.IP, scheduler string) error {
 		c.NewService(&c.b, s)
 		err := c.one()
 		if tries--; errors.Is(err, unix.EEXIST) && tries > 0 {
-			continue // somebody else's, and so not ours to delete
+			continue // the virtual server of another program, which must stay
 		}
 		if err != nil {
 			return err
@@ -57,8 +56,8 @@ func (c *Client) probe(address net.IP, scheduler string) error {
 	}
 }
 
-// Schedulers returns which of the names are schedulers that the kernel has, by
-// trying each. For messages to people: it makes the kernel load every module.
+// Schedulers returns the names of schedulers that the kernel has. It probes each, by which the
+// kernel loads every module: use it for messages only.
 func (c *Client) Schedulers(names []string) ([]string, error) {
 	var have []string
 	for _, name := range names {

@@ -20,8 +20,8 @@ const hashed = 0x0002
 type ServiceKey struct {
 	Proto uint8
 	Addr  netip.AddrPort
-	// FWMark is not 0 for a service that takes packets by their firewall
-	// mark. Proto is then 0, and Addr the family's unspecified address.
+	// FWMark is the firewall mark of a service that takes packets by it, else 0. With a
+	// mark Proto is 0, and Addr the family's unspecified address.
 	FWMark uint32
 }
 
@@ -39,42 +39,41 @@ func KeyOf(s *moby.Service) ServiceKey {
 	return ServiceKey{Proto: uint8(s.Protocol), Addr: netip.AddrPortFrom(a, s.Port)}
 }
 
-// Dest is a real server and how busy it is.
+// Dest is a real server with its weight and connections.
 type Dest struct {
 	Addr     netip.AddrPort
 	Weight   uint32
-	Active   uint32 // connections that are established
-	Inactive uint32 // connections in other states, and all that a protocol without states has
+	Active   uint32 // established connections
+	Inactive uint32 // connections in other states, and all of a protocol without states
 }
 
-// DestDetail is what ReadTable does not tell of a real server.
+// DestDetail is a Dest with the fields that ReadTable does not have.
 type DestDetail struct {
 	Dest
-	Forward    uint32 // method, of which 0 is masquerading
+	Forward    uint32 // forwarding method; 0: masquerading
 	Persistent uint32 // templates that bind clients to it
 	Stats      Stats
 }
 
-// Stats counts what a virtual or real server got since it was added. The kernel brings it
-// up to date every few seconds. Zero where the kernel is older than 4.1.
+// Stats counts the traffic of a virtual or real server since it was added. The kernel updates
+// it every few seconds. It is zero before Linux 4.1.
 type Stats struct {
 	Connections, PacketsIn, PacketsOut, BytesIn, BytesOut uint64
 }
 
-// Services returns the virtual servers of the namespace, everybody's, those by
-// firewall mark too. Flags are without the kernel's own.
+// Services returns the virtual servers of the namespace, of any program, also those by
+// firewall mark. Flags are without the kernel's own.
 //
-// The kernel locks nothing between the parts of a long answer, and says nothing
-// if something changed. None is returned twice, but one may be missing when
-// others come and go meanwhile, and some kernels move them about for a moment
-// after many were added: read again before acting on an absence.
+// The kernel holds no lock between the parts of a long answer, and does not report changes.
+// No virtual server comes twice, but one may be missing if others come and go meanwhile, or
+// for a moment after many were added: read again before you act on an absence.
 func (c *Client) Services() ([]moby.Service, error) {
 	var all []moby.Service
 	err := c.EachService(func(s moby.Service, _ Stats) { all = append(all, s) })
 	return all, err
 }
 
-// EachService hands what Services returns to each, with what it has counted.
+// EachService calls each with every virtual server of Services and its Stats.
 func (c *Client) EachService(each func(moby.Service, Stats)) error {
 	seen := map[ServiceKey]bool{}
 	c.b.Reset()
@@ -96,9 +95,8 @@ func (c *Client) EachService(each func(moby.Service, Stats)) error {
 	return nil
 }
 
-// Destinations returns the real servers of s, of which only the fields that
-// name it count. The error is unix.ESRCH if s does not exist. For a few
-// services: of all of them ReadTable tells at a fraction of the cost.
+// Destinations returns the real servers of s. Only the fields that name s count. The error is
+// unix.ESRCH if s does not exist. For many services ReadTable costs a fraction.
 func (c *Client) Destinations(s *moby.Service) ([]DestDetail, error) {
 	var all []DestDetail
 	c.b.Reset()
@@ -110,7 +108,7 @@ func (c *Client) Destinations(s *moby.Service) ([]DestDetail, error) {
 		return err
 	})
 	if err == nil && len(all) == 0 {
-		err = c.exists(s) // to a dump it is all the same
+		err = c.exists(s) // a dump does not fail for a missing service
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the real servers of %v: %w", KeyOf(s), Error(err))
@@ -122,8 +120,8 @@ func (c *Client) exists(s *moby.Service) error {
 	return c.get(s, func([]byte) error { return nil })
 }
 
-// Service returns the virtual server that has the name of s. The error is
-// unix.ESRCH if there is none.
+// Service returns the virtual server with the name of s. The error is unix.ESRCH if there is
+// none.
 func (c *Client) Service(s *moby.Service) (moby.Service, error) {
 	var found moby.Service
 	err := c.get(s, func(p []byte) (err error) {
@@ -249,7 +247,7 @@ func parseAddr(af uint16, p []byte) (netip.Addr, bool) {
 // attrs returns the attributes of a message, which follow its genlmsghdr.
 func attrs(p []byte) []byte { return p[min(unix.GENL_HDRLEN, len(p)):] }
 
-// nested returns what the message's attribute of a type holds.
+// nested returns the data of the message's attribute of a type.
 func nested(p []byte, typ uint16) []byte {
 	var found []byte
 	each(attrs(p), func(a netutil.Attr) {

@@ -15,15 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tablePath is of the namespace of the calling thread, as sockets are.
-// /proc/net would be that of the process's first thread.
+// tablePath is the table of the calling thread's network namespace, as sockets are. /proc/net
+// would be that of the process's first thread.
 const tablePath = "/proc/thread-self/net/ip_vs"
 
-// ReadTable hands every virtual server of the calling thread's network
-// namespace to each, with its real servers; the slice is valid only during the
-// call. Services by firewall mark are left out: the table does not tell their
-// family. Whether something is missing is as uncertain as with
-// Client.Services; a service may also come twice.
+// ReadTable calls each with every virtual server of the calling thread's network namespace and
+// its real servers; the slice is valid during the call only. It leaves out services by
+// firewall mark, since the table does not have their family. As with Client.Services, one may
+// be missing; one may also come twice.
 func ReadTable(each func(ServiceKey, []Dest)) error {
 	f, err := os.Open(tablePath)
 	if errors.Is(err, os.ErrNotExist) {
@@ -39,13 +38,12 @@ func ReadTable(each func(ServiceKey, []Dest)) error {
 	return nil
 }
 
-// table is the state of a walk through the text: the service whose
-// destinations come.
+// table is the state of a walk through the text: the present service and its destinations.
 type table struct {
 	key   ServiceKey
 	dests []Dest
 	in    bool // a service has begun
-	skip  bool // but none to tell of
+	skip  bool // it is one by firewall mark
 	each  func(ServiceKey, []Dest)
 	words [][]byte // of the line
 }
@@ -81,7 +79,7 @@ func parseTable(r io.Reader, each func(ServiceKey, []Dest)) error {
 		return fmt.Errorf("after line %d: %w", n, err)
 	}
 	if n < 3 {
-		return fmt.Errorf("it ends after line %d", n)
+		return fmt.Errorf("the table ends after line %d", n)
 	}
 	t.flush()
 	return nil
@@ -93,7 +91,7 @@ var arrow = []byte("->")
 //
 //	TCP  0A600001:0050 rr persistent 10800 FFFFFFFF
 //
-// or that of a destination of the service before it, such as
+// or of a destination of the service before it, such as
 //
 //	-> [fd00:0000:0000:0000:0000:0000:0000:0001]:1F90      Masq    1      0          0
 func (t *table) line(line []byte) bool {
