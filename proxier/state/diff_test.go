@@ -135,7 +135,7 @@ func TestPlanTakesAddressesLast(t *testing.T) {
 }
 
 // DiffAll is Diff where everything is wanted.
-func TestBring(t *testing.T) {
+func TestDiffAll(t *testing.T) {
 	wants := objects{webServer: rr, webReal: Weight(1), dnsServer: lc}
 	for name, tt := range map[string]struct {
 		actual objects
