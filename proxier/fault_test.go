@@ -89,7 +89,7 @@ func faults(rnd *rand.Rand, objects []state.ID) []fault {
 	out := []fault{
 		{name: "the kernel refuses the value of " + victim.String(), writes: one(unix.EINVAL), alone: true},
 		{name: "another program's object is in the way of " + victim.String(), writes: one(kernel.ErrForeign), alone: true},
-		{name: "the kernel is not as it was read at " + victim.String(), writes: one(fmt.Errorf("%w: %w", kernel.ErrStale, unix.ESRCH))},
+		{name: "the kernel has changed since it was read at " + victim.String(), writes: one(fmt.Errorf("%w: %w", kernel.ErrStale, unix.ESRCH))},
 		{name: "the node cannot write " + victim.String(), writes: one(errFault)},
 		{name: "audits cannot read", reads: func(*kernel.Fake, error) {}},
 	}

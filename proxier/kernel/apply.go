@@ -16,14 +16,14 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// lane is a way into the kernel that takes many ops at once.
+// lane is a netlink socket that takes many ops at once.
 type lane struct {
 	encode func(*Linux, *netutil.Batch, *state.Op) error
 	exec   func(*Linux, *netutil.Batch) []error
 	// judge turns the errors of an op's requests into the op's error.
 	judge func(op state.Op, errs []error) error
-	// early tells whether an op's requests came too early for some of them to
-	// find what they were for; late is told of all such ops.
+	// early reports whether a request of an op came too early to find its object; late
+	// gets all such ops.
 	early func(op state.Op, errs []error) bool
 	late  func(l *Linux, early []state.Op)
 }
@@ -54,7 +54,7 @@ var (
 
 // Apply is part of Kernel.
 func (l *Linux) Apply(ctx context.Context, plan state.Plan) []error {
-	l.index = 0 // somebody may have made the device anew
+	l.index = 0 // another program may have made the device anew
 	errs := make([]error, len(plan))
 	for from := 0; from < len(plan); {
 		to := from + 1
@@ -78,8 +78,8 @@ func (l *Linux) Apply(ctx context.Context, plan state.Plan) []error {
 	return errs
 }
 
-// applyLane sends the requests of all ops, as many together as one send takes.
-// What is sent is forgotten: memory does not grow with the plan.
+// applyLane sends the requests of all ops, as many together as one send takes. It reuses
+// the batch, so that memory does not grow with the plan.
 func (l *Linux) applyLane(lane *lane, ops []state.Op, errs []error) {
 	var early []state.Op
 	for len(ops) > 0 {
@@ -99,7 +99,7 @@ func (l *Linux) applyLane(lane *lane, ops []state.Op, errs []error) {
 	}
 }
 
-// applySome sends what was encoded for ops, and returns those that were early.
+// applySome sends the encoded requests of ops, and returns the ops that were early.
 func (l *Linux) applySome(lane *lane, ops []state.Op, errs []error) []state.Op {
 	results := lane.exec(l, &l.batch)
 	if results == nil {
@@ -120,7 +120,7 @@ func (l *Linux) applySome(lane *lane, ops []state.Op, errs []error) []state.Op {
 	return early
 }
 
-// first returns the first error that does not count as ignored.
+// first returns the first error that is none of ignored.
 func first(errs []error, ignored ...error) error {
 	for _, err := range errs {
 		if err != nil && !slices.ContainsFunc(ignored, func(i error) bool { return errors.Is(err, i) }) {
@@ -130,7 +130,7 @@ func first(errs []error, ignored ...error) error {
 	return nil
 }
 
-// stale marks an error that means that the kernel must be read.
+// stale wraps ErrStale around an error after which the kernel must be read.
 func stale(err error, signs ...error) error {
 	for _, s := range append(signs, netutil.ErrUnknownFate) {
 		if errors.Is(err, s) {
@@ -187,10 +187,9 @@ func (l *Linux) encodeAddress(b *netutil.Batch, op *state.Op) error {
 	return nil
 }
 
-// encodeVIP adds the requests of a write about a VIP. The route comes before the
-// address, which then is never the source of what the node itself sends to it, and
-// stays when the address goes: a VIP that is bound in another way, or anew, is the
-// node's own all the time.
+// encodeVIP adds the requests of a write of a VIP. The route comes before the address, so
+// that the address is never the source of the node's own packets to it. The route stays
+// when the address goes, so that a VIP stays the node's own while its binding changes.
 func encodeVIP(b *netutil.Batch, index int, op *state.Op) {
 	ip, spec := op.ID.Addr(), op.Spec.Value()
 	wrong := wasWrong(op)
@@ -206,7 +205,7 @@ func encodeVIP(b *netutil.Batch, index int, op *state.Op) {
 			netutil.DeleteVIPRouteOf(b, index, ip)
 		}
 	}
-	// What is wrong with an IPv4 address cannot be mended in place.
+	// A wrong IPv4 address cannot be changed in place.
 	if was && (op.Verb == state.Delete || spec.Bare || wrong && ip.Is4()) {
 		netutil.DeleteAddress(b, index, ip)
 	}
@@ -218,18 +217,18 @@ func encodeVIP(b *netutil.Batch, index int, op *state.Op) {
 	}
 }
 
-// binds reports whether a write about a VIP makes it an address.
+// binds reports whether a write of a VIP adds its address to the device.
 func binds(op *state.Op) bool {
 	there := op.Verb == state.Change && !wasWrong(op) && !op.Old.Value().Bare
 	return op.ID.Kind == state.VIP && op.Verb != state.Delete && !op.Spec.Value().Bare && !there
 }
 
-// wasWrong reports whether a write is about a VIP that was not as kube-ipvs makes it.
+// wasWrong reports whether a write repairs a VIP with a wrong address or route.
 func wasWrong(op *state.Op) bool {
 	return op.Verb != state.Add && op.Old.Value().Condition == state.WrongRoute
 }
 
-// noDevice is an index that no link has: requests for it find nothing.
+// noDevice is an index that no link has: requests for it find no link.
 const noDevice = 1<<31 - 1
 
 // device returns the index of the dummy device, looked up once a plan.
@@ -252,21 +251,20 @@ func judgeAddress(op state.Op, errs []error) error {
 	if op.Verb == state.Delete {
 		return stale(first(errs, unix.ESRCH, unix.ENOENT, unix.EADDRNOTAVAIL, unix.ENODEV))
 	}
-	// ESRCH: there was no route to delete, or see dropKernelRoutes. EADDRNOTAVAIL:
-	// there was no address.
+	// ESRCH: the route to delete was missing, or see dropKernelRoutes. EADDRNOTAVAIL: the
+	// address was.
 	return stale(first(errs, unix.ESRCH, unix.EADDRNOTAVAIL), unix.ENODEV)
 }
 
-// cameBeforeRoute tells whether the kernel's own route of an IPv6 address that was
-// just added was not there yet when its deletion was asked for.
+// cameBeforeRoute reports whether the request to delete the kernel's own route of a new
+// IPv6 address came before the kernel had made that route.
 func cameBeforeRoute(op state.Op, errs []error) bool {
 	n := len(errs)
 	return n > 0 && binds(&op) && op.ID.Addr().Is6() && errors.Is(errs[n-1], unix.ESRCH)
 }
 
-// dropKernelRoutes deletes the kernel's own routes of such addresses. It makes them
-// in a work queue. The wait is short and bounded: a route that comes later still is
-// found by the audit.
+// dropKernelRoutes deletes the kernel's own routes of such addresses, which the kernel
+// makes in a work queue. It waits 0.1 s at most; an audit finds a route that comes later.
 func (l *Linux) dropKernelRoutes(early []state.Op) {
 	for wait := time.Millisecond; len(early) > 0 && wait < 100*time.Millisecond; wait *= 2 {
 		time.Sleep(wait)
@@ -285,7 +283,7 @@ func (l *Linux) dropKernelRoutes(early []state.Op) {
 	}
 }
 
-// applyOne does what cannot be sent in batches.
+// applyOne executes an op that cannot be sent in a batch.
 func (l *Linux) applyOne(ctx context.Context, op state.Op) error {
 	switch op.ID.Kind {
 	case state.Setting:
@@ -308,7 +306,7 @@ func (l *Linux) set(op state.Op) error {
 	value := op.Spec.Value().Text
 	switch {
 	case op.Verb == state.Delete:
-		return nil // settings are never taken back
+		return nil // settings stay
 	case op.ID.Setting.Path() != "":
 		return netutil.WriteSysctl(op.ID.Setting.Path(), value)
 	}
@@ -316,7 +314,7 @@ func (l *Linux) set(op state.Op) error {
 	if err != nil {
 		return err
 	}
-	var tcp, fin, udp time.Duration // 0 leaves what is
+	var tcp, fin, udp time.Duration // 0: SetTimeouts leaves it alone
 	*map[state.SettingKey]*time.Duration{
 		state.IPVSTCPTimeout: &tcp, state.IPVSTCPFinTimeout: &fin, state.IPVSUDPTimeout: &udp,
 	}[op.ID.Setting] = time.Duration(seconds) * time.Second
@@ -324,7 +322,7 @@ func (l *Linux) set(op state.Op) error {
 }
 
 func (l *Linux) link(op state.Op) error {
-	l.index = 0 // what follows in the plan finds another device, or none
+	l.index = 0 // the ops that follow find another device, or none
 	index, alias, exists, err := l.links.FindDummy(LinkName)
 	switch {
 	case err != nil:
@@ -338,21 +336,21 @@ func (l *Linux) link(op state.Op) error {
 		case l.noDummy:
 			err = fmt.Errorf("%w: %w", errNoDummies, err)
 		case errors.Is(err, unix.EEXIST):
-			err = fmt.Errorf("%w, and of another type: rename or remove it: %w", ErrForeign, err)
+			err = fmt.Errorf("%w: a link %s of another type, which must be renamed or removed: %w", ErrForeign, LinkName, err)
 		}
 		return err
 	case !exists || alias != linkAlias && alias != netutil.Unfinished:
-		return nil // what we did not make stays
+		return nil // the device of another program stays
 	}
 	others, err := l.othersOn(index)
 	if err != nil || others {
 		return err
 	}
-	return l.links.DeleteLink(index) // and with it all of its addresses, at the price of one
+	return l.links.DeleteLink(index) // deletes all of its addresses, at the cost of one
 }
 
-// othersOn reports whether the device has an address that is not one of our VIPs:
-// these have routes of ours.
+// othersOn reports whether the device has an address that is no VIP of kube-ipvs: those
+// have routes of kube-ipvs.
 func (l *Linux) othersOn(device int) (bool, error) {
 	routed, _, err := l.readRoutes(device, func(state.ID, state.SpecRef) {})
 	if err != nil {

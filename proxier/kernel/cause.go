@@ -10,12 +10,11 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// ErrBlocked is wrapped by the error of a write that was not tried, since it
-// has to wait for another.
+// ErrBlocked is wrapped by the error of a write that was not tried, since it waits for
+// another object. The object's name follows.
 var ErrBlocked = errors.New("it waits for")
 
-// CauseOf returns the cause of the error with which the write of an object
-// failed.
+// CauseOf returns the cause of err, the error of a write of the object id.
 func CauseOf(id state.ID, err error) state.Cause {
 	switch {
 	case errors.Is(err, ErrBlocked):
@@ -28,8 +27,8 @@ func CauseOf(id state.ID, err error) state.Cause {
 	return state.CauseNode
 }
 
-// hasValue reports whether objects of the kind hold what a Service or an
-// endpoint says, which the kernel may refuse. All else is this program's own.
+// hasValue reports whether objects of the kind have values from a Service or an endpoint,
+// which the kernel may refuse. The values of other kinds are kube-ipvs's own.
 func hasValue(k state.Kind) bool {
 	switch k {
 	case state.VirtualServer, state.RealServer, state.VIP, state.Entry:
@@ -38,10 +37,9 @@ func hasValue(k state.Kind) bool {
 	return false
 }
 
-// refusesValue reports whether the kernel said that it does not take the value, or
-// has no room for as many as Services ask for.
-// IPVS does so for the address of a real server that is neither unicast nor
-// local (ip_vs_new_dest in ip_vs_ctl.c).
+// refusesValue reports whether the kernel refuses the value, or has no room for so many.
+// IPVS refuses the address of a real server that is neither unicast nor local
+// (ip_vs_new_dest in ip_vs_ctl.c).
 func refusesValue(err error) bool {
 	for _, sign := range []error{unix.EINVAL, unix.ERANGE, unix.EADDRNOTAVAIL, ipset.ErrPrefix, ipset.ErrZero, ipset.ErrFull} {
 		if errors.Is(err, sign) {

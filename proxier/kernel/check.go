@@ -19,18 +19,18 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Needs are what a configuration asks of the kernel.
+// Needs has the features of the kernel that a configuration needs.
 type Needs struct {
 	Scheduler string
-	Rules     [2]string // IPv4 and IPv6, as Expect has them
-	Device    bool      // VIPs are to be addresses of kube-ipvs0
+	Rules     [2]string // IPv4 and IPv6, as for Expect
+	Device    bool      // VIPs become addresses of kube-ipvs0
 }
 
-// Check finds out, before anything is written, whether the kernel can do what
-// will be asked of it, which has a kernel with modules load them. It leaves nothing
-// behind, and tries no rules of a family of which an earlier run has left them: they
-// are the proof. The error names what is missing and cannot be done without; lacks
-// names the rest. Without what IPv6 takes, this Linux has IPv4 alone from here on.
+// Check tries, before the first write, whether the kernel has the features that n needs; by
+// that a kernel loads its modules. It leaves no object behind. It does not try the rules of
+// a family if an earlier run has left some, which prove that they work. The error names
+// missing features without which kube-ipvs cannot run; lacks names the others. If a feature
+// of IPv6 is missing, this Linux serves IPv4 only from then on.
 func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 	have, err := l.Read(ctx)
 	if err != nil {
@@ -59,7 +59,7 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 			return nil, err
 		}
 		if err != nil {
-			lacks = append(lacks, fmt.Errorf("DNAT of others may take ports of ClusterIPs: %w", err))
+			lacks = append(lacks, fmt.Errorf("DNAT of other programs may take ports of ClusterIPs: %w", err))
 		}
 	}
 	more, err := l.checkOptional(n.Device && !have.Has(state.LinkID()))
@@ -67,11 +67,11 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 }
 
 var (
-	errNoDummies = errors.New("the kernel has no dummy devices, and ClusterIPs are routes alone: " + netutil.Lacks("dummy"))
-	errNoFlows   = errors.New("flows of UDP stay with endpoints that have gone, since conntrack cannot be looked into: " + netutil.Lacks("nf_conntrack_netlink"))
+	errNoDummies = errors.New("the kernel has no dummy devices, so that ClusterIPs are routes only: " + netutil.Lacks("dummy"))
+	errNoFlows   = errors.New("UDP flows stay with removed endpoints, since conntrack cannot be read: " + netutil.Lacks("nf_conntrack_netlink"))
 )
 
-// checkOptional tries what can be done without. device: kube-ipvs0 is to be made.
+// checkOptional tries features that kube-ipvs can do without. device: kube-ipvs0 must be made.
 func (l *Linux) checkOptional(device bool) (lacks []error, err error) {
 	flows, err := netutil.HasConntrack()
 	if err != nil {
@@ -90,19 +90,19 @@ func (l *Linux) checkOptional(device bool) (lacks []error, err error) {
 	return lacks, err
 }
 
-// refused reports whether the kernel or a tool said no, or there is no such tool.
+// refused reports whether the kernel or a tool refused, or the tool is missing.
 func refused(err error) bool {
 	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, netutil.ErrAbsent) || saidNo(err)
 }
 
-// saidNo reports whether a tool of iptables came to its end and said no. One that hung, was
-// killed or had to wait for others has said nothing.
+// saidNo reports whether a tool of iptables ended by itself and refused: it did not hang,
+// was not killed, and did not wait for another program.
 func saidNo(err error) bool {
 	var ended *exec.ExitError
 	return errors.As(err, &ended) && ended.Exited() && !errors.Is(err, netutil.ErrBusy)
 }
 
-// HasIPv6 reports whether this Linux is one of IPv6, too.
+// HasIPv6 reports whether this Linux serves IPv6 too.
 func (l *Linux) HasIPv6() bool { return l.options.IPv6 }
 
 func (l *Linux) checkImages() error {
@@ -120,7 +120,7 @@ func (l *Linux) checkImages() error {
 
 func (l *Linux) checkIPVS(ctx context.Context, have *state.State, scheduler string) error {
 	if _, err := netutil.ReadSysctl(state.VSConntrack.Path()); errors.Is(err, fs.ErrNotExist) {
-		return errors.New("IPVS does without conntrack in this kernel: install one that is built with CONFIG_IP_VS_NFCT")
+		return errors.New("IPVS of this kernel does not use conntrack: install a kernel that is built with CONFIG_IP_VS_NFCT")
 	}
 	for id, spec := range have.All() {
 		if id.Kind == state.VirtualServer && spec.Value().Scheduler == scheduler {
@@ -135,9 +135,8 @@ func (l *Linux) checkIPVS(ctx context.Context, have *state.State, scheduler stri
 	return nil
 }
 
-// checkRules tries all set types, and all extensions of iptables that rules have, in
-// scratch sets and chains. Only if that fails are they tried one by one, to name what
-// is missing.
+// checkRules tries all set types, and all extensions of iptables in rules, in scratch sets
+// and chains. If that fails, it tries them one by one, to name the missing ones.
 func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string) (err error) {
 	if err := l.backend.ProbeChains(number(family)); err != nil {
 		return l.unusable(family, err)
@@ -171,16 +170,16 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 		}
 	}
 	if first == nil {
-		return nil // each can be done, and by now all that they need is loaded
+		return nil // each works, since by now the kernel has loaded all modules
 	}
 	if l.backend == netutil.NFT {
-		modules = append(modules, "nft_compat") // by which it reaches them
+		modules = append(modules, "nft_compat") // the nft variant reaches extensions by it
 	}
 	return fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %s: %s: %w", l.backend, number(family), strings.Join(cannot, ", "), netutil.Lacks(modules...), first)
 }
 
-// unusable says that the variant of iptables does not work because of err, and which modules it
-// lacks.
+// unusable returns the error that the variant of iptables does not work because of err, with
+// the modules that it lacks.
 func (l *Linux) unusable(family netip.Addr, err error) error {
 	err = fmt.Errorf("iptables (%s) of IPv%d does not work on this node: %w", l.backend, number(family), err)
 	if modules := l.backend.Missing(number(family)); refused(err) && len(modules) > 0 {

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// contest bounds how often our jumps are put back to their place, where another program
-// puts itself in front of them again and again: the first freeMoves times at once, then
-// later and later, up to once in contestWait. One move is made good in moveWorth.
+// contest bounds how often kube-ipvs moves its jumps back to their place while another
+// program puts its own in front again and again: the first freeMoves times at once, then
+// later and later, at last once in contestWait. One move is forgotten after moveWorth.
 type contest struct {
-	made float64 // moves that were not made good, when the last one was made
+	made float64 // moves that were not forgotten, at the last one
 	last time.Time
 	next time.Time // until then the jumps stay where they are
 }
@@ -28,10 +28,10 @@ func (c *contest) moved(now time.Time) {
 	}
 }
 
-// told says how the next move but this one will have to wait, if it will.
+// told returns a text for the log if the move after this one has to wait, else "".
 func (c contest) told() string {
 	if c.made < freeMoves-1.5 {
 		return ""
 	}
-	return fmt.Sprintf("; this has been so %d times: from now on it is set right each few minutes only", int(c.made+0.5)+1)
+	return fmt.Sprintf("; this happened %d times: from now on kube-ipvs repairs it every few minutes only", int(c.made+0.5)+1)
 }

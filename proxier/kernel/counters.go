@@ -13,22 +13,21 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Counted is what a virtual or real server has had since it was added, and
-// the connections that it has now.
+// Counted has the traffic of a virtual or real server since it was added, and its present
+// connections.
 type Counted struct {
 	ipvs.Stats
 	Active, Inactive uint64
 }
 
-// runEstimation has the kernel sum up what each CPU has counted, since Linux 5.16.
+// runEstimation makes the kernel sum up the counters of its CPUs (Linux 5.16).
 const runEstimation = "net/ipv4/vs/run_estimation"
 
-// errNotSummed means that all counters stand still, however much traffic there is.
-var errNotSummed = errors.New("the kernel does not sum up the counters of IPVS: the sysctl net.ipv4.vs.run_estimation is 0, and is to be 1")
+// errNotSummed means that all counters stand still.
+var errNotSummed = errors.New("the kernel does not sum up the counters of IPVS: the sysctl net.ipv4.vs.run_estimation is 0, and must be 1")
 
-// ServerCounts returns the counts of our virtual servers. It costs one dump and one
-// reading of the table in /proc. It is an error where the kernel does not bring them
-// up to date.
+// ServerCounts returns the counts of kube-ipvs's virtual servers. It costs one dump and one
+// reading of the table in /proc. It fails if the kernel does not update the counters.
 func (v *View) ServerCounts() (map[state.ID]Counted, error) {
 	if err := v.openServers(); err != nil {
 		return nil, err
@@ -58,8 +57,8 @@ func (v *View) ServerCounts() (map[state.ID]Counted, error) {
 	return out, nil
 }
 
-// RealServerCounts returns the counts of the real servers of one virtual server,
-// none if that is gone. It costs one dump.
+// RealServerCounts returns the counts of the real servers of one virtual server; none if
+// the kernel does not have it. It costs one dump.
 func (v *View) RealServerCounts(server state.ID) (map[state.ID]Counted, error) {
 	if err := v.openServers(); err != nil {
 		return nil, err
@@ -75,8 +74,8 @@ func (v *View) RealServerCounts(server state.ID) (map[state.ID]Counted, error) {
 	return out, nil
 }
 
-// OpenConnections hands each the protocol of every open connection that conntrack
-// knows, and what its client dialled. It lists all of them.
+// OpenConnections calls each with the protocol and the dialled address of every open
+// connection in conntrack.
 func (v *View) OpenConnections(each func(state.Protocol, netip.AddrPort)) error {
 	if err := opened(v, &v.conntrack, netutil.OpenConntrack); err != nil {
 		return fmt.Errorf("open conntrack: %w", err)

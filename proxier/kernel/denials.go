@@ -12,11 +12,11 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Served collects what clients dial, to find out which rules are about it.
+// Served collects the frontends that clients dial, to find the rules that concern them.
 type Served struct {
 	node  []netip.Addr // the node's addresses
 	all   []dialled
-	known map[string]bool // what MayHit has said
+	known map[string]bool // results of mayHit
 }
 
 type dialled struct {
@@ -25,10 +25,11 @@ type dialled struct {
 	proto state.Protocol
 }
 
-// NewServed begins with the addresses of the node, at which node ports are dialled.
+// NewServed returns an empty Served. node are the addresses of the node, at which clients
+// dial node ports.
 func NewServed(node []netip.Addr) *Served { return &Served{node: node} }
 
-// Add takes in an object that is wanted or there; all but frontends do not matter.
+// Add adds an object if it publishes a frontend; it ignores all others.
 func (s *Served) Add(id state.ID) {
 	if id.Kind != state.Entry {
 		return
@@ -47,7 +48,7 @@ func (s *Served) Add(id state.ID) {
 	s.known = nil
 }
 
-// mayHit reports whether a rule with such a reach is about something that clients dial.
+// mayHit reports whether a rule with this reach concerns a dialled frontend.
 func (s *Served) mayHit(r netutil.Reach) bool {
 	if s.known == nil {
 		slices.SortFunc(s.all, func(a, b dialled) int { return a.addr.Compare(b.addr) })
@@ -65,7 +66,7 @@ func (s *Served) mayHit(r netutil.Reach) bool {
 	return hit
 }
 
-// in returns those at addresses in a prefix, which stand together.
+// in returns the frontends at addresses in a prefix: s.all is sorted by address.
 func (s *Served) in(p netip.Prefix) []dialled {
 	if !p.IsValid() {
 		return s.all
@@ -75,14 +76,14 @@ func (s *Served) in(p netip.Prefix) []dialled {
 	return s.all[from : from+n]
 }
 
-// mostDenials is how many rules Denials returns.
+// mostDenials is the most rules that Denials returns.
 const mostDenials = 20
 
-// Denials returns rules of others in filter INPUT that drop or reject packets to what is
-// served, as they are there now: in kube-proxy's mode ipvs such packets come to INPUT,
-// with kube-ipvs, as in its other modes, they are accepted before. Those that come with
-// Kubernetes or a network plugin are none of the operator's. They are named by the variant
-// of iptables, twenty at the most; more says how many others there are.
+// Denials returns the present rules of the operator in filter INPUT that drop or reject
+// packets to served frontends. In kube-proxy's mode ipvs such packets meet these rules;
+// with kube-ipvs, as in kube-proxy's other modes, they are accepted before. Rules of
+// Kubernetes and network plugins do not count. It names twenty rules at the most, with
+// their variant of iptables; more is the number of others.
 func Denials(ctx context.Context, s *Served) (named []string, more int, err error) {
 	backends, err := netutil.Backends(ctx)
 	if err != nil {
@@ -107,7 +108,7 @@ func Denials(ctx context.Context, s *Served) (named []string, more int, err erro
 	return named[:n], len(named) - n, nil
 }
 
-// ServedNow returns what the node serves, read from the kernel.
+// ServedNow returns the frontends that the node serves, read from the kernel.
 func ServedNow(ctx context.Context) (*Served, error) {
 	v := NewView(netutil.HasIPv6())
 	defer v.Close()

@@ -14,8 +14,8 @@ import (
 	"kube-ipvs/netutil/iptables"
 )
 
-// extension is a match or a target that the kernel may have in a module of its own, and
-// rules that try it, one for each way in which it is used.
+// extension is a match or a target that may be a module of the kernel, with rules that try
+// it, one for each of its uses.
 type extension struct {
 	name  string
 	rules []probe
@@ -24,13 +24,12 @@ type extension struct {
 // probe is a rule without its chain.
 type probe struct{ table, text string }
 
-// carriers are the modules that are not called xt_ and the extension's name.
+// carriers are the modules with another name than xt_ and the extension's name.
 var carriers = map[string]string{"MARK": "xt_mark", "DNAT": "xt_nat"}
 
-// module names what carries the extension, as modprobe knows it on every kernel.
+// module returns the extension's module by a name that modprobe knows on every kernel.
 func (e extension) module(family netip.Addr) string {
-	// MASQUERADE is one module for both families since Linux 5.2, xt_MASQUERADE, and has
-	// the names that it had before as aliases.
+	// Since Linux 5.2 both families share xt_MASQUERADE, which has the older names as aliases.
 	if e.name == "REJECT" || e.name == "MASQUERADE" {
 		if family.Is6() {
 			return "ip6t_" + e.name
@@ -43,11 +42,11 @@ func (e extension) module(family netip.Addr) string {
 	return "xt_" + e.name
 }
 
-// verdicts are targets that are no extensions.
+// verdicts are the targets that are no extensions.
 var verdicts = []string{"ACCEPT", "DROP", "RETURN"}
 
-// extensionsOf lists what rules use of iptables, with set in the place of all sets. What
-// stands in a table of nftables is not iptables'.
+// extensionsOf lists the extensions of iptables that rules use, with set in the place of all
+// sets. It skips the nftables table, which iptables does not write.
 func extensionsOf(rules string, family netip.Addr, set string) []extension {
 	var out []extension
 	for l, err := range iptables.Lines(rules) {
@@ -74,7 +73,7 @@ func extensionsOf(rules string, family netip.Addr, set string) []extension {
 
 type part struct{ name, text string }
 
-// parts splits a rule at each -m, -j and -g. Those behind a protocol keep that: some
+// parts splits a rule at each -m, -j and -g. Parts behind a protocol keep it, since some
 // extensions are for one protocol.
 func parts(r iptables.Rule, set string) []part {
 	var out []part
@@ -108,16 +107,16 @@ func probesOf(extensions []extension) map[string][]string {
 	return out
 }
 
-// scratchName is that of the scratch chains and of the scratch set of a family. It does not
-// begin as those of rules do: what a start has left that was killed is no rules of ours, by
-// which the next one would take the variant of iptables for the one in use, and all else
-// for proved.
+// scratchName returns the name of the scratch chains and of the scratch set of a family. It
+// has not the prefix of kube-ipvs: if a start is killed, the next one must not take a
+// scratch chain for rules of kube-ipvs, which show the variant of iptables in use and prove
+// that all features work.
 func scratchName(family netip.Addr) string {
 	return "PROBE-" + strings.TrimSuffix(prefix(family), "-")
 }
 
-// scratch puts rules into a scratch chain of each table that is named, and removes the
-// chains again, also if ctx ends meanwhile. Nothing jumps to them.
+// scratch writes rules into a scratch chain of each named table, and removes the chains
+// again, also if ctx ends meanwhile. No rule jumps to them.
 func scratch(ctx context.Context, b netutil.Backend, family netip.Addr, rules map[string][]string) error {
 	chain := scratchName(family)
 	tables := slices.Sorted(maps.Keys(rules))
@@ -135,8 +134,8 @@ func scratch(ctx context.Context, b netutil.Backend, family netip.Addr, rules ma
 	return cmp.Or(failed, removeScratch(ctx, b, family, tables))
 }
 
-// removeScratch removes the scratch chains from tables, in their order: those behind one that
-// is missing, at which the tool stops, have none.
+// removeScratch removes the scratch chains from tables, in order. The tool stops at the
+// first missing one; the tables behind it have none either.
 func removeScratch(ctx context.Context, b netutil.Backend, family netip.Addr, tables []string) error {
 	var remove strings.Builder
 	for _, table := range tables {
@@ -145,8 +144,8 @@ func removeScratch(ctx context.Context, b netutil.Backend, family netip.Addr, ta
 	return b.Restore(ctx, number(family), remove.String())
 }
 
-// RemoveScratch removes what starts that were killed have left of their trials, in whichever
-// variant of iptables. Idempotent.
+// RemoveScratch removes the scratch chains and sets of killed starts, in both variants of
+// iptables. Idempotent.
 func (l *Linux) RemoveScratch(ctx context.Context) error {
 	all, err := netutil.Backends(ctx)
 	if err != nil {

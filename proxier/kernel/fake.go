@@ -11,16 +11,16 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Fake is a Kernel in memory. It refuses what the kernel refuses.
+// Fake is a Kernel in memory. It refuses the writes that the kernel refuses.
 type Fake struct {
-	State      *state.State        // what is programmed and ours
-	NodeFacts  state.Facts         // what Facts returns
+	State      *state.State        // the programmed objects
+	NodeFacts  state.Facts         // the result of Facts
 	Conns      map[state.ID]uint32 // connections of real servers
-	Schedulers []string            // what virtual servers may have
+	Schedulers []string            // the schedulers that virtual servers may have
 	NoDummy    bool                // the kernel has no dummy devices
-	ReadErr    error               // what Read and Facts return, if not nil
+	ReadErr    error               // the error of Read and Facts
 	Reads      int                 // calls of Read
-	Writes     int                 // ops that Apply was asked for
+	Writes     int                 // ops given to Apply
 	OnOp       func(state.Op)      // called after each op that succeeded
 
 	flows fakeFlows
@@ -49,16 +49,16 @@ func (f *Fake) Read(context.Context) (*state.State, error) {
 	return f.State.Clone(), nil
 }
 
-// Reader is part of Kernel. It reads what is programmed now.
+// Reader is part of Kernel. It reads the objects of this moment.
 func (f *Fake) Reader(ctx context.Context) (Reader, error) {
 	s, err := f.Read(ctx)
 	return snapshot{s}, err
 }
 
-// snapshot is a Reader of what was programmed.
+// snapshot is a Reader of the objects of one moment.
 type snapshot struct{ *state.State }
 
-// each hands note the objects of one kind; 0: of all.
+// each calls note with the objects of one kind; 0: of all kinds.
 func (s snapshot) each(k state.Kind, note put) error {
 	for id, spec := range s.All() {
 		if k == 0 || id.Kind == k {
@@ -117,7 +117,7 @@ func (f *Fake) apply(op state.Op) error {
 	return nil
 }
 
-// cascade removes what the kernel removes with something else.
+// cascade removes the objects that the kernel removes with another.
 func (f *Fake) cascade(gone func(state.ID) bool) {
 	var all []state.ID
 	for id := range f.State.All() {
@@ -130,7 +130,7 @@ func (f *Fake) cascade(gone func(state.ID) bool) {
 	}
 }
 
-// bare takes the addresses of the device away, which leaves the routes of VIPs.
+// bare removes the addresses of the device; the routes of VIPs stay.
 func (f *Fake) bare() {
 	var ops []state.Op
 	for id, spec := range f.State.All() {
@@ -147,7 +147,7 @@ func (f *Fake) bare() {
 
 // refuse returns why the kernel would not do op.
 func (f *Fake) refuse(op state.Op) error {
-	// All else is replaced or removed whatever was there before.
+	// Objects of other kinds are replaced or removed whether they exist or not.
 	if op.ID.Kind == state.VirtualServer || op.ID.Kind == state.RealServer {
 		switch there := f.State.Has(op.ID); {
 		case op.Verb == state.Add && there:
@@ -171,8 +171,8 @@ func (f *Fake) refuse(op state.Op) error {
 	return nil
 }
 
-// refuseValue returns why the kernel would not do op whatever else is there, but for a set
-// that rules use.
+// refuseValue returns why the kernel would refuse op for its value, or because a rule uses
+// its set.
 func (f *Fake) refuseValue(op state.Op) error {
 	switch kind := op.ID.Kind; {
 	case kind == state.Link && op.Verb != state.Delete && f.NoDummy:

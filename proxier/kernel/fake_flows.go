@@ -10,10 +10,10 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// fakeFlows is conntrack in memory. More than one goroutine uses it.
+// fakeFlows is conntrack in memory. Several goroutines may use it.
 type fakeFlows struct {
 	mu      sync.Mutex
-	tracked map[int]Flow // by the order in which they began
+	tracked map[int]Flow // by the order of their beginning
 	began   int
 	err     error
 	onGone  func(Flow)
@@ -41,15 +41,14 @@ func (f *Fake) Tracked() []Flow {
 	return out
 }
 
-// FailFlows has the deletion of flows fail with err, after some have been
-// deleted; nil ends it.
+// FailFlows makes the deletion of flows fail with err after some of them; nil ends it.
 func (f *Fake) FailFlows(err error) {
 	f.flows.mu.Lock()
 	defer f.flows.mu.Unlock()
 	f.flows.err = err
 }
 
-// OnFlowGone has gone called with each flow that is deleted.
+// OnFlowGone sets a function that is called with each deleted flow.
 func (f *Fake) OnFlowGone(gone func(Flow)) {
 	f.flows.mu.Lock()
 	defer f.flows.mu.Unlock()
@@ -62,8 +61,8 @@ func (f *Fake) Flows(context.Context) (Flows, error) { return &f.flows, nil }
 // Close is part of Flows.
 func (*fakeFlows) Close() error { return nil }
 
-// Delete is part of Flows. It asks as the kernel does: of all that a dump shows,
-// and of each again before it is deleted.
+// Delete is part of Flows. It asks doomed as Linux does: for each flow of a dump, and again
+// before the deletion.
 func (f *fakeFlows) Delete(ctx context.Context, family int, to []state.ID, doomed func(Flow) bool) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -89,7 +88,7 @@ func (f *fakeFlows) Delete(ctx context.Context, family int, to []state.ID, doome
 	return n, errors.Join(f.err, ctx.Err())
 }
 
-// fits reports whether the kernel's filter for one of to lets a flow pass.
+// fits reports whether the kernel's filter for to lets a flow pass.
 func fits(flow Flow, to []state.ID) bool {
 	return len(to) == 0 || slices.ContainsFunc(to, func(id state.ID) bool {
 		return id.Proto == flow.Proto && id.Port == flow.To.Port() && (id.Network().IsValid() || id.Addr() == flow.To.Addr())

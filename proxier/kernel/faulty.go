@@ -8,15 +8,15 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Faulty is a Kernel of which a share of the writes fail without effect.
+// Faulty is a Kernel that lets a share of the writes fail without effect.
 type Faulty struct {
 	Kernel
-	Share  float64 // of writes that fail, 0 to 1
+	Share  float64 // probability that a write fails, 0 to 1
 	Rand   *rand.Rand
-	Failed int // writes that were made to fail
+	Failed int // number of injected failures
 }
 
-// ErrInjected is what Faulty's writes fail with.
+// ErrInjected is the error of the writes that Faulty lets fail.
 var ErrInjected = errors.New("injected fault")
 
 // Apply is part of Kernel.

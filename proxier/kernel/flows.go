@@ -13,25 +13,25 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Flows deletes conntrack entries while the Kernel's goroutine writes. To look
-// for them takes as long as there are entries, whosever: up to seconds.
+// Flows deletes conntrack entries while the Kernel's goroutine writes. A search takes the
+// longer the more entries the node has, of any program: up to seconds.
 type Flows interface {
-	// Delete deletes the flows of a family, 4 or 6, that doomed names, and
-	// returns how many. Those that are not to one of the frontends it need not
-	// look at; with none it looks at all. doomed is asked again right before the
-	// deletion, and a flow is deleted only if it is still the same one. That
-	// there is none is success: idempotent. An error says that some may be left.
+	// Delete deletes the flows of a family, 4 or 6, for which doomed is true, and returns
+	// their number. It may skip flows that are not to one of the frontends to; if to is
+	// empty it looks at all. It calls doomed again right before the deletion, and deletes
+	// a flow only if it is still the same one. Idempotent: no such flow is no error. After
+	// an error some may be left.
 	Delete(ctx context.Context, family int, to []state.ID, doomed func(Flow) bool) (int, error)
 	Close() error
 }
 
-// Flow is what conntrack knows of a flow.
+// Flow is the conntrack entry of a flow.
 type Flow struct {
 	Proto    state.Protocol
-	To       netip.AddrPort // what the client dialled
-	By       netip.AddrPort // who is to answer: the endpoint, or To itself if there is no NAT
+	To       netip.AddrPort // the address that the client dialled
+	By       netip.AddrPort // the address that answers: the endpoint, or To without NAT
 	Answered bool           // a packet has come back
-	Node     bool           // node ports are served at To: it is an address of the node, and no VIP
+	Node     bool           // To is an address of the node that serves node ports, and no VIP
 }
 
 // Flows is part of Kernel.
@@ -76,7 +76,7 @@ func (f *linuxFlows) Delete(ctx context.Context, family int, to []state.ID, doom
 	}
 	n, err := f.conntrack.Delete(ctx, af, dialled, func(e netutil.Flow) bool {
 		if slices.Contains(f.relays, e.Endpoint.Addr()) {
-			return false // from a client to the relay, which asks the Service by a flow of its own
+			return false // a flow to the relay, which dials the Service by a flow of its own
 		}
 		return doomed(Flow{Proto: state.Protocol(e.Proto), To: e.Dst, By: e.Endpoint, Answered: !e.Unreplied, Node: node[e.Dst.Addr()]})
 	})
@@ -86,8 +86,8 @@ func (f *linuxFlows) Delete(ctx context.Context, family int, to []state.ID, doom
 	return n, err
 }
 
-// node returns the addresses at which the rules serve node ports: those of the
-// node but VIPs, and loopback's only where there is a relay.
+// node returns the addresses at which the rules serve node ports: those of the node without
+// VIPs, and loopback addresses only if there is a relay.
 func (f *linuxFlows) node() (map[netip.Addr]bool, error) {
 	vips, _, exists, err := f.links.FindDummy(LinkName)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Frontends hands note the entries of the sets that publish frontends, name
-// them or keep clients away from them. It costs a dump a set.
+// Frontends calls note with the entries of the sets that publish, name or refuse frontends.
+// It costs one dump a set.
 func (v *View) Frontends(ctx context.Context, note func(state.ID, state.SpecRef)) error {
 	for _, family := range v.families() {
 		for _, name := range state.SetNames() {
@@ -32,9 +32,8 @@ func (v *View) Frontends(ctx context.Context, note func(state.ID, state.SpecRef)
 	return nil
 }
 
-// Servers hands note those of the virtual servers that are there and ours,
-// and the real servers of each with their connections. It costs two requests
-// a virtual server.
+// Servers calls note with the virtual servers of ids that exist and are kube-ipvs's, and
+// with the real servers of each and their connections. It costs two requests a virtual server.
 func (v *View) Servers(ctx context.Context, ids []state.ID, note func(id state.ID, spec state.SpecRef, active, inactive uint32)) error {
 	if err := v.openServers(); err != nil {
 		return err

@@ -1,7 +1,6 @@
-// Package kernel is the node's dataplane: what is programmed, and the one
-// writer of it. Linux is the real thing, Fake the same in memory, Faulty a
-// Kernel whose writes sometimes fail. One contract test holds Fake to Linux.
-// A View reads the real thing beside the writer.
+// Package kernel reads and writes the node's dataplane; no other package writes it. Linux
+// is the kernel itself, Fake a kernel in memory, Faulty a Kernel whose writes sometimes
+// fail. One contract test holds Fake to Linux. A View reads the kernel beside the writer.
 package kernel
 
 import (
@@ -12,75 +11,73 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Kernel is the node's dataplane. Only one goroutine may use it, but for Flows.
+// Kernel is the node's dataplane. Only one goroutine may use it, except its Flows and
+// Readers.
 type Kernel interface {
-	// Facts reports what rendering must know of the node. An error means
-	// unknown, never empty.
+	// Facts returns the facts of the node that rendering needs. An error means unknown,
+	// never empty.
 	Facts(context.Context) (state.Facts, error)
 
-	// Expect says what the rules of each family, IPv4 and IPv6, are to be, so
-	// that Read can tell them from others that are not as they should be.
+	// Expect sets the wanted rules of IPv4 and IPv6, with which Read compares the
+	// kernel's.
 	Expect(rules [2]string)
 
-	// Read asks the kernel for everything that is programmed now and is ours.
-	// An error means unknown, never empty.
+	// Read reads all objects of kube-ipvs from the kernel. An error means unknown, never
+	// empty.
 	Read(context.Context) (*state.State, error)
 
-	// Reader opens a second way to read, for another goroutine, which is to
-	// close it. It knows of the rules that Expect has told last.
+	// Reader opens a Reader for another goroutine, which must close it. It compares
+	// rules with those of the last Expect.
 	Reader(context.Context) (Reader, error)
 
-	// Apply executes the plan in order and goes on after an op that fails.
-	// It returns nil when all succeeded, else one error an op, nil for those
-	// that did. An error that is ErrStale says that the kernel was not as the
-	// plan took it to be.
+	// Apply executes the plan in order and goes on after an op that fails. It returns
+	// nil if all ops succeed, else one error an op, nil for those that succeed. ErrStale
+	// says that the kernel has changed since the plan was made.
 	Apply(context.Context, state.Plan) []error
 
-	// Flows opens a way to delete conntrack entries, for another goroutine,
-	// which is to close it.
+	// Flows opens a Flows for another goroutine, which must close it.
 	Flows(context.Context) (Flows, error)
 
-	// Connections counts the connections, active and inactive, of real
-	// servers. One that is not there has none.
+	// Connections returns the number of connections, active and inactive, of real
+	// servers. A missing real server has none.
 	Connections(context.Context, []state.ID) (map[state.ID]uint32, error)
 
-	// Stats counts what all calls together have asked of the kernel.
+	// Stats counts the requests of all calls together.
 	Stats() Stats
 
-	// ProbeScheduler returns nil if virtual servers can have the scheduler,
-	// else an error that says what is missing.
+	// ProbeScheduler returns nil if virtual servers can have the scheduler, else an
+	// error that names what the kernel lacks.
 	ProbeScheduler(context.Context, string) error
 }
 
-// Reader reads what is programmed while another goroutine writes. That of Linux is a View.
+// Reader reads the kernel while another goroutine writes. The Reader of Linux is a View.
 type Reader interface {
-	// Each hands note everything that Read returns, each object once. What
-	// is changed meanwhile may be among it or not.
+	// Each calls note with every object that Read returns, once. It may miss an object
+	// that changes meanwhile.
 	Each(ctx context.Context, note func(state.ID, state.SpecRef)) error
-	// EachServer is the part of Each that is about virtual servers.
+	// EachServer is Each for virtual servers.
 	EachServer(ctx context.Context, note func(state.ID, state.SpecRef)) error
-	// EachRule is the part of Each that is about rules, as a look shows them
-	// that costs nothing for what others have. It may miss what does little,
-	// such as a jump that has come twice.
+	// EachRule is Each for rules. Its cost does not depend on the rules of other
+	// programs. It may miss harmless changes, such as a second jump to the same chain.
 	EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error
-	// Entries counts those in our sets.
+	// Entries returns the number of entries in kube-ipvs's sets.
 	Entries(context.Context) (int, error)
-	// Cost returns the CPU time that the process, and programs that it ran to their
-	// end, have taken since the Reader was opened. Unlike the time that has
-	// passed it does not grow because the node is busy.
+	// Cost returns the CPU time of this process, and of programs that it ran to their
+	// end, since the Reader was opened. Unlike elapsed time it does not grow with the
+	// load of the node.
 	Cost() time.Duration
 	Stats() Stats
 	Close() error
 }
 
-// Stats counts what was asked of the kernel.
+// Stats counts requests to the kernel.
 type Stats struct {
 	Messages  uint64 // netlink requests
 	Sends     uint64 // system calls that carried them
-	Dumps     uint64 // requests among them that list something
+	Dumps     uint64 // requests among them that list objects
 	Errors    uint64 // requests that the kernel refused
-	Bytes     uint64 // sent
-	Processes uint64 // started
+	Bytes     uint64 // bytes sent
+	Processes uint64 // processes started
 }
 
 // Plus returns the sum of both.
@@ -89,16 +86,16 @@ func (s Stats) Plus(o Stats) Stats {
 		s.Errors + o.Errors, s.Bytes + o.Bytes, s.Processes + o.Processes}
 }
 
-// Since returns what has been added to before.
+// Since returns the growth since before.
 func (s Stats) Since(before Stats) Stats {
 	return Stats{s.Messages - before.Messages, s.Sends - before.Sends, s.Dumps - before.Dumps,
 		s.Errors - before.Errors, s.Bytes - before.Bytes, s.Processes - before.Processes}
 }
 
-// ErrForeign is wrapped by errors of ops that found somebody else's object in
-// the place of ours.
-var ErrForeign = errors.New("there is one already that is not ours")
+// ErrForeign is wrapped by the error of an op that finds an object of another program in
+// the place of its own.
+var ErrForeign = errors.New("an object that kube-ipvs does not manage is in the way")
 
-// ErrStale is wrapped by errors of ops that found the kernel other than the
-// plan took it to be, or whose fate is unknown: read before the next try.
-var ErrStale = errors.New("the kernel is not as it was read")
+// ErrStale is wrapped by the error of an op that finds the kernel changed since the plan was
+// made, or whose effect is unknown. Read the kernel before the next try.
+var ErrStale = errors.New("the kernel has changed since it was read")

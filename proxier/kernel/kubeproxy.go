@@ -9,12 +9,10 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// What kube-proxy calls its own, of all modes and of releases since 1.11. It
-// shares the prefix KUBE- with the kubelet, with hostport plugins and with
-// kube-router, so that only whole names count.
+// The names below are kube-proxy's, in all modes and releases since 1.11. The kubelet,
+// hostport plugins and kube-router use the prefix KUBE- too, so that only whole names count.
 
-// kubeProxyChains are its iptables chains, with the mode that has them; empty
-// for both.
+// kubeProxyChains are the iptables chains of kube-proxy, with their mode; "": both modes.
 var kubeProxyChains = map[string]string{
 	"KUBE-SERVICES": "", "KUBE-FORWARD": "", "KUBE-PROXY-FIREWALL": "",
 
@@ -24,14 +22,14 @@ var kubeProxyChains = map[string]string{
 	"KUBE-IPVS-FILTER": modeIPVS, "KUBE-IPVS-OUT-FILTER": modeIPVS,
 }
 
-// sharedChains were made by the kubelet too before Kubernetes 1.28, with the
-// same rules. They tell nothing, but go with the rest: what they do, our rules
-// do. The kubelet's own chains, KUBE-KUBELET-CANARY, KUBE-IPTABLES-HINT,
+// sharedChains were also made by the kubelet before Kubernetes 1.28, with the same rules.
+// They are no sign of kube-proxy, but are removed with its chains, since rules of kube-ipvs
+// do the same. The kubelet's own chains, KUBE-KUBELET-CANARY, KUBE-IPTABLES-HINT,
 // KUBE-FIREWALL and KUBE-MARK-DROP, are never touched.
 var sharedChains = map[string]bool{"KUBE-POSTROUTING": true, "KUBE-MARK-MASQ": true}
 
-// serviceChain is a chain of one Service or endpoint: a hash in base 32
-// follows what it is for.
+// serviceChain matches a chain of one Service or endpoint, whose name ends in a hash in
+// base 32.
 var serviceChain = regexp.MustCompile(`^KUBE-(SVC|SVL|SEP|FW|XLB|EXT)-[A-Z2-7]{16}$`)
 
 // ofKubeProxy reports whether only kube-proxy makes a chain, and in which mode.
@@ -43,7 +41,7 @@ func ofKubeProxy(chain string) (mode string, ok bool) {
 	return mode, ok
 }
 
-// removable reports whether a chain goes with kube-proxy.
+// removable reports whether a chain is removed with kube-proxy.
 func removable(c netutil.Chain) bool {
 	_, ok := ofKubeProxy(c.Name)
 	return ok || c.Table == "nat" && sharedChains[c.Name]
@@ -56,10 +54,10 @@ const (
 	modeNFTables = "nftables"
 )
 
-// kubeProxyTable is its nftables table, of both families.
+// kubeProxyTable is kube-proxy's nftables table of both families.
 const kubeProxyTable = "kube-proxy"
 
-// kubeProxySets are its ipsets without the prefix.
+// kubeProxySets are the names of kube-proxy's ipsets without the prefix.
 var kubeProxySets = []string{
 	"LOOP-BACK", "CLUSTER-IP", "EXTERNAL-IP", "EXTERNAL-IP-LOCAL", "LOAD-BALANCER", "LOAD-BALANCER-LOCAL", "LOAD-BALANCER-FW",
 	"LOAD-BALANCER-SOURCE-CIDR", "LOAD-BALANCER-SOURCE-IP", "NODE-PORT-TCP", "NODE-PORT-UDP", "NODE-PORT-LOCAL-TCP",
@@ -70,8 +68,8 @@ var kubeProxySets = []string{
 // maxSetName is IPSET_MAXNAMELEN of linux/netfilter/ipset/ip_set.h less the NUL.
 const maxSetName = 31
 
-// kubeProxySet returns the set's name in the kernel for family 4 or 6, which
-// kube-proxy cuts off where it is too long.
+// kubeProxySet returns the set's name in the kernel for family 4 or 6. kube-proxy truncates
+// long names.
 func kubeProxySet(name string, family int) string {
 	prefix := "KUBE-"
 	if family == 6 {
@@ -81,7 +79,7 @@ func kubeProxySet(name string, family int) string {
 	return full[:min(len(full), maxSetName)]
 }
 
-// setsOfKubeProxy returns those of its sets that are there.
+// setsOfKubeProxy returns the sets of kube-proxy that exist.
 func setsOfKubeProxy(c *ipset.Client) ([]ipset.Set, error) {
 	names := map[string]bool{}
 	for _, n := range kubeProxySets {
@@ -100,17 +98,17 @@ func setsOfKubeProxy(c *ipset.Client) ([]ipset.Set, error) {
 	return out, nil
 }
 
-// Found is what of kube-proxy stands on a node.
+// Found describes the objects of kube-proxy on a node.
 type Found struct {
-	Modes []string // that it was in: ipvs, iptables, nftables; empty with signs: unknown
-	Signs []string // what was found, in words
+	Modes []string // modes that have left objects: ipvs, iptables, nftables; empty with Signs: unknown
+	Signs []string // the objects, in words
 }
 
-// Any reports whether there is anything.
+// Any reports whether there are objects of kube-proxy.
 func (f Found) Any() bool { return len(f.Signs) > 0 }
 
-// String tells it in one line, such as "ipvs mode: 17 sets (KUBE-CLUSTER-IP,
-// ...), device kube-ipvs0". It is empty if there is nothing.
+// String returns one line, such as "ipvs mode: 17 sets (KUBE-CLUSTER-IP, ...), device
+// kube-ipvs0"; "" if there are no objects.
 func (f Found) String() string {
 	if !f.Any() {
 		return ""
@@ -122,7 +120,7 @@ func (f Found) String() string {
 	return mode + ": " + strings.Join(f.Signs, ", ")
 }
 
-// add notes a sign of a mode, which may be empty.
+// add adds a sign of a mode, which may be empty.
 func (f *Found) add(mode, format string, args ...any) {
 	f.Signs = append(f.Signs, fmt.Sprintf(format, args...))
 	if mode == "" {
@@ -136,7 +134,7 @@ func (f *Found) add(mode, format string, args ...any) {
 	f.Modes = append(f.Modes, mode)
 }
 
-// some names a few of many.
+// some joins the first three names.
 func some(names []string) string {
 	const few = 3
 	if len(names) > few {

@@ -12,9 +12,9 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// FindKubeProxy looks for what kube-proxy, of any mode, has programmed on this
-// node, whether it runs or has left it behind. Chains that the kubelet makes
-// do not count, and nothing of ours. It changes nothing.
+// FindKubeProxy looks for objects of kube-proxy, of any mode, on this node, whether it runs
+// or not. Chains that the kubelet makes do not count, nor do objects of kube-ipvs. It
+// changes nothing.
 func FindKubeProxy(ctx context.Context) (Found, error) {
 	v := NewView(true)
 	defer v.Close()
@@ -34,8 +34,8 @@ func (v *View) findKubeProxy(ctx context.Context) (Found, error) {
 	return f, nil
 }
 
-// findDevice looks for a device kube-ipvs0 that nobody has named with
-// addresses, and for virtual servers on addresses of it that are not ours.
+// findDevice looks for a device kube-ipvs0 without alias and with addresses that are not
+// kube-ipvs's, and for virtual servers of other programs at these addresses.
 func (v *View) findDevice(_ context.Context, f *Found) error {
 	d, err := v.readDevice()
 	if err != nil || !d.exists {
@@ -66,8 +66,8 @@ func (v *View) findDevice(_ context.Context, f *Found) error {
 	return nil
 }
 
-// ownVIPs returns the addresses on the device that are ours, as far as the
-// sets tell: those have an address before the device does.
+// ownVIPs returns the entries of SetVIPs: an address of kube-ipvs is in the set before it is
+// on the device.
 func (v *View) ownVIPs() (map[netip.Addr]bool, error) {
 	out := map[netip.Addr]bool{}
 	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {

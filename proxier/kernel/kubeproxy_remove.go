@@ -10,17 +10,16 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// RemoveKubeProxy removes what kube-proxy, of any mode, has programmed beside
-// the virtual servers and addresses that Options.TakeOver adopts: its chains
-// in both variants of iptables with the jumps to them, its nftables tables and
-// its ipsets, of both families. It belongs after our own rules: connections
-// that are open go on by conntrack, new ones are ours. It returns how many
-// chains, tables and sets it has removed; idempotent.
+// RemoveKubeProxy removes the objects of kube-proxy, of any mode, that Options.TakeOver does
+// not adopt: its chains in both variants of iptables with the jumps to them, its nftables
+// tables and its ipsets, of both families. Call it after kube-ipvs's rules are written: then
+// conntrack carries open connections on, and kube-ipvs gets new ones. It returns the number
+// of chains, tables and sets that it removed; idempotent.
 //
-// Nothing else goes: chains of the kubelet stay, and so does a chain of
-// kube-proxy that a chain of others jumps to. The sets that tell its node
-// ports stay as long as virtual servers of them are draining, by which a
-// restart knows them again: call it once more when those are gone.
+// It removes nothing else: chains of the kubelet stay, and so does a chain of kube-proxy to
+// which a chain of another program jumps. The sets of its node ports stay while virtual
+// servers of node ports drain, since a restart recognizes these by the sets. Call it again
+// when they are gone.
 func RemoveKubeProxy(ctx context.Context) (removed int, err error) {
 	v := NewView(true)
 	defer v.Close()
@@ -51,7 +50,7 @@ func removeTables() (int, error) {
 	return n, errors.Join(errs...)
 }
 
-// removeChains removes them from both variants of iptables.
+// removeChains removes kube-proxy's chains from both variants of iptables.
 func removeChains(ctx context.Context) (int, error) {
 	removed := 0
 	var errs []error
@@ -68,8 +67,8 @@ func removeChains(ctx context.Context) (int, error) {
 	return removed, errors.Join(errs...)
 }
 
-// removeSets destroys the sets. One that a rule of others uses stays, and is
-// an error.
+// removeSets destroys kube-proxy's sets. A set that a rule of another program uses stays,
+// and is an error.
 func removeSets(v *View) (int, error) {
 	sets, err := setsOfKubeProxy(v.ipset)
 	if err != nil {
@@ -96,8 +95,8 @@ func removeSets(v *View) (int, error) {
 	return n, errors.Join(errs...)
 }
 
-// nodePortsStand reports whether there is a virtual server of kube-proxy's
-// node ports that is not ours yet.
+// nodePortsStand reports whether a virtual server of kube-proxy's node ports is not taken
+// over yet.
 func (v *View) nodePortsStand() (bool, error) {
 	services, err := v.ipvs.Services()
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// RemoveLeft removes from a variant of iptables that is not the one in use the chains that
-// an earlier run has left there, of both families, with the jumps to them. It belongs after
-// the rules in the variant that is: with those in both, the same is done once. It returns
-// how many chains it has removed; idempotent. Nothing is written where there are none.
+// RemoveLeft removes the chains of an earlier run from a variant of iptables that is not in
+// use, of both families, with the jumps to them. Call it after the rules are written in the
+// variant in use; while both have them, they take effect once. It returns the number of
+// chains that it removed; idempotent. It writes nothing if there are none.
 func RemoveLeft(ctx context.Context, unused netutil.Backend) (removed int, err error) {
 	var errs []error
 	for _, family := range []int{4, 6} {

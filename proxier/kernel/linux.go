@@ -13,31 +13,31 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// LinkName is the dummy device that carries ClusterIPs: the name that users of
-// kube-proxy know and that Calico looks for.
+// LinkName is the dummy device with the ClusterIPs: users of kube-proxy know this name, and
+// Calico looks for it.
 const LinkName = "kube-ipvs0"
 
-// linkAlias marks the device as made by us.
+// linkAlias marks a device that kube-ipvs has made or taken over.
 const linkAlias = "kube-ipvs"
 
-// Options are what Linux must be told.
+// Options configure Linux.
 type Options struct {
 	IPv6    bool            // the node has IPv6
-	Images  []netip.Prefix  // that nobody else on the node may use
-	Backend netutil.Backend // of iptables; empty: find out
-	NodeIPs []netip.Addr    // override what the kernel says, one a family at most
-	Relays  []netip.Addr    // of node ports on loopback addresses, one a family at most
+	Images  []netip.Prefix  // prefixes of mapped addresses, which no other program of the node may use
+	Backend netutil.Backend // variant of iptables; "": detect it
+	NodeIPs []netip.Addr    // node addresses instead of the kernel's choice, at most one a family
+	Relays  []netip.Addr    // relays of node ports on loopback addresses, at most one a family
 
-	// TakeOver makes what kube-proxy's IPVS mode has left ours: kube-ipvs0
-	// unless it bears another's alias, the host addresses on it, and virtual
-	// servers on them or on its node ports. Those by firewall mark never are.
+	// TakeOver adopts the objects of kube-proxy's IPVS mode: kube-ipvs0 unless it has
+	// another program's alias, its host addresses, and virtual servers at these or at
+	// kube-proxy's node ports. It never adopts virtual servers by firewall mark.
 	TakeOver bool
-	// ExcludeCIDRs are addresses that TakeOver leaves alone, with the virtual
-	// servers on them.
+	// ExcludeCIDRs are addresses that TakeOver leaves alone, with the virtual servers at
+	// them.
 	ExcludeCIDRs []netip.Prefix
 }
 
-// ParseBackend reads the name of an iptables variant; "auto" is empty.
+// ParseBackend returns the variant of iptables with the name; "" for "auto".
 func ParseBackend(s string) (netutil.Backend, error) {
 	switch b := netutil.Backend(s); b {
 	case "auto":
@@ -48,8 +48,8 @@ func ParseBackend(s string) (netutil.Backend, error) {
 	return "", fmt.Errorf("%q is neither nft nor legacy nor auto", s)
 }
 
-// Usable returns what keeps this process from controlling IPVS, such as a
-// missing capability, and what to do about it.
+// Usable returns nil if this process can control IPVS, else an error with the reason, such
+// as a missing capability, and the remedy.
 func Usable() error {
 	c, err := ipvs.Open()
 	if err != nil {
@@ -62,17 +62,17 @@ func Usable() error {
 type Linux struct {
 	View
 	batch   netutil.Batch
-	ends    []int // where the requests of each op in batch end
-	index   int   // of the dummy device while a plan is applied, 0: not looked up
-	noDummy bool  // the kernel had no dummy devices when the last one was to be made
+	ends    []int // the end of each op's requests in batch
+	index   int   // index of the dummy device while a plan is applied; 0: not looked up
+	noDummy bool  // the kernel had no dummy devices at the last try
 }
 
 // loopback is the index that the kernel gives every namespace's loopback device
 // (LOOPBACK_IFINDEX).
 const loopback = 1
 
-// OpenLinux opens the kernel. The error says what the kernel or the process
-// lacks. It writes nothing.
+// OpenLinux opens the kernel. It writes nothing. The error names what the kernel or the
+// process lacks.
 func OpenLinux(ctx context.Context, o Options) (*Linux, error) {
 	l := &Linux{View: View{options: o, backend: o.Backend, proof: &proof{}}}
 	if err := l.open(ctx); err != nil {
@@ -102,7 +102,7 @@ func (l *Linux) facts() (state.Facts, error) {
 	if f.NoDevice, err = l.links.Taken(LinkName); err != nil {
 		return f, err
 	}
-	// Without conntrack there is no such sysctl, and nothing is liberal.
+	// A kernel without conntrack does not have the sysctl.
 	liberal, err := netutil.ReadSysctl("net/netfilter/nf_conntrack_tcp_be_liberal")
 	f.TCPBeLiberal = err == nil && liberal != "0"
 	vips, _, exists, err := l.links.FindDummy(LinkName)
@@ -136,9 +136,9 @@ func (l *Linux) facts() (state.Facts, error) {
 	return f, err
 }
 
-// noIPv6 reports whether IPv6 is switched off. What counts is the loopback device,
-// by which all routes of ours go, and for addresses kube-ipvs0, which is made as the
-// default says: net.ipv6.conf.all.disable_ipv6 sets all of these.
+// noIPv6 reports whether IPv6 is switched off: everywhere, if the loopback device has none,
+// by which all routes of kube-ipvs go; or only for addresses, if kube-ipvs0 has none, which
+// begins with the sysctl of "default". net.ipv6.conf.all.disable_ipv6 sets all of these.
 func noIPv6() (everywhere, device bool, err error) {
 	off, there, err := ipv6Off("lo")
 	if err != nil || off || !there {

@@ -11,15 +11,14 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Load has the kernel load what opening it takes and does not bring: the legacy tables of
-// iptables where these are used, and IPVS. All else comes when Check asks for it. The
-// error says what is missing. Where everything is there it writes nothing. It returns the
-// variant of iptables that is used: the one that was given, or, if that is empty, the one
-// of this node.
+// Load makes the kernel load the modules that OpenLinux needs: the legacy tables of iptables
+// if these are in use, and IPVS. Check loads the others. Load writes nothing if all are
+// loaded. The error names what is missing. Load returns the variant of iptables: backend, or
+// the detected one if backend is "".
 //
-// Both are asked for by name, which takes CAP_SYS_MODULE. IPVS comes by its netlink family,
-// too, since Linux 5.16. What is left, on an older kernel and without the capability, is the
-// match ipvs of iptables: a rule with it, in a chain that nothing jumps to, loads IPVS.
+// Load asks for both by name, which needs CAP_SYS_MODULE. Since Linux 5.16 the netlink family
+// loads IPVS too. On an older kernel without the capability a rule with the match ipvs of
+// iptables does, in a chain to which no rule jumps.
 func Load(ctx context.Context, backend netutil.Backend) (netutil.Backend, error) {
 	none := Usable()
 	if none != nil && !errors.Is(none, ipvs.ErrNoIPVS) {
@@ -37,8 +36,8 @@ func Load(ctx context.Context, backend netutil.Backend) (netutil.Backend, error)
 	return backend, loadIPVS(ctx, backend, none)
 }
 
-// loadIPVS has the variants of iptables that there are load IPVS, first the one that is to
-// be used. none says that there is no IPVS.
+// loadIPVS tries to load IPVS by each installed variant of iptables, first by the one in use.
+// none is the error that IPVS is missing.
 func loadIPVS(ctx context.Context, use netutil.Backend, none error) error {
 	all, err := netutil.Backends(ctx)
 	if err != nil {
@@ -51,7 +50,7 @@ func loadIPVS(ctx context.Context, use netutil.Backend, none error) error {
 			return err
 		}
 		if failed != nil {
-			none = fmt.Errorf("%w; nor can iptables (%s) load it: %w", none, b, failed)
+			none = fmt.Errorf("%w; iptables (%s) cannot load it either: %w", none, b, failed)
 		}
 	}
 	return none

@@ -7,12 +7,10 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// What people ask and the loop does not.
-
-// Rules returns our chains of a family, which is state.IPv4 or state.IPv6, and
-// the jumps to them as the kernel has them now, in the format of iptables-save,
-// and how they differ from what Expect has told: a line each, that begins with
-// "+" for what lacks and "-" for what is too much.
+// Rules returns kube-ipvs's present chains of a family, which is state.IPv4 or state.IPv6,
+// and the jumps to them, in the format of iptables-save. differ has the differences from
+// the rules of Expect, one a line: "+" a missing rule or chain, "-" one too many, "!" one in
+// another place or order.
 func (v *View) Rules(ctx context.Context, family netip.Addr) (text string, differ []string, err error) {
 	if err := v.open(ctx); err != nil {
 		return "", nil, err
@@ -33,7 +31,7 @@ func (v *View) Rules(ctx context.Context, family netip.Addr) (text string, diffe
 	return have.String(), netutil.Missing(have, want), nil
 }
 
-// Addresses lists the addresses of all links, those of VIPs among them.
+// Addresses returns the addresses of all links, including VIPs.
 func (v *View) Addresses() ([]netip.Addr, error) {
 	if err := v.openLinks(); err != nil {
 		return nil, err

@@ -8,8 +8,8 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// parse reads rules, of which own are those that iptables does not write. There are
-// none of these where the kernel was found not to take them.
+// parse splits rules into those that iptables writes and those of the nftables table. It
+// returns none of the latter if the kernel was found to refuse them.
 func (v *View) parse(family netip.Addr, rules string) (iptables, own netutil.Ruleset, err error) {
 	all, err := netutil.ParseRules(rules, prefix(family))
 	if iptables, own = all.Split(); v.proof.noOwn.Load() {
@@ -18,9 +18,9 @@ func (v *View) parse(family netip.Addr, rules string) (iptables, own netutil.Rul
 	return iptables, own, err
 }
 
-// readOwn reads our table of nftables, without a process, and returns with it what of want the
-// kernel can hold. Without nftables that is nothing, and nothing is missing: nothing could come
-// before table nat there.
+// readOwn reads the nftables table of kube-ipvs, without a process. can is the part of want
+// that the kernel can hold: without nftables none, and no DNAT of other programs in nftables
+// can then come before table nat.
 func (v *View) readOwn(family netip.Addr, want netutil.Ruleset) (have, can netutil.Ruleset, err error) {
 	have, err = netutil.ReadOwn(number(family), want, ipset.Index)
 	if errors.Is(err, netutil.ErrNoNFTables) {
@@ -29,9 +29,9 @@ func (v *View) readOwn(family netip.Addr, want netutil.Ruleset) (have, can netut
 	return have, want, err
 }
 
-// checkOwn finds out whether the kernel can hold our table of nftables, unless it does, or
-// has no nftables. The error is netutil.ErrNoNFTables where it lacks a part of nftables: the
-// order in table nat has to do from here on.
+// checkOwn tries whether the kernel can hold the nftables table of kube-ipvs, unless it has it
+// or has no nftables. It returns netutil.ErrNoNFTables if the kernel lacks a part of nftables:
+// then only the order in table nat decides.
 func (l *Linux) checkOwn(family netip.Addr, rules string) (err error) {
 	_, own, err := l.parse(family, rules)
 	if err != nil {
@@ -51,8 +51,8 @@ func (l *Linux) checkOwn(family netip.Addr, rules string) (err error) {
 	return err
 }
 
-// writeOwn makes our table of nftables what it is to be, or removes it. Where the kernel
-// has come to lack a part of nftables since checkOwn, that is told by one failure.
+// writeOwn writes the nftables table of kube-ipvs, or removes it if want is empty. If the
+// kernel has lost a part of nftables since checkOwn, only the first call fails.
 func (l *Linux) writeOwn(family netip.Addr, want netutil.Ruleset) error {
 	have, want, err := l.readOwn(family, want)
 	if err != nil || netutil.Equal(have, want) {

@@ -21,13 +21,13 @@ func (v *View) Read(ctx context.Context) (*state.State, error) {
 	return s, v.Each(ctx, func(id state.ID, spec state.SpecRef) { s.Put(id, spec) })
 }
 
-// Each is part of Reader. It costs a fixed number of dumps, however many Services there
-// are, and a process a family if its rules are not proved.
+// Each is part of Reader. The number of dumps does not depend on Services. It costs one
+// process for each family whose rules are not proved.
 func (v *View) Each(ctx context.Context, note func(state.ID, state.SpecRef)) error {
 	return v.EachCounted(ctx, func(id state.ID, spec state.SpecRef, _, _ uint32) { note(id, spec) })
 }
 
-// EachCounted is Each, and tells of real servers their connections, too, at the same cost.
+// EachCounted is Each with the connections of real servers, at the same cost.
 func (v *View) EachCounted(ctx context.Context, counted func(id state.ID, spec state.SpecRef, active, inactive uint32)) error {
 	note := func(id state.ID, spec state.SpecRef) { counted(id, spec, 0, 0) }
 	err := v.open(ctx)
@@ -60,11 +60,11 @@ func (v *View) EachCounted(ctx context.Context, counted func(id state.ID, spec s
 	return v.readRules(ctx, note, true)
 }
 
-// put takes what was read, each object once.
+// put receives the objects that were read, each once.
 type put = func(state.ID, state.SpecRef)
 
-// readSettings leaves out a sysctl that cannot be read: it may appear with its
-// module, and writing it tells what is wrong with it. Nothing else rests on it.
+// readSettings leaves out a sysctl that cannot be read: it may appear with its module, the
+// error of its write tells the reason, and no other object depends on it.
 func (v *View) readSettings(note put) error {
 	for _, k := range state.SettingKeys() {
 		if k.Path() == "" {
@@ -86,7 +86,7 @@ func (v *View) readSettings(note put) error {
 	return nil
 }
 
-// readSets reads our sets and what is in them.
+// readSets reads kube-ipvs's sets and their entries.
 func (v *View) readSets(note put) error {
 	sets, err := v.ipset.Sets()
 	if err != nil {
@@ -124,7 +124,7 @@ func (v *View) readSet(note put, name state.SetName, kernel string) error {
 	})
 }
 
-// entryID names an entry of one of our sets as the kernel lists it.
+// entryID returns the ID of an entry that the kernel lists.
 func entryID(set state.SetName, e ipset.Entry) state.ID {
 	var bits uint8
 	switch set.Type() {
@@ -136,9 +136,9 @@ func entryID(set state.SetName, e ipset.Entry) state.ID {
 	return state.MemberID(set, state.Protocol(e.Proto), netip.AddrPortFrom(e.Addr, e.Port), e.Peer, bits)
 }
 
-// readVIPs reads the device, the addresses on it that are ours, and the routes
-// of images. An address is ours if SetVIPs has it, which it got before the
-// address was added, or if the route is ours, or if it is taken over.
+// readVIPs reads the device, the VIPs, and the routes of mapped addresses. An address of the
+// device is a VIP of kube-ipvs if SetVIPs has it, which comes first, if its route is
+// kube-ipvs's, or if it is taken over.
 func (v *View) readVIPs(listed map[netip.Addr]bool, note put) error {
 	index, alias, exists, err := v.links.FindDummy(LinkName)
 	if err != nil {
@@ -166,7 +166,7 @@ func (v *View) readVIPs(listed map[netip.Addr]bool, note put) error {
 	return nil
 }
 
-// readAddresses notes in routed of which VIPs there is an address on the device.
+// readAddresses adds to routed the VIPs with an address on the device.
 func (v *View) readAddresses(index int, listed map[netip.Addr]bool, routed map[netip.Addr]state.SpecRef, beaten map[netip.Addr]bool) error {
 	addrs, err := v.links.AddressesOf(index)
 	if err != nil {
@@ -177,7 +177,7 @@ func (v *View) readAddresses(index int, listed map[netip.Addr]bool, routed map[n
 		spec, ok := routed[ip]
 		switch {
 		case !a.Prefix.IsSingleIP(), !ok && !listed[ip] && !v.adopts.address(ip):
-			continue // somebody else's
+			continue // another program's
 		case !ok, beaten[ip], !a.IsVIP():
 			spec = wrongRoute
 		case spec.Value().Condition == state.Sound:
@@ -190,8 +190,9 @@ func (v *View) readAddresses(index int, listed map[netip.Addr]bool, routed map[n
 	return nil
 }
 
-// readRoutes reads the routes of images and returns what our routes say of
-// VIPs, and which of these the kernel's own route wins over: of IPv4 if it comes first.
+// readRoutes reads the routes of mapped addresses. It returns the VIPs that have a route of
+// kube-ipvs, and those whose route loses against the kernel's own: for IPv6 each with such a
+// route, for IPv4 if that comes first.
 func (v *View) readRoutes(device int, note put) (routed map[netip.Addr]state.SpecRef, beaten map[netip.Addr]bool, err error) {
 	routes, err := v.links.LocalRoutes()
 	if err != nil {

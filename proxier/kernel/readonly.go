@@ -7,10 +7,10 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// ReadOnly is a Kernel that cannot write.
+// ReadOnly is a Kernel that refuses writes.
 type ReadOnly struct{ Kernel }
 
-// Apply refuses.
+// Apply fails for each op.
 func (ReadOnly) Apply(_ context.Context, plan state.Plan) []error {
 	errs := make([]error, len(plan))
 	for i := range errs {
@@ -19,5 +19,5 @@ func (ReadOnly) Apply(_ context.Context, plan state.Plan) []error {
 	return errs
 }
 
-// ProbeScheduler takes the kernel to have every scheduler: asking would write.
+// ProbeScheduler assumes that the kernel has every scheduler, since a probe would write.
 func (ReadOnly) ProbeScheduler(context.Context, string) error { return nil }

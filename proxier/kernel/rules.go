@@ -16,11 +16,11 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// readRules notes the rules of each family. Where they are proved and their mark is
-// what it was, that costs no process, and nothing for rules of others. closely: also
-// where the number and size of legacy rules say that nothing has changed. Rules that
-// cannot be read are noted as other than they are to be: nothing else rests on them,
-// and the failure to write them tells what is wrong.
+// readRules notes the rules of each family. If they are proved and their mark is the same,
+// that costs no process, and no work for the rules of other programs. closely: it compares
+// legacy rules even if their number and size are the same. It notes rules that cannot be
+// read as Differs: no other object depends on them, and the error of their write tells the
+// reason.
 func (v *View) readRules(ctx context.Context, note put, closely bool) error {
 	v.fresh = map[netip.Addr]netutil.Ruleset{}
 	for _, family := range v.families() {
@@ -34,7 +34,7 @@ func (v *View) readRules(ctx context.Context, note put, closely bool) error {
 			v.fresh[family], v.freshAt = have, time.Now()
 		}
 		haveOwn, own, failed := v.readOwn(family, own)
-		if err = errors.Join(err, failed); err != nil && (spec.Text == "" || ctx.Err() != nil) { // it is for those who look only
+		if err = errors.Join(err, failed); err != nil && (spec.Text == "" || ctx.Err() != nil) { // no rules are expected: the View is for commands that only look
 			return err
 		}
 		have, want = have.Join(haveOwn), want.Join(own)
@@ -59,7 +59,7 @@ func (v *View) EachRule(ctx context.Context, note func(state.ID, state.SpecRef))
 	return v.readRules(ctx, note, false)
 }
 
-// differences says on one line in what rules differ from those that are wanted.
+// differences returns the differences from the wanted rules, on one line.
 func (v *View) differences(family netip.Addr, have, want netutil.Ruleset) string {
 	const most = 300
 	if len(v.expected[number(family)/6]) == 0 {
@@ -74,22 +74,22 @@ func (v *View) differences(family netip.Addr, have, want netutil.Ruleset) string
 		text += fmt.Sprintf("; and %d more", more)
 	}
 	if blind := have.Unreadable(); len(blind) > 0 {
-		text += fmt.Sprintf("; iptables prints nothing of %s and %d chains more: a rule there is not its own", blind[0], len(blind)-1)
+		text += fmt.Sprintf("; iptables prints nothing of %s and %d more chains, since they have a rule that it did not write", blind[0], len(blind)-1)
 	}
 	return text + v.proof.contest(family).told()
 }
 
-// proof remembers of which rules it was proved that they are what they are to be,
-// by the mark that they had. The loop and those who read beside it share one.
+// proof has the rules that were proved to be the wanted ones, and their marks at that time.
+// The loop and its Readers share one.
 type proof struct {
 	mu       sync.Mutex
-	rules    [2]string // that are proved, IPv4 and IPv6
+	rules    [2]string // proved rules of IPv4 and IPv6
 	marks    [2]netutil.Mark
 	contests [2]contest
-	noOwn    atomic.Bool // the kernel cannot hold our table of nftables
+	noOwn    atomic.Bool // the kernel cannot hold the nftables table of kube-ipvs
 }
 
-// of returns the mark that rules had when they were proved, zero if they were not.
+// of returns the mark of proved rules; zero: they are not proved.
 func (p *proof) of(family netip.Addr, rules string) netutil.Mark {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,19 +112,18 @@ func (p *proof) contest(family netip.Addr) contest {
 	return p.contests[number(family)/6]
 }
 
-// moved notes that jumps were put where they are to stand.
+// moved notes that jumps were moved to their place.
 func (p *proof) moved(family netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.contests[number(family)/6].moved(time.Now())
 }
 
-// provedRules returns the rules of a family. It reads them by a process unless they
-// are proved to be those that are wanted. Jumps that have lost their place again and
-// again are left there for a while.
+// provedRules returns the rules of a family. It reads them by a process unless they are
+// proved to be the wanted ones. It tolerates misplaced jumps while their contest waits.
 func (v *View) provedRules(ctx context.Context, family netip.Addr, want netutil.Ruleset, closely bool) (netutil.Ruleset, error) {
 	if netutil.Equal(want, netutil.Ruleset{}) {
-		return v.rules(ctx, family, want, netutil.Mark{}) // a reader for people knows no rules to compare with
+		return v.rules(ctx, family, want, netutil.Mark{}) // no rules are expected
 	}
 	rules := v.expected[number(family)/6]
 	proved := v.proof.of(family, rules)
@@ -151,8 +150,8 @@ func (v *View) provedRules(ctx context.Context, family netip.Addr, want netutil.
 	return have, nil
 }
 
-// prove takes rules for proved that were found to be as they are to be, if their mark
-// is still what it was before.
+// prove notes rules that equal the wanted ones as proved, if mark, taken before they were
+// read, is still the same.
 func (v *View) prove(family netip.Addr, rules string, want netutil.Ruleset, mark netutil.Mark) {
 	if after, err := v.mark(family, want, netutil.Mark{}); err == nil && after.Same(mark) {
 		v.proof.set(family, rules, after)
@@ -163,26 +162,25 @@ func (v *View) mark(family netip.Addr, want netutil.Ruleset, before netutil.Mark
 	return v.backend.MarkRules(number(family), ours(family), want, before)
 }
 
-// rules reads the rules of a family, of which some had a mark when they were proved.
+// rules reads the rules of a family. proved is the mark of some, or zero.
 func (v *View) rules(ctx context.Context, family netip.Addr, some netutil.Ruleset, proved netutil.Mark) (netutil.Ruleset, error) {
 	return v.backend.ReadChangedRules(v.counted(ctx), number(family), ours(family), some, proved)
 }
 
-// counted returns a context with which the tools that are started count.
+// counted returns a context that counts the processes of iptables tools for Stats.
 func (v *View) counted(ctx context.Context) context.Context {
 	return netutil.CountTools(ctx, &v.execs)
 }
 
-// restoreTime is how long the rules of a family may take to be written: the loop
-// waits for it, and iptables may hang.
+// restoreTime bounds the write of a family's rules: the loop waits for it, and iptables may
+// hang.
 const restoreTime = 15 * time.Second
 
-// freshFor is how long rules are as they were read: as long as it takes to write
-// what the reading has shown.
+// freshFor is the time for which rules that Read has read are taken for the present ones: it
+// is enough for the write that follows.
 const freshFor = time.Second
 
-// restore makes the rules of a family what they are to be, in one run of
-// iptables-restore, or removes them.
+// restore writes the rules of a family in one run of iptables-restore, or removes them.
 func (l *Linux) restore(ctx context.Context, op state.Op) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, restoreTime, fmt.Errorf("iptables did not end within %s", restoreTime))
 	defer cancel()
@@ -222,11 +220,11 @@ func (l *Linux) restore(ctx context.Context, op state.Op) error {
 	return nil
 }
 
-// proveWritten proves rules that were just written: reading them shows what others
-// have made of them before their mark was taken, and so does the mark if they were
-// proved once. blind: they cannot be read, which is no reason to write them again and
-// again. Before 1.8.6 a single rule of others that is not iptables' is enough for the
-// nft tools not to print anything of its table.
+// proveWritten proves rules that were just written. Another program may change them before
+// their mark is taken: reading them shows that, or the mark if they were proved before.
+// blind: iptables cannot print them, and they count as proved, since writing them again and
+// again would not help. Before 1.8.6 the nft tools print no rule of a table that has a single
+// rule which iptables did not write.
 func (l *Linux) proveWritten(ctx context.Context, family netip.Addr, rules string, want netutil.Ruleset, blind bool) {
 	mark, err := l.mark(family, want, netutil.Mark{})
 	if err != nil {
@@ -241,14 +239,13 @@ func (l *Linux) proveWritten(ctx context.Context, family netip.Addr, rules strin
 	l.prove(family, rules, want, mark)
 }
 
-// ours says where our jumps are to stand. Calico's felix puts its own (cali-INPUT and so
-// on) on top, and does so again when they are not there: there is no point in a contest
-// with it. In INPUT it must see service traffic before we accept that: by the mark that
-// it makes there it applies the policies of pods in OUTPUT, by which IPVS sends. Behind
-// ours those of all others are to stand, such as those of kube-router, which would judge
-// packets to images as if these were the node's own addresses, and host ports for
-// "local" addresses. In FORWARD nothing hangs on it, and rules that an operator puts in
-// front hold, as with kube-proxy.
+// ours returns the places of kube-ipvs's jumps. Calico's felix puts its own (cali-INPUT and so
+// on) on top again and again, so that a contest is useless. In INPUT it must see service
+// traffic before kube-ipvs accepts it, since it makes a mark there for the policies of pods
+// in OUTPUT, by which IPVS sends. The jumps of all others must stand behind kube-ipvs's:
+// kube-router would judge packets to mapped addresses as packets to the node, and so would
+// host ports for "local" addresses. In FORWARD the place does not matter, and the rules that
+// an operator puts in front hold, as with kube-proxy.
 func ours(family netip.Addr) netutil.Ours {
 	return netutil.Ours{Prefix: prefix(family), Guests: "cali-", Places: places}
 }
@@ -258,7 +255,7 @@ var places = map[netutil.Chain]netutil.Place{
 	{Table: "filter", Name: "FORWARD"}: netutil.Anywhere,
 }
 
-// RuleEvents says which changes of rules may matter, of both families.
+// RuleEvents returns the filter for changes of rules that may matter, of both families.
 func RuleEvents() netutil.Ours {
 	o := ours(state.IPv4)
 	o.Prefix = strings.TrimSuffix(state.Prefix4, "-")
@@ -272,7 +269,7 @@ func prefix(family netip.Addr) string {
 	return state.Prefix6
 }
 
-// inet is the number by which sockets, sets and IPVS know the family of an address.
+// inet returns the address family as in sockets, sets and IPVS: AF_INET or AF_INET6.
 func inet(family netip.Addr) uint8 {
 	if family.Is6() {
 		return unix.AF_INET6

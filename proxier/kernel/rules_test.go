@@ -166,7 +166,7 @@ func TestRulesInAContest(t *testing.T) {
 		}
 		have, err := l.Read(ctx)
 		got, _ := have.Get(state.RulesID(state.IPv4))
-		if text := got.Value().Text; err != nil || !strings.Contains(text, "! filter INPUT: a rule for ACCEPT stands in front; this has been so") {
+		if text := got.Value().Text; err != nil || !strings.Contains(text, "! filter INPUT: a rule for ACCEPT stands in front; this happened") {
 			t.Errorf("%q, %v", text, err)
 		}
 	})

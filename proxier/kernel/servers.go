@@ -15,8 +15,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// service returns the virtual server that id names or belongs to, with its
-// address in a buffer.
+// service returns the virtual server of id, which names it or a real server behind it.
+// Its address is in the buffer.
 func service(id state.ID, spec state.Spec, in *[net.IPv6len]byte) moby.Service {
 	return moby.Service{
 		AddressFamily: uint16(inet(id.Addr())), Protocol: uint16(id.Proto), Address: octets(id.Addr(), in), Port: id.Port,
@@ -24,13 +24,13 @@ func service(id state.ID, spec state.Spec, in *[net.IPv6len]byte) moby.Service {
 	}
 }
 
-// named returns a virtual server of which only the name counts.
+// named returns a virtual server that has a name and no content.
 func named(id state.ID) *moby.Service {
 	svc := service(id, state.Spec{}, new([net.IPv6len]byte))
 	return &svc
 }
 
-// octets returns an address that is in a buffer.
+// octets writes an address into a buffer and returns it.
 func octets(a netip.Addr, in *[net.IPv6len]byte) net.IP {
 	if a.Is4() {
 		b := a.As4()
@@ -70,12 +70,12 @@ func (l *Linux) encodeServer(b *netutil.Batch, op *state.Op) error {
 	return nil
 }
 
-// judgeServer takes for stale what another writer explains. A scheduler that
-// is missing is ENOENT too, and reading again does not bring it.
+// judgeServer takes errors for stale that another writer explains. The kernel returns
+// ENOENT for a missing scheduler too, which a new read does not mend.
 func judgeServer(op state.Op, errs []error) error {
 	err := first(errs)
 	if op.ID.Kind == state.VirtualServer && op.Verb == state.Add && errors.Is(err, unix.EEXIST) {
-		err = fmt.Errorf("%w: %w", ErrForeign, err)
+		err = fmt.Errorf("%w: a virtual server at this address: %w", ErrForeign, err)
 	}
 	if op.ID.Kind == state.VirtualServer {
 		return stale(err, unix.EEXIST, unix.ESRCH)
@@ -83,9 +83,9 @@ func judgeServer(op state.Op, errs []error) error {
 	return stale(err, unix.EEXIST, unix.ESRCH, unix.ENOENT)
 }
 
-// EachReal hands note the real servers that Read reads, with their connections. It costs
-// one dump and one reading of the table in /proc. What is taken over is as the last Read
-// has found it.
+// EachReal calls note with the real servers that Read reads, and their connections. It
+// costs one dump and one reading of the table in /proc. Of kube-proxy's virtual servers it
+// has those that the last Read took over.
 func (v *View) EachReal(ctx context.Context, note func(real state.ID, active, inactive uint32)) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -93,8 +93,8 @@ func (v *View) EachReal(ctx context.Context, note func(real state.ID, active, in
 	return v.readServers(ctx, func(state.ID, state.SpecRef) {}, func(real state.ID, d ipvs.Dest) { note(real, d.Active, d.Inactive) })
 }
 
-// readServers reads the virtual servers that bear our flag or are taken over,
-// and their real servers.
+// readServers reads the virtual servers with FlagOurs and those that are taken over, and
+// their real servers.
 func (v *View) readServers(ctx context.Context, server put, real func(state.ID, ipvs.Dest)) error {
 	ours := map[state.ID]bool{}
 	err := v.EachServer(ctx, func(id state.ID, spec state.SpecRef) {
@@ -107,10 +107,9 @@ func (v *View) readServers(ctx context.Context, server put, real func(state.ID, 
 	return eachReal(v.ipvs, ours, true, func(server state.ID, d ipvs.Dest) { real(state.RealServerID(server, d.Addr), d) })
 }
 
-// eachReal hands the real servers of some virtual servers to each, and empties of. It
-// reads them from the table of all, and asks for those one by one that it does not have
-// there: older kernels, as 5.10, leave some out where another network namespace has virtual
-// servers, too (they count those of all as they go on, but not where they begin).
+// eachReal calls each with the real servers of the virtual servers in of, and empties of. It
+// reads the table in /proc, and asks one by one for the virtual servers that it lacks: older
+// kernels, as 5.10, leave some out if another network namespace has virtual servers too.
 func eachReal(c *ipvs.Client, of map[state.ID]bool, byTable bool, each func(state.ID, ipvs.Dest)) error {
 	if byTable {
 		err := ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
@@ -140,8 +139,8 @@ func eachReal(c *ipvs.Client, of map[state.ID]bool, byTable bool, each func(stat
 	return nil
 }
 
-// EachServer is part of Reader. It costs one dump. What is taken over is as the
-// last Read has found it.
+// EachServer is part of Reader. It costs one dump. Of kube-proxy's virtual servers it has
+// those that the last Read took over.
 func (v *View) EachServer(_ context.Context, note func(state.ID, state.SpecRef)) error {
 	if err := v.openServers(); err != nil {
 		return err
@@ -154,7 +153,7 @@ func (v *View) EachServer(_ context.Context, note func(state.ID, state.SpecRef))
 	})
 }
 
-// serverSpec returns what a virtual server holds.
+// serverSpec returns the Spec of a virtual server.
 func serverSpec(svc *moby.Service) state.SpecRef {
 	spec := state.Spec{Scheduler: svc.SchedName, Flags: svc.Flags}
 	if svc.Flags&state.FlagPersistent != 0 {
@@ -163,8 +162,8 @@ func serverSpec(svc *moby.Service) state.SpecRef {
 	return state.Intern(spec)
 }
 
-// fewServers is how many virtual servers are asked one by one before reading
-// the whole table is cheaper.
+// fewServers is the number of virtual servers beyond which reading the whole table is
+// cheaper than a request for each.
 const fewServers = 20
 
 // Connections is part of Kernel.
@@ -189,7 +188,7 @@ func (v *View) Connections(_ context.Context, reals []state.ID) (map[state.ID]ui
 	return out, nil
 }
 
-// serverID returns the ID of a virtual server that IPVS names by key.
+// serverID returns the ID of the virtual server with a key of IPVS.
 func serverID(key ipvs.ServiceKey) state.ID {
 	return state.VirtualServerID(state.Protocol(key.Proto), key.Addr)
 }

@@ -5,9 +5,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Suspects names what may be gone, or not as it was, after changes to links,
-// addresses and routes. An address that is none of the node's VIPs is named as
-// one all the same.
+// Suspects returns the objects that may be missing or wrong after changes of links,
+// addresses and routes. It returns each lost address as a VIP, also one that is none.
 func Suspects(c netutil.Changes) []state.ID {
 	var out []state.ID
 	if c.Device {

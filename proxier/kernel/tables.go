@@ -11,11 +11,11 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Fill is how many entries a table has and how many it can have; 0: no limit.
+// Fill has the number of entries of a table, and its limit; 0: no limit.
 type Fill struct{ Entries, Limit uint64 }
 
-// Conntrack returns the fill of the table of tracked connections of this
-// network namespace. The limit is one for all namespaces.
+// Conntrack returns the fill of the conntrack table. The entries are those of this network
+// namespace; all namespaces share the limit.
 func (*View) Conntrack() (Fill, error) {
 	const path = "net/netfilter/nf_conntrack_"
 	entries, err := sysctlNumber(path + "count")
@@ -38,8 +38,8 @@ func sysctlNumber(sysctl string) (uint64, error) {
 	return n, nil
 }
 
-// Sets returns the fill of each of our sets that is there. It asks for each of
-// them alone: others may have thousands.
+// Sets returns the fill of each set of kube-ipvs that exists. It costs one request a set,
+// since other programs may have thousands.
 func (v *View) Sets() (map[state.ID]Fill, error) {
 	if err := v.openSets(); err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (v *View) Sets() (map[state.ID]Fill, error) {
 	return out, nil
 }
 
-// Entries is part of Reader. It costs a request a set of ours.
+// Entries is part of Reader. It costs one request a set.
 func (v *View) Entries(ctx context.Context) (int, error) {
 	sets, err := v.Sets()
 	if err != nil {
@@ -73,9 +73,8 @@ func (v *View) Entries(ctx context.Context) (int, error) {
 	return n, ctx.Err()
 }
 
-// Refused hands each entry that refuses a frontend to each, with the packets
-// that it has refused since it was made: of a flow that is never established,
-// all of them. A set that an older version has made counts none.
+// Refused calls each with every entry that refuses a frontend, and the packets that it has
+// refused since it was made. Sets that an older version of kube-ipvs has made do not count.
 func (v *View) Refused(each func(entry state.ID, packets uint64)) error {
 	if err := v.openSets(); err != nil {
 		return err

@@ -15,13 +15,13 @@ import (
 	"kube-ipvs/proxier/kernel/ipvs"
 )
 
-// device is kube-ipvs0 as it is, with the addresses of the node.
+// device has the present state of kube-ipvs0, and the addresses of the node.
 type device struct {
 	exists bool
 	index  int
 	alias  string
-	hosts  []netip.Addr        // on it, /32 and /128
-	node   map[netip.Addr]bool // on other links
+	hosts  []netip.Addr        // its /32 and /128 addresses
+	node   map[netip.Addr]bool // the addresses of other links
 }
 
 func (v *View) readDevice() (device, error) {
@@ -47,17 +47,16 @@ func (v *View) readDevice() (device, error) {
 	return d, nil
 }
 
-// adoption says what of kube-proxy's is ours to take. The zero value takes
-// nothing.
+// adoption says which objects of kube-proxy are taken over. The zero value takes none.
 type adoption struct {
-	device  bool // kube-ipvs0 and the addresses on it
+	device  bool // kube-ipvs0 and its addresses are taken over
 	exclude []netip.Prefix
-	hosts   map[netip.Addr]bool // on the device
+	hosts   map[netip.Addr]bool // the device's addresses
 	ports   nodePorts
-	stands  bool // something of kube-proxy is in force
+	stands  bool // objects of kube-proxy exist
 }
 
-// adoption finds out what to take over, if anything.
+// adoption finds the objects to take over.
 func (v *View) adoption(ctx context.Context) (adoption, error) {
 	if !v.options.TakeOver {
 		return adoption{}, nil
@@ -71,7 +70,7 @@ func (v *View) adoption(ctx context.Context) (adoption, error) {
 		return adoption{}, err
 	}
 	a := adoption{exclude: v.options.ExcludeCIDRs, hosts: map[netip.Addr]bool{}, stands: found.Any()}
-	// kube-proxy gives the device no alias: one with another's is another's.
+	// kube-proxy gives the device no alias: a device with another alias is another program's.
 	a.device = d.exists && (d.alias == "" || d.alias == linkAlias || d.alias == netutil.Unfinished)
 	if a.device {
 		for _, ip := range d.hosts {
@@ -85,7 +84,7 @@ func (v *View) adoption(ctx context.Context) (adoption, error) {
 // address reports whether an address on the device is taken over.
 func (a adoption) address(ip netip.Addr) bool { return a.device && a.hosts[ip] && !a.excludes(ip) }
 
-// service reports whether a virtual server without our flag is taken over.
+// service reports whether a virtual server without FlagOurs is taken over.
 func (a adoption) service(s *moby.Service) bool {
 	key := ipvs.KeyOf(s)
 	return key.FWMark == 0 && !a.excludes(key.Addr.Addr()) && (a.hosts[key.Addr.Addr()] || a.ports.has(s))
@@ -100,17 +99,16 @@ func (a adoption) excludes(ip netip.Addr) bool {
 	return false
 }
 
-// adoptLink gives the device our alias where it is taken over, or where a start was killed
-// before it could.
+// adoptLink gives the device the alias of kube-ipvs if it is taken over, or if a start was
+// killed before it could.
 func (l *Linux) adoptLink(index int, alias string) error {
 	if alias != netutil.Unfinished && (!l.options.TakeOver || alias != "") {
-		return nil // one that is there serves, whoever made it
+		return nil // a device of another program serves too
 	}
 	return l.links.SetAlias(index, linkAlias)
 }
 
-// nodePorts are the node ports that kube-proxy's sets name, and the addresses
-// of the node.
+// nodePorts has the node ports in kube-proxy's sets, and the addresses of the node.
 type nodePorts struct {
 	ports map[nodePort]bool
 	node  map[netip.Addr]bool
@@ -162,8 +160,8 @@ func (v *View) nodePorts() (nodePorts, error) {
 	return n, err
 }
 
-// bitmapPorts hands each port in a set of type bitmap:port, of which package
-// ipset knows nothing, to each.
+// bitmapPorts calls each with every port in a set of type bitmap:port, which package ipset
+// does not know.
 func bitmapPorts(set string, each func(uint16)) error {
 	c, err := netutil.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -196,7 +194,7 @@ func bitmapPorts(set string, each func(uint16)) error {
 	return nil
 }
 
-// walk hands what each attribute of a type holds to each.
+// walk calls each with the data of every attribute of a type.
 func walk(p []byte, typ uint16, each func([]byte)) {
 	for a, rest, ok := netutil.NextAttr(p); ok; a, rest, ok = netutil.NextAttr(rest) {
 		if a.Type == typ {

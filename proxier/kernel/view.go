@@ -15,30 +15,29 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// View reads what is programmed. It has sockets of its own, so that reading never
-// keeps the writer waiting, and opens each of them when something is asked that needs
-// it: in the network namespace of the thread that asks. Only one goroutine may use a
-// View at a time. An error means unknown, never empty.
+// View reads the kernel. It has sockets of its own, so that the writer never waits for a
+// read. It opens each when it is first needed, in the network namespace of the calling
+// thread. Only one goroutine may use a View at a time. An error means unknown, never empty.
 type View struct {
 	options  Options
 	backend  netutil.Backend
-	expected [2]string // what the rules are to be, IPv4 and IPv6
+	expected [2]string // the wanted rules of IPv4 and IPv6
 
 	ipvs      *ipvs.Client
 	ipset     *ipset.Client
 	links     *netutil.Links
 	conntrack *netutil.Conntrack
-	sockets   []socket // those of them that are open
+	sockets   []socket // the open ones
 
 	execs   atomic.Uint64
-	adopts  adoption                       // as found by the last Read
-	fresh   map[netip.Addr]netutil.Ruleset // by family, as found by the last Read and not changed since
+	adopts  adoption                       // found by the last Read
+	fresh   map[netip.Addr]netutil.Ruleset // by family: found by the last Read and not written since
 	freshAt time.Time
 	proof   *proof        // shared by Linux and its Readers
-	began   time.Duration // of a Reader: what cpuTime was when it was opened
+	began   time.Duration // cpuTime when a Reader was opened
 }
 
-// NewView returns a View of IPv4 and, where ipv6 says so, IPv6. It opens nothing.
+// NewView returns a View of IPv4 and, if ipv6 is true, IPv6. It opens no socket.
 func NewView(ipv6 bool) *View {
 	return &View{options: Options{IPv6: ipv6}, proof: &proof{}}
 }
@@ -48,7 +47,7 @@ type socket interface {
 	Stats() netutil.Stats
 }
 
-// opened opens one of the sockets of v, unless it is open.
+// opened opens a socket of v unless it is open.
 func opened[T any, S interface {
 	*T
 	socket
@@ -64,8 +63,7 @@ func opened[T any, S interface {
 	return nil
 }
 
-// open opens what it takes to read all objects, and finds out which variant of iptables
-// is in use.
+// open opens the sockets for all objects, and detects the variant of iptables in use.
 func (v *View) open(ctx context.Context) error {
 	if err := v.openOthers(); err != nil || v.backend != "" {
 		return err
@@ -75,8 +73,8 @@ func (v *View) open(ctx context.Context) error {
 	return err
 }
 
-// openOthers opens all but what reading rules takes. The first that cannot be had ends it:
-// to open one may have a kernel load a module.
+// openOthers opens the sockets for all objects except rules. It stops at the first error,
+// since opening a socket may make the kernel load a module.
 func (v *View) openOthers() error {
 	for _, open := range []func() error{v.openServers, v.openSets, v.openLinks} {
 		if err := open(); err != nil {
@@ -99,8 +97,7 @@ func (v *View) Close() error {
 	return errors.Join(errs...)
 }
 
-// Stats is part of Kernel and of Reader. Processes are runs of the iptables tools, which
-// are the only ones.
+// Stats is part of Kernel and of Reader. All processes are iptables tools.
 func (v *View) Stats() Stats {
 	out := Stats{Processes: v.execs.Load()}
 	for _, socket := range v.sockets {
@@ -113,7 +110,7 @@ func (v *View) Stats() Stats {
 // Cost is part of Reader.
 func (v *View) Cost() time.Duration { return cpuTime() - v.began }
 
-// cpuTime returns what this process and those that it has waited for have taken.
+// cpuTime returns the CPU time of this process and of the children that it has waited for.
 func cpuTime() time.Duration {
 	var sum time.Duration
 	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {

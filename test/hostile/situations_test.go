@@ -107,7 +107,7 @@ iptables-nft -t nat -F KIPVS-NAT; kill -HUP $(pgrep -x kube-ipvs)`,
 		hurt: "ipvsadm -A -t 242.96.0.98:80 -s rr; ipvsadm -A -t 10.96.0.98:80 -s rr",
 		then: func(t *testing.T, n *node) {
 			n.put(t, "taken.yaml", strings.ReplaceAll(bed.With(testbed.Service{Name: "taken", Number: 12}, testbed.Backends(bed.P1)), "10.96.0.112", "10.96.0.98"))
-			n.await(t, func() error { return n.said("there is one already that is not ours") })
+			n.await(t, func() error { return n.said("an object that kube-ipvs does not manage is in the way") })
 		},
 		heal: "ipvsadm -D -t 242.96.0.98:80; ipvsadm -D -t 10.96.0.98:80; rm $DIR/taken.yaml",
 	},
