@@ -9,18 +9,17 @@ import (
 	"time"
 )
 
-// crowd bounds the connections of one or several servers. When there is one
-// too many, that one is closed which has done nothing for the longest time: a
-// new one is never kept waiting, so that a probe is answered however many
-// connections others hold open.
+// crowd bounds the connections of one or several servers. If there is one too many, it
+// closes the one that has been idle for longest. So a new connection never waits, and a
+// probe is answered however many connections other clients hold open.
 type crowd struct {
 	most int
 	log  *slog.Logger
 
 	mu   sync.Mutex
-	all  list.List // of net.Conn; the one that last did something at the back
+	all  list.List // of net.Conn, the last active one at the back
 	at   map[net.Conn]*list.Element
-	told time.Time // when it was last logged that there are too many
+	told time.Time // last log message about too many connections
 }
 
 const tellCrowdEvery = 10 * time.Minute
@@ -43,8 +42,8 @@ func (c *crowd) note(conn net.Conn, s http.ConnState) {
 	}
 }
 
-// enter puts a connection at the back, and returns the one that has to go for
-// it. One that has gone meanwhile does not come again.
+// enter moves a connection to the back, and adds a new one. It returns the one that must be
+// closed for a new one. It does not add an old one that was closed meanwhile.
 func (c *crowd) enter(conn net.Conn, isNew bool) (last net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,7 +59,7 @@ func (c *crowd) enter(conn net.Conn, isNew bool) (last net.Conn) {
 		c.drop(last)
 		if c.told.IsZero() || time.Since(c.told) > tellCrowdEvery {
 			c.told = time.Now()
-			c.log.Warn("too many connections: those that wait for the longest time are closed", "most", c.most, "address", conn.LocalAddr(), "from", conn.RemoteAddr())
+			c.log.Warn("too many connections: those idle for longest are closed", "most", c.most, "address", conn.LocalAddr(), "from", conn.RemoteAddr())
 		}
 	}
 	c.at[conn] = c.all.PushBack(conn)

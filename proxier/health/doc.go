@@ -1,12 +1,11 @@
-// Package health tells others how the proxy is: probes, health-check node
-// ports of Services and pages, by the names that kube-proxy gave them. It reads
-// Rounds and programs nothing.
+// Package health serves the health of the proxy: probes, health-check node ports of Services
+// and pages, by kube-proxy's names. It reads Rounds and programs nothing.
 //
 //	Health   verdict on the proxy and the node; /healthz, /livez, /readyz
 //	Ports    a listener for each Service with a health-check node port
-//	Pages    what the metrics address serves
-//	Serve    one address that is served until the end
+//	Pages    the pages of the metrics address
+//	Serve    serves one address until the end
 //
-// Health and Ports have a method Observe, for proxier.Config.Observe. The
-// daemon makes them before the Proxier, of which Health asks for Backlog.
+// Health and Ports have a method Observe, for proxier.Config.Observe. The daemon makes them
+// before the Proxier, which gives Health its Backlog.
 package health

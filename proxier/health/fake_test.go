@@ -18,11 +18,11 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// fakeNet hands out listeners that nobody connects to.
+// fakeNet makes listeners without clients.
 type fakeNet struct {
 	mu    sync.Mutex
 	open  map[string]*fakeListener
-	taken map[string]bool // by somebody else
+	taken map[string]bool // by another program
 	tries int
 	opens int
 }
@@ -157,7 +157,7 @@ func (w *world) expect(t *testing.T, want string) {
 	}
 }
 
-// freePort returns a port that nobody has on either loopback address.
+// freePort returns a port that is free on both loopback addresses.
 func freePort(t *testing.T) uint16 {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

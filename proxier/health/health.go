@@ -13,32 +13,31 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// Config is what a Health must be told. All but NodeExpected are needed.
+// Config configures a Health. Each field but NodeExpected must be set. Any goroutine may call
+// the functions.
 type Config struct {
-	Families     []corev1.IPFamily     // that the node serves; one loop serves them all, so that they share one verdict
-	SyncPeriod   time.Duration         // changes may wait, and the loop may be stuck, for less than twice of it
-	NodeExpected bool                  // there must be a Node object; false: without one the node is eligible
-	Backlog      func() report.Backlog // what is not programmed yet; called from any goroutine
-	Stuck        func() time.Duration  // for how long the loop has been at one piece of its work; called from any goroutine
+	Families     []corev1.IPFamily     // families that the node serves; one loop serves them all, so that they share one verdict
+	SyncPeriod   time.Duration         // changes may wait, and the loop may be stuck, for less than twice this time
+	NodeExpected bool                  // the node is eligible only with a Node object; false: without one too
+	Backlog      func() report.Backlog // changes that are not programmed yet
+	Stuck        func() time.Duration  // time that the loop has spent on its present piece of work
 }
 
-// Health is the verdict on the proxy and on the node. Its methods may be
-// called from any goroutine.
+// Health is the verdict on the proxy and on the node. Any goroutine may call its methods.
 type Health struct {
 	config         Config
 	healthz, livez *prometheus.CounterVec
 
 	mu       sync.Mutex
-	began    time.Time // start of the first round; zero: what to program is still being read
+	began    time.Time // start of the first round; zero: the source is still being read
 	updated  time.Time // end of the last round that was not aborted; before the first: the start
-	err      error     // of the last round; nil: it was not aborted
+	err      error     // why the last round was aborted; nil: it was not
 	ready    bool
 	notReady string
 	node     string // why the node is not eligible; empty: it is
 }
 
-// New returns the Health of a proxy that has done nothing yet: healthy, and
-// not ready.
+// New returns the Health of a proxy without a round: healthy and not ready.
 func New(c Config) *Health {
 	h := &Health{
 		config: c, updated: time.Now(), notReady: "nothing has been programmed yet",
@@ -52,7 +51,7 @@ func New(c Config) *Health {
 // Answers returns the counters of the answers of /healthz and /livez.
 func (h *Health) Answers() []prometheus.Collector { return []prometheus.Collector{h.healthz, h.livez} }
 
-// Observe takes note of a round. It returns at once.
+// Observe takes in a round. It does not block.
 func (h *Health) Observe(r *report.Round) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -70,11 +69,11 @@ func (h *Health) Observe(r *report.Round) {
 	}
 }
 
-// toBeDeleted is the key of the taint by which the cluster autoscaler says
-// that it is about to remove a node (KEP-3836).
+// toBeDeleted is the key of the taint that the cluster autoscaler sets before it removes a
+// node (KEP-3836).
 const toBeDeleted = "ToBeDeletedByClusterAutoscaler"
 
-// SetNode says what the node's own Node object is now; nil: there is none.
+// SetNode sets the present Node object of this node; nil: there is none.
 func (h *Health) SetNode(n *corev1.Node) {
 	why := ""
 	switch {
@@ -95,18 +94,17 @@ func (h *Health) SetNode(n *corev1.Node) {
 	h.mu.Unlock()
 }
 
-// Healthy reports whether the proxy keeps up: no change has waited for twice the
-// sync period while nothing was programmed. A write that fails is not that: what
-// is programmed goes on, and load balancers would lose the node for one object.
-// Before the first round it is healthy, as kube-proxy is: to start it again would
-// not make the source deliver.
+// Healthy reports whether the proxy keeps up: no change has waited for twice the sync period
+// without any progress. A failing write does not count: all other objects work, and load
+// balancers would lose the node for one object. Before the first round the proxy is healthy,
+// as kube-proxy is, since a restart would not make the source deliver.
 func (h *Health) Healthy() bool { return h.Unhealthy() == "" }
 
-// Unhealthy returns why the proxy does not keep up, or nothing if it does.
+// Unhealthy returns why the proxy does not keep up; "": it does.
 func (h *Health) Unhealthy() string { return h.verdict(time.Now()).reason }
 
-// Ready returns whether everything that was there at the first sync and can be
-// programmed is programmed, and if not, why. Once ready, it stays so.
+// Ready reports whether all objects of the first sync that can be programmed are, and why
+// not. Once ready, it stays so.
 func (h *Health) Ready() (ready bool, reason string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,7 +116,7 @@ func (h *Health) Ready() (ready bool, reason string) {
 
 type verdict struct {
 	reason  string // why the proxy does not keep up; empty: it does
-	stuck   string // why the proxy must be started again; empty: it need not
+	stuck   string // why the proxy must be restarted; empty: it need not
 	node    string // why the node is not eligible; empty: it is
 	updated time.Time
 }
@@ -134,7 +132,7 @@ func (h *Health) verdict(now time.Time) verdict {
 	if waits.IsZero() || h.began.IsZero() {
 		return v
 	}
-	// What takes long and makes progress keeps up.
+	// Long work that makes progress keeps up.
 	since := latest(waits, h.began, h.updated)
 	if now.Sub(since) < h.late() {
 		return v
@@ -146,11 +144,11 @@ func (h *Health) verdict(now time.Time) verdict {
 	return v
 }
 
-// late is how long a change may wait, and the loop may stand still.
+// late returns how long a change may wait, and the loop may stand still.
 func (h *Health) late() time.Duration { return 2 * h.config.SyncPeriod }
 
-// stuckLeast is the least time that a loop may stand still: longer than any one
-// process or message to the kernel may take, however short the sync period is.
+// stuckLeast is the time that the loop may stand still with any sync period: longer than one
+// process or message to the kernel may take.
 const stuckLeast = time.Minute
 
 func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }

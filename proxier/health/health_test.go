@@ -186,7 +186,7 @@ func TestBody(t *testing.T) {
 	})
 }
 
-// Times of a body are comparable wherever the tests run. Set before anybody reads it.
+// Times of a body are comparable in each time zone.
 func TestMain(m *testing.M) {
 	time.Local = time.UTC
 	os.Exit(m.Run())

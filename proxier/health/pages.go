@@ -17,16 +17,16 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Pages is what the metrics address serves. What is nil or empty has no page.
+// Pages has the pages of the metrics address. A field that is nil or empty has no page.
 type Pages struct {
 	Version   string
-	Mode      string                      // that /proxyMode says, such as ipvs
-	Started   time.Time                   // of the process; zero: the call of Handler
+	Mode      string                      // the answer of /proxyMode, such as ipvs
+	Started   time.Time                   // start of the process; zero: the call of Handler
 	Metrics   http.Handler                // Metrics.Handler
-	Config    func() (kubeProxy, own any) // for /configz, as JSON: the KubeProxyConfiguration in effect, and what it has no field for
+	Config    func() (kubeProxy, own any) // for /configz, as JSON: the KubeProxyConfiguration in effect, and the settings of kube-ipvs
 	Flags     *pflag.FlagSet              // parsed; it must not change any more
-	Profiling bool                        // /debug/pprof and /debug/flags/v are served
-	Level     *slog.LevelVar              // that /debug/flags/v sets
+	Profiling bool                        // serve /debug/pprof and /debug/flags/v
+	Level     *slog.LevelVar              // set by /debug/flags/v
 	More      map[string]http.Handler     // other pages, by path
 }
 
@@ -45,7 +45,7 @@ func (p Pages) Handler() http.Handler {
 	page := func(path string, h http.HandlerFunc) {
 		paths = append(paths, path)
 		if path == "/" {
-			path = "/{$}" // or it would be the page of all paths that there are not
+			path = "/{$}" // "/" would match all unknown paths
 		}
 		mux.HandleFunc(path, h)
 	}
@@ -87,7 +87,7 @@ func (p Pages) debug(page func(string, http.HandlerFunc), mux *http.ServeMux) {
 func plain(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = io.WriteString(w, text) // an error is the client's, who has gone
+	_, _ = io.WriteString(w, text) // on an error the client has gone
 }
 
 func (p Pages) configz(w http.ResponseWriter, _ *http.Request) {
@@ -102,7 +102,7 @@ func (p Pages) configz(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(text)
 }
 
-// forPeople is how /flagz and /statusz begin.
+// forPeople is the beginning of /flagz and /statusz.
 const forPeople = "\nkube-ipvs %s\nThis page is for people to read. Its form may change at any time.\n\n"
 
 func (p Pages) flagz(w http.ResponseWriter, _ *http.Request) {
@@ -123,11 +123,11 @@ func (p Pages) statusz(w http.ResponseWriter, paths []string) {
 	plain(w, b.String())
 }
 
-// debugVerbosity is the least verbosity of klog that means debugging, by the
-// conventions of Kubernetes.
+// debugVerbosity is the least verbosity of klog for debugging, by the conventions of
+// Kubernetes.
 const debugVerbosity = 4
 
-// verbosity sets the log level by PUT, in numbers as klog has them.
+// verbosity sets the log level by PUT, as a number of klog.
 func (p Pages) verbosity(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPut {
 		w.Header().Set("Allow", http.MethodPut)
@@ -141,7 +141,7 @@ func (p Pages) verbosity(w http.ResponseWriter, r *http.Request) {
 	}
 	v, err := strconv.ParseUint(strings.TrimSpace(string(body)), 10, 8)
 	if err != nil {
-		http.Error(w, fmt.Sprintf("%q is not a log level: it is a number, and from %d on all is logged", body, debugVerbosity), http.StatusBadRequest)
+		http.Error(w, fmt.Sprintf("%q is not a log level: that is a number, and from %d on debug messages are logged", body, debugVerbosity), http.StatusBadRequest)
 		return
 	}
 	level := slog.LevelInfo

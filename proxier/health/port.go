@@ -17,14 +17,14 @@ import (
 
 // port answers at one address and port.
 type port struct {
-	check    atomic.Pointer[report.HealthCheck] // that it answers for
-	family   int                                // of its address, as in HealthCheck.Local
+	check    atomic.Pointer[report.HealthCheck] // the Service for which it answers
+	family   int                                // family of its address, as in HealthCheck.Local
 	healthy  func() bool
 	listener net.Listener
 	server   *http.Server
 
 	mu  sync.Mutex
-	err error // that ended it
+	err error // why the server ended
 }
 
 func (p *Ports) serve(ln net.Listener, at netip.Addr, c report.HealthCheck) *port {
@@ -57,9 +57,8 @@ func (l *port) failed() error {
 	return l.err
 }
 
-// ServeHTTP answers any request: 200 if connections to the Service that come
-// to this node find an endpoint on it. Those of one family never find an endpoint
-// of the other.
+// ServeHTTP answers any request: 200 if the Service has an endpoint on this node in the
+// family of the address and the proxy keeps up, else 503.
 func (l *port) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	c := l.check.Load()
 	type service struct {
@@ -75,7 +74,7 @@ func (l *port) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}{service{c.Key.Namespace, c.Key.Name}, local, healthy})
 }
 
-// reason returns what the system said, without the address that is known.
+// reason returns the system's error without the address, which the caller names.
 func reason(err error) error {
 	if s := (*os.SyscallError)(nil); errors.As(err, &s) {
 		return s.Err
@@ -91,7 +90,7 @@ func (p *Ports) where(prefixes []netip.Prefix) []netip.Addr {
 	for _, all := range p.families() {
 		of := ofFamily(prefixes, all)
 		if matchAll(of) || !p.known {
-			out = append(out, all) // not known: as kube-proxy does, rather than to answer nobody
+			out = append(out, all) // not known: all addresses answer, as with kube-proxy
 			continue
 		}
 		for _, a := range p.addresses {
@@ -125,8 +124,8 @@ func matchAll(of []netip.Prefix) bool {
 	return len(of) == 0 || slices.ContainsFunc(of, func(q netip.Prefix) bool { return q.Bits() == 0 })
 }
 
-// readAddresses lists the node's addresses if they matter and may have
-// changed. It returns when to come again to do so; zero: never.
+// readAddresses lists the node's addresses if they matter and may have changed. It returns
+// the time of its next call; zero: none.
 func (p *Ports) readAddresses(prefixes []netip.Prefix) (again time.Time) {
 	if !slices.ContainsFunc(p.families(), func(a netip.Addr) bool { return !matchAll(ofFamily(prefixes, a)) }) {
 		return time.Time{}
@@ -147,10 +146,10 @@ func (p *Ports) readAddresses(prefixes []netip.Prefix) (again time.Time) {
 	addrs, err := p.config.Addresses()
 	if err != nil {
 		if !p.told {
-			p.config.Log.Warn("the node's addresses cannot be read; health-check node ports stay at those known, or at all", "err", err)
+			p.config.Log.Warn("the node's addresses cannot be read; health-check node ports stay at the known addresses, or at all", "err", err)
 		}
 		p.told = true
-		p.Refresh() // once addressesAt has come
+		p.Refresh() // Run lists them again at addressesAt
 		return p.addressesAt
 	}
 	p.addresses, p.known, p.told = addrs, true, false

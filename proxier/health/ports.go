@@ -15,34 +15,34 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// PortsConfig is what Ports must be told. IPv6 apart, all is needed.
+// PortsConfig configures Ports. Each field but IPv6 and Changed must be set.
 type PortsConfig struct {
-	Addresses func() ([]netip.Addr, error) // the node's, now; called by Run, where not all of them serve node ports
+	Addresses func() ([]netip.Addr, error) // lists the node's addresses; Run calls it if not all of them serve node ports
 	IPv6      bool                         // the node has IPv6
 	Healthy   func() bool                  // Health.Healthy
-	Changed   func()                       // called by Run when ListenProblems are others; may be nil
+	Changed   func()                       // Run calls it after ListenProblems has changed; may be nil
 	Log       *slog.Logger
 }
 
-// Delays of another try to open a port, and of another list of addresses.
+// Delays before the next try to open a port, and before the next list of addresses.
 const (
 	retryFirst     = time.Second
 	retryLast      = 30 * time.Second
-	addressesEvery = 2 * time.Second // each list costs what the node has of them
+	addressesEvery = 2 * time.Second // the cost of a list grows with the addresses of the node
 	mostPortConns  = 512             // connections to all ports together
 )
 
-// Ports answers load balancers at the health-check node ports of Services. Run
-// is its one goroutine; its other methods may be called from any.
+// Ports answers load balancers at the health-check node ports of Services. Run is its one
+// goroutine; any goroutine may call its other methods.
 type Ports struct {
 	config PortsConfig
 	listen func(ctx context.Context, network, addr string) (net.Listener, error)
-	poke   chan struct{} // holds one: there is something to do
+	poke   chan struct{} // wakes Run; holds one
 	crowd  *crowd        // of all ports together: tenants decide how many ports there are
 
 	mu       sync.Mutex
 	checks   []report.HealthCheck
-	prefixes []netip.Prefix // node addresses that serve node ports; a family without any: all
+	prefixes []netip.Prefix // node addresses that serve node ports; a family without a prefix: all
 	refresh  bool           // the node's addresses may have changed
 	problems []model.Problem
 
@@ -53,7 +53,7 @@ type Ports struct {
 	addresses   []netip.Addr
 	known       bool      // addresses have been read
 	addressesAt time.Time // when they may be read again
-	told        bool      // that they cannot be read
+	told        bool      // the failure to read them is logged
 	servers     sync.WaitGroup
 }
 
@@ -64,7 +64,7 @@ type try struct {
 	delay time.Duration
 }
 
-// NewPorts returns a Ports that has no port open.
+// NewPorts returns a Ports without open ports.
 func NewPorts(c PortsConfig) *Ports {
 	return &Ports{
 		config: c, listen: new(net.ListenConfig).Listen, poke: make(chan struct{}, 1), refresh: true, crowd: newCrowd(mostPortConns, c.Log),
@@ -72,8 +72,8 @@ func NewPorts(c PortsConfig) *Ports {
 	}
 }
 
-// Observe takes the checks of a round, and where node ports are served. It
-// returns at once.
+// Observe takes the checks of a round, and the addresses that serve node ports. It does not
+// block.
 func (p *Ports) Observe(r *report.Round) {
 	if r.Err != nil {
 		return
@@ -87,7 +87,7 @@ func (p *Ports) Observe(r *report.Round) {
 	}
 }
 
-// Refresh says that the node's addresses may have changed. It returns at once.
+// Refresh makes Run list the node's addresses again. It does not block.
 func (p *Ports) Refresh() {
 	p.mu.Lock()
 	p.refresh = true
@@ -95,8 +95,8 @@ func (p *Ports) Refresh() {
 	p.wake()
 }
 
-// ListenProblems returns the ports that are not open, sorted. They are tried
-// again until they are. The list must not be changed, and never changes.
+// ListenProblems returns the problems of ports that are not open, sorted. Run tries these
+// ports again until they are. The list never changes, and callers must not change it.
 func (p *Ports) ListenProblems() []model.Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,8 +137,8 @@ func (p *Ports) wait(ctx context.Context, at time.Time) {
 	}
 }
 
-// sync brings the open ports to what is wanted. It returns when to come again
-// without being asked; zero: never.
+// sync opens and closes ports as the checks ask. It returns the time of its next call; zero:
+// when Run is woken.
 func (p *Ports) sync(ctx context.Context) time.Time {
 	p.mu.Lock()
 	checks, prefixes := p.checks, p.prefixes
@@ -173,9 +173,8 @@ func (p *Ports) sync(ctx context.Context) time.Time {
 	return again
 }
 
-// own returns the checks that have their port to themselves, and the problems
-// of the others. A Service keeps the port that it has; else the first by name
-// gets it.
+// own returns the checks that own their port, and the problems of the others. A Service
+// keeps the port that it has; a free one goes to the first by name.
 func (p *Ports) own(checks []report.HealthCheck) ([]report.HealthCheck, []model.Problem) {
 	byPort := map[uint16]report.HealthCheck{}
 	for _, c := range checks {
@@ -193,11 +192,11 @@ func (p *Ports) own(checks []report.HealthCheck) ([]report.HealthCheck, []model.
 			owned = append(owned, c)
 			continue
 		}
-		whose := "a Service in another namespace" // which is none of this one's business
+		whose := "a Service in another namespace" // whose name this Service's users must not learn
 		if by.Namespace == c.Key.Namespace {
 			whose = "Service " + by.String()
 		}
-		pr := problem(c, fmt.Sprintf("port %d is that of %s, which alone is answered for there", c.Port, whose))
+		pr := problem(c, fmt.Sprintf("%s has port %d too: kube-ipvs answers for that Service only", whose, c.Port))
 		if !slices.Contains(p.problems, pr) { // only Run changes them
 			p.config.Log.Warn("health-check node port is another Service's", "service", c.Key, "port", c.Port, "owner", by)
 		}
@@ -210,8 +209,8 @@ func problem(c report.HealthCheck, message string) model.Problem {
 	return model.Problem{UID: c.UID, Object: "Service " + c.Key.String(), Field: "spec.healthCheckNodePort", Message: message}
 }
 
-// closeOthers closes what is not wanted or has failed. It is done before
-// anything is opened: the way may have to be clear.
+// closeOthers closes ports that are not wanted or have failed. It comes before openAll, since
+// a new port may need the address of an old one.
 func (p *Ports) closeOthers(want map[netip.AddrPort]report.HealthCheck) {
 	for at, l := range p.open {
 		err := l.failed()
@@ -232,7 +231,8 @@ func (p *Ports) closeOthers(want map[netip.AddrPort]report.HealthCheck) {
 	}
 }
 
-// openAll opens what is not open, and returns when to try again what could not be.
+// openAll opens the wanted ports that are not open. It returns the time of the next try for
+// those that could not be opened; zero: none.
 func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]report.HealthCheck) (again time.Time) {
 	for at, c := range want {
 		if l := p.open[at]; l != nil {
@@ -246,7 +246,7 @@ func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]report.Heal
 		}
 		network := "tcp4"
 		if at.Addr().Is6() {
-			network = "tcp6" // and not IPv4 as well, which has its own
+			network = "tcp6" // "tcp" would take IPv4 too, which has ports of its own
 		}
 		ln, err := p.listen(ctx, network, at.String())
 		if err == nil {
@@ -268,7 +268,7 @@ func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]report.Heal
 	return again
 }
 
-// sooner returns the earlier of two times, of which zero means never.
+// sooner returns the earlier of two times; zero means never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

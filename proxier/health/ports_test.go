@@ -185,7 +185,7 @@ func TestTwoServicesOnePort(t *testing.T) {
 		if got := w.open[at].check.Load().Key.Name; got != "b" {
 			t.Errorf("%s answers; b had the port first", got)
 		}
-		want := "Service default/a: spec.healthCheckNodePort: port 30001 is that of Service default/b, which alone is answered for there"
+		want := "Service default/a: spec.healthCheckNodePort: Service default/b has port 30001 too: kube-ipvs answers for that Service only"
 		if ps := w.ListenProblems(); len(ps) != 1 || ps[0].String() != want {
 			t.Errorf("problems %v", ps)
 		}
@@ -193,7 +193,7 @@ func TestTwoServicesOnePort(t *testing.T) {
 		foreign := check("a", 30001, 2)
 		foreign.Key.Namespace = "another"
 		w.checks(foreign, check("b", 30001, 1))
-		want = "Service another/a: spec.healthCheckNodePort: port 30001 is that of a Service in another namespace, which alone is answered for there"
+		want = "Service another/a: spec.healthCheckNodePort: a Service in another namespace has port 30001 too: kube-ipvs answers for that Service only"
 		if ps := w.ListenProblems(); len(ps) != 1 || ps[0].String() != want {
 			t.Errorf("problems %v", ps)
 		}

@@ -11,13 +11,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// answer is what /healthz and /livez say, as kube-proxy's clients know it, and
-// a reason.
+// answer is the answer of /healthz and /livez, with kube-proxy's fields and a reason.
 type answer struct {
 	LastUpdated  time.Time                  `json:"lastUpdated"` // of a 200: now
 	CurrentTime  time.Time                  `json:"currentTime"`
 	NodeEligible *bool                      `json:"nodeEligible,omitempty"` // /healthz
-	Healthy      bool                       `json:"healthy"`                // the proxy, whatever the node is
+	Healthy      bool                       `json:"healthy"`                // the proxy, regardless of the Node
 	Reason       string                     `json:"reason,omitempty"`
 	Status       map[corev1.IPFamily]status `json:"status,omitempty"`
 }
@@ -27,11 +26,11 @@ type status struct {
 	Healthy     bool      `json:"healthy"`
 }
 
-// Handler serves the probes. All answer 200 or 503, and say in JSON why:
+// Handler serves the probes. Each answers 200 or 503, with the reason in JSON. 200 means:
 //
 //	/healthz  the proxy keeps up and its node stays: load balancers may use it
-//	/livez    the loop moves: to start the proxy again would not help
-//	/readyz   what was there at the first sync, and can be programmed, is
+//	/livez    the loop moves: a restart of the proxy would not help
+//	/readyz   all objects of the first sync that can be programmed are
 func (h *Health) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { h.probeHealth(w) })
@@ -89,7 +88,7 @@ func reply(w http.ResponseWriter, good bool, body any) int {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
-	_, _ = w.Write(text) // an error is the client's, who has gone
+	_, _ = w.Write(text) // on an error the client has gone
 	return code
 }
 

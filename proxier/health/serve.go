@@ -12,20 +12,20 @@ import (
 
 const (
 	retryListen  = 5 * time.Second  // between tries to open an address
-	askTimeout   = 10 * time.Second // that a client may take to ask, with all of its request
-	sendTimeout  = 30 * time.Second // and that it may take to receive, from then on
-	idleTimeout  = 90 * time.Second // that a connection may wait for the next request
-	mostHeader   = 16 << 10         // bytes of a request
-	mostConns    = 256              // of an address
-	closeTimeout = 2 * time.Second  // that requests may take when the server ends
+	askTimeout   = 10 * time.Second // limit for a client to send its whole request
+	sendTimeout  = 30 * time.Second // limit for a client to receive the answer
+	idleTimeout  = 90 * time.Second // limit for a connection without a request
+	mostHeader   = 16 << 10         // bytes of a request's header
+	mostConns    = 256              // connections to an address
+	closeTimeout = 2 * time.Second  // limit for open requests when the server ends
 )
 
-// Serve serves handler at addr until ctx ends, and returns nil then, with the
-// address closed and requests under way answered. An empty addr is served by
-// nobody. When the address cannot be opened, or fails later, that is logged
-// once and tried again every five seconds; with hardFail it is an error.
+// Serve serves handler at addr until ctx ends. Then it closes the address, waits for open
+// requests, and returns nil. It returns nil at once if addr is empty. If the address cannot
+// be opened, or fails later, it logs that once and tries again every five seconds; with
+// hardFail it returns the error.
 //
-// Connections are bounded in number and time: see crowd.
+// Connections are bounded in number (see crowd) and time.
 func Serve(ctx context.Context, addr string, handler http.Handler, hardFail bool, log *slog.Logger) error {
 	return (&server{addr: addr, handler: handler, hardFail: hardFail, log: log, listen: net.Listen}).run(ctx)
 }
@@ -89,12 +89,11 @@ func (s *server) serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// newServer returns a server for anybody: nothing that a client does, or does
-// not do, holds anything for long.
+// newServer returns a server for untrusted clients: no client holds a resource for long.
 func newServer(h http.Handler, c *crowd, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: h, ReadTimeout: askTimeout, WriteTimeout: sendTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: mostHeader,
 		ConnState: c.note,
-		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug), // faults of clients
 	}
 }
