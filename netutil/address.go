@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HasIPv6 reports whether this network namespace has IPv6. It has none where the kernel
-// was told to do without (ipv6.disable=1).
+// HasIPv6 reports whether this network namespace has IPv6. It has none if the kernel was
+// started with ipv6.disable=1.
 func HasIPv6() bool {
 	_, err := os.Stat("/proc/thread-self/net/if_inet6")
 	return err == nil
@@ -115,7 +115,7 @@ func AddVIP(b *Batch, link int, a netip.Addr) {
 	}
 }
 
-// IsVIP reports whether the address is as AddVIP makes them.
+// IsVIP reports whether the address has the attributes that AddVIP gives.
 func (a Address) IsVIP() bool {
 	if a.Prefix.Addr().Is4() {
 		return a.Prefix.IsSingleIP() && a.Scope == unix.RT_SCOPE_HOST
@@ -123,8 +123,8 @@ func (a Address) IsVIP() bool {
 	return a.Prefix.IsSingleIP() && a.Flags&unix.IFA_F_DEPRECATED != 0
 }
 
-// DeleteAddress adds a request that takes a off a link. It fails with
-// EADDRNOTAVAIL when it is not there, and with ENODEV when the link is not.
+// DeleteAddress adds a request that deletes a from a link. It fails with EADDRNOTAVAIL if the
+// link does not have it, and with ENODEV if there is no such link.
 func DeleteAddress(b *Batch, link int, a netip.Addr) {
 	address(b, unix.RTM_DELADDR, 0, link, unix.RT_SCOPE_UNIVERSE, a)
 }

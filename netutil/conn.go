@@ -26,9 +26,9 @@ const replyTimeout = 10 * time.Second
 var ErrUnknownFate = errors.New("the kernel's reply was lost")
 
 // ErrInterrupted means that objects changed during a dump, so that it may lack some.
-var ErrInterrupted = errors.New("netlink dump interrupted by a change")
+var ErrInterrupted = errors.New("a change interrupted the netlink dump")
 
-// Stats counts what went through netlink sockets.
+// Stats counts the requests of netlink sockets.
 type Stats struct {
 	Sends    uint64 // system calls that carried requests
 	Messages uint64 // requests in them, dumps included
@@ -73,9 +73,8 @@ func (c *Conn) open() error {
 }
 
 func (c *Conn) setup(fd int) error {
-	// A reply is charged about 800 bytes: the default buffer holds 256 of
-	// them and loses the rest. FORCE needs CAP_NET_ADMIN, which whoever
-	// writes has; a mere reader can do without.
+	// A reply is charged about 800 bytes: the default buffer holds 256 of them and loses
+	// the rest. FORCE needs CAP_NET_ADMIN, which each writer has and a reader does not need.
 	for _, opt := range []int{unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, opt, 4<<20)
 	}
@@ -131,9 +130,8 @@ func (c *Conn) Stats() Stats {
 	return Stats{Sends: c.sends.Load(), Messages: c.messages.Load(), Dumps: c.dumps.Load(), Errors: c.errs.Load(), Bytes: c.bytes.Load()}
 }
 
-// Exec sends the requests of b, several hundred a system call. The kernel
-// executes them in order, each on its own: one that fails does not stop those
-// after it. The result is nil when all succeeded, else it holds one error a
+// Exec sends the requests of b, several hundred a system call. The kernel executes them in
+// order, and goes on after one that fails. Exec returns nil if all succeed, else one error a
 // request: nil, the kernel's errno, or ErrUnknownFate.
 func (c *Conn) Exec(b *Batch) []error {
 	var errs []error
@@ -201,7 +199,7 @@ func (c *Conn) send(p []byte, requests int) error {
 	}
 }
 
-// receive reads once and hands each message to each.
+// receive reads once and calls each with every message.
 func (c *Conn) receive(each func(h unix.NlMsghdr, data []byte) error) error {
 	var n int
 	for {
@@ -250,7 +248,7 @@ func errno(data []byte) error {
 	return nil
 }
 
-// fates collects what became of the requests of one send.
+// fates collects the results of the requests of one send.
 type fates struct {
 	base   uint32
 	errs   []error // nil as long as nothing failed
@@ -290,15 +288,15 @@ func (f *fates) set(i int, err error) {
 	f.errs[i] = err
 }
 
-// Dump sends the one request of b with NLM_F_DUMP and hands each message of
-// the answer to each, whose slices are valid only during the call. It returns
-// ErrInterrupted when the kernel says that the dump may lack something.
+// Dump sends the one request of b with NLM_F_DUMP and calls each with every message of the
+// answer, which is valid during the call only. It returns ErrInterrupted if the kernel says
+// that the dump may lack objects.
 func (c *Conn) Dump(b *Batch, each func(typ uint16, data []byte) error) error {
 	c.dumps.Add(1)
 	return c.query(b, unix.NLM_F_DUMP, each)
 }
 
-// Get sends the one request of b and hands the message that answers it to each.
+// Get sends the one request of b and calls each with the message that answers it.
 func (c *Conn) Get(b *Batch, each func(typ uint16, data []byte) error) error {
 	return c.query(b, unix.NLM_F_ACK, each)
 }

@@ -18,8 +18,7 @@ type Flow struct {
 	Unreplied bool // no reply has come yet
 }
 
-// Dialled says to where flows go. An unspecified address stands for all of its
-// family.
+// Dialled is the destination of flows. An unspecified address stands for all of its family.
 type Dialled struct {
 	Proto uint8 // IP protocol number
 	To    netip.AddrPort
@@ -31,17 +30,16 @@ type Conntrack struct {
 	dumps, deletes *Conn // two, since a deletion does not wait for the end of a dump
 }
 
-// fewFilters is up to how many walks over the table inside the kernel, one a
-// filter, are cheaper than one dump of all of it: that costs about five such
-// walks.
+// fewFilters is the most filters that are cheaper than one dump of the whole table: each filter
+// is a walk over the table in the kernel, and the dump costs about five of these.
 const fewFilters = 4
 
-// deletedAtOnce is how many entries are found until they are deleted. Memory
-// does not grow with what there is to delete.
+// deletedAtOnce is the number of found entries after which they are deleted, so that memory
+// does not grow with their total.
 const deletedAtOnce = 256
 
-// OpenConntrack opens the sockets. It does not need the kernel to have
-// conntrack; what it is used for does.
+// OpenConntrack opens the sockets. It succeeds on a kernel without conntrack, on which the
+// methods fail.
 func OpenConntrack() (*Conntrack, error) {
 	dumps, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -54,8 +52,7 @@ func OpenConntrack() (*Conntrack, error) {
 	return &Conntrack{dumps, deletes}, nil
 }
 
-// HasConntrack finds out whether the kernel lets programs look into conntrack, which has
-// it load what it takes.
+// HasConntrack reports whether programs can read conntrack. It makes the kernel load the module.
 func HasConntrack() (bool, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -83,11 +80,10 @@ func (c *Conntrack) Stats() Stats {
 	return Stats{a.Sends + b.Sends, a.Messages + b.Messages, a.Dumps + b.Dumps, a.Errors + b.Errors, a.Bytes + b.Bytes}
 }
 
-// Delete deletes the flows of a family, AF_INET or AF_INET6, that doomed names,
-// and returns how many. Flows that fit none of to need not be looked at; with none in
-// to, all are. doomed is asked twice: when a flow is found, and again right before
-// it is deleted. Nothing to delete is success, so it is idempotent. An error says
-// that some flows may be left; it stops soon after ctx ends.
+// Delete deletes the flows of a family, AF_INET or AF_INET6, for which doomed is true, and
+// returns their number. It may skip flows that fit none of to; if to is empty it looks at all.
+// It calls doomed when it finds a flow, and again right before the deletion. Idempotent. After
+// an error some flows may be left; it stops soon after ctx ends.
 //
 // An entry is deleted by its whole tuple and its id, which are those that were
 // found: never a newer one of the same tuple. The kernel could delete by filter
@@ -113,9 +109,8 @@ func (c *Conntrack) Delete(ctx context.Context, family uint8, to []Dialled, doom
 	return d.deleted, errors.Join(append(errs, d.err)...)
 }
 
-// Origin returns to where the client of a flow sent its first packet, which NAT has
-// led from there to at, in the network namespace of c. ENOENT says that there is no
-// such flow.
+// Origin returns the address that the client of a flow dialled before NAT translated it to at,
+// in the network namespace of c. ENOENT: conntrack has no such flow.
 func (c *Conntrack) Origin(proto uint8, client, at netip.AddrPort) (netip.AddrPort, error) {
 	var b Batch
 	ctnetlink(&b, ctGet, 0, family(at.Addr()))
@@ -131,7 +126,7 @@ func (c *Conntrack) Origin(proto uint8, client, at netip.AddrPort) (netip.AddrPo
 	return found.Dst, err
 }
 
-// deletion collects what is to be deleted.
+// deletion collects the entries to delete.
 type deletion struct {
 	conn    *Conn
 	family  uint8
@@ -142,7 +137,7 @@ type deletion struct {
 	err     error
 }
 
-// found takes in an entry of a dump.
+// found adds an entry of a dump.
 func (d *deletion) found(e entry) {
 	if !d.doomed(e.Flow) {
 		return
@@ -152,7 +147,7 @@ func (d *deletion) found(e entry) {
 	}
 }
 
-// flush deletes what waits.
+// flush deletes the collected entries.
 func (d *deletion) flush() {
 	d.batch.Reset()
 	for _, e := range d.waiting {
@@ -176,7 +171,7 @@ func (d *deletion) flush() {
 	}
 }
 
-// list hands each entry of a family that fits a filter to each.
+// list calls each with every entry of a family that fits a filter.
 func (c *Conntrack) list(ctx context.Context, family uint8, f filter, each func(entry)) error {
 	var b Batch
 	ctnetlink(&b, ctGet, 0, family)

@@ -53,12 +53,12 @@ func ctnetlink(b *Batch, typ uint16, flags int, family uint8) {
 	b.Begin(typ, flags, family, unix.NFNETLINK_V0, 0, 0)
 }
 
-// filter is what the kernel compares when it lists entries. It may let more
-// pass than is meant, and never less. The zero filter lets everything pass.
+// filter is the kernel's filter of a list of entries. It may let other entries pass too, but
+// never stops one that fits. The zero filter lets all pass.
 type filter Dialled
 
-// filtersOf returns filters that let everything pass which goes to one of to.
-// With none in to, or too many for filters to be cheaper, it is the zero filter.
+// filtersOf returns filters that let all entries to one of to pass. If to is empty, or too long
+// for filters to be cheaper, it returns the zero filter.
 func filtersOf(family uint8, to []Dialled) []filter {
 	var out []filter
 	for _, t := range to {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Backend is a variant of the iptables tools. Their rules live in different
-// places of the kernel and both apply; a node should use one.
+// Backend is a variant of the iptables tools. The two keep their rules in different places of
+// the kernel, and both apply; a node should use one.
 type Backend string
 
 // The backends.
@@ -29,16 +29,14 @@ func (b Backend) Other() Backend {
 	return NFT
 }
 
-// ErrBusy means that another program held the xtables lock for the five
-// seconds that Restore waits. Trying again is right.
+// ErrBusy means that another program held the xtables lock for five seconds, the limit of
+// Restore. The caller should try again.
 var ErrBusy = errors.New("another program holds the xtables lock")
 
-// DetectBackend finds out which backend this node uses, without changing
-// anything. It is the one in which the kubelet left its hint; else the one
-// that holds chains whose name begins with prefix, of either family, as an
-// earlier run of ours leaves them; else the one that has more rules; else nft where
-// it works; else legacy. Each question is put to nft first. Rules are read only if
-// names of chains do not tell.
+// DetectBackend returns the backend that this node uses, and changes nothing. It is the one in
+// which the kubelet left its hint; else the one with chains whose name begins with prefix, of
+// either family, as an earlier run leaves them; else the one with more rules; else nft if it
+// works; else legacy. It asks nft first, and reads rules only if names of chains do not decide.
 func DetectBackend(ctx context.Context, prefix string) (Backend, error) {
 	usable, err := backends(ctx)
 	if err != nil {
@@ -69,7 +67,7 @@ func DetectBackend(ctx context.Context, prefix string) (Backend, error) {
 	return best, nil
 }
 
-// Backends returns those that work here, nft first.
+// Backends returns the backends that work on this host, nft first.
 func Backends(ctx context.Context) ([]Backend, error) {
 	usable, err := backends(ctx)
 	var out []Backend
@@ -88,9 +86,9 @@ type listing struct {
 // ErrAbsent means that the host lacks a backend's tools or its kernel part.
 var ErrAbsent = errors.New("not available here")
 
-// backends lists those that work here, nft first. One that is there and fails
-// is an error: to take the other one instead would split the node's rules. The
-// IPv6 tools are not asked for: a host may lack IPv6.
+// backends lists the backends that work on this host, nft first. An installed one that fails is
+// an error: to take the other one would split the node's rules. It does not ask the IPv6 tools,
+// since a host may lack IPv6.
 func backends(ctx context.Context) ([]listing, error) {
 	var usable []listing
 	var errs []error
@@ -148,14 +146,13 @@ func (b Backend) tool(ctx context.Context, family int, does string) (string, err
 	return path, nil
 }
 
-// Restore has iptables-restore execute input for family, 4 or 6, with
-// --noflush, so that only chains declared in it lose their rules. Each table
-// in input is one transaction: it happens as a whole or not at all, but one
-// table may have happened when a later one fails. An empty input does nothing.
+// Restore runs iptables-restore with input for family, 4 or 6, and --noflush, so that only
+// chains declared in input lose their rules. Each table in input is one transaction, but
+// earlier tables stay written if a later one fails. An empty input does nothing.
 //
-// The error quotes the first line that failed and the tool's own message. It
-// is ErrBusy when another program held the lock. A tool that hangs is killed: its
-// error says so, and each table has happened or not.
+// The error quotes the first line that failed and the tool's own message. It is ErrBusy if
+// another program held the lock. Restore kills a tool that hangs: the error says so, and each
+// table may be written or not.
 func (b Backend) Restore(ctx context.Context, family int, input string) error {
 	if input == "" {
 		return nil

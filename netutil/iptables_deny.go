@@ -11,7 +11,7 @@ import (
 	"kube-ipvs/netutil/iptables"
 )
 
-// Reach is to what new packets a rule may apply.
+// Reach has the new packets to which a rule may apply.
 type Reach struct {
 	Dst      netip.Prefix // invalid: any address
 	Protocol string       // empty: any
@@ -21,13 +21,12 @@ type Reach struct {
 // PortRange is a range of ports, both ends of which are in it.
 type PortRange struct{ First, Last uint16 }
 
-// Denials returns the rules that drop or reject packets in a built-in chain of the table
-// filter of family, 4 or 6, or in chains that it leads to, as iptables-save prints them,
-// with " > " between a rule and the one that it leads to; and a policy DROP. Left out are
-// chains of some names, and rules of which mayHit says that what they are about is of no
-// interest. A rule may be returned that other rules keep packets from. It has the tool
-// print the table, which takes as long as it has rules. A table that the tool does not print,
-// since it has a rule that is not iptables' or that a newer iptables has made, is an error.
+// Denials returns the rules that drop or reject packets in a built-in chain of the table filter
+// of family, 4 or 6, or in chains to which it leads, as iptables-save prints them, with " > "
+// between a rule and the one to which it leads; and a policy DROP. It leaves out chains by name,
+// and rules for whose Reach mayHit is false. It may return a rule that other rules keep packets
+// from. The tool prints the whole table. It is an error if the tool does not print the table,
+// since a newer iptables or another program has made a rule.
 func (b Backend) Denials(ctx context.Context, family int, chain string, leaveOut func(chain string) bool, mayHit func(Reach) bool) ([]string, error) {
 	if there, err := b.hasFilter(family); !there || err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ const (
 // hookNames are the built-in chains by the kernel's number of their hook.
 var hookNames = [5]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"}
 
-var errLegacyShape = errors.New("the kernel's answer has an unknown shape")
+var errLegacyShape = errors.New("the kernel's answer has an unknown layout")
 
 // legacyParser takes a table apart, entry by entry.
 type legacyParser struct {

@@ -16,8 +16,8 @@ var legacyModules = map[int]string{4: "ip_tables", 6: "ip6_tables"}
 // of a family: nft_chain_nat, or on older ones nft_chain_nat_ipv4 and nft_chain_nat_ipv6.
 var natChains = map[int]string{4: "nft-chain-2-nat", 6: "nft-chain-10-nat"}
 
-// Load has the kernel load what this variant of iptables rests on, as LoadModule does.
-// That is the legacy variant's affair: a request loads what the other one needs.
+// Load makes the kernel load the modules of the legacy variant, as LoadModule does. For nft it
+// does nothing, since requests load its modules.
 func (b Backend) Load() error {
 	if b != Legacy {
 		return nil
@@ -62,8 +62,8 @@ func (b Backend) ProbeChains(family int) error {
 	return nil
 }
 
-// Missing returns the modules without which this variant has no tables for a family, 4 or
-// 6. It is for a variant that was asked for its tables in vain.
+// Missing returns the missing modules of this variant for a family, 4 or 6, after a request for
+// its tables has failed.
 func (b Backend) Missing(family int) []string {
 	v := map[int]string{4: "", 6: "6"}[family]
 	if b != Legacy {

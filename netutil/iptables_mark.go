@@ -11,44 +11,41 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mark sums up what is ours of the rules of a family.
+// Mark is a digest of our rules of a family.
 type Mark struct {
 	chains map[Chain]digest
-	jumps  digest          // with where they stand
+	jumps  digest          // our jumps and their places
 	stands map[Chain]stand // the same in full, with NFT
-	wrong  bool            // they do not all stand where they are to
-	sizes  [3]legacyInfo   // of ourTables, with Legacy
+	wrong  bool            // a jump is misplaced
+	sizes  [3]legacyInfo   // sizes of ourTables, with Legacy
 }
 
 type digest [sha256.Size]byte
 
-// stand is how our jumps stand in a built-in chain.
+// stand has the places of our jumps in a built-in chain.
 type stand struct {
 	handles []uint64
-	wrong   string // what stands where it is not to
+	wrong   string // the misplaced rule, in words
 }
 
-// Misplaced reports whether jumps do not stand where they are to.
+// Misplaced reports whether a jump is misplaced.
 func (m Mark) Misplaced() bool { return m.wrong }
 
-// Same reports whether two Marks of the same Ruleset say the same. The zero Mark
-// is like none that was taken.
+// Same reports whether two Marks of the same Ruleset are equal. The zero Mark equals no other.
 func (m Mark) Same(o Mark) bool {
 	return m.jumps == o.jumps && m.jumps != digest{} && maps.Equal(m.chains, o.chains)
 }
 
-// MarkRules sums up the chains of the Ruleset of, as they are now, the jumps from
-// built-in chains to chains of ours, and what stands where it is not to among these. It
-// starts no process. Marks that are the same mean that nothing is other than it was but
-// counters, and what others have where it does not matter.
+// MarkRules returns a digest of the present chains of the Ruleset of, of the jumps from built-in
+// chains to our chains, and of misplaced jumps. It starts no process. Equal Marks mean that
+// only counters have changed, and rules of other programs in places that do not matter.
 //
-// With a Mark of before it costs nothing for rules of others but those in front of our
-// jumps, and of these with headLimit at the most, so that one can look often. It may
-// miss a little: a jump that has come twice, and one that is not among so many first
-// ones and has lost its place; with Legacy, of which the kernel hands out tables as a
-// whole only, rules in the place of as many others of the same size. With the zero Mark
-// it looks closely. That costs with the rules of others in built-in chains, and with
-// Legacy with all of them.
+// With a Mark of before it reads no rules of other programs except those in front of our jumps,
+// at most headLimit, so that it is cheap enough to be called often. It may miss a jump that has
+// come twice, and one behind so many rules that has lost its place; with Legacy, whose tables
+// the kernel only returns as a whole, also rules in the place of as many others of the same
+// size. With the zero Mark it compares all: the cost then grows with the rules of other programs
+// in built-in chains, and with Legacy with all rules.
 func (b Backend) MarkRules(family int, ours Ours, of Ruleset, before Mark) (Mark, error) {
 	if b == Legacy {
 		return markLegacy(family, ours, of, before)

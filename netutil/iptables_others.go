@@ -16,8 +16,8 @@ import (
 type Chain struct{ Table, Name string }
 
 // Chains lists the user-defined chains of family, 4 or 6, in the tables mangle,
-// nat and filter, whichever program's. There are none where the kernel lacks this variant.
-// It starts no process and reads no rule that it need not.
+// nat and filter, of any program; none if the kernel lacks this variant. It starts no process
+// and reads only the rules that it needs.
 func (b Backend) Chains(family int) ([]Chain, error) {
 	chains, err := b.chains(family)
 	if errors.Is(err, ErrAbsent) {
@@ -54,9 +54,8 @@ func (b Backend) chains(family int) ([]Chain, error) {
 	return out, err
 }
 
-// CountRules returns how many rules there are in the tables mangle, nat and filter of
-// both families, whichever program's. There are none where the kernel lacks this variant.
-// It starts no process.
+// CountRules returns the number of rules in the tables mangle, nat and filter of both
+// families, of any program; 0 if the kernel lacks this variant. It starts no process.
 func (b Backend) CountRules() (n int, err error) {
 	for _, family := range []int{4, 6} {
 		var more int
@@ -103,10 +102,10 @@ func nftCount(family int) (int, error) {
 	return n, nil
 }
 
-// RemoveChains removes those user-defined chains of family, 4 or 6, that are
-// meant, and the jumps to them from built-in chains; it returns how many chains
-// these were. One that a user-defined chain of others jumps to stays as it is, and
-// so do those that it needs. Each table is one transaction. Idempotent.
+// RemoveChains removes the user-defined chains of family, 4 or 6, for which meant is true, and
+// the jumps to them from built-in chains. It returns the number of removed chains. A chain to
+// which another program's user-defined chain jumps stays, with the chains that it needs. Each
+// table is one transaction. Idempotent.
 func (b Backend) RemoveChains(ctx context.Context, family int, meant func(Chain) bool) (removed int, err error) {
 	if b == NFT {
 		return removeNFTChains(family, meant)
@@ -122,9 +121,9 @@ func (b Backend) RemoveChains(ctx context.Context, family int, meant func(Chain)
 	return removed, nil
 }
 
-// removeChainsInput returns the input for Restore that does what RemoveChains is
-// to do of what text, in the format of iptables-save, shows, and how many chains it
-// removes. It is empty if there is nothing to remove.
+// removeChainsInput returns the input of Restore for RemoveChains, and the number of chains
+// that it removes. text has the present rules in the format of iptables-save. The input is
+// empty if there is no chain to remove.
 func removeChainsInput(text string, meant func(Chain) bool) (input string, removed int) {
 	var out strings.Builder
 	for _, t := range parseTables(text) {
@@ -151,7 +150,7 @@ func removeChainsInput(text string, meant func(Chain) bool) (input string, remov
 	return out.String(), removed
 }
 
-// savedTable is a table of everybody's rules.
+// savedTable is a table with the rules of all programs.
 type savedTable struct {
 	name   string
 	users  []string // user-defined chains
@@ -186,7 +185,7 @@ func (t savedTable) removable(meant func(Chain) bool) map[string]bool {
 }
 
 // parseTables reads text. What it does not understand it leaves out: others
-// may use matches that nobody here knows.
+// may use matches that this package does not know.
 func parseTables(text string) []savedTable {
 	var out []savedTable
 	for l, err := range iptables.Lines(text) {

@@ -66,7 +66,7 @@ COMMIT
 	}
 }
 
-// Both variants do what TestRemoveChainsInput says, whatever rules others have
+// Both variants do what TestRemoveChainsInput says, with any rules of other programs
 // beside.
 func TestRemoveChains(t *testing.T) {
 	rules := strings.Replace(savedByOthers, "-A POSTROUTING -m strange --option ! -x -j MASQUERADE\n", "", 1)

@@ -2,19 +2,16 @@ package netutil
 
 import "strings"
 
-// Ours tells our rules from those of others, and says where our jumps are to stand
-// among these.
+// Ours identifies our rules among those of other programs, and gives the places of our jumps.
 type Ours struct {
-	Prefix string // of the names of our chains
-	// Guests is the prefix of the names of chains, jumps to which may stand in front
-	// of ours; empty: there are none.
+	Prefix string // prefix of the names of our chains
+	// Guests is the prefix of chains whose jumps may stand in front of ours; "": none.
 	Guests string
-	// Places says of built-in chains where in them our jumps are to stand: First, but
-	// for those that it names.
+	// Places has the place of our jumps in a built-in chain; default: First.
 	Places map[Chain]Place
 }
 
-// Place is where our jumps are to stand in a built-in chain.
+// Place is the place of our jumps in a built-in chain.
 type Place uint8
 
 // The places.
@@ -30,17 +27,17 @@ func (o Ours) guest(chain string) bool {
 	return o.Guests != "" && strings.HasPrefix(chain, o.Guests)
 }
 
-// rank finds out, rule by rule of a built-in chain, where our jumps stand in it.
+// rank finds the place of our jumps in a built-in chain, rule by rule.
 type rank struct {
 	place   Place
-	others  int    // rules of others that have come
-	behind  int    // rules of others that ours are to stand behind
-	between string // the first of those that have come since
-	came    bool   // one of ours has
-	wrong   string // what stands where it is not to, or ""
+	others  int    // number of other programs' rules so far
+	behind  int    // number of other programs' rules in front of the place of ours
+	between string // the first other rule behind that place
+	came    bool   // one of our jumps has come
+	wrong   string // the misplaced rule, in words, or ""
 }
 
-// own takes in a jump of ours.
+// own adds one of our jumps.
 func (r *rank) own() {
 	r.came = true
 	if r.wrong == "" && r.between != "" && r.place != Anywhere {
@@ -48,8 +45,8 @@ func (r *rank) own() {
 	}
 }
 
-// other takes in a rule of others that leads to a chain, or else does what the word
-// for its target says.
+// other adds another program's rule: chain is the chain to which it leads, if any; else word
+// is its target.
 func (r *rank) other(o Ours, chain, word string) {
 	r.others++
 	switch guest := o.guest(chain); {

@@ -14,9 +14,8 @@ import (
 	"kube-ipvs/netutil/iptables"
 )
 
-// ReadRules reads what is ours of the rules of family, 4 or 6, in the tables
-// mangle, nat and filter: our chains, the jumps to them from built-in chains, and where
-// these stand. It changes nothing.
+// ReadRules reads our rules of family, 4 or 6, in the tables mangle, nat and filter: our
+// chains, the jumps to them from built-in chains, and their places. It changes nothing.
 //
 // Rules of others are no hindrance. The nft tools print a chain only if they can
 // express all of its rules, and read all of a table anew at each change of any
@@ -181,15 +180,15 @@ func assemble(chains []nftChain, ours Ours, jumps, printed map[Chain][]string, k
 	return out, nil
 }
 
-// unreadable stands for the rules of a chain of ours that the tool does not print.
+// unreadable stands for the rules of one of our chains that the tool does not print.
 const unreadable = "(rules that iptables does not print)"
 
 func unreadableIn(chain string) []rule {
 	return []rule{{iptables.Rule{Chain: chain, Text: unreadable}, unreadable}}
 }
 
-// Unreadable names the chains, as "TABLE CHAIN", of which only this is known of their
-// rules: that they are none of those that one could write.
+// Unreadable returns our chains, as "TABLE CHAIN", whose rules the tool does not print, since
+// it could not have written one of them.
 func (r Ruleset) Unreadable() []string {
 	var out []string
 	for _, t := range r.tables {
@@ -202,7 +201,7 @@ func (r Ruleset) Unreadable() []string {
 	return out
 }
 
-// errSlow means that the tool did not come to an end with printing.
+// errSlow means that the tool did not end in time.
 var errSlow = errors.New("the tool is too slow")
 
 // list has the nft tool print the rules of chains, of which those that it does not

@@ -136,7 +136,7 @@ func chainsOf(t *testing.T, family int) []nftChain {
 	return out
 }
 
-// The tool is asked for our chains and no others, whatever there is: the number of
+// The tool is asked for our chains only, among any others: the number of
 // rules of others does not come into it.
 func TestReadAsksForOurChainsOnly(t *testing.T) {
 	eachFamily(t, func(t *testing.T, family int) {

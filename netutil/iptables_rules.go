@@ -8,9 +8,9 @@ import (
 	"kube-ipvs/netutil/iptables"
 )
 
-// Ruleset is what is ours of one family's rules: the chains whose name begins
-// with our prefix, with their rules, the jumps to them from built-in chains, and
-// where these stand among the rules of others. The zero value holds nothing.
+// Ruleset has our rules of one family: the chains with our prefix and their rules, the jumps
+// to them from built-in chains, and the places of these jumps among the rules of other
+// programs. The zero value is empty.
 type Ruleset struct {
 	tables []table
 }
@@ -33,9 +33,9 @@ type rule struct {
 	canon string
 }
 
-// ParseRules reads text in the format of iptables-save and takes what is ours.
-// The rest it ignores. A rule for a chain of ours that is not declared, a text
-// that ends within a table and a line that cannot be read are errors.
+// ParseRules parses text in the format of iptables-save and takes our rules; it ignores all
+// others. A rule of our chain that is not declared, a table without COMMIT and a malformed
+// line are errors.
 func ParseRules(text, prefix string) (Ruleset, error) {
 	return parseRules(text, Ours{Prefix: prefix})
 }
@@ -147,7 +147,7 @@ func (r *Ruleset) add(l iptables.Line, ours Ours, declared map[Chain]bool) error
 	return nil
 }
 
-// missing returns those of want that have lacks, each as often as it does.
+// missing returns the rules of want that have lacks, each as often as it lacks it.
 func missing(have, want []rule) []rule {
 	left := map[string]int{}
 	for _, r := range have {
@@ -189,12 +189,12 @@ func names(a, b Ruleset) []string {
 	return out
 }
 
-// Equal reports whether have holds the rules of want, and our jumps stand where they are to.
-// See the package's canonical form for the differences in spelling that do not count.
+// Equal reports whether have has the rules of want, and our jumps stand in their places. It
+// ignores differences in spelling, see iptables.Rule.Canonical.
 func Equal(have, want Ruleset) bool { return RestoreInput(want, have) == "" }
 
-// Misplaced says of each built-in chain in which our jumps do not stand where they are
-// to what is in the way, as "TABLE CHAIN: ...".
+// Misplaced returns, for each built-in chain with misplaced jumps of ours, the rule in the way,
+// as "TABLE CHAIN: ...".
 func (r Ruleset) Misplaced() []string {
 	var out []string
 	for _, t := range r.tables {
@@ -207,7 +207,7 @@ func (r Ruleset) Misplaced() []string {
 	return out
 }
 
-// Tolerated returns r as if its jumps stood where they are to.
+// Tolerated returns r as if its jumps stood in their places.
 func (r Ruleset) Tolerated() Ruleset {
 	out := Ruleset{slices.Clone(r.tables)}
 	for i := range out.tables {
@@ -220,9 +220,9 @@ func (r Ruleset) Tolerated() Ruleset {
 	return out
 }
 
-// Missing describes how have differs from want, one line each, for people:
-// "+ nat -A PREROUTING ..." lacks, "- nat -A PREROUTING ..." is too much. It is
-// empty when they are Equal.
+// Missing returns the differences of have from want, one a line: "+ nat -A PREROUTING ..." is
+// missing, "- nat -A PREROUTING ..." is one too many, "! ..." is in another place or order. It
+// returns none if they are Equal.
 func Missing(have, want Ruleset) []string {
 	var out []string
 	say := func(sign, table, text string) { out = append(out, sign+" "+table+" "+text) }

@@ -55,19 +55,19 @@ func (l *Links) Close() error {
 // Exec sends address and route requests; see Conn.Exec.
 func (l *Links) Exec(b *Batch) []error { return l.conn.Exec(b) }
 
-// Stats counts what the bulk requests and dumps cost.
+// Stats counts the requests and dumps.
 func (l *Links) Stats() Stats { return l.conn.Stats() }
 
-// Unfinished is what FindDummy returns as the alias of a device that CreateDummy made, and
-// did not come to give its own.
+// Unfinished is the alias that FindDummy returns for a device of CreateDummy that did not get
+// its own alias, since the process was killed.
 const Unfinished = "(unfinished)"
 
 // madeGroup is the group of devices that CreateDummy makes: "KIPV" in ASCII. The kernel takes
 // it in the request that makes them.
 const madeGroup = 0x4b495056
 
-// FindDummy looks for the dummy device called name. A link of that name and of
-// another kind is none.
+// FindDummy looks for the dummy device called name. It ignores a link of another kind with that
+// name.
 func (l *Links) FindDummy(name string) (index int, alias string, exists bool, err error) {
 	link, err := l.handle.LinkByName(name)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
@@ -126,8 +126,8 @@ func (l *Links) CreateDummy(name, alias string) (index int, err error) {
 	return index, nil
 }
 
-// HasDummies finds out whether the kernel has dummy devices, which has it load them. It asks
-// for one with an address that no device can have, so that none is made.
+// HasDummies reports whether the kernel has dummy devices, and makes it load their module. It
+// asks for a device with an impossible address, so that none is made.
 func (l *Links) HasDummies() (bool, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr = "kube-ipvs-probe", make(net.HardwareAddr, 6)
@@ -141,8 +141,7 @@ func (l *Links) HasDummies() (bool, error) {
 	return false, fmt.Errorf("ask for dummy devices: %w", err)
 }
 
-// DeleteLink deletes a link with its addresses. It is no error when there is
-// none.
+// DeleteLink deletes a link with its addresses. Idempotent.
 func (l *Links) DeleteLink(index int) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Index = index

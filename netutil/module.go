@@ -9,13 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LoadModule has the kernel load a module by its name of at most 15 bytes, which it does
-// for a process with CAP_SYS_MODULE that asks for a network device so called (dev_load in
-// net/core/dev_ioctl.c). It is the node's own modprobe that the kernel starts, in the node's
-// files and with the node's settings, from wherever it was asked. Nothing happens without
-// the capability, where the module is loaded, or where there is a device of that name; and
-// nothing tells whether it was: look for what the module brings. It is an error where
-// modprobe does not end in time; the kernel goes on waiting for it.
+// LoadModule makes the kernel load a module with a name of at most 15 bytes. The kernel does so
+// for a process with CAP_SYS_MODULE that asks for a network device of that name (dev_load in
+// net/core/dev_ioctl.c). It starts the node's own modprobe, with the node's files and settings,
+// also for a process in a container. Nothing happens without the capability, if the module is
+// loaded, or if a device has the name. The result does not tell: look for the module's features
+// afterwards. It fails if modprobe does not end in time; the kernel goes on waiting for it.
 func LoadModule(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -39,8 +38,8 @@ func LoadModule(name string) error {
 	}
 }
 
-// Lacks says what to do where the kernel lacks what modules bring. It names the packages
-// of several distributions, since which one the node has cannot be seen in a container.
+// Lacks returns the remedy for missing modules. It names the packages of several
+// distributions, since a container cannot see the node's.
 func Lacks(modules ...string) string {
 	load := "on the node, load the module with modprobe "
 	if len(modules) > 1 {

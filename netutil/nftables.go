@@ -31,8 +31,8 @@ func HasNFTable(family int, name string) (bool, error) {
 	return true, nil
 }
 
-// DeleteNFTable deletes the table called name of family, 4 or 6, with all that
-// is in it, at once. It reports whether there was one.
+// DeleteNFTable deletes the table called name of family, 4 or 6, with its chains and rules, at
+// once. It reports whether there was one.
 func DeleteNFTable(family int, name string) (bool, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -51,8 +51,7 @@ func DeleteNFTable(family int, name string) (bool, error) {
 	return true, nil
 }
 
-// absent reports whether err says that there is no such table, or nothing of
-// nftables at all.
+// absent reports whether err says that the kernel has no such table, or no nftables.
 func absent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }
@@ -64,8 +63,8 @@ func nfprotocol(family int) byte {
 	return unix.NFPROTO_IPV4
 }
 
-// transaction is a list of changes of the tables of a family, of which the kernel makes
-// all or none. nftables takes changes in no other way (linux/netfilter/nfnetlink.h).
+// transaction is a list of changes of a family's tables: the kernel makes all or none. nftables
+// takes changes in no other way (linux/netfilter/nfnetlink.h).
 type transaction struct {
 	batch  Batch
 	family int

@@ -10,23 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OwnTable is a table of nftables with rules of ours that are asked before all of the
-// tables nat, those of both variants of iptables among them: nat chains at one hook are
-// asked by their priority and, of the same priority, the one that was made last first.
-// iptables writes to no such table, and calls its own incompatible if it finds such
-// chains there. A Ruleset has it like a table of iptables; its built-in chains are
-// PREROUTING and OUTPUT.
+// OwnTable is the nftables table of kube-ipvs. The kernel asks it before all tables nat, also
+// those of both variants of iptables: it asks nat chains at one hook by their priority and,
+// among equal ones, the youngest first. iptables does not write such a table, and calls its own
+// incompatible if it finds such chains there. In a Ruleset it is like a table of iptables with
+// the built-in chains PREROUTING and OUTPUT.
 const OwnTable = "kube-ipvs"
 
-// ErrNoNFTables means that the kernel has no nftables, or lacks what OwnTable takes: chains
-// of type nat, and the expressions match (nft_compat) and nat (nft_nat).
-var ErrNoNFTables = errors.New("the kernel cannot hold a table of nftables as ours: " +
+// ErrNoNFTables means that the kernel has no nftables, or lacks a part that OwnTable needs:
+// chains of type nat, and the expressions match (nft_compat) and nat (nft_nat).
+var ErrNoNFTables = errors.New("the kernel cannot hold the nftables table of kube-ipvs: " +
 	Lacks("nf_tables", "nft_compat", natChains[4], natChains[6], "nft_nat"))
 
-// SetIndex returns the number by which rules know an ipset.
+// SetIndex returns the number of an ipset, which rules hold.
 type SetIndex func(name string) (uint16, error)
 
-// Split returns r without OwnTable, and that alone.
+// Split returns the other tables of r, and OwnTable.
 func (r Ruleset) Split() (others, own Ruleset) {
 	for _, t := range r.tables {
 		if t.name == OwnTable {
@@ -41,10 +40,10 @@ func (r Ruleset) Split() (others, own Ruleset) {
 // Join returns the tables of both.
 func (r Ruleset) Join(o Ruleset) Ruleset { return Ruleset{slices.Concat(r.tables, o.tables)} }
 
-// ReadOwn reads OwnTable of family, 4 or 6; there may be none. The kernel does not know
-// the words of its rules: a chain that does what it is to do in want has the rules that it
-// has there, another one a rule that is none of those that one could write, and a
-// built-in one that does something else is left out.
+// ReadOwn reads OwnTable of family, 4 or 6; the result is empty if there is none. The kernel
+// does not have the rules as text: ReadOwn returns the rules of want for a chain that does the
+// same, and an unreadable rule for another chain. It leaves out a built-in chain that does
+// something else.
 func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -82,9 +81,9 @@ func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
 	return out, nil
 }
 
-// WriteOwn replaces OwnTable of family, 4 or 6, by that of want, or removes it if want
-// has none. It is one transaction: each packet meets what was or what is to be. Idempotent.
-// The error is ErrNoNFTables where the kernel lacks what it takes.
+// WriteOwn replaces OwnTable of family, 4 or 6, by that of want, or removes it if want has
+// none. It is one transaction: each packet meets the old table or the new one. Idempotent. It
+// returns ErrNoNFTables if the kernel lacks a part of nftables.
 func WriteOwn(family int, want Ruleset, index SetIndex) error {
 	if len(want.get(OwnTable).own) == 0 {
 		_, err := DeleteNFTable(family, OwnTable)
@@ -97,10 +96,10 @@ func WriteOwn(family int, want Ruleset, index SetIndex) error {
 	return nil
 }
 
-// ProbeOwn finds out whether the kernel can hold OwnTable of want, which has a kernel with
-// modules load them. One transaction makes it and deletes it again; one that is there, such
-// as of a kube-ipvs that has started meanwhile, stays as it is and proves it. The error is
-// ErrNoNFTables where the kernel lacks what it takes.
+// ProbeOwn returns nil if the kernel can hold OwnTable of want, and makes it load its modules.
+// One transaction makes the table and deletes it again; an existing one, as of a kube-ipvs that
+// has started meanwhile, stays and proves it. It returns ErrNoNFTables if the kernel lacks a
+// part of nftables.
 func ProbeOwn(family int, want Ruleset, index SetIndex) error {
 	err := transactOwn(family, want, index, []tableRequest{makeNew}, []tableRequest{deleteTable})
 	if errors.Is(err, unix.EEXIST) {

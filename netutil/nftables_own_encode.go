@@ -99,7 +99,7 @@ type ownRule struct {
 	list                []byte
 }
 
-var errNotEncoded = errors.New("no rule of nftables is known for it")
+var errNotEncoded = errors.New("kube-ipvs cannot write it as a rule of nftables")
 
 // option adds what an option says.
 func (e *ownRule) option(o iptables.Option, index SetIndex) error {

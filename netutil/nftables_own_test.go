@@ -20,7 +20,7 @@ func TestProbeOwn(t *testing.T) {
 				this  func(int, Ruleset, SetIndex) error
 			}{{false, ProbeOwn}, {true, WriteOwn}, {true, ProbeOwn}} {
 				if err := do.this(family, want, nil); err != nil {
-					lacks(t, "a table of nftables as ours: %v", err)
+					lacks(t, "the nftables table of kube-ipvs: %v", err)
 				}
 				if there, err := HasNFTable(family, OwnTable); there != do.there || err != nil {
 					t.Errorf("IPv%d: a table is there: %v, %v; want %v", family, there, err, do.there)

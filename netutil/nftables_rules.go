@@ -25,7 +25,7 @@ type nftChain struct {
 // nftRule is what matters of a rule.
 type nftRule struct {
 	handle uint64
-	jump   string // where it leads to, as iptables spells it: "-j CHAIN" or "-g CHAIN"; empty: to no chain
+	jump   string // its jump, as iptables spells it: "-j CHAIN" or "-g CHAIN"; empty: none
 	to     string // that chain
 	word   string // what else it does, as iptables names it; empty: what has no such name
 	plain  bool   // it leads every packet there
@@ -137,7 +137,7 @@ func (k *rank) takeNFT(ours Ours, r nftRule) bool {
 // headLimit is how many rules nftHead reads: a few of the kernel's answers.
 const headLimit = 500
 
-var errHead = errors.New("what is looked for has been seen")
+var errHead = errors.New("enough rules have been read")
 
 // nftHead is nftJumps of the first rules of a chain. It ends behind n jumps if what comes
 // then does not matter.

@@ -14,16 +14,17 @@ import (
 // rulesPause is how long WatchRules lets events gather after it has called changed.
 const rulesPause = 100 * time.Millisecond
 
-// WatchRules calls changed when what MarkRules sums up may have changed, by nft or
-// the nft variant of iptables: once as soon as it listens, then when a chain of ours,
-// a rule in one or a jump to one comes or goes, when rules are put into built-in chains
-// elsewhere than at the end, or jumps to guests anywhere, when rules of built-in chains
-// go, of which newer kernels do not say where they led to, or the
-// tables mangle, nat and filter of IPv4 and IPv6, or anything in OwnTable. Events that
-// were lost count as one.
-// Two calls are a tenth of a second apart. What others do in tables and chains of their own
-// is not told. It returns nil when ctx ends, at once or later where the kernel has
-// no nftables, and an error when it cannot listen.
+// WatchRules calls changed when nft or the nft variant of iptables may have changed rules that
+// MarkRules sums up: once as soon as it listens, then
+//   - when one of our chains, a rule in it or a jump to it comes or goes
+//   - when a rule comes into a built-in chain before its end, or a jump to a guest anywhere
+//   - when a rule of a built-in chain goes, since newer kernels do not say where it led
+//   - when a table mangle, nat or filter of IPv4 or IPv6 goes, or an object of OwnTable changes
+//   - when events were lost
+//
+// Two calls are at least a tenth of a second apart. It ignores the tables and chains of other
+// programs. It returns nil when ctx ends, also on a kernel without nftables, and an error if it
+// cannot listen.
 func WatchRules(ctx context.Context, ours Ours, changed func()) error {
 	file, err := subscribeRules()
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
@@ -86,8 +87,8 @@ type ruleWatcher struct {
 	buf  [16 << 10]byte // the kernel packs events into messages of half of that
 }
 
-// drain reads what is queued. It reports whether that was anything, and whether it
-// was of interest. Only a queue that was empty is certain to tell of the next loss.
+// drain reads the queued events. It reports whether there were any, and whether one was of
+// interest. Only an empty queue is certain to report the next loss.
 func (w *ruleWatcher) drain(fd int) (read, some bool, err error) {
 	for {
 		n, _, flags, _, err := unix.Recvmsg(fd, w.buf[:], nil, 0)
@@ -106,7 +107,7 @@ func (w *ruleWatcher) drain(fd int) (read, some bool, err error) {
 	}
 }
 
-// interesting reports whether any of the events in p is.
+// interesting reports whether one of the events in p is of interest.
 func (w *ruleWatcher) interesting(p []byte) bool {
 	some := false
 	err := walk(p, func(h unix.NlMsghdr, data []byte) error {

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Users returns who uses addresses of p on this node, one line each: addresses
-// of links, and routes of tables main and local. Routes that are ours, and
-// those so short that they mean "everything else", do not count.
+// Users returns the users of addresses of p on this node, one line each: addresses of links,
+// and routes of tables main and local. It ignores routes of kube-ipvs, and routes so short that
+// they mean "everything else".
 func (l *Links) Users(p netip.Prefix) ([]string, error) {
 	addrs, err := l.Addresses()
 	if err != nil {
@@ -39,7 +39,7 @@ func (l *Links) Users(p netip.Prefix) ([]string, error) {
 	return out, nil
 }
 
-// uses reports whether r is somebody's route to addresses of p. Broadcast and
+// uses reports whether r is another program's route to addresses of p. Broadcast and
 // multicast routes come with the kernel.
 func (r route) uses(p netip.Prefix) bool {
 	return r.Protocol != RouteProtocol && r.Dst.Bits() > 1 && r.Dst.Overlaps(p) &&

@@ -9,9 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RouteProtocol is the rtm_protocol of the routes that kube-ipvs adds; it
-// marks them as ours. The number is free in linux/rtnetlink.h and in the
-// tables of iproute2.
+// RouteProtocol is the rtm_protocol of the routes of kube-ipvs, which marks them as its own. The
+// number is free in linux/rtnetlink.h and in the tables of iproute2.
 const RouteProtocol = 77
 
 // loopback is the index of lo, which is the same in every network namespace:
@@ -178,29 +177,29 @@ func vipRoute(b *Batch, flags int, vip, src netip.Addr, mtu uint32) {
 	}
 }
 
-// DeleteVIPRoute adds a request that deletes our route for vip, through
-// whichever link it goes. The kernel answers ESRCH when there is none.
+// DeleteVIPRoute adds a request that deletes kube-ipvs's route for vip through any link. The
+// kernel answers ESRCH if there is none.
 func DeleteVIPRoute(b *Batch, vip netip.Addr) { deleteRoute(b, anyLink, vip, RouteProtocol) }
 
-// DeleteVIPRouteOf adds a request that deletes our route for vip through a link, as
-// kube-ipvs once had it. The kernel answers ESRCH when there is none.
+// DeleteVIPRouteOf adds a request that deletes kube-ipvs's route for vip through a link, as an
+// older version made it. The kernel answers ESRCH if there is none.
 func DeleteVIPRouteOf(b *Batch, link int, vip netip.Addr) { deleteRoute(b, link, vip, RouteProtocol) }
 
 func deleteRoute(b *Batch, link int, vip netip.Addr, protocol uint8) {
 	localRoute(b, unix.RTM_DELROUTE, 0, link, netip.PrefixFrom(vip, vip.BitLen()), protocol)
 }
 
-// anyLink says that a request means the route through whichever link.
+// anyLink makes a request match the route through any link.
 const anyLink = 0
 
-// AddImageRoute adds a request that makes all addresses of p local, through
-// lo. Idempotent.
+// AddImageRoute adds a request that makes all addresses of p, a prefix of mapped addresses,
+// local through lo. Idempotent.
 func AddImageRoute(b *Batch, lo int, p netip.Prefix) {
 	localRoute(b, unix.RTM_NEWROUTE, replace, lo, p, RouteProtocol)
 }
 
-// DeleteImageRoute adds a request that takes back AddImageRoute. The kernel
-// answers ESRCH when there is no such route.
+// DeleteImageRoute adds a request that deletes the route of AddImageRoute. The kernel answers
+// ESRCH if there is none.
 func DeleteImageRoute(b *Batch, lo int, p netip.Prefix) {
 	localRoute(b, unix.RTM_DELROUTE, 0, lo, p, RouteProtocol)
 }

@@ -15,13 +15,12 @@ import (
 // node has none of that family. vips is the index of the link whose addresses are
 // not the node's own, 0 for none.
 //
-// The kernel is asked by which link and from which address it would send now: rules
-// of policy routing, the gateway's subnet, preferred sources and metrics are its
-// business. Its answer is not taken when it is an address of vips, which it takes
-// for want of another, or a temporary one, which is another tomorrow. Then, and
-// without a way out, it is the first global address of the link that packets leave by,
-// or of any link that is up: rather one in a subnet than a host address, and rather
-// on another link than on lo. Dummy devices do not count then: their addresses are
+// DefaultSource asks the kernel by which link and from which address it would send now, which
+// takes account of policy routing, the gateway's subnet, preferred sources and metrics. It does
+// not take an address of vips, which the kernel chooses for want of another, or a temporary
+// one, which changes. Then, and without a route, it takes the first global address of the link
+// by which packets leave, or of any link that is up: it prefers one in a subnet to a host
+// address, and one of another link to one of lo. It ignores dummy devices, whose addresses are
 // virtual.
 func (l *Links) DefaultSource(family, vips int) (addr netip.Addr, mtu uint32, err error) {
 	devices, err := l.devices()
@@ -111,8 +110,7 @@ func chooseSource(v4 bool, devices []device, addrs []Address, exit route, vips i
 	return best.Prefix.Addr(), links[best.Link].mtu
 }
 
-// rank orders addresses that may all be the node's; the highest is taken, the
-// first among equals.
+// rank orders possible addresses of the node; DefaultSource takes the first of the highest rank.
 func (a Address) rank(on device, exit bool) int {
 	switch {
 	case exit:

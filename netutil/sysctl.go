@@ -24,8 +24,7 @@ func ReadSysctl(path string) (string, error) {
 	return strings.TrimRight(string(p), "\n"), nil
 }
 
-// WriteSysctl sets a sysctl. EINVAL means that the kernel does not take the
-// value.
+// WriteSysctl sets a sysctl. EINVAL means that the kernel refuses the value.
 func WriteSysctl(path, value string) error {
 	f, err := os.OpenFile(filepath.Join(sysctls, path), os.O_WRONLY, 0) // never creates
 	if err != nil {

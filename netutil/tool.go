@@ -13,26 +13,25 @@ import (
 	"time"
 )
 
-// toolDeadline is when a tool is taken for hanging. It is far longer than any
-// takes that works: Restore waits five seconds for the xtables lock.
+// toolDeadline is the time after which a tool counts as hanging. It is far longer than a tool
+// needs: Restore waits five seconds for the xtables lock.
 var toolDeadline = 30 * time.Second
 
-// pipeDeadline is how long the output of a tool that has ended may stay open. A
-// child that it has left behind can hold it for ever.
+// pipeDeadline is the time for which the output of an ended tool may stay open. A child that it
+// has left behind can hold it forever.
 var pipeDeadline = 2 * time.Second
 
 type toolCount struct{}
 
-// CountTools returns a context with which each start of a tool is counted in n.
+// CountTools returns a context that counts each start of a tool in n.
 func CountTools(ctx context.Context, n *atomic.Uint64) context.Context {
 	return context.WithValue(ctx, toolCount{}, n)
 }
 
-// run runs a tool and returns what it prints. It kills the tool, with all that
-// it has started, when ctx ends or the tool's time is over, of which the error
-// tells: one that hangs in the kernel or waits for another program's lock once
-// took all repair of a node with it, in silence. The error of a tool that fails
-// is an *exec.ExitError.
+// run runs a tool and returns its output. It kills the tool and its children when ctx ends or
+// the tool's time is over, and returns the reason: a tool that hangs in the kernel, or waits for
+// another program's lock, must not stop all repair of a node. The error of a tool that fails is
+// an *exec.ExitError.
 func run(ctx context.Context, input, path string, args ...string) (out, msg string, err error) {
 	if n, ok := ctx.Value(toolCount{}).(*atomic.Uint64); ok {
 		n.Add(1)
@@ -53,7 +52,7 @@ func run(ctx context.Context, input, path string, args ...string) (out, msg stri
 		err = context.Cause(ctx)
 	case errors.Is(err, exec.ErrWaitDelay):
 		_ = cmd.Cancel() // what is left of its process group, whose number is therefore still its own
-		err = fmt.Errorf("%s has left a process that keeps its output open: %w", filepath.Base(path), err)
+		err = fmt.Errorf("a process that %s started keeps its output open: %w", filepath.Base(path), err)
 	}
 	return stdout.String(), stderr.String(), err
 }

@@ -59,7 +59,7 @@ func TestToolsHaveADeadline(t *testing.T) {
 		{"sleeps", "iptables-nft-restore", "sleep 1000", restore, "iptables-nft-restore did not end within 500ms"},
 		{"ignores signals", "iptables-nft-restore", "trap '' TERM INT HUP; while :; do sleep 1; done", restore, "did not end within 500ms"},
 		{"reads no input", "iptables-nft-restore", "exec sleep 1000", restore, "did not end within 500ms"},
-		{"leaves a child", "iptables-nft-restore", "sleep 1000 & exit 0", restore, "iptables-nft-restore has left a process"},
+		{"leaves a child", "iptables-nft-restore", "sleep 1000 & exit 0", restore, "a process that iptables-nft-restore started keeps its output open"},
 		{"does not say its version", "iptables-restore", "sleep 1000", detect, "iptables-restore did not end within 500ms"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

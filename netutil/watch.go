@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changes is what a Watch has heard of since it last told.
+// Changes are the changes since the last call of Watch's function.
 type Changes struct {
 	// Facts: a link, an address of another link than the device, a default route,
 	// or half of one, or a rule of policy routing has changed.
@@ -30,14 +30,13 @@ type Changes struct {
 // mostLost bounds Changes.Lost.
 const mostLost = 64
 
-// Watch tells changed of changes to links, addresses, routes and rules of this network
-// namespace: once with Facts alone as soon as it listens, then once for each burst
-// of events. device names the link that ClusterIPs are addresses of; what is only
-// added to it is of no interest. What requests by a Conn of this process do to
-// routes, and take off the device of IPv4, is left out; of IPv6 addresses the
-// kernel does not say who has deleted them. Foreign routes cost next to nothing.
-// It returns nil when ctx ends and an error when it cannot listen; nothing is left
-// behind.
+// Watch calls changed after changes of links, addresses, routes and rules of this network
+// namespace: once with Facts alone as soon as it listens, then once for each burst of events.
+// device is the link with the ClusterIPs; Watch ignores additions to it. It also ignores routes
+// that a Conn of this process writes, and IPv4 addresses that one deletes from device; for IPv6
+// addresses the kernel does not say which socket deleted them. Routes of other programs cost
+// next to nothing. It returns nil when ctx ends and an error if it cannot listen; it leaves
+// nothing behind.
 func Watch(ctx context.Context, device string, changed func(Changes)) error {
 	first := Changes{Facts: true}
 	for ctx.Err() == nil {
@@ -117,8 +116,7 @@ func subscribe() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netlink"), nil
 }
 
-// filter has the kernel keep away what is added to the device, which may be another
-// one by now.
+// filter makes the kernel drop events of additions to the device, which may be a new one.
 func (w *watcher) filter(fd int) error {
 	if w.index == w.filtered {
 		return nil
@@ -127,10 +125,10 @@ func (w *watcher) filter(fd int) error {
 	return attachFilter(fd, w.index)
 }
 
-// burst is after how many events, of those that do not end, is told what they were.
+// burst is the number of events after which changed is called though more come.
 const burst = 10000
 
-// drain reads what is queued. It reports whether that was anything.
+// drain reads the queued events. It reports whether there were any.
 func (w *watcher) drain(fd int) (read bool, err error) {
 	for range burst {
 		n, _, err := unix.Recvfrom(fd, w.buf[:], 0) // a longer message is cut: its start tells enough

@@ -22,7 +22,7 @@ type watcher struct {
 	filtered uint32 // index, as the socket's filter knows it
 }
 
-// newWatcher learns how the device and lo are now.
+// newWatcher reads the present state of the device and lo.
 func newWatcher(device string) (*watcher, error) {
 	w := &watcher{device: device}
 	link, err := netlink.LinkByName(device)
@@ -42,7 +42,7 @@ func newWatcher(device string) (*watcher, error) {
 	return w, nil
 }
 
-// take returns what was found since the last call.
+// take returns the changes since the last call.
 func (w *watcher) take() Changes {
 	found := w.found
 	w.found = Changes{}
@@ -135,8 +135,8 @@ func linkName(p []byte) string {
 	return ""
 }
 
-// portSet holds the port numbers of the route sockets of this process. The kernel
-// says in an event by which of all sockets it was asked for.
+// portSet has the port numbers of the route sockets of this process. An event has the port
+// number of the socket that caused it.
 type portSet struct {
 	mu  sync.RWMutex
 	all map[uint32]bool

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Canonical returns the rule in the form in which two spellings of it are equal. The
-// form is for comparison only. These do not count:
+// Canonical returns a form of the rule that is equal for all its spellings. The form is for
+// comparison only. These do not count:
 //
 //   - quotes around words that need none, and long names of options
 //   - the order of matches, of options in a match, and of connection states
@@ -96,7 +96,7 @@ func (p *parts) open(name string) {
 	p.into = &p.matches[len(p.matches)-1].options
 }
 
-// implied reports whether a match without options says nothing beside its -p.
+// implied reports whether a match without options adds nothing to its -p.
 func implied(match string) bool {
 	switch match {
 	case "tcp", "udp", "sctp", "icmp", "icmp6":

@@ -7,17 +7,16 @@ import (
 	"strings"
 )
 
-// Line is what one line in the format of iptables-save says: that a table has a
-// chain, or a rule in a chain.
+// Line is one line in the format of iptables-save: a chain of a table, or a rule of a chain.
 type Line struct {
 	Table, Chain string
 	Policy       string // of a built-in chain; "-" of a user-defined one; empty: the line is a rule
 	Rule         string // behind "-A CHAIN"
 }
 
-// Lines yields the chains and rules of a text in the format of iptables-save, in
-// their order. What stands outside of a table has none. A line that is none of the
-// format, and a table that does not end, are yielded as errors; the rest goes on.
+// Lines yields the chains and rules of a text in the format of iptables-save, in order. A line
+// outside of a table has no Table. It yields an error for a malformed line and for a table
+// without COMMIT, and goes on.
 func Lines(text string) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
 		table, n := "", 0

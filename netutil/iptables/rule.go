@@ -1,5 +1,5 @@
-// Package iptables knows the rules of iptables as text: it reads and prints them, and
-// tells whether two of them are the same. It runs no program and asks no kernel.
+// Package iptables parses, prints and compares rules of iptables as text. It runs no program
+// and asks no kernel.
 package iptables
 
 import (
@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Rule is one rule of a chain: what a packet must be, and what becomes of it.
+// Rule is one rule of a chain: its matches and its target.
 type Rule struct {
-	Chain   string   // in which it stands
-	Text    string   // as iptables spells it, behind "-A CHAIN"
-	Options []Option // what Text says, in its order
+	Chain   string   // the rule's chain
+	Text    string   // the text behind "-A CHAIN", as iptables spells it
+	Options []Option // the options of Text, in order
 }
 
 // Option is an option with its arguments.
@@ -57,8 +57,8 @@ var shortNames = map[string]string{
 	"--source-port": "--sport", "--destination-port": "--dport",
 }
 
-// Parse reads a rule, whatever matches and targets it has. The error says that a
-// quote is not closed; then the rule has no options.
+// Parse parses a rule with any matches and targets. The error says that a quote is not closed;
+// then the rule has no options.
 func Parse(chain, text string) (Rule, error) {
 	words, err := split(text)
 	r := Rule{Chain: chain, Text: text, Options: make([]Option, 0, len(words)/2)}
