@@ -46,7 +46,7 @@ func (p *Proxier) part(sweeps *sync.WaitGroup) {
 	select {
 	case <-done:
 	case <-time.After(partingTime):
-		p.config.Log.Warn("stopped while the kernel is read")
+		p.config.Log.Warn("stopped during a read of the kernel")
 	}
 }
 

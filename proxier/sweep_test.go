@@ -104,7 +104,7 @@ func TestSweepThatHangs(t *testing.T) {
 		if slices.Contains(k.Tracked(), stale) || p.sweeper.Sum() != (report.Flows{}) {
 			t.Errorf("then: %v, %+v", k.Tracked(), p.sweeper.Sum())
 		}
-		for _, line := range []string{"conntrack entries cannot be looked through", "conntrack entries are looked through again"} {
+		for _, line := range []string{"the search of conntrack entries fails", "the search of conntrack entries succeeds again"} {
 			if n := strings.Count(log.String(), line); n != 1 {
 				t.Errorf("logged %d times: %s", n, line)
 			}

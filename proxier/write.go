@@ -129,7 +129,7 @@ func (p *Proxier) drain(ctx context.Context, r *report.Round) {
 	}
 	conns, err := p.kernel.Connections(ctx, at)
 	if err != nil {
-		p.config.Log.Warn("connections of draining real servers cannot be counted; they stay", "err", err)
+		p.config.Log.Warn("the connections of draining real servers cannot be counted: these real servers stay", "err", err)
 		conns = nil
 	}
 	p.write(ctx, r, cluster.Part{Some: p.ledger.Drained(at, conns)}, false)

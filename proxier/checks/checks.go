@@ -165,7 +165,7 @@ func (c *Checks) Judge(back []*Reading, b Belief) (v Verdict) {
 		c.dismiss()
 		c.asked, v.GivenUp = true, true
 		if !c.late {
-			c.log.Error("an audit does not come back: it is given up and begun anew", "after", deadline)
+			c.log.Error("an audit hangs: kube-ipvs gives it up and starts another", "after", deadline)
 		}
 		c.late = true
 	}
@@ -179,7 +179,7 @@ func (c *Checks) compare(r *Reading, b Belief, v *Verdict) {
 	case r.look:
 		c.look.spend(r.cost)
 		if r.err != nil || r.misses(b) { // an audit tells of an error
-			c.log.Info("something has changed in the kernel: it is compared")
+			c.log.Info("a look found a change in the kernel: an audit follows")
 			c.suspect("a look has seen a change", 0)
 		}
 		return
@@ -188,7 +188,7 @@ func (c *Checks) compare(r *Reading, b Belief, v *Verdict) {
 		return
 	}
 	if c.late {
-		c.log.Info("audits come back again")
+		c.log.Info("audits finish again")
 		c.late = false
 	}
 	c.cost = r.cost

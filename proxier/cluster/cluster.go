@@ -147,7 +147,7 @@ func (c *Cluster) Look(ctx context.Context) (anew bool, err error) {
 			return false, fmt.Errorf("read the node's addresses: %w", err)
 		case err != nil:
 			c.factsAt = time.Now().Add(factsInterval)
-			c.log.Warn("the node's addresses cannot be read; those known are used", "err", err)
+			c.log.Warn("the node's addresses cannot be read: the last known ones stay in use", "err", err)
 		default:
 			c.factsAt, c.factsRead = time.Time{}, time.Now()
 			anew = c.setFacts(facts)

@@ -27,11 +27,11 @@ func (n *nodeObject) read(node *corev1.Node, c *Config) {
 	for _, s := range cidrs {
 		p, ok := model.ParsePrefix(s)
 		if !ok {
-			n.bad = append(n.bad, fmt.Sprintf("%q is no CIDR", s))
+			n.bad = append(n.bad, fmt.Sprintf("%q is not a CIDR", s))
 			continue
 		}
 		if image := c.Desired.Overlap(p); image != "" {
-			n.bad = append(n.bad, fmt.Sprintf("%s overlaps %s, and pods in that cannot be endpoints", p, image))
+			n.bad = append(n.bad, fmt.Sprintf("%s overlaps %s: kube-ipvs cannot use pods in it as endpoints", p, image))
 			continue
 		}
 		if at := &n.podCIDRs[number(p.Addr())]; !at.IsValid() {
@@ -69,11 +69,11 @@ func (n *nodeObject) problems(c *Config, f state.Facts) []model.Problem {
 	}
 	for _, a := range f.InImages {
 		out = append(out, model.Problem{Object: object,
-			Message: fmt.Sprintf("its address %s lies in %s, and packets from and to that are dropped: take it away, or choose another prefix", a, c.Desired.Overlap(a))})
+			Message: fmt.Sprintf("its address %s lies in %s: the node drops packets from and to this prefix. Remove the address, or choose another prefix", a, c.Desired.Overlap(a))})
 	}
 	if c.NodeCIDR && n.podCIDRs == [2]netip.Prefix{} {
 		out = append(out, model.Problem{Object: object, Field: "spec.podCIDRs",
-			Message: "it has none, and detectLocalMode is NodeCIDR: until it has, pods are not told from others, and no traffic to ClusterIPs is masqueraded"})
+			Message: "the Node has no podCIDRs, and detectLocalMode is NodeCIDR: kube-ipvs cannot tell pods from other clients, and masquerades no traffic to ClusterIPs"})
 	}
 	return out
 }

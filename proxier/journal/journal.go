@@ -48,9 +48,9 @@ func (j *Journal) logAborted(r *report.Round) {
 	switch {
 	case r.Err != nil && j.abortedAt.IsZero():
 		j.abortedAt = r.Started
-		j.log.Error("rounds are aborted; the kernel stays as it is, and they are tried again", "round", r.Number, "err", r.Err)
+		j.log.Error("a round is aborted: it writes nothing, and is tried again", "round", r.Number, "err", r.Err)
 	case r.Err == nil && !j.abortedAt.IsZero():
-		j.log.Info("rounds go on", "round", r.Number, "after", time.Since(j.abortedAt))
+		j.log.Info("rounds succeed again", "round", r.Number, "after", time.Since(j.abortedAt))
 		j.abortedAt = time.Time{}
 	}
 }
@@ -68,9 +68,9 @@ func (j *Journal) logFailures(begun []report.Unwritten) {
 func (j *Journal) Mended(writes []report.Unwritten) {
 	lines := bounded{log: j.log}
 	for _, u := range writes {
-		lines.write(slog.LevelInfo, "write fails no more", "op", u.Op.String(), "after", time.Since(u.Since))
+		lines.write(slog.LevelInfo, "write succeeds again", "op", u.Op.String(), "after", time.Since(u.Since))
 	}
-	lines.end("more writes fail no more")
+	lines.end("more writes succeed again")
 }
 
 func (j *Journal) logDrift(r *report.Round) {

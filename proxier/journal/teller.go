@@ -54,11 +54,11 @@ func (t *teller) may(pr model.Problem, lines *bounded) bool {
 		return false
 	case all == linesNamespace:
 		t.lines[namespace]++
-		lines.write(slog.LevelWarn, "no more problems in this namespace are logged for a while: it has many, or again and again others", "namespace", space)
+		lines.write(slog.LevelWarn, "this namespace has too many problems: the log leaves out further ones for a while", "namespace", space)
 		return false
 	case n == linesEach:
 		t.lines[object]++
-		lines.write(slog.LevelWarn, "no more problems of this object are logged for a while: it has many, or again and again others", "object", name)
+		lines.write(slog.LevelWarn, "this object has too many problems: the log leaves out further ones for a while", "object", name)
 		return false
 	}
 	t.lines[object]++

@@ -31,7 +31,7 @@ func TestProblemLinesAreBounded(t *testing.T) {
 		tl.tell(l, one, nil)
 		tl.tell(l, nil, one)
 	}
-	if n := lines(); n != linesEach+1 || !strings.Contains(log.String(), "no more problems of this object") {
+	if n := lines(); n != linesEach+1 || !strings.Contains(log.String(), "this object has too many problems") {
 		t.Errorf("%d lines of an object whose problems come and go:\n%s", n, log.String())
 	}
 	log.Reset()
@@ -40,7 +40,7 @@ func TestProblemLinesAreBounded(t *testing.T) {
 		tl.tell(l, one, nil)
 		tl.tell(l, nil, one)
 	}
-	if n := lines(); n != linesNamespace+1 || strings.Count(log.String(), "no more problems in this namespace") != 1 {
+	if n := lines(); n != linesNamespace+1 || strings.Count(log.String(), "this namespace has too many problems") != 1 {
 		t.Errorf("%d lines of objects that come and go:\n%s", n, log.String())
 	}
 	for i := range 2 * linesNames {

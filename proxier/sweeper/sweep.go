@@ -72,10 +72,10 @@ func (f *Sweeper) outcome(err error) {
 	switch {
 	case err != nil && f.failing == nil:
 		f.failed = time.Now()
-		f.log.Warn("conntrack entries cannot be looked through; it is tried again", "err", err)
+		f.log.Warn("the search of conntrack entries fails; it is tried again", "err", err)
 	case err == nil && f.failing != nil:
 		f.failed = time.Time{}
-		f.log.Info("conntrack entries are looked through again", "was", f.failing)
+		f.log.Info("the search of conntrack entries succeeds again", "was", f.failing)
 	}
 	if f.failing = err; err != nil {
 		f.wake()
