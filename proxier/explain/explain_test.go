@@ -98,14 +98,14 @@ func TestAskedForAnImage(t *testing.T) {
 		"242.96.0.10:80":     "it stands for ClusterIP 10.96.0.10:80/tcp of Service default/web; ask for 10.96.0.10:80",
 		"252.0.0.1:30080":    "it stands for node port 30080/tcp of Service default/web; ask for default/web",
 		"252.0.0.2:30080":    "it stands for node port 30080/tcp of Service default/web; ask for default/web",
-		"242.96.0.10:80/udp": "and no virtual server of a Service is there",
-		"252.0.0.1:30081":    "and no virtual server of a Service is there",
+		"242.96.0.10:80/udp": "no virtual server of a Service stands there",
+		"252.0.0.1:30081":    "no virtual server of a Service stands there",
 	} {
 		q, err := ParseQuery(at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err = n.Explain(q, netip.Addr{}); err == nil || !strings.Contains(err.Error(), "is a private image, which clients do not dial: "+says) {
+		if _, err = n.Explain(q, netip.Addr{}); err == nil || !strings.Contains(err.Error(), "is a mapped address, which clients do not dial: "+says) {
 			t.Errorf("%s: %v", at, err)
 		}
 	}
@@ -124,10 +124,10 @@ func TestUnread(t *testing.T) {
 	e.Print(&out)
 	end := out.String()[strings.LastIndex(out.String(), "Problem: "):]
 	want := `Problem: c.yaml: Service default/web: spec.x: unknown field
-Some objects cannot be read: until they can, nothing would be removed or refused.
+Some objects cannot be read: until they can, kube-ipvs removes and refuses nothing.
   a.yaml: cannot be read: permission denied
   b.yaml, document 2: Service default/other: no
-Apart from that it is as wanted.
+No object differs apart from that.
 `
 	if !e.AsDesired || end != want {
 		t.Errorf("%s", end)
@@ -156,7 +156,7 @@ func TestPodsUnknown(t *testing.T) {
 	n := webNode(t, func(c *desired.Config) { c.PodCIDRs = [2]netip.Prefix{} })
 	var out strings.Builder
 	mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.Addr{}).Print(&out)
-	for _, want := range []string{"anybody else (pods are not told from others): the", "is not known in this family, so nothing"} {
+	for _, want := range []string{"any other client (pods cannot be told apart): the", "addresses of this family are not known"} {
 		if text := strings.Join(strings.Fields(out.String()), " "); !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
@@ -187,7 +187,7 @@ func TestForeignRules(t *testing.T) {
 // A client that claims to be an image gets nowhere.
 func TestForgedSource(t *testing.T) {
 	w := wayFrom(t, webNode(t, nil), "240.168.50.201")
-	if w.Outcome != Dropped || !strings.Contains(w.Why, "source is an image") {
+	if w.Outcome != Dropped || !strings.Contains(w.Why, "source is a mapped address") {
 		t.Errorf("%s: %s", w.Outcome, w.Why)
 	}
 }
@@ -219,7 +219,7 @@ func TestLoopback(t *testing.T) {
 		}
 		for ask, says := range map[string]string{ // without --from
 			"127.0.0.1:30080": "so the relay takes it, and dials 127.0.0.1:30080 itself, from 192.168.50.1.",
-			"default/web":     "of clients at loopback addresses the relay takes it (--from 127.0.0.1)",
+			"default/web":     "the relay serves clients at loopback addresses (--from 127.0.0.1)",
 		} {
 			var out strings.Builder
 			q, _ := ParseQuery(ask)
@@ -291,7 +291,7 @@ func TestNothingProgrammed(t *testing.T) {
 	e := mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.Addr{})
 	var out strings.Builder
 	e.Print(&out)
-	for _, want := range []string{"The address 10.96.0.10 is not one of this node's, and should be.", "Virtual server 242.96.0.10:80/tcp: MISSING",
+	for _, want := range []string{"The address 10.96.0.10 is not an address of this node, and should be.", "Virtual server 242.96.0.10:80/tcp: MISSING",
 		"missing virtual server 242.96.0.10:80/tcp", "more that all Services need"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q", want)

@@ -84,7 +84,7 @@ func (n *Node) unknown(key model.Key) error {
 			return fmt.Errorf("service %s is not served: %s", key, p)
 		}
 	}
-	return fmt.Errorf("there is no Service %s, or none that a proxy serves: one that is headless, an ExternalName or another proxy's", key)
+	return fmt.Errorf("kube-ipvs serves no Service %s: it does not exist, or is headless, an ExternalName or another proxy's", key)
 }
 
 func isPort(p *model.Port, text string) bool {
@@ -142,11 +142,11 @@ func (n *Node) findAddress(q Query) (*model.Service, []desired.Frontend, error) 
 	}
 	switch {
 	case rival != "":
-		return nil, nil, fmt.Errorf("%s is two Services': %s; write %s/%s", what, rival, what, found[0].Proto)
+		return nil, nil, fmt.Errorf("%s belongs to two Services: %s; write %s/%s", what, rival, what, found[0].Proto)
 	case found != nil:
 		return service, found, nil
 	case n.Config.Reserved(q.At.Addr()) != "":
-		return nil, nil, fmt.Errorf("%s is a private image, which clients do not dial: %s", what, n.imageOf(q))
+		return nil, nil, fmt.Errorf("%s is a mapped address, which clients do not dial: %s", what, n.imageOf(q))
 	case near != nil:
 		return nil, nil, fmt.Errorf("no Service has %s; %s", what, strings.Join(near, "; "))
 	case n.isLocal(q.At.Addr()):
@@ -172,7 +172,7 @@ func (n *Node) imageOf(q Query) string {
 			}
 		}
 	}
-	return "and no virtual server of a Service is there"
+	return "no virtual server of a Service stands there"
 }
 
 // serves reports whether clients who dial what q says get to the frontend.

@@ -23,7 +23,7 @@ func (e *Explanation) Print(out io.Writer) {
 		p.line("It comes from %s.", e.Origin)
 	}
 	if len(e.Frontends) == 0 {
-		p.line("Nothing of it can be dialled here.")
+		p.line("It has no address that clients can dial here.")
 	}
 	for i := range e.Frontends {
 		p.frontend(&e.Frontends[i], e.Hairpin)
@@ -66,7 +66,7 @@ func (p *printer) frontend(f *Frontend, hairpin []string) {
 	}
 	p.line("\n%s", title)
 	if f.ServedBy != "" {
-		p.line("  Service %s has the same address and port, and comes first: its ClusterIP it is, or it is older, or the first by name.", f.ServedBy)
+		p.line("  Service %s has the same address and port, and is served here: the address is its ClusterIP, or it is older, or its name sorts first.", f.ServedBy)
 		return
 	}
 	p.line("  1. The node takes the packet.")
@@ -82,7 +82,7 @@ func (p *printer) frontend(f *Frontend, hairpin []string) {
 	served := slices.DeleteFunc(slices.Clone(f.Ways), func(w Way) bool { return w.Outcome != Served })
 	p.line("  3. IPVS gives a new connection to an endpoint%s.", f.carrier())
 	if len(served) == 0 {
-		p.text("Nobody's packets get so far.")
+		p.text("No packet gets this far.")
 	}
 	for i := range f.Servers {
 		s := &f.Servers[i]
@@ -98,7 +98,7 @@ func (p *printer) frontend(f *Frontend, hairpin []string) {
 	}
 	itself := slices.ContainsFunc(hairpin, func(s string) bool { return strings.HasPrefix(s, "[") == (f.Family == 6) })
 	if itself && slices.ContainsFunc(served, func(w Way) bool { return w.Client.anybody && w.Masquerade == "no" }) {
-		p.text("An endpoint that is sent to itself: this node, so that its answer comes back.")
+		p.text("An endpoint that connects to itself: this node, so that its answer comes back.")
 	}
 	for i := range f.Ways {
 		if f.Ways[i].Client.Address != "" {
@@ -112,7 +112,7 @@ func (f *Frontend) carrier() string {
 	if len(f.Servers) > 0 && f.Servers[0].Address == f.Address {
 		return ", and carries all its packets"
 	}
-	return "; conntrack carries what follows"
+	return "; conntrack carries its other packets"
 }
 
 // groups puts ways together that differ only in who goes them.
@@ -163,7 +163,7 @@ func (p *printer) passage(f *Frontend, g []Way) {
 	case w.Outcome != Served:
 		p.text("%s: %s. %s.", who, outcomes[w.Outcome], capital(w.Why))
 	case to != "":
-		p.text("%s: entry %s matches, and the destination becomes %s, a private image that only this node knows.", who, orNone(entry), to)
+		p.text("%s: entry %s matches, and the destination becomes %s, a mapped address that only this node knows.", who, orNone(entry), to)
 	default:
 		p.text("%s: entry %s matches, and the destination stays as it is.", who, orNone(entry))
 	}
@@ -173,7 +173,7 @@ func (p *printer) passage(f *Frontend, g []Way) {
 }
 
 var outcomes = map[string]string{
-	Served: "served", Refused: "refused at once", Dropped: "dropped, the client waits in vain", ToHost: "handed to the node itself",
+	Served: "served", Refused: "refused at once", Dropped: "dropped, and the client gets no answer", ToHost: "handed to the node itself",
 	PassedOn: "passed on", Unroutable: "lost",
 }
 
@@ -197,7 +197,7 @@ func (w *Way) rewriting() (entry, to string) {
 func (c *Client) name() string {
 	text := map[string]string{FromPod: "a pod", FromNode: "the node itself", FromOutside: "a client from outside"}[c.Kind]
 	if c.orPod {
-		text = "anybody else (pods are not told from others)"
+		text = "any other client (pods cannot be told apart)"
 	}
 	if c.Address != "" {
 		text = c.Address + ", " + text
@@ -284,7 +284,7 @@ func (p *printer) steps(w *Way) {
 		p.line("       -> %s", text)
 	}
 	if len(w.Steps) == 0 {
-		p.line("     no rule of ours is about it")
+		p.line("     no rule of kube-ipvs matches it")
 	}
 }
 
@@ -294,7 +294,7 @@ func (p *printer) ending(e *Explanation) {
 		p.line("Problem: %s", text)
 	}
 	if !e.Complete {
-		p.line("Some objects cannot be read: until they can, nothing would be removed or refused.")
+		p.line("Some objects cannot be read: until they can, kube-ipvs removes and refuses nothing.")
 		for _, text := range e.Unread[:min(len(e.Unread), maxCommon)] {
 			p.line("  %s", text)
 		}
@@ -304,13 +304,13 @@ func (p *printer) ending(e *Explanation) {
 	}
 	switch {
 	case e.AsDesired && (!e.Complete || len(e.Problems) > 0):
-		p.line("Apart from that it is as wanted.")
+		p.line("No object differs apart from that.")
 		return
 	case e.AsDesired:
-		p.line("All of it is as wanted.")
+		p.line("No object differs.")
 		return
 	}
-	p.line("What differs from what is wanted:")
+	p.line("Differences from the desired objects:")
 	common := 0
 	for i := range e.Differs {
 		if e.Differs[i].Common {

@@ -65,7 +65,7 @@ func (t *tracer) chain(table, chain string) verdict {
 	for i := range rules {
 		r := &rules[i]
 		if why := unknown(r); why != "" {
-			t.doubt(table, r, why+", and it is passed over")
+			t.doubt(table, r, why+", and explain skips it")
 			continue
 		}
 		entries, ok := t.matches(r)
@@ -121,7 +121,7 @@ func (t *tracer) setMark(table string, r *iptables.Rule, entries []state.ID) {
 	t.packet.mark = t.packet.mark&^mask ^ value
 	does := "it is marked for masquerade"
 	if value == 0 {
-		does = "the mark has done its work and goes"
+		does = "the mark is cleared after its use"
 	}
 	t.note(table, r, entries, does)
 }
@@ -140,13 +140,13 @@ func (t *tracer) rewrite(table string, r *iptables.Rule, entries []state.ID) {
 			at = netip.AddrPortFrom(a, to.Port())
 		}
 		if err != nil {
-			t.doubt(table, r, fmt.Sprintf("%q is no address", arg))
+			t.doubt(table, r, fmt.Sprintf("%q is not an address", arg))
 			return
 		}
 		t.packet.to = at
 	}
 	if t.packet.to == to {
-		t.note(table, r, entries, "its destination stays, whatever NAT comes later")
+		t.note(table, r, entries, "its destination stays, and no later NAT changes it")
 		return
 	}
 	t.packet.nat = true

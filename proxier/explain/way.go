@@ -143,7 +143,7 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 		if outcome, why := t.filter(hook); outcome != "" {
 			return outcome, why
 		}
-		return PassedOn, fmt.Sprintf("no rule is about %s here, and it is no address of this node", t.packet.to)
+		return PassedOn, fmt.Sprintf("no rule matches %s, and it is not an address of this node", t.packet.to)
 	}
 	if !own {
 		if t.table("mangle", "INPUT") == dropped {
@@ -197,7 +197,7 @@ func (n *Node) relayed(t *tracer, dialled netip.AddrPort) bool {
 // unrelayedWhy says why a node port is not served at a loopback address.
 func (n *Node) unrelayedWhy(a netip.Addr) string {
 	if n.Config.Relay(a).IsValid() {
-		return "no node port that is relayed has it, of those of TCP and UDP"
+		return "no TCP or UDP node port that the relay serves has it"
 	}
 	return "IPVS does not take loopback sources, and node ports are relayed only where nodePortAddresses says localhost"
 }
@@ -233,10 +233,10 @@ func (n *Node) dropWhy(t *tracer) string {
 		}
 	}
 	if n.Config.Reserved(t.packet.source) != "" {
-		return "its source is an image, which exists only between NAT and IPVS: nothing comes from there"
+		return "its source is a mapped address, and these exist only between NAT and IPVS"
 	}
 	if last.rule.Options[0].Name == "-d" {
-		return "the address is an image, which exists only between NAT and IPVS: nobody may dial it"
+		return "the address is a mapped address: clients may not dial these"
 	}
 	return "the rule " + last.Rule + " drops it"
 }

@@ -24,11 +24,11 @@ func (n *Node) endpointWhy(v *model.Verdict, r model.Reason) string {
 		}
 		return "ready"
 	case model.LastResort:
-		return "terminating, and serves still: the last resort, since no ready endpoint could be chosen"
+		return "terminating and still serving: the last resort, since no ready endpoint can be chosen"
 	case model.Leaving:
-		return "terminating: it serves still, but there are ready ones"
+		return "terminating and still serving, but others are ready"
 	case model.Gone:
-		return "terminating, and serves no more"
+		return "terminating and not serving"
 	case model.NotReady:
 		return "not ready"
 	case model.OtherNode:
@@ -38,7 +38,7 @@ func (n *Node) endpointWhy(v *model.Verdict, r model.Reason) string {
 	case model.NotLocal:
 		return fmt.Sprintf("it is on node %s, and traffic policy Local takes endpoints of this node only", orNone(v.Node))
 	case model.Duplicate:
-		return fmt.Sprintf("EndpointSlice %s lists what is listed elsewhere too, and that counts", v.Slice)
+		return fmt.Sprintf("EndpointSlice %s lists it, but another one lists it too and counts", v.Slice)
 	case model.NoPort:
 		return fmt.Sprintf("its EndpointSlice %s does not have this port", v.Slice)
 	}
@@ -102,9 +102,9 @@ func (n *Node) keptWhy(w *Way, through desired.Chain) string {
 	case through == desired.ChainCluster && kind == FromPod:
 		return "the client is a pod: the endpoint can answer it directly"
 	case through == desired.ChainCluster && n.Config.PodInterface == "" && !n.Config.PodCIDRs[at].IsValid():
-		return "which addresses are pods' is not known in this family, so nothing to a ClusterIP is masqueraded"
+		return "the pods' addresses of this family are not known, so no traffic to a ClusterIP is masqueraded"
 	case len(n.Differ[at]) > 0:
-		return "no rule in the kernel asks for masquerade, and the rules are not as wanted"
+		return "no rule in the kernel asks for masquerade, and the rules differ from the desired ones"
 	}
 	return "no rule asks for masquerade"
 }
@@ -124,7 +124,7 @@ func (n *Node) takesFacts(f *desired.Frontend) []Fact {
 		}
 		fact.Text = fmt.Sprintf("the address %s is one of this node's own, %s", addr, how)
 		if !fact.Present {
-			fact.Text = fmt.Sprintf("the address %s is not one of this node's, and should be", addr)
+			fact.Text = fmt.Sprintf("the address %s is not an address of this node, and should be", addr)
 		}
 		out = append(out, fact)
 	case desired.NodePort:
@@ -143,7 +143,7 @@ func (n *Node) nodePortText(f *desired.Frontend) string {
 	relay := n.Config.Relay(f.Addr.Addr()).IsValid() && f.Proto != state.SCTP
 	served := ""
 	if relay {
-		served = fmt.Sprintf("; of clients at loopback addresses the relay takes it (--from %s)", at)
+		served = fmt.Sprintf("; the relay serves clients at loopback addresses (--from %s)", at)
 	}
 	if slices.Equal(f.Networks, state.Halves(netip.PrefixFrom(f.Addr.Addr(), 0))) {
 		but := "loopback and ClusterIPs"
@@ -171,9 +171,9 @@ func (n *Node) publishing(f *desired.Frontend) []Fact {
 			continue
 		}
 		route, ok := n.imageRoute(id.Addr())
-		fact := Fact{Present: ok, Object: route.String(), Text: fmt.Sprintf("%s, a private image, is local too: it is where the virtual server stands", id.Addr())}
+		fact := Fact{Present: ok, Object: route.String(), Text: fmt.Sprintf("the mapped address %s is local too: the virtual server stands there", id.Addr())}
 		if !ok {
-			fact.Object, fact.Text = "", fmt.Sprintf("there is no local route for the image %s", id.Addr())
+			fact.Object, fact.Text = "", fmt.Sprintf("there is no local route for the mapped address %s", id.Addr())
 		}
 		out = append(out, fact)
 	}

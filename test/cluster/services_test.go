@@ -76,7 +76,7 @@ func TestServices(t *testing.T) {
 func explained(t *testing.T, d *testbed.Daemon, s testbed.Service) {
 	t.Helper()
 	out, err := d.Command(t.Context(), "explain", "default/"+s.Name, "--from", bed.C1.IPv4.String()).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "10.244.1.31:8080  weight 1  chosen:") || !strings.Contains(string(out), "All of it is as wanted.") {
+	if err != nil || !strings.Contains(string(out), "10.244.1.31:8080  weight 1  chosen:") || !strings.Contains(string(out), "No object differs.") {
 		t.Errorf("explain %s: %v: %s", s.Name, err, out)
 	}
 }

@@ -162,7 +162,7 @@ func TestExplainNamesWhatIsBroken(t *testing.T) {
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		s := testbed.Service{Name: "web", Number: 1, Type: "NodePort", Protocols: []string{"TCP"}, Families: []string{"IPv4"}}
 		serve(t, d, testbed.Backends(bed.P1, bed.R1), s)
-		if out, code := explained(t, d, "default/web"); code != 0 || !strings.Contains(out, "All of it is as wanted.") {
+		if out, code := explained(t, d, "default/web"); code != 0 || !strings.Contains(out, "No object differs.") {
 			t.Fatalf("exit code %d: %s", code, out)
 		}
 		server := "10.96.0.101:80"
