@@ -225,7 +225,7 @@ func (a *api) nodeListed(n int) {
 		return
 	}
 	a.trouble.tell(about, problemOf("Node "+a.options.NodeName, "",
-		"the API server has no such Node; its zone, podCIDRs and addresses are unknown until it has, and --hostname-override may have to name another"))
+		"the API server has no Node of this name: its zone, podCIDRs and addresses are unknown. If the name is wrong, set --hostname-override"))
 }
 
 // sync delivers what came early. Only the first call counts.

@@ -111,7 +111,7 @@ func baseConfig(o ClientOptions) (*rest.Config, error) {
 			return &rest.Config{}, nil // such as a proxy on the loopback device that needs no credentials
 		}
 		if err != nil {
-			return nil, fmt.Errorf("neither --manifests nor --kubeconfig is given, and as a pod: %w", err)
+			return nil, fmt.Errorf("neither --manifests nor --kubeconfig is given, and the configuration of a pod is missing: %w", err)
 		}
 		return c, nil
 	}
@@ -127,7 +127,7 @@ func readKubeconfig(path, server string) (*rest.Config, error) {
 	overrides := &clientcmd.ConfigOverrides{ClusterInfo: clientcmdapi.Cluster{Server: server}}
 	c, err := clientcmd.NewDefaultClientConfig(*file, overrides).ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
-		return nil, errors.New("it names no cluster and user in its current-context")
+		return nil, errors.New("its current-context names no cluster and user")
 	}
 	return c, err
 }

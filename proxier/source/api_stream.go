@@ -50,7 +50,7 @@ func (lw *listerWatcher) follow(ctx context.Context, w apiwatch.Interface) apiwa
 // that is lost may look like that.
 func (lw *listerWatcher) judge(ctx context.Context, e apiwatch.Event) apiwatch.Event {
 	if e.Type != apiwatch.Error && reflect.TypeOf(e.Object) != reflect.TypeOf(lw.kind.typ) {
-		status := apierrors.NewInternalError(fmt.Errorf("a watch of %s told of a %T", lw.kind.name, e.Object)).ErrStatus
+		status := apierrors.NewInternalError(fmt.Errorf("a watch of %s delivered a %T", lw.kind.name, e.Object)).ErrStatus
 		e = apiwatch.Event{Type: apiwatch.Error, Object: &status}
 	}
 	status, _ := e.Object.(*metav1.Status)

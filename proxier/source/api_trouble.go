@@ -72,12 +72,12 @@ func describe(k kind, verb string, err error) (about, class, text string) {
 	if k.group.Group != "" {
 		resource += "." + k.group.Group
 	}
-	const stays = "; everything stays as it was told last"
+	const stays = "; the last known state stays in force"
 	switch {
 	case apierrors.IsForbidden(err):
 		return k.name + " " + verb, "forbidden", fmt.Sprintf("the API server does not let this user %s %s: its role lacks the verb %q for them%s", verb, resource, verb, stays)
 	case apierrors.IsUnauthorized(err):
-		return k.name, "credentials", fmt.Sprintf("the API server does not accept the credentials for reading %s: is the token expired?%s", resource, stays)
+		return k.name, "credentials", fmt.Sprintf("the API server does not accept the credentials for reading %s: the token may have expired%s", resource, stays)
 	case apierrors.IsNotFound(err):
 		return k.name, "missing", fmt.Sprintf("the API server has no %s/%s%s", resource, k.group.Version, stays)
 	}

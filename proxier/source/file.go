@@ -113,7 +113,7 @@ func (f *file) said() []model.Problem {
 	if f.failure == "" {
 		return f.problems
 	}
-	return append([]model.Problem{{Origin: f.path, Message: "cannot be read: " + f.failure + "; what it held before stays in force"}}, f.problems...)
+	return append([]model.Problem{{Origin: f.path, Message: "cannot be read: " + f.failure + "; its last usable content stays in force"}}, f.problems...)
 }
 
 // load reads a whole file. torn reports that it changed meanwhile.

@@ -35,7 +35,7 @@ type listing struct {
 }
 
 // errDangling says that a file is a link to nothing, as while its target is replaced.
-var errDangling = errors.New("a link to nothing")
+var errDangling = errors.New("a link to a file that does not exist")
 
 // list finds the files of a root. An error means that nothing is known.
 func (r *root) list() (listing, error) {
@@ -102,7 +102,7 @@ func (r *root) scan(now time.Time, marks marks) (changed bool, next time.Time) {
 	l, err := r.list()
 	another := l.home != r.home || r.lost || (l.folder && marks.has(r.path))
 	if err == nil && len(l.paths) == 0 && len(r.files) > 0 && another {
-		err = errors.New("the folder is another one than before and has no manifests yet")
+		err = errors.New("a new folder has taken its place and has no manifests yet")
 	}
 	r.listed = err == nil
 	if err != nil {
@@ -169,10 +169,10 @@ func (r *root) fail(err error) (changed bool) {
 	if len(r.files) == 0 {
 		return r.say(waiting(err))
 	}
-	return r.say("cannot be read: " + reason(err) + "; all that it held stays in force")
+	return r.say("cannot be read: " + reason(err) + "; its last usable content stays in force")
 }
 
-func waiting(err error) string { return "cannot be read: " + reason(err) + "; it is waited for" }
+func waiting(err error) string { return "cannot be read: " + reason(err) + "; kube-ipvs waits for it" }
 
 // reason is an error without the path, which is said anyway.
 func reason(err error) string {

@@ -60,7 +60,7 @@ func (h *hold) settle(family discoveryv1.AddressType) []Event {
 	about := "default/kubernetes " + string(family)
 	if serves(h.told, family) && !serves(h.now, family) {
 		h.trouble.tell(about, problemOf("Service default/kubernetes", "",
-			"the API server says that it has no "+string(family)+" endpoint any more; the last ones stay in use, since this node may reach the API server by them alone"))
+			"the API server lists no "+string(family)+" endpoint any more: the last ones stay in use, since this node may have no other way to the API server"))
 		return nil
 	}
 	h.trouble.solved(about)

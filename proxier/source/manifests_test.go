@@ -78,7 +78,7 @@ func TestSingleFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "deep", "er", "services") // any name will do
 	r := run(t, path)
-	r.awaitProblem(t, path+": cannot be read: no such file or directory; it is waited for")
+	r.awaitProblem(t, path+": cannot be read: no such file or directory; kube-ipvs waits for it")
 	r.awaitLoaded(t)
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	write(t, path, svc("a", 80))
@@ -90,13 +90,13 @@ func TestSingleFile(t *testing.T) {
 	r.awaitNames(t, "b")
 	must(t, os.Remove(path))
 	r.awaitNames(t, "")
-	r.awaitProblem(t, "it is waited for")
+	r.awaitProblem(t, "kube-ipvs waits for it")
 	write(t, path, svc("c", 80))
 	r.awaitNames(t, "c")
 	r.awaitWell(t)
 	// Without its folder nobody knows whether the file is meant to be there.
 	must(t, os.RemoveAll(filepath.Dir(filepath.Dir(path))))
-	r.awaitProblem(t, "all that it held stays in force")
+	r.awaitProblem(t, "its last usable content stays in force")
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	write(t, path, docs(svc("c", 80), svc("d", 80)))
 	r.awaitNames(t, "c d")
@@ -165,7 +165,7 @@ func TestFirstOfEqualObjectsCounts(t *testing.T) {
 	write(t, second, svc("a", 2))
 	write(t, third, docs(svc("a", 3), svc("a", 4)))
 	r := run(t, one, two, one)
-	r.awaitProblem(t, second+", document 1: Service default/a: already given by "+first+", document 1, which counts")
+	r.awaitProblem(t, second+", document 1: Service default/a: "+first+", document 1 defines it too, and counts")
 	r.look(func() {
 		if len(r.problems) != 3 || portOf(r.objects[service("a")]) != 1 {
 			t.Errorf("%+v, problems %s", r.objects, r.said())
@@ -175,7 +175,7 @@ func TestFirstOfEqualObjectsCounts(t *testing.T) {
 	r.await(t, "the second", func() bool { return portOf(r.objects[service("a")]) == 2 })
 	must(t, os.Remove(second))
 	r.await(t, "the third", func() bool { return portOf(r.objects[service("a")]) == 3 })
-	r.awaitProblem(t, third+", document 2: Service default/a: already given by "+third+", document 1")
+	r.awaitProblem(t, third+", document 2: Service default/a: "+third+", document 1 defines it too")
 	write(t, first, svc("a", 5))
 	r.await(t, "the first again", func() bool { return portOf(r.objects[service("a")]) == 5 })
 	r.look(func() {
@@ -235,7 +235,7 @@ func TestRescan(t *testing.T) {
 	}
 	must(t, os.Remove(path))
 	m.scan(time.Now(), "", r)
-	if got := strings.Join(r.batches, "|"); got != "+a|+a|-a" || !strings.Contains(r.said(), "waited for") {
+	if got := strings.Join(r.batches, "|"); got != "+a|+a|-a" || !strings.Contains(r.said(), "waits for it") {
 		t.Errorf("batches %s, problems %s", got, r.said())
 	}
 }

@@ -128,7 +128,7 @@ func (s *stock) doubles(files []*file) (out []model.Problem) {
 	for _, g := range idle {
 		o := g.held()
 		out = append(out, model.Problem{Origin: o.event.Origin, Object: o.ref.String(),
-			Message: fmt.Sprintf("already given by %s, which counts; this one is left out", s.givers[o.ref][0].held().event.Origin)})
+			Message: fmt.Sprintf("%s defines it too, and counts; this one is left out", s.givers[o.ref][0].held().event.Origin)})
 	}
 	return out
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // keeps ends the message about a document that cannot be used.
-const keeps = "it is left out, and what this file held before stays in force"
+const keeps = "it is left out, and the file's last usable content stays in force"
 
 // ref names an object.
 type ref struct{ kind, namespace, name string }
@@ -83,10 +83,10 @@ func (p *parser) item(origin string, data []byte, usual schema.GroupVersionKind,
 	list := strings.HasSuffix(head.kind, "List")
 	switch {
 	case head.apiVersion != gv.String():
-		p.fail(origin, name, "apiVersion", fmt.Sprintf("%s of kind %s is not known here, only %s is", head.apiVersion, head.kind, gv))
+		p.fail(origin, name, "apiVersion", fmt.Sprintf("%s of kind %s is unknown; kube-ipvs reads %s", head.apiVersion, head.kind, gv))
 		return name, true
 	case list && !lists:
-		p.fail(origin, name, "kind", "a list within a list is not read")
+		p.fail(origin, name, "kind", "kube-ipvs does not read a list within a list")
 		return name, true
 	}
 	kind := gv.WithKind(head.kind)
@@ -128,7 +128,7 @@ func (p *parser) add(origin string, obj runtime.Object) {
 	case *node:
 		n, err := obj.node()
 		if err != nil {
-			p.note(origin, "Node "+n.Name, "status", err.Error()+"; it is ignored as far as it is wrong")
+			p.note(origin, "Node "+n.Name, "status", err.Error()+"; its wrong fields are ignored")
 		}
 		meta, kind, e.Node = &n.ObjectMeta, "Node", n
 	}

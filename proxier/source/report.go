@@ -217,7 +217,7 @@ func (r *Reporter) note(i *incident, by written, err error) {
 	}
 	i.told, i.due = true, time.Now().Add(again+rand.N(again))
 	if err != nil && !r.refused {
-		r.log.Warn("Events cannot be written; what is wrong stands in this log", "err", err)
+		r.log.Warn("Events cannot be written; this log has the problems", "err", err)
 	}
 	r.refused = err != nil
 }

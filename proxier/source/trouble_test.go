@@ -57,7 +57,7 @@ func TestFolderVanishesAndComesBack(t *testing.T) {
 	r.awaitNames(t, "a b")
 	aside := dir + "-aside"
 	must(t, os.Rename(dir, aside))
-	r.awaitProblem(t, dir+": cannot be read: no such file or directory; all that it held stays in force")
+	r.awaitProblem(t, dir+": cannot be read: no such file or directory; its last usable content stays in force")
 	must(t, os.Mkdir(dir, 0o755))
 	r.awaitProblem(t, "has no manifests yet")
 	r.look(func() {
@@ -73,7 +73,7 @@ func TestFolderVanishesAndComesBack(t *testing.T) {
 	r.awaitNames(t, "")
 
 	must(t, os.Remove(dir))
-	r.awaitProblem(t, "it is waited for")
+	r.awaitProblem(t, "kube-ipvs waits for it")
 	must(t, os.Rename(aside, dir))
 	r.awaitNames(t, "a b")
 	r.awaitWell(t)
@@ -125,7 +125,7 @@ func TestConfigMapVolume(t *testing.T) {
 	version("..2025_2", map[string]string{"a.yaml": svc("c", 80)})
 	must(t, os.RemoveAll(filepath.Join(dir, "..2025_1")))
 	whole.awaitNames(t, "b c")
-	whole.awaitProblem(t, "b.yaml: cannot be read") // a link to nothing says nothing
+	whole.awaitProblem(t, "b.yaml: cannot be read") // a link to a missing file is no problem
 	single.awaitNames(t, "c")
 	must(t, os.Remove(filepath.Join(dir, "b.yaml")))
 	whole.awaitNames(t, "c")

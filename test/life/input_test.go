@@ -31,7 +31,7 @@ var mistakes = []mistake{
 	{name: "an address and port that another Service has", file: "wrong.yaml", manifest: manifest(spec{name: "zzz", ips: both(10), ports: []corev1.ServicePort{tcp("", 80, 0)}, endpoints: there(40)}),
 		origin: "wrong.yaml", object: "Service default/zzz", what: "another Service has the same address and port"},
 	{name: "an object given twice", file: "wrong.yaml", manifest: manifest(spec{name: "web", ips: both(51), ports: []corev1.ServicePort{tcp("", 80, 0)}, endpoints: there(40)}),
-		origin: "wrong.yaml", object: "Service default/web", what: "already given by"},
+		origin: "wrong.yaml", object: "Service default/web", what: "defines it too"},
 	{name: "an endpoint without a good address", file: "wrong.yaml", manifest: strings.ReplaceAll(
 		manifest(spec{name: "halfway", ips: both(52), ports: []corev1.ServicePort{tcp("", 80, 0)}, endpoints: there(60, 61)}), "- 10.244.0.62", "- 10.244.0.662"),
 		origin: "wrong.yaml", object: "EndpointSlice default/halfway-ipv4", field: "endpoints[1].addresses[0]", what: "10.244.0.662", adds: true},
@@ -155,7 +155,7 @@ func TestFolderThatGoesAndComes(t *testing.T) {
 	d.quietly("the folder came back", want, func() {
 		since := len(d.records())
 		must(os.Rename(n.dir, away))
-		said(since, "all that it held stays in force")
+		said(since, "its last usable content stays in force")
 		n.same("the folder went away", want, n.snapshot())
 		since = len(d.records())
 		must(os.Mkdir(n.dir, 0o755))
