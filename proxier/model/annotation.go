@@ -25,8 +25,8 @@ func noteUnknown(annotations map[string]string, c *critic) {
 	// A field is a label of metrics and part of an Event's name: a tenant's text is none.
 	const field = "metadata.annotations"
 	if more := len(unknown) - 1; more > 0 {
-		c.fault(field, "they are ignored", "with this prefix only %s is known, and not %d others such as %q", SchedulerAnnotation, more+1, first)
+		c.fault(field, "they are ignored", "%d annotations such as %q are unknown; the one known with this prefix is %s", more+1, first, SchedulerAnnotation)
 		return
 	}
-	c.fault(field, "it is ignored", "with this prefix only %s is known, and not %q", SchedulerAnnotation, first)
+	c.fault(field, "it is ignored", "%q is unknown; the one known annotation with this prefix is %s", first, SchedulerAnnotation)
 }

@@ -52,7 +52,7 @@ func (c *critic) problems(origin, object string) []Problem {
 		out = append(out, Problem{Origin: origin, Object: object, Field: r.field, Message: r.what + "; " + r.then})
 	}
 	if c.more > 0 {
-		out = append(out, Problem{Origin: origin, Object: object, Message: fmt.Sprintf("%d more things are wrong with it; they are handled like those said", c.more)})
+		out = append(out, Problem{Origin: origin, Object: object, Message: fmt.Sprintf("%d more values are wrong; they are left out or replaced like these", c.more)})
 	}
 	return out
 }

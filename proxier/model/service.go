@@ -65,7 +65,7 @@ func readType(t corev1.ServiceType, c *critic) corev1.ServiceType {
 		return t
 	case "":
 	default:
-		c.fault("spec.type", "it is taken for ClusterIP", "%q is not a type of service", t)
+		c.fault("spec.type", "it is treated as ClusterIP", "%q is not a type of service", t)
 	}
 	return corev1.ServiceTypeClusterIP
 }
@@ -112,7 +112,7 @@ func readClusterIPs(spec *corev1.ServiceSpec, c *critic) []netip.Addr {
 	}
 	switch {
 	case len(texts) == 0:
-		c.fault("spec.clusterIP", "the service is not served", "there is no cluster IP, and nothing here allocates one")
+		c.fault("spec.clusterIP", "the service is not served", "it has no cluster IP, and kube-ipvs allocates none")
 	case len(out) == 0:
 		c.fault("spec.clusterIPs", omitObject, "no usable address is left")
 	}
@@ -157,7 +157,7 @@ func readPolicies(spec *corev1.ServiceSpec, kind corev1.ServiceType, s *Service,
 	case corev1.ServiceExternalTrafficPolicyLocal:
 		s.ExternalLocal = hasNodePorts(kind) || len(spec.ExternalIPs) > 0
 	default:
-		c.fault("spec.externalTrafficPolicy", "it is taken for Cluster", "%q is neither Cluster nor Local", p)
+		c.fault("spec.externalTrafficPolicy", "it is treated as Cluster", "%q is neither Cluster nor Local", p)
 	}
 	if p := spec.InternalTrafficPolicy; p != nil {
 		switch *p {
@@ -165,7 +165,7 @@ func readPolicies(spec *corev1.ServiceSpec, kind corev1.ServiceType, s *Service,
 		case corev1.ServiceInternalTrafficPolicyLocal:
 			s.InternalLocal = true
 		default:
-			c.fault("spec.internalTrafficPolicy", "it is taken for Cluster", "%q is neither Cluster nor Local", *p)
+			c.fault("spec.internalTrafficPolicy", "it is treated as Cluster", "%q is neither Cluster nor Local", *p)
 		}
 	}
 	if n := spec.HealthCheckNodePort; n != 0 {
@@ -242,7 +242,7 @@ func readNodePort(n int32, i int, protocol corev1.Protocol, kind corev1.ServiceT
 	switch {
 	case n == 0:
 		if kind == corev1.ServiceTypeNodePort {
-			c.fault(field(), omit, "there is no node port, and nothing here allocates one")
+			c.fault(field(), omit, "it has no node port, and kube-ipvs allocates none")
 		}
 	case number == 0:
 		c.fault(field(), omit, "%d is not in 1..65535", n)

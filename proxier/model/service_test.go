@@ -85,7 +85,7 @@ func TestServiceForms(t *testing.T) {
 		{name: "headless by list", edit: func(s *corev1.Service) { s.Spec.ClusterIP, s.Spec.ClusterIPs = "", []string{"None"} }},
 		{name: "other proxy", edit: func(s *corev1.Service) { s.Labels = map[string]string{labelProxyName: "kpng"} }},
 		{name: "headless label", edit: func(s *corev1.Service) { s.Labels = map[string]string{corev1.IsHeadlessService: ""} }, want: "10.96.0.10 :80/TCP"},
-		{name: "no cluster IP", edit: func(s *corev1.Service) { s.Spec.ClusterIP = "" }, field: "spec.clusterIP", about: "nothing here allocates one"},
+		{name: "no cluster IP", edit: func(s *corev1.Service) { s.Spec.ClusterIP = "" }, field: "spec.clusterIP", about: "kube-ipvs allocates none"},
 		{name: "affinity", edit: func(s *corev1.Service) { s.Spec.SessionAffinity = "ClientIP" }, want: "10.96.0.10 affinity=3h0m0s :80/TCP"},
 		{name: "scheduler", edit: func(s *corev1.Service) { s.Annotations = map[string]string{SchedulerAnnotation: "mh"} }, want: "10.96.0.10 scheduler=mh :80/TCP"},
 		{name: "internal local", edit: func(s *corev1.Service) { s.Spec.InternalTrafficPolicy = new(corev1.ServiceInternalTrafficPolicyLocal) }, want: "10.96.0.10 intlocal=true :80/TCP"},
@@ -147,7 +147,7 @@ func TestServicePortFaults(t *testing.T) {
 		{"target port", second(corev1.ServicePort{Name: "b", Port: 81, TargetPort: intstr.FromInt32(70000)}), only, "spec.ports[1].targetPort", "70000"},
 		{"node port of ClusterIP", second(corev1.ServicePort{Name: "b", Port: 81, NodePort: 30000}), only + " b:81/TCP", "spec.ports[1].nodePort", "ClusterIP has no node ports"},
 		{"node port 70000", func(s *corev1.Service) { s.Spec.Type, s.Spec.Ports[0].NodePort = "NodePort", 70000 }, "10.96.0.10 :80/TCP", "spec.ports[0].nodePort", "this port has no node port"},
-		{"no node port", func(s *corev1.Service) { s.Spec.Type = "NodePort" }, "10.96.0.10 :80/TCP", "spec.ports[0].nodePort", "nothing here allocates one"},
+		{"no node port", func(s *corev1.Service) { s.Spec.Type = "NodePort" }, "10.96.0.10 :80/TCP", "spec.ports[0].nodePort", "kube-ipvs allocates none"},
 		{"duplicate node port", func(s *corev1.Service) {
 			second(corev1.ServicePort{Name: "b", Port: 81, NodePort: 30000})(s)
 			s.Spec.Type, s.Spec.Ports[0].NodePort = "NodePort", 30000
@@ -226,7 +226,7 @@ func TestServiceOtherFaults(t *testing.T) {
 	const affinityField = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
 	const schedulerField = "metadata.annotations[kube-ipvs/scheduler]"
 	for _, tt := range []svcTest{
-		{"type", func(s *corev1.Service) { s.Spec.Type = "Nodeport" }, plain, "spec.type", "taken for ClusterIP"},
+		{"type", func(s *corev1.Service) { s.Spec.Type = "Nodeport" }, plain, "spec.type", "treated as ClusterIP"},
 		{"affinity", func(s *corev1.Service) { s.Spec.SessionAffinity = "Cookie" }, plain, "spec.sessionAffinity", "Cookie"},
 		{"affinity timeout 0", timeout(0), "10.96.0.10 affinity=3h0m0s :80/TCP", affinityField, "10800 is used"},
 		{"affinity timeout 86401", timeout(86401), "10.96.0.10 affinity=3h0m0s :80/TCP", affinityField, "1..86400"},
@@ -245,8 +245,8 @@ func TestServiceOtherFaults(t *testing.T) {
 		{"ranges of ClusterIP", func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }, plain, "spec.loadBalancerSourceRanges", "only a service of type LoadBalancer"},
 		{"scheduler upper case", scheduler("RR"), plain, schedulerField, "the node's scheduler is used"},
 		{"scheduler too long", scheduler("abcdefghijklmnop"), plain, schedulerField, "up to 15"},
-		{"annotation misspelled", annotated("kube-ipvs/schedular"), plain, "metadata.annotations", `only kube-ipvs/scheduler is known, and not "kube-ipvs/schedular"; it is ignored`},
-		{"annotations unknown", annotated("kube-ipvs/z", "kube-ipvs/a", "kube-ipvs.io/x", "kube-ipvs"), plain, "metadata.annotations", `not 2 others such as "kube-ipvs/a"; they are ignored`},
+		{"annotation misspelled", annotated("kube-ipvs/schedular"), plain, "metadata.annotations", `"kube-ipvs/schedular" is unknown; the one known annotation with this prefix is kube-ipvs/scheduler; it is ignored`},
+		{"annotations unknown", annotated("kube-ipvs/z", "kube-ipvs/a", "kube-ipvs.io/x", "kube-ipvs"), plain, "metadata.annotations", `2 annotations such as "kube-ipvs/a" are unknown; the one known with this prefix is kube-ipvs/scheduler; they are ignored`},
 	} {
 		t.Run(tt.name, tt.run)
 	}

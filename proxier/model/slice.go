@@ -132,7 +132,7 @@ func (s *slice) readPorts(in []discoveryv1.EndpointPort, c *critic) {
 			c.fault(at("ports", i, "name"), omit, "without a name it matches no port of a service")
 			continue
 		case p.Port == nil:
-			c.fault(at("ports", i, "port"), omit, "there is no port number, and a proxy needs one")
+			c.fault(at("ports", i, "port"), omit, "it has no port number, and a proxy needs one")
 			continue
 		case portNumber(*p.Port) == 0:
 			c.fault(at("ports", i, "port"), omit, "%d is not in 1..65535", *p.Port)
