@@ -61,7 +61,7 @@ func lock(name string, id Identity) (io.Closer, error) {
 			return nil, fmt.Errorf("%w: %s", ErrLocked, who)
 		}
 		if try == lockTries { // it is bound and nobody listens
-			return nil, fmt.Errorf("%w: it cannot be asked who it is: %w", ErrLocked, err)
+			return nil, fmt.Errorf("%w: it does not answer: %w", ErrLocked, err)
 		}
 		time.Sleep(lockPause) // it has just ended, or not yet begun to listen
 	}
@@ -108,7 +108,7 @@ func holder(name string) (string, error) {
 	line, err := bufio.NewReader(io.LimitReader(c, longest)).ReadBytes('\n')
 	var id Identity
 	if err != nil || json.Unmarshal(line, &id) != nil {
-		return pid + ", which does not say who it is", nil
+		return pid + ", which does not identify itself", nil
 	}
 	if id.PID != int(cred.Pid) {
 		pid += fmt.Sprintf(" (%d in its own namespace)", id.PID)

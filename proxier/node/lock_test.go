@@ -93,7 +93,7 @@ func TestLockHeldByAStranger(t *testing.T) {
 	defer l.Close()
 	go answer(l, []byte("nonsense\n"))
 	_, err = lock(testLock, Identity{})
-	if want := fmt.Sprintf("pid %d, which does not say", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+	if want := fmt.Sprintf("pid %d, which does not identify itself", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)
 	}
 	_ = l.Close()

@@ -120,7 +120,7 @@ func (r *Relay) keep(ctx context.Context, at netip.AddrPort, protocol string, se
 			return
 		}
 		r.metrics.failed("listen")
-		r.config.Log.Warn("node ports on loopback addresses have to wait; it is tried again", "protocol", protocol, "at", at, "again", retryAfter, "err", err)
+		r.config.Log.Warn("node ports on loopback addresses are not served; it is tried again", "protocol", protocol, "at", at, "again", retryAfter, "err", err)
 		select {
 		case <-ctx.Done():
 			return
