@@ -97,7 +97,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	secure(w.Header())
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "this page is for reading", http.StatusMethodNotAllowed)
+		http.Error(w, "this page is read-only", http.StatusMethodNotAllowed)
 		return
 	}
 	q, err := parse(r.URL.Query())
@@ -132,7 +132,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func busy(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", strconv.Itoa(int(fresh/time.Second)))
-	http.Error(w, "too many ask for this page at once", http.StatusServiceUnavailable)
+	http.Error(w, "too many requests for this page at once", http.StatusServiceUnavailable)
 }
 
 // secure says that the page needs nothing from anywhere, and may be part of no
@@ -169,7 +169,7 @@ func (p *Page) answer(ctx context.Context, h handler, q query) (answer, error) {
 	if v.ReadError != "" {
 		a.code = http.StatusServiceUnavailable
 		if !p.failed {
-			p.config.Log.Warn("the status page lacks the Services: what is programmed cannot be read", "err", v.ReadError)
+			p.config.Log.Warn("the status page lacks the Services: the programmed objects cannot be read", "err", v.ReadError)
 		}
 	}
 	p.failed = v.ReadError != ""
