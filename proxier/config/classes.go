@@ -24,8 +24,8 @@ const (
 )
 
 const (
-	otherMode = "it is of another mode and has no effect"
-	windows   = "it is for Windows and has no effect"
+	otherMode = "it is a setting of another mode and has no effect"
+	windows   = "it is a setting for Windows and has no effect"
 	klogOnly  = "it has no effect: there is one log, on standard error"
 )
 
@@ -64,7 +64,7 @@ var classes = map[string]class{
 	"windowsRunAsService":             {effect: ignored, why: windows},
 
 	"configSyncPeriod": {here: "checked; no effect"},
-	"portRange":        {effect: ignored, why: "it has no effect, in kube-proxy neither"},
+	"portRange":        {effect: ignored, why: "it has no effect, as in kube-proxy"},
 }
 
 // warning returns what to say about a field that is ignored, or nothing if it

@@ -72,7 +72,7 @@ func (d *decoder) malformed(err error, data []byte) {
 	}
 	text := err.Error()
 	if !d.strict {
-		text += "; this and what follows is left out"
+		text += "; this document and those after it are left out"
 	}
 	d.oddities(text)
 }
@@ -190,7 +190,7 @@ func (d *decoder) document(n *yaml.Node) {
 	case !ok:
 		d.fail(n, "kind", "%q is neither %s nor %s", kind, proxyKind, ownKind)
 	case version != want:
-		d.fail(n, "apiVersion", "%q is not what a %s must have here, %s", version, kind, want)
+		d.fail(n, "apiVersion", "%q is not %s, which a %s must have", version, want, kind)
 	case d.seen[kind] > 0:
 		d.odd(n, "kind", "this one is left out", "document %d is a %s already", d.seen[kind], kind)
 	default:
@@ -237,7 +237,7 @@ func (d *decoder) pairs(n *yaml.Node, prefix string) []pair {
 		before, twice := at[p.key.Value]
 		switch {
 		case p.key.Kind != yaml.ScalarNode:
-			d.fail(p.key, prefix, "a key that is %s", kindOf(p.key))
+			d.fail(p.key, prefix, "a key is %s", kindOf(p.key))
 		case p.key.Tag == "!!merge":
 			merged = append(merged, d.merged(p.value, prefix)...)
 		case twice:
@@ -302,7 +302,7 @@ func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string) {
 	m := meant(v, key.Value)
 	switch now, old := oldFields[path]; {
 	case old:
-		d.odd(key, path, "", "a field that kube-proxy had long ago; it has no effect: %s", now)
+		d.odd(key, path, "", "a field of old versions of kube-proxy; it has no effect: %s", now)
 	case m != "":
 		d.odd(key, path, "it is left out", "unknown field (is %s meant?)", m)
 	default:

@@ -119,7 +119,7 @@ func defaults() *documents {
 			continue
 		}
 		if err := setText(fields[s.path], s.def, false, false); err != nil {
-			panic(fmt.Sprintf("the default of %s: %v", s.path, err)) // every start would
+			panic(fmt.Sprintf("the default of %s: %v", s.path, err)) // every start would panic
 		}
 	}
 	return d

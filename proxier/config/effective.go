@@ -102,7 +102,7 @@ func (l *layers) traffic(c *Config) {
 	c.ExcludeCIDRs, err = cidrs(p.IPVS.ExcludeCIDRs)
 	l.check("ipvs.excludeCIDRs", err)
 	if len(c.ExcludeCIDRs) > 0 && !c.Takeover {
-		l.warn("ipvs.excludeCIDRs", "it is of use with takeover only: virtual servers of others are never touched")
+		l.warn("ipvs.excludeCIDRs", "it has an effect with takeover only: without it kube-ipvs never touches virtual servers of other programs")
 	}
 }
 
@@ -117,7 +117,7 @@ func schedulerProblem(name string) error {
 	if slices.Contains(state.Schedulers, name) {
 		return nil
 	}
-	return fmt.Errorf("%q is no IPVS scheduler; those are %s", name, strings.Join(state.Schedulers, ", "))
+	return fmt.Errorf("%q is not an IPVS scheduler; the schedulers are %s", name, strings.Join(state.Schedulers, ", "))
 }
 
 func (l *layers) loop(c *Config) {
@@ -149,7 +149,7 @@ func (l *layers) served(c *Config) {
 	c.MetricsAddress, err = bindAddress(&p.MetricsBindAddress, metrics, metricsPort)
 	l.check("metricsBindAddress", err)
 	if c.HealthzAddress.IsValid() && c.HealthzAddress == c.MetricsAddress {
-		l.warn("metricsBindAddress", "%s is where healthz is served, too: one of the two cannot be", c.MetricsAddress)
+		l.warn("metricsBindAddress", "%s is also the address of healthz: only one of them can be served", c.MetricsAddress)
 	}
 }
 

@@ -49,7 +49,7 @@ type spec struct {
 func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.File, "config", "", "file with a "+proxyKind+" ("+proxyVersion+"), as kube-proxy reads it, and a "+ownKind+
 		" ("+ownVersion+"), either or both. A flag wins over the file: unlike kube-proxy, which ignores most flags then")
-	fs.BoolVar(&f.Strict, "strict-config", false, "refuse a file with fields that are unknown or given twice, which else are left out with a warning, as kube-proxy does")
+	fs.BoolVar(&f.Strict, "strict-config", false, "refuse a file with unknown or repeated fields; without it they are left out with a warning, as in kube-proxy")
 	f.add(fs, func(*spec) bool { return true })
 	for name, bare := range ignoredFlags {
 		s := &spec{name: name, bare: bare, usage: "ignored"}

@@ -52,9 +52,9 @@ func ignoredReason(name string) string {
 	case "iptables-min-sync-period", "nftables-min-sync-period":
 		return otherMode + "; --ipvs-min-sync-period counts"
 	case "cleanup-ipvs", "cleanup-iptables":
-		return "--cleanup removes all that is ours"
+		return "--cleanup removes everything of kube-ipvs"
 	case "network-name", "source-vip", "enable-dsr", "root-hnsendpoint-name", "forward-healthcheck-vip", "windows-service":
 		return windows
 	}
-	return "kube-ipvs has nothing of the kind"
+	return "kube-ipvs has no such feature"
 }

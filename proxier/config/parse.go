@@ -119,7 +119,7 @@ func (l *layers) overlaps(c *Config) {
 		case c.Images[f].Contain(p):
 			l.check("clusterCIDR", fmt.Errorf("%s lies in %s: endpoints in it could not be reached; choose another", p, q))
 		default:
-			l.warn("clusterCIDR", "%s contains %s: endpoints in that cannot be reached", p, q)
+			l.warn("clusterCIDR", "%s contains %s: endpoints in it cannot be reached", p, q)
 		}
 	}
 	for _, ip := range c.NodeIPs {

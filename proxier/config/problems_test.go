@@ -58,7 +58,7 @@ imagePrefixes: {ipv4: {cluster: x}, ipv5: {}}
 		`document 1, line 12: ipvs.excludeCIDRs: "10.0.0.1" is not a CIDR`,
 		`document 1, line 13: ipvs.udpTimeout: -1ms`,
 		`document 1, line 14: conntrack: "5"`,
-		`document 1, line 15: nodePortAddresses: "10.0.0.0/8" is not a list of texts`,
+		`document 1, line 15: nodePortAddresses: "10.0.0.0/8" is not a list of strings`,
 		`document 1, line 16: healthzBindAddress: "localhost:80"`,
 		`document 1, line 17: featureGates.A: "1" is not true or false`,
 		`document 1, line 18: oomScoreAdj: 5000`,
@@ -151,8 +151,8 @@ func TestSingleProblems(t *testing.T) {
 // file says counts, and --strict-config refuses it.
 func TestReadOver(t *testing.T) {
 	tests := []struct{ name, file, warning string }{
-		{"a field of long ago", proxyHead + "ipvs: {scheduler: lc}\nresourceContainer: /kube-proxy", "line 4: resourceContainer: a field that kube-proxy had long ago; it has no effect"},
-		{"another, in a group", proxyHead + "ipvs: {scheduler: lc}\nconntrack: {max: 0}", "line 4: conntrack.max: a field that kube-proxy had long ago; it has no effect: conntrack.maxPerCore"},
+		{"a field of long ago", proxyHead + "ipvs: {scheduler: lc}\nresourceContainer: /kube-proxy", "line 4: resourceContainer: a field of old versions of kube-proxy; it has no effect"},
+		{"another, in a group", proxyHead + "ipvs: {scheduler: lc}\nconntrack: {max: 0}", "line 4: conntrack.max: a field of old versions of kube-proxy; it has no effect: conntrack.maxPerCore"},
 		{"a field of tomorrow", proxyHead + "ipvs: {scheduler: lc}\nnever: [{heard: of}]", "line 4: never: unknown field; it is left out"},
 		{"a wrong case", proxyHead + "ipvs: {scheduler: lc, Scheduler: rr}", "line 3: ipvs.Scheduler: unknown field (is scheduler meant?); it is left out"},
 		{"a field twice", proxyHead + "ipvs:\n  scheduler: rr\n  scheduler: lc", "line 5: ipvs.scheduler: given twice, before in line 4; this one counts"},

@@ -18,10 +18,10 @@ var users = []struct {
 	warnings []string // parts of them, in order
 }{
 	{"kubeadm", true, []string{"--hostname-override=node-1"}, nil},
-	{"kubeadm-dual", true, []string{"--hostname-override=node-1"}, []string{`line 9: kind: "KubeletConfiguration" is neither`, "ipvs.excludeCIDRs: it is of use with takeover only"}},
+	{"kubeadm-dual", true, []string{"--hostname-override=node-1"}, []string{`line 9: kind: "KubeletConfiguration" is neither`, "ipvs.excludeCIDRs: it has an effect with takeover only"}},
 	{"write-config-to", true, nil, nil},
 	{"kubespray", true, nil, nil},
-	{"kubespray-old", true, nil, []string{"line 7: conntrack.max: a field that kube-proxy had long ago", "resourceContainer: a field that", "udpIdleTimeout: a field that"}},
+	{"kubespray-old", true, nil, []string{"line 7: conntrack.max: a field of old versions of kube-proxy", "resourceContainer: a field of old versions", "udpIdleTimeout: a field of old versions"}},
 	{"eks", true, []string{"--v=2", "--hostname-override=ip-10-0-0-1.ec2.internal"}, nil},
 	{"k3s", false, strings.Fields("--cluster-cidr=10.42.0.0/16 --conntrack-max-per-core=0 --conntrack-tcp-timeout-close-wait=0s --conntrack-tcp-timeout-established=0s " +
 		"--healthz-bind-address=127.0.0.1 --hostname-override=n1 --kubeconfig=/var/lib/rancher/k3s/agent/kubeproxy.kubeconfig --proxy-mode=ipvs"), nil},

@@ -91,7 +91,7 @@ func wanted(t reflect.Type) string {
 	case t.Kind() == reflect.Float32:
 		return "a number"
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
-		return "a list of texts"
+		return "a list of strings"
 	case t.Kind() == reflect.Map:
 		return "a group of NAME: true or NAME: false"
 	}

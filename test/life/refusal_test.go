@@ -143,7 +143,7 @@ func TestUnknownScheduler(t *testing.T) {
 		run := func(scheduler string) []string {
 			return append([]string{"run", "--manifests", n.dir, "--scheduler", scheduler}, n.flags...)
 		}
-		n.refused(64, []string{`"nosuch"`, "those are rr, wrr, lc, wlc"}, run("nosuch")...)
+		n.refused(64, []string{`"nosuch"`, "the schedulers are rr, wrr, lc, wlc"}, run("nosuch")...)
 		n.refused(1, []string{`"twos"`, "this kernel has: rr, wrr, lc, wlc"}, run("twos")...) // which the lab's has not
 	})
 }
