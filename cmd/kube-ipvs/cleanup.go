@@ -17,10 +17,10 @@ import (
 func cleanupCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
 	var backend string
 	fs := newFlags("cleanup", `
-Removes everything that kube-ipvs has programmed on this node: chains, sets,
-routes, addresses, virtual servers and the device kube-ipvs0, unless somebody
-else uses it. Nothing else is touched. Sysctls stay as they are: others may
-rely on them by now. May be called any number of times, but not while kube-ipvs runs.`, out)
+Removes all objects of kube-ipvs from this node: chains, sets, routes, addresses,
+virtual servers and the device kube-ipvs0, unless another program uses it. It
+touches nothing else. Sysctls stay, since other programs may rely on them. It may
+run any number of times, but not while kube-ipvs runs.`, out)
 	fs.StringVar(&backend, "iptables-backend", "auto", "variant of iptables to clean: nft, legacy or auto for both")
 	if err := fs.Parse(args); err != nil {
 		return exitUsage, err

@@ -33,7 +33,7 @@ const configUsage = `Usage: kube-ipvs config print [FLAGS]
        kube-ipvs config validate FILE [FLAGS]
 
 print shows the configuration that run would have with the same flags, and
-where each value comes from. validate says all that is wrong with a file.
+where each value comes from. validate lists the errors of a file.
 kube-ipvs config print --help lists the flags.
 `
 
@@ -42,9 +42,9 @@ func configPrint(args []string, out io.Writer) (int, error) {
 	var format string
 	fs := newFlags("config print", `
 Prints the configuration that "run" with the same flags would have, as the two
-documents that --config takes, each value with its origin. What is accepted and
-has no effect is left out; warnings on standard error name it.
-Exit code: 0 printed, 1 something is wrong, 64 wrong usage.`, out)
+documents that --config takes, each value with its origin. It leaves out settings
+without effect; warnings on standard error name them.
+Exit code: 0 printed, 1 the configuration is wrong, 64 wrong usage.`, out)
 	fs.StringVarP(&format, "output", "o", "yaml", "yaml, or json without origins")
 	o.add(fs)
 	if err := parse(fs, args); err != nil {
@@ -70,11 +70,11 @@ Exit code: 0 printed, 1 something is wrong, 64 wrong usage.`, out)
 func configValidate(args []string, out io.Writer) (int, error) {
 	var o options
 	fs := newFlags("config validate FILE", `
-Says all that is wrong with a configuration file, and what in it has no effect.
-Fields that are unknown or given twice are wrong here, as with --strict-config.
-With flags: as "run" would take the two together. Where this process may ask
-the kernel for the scheduler, it does.
-Exit code: 0 nothing is wrong, 1 something is, 64 wrong usage.`, out)
+Lists the errors of a configuration file, and its settings without effect.
+Unknown and repeated fields are errors here, as with --strict-config. With flags
+it checks the file and the flags together, as "run" takes them. It asks the kernel
+for the scheduler, if this process may.
+Exit code: 0 no errors, 1 errors, 64 wrong usage.`, out)
 	o.add(fs)
 	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
 		return exitUsage, err
@@ -83,7 +83,7 @@ Exit code: 0 nothing is wrong, 1 something is, 64 wrong usage.`, out)
 	case fs.NArg() != 1:
 		return exitUsage, errors.New("usage: kube-ipvs config validate FILE")
 	case o.flags.File != "":
-		return exitUsage, errors.New("--config: the file is given without it")
+		return exitUsage, errors.New("--config: give the file without the flag")
 	}
 	o.flags.File, o.flags.Strict = fs.Arg(0), true
 	err := o.load()

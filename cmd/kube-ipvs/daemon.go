@@ -119,11 +119,11 @@ func (d *daemon) prepare() {
 		d.log.Warn("not set", "what", text)
 	}
 	if err != nil {
-		d.log.Error("the node is not as the configuration wants it", "err", err)
+		d.log.Error("the node could not be set up as configured", "err", err)
 	}
 	kept, err := node.DropCapabilities()
 	if err != nil {
-		d.log.Warn("capabilities that are not needed stay", "err", err)
+		d.log.Warn("unneeded capabilities could not be dropped", "err", err)
 	}
 	d.log.Info("capabilities", "kept", strings.Join(kept, ","))
 }
@@ -264,7 +264,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if errors.As(context.Cause(ctx), &changed) {
 		errs = append(errs, changed)
 	} else if len(errs) == 0 {
-		d.log.Info("stopped; what is programmed stays")
+		d.log.Info("stopped; the programmed objects stay")
 	}
 	return errors.Join(errs...)
 }
@@ -280,7 +280,7 @@ func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Cont
 		"serve metrics":                                func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
 		"serve health-check node ports":                func(ctx context.Context) error { d.ports.Run(ctx); return nil },
 		"audit on SIGHUP":                              d.hangUps,
-		"remove what earlier runs and kube-proxy left": d.succeed,
+		"remove the rules of earlier runs and kube-proxy": d.succeed,
 	}
 	if c.File != "" {
 		parts["watch the configuration file"] = func(ctx context.Context) error {

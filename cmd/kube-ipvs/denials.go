@@ -54,7 +54,7 @@ func printDenials(ctx context.Context, out io.Writer, k *kernel.Linux, p *proxie
 	}
 	named, more, err := kernel.Denials(ctx, s)
 	if err != nil { // it is advice, and the plan is none the worse
-		fmt.Fprintln(out, "firewall: could not be looked at:", err)
+		fmt.Fprintln(out, "firewall: its rules could not be read:", err)
 	}
 	for _, rule := range named {
 		fmt.Fprintln(out, "firewall: applies to no Service any more:", rule)
@@ -81,7 +81,7 @@ func (d *daemon) tellDenials(ctx context.Context) {
 		named, more, err = kernel.Denials(ctx, s)
 	}
 	if err != nil {
-		d.log.Warn("the node's firewall could not be looked at: rules in INPUT do not apply to Services any more", "err", err)
+		d.log.Warn("the node's firewall could not be read: rules in INPUT do not apply to Services any more", "err", err)
 	}
 	for _, rule := range named {
 		d.log.Warn("a rule in INPUT applies to no Service any more", "rule", rule)

@@ -20,14 +20,14 @@ func explainCommand(ctx context.Context, args []string, out io.Writer) (int, err
 	var o options
 	var format, from string
 	fs := newFlags("explain NAMESPACE/NAME[:PORT] | IP:PORT[/PROTOCOL]", `
-Tells the way of a packet for one Service on this node, as the kernel has it
-now: why the node takes it, which rules and set entries let it pass and rewrite
-it, which virtual server takes it, which endpoints that has and why each of the
-Service's is among them or not, whom the endpoint sees, and what differs from
-what is wanted. IP:PORT is what clients dial: a ClusterIP, load-balancer or
-external IP, or an address of this node with a node port.
+Tells the way of a packet to one Service on this node, as the kernel has it
+now: why the node takes the packet, which rules and set entries let it pass and
+rewrite it, which virtual server gets it, why each endpoint of the Service is
+chosen or not, which source the endpoint sees, and the differences from the
+desired objects. IP:PORT is the address that clients dial: a ClusterIP,
+load-balancer or external IP, or an address of this node with a node port.
 The other flags are those of "run". No kube-ipvs need be running.
-Exit code: 0 as wanted, 2 something differs, 1 failed, 64 wrong usage.`, out)
+Exit code: 0 no object differs, 2 some differ, 1 failed, 64 wrong usage.`, out)
 	fs.StringVarP(&format, "output", "o", "text", "text or json")
 	fs.StringVar(&from, "from", "", "tell the way of a client at this address, rule by rule")
 	o.add(fs)
@@ -84,7 +84,7 @@ func clientAddress(text string) (netip.Addr, error) {
 		err = explain.CheckFrom(a)
 	}
 	if err != nil {
-		return a, fmt.Errorf("--from: %q is no address of a client", text)
+		return a, fmt.Errorf("--from: %q is not the address of a client", text)
 	}
 	return a, nil
 }

@@ -29,9 +29,9 @@ func commands() []command {
 		{"run", "program this node and follow the Services until stopped", runCommand},
 		{"plan", "print what run would write now, and why; write nothing", planCommand},
 		{"state", "print what is programmed on this node, by Service", stateCommand},
-		{"explain", "tell the way of a packet for one Service, and what differs from what is wanted", explainCommand},
+		{"explain", "tell the way of a packet to one Service, and the differences from the desired objects", explainCommand},
 		{"top", "show the busiest Services of this node", topCommand},
-		{"config", "print the effective configuration, or say all that is wrong with a file", configCommand},
+		{"config", "print the effective configuration, or list the errors of a file", configCommand},
 		{"cleanup", "remove everything of kube-ipvs from this node, and only that", cleanupCommand},
 		{"version", "print the version", versionCommand},
 	}

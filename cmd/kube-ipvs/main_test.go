@@ -38,7 +38,7 @@ func TestDispatch(t *testing.T) {
 		{"explain two", []string{"explain", "default/a", "default/b"}, exitUsage, "", `"default/b" is too much`},
 		{"explain in XML", []string{"explain", "default/a", "-o", "xml"}, exitUsage, "", `"xml" is neither text nor json`},
 		{"explain nonsense", []string{"explain", "web"}, exitFailed, "", `"web" is neither NAMESPACE/NAME`},
-		{"explain from nowhere", []string{"explain", "default/web", "--from", "me"}, exitFailed, "", `--from: "me" is no address`},
+		{"explain from nowhere", []string{"explain", "default/web", "--from", "me"}, exitFailed, "", `--from: "me" is not the address`},
 		{"top of none", []string{"top", "-n", "-1"}, exitUsage, "", "--rows: -1 is negative"},
 		{"top at once", []string{"top", "--interval", "0s"}, exitUsage, "", "--interval: 0s is shorter than 2s"},
 		{"top by colour", []string{"top", "--sort", "colour"}, exitUsage, "", `"colour" is none of active, bytes, new, packets, total`},
@@ -142,7 +142,7 @@ default/web:http
     virtual server  10.96.0.10:80/tcp  mh, affinity 60s
       endpoint      10.244.0.1:8080    weight 1, 0 connections
       endpoint      10.244.0.2:8080    weight 0, 3 connections, draining
-virtual servers of ours without a frontend
+virtual servers of kube-ipvs without a frontend
     virtual server  10.96.0.99:80/tcp  rr
 5 virtual servers, 4 real servers, 1 VIPs, 7 set entries
 `

@@ -22,13 +22,13 @@ func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c des
 		for _, p := range c.Images[0].All() {
 			images = append(images, p.String())
 		}
-		warn("kube-router judges packets to Services for a moment of each of its syncs: tell it of the images", "setting", "--service-external-ip-range="+strings.Join(images, ","))
+		warn("kube-router applies its policies to packets to Services for a moment of each of its syncs: give it the prefixes of mapped addresses", "setting", "--service-external-ip-range="+strings.Join(images, ","))
 	}
 	if c.Mode != desired.Direct {
 		return
 	}
 	if has("cali-INPUT") && binding == netutil.BindRoute {
-		warn("felix takes ClusterIPs that are routes for addresses of the node, and judges them as such: set vipBinding to address")
+		warn("felix treats ClusterIPs that are routes as addresses of the node: set vipBinding to address")
 	}
 	if cached := cachedByNode(); len(cached) > 0 {
 		warn("IPVS takes packets before NodeLocal DNSCache gets them: have pods ask it at its link-local address, or set clusterIPServers to image", "address", fmt.Sprint(cached))

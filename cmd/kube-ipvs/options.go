@@ -63,10 +63,10 @@ func (o *options) add(fs *pflag.FlagSet) {
 // addInstead adds the flags of kube-proxy that ask for something else than
 // running.
 func (o *options) addInstead(fs *pflag.FlagSet) {
-	fs.BoolVar(&o.cleanup, "cleanup", false, "do what the command cleanup does, and end")
-	fs.BoolVar(&o.initOnly, "init-only", false, "do what needs more rights than CAP_NET_ADMIN, such as sysctls, and end")
-	fs.StringVar(&o.writeTo, "write-config-to", "", "write the effective configuration to this file, and end")
-	fs.BoolVar(&o.showVersion, "version", false, "print the version, and end")
+	fs.BoolVar(&o.cleanup, "cleanup", false, "do what the command cleanup does, and exit")
+	fs.BoolVar(&o.initOnly, "init-only", false, "make the settings that need more rights than CAP_NET_ADMIN, such as sysctls, and exit")
+	fs.StringVar(&o.writeTo, "write-config-to", "", "write the effective configuration to this file, and exit")
+	fs.BoolVar(&o.showVersion, "version", false, "print the version, and exit")
 }
 
 // addImages adds the flags of the private prefixes alone.

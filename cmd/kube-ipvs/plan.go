@@ -20,8 +20,8 @@ func planCommand(ctx context.Context, args []string, out io.Writer) (int, error)
 	var o options
 	fs := newFlags("plan", `
 Prints what "run" with the same flags would write at its start, in order, and
-for which Service. It writes nothing. On standard error it warns of what has no
-effect, and of a kube-proxy that has the node: "run" would not start there.
+for which Service. It writes nothing. On standard error it warns of settings
+without effect, and of kube-proxy on this node: "run" would not start there.
 Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`, out)
 	o.add(fs)
 	if err := parse(fs, args); err != nil {
@@ -154,7 +154,7 @@ func printPlan(out io.Writer, p *proxier.Preview) {
 		fmt.Fprintln(out, "problem:", text)
 	}
 	if !p.Complete {
-		fmt.Fprintln(out, "some manifests cannot be read, as these problems say: nothing would be removed or refused until they can")
+		fmt.Fprintln(out, "some manifests cannot be read, as these problems say: until they can, run removes and refuses nothing")
 	}
 	if len(p.Plan) == 0 {
 		text := "nothing to do"

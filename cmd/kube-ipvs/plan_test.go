@@ -20,7 +20,7 @@ func printed(p *proxier.Preview) string {
 func TestPlanOfWhatCanBeRead(t *testing.T) {
 	p := &proxier.Preview{Problems: []model.Problem{{Origin: "a.yaml", Message: "cannot be read: permission denied"}}}
 	want := "problem: a.yaml: cannot be read: permission denied\n" +
-		"some manifests cannot be read, as these problems say: nothing would be removed or refused until they can\nnothing to do for those that can be read\n"
+		"some manifests cannot be read, as these problems say: until they can, run removes and refuses nothing\nnothing to do for those that can be read\n"
 	if got := printed(p); got != want {
 		t.Errorf("%q", got)
 	}

@@ -19,7 +19,7 @@ type configChanged struct {
 }
 
 func (c *configChanged) Error() string {
-	return fmt.Sprintf("the configuration file %s has changed (%s): ending, to be started again with it; what is programmed stays", c.file, strings.Join(c.fields, ", "))
+	return fmt.Sprintf("the configuration file %s has changed (%s): kube-ipvs exits, so that a restart uses it; the programmed objects stay", c.file, strings.Join(c.fields, ", "))
 }
 
 // reconfigure follows the configuration file, which has changed. What is wrong is
@@ -33,7 +33,7 @@ func (d *daemon) reconfigure(end context.CancelCauseFunc) {
 	}
 	if err != nil {
 		for _, err := range each(err) {
-			log.Error("the configuration file has changed and cannot be used; what it said before stays in force", "err", err)
+			log.Error("the configuration file has changed and cannot be used; the previous configuration stays in force", "err", err)
 		}
 		return
 	}

@@ -21,11 +21,11 @@ import (
 func runCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
 	var o options
 	fs := newFlags("run", `
-Programs this node so that it serves the Services that the API server has, or
-the manifests if there are any, and follows them: a change is programmed at
-once. Stopping it (SIGTERM) leaves what is programmed in place; starting it
-again over that writes nothing. SIGHUP has everything compared with the kernel
-now. Flags and --config are those of kube-proxy, and some more.
+Programs this node to serve the Services of the API server, or of manifests if any
+are given, and follows them: it programs a change at once. SIGTERM stops it and
+leaves the programmed objects in place; a start over them writes nothing. SIGHUP
+compares all objects with the kernel now. It takes the flags and --config of
+kube-proxy, and some more.
 It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptables.`, out)
 	o.add(fs)
 	o.addInstead(fs)
@@ -52,7 +52,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptabl
 	c.Desired.Protected = source.Addresses(from.servers)
 	err = run(ctx, &o, c, from)
 	if ctx.Err() != nil && err != nil {
-		c.Log.Info("stopped while starting", "in", err)
+		c.Log.Info("stopped during the start", "in", err)
 		err = nil
 	}
 	return result(err)
@@ -133,7 +133,7 @@ func unlocked(ctx context.Context, waits func(error), try func() error) error {
 			}
 			waits(err)
 		case <-late.C:
-			return fmt.Errorf("the kernel has not done within %s what a start asks of it: the node's modprobe may hang", time.Since(began).Truncate(time.Second))
+			return fmt.Errorf("the kernel has not answered the requests of a start within %s: the node's modprobe may hang", time.Since(began).Truncate(time.Second))
 		}
 	}
 }

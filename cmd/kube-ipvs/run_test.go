@@ -43,7 +43,7 @@ func TestStartHasADeadline(t *testing.T) {
 	}{"never": {t.Context(), 10 * time.Millisecond, time.Hour}, "to end": {ended, time.Hour, 10 * time.Millisecond}} {
 		startDeadline, stopDeadline = c.start, c.stop
 		err := unlocked(c.ctx, func(error) {}, func() error { <-hang; return nil })
-		if err == nil || !strings.Contains(err.Error(), "has not done") {
+		if err == nil || !strings.Contains(err.Error(), "has not answered") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

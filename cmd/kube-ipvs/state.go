@@ -18,7 +18,7 @@ func stateCommand(ctx context.Context, args []string, out io.Writer) (int, error
 	var o options
 	var format string
 	fs := newFlags("state", `
-Prints what is programmed on this node, read from the kernel and grouped by
+Prints the programmed objects of this node, read from the kernel and grouped by
 Service: each address that clients dial, and the virtual server that ipvsadm
 shows for it with its endpoints. No kube-ipvs need be running.`, out)
 	fs.StringVarP(&format, "output", "o", "text", "text or json")
@@ -78,7 +78,7 @@ func printState(out io.Writer, n *status.Node) {
 		}
 	}
 	if len(n.Unpublished) > 0 {
-		fmt.Fprintln(w, "virtual servers of ours without a frontend")
+		fmt.Fprintln(w, "virtual servers of kube-ipvs without a frontend")
 		for _, v := range n.Unpublished {
 			printServer(w, v)
 		}

@@ -37,7 +37,7 @@ func (d *daemon) succeed(ctx context.Context) error {
 		left = slices.DeleteFunc(left, func(f remove) bool {
 			done, err := f(ctx, r)
 			if err != nil {
-				d.log.Error("what was there before could not all be removed; it is tried again", "after", retryRemoving, "err", err)
+				d.log.Error("some rules of earlier runs or kube-proxy could not be removed; it is tried again", "after", retryRemoving, "err", err)
 				notBefore = time.Now().Add(retryRemoving)
 			}
 			return done
@@ -59,9 +59,9 @@ func (d *daemon) leaveOtherVariant(ctx context.Context, _ *report.Round) (done b
 	}
 	n, err := other.CountRules()
 	if err != nil {
-		d.log.Warn("the other variant of iptables could not be looked at", "variant", other, "err", err)
+		d.log.Warn("the other variant of iptables could not be read", "variant", other, "err", err)
 	} else if n > 0 {
-		d.log.Warn("the other variant of iptables has rules, too, and both apply: what one of them drops is dropped", "variant", other, "rules", n)
+		d.log.Warn("the other variant of iptables has rules too, and both apply: a packet passes only if both let it pass", "variant", other, "rules", n)
 	}
 	return true, nil
 }
@@ -79,7 +79,7 @@ func (d *daemon) takeOver() func(context.Context, *report.Round) (done bool, err
 		}
 		n, err := kernel.RemoveKubeProxy(ctx)
 		if err != nil {
-			return false, fmt.Errorf("what kube-proxy has left: %w", err)
+			return false, fmt.Errorf("remove the objects of kube-proxy: %w", err)
 		}
 		d.log.Info("taken over from kube-proxy", "removed", n, "draining", r.Draining)
 		first = false

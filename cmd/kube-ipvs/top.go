@@ -37,10 +37,10 @@ func topCommand(ctx context.Context, args []string, out io.Writer) (int, error) 
 Shows the busiest Services of this node: connections that are open, new ones,
 packets and bytes a second, from two readings of IPVS's counters. On a terminal
 it goes on until it is interrupted. No kube-ipvs need be running.
-Behind an image (node ports, load-balancer and external IPs, and all with
+At a mapped address (node ports, load-balancer and external IPs, and all with
 --cluster-ip-servers=image) conntrack carries a connection past IPVS after its
-first packet. Open connections are then those that conntrack knows, and what
-nobody has counted in full is shown as "-".`, out)
+first packet. Open connections are then those of conntrack, and "-" stands for
+numbers that IPVS does not count in full.`, out)
 	fs.DurationVar(&top.interval, "interval", countersAge, "time between two readings; the longer, the steadier the rates")
 	fs.IntVar(&top.count, "count", 0, "how many tables to print; 0: until interrupted on a terminal, else one")
 	fs.IntVarP(&top.rows, "rows", "n", 20, "how many Services to show; 0: all")

@@ -43,7 +43,7 @@ func TestTopText(t *testing.T) {
     0.5       7         2          1.5k    999        2.5M    12k           70  shop/db
       0       0         -             -      -           -      -            3  (unpublished)
 and 1 more
--: nobody has counted it in full. Behind an image conntrack carries connections past IPVS, which counts new ones only.
+-: not counted in full. At a mapped address conntrack carries connections past IPVS, which counts only new ones.
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -107,10 +107,10 @@ func (t *topTable) write(out io.Writer, format string) error {
 		fmt.Fprintf(out, "and %d more\n", t.More)
 	}
 	if len(t.Services) == 0 {
-		fmt.Fprintln(out, "no virtual server here is kube-ipvs's")
+		fmt.Fprintln(out, "kube-ipvs has no virtual server here")
 	}
 	if partial {
-		fmt.Fprintln(out, "-: nobody has counted it in full. Behind an image conntrack carries connections past IPVS, which counts new ones only.")
+		fmt.Fprintln(out, "-: not counted in full. At a mapped address conntrack carries connections past IPVS, which counts only new ones.")
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ func TestChangedConfiguration(t *testing.T) {
 	n.write(file, text+"ipvs: {scheduler: 5}\n")
 	says("ERROR", " and cannot be used")
 	n.write(file, text+"ipvs: {scheduler: lc}\noomScoreAdj: 5\n")
-	if err := d.Wait(); err == nil || !strings.Contains(d.Log(), "has changed (oomScoreAdj): ending") {
+	if err := d.Wait(); err == nil || !strings.Contains(d.Log(), "has changed (oomScoreAdj): kube-ipvs exits") {
 		t.Errorf("it ended with %v", err)
 	}
 	d.ended = true
