@@ -1,5 +1,5 @@
-// Package report has what the loop tells others, as values: what a round did, and how
-// things stand after it. Nothing here acts, and nothing here must be changed by readers.
+// Package report has the values that describe the loop to other packages: what a round
+// did, and the state after it. It has no behaviour, and readers must not change its values.
 package report
 
 import (
@@ -14,62 +14,62 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Round is what one pass of the loop did. It must not be changed.
+// Round describes one pass of the loop. Readers must not change it.
 type Round struct {
 	Number    uint64
 	Started   time.Time
 	Took      time.Duration
-	Queued    time.Time        // when the oldest change came in that the round took; zero: it took none
-	Changes   Changes          // that it took
-	Full      bool             // everything was read from the kernel and compared by the round itself
-	Audited   bool             // an audit beside the loop has ended with the round, and found nothing
-	GivenUp   bool             // an audit beside the loop, or a look, did not come back
-	Services  int              // that were rendered
+	Queued    time.Time        // when the oldest change of the round came in; zero: the round took none
+	Changes   Changes          // the changes that the round took
+	Full      bool             // the round itself read the whole kernel and compared it
+	Audited   bool             // an audit beside the loop ended with the round, and found no difference
+	GivenUp   bool             // an audit or a look beside the loop hung
+	Services  int              // rendered Services
 	Ops       map[Write]int    // writes that succeeded
-	Failures  []Failure        // writes that failed; they stay wanted and are retried
-	Retried   int              // writes that were tried again
-	Drift     []Drift          // what others had changed in the kernel, with Full
-	Kernel    kernel.Stats     // what the round asked of the kernel
+	Failures  []Failure        // writes that failed; the loop retries them
+	Retried   int              // failed writes that the round tried again
+	Drift     []Drift          // changes by other programs, with Full
+	Kernel    kernel.Stats     // the messages and processes of the round
 	Draining  int              // real servers that finish their connections
-	Drains    []Drain          // of Draining, those that have been for the longest time
-	Known     Known            // what the source has said, as it stands now
+	Drains    []Drain          // the longest of Draining
+	Known     Known            // the objects that the source has delivered
 	Objects   map[string]int   // in the kernel, after the round, by kind
-	Left      int              // writes that are still to come, since changes waited
+	Left      int              // writes of plans that gave way to waiting changes
 	Failing   Failing          // writes that have failed and not succeeded since
-	Unwritten []Unwritten      // of Failing, those that have failed for the longest time
-	Problems  []model.Problem  // of what was asked for, as it stands now, sorted
-	Triggers  []time.Time      // what changed the endpoints that the round programmed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
+	Unwritten []Unwritten      // the longest of Failing
+	Problems  []model.Problem  // of Services, endpoints, the Node and the source, sorted
+	Triggers  []time.Time      // when the endpoints that the round programmed changed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
 	Checks    []HealthCheck    // of all Services that have a health-check node port, sorted
 	NodePort  []netip.Prefix   // node addresses that serve node ports; a family without any: all
-	NodeIPs   []netip.Addr     // the node's own addresses, one a family at most
-	NoLocal   map[Locality]int // Services without an endpoint on this node that their policy allows, though others have some
-	Flows     Flows            // how far the deletion of conntrack entries is, after the round
-	NotReady  string           // why something of what was there at the start is not programmed; empty: it is, from then on
-	Err       error            // nothing was written, because something could not be read
+	NodeIPs   []netip.Addr     // the node's own addresses, at most one for each family
+	NoLocal   map[Locality]int // Services with endpoints, none of which their policy Local allows on this node
+	Flows     Flows            // the progress of the deletion of conntrack entries, after the round
+	NotReady  string           // why the objects of the start are not all programmed; empty: they are, and it stays empty
+	Err       error            // the read that failed, so that the round wrote nothing
 }
 
-// Write is a sort of write.
+// Write is a verb and a kind of object.
 type Write struct{ Verb, Kind string } // as state.Verb and state.Kind print
 
 // String returns verb and kind.
 func (w Write) String() string { return w.Verb + " " + w.Kind }
 
-// Changes counts what a source has said.
+// Changes counts events of a source.
 type Changes struct{ Services, Slices int }
 
-// Known counts objects that are followed. Nodes of one cluster agree in it.
+// Known counts the objects that the loop follows. It is the same on all nodes of a cluster.
 type Known struct {
-	Services int // that are ours to serve
+	Services int // that kube-ipvs serves
 	Slices   int // EndpointSlices
 }
 
-// Drift is something of ours that somebody else changed.
+// Drift is an object of kube-ipvs that another program changed.
 type Drift struct {
 	ID   state.ID
 	What string // is gone, was changed, was added
 }
 
-// String says what happened to what.
+// String returns the object and its change.
 func (d Drift) String() string { return d.ID.String() + " " + d.What }
 
 // HealthCheck is a Service with a health-check node port.
@@ -86,17 +86,17 @@ type Locality struct {
 	Family string // IPv4 or IPv6
 }
 
-// Failure is a write that failed.
+// Failure is a failed write.
 type Failure struct {
 	Op  state.Op
 	Err error
 }
 
-// String says what failed and why.
+// String returns the write and its error.
 func (f Failure) String() string { return fmt.Sprintf("%s: %v", f.Op, f.Err) }
 
-// Failed returns how many writes were tried in vain. What only waits for another write, of a
-// plan that gave way to changes of others, is not among them.
+// Failed returns how many writes the kernel refused. It does not count writes that only wait
+// for another write.
 func (r *Round) Failed() int {
 	n := 0
 	for _, f := range r.Failures {
@@ -116,47 +116,47 @@ func (r *Round) Writes() int {
 	return n
 }
 
-// Sweep is one look through the conntrack entries of a family.
+// Sweep is one search of the conntrack entries of a family.
 type Sweep struct {
 	Family  int // 4 or 6
 	Took    time.Duration
 	Deleted int
-	Err     error // some may be left; it is tried again
-	Flows   Flows // after it
+	Err     error // some entries may be left; the next sweep finds them
+	Flows   Flows // after the sweep
 }
 
 // Drain is a real server that finishes its connections.
 type Drain struct {
 	ID    state.ID
-	Since time.Time // it got no new ones; at least, if the process is younger
+	Since time.Time // when it got its last new connections, or when the process saw it first
 }
 
-// Flows is how far the deletion of conntrack entries is.
+// Flows is the progress of the deletion of conntrack entries.
 type Flows struct {
-	Waiting int       // frontends whose entries are to be looked through
-	Since   time.Time // when the first of them came to be; zero: none waits
-	GivenUp uint64    // frontends that were left out: too many waited, and their Services had gone
+	Waiting int       // frontends that wait for a sweep
+	Since   time.Time // when the first of them began to wait; zero: none waits
+	GivenUp uint64    // frontends of deleted Services that were left out, since too many waited
 	Failing error     // of the last sweep; nil: it succeeded
-	Failed  time.Time // when the first failed since one succeeded; zero: it does
+	Failed  time.Time // the first failure since the last success; zero: sweeps succeed
 }
 
-// Backlog is what has come in and is not programmed yet.
+// Backlog counts the changes that came in and are not programmed yet.
 type Backlog struct {
 	Changes
-	Since time.Time // when the oldest came in; zero: nothing waits
+	Since time.Time // when the oldest came in; zero: none waits
 }
 
-// Failing says which writes do not succeed.
+// Failing counts the writes that have failed and not succeeded since.
 type Failing struct {
-	Node, Object, Foreign, Blocked int       // how many, by cause
-	Since                          time.Time // the first failure of those with cause node; zero: none
-	First                          string    // that one, and its error
+	Node, Object, Foreign, Blocked int       // by cause
+	Since                          time.Time // the first failure with cause node; zero: none
+	First                          string    // that write, and its error
 }
 
-// Count returns how many writes of a cause fail.
+// Count returns how many writes fail for a cause.
 func (f *Failing) Count(c state.Cause) int { return *f.of(c) }
 
-// Add counts one more write that fails of a cause.
+// Add counts one more write that fails for a cause.
 func (f *Failing) Add(c state.Cause) { *f.of(c)++ }
 
 // All returns how many writes fail.
@@ -181,7 +181,7 @@ type Unwritten struct {
 	Since time.Time // of the first failure
 }
 
-// ServedPort is what a virtual server stands for.
+// ServedPort is the Service port behind a virtual server.
 type ServedPort struct {
 	model.Key
 	Port  string // its name, or its number if it has none
