@@ -11,30 +11,30 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// inbox takes what sources and watchers have to say, from any goroutine, until
-// the loop has time for it.
+// inbox collects the events of sources and watchers, from any goroutine, until the loop
+// takes them.
 type inbox struct {
 	mu      sync.Mutex
 	mail    mail
-	working mail          // what was taken and is not done; its changes are counted only
+	working mail          // the changes that the loop has taken and not programmed, as counts only
 	poke    chan struct{} // holds one: there is mail
 }
 
-// mail is what came in since the loop last looked.
+// mail is the content of the inbox.
 type mail struct {
 	events   []source.Event
-	changes  report.Changes   // in events
+	changes  report.Changes   // counts events
 	since    time.Time        // when the first of events came in
-	problems *[]model.Problem // of the source, if it said anything
+	problems *[]model.Problem // of the source; nil: unchanged
 	loaded   bool
 	synced   bool
 	config   *Config
 	facts    bool // links, addresses or default routes have changed
-	audit    bool // a full audit is wanted now, and facts read anew
-	rules    bool // rules of ours have changed; the loop itself may have done it
+	audit    bool // Audit was called
+	rules    bool // RulesChanged was called
 	suspects []state.ID
-	more     bool              // suspects are not all
-	read     []*checks.Reading // that have come back
+	more     bool              // there are more suspects
+	read     []*checks.Reading // readings that have ended
 }
 
 func newInbox() *inbox { return &inbox{poke: make(chan struct{}, 1)} }
@@ -62,22 +62,22 @@ func (in *inbox) take() mail {
 	return m
 }
 
-// waits reports whether changes wait. Hints do not count: while much is written
-// for the first time, the kernel tells of each object.
+// waits reports whether changes wait. Hints do not count: during a first write the kernel
+// reports each object.
 func (in *inbox) waits() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	return len(in.mail.events) > 0
 }
 
-// done says that what was taken has been acted upon.
+// done says that the loop has programmed all changes that it took.
 func (in *inbox) done() {
 	in.mu.Lock()
 	in.working = mail{}
 	in.mu.Unlock()
 }
 
-// backlog returns what waits now.
+// backlog counts the changes that are not programmed yet.
 func (in *inbox) backlog() report.Backlog {
 	in.mu.Lock()
 	defer in.mu.Unlock()

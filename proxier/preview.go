@@ -10,24 +10,24 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Preview is what a first round would write.
+// Preview is the plan of a first round, with its inputs.
 type Preview struct {
 	Plan     state.Plan
-	Why      map[state.ID]string // for what is wanted
-	Problems []model.Problem     // of what was asked for
-	Complete bool                // the source was read in full; otherwise nothing is removed
+	Why      map[state.ID]string // the Services that need each desired object
+	Problems []model.Problem     // of Services, the Node and the source
+	Complete bool                // the source has delivered everything; otherwise the plan removes nothing
 
-	// What it was made of.
+	// The inputs of the plan.
 	Model  *model.Model
 	Table  *desired.Table
-	Config desired.Config // as the Node object completes it
+	Config desired.Config // completed by the Node object
 	Facts  state.Facts
-	Actual *state.State // what the kernel holds
+	Actual *state.State // the objects in the kernel
 }
 
-// Preview compares what the source has delivered with the kernel, which should be a
-// kernel.ReadOnly, and writes nothing. It is called instead of Run, after Loaded. It is an
-// error when something cannot be read.
+// Preview compares the delivered objects with the kernel, which should be a kernel.ReadOnly,
+// and writes nothing. Call it instead of Run, after Loaded. It returns an error if a read
+// fails.
 func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
 	r := &report.Round{Full: true}
 	p.receive(r)

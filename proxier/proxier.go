@@ -16,23 +16,23 @@ import (
 	"kube-ipvs/proxier/sweeper"
 )
 
-// Proxier is the loop. Run is its one goroutine and the kernel's one writer;
-// all other methods hand it something or read what it last did.
+// Proxier is the loop. Run is its one goroutine and the kernel's only writer. The other
+// methods hand values to Run or read its last results.
 type Proxier struct {
 	config  Config // its Desired is that of the start: see cluster.Desired
 	inbox   *inbox
-	cluster *cluster.Cluster // what is wanted
-	ledger  *ledger.Ledger   // what is there, and what stands between
+	cluster *cluster.Cluster // the desired objects
+	ledger  *ledger.Ledger   // the known objects of the kernel, and the failed writes
 	kernel  kernel.Kernel
 	checks  *checks.Checks   // audits and looks beside the loop
-	sweeper *sweeper.Sweeper // of conntrack entries, beside the loop
-	board   model.Board      // what is wrong with what was asked for
+	sweeper *sweeper.Sweeper // deletes conntrack entries beside the loop
+	board   model.Board      // problems of Services, the Node and the source
 	journal *journal.Journal
 	last    atomic.Pointer[report.Round]
 	pulse   pulse
 }
 
-// New returns a Proxier that has done nothing yet.
+// New returns a Proxier. It reads and writes nothing before Run.
 func New(k kernel.Kernel, c Config) *Proxier {
 	if c.Turn == (Turn{}) {
 		c.Turn = usualTurn
@@ -48,24 +48,23 @@ func New(k kernel.Kernel, c Config) *Proxier {
 	return p
 }
 
-// Last returns what the last round did, or nil before the first. Safe from any
-// goroutine; the Round must not be changed.
+// Last returns the last round, or nil before the first. Callers must not change it. Safe
+// from any goroutine.
 func (p *Proxier) Last() *report.Round { return p.last.Load() }
 
-// Served returns what a virtual server of ours stands for, with Config.Names.
-// Safe from any goroutine.
+// Served returns the Service port of a virtual server of kube-ipvs, if Config.Names is
+// set. Safe from any goroutine.
 func (p *Proxier) Served(server state.ID) (report.ServedPort, bool) { return p.cluster.Served(server) }
 
-// PodOf returns the name of the pod that is a Service's endpoint at an
-// address, or nothing if that is unknown. Safe from any goroutine.
+// PodOf returns the pod of a Service's endpoint, or "" if it is unknown or Config.Names is
+// not set. Safe from any goroutine.
 func (p *Proxier) PodOf(service model.Key, endpoint netip.Addr) string {
 	return p.cluster.PodOf(service, endpoint)
 }
 
-// Backlog returns what waits now. Safe from any goroutine.
+// Backlog returns the changes that are not programmed yet. Safe from any goroutine.
 func (p *Proxier) Backlog() report.Backlog { return p.inbox.backlog() }
 
-// Stuck returns for how long the loop has been at one piece of its work: a
-// message to the kernel, or a process that has a deadline. It is 0 while the loop
-// has nothing to do. Safe from any goroutine.
+// Stuck returns how long the current step of the loop has taken: one stage of a plan, or
+// one process. It is 0 while the loop is idle. Safe from any goroutine.
 func (p *Proxier) Stuck() time.Duration { return p.pulse.stuck() }

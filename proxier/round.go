@@ -12,13 +12,13 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// round takes what has come in and brings the kernel to it.
+// round takes the mail and programs the kernel accordingly.
 func (p *Proxier) round(ctx context.Context) {
 	r := &report.Round{Number: 1, Started: time.Now(), Ops: map[report.Write]int{}}
 	m := p.receive(r)
 	if !p.cluster.Loaded() {
 		p.waiting(r)
-		return // nothing is known yet: what is programmed keeps working
+		return // the desired objects are not known yet: the programmed ones keep working
 	}
 	if last := p.Last(); last != nil {
 		r.Number = last.Number + 1
@@ -62,7 +62,7 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 	r.Triggers = p.cluster.TakeTriggers()
 }
 
-// receive takes the mail and hands it on.
+// receive takes the mail, and hands events and settings to cluster and ledger.
 func (p *Proxier) receive(r *report.Round) mail {
 	m := p.inbox.take()
 	r.Queued, r.Changes = m.since, m.changes
@@ -74,7 +74,7 @@ func (p *Proxier) receive(r *report.Round) mail {
 		p.cluster.SetProblems(*m.problems)
 	}
 	if m.synced && !p.cluster.Synced() {
-		p.ledger.ReadNow() // from now on objects that no Service needs may go
+		p.ledger.ReadNow() // from now on the loop may delete objects that no Service needs
 	}
 	p.cluster.SetLoaded(m.loaded, m.synced)
 	if m.facts {
@@ -83,15 +83,15 @@ func (p *Proxier) receive(r *report.Round) mail {
 	return m
 }
 
-// reconfigure takes what Configure was given.
+// reconfigure applies the settings of Configure.
 func (p *Proxier) reconfigure(c *Config) {
 	p.cluster.Configure(cluster.Config{Desired: c.Desired, PrimaryNodePorts: c.PrimaryNodePorts})
 	p.ledger.SetDrainTimeout(c.DrainTimeout)
 	p.config.AuditPeriod, p.config.MinSyncPeriod = c.AuditPeriod, c.MinSyncPeriod
 }
 
-// judge takes in what the readings beside the loop have found. An error means that
-// nothing may be written.
+// judge takes the results of the readings beside the loop. After an error the round must
+// not write.
 func (p *Proxier) judge(r *report.Round, back []*checks.Reading) error {
 	v := p.checks.Judge(back, p.believed())
 	r.Kernel = r.Kernel.Plus(v.Stats)
@@ -107,8 +107,8 @@ func (p *Proxier) believed() checks.Belief {
 	return checks.Belief{Digest: p.ledger.Digest(), Entries: p.ledger.Objects()[state.Entry], Written: p.ledger.Written()}
 }
 
-// heed takes in what was asked for, and hints. It comes before the round
-// writes: what the loop itself has deleted is no drift.
+// heed acts on Audit, and on hints of the kernel. It comes before the round writes, since the
+// deletions of the loop itself are no drift.
 func (p *Proxier) heed(m mail) {
 	if m.audit {
 		p.checks.Ask()
@@ -123,14 +123,14 @@ func (p *Proxier) heed(m mail) {
 	}
 }
 
-// drifted reports whether an object that is gone, or changed, should not be. An
-// address of the node that went took routes with it.
+// drifted reports whether the loop did not make the reported change of an object. An address
+// of the node counts too, since routes go with it.
 func (p *Proxier) drifted(id state.ID) bool {
 	return p.ledger.Has(id) || id.Kind == state.VIP && slices.Contains(p.cluster.Facts().NodeIPs, id.Addr())
 }
 
-// look reads what the round must know. An error means that nothing may be
-// written.
+// look reads the facts of the node and, in a full round, the kernel. After an error the round
+// must not write.
 func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 	anew, err := p.cluster.Look(ctx)
 	if err != nil {
@@ -138,7 +138,7 @@ func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 	}
 	if anew {
 		r.Full = true
-		p.ledger.Doubt() // full once more if the read fails now
+		p.ledger.Doubt() // the next round is full too, if this read fails
 	}
 	if !r.Full {
 		return nil
@@ -151,7 +151,7 @@ func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 	return nil
 }
 
-// wanted returns what the round must compare, in parts that have plans of their own.
+// wanted returns the objects that the round must compare, in parts with a plan each.
 func (p *Proxier) wanted(ctx context.Context, r *report.Round) []cluster.Part {
 	if r.Full {
 		all, services := p.cluster.RenderAll(ctx, p.ledger.Actual())
@@ -167,8 +167,8 @@ func (p *Proxier) wanted(ctx context.Context, r *report.Round) []cluster.Part {
 	return cluster.LastWord(parts)
 }
 
-// waiting makes public what there is to say before the source has delivered.
-// It is no round: nothing was looked at, and Number is 0.
+// waiting publishes the problems before the source has delivered. It is not a round: it
+// reads and writes nothing, and Number is 0.
 func (p *Proxier) waiting(r *report.Round) {
 	r.Number = 0
 	p.problems(r)
@@ -176,7 +176,7 @@ func (p *Proxier) waiting(r *report.Round) {
 	p.last.Store(r)
 }
 
-// report makes the round public and logs it.
+// report publishes the round and logs it.
 func (p *Proxier) report(r *report.Round) {
 	r.Objects = p.ledger.Objects().Map()
 	r.Flows = p.sweeper.Sum()
@@ -196,8 +196,7 @@ func (p *Proxier) report(r *report.Round) {
 	p.journal.Round(r, p.ledger.Untold)
 }
 
-// notReady returns what of the start is not done, or nothing from the moment on
-// when all was that can be.
+// notReady returns why the start is not complete. Once it has returned "", it always does.
 func (p *Proxier) notReady(r *report.Round, unready string) string {
 	switch last := p.Last(); {
 	case last != nil && last.NotReady == "":
@@ -214,8 +213,7 @@ func (p *Proxier) notReady(r *report.Round, unready string) string {
 	return ""
 }
 
-// problems collects what is wrong with what was asked for, and has logged what is
-// new and what is mended.
+// problems collects all problems, and logs the new and the solved ones.
 func (p *Proxier) problems(r *report.Round) {
 	p.cluster.Tell(&p.board)
 	p.board.Replace("kernel", p.ledger.Problems(p.cluster.Table(), p.cluster.Model()))

@@ -7,18 +7,18 @@ import (
 )
 
 const (
-	// endGrace is how long the round under way may go on when Run is to end: less than
-	// the 30 seconds that Kubernetes gives a pod to end.
+	// endGrace is how long the current round may go on when Run has to end: less than the
+	// 30 seconds that Kubernetes gives a pod.
 	endGrace = 5 * time.Second
-	// partingTime is how long Run waits for what goes on beside it and was told to end.
+	// partingTime is how long Run waits for the sweeper and the checks to end.
 	partingTime = 2 * time.Second
 )
 
-// Run programs the kernel until ctx ends, and then leaves it as it is. The round
-// under way is finished, but not for longer than endGrace.
+// Run programs the kernel until ctx ends, and then leaves all objects in place. It finishes
+// the current round, but takes no longer than endGrace for it.
 func (p *Proxier) Run(ctx context.Context) {
-	// A round must not be cut in the middle: its last writes publish what its
-	// first ones made. But a process that hangs must not keep Run from ending.
+	// A round should not end in the middle: its last writes publish the objects of its
+	// first ones. But a process that hangs must not keep Run from ending.
 	whole, cut := context.WithCancel(context.WithoutCancel(ctx))
 	var sweeps sync.WaitGroup
 	defer p.part(&sweeps)
@@ -35,7 +35,7 @@ func (p *Proxier) Run(ctx context.Context) {
 	}
 }
 
-// part waits for what goes on beside Run, and not for what is stuck.
+// part waits for the sweeper and the checks, but not for one that hangs.
 func (p *Proxier) part(sweeps *sync.WaitGroup) {
 	done := make(chan struct{})
 	go func() {
@@ -50,7 +50,7 @@ func (p *Proxier) part(sweeps *sync.WaitGroup) {
 	}
 }
 
-// wait returns when there is something to do.
+// wait returns when the loop has work, or ctx ends.
 func (p *Proxier) wait(ctx context.Context) {
 	var due <-chan time.Time
 	if at := p.nextDue(); !at.IsZero() {
@@ -65,7 +65,7 @@ func (p *Proxier) wait(ctx context.Context) {
 	}
 }
 
-// pause returns after a while, or when ctx ends.
+// pause returns after d, or when ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
@@ -76,7 +76,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// nextDue returns when the loop is to wake by itself; zero: never.
+// nextDue returns when the loop has to wake by itself; zero: never.
 func (p *Proxier) nextDue() time.Time {
 	var first time.Time
 	for _, at := range [...]time.Time{p.checks.Next(), p.ledger.Next(), p.cluster.Next()} {

@@ -42,22 +42,22 @@ func (p *Proxier) Problems(ps []model.Problem) {
 	p.inbox.put(func(m *mail) { m.problems = &ps })
 }
 
-// Configure has what is programmed follow another configuration. Of Desired, that
-// may be another scheduler, PodCIDRs, NodePortAddresses, MasqueradeAll, MaxFrontends,
-// NoExternalIPs and other timeouts; beside it other periods and PrimaryNodePorts. All
-// else stays as it was given to New. Safe from any goroutine.
+// Configure makes the loop follow another configuration: the periods, PrimaryNodePorts and,
+// in Desired, the scheduler, PodCIDRs, NodePortAddresses, MasqueradeAll, MaxFrontends,
+// NoExternalIPs and timeouts. All other settings stay as New got them. Safe from any
+// goroutine.
 func (p *Proxier) Configure(c Config) { p.inbox.put(func(m *mail) { m.config = &c }) }
 
 // FactsChanged says that the node's links, addresses or default routes may have
 // changed. Safe from any goroutine.
 func (p *Proxier) FactsChanged() { p.inbox.put(func(m *mail) { m.facts = true }) }
 
-// mostSuspects bounds mail.suspects.
+// mostSuspects is the longest mail.suspects.
 const mostSuspects = 64
 
-// Suspect says that the objects were deleted or changed, and with more
-// that there were others, too. What the loop itself has deleted, and what it
-// knows nothing of, is not minded. Safe from any goroutine.
+// Suspect says that the kernel reported a deletion or change of objects, and of others with
+// more. The loop ignores objects that it has deleted itself or does not know. Safe from any
+// goroutine.
 func (p *Proxier) Suspect(objects []state.ID, more bool) {
 	p.inbox.put(func(m *mail) {
 		m.more = m.more || more
@@ -73,12 +73,12 @@ func (p *Proxier) Suspect(objects []state.ID, more bool) {
 	})
 }
 
-// RulesChanged says that another program, or the loop itself, has changed rules
-// of ours. Safe from any goroutine.
+// RulesChanged says that the rules of kube-ipvs have changed; the loop itself may have done
+// it. Safe from any goroutine.
 func (p *Proxier) RulesChanged() { p.inbox.put(func(m *mail) { m.rules = true }) }
 
-// Audit has all facts read anew and everything compared with the kernel, as soon
-// as the loop has time. Safe from any goroutine.
+// Audit makes the loop read all facts anew, retry failed writes, and start an audit, as soon
+// as it has time. Safe from any goroutine.
 func (p *Proxier) Audit() { p.inbox.put(func(m *mail) { m.audit = true }) }
 
 var _ source.Sink = (*Proxier)(nil)

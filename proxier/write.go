@@ -11,11 +11,11 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// turnMost is how long a turn may take: after it the plan is left off earlier.
+// turnMost is how long a turn may take, even if it has not made Turn.Writes writes.
 const turnMost = 50 * time.Millisecond
 
-// write compares wants with the kernel and writes the difference. A plan that
-// takes long and may be left off is gone on with later.
+// write compares the objects of a part with the kernel and writes the difference. With
+// mayLeave it leaves a long plan for waiting changes; goOn continues it.
 func (p *Proxier) write(ctx context.Context, r *report.Round, w cluster.Part, mayLeave bool) {
 	j := p.ledger.Begin(w.Some, w.All != nil)
 	if p.cluster.Synced() {
@@ -23,15 +23,15 @@ func (p *Proxier) write(ctx context.Context, r *report.Round, w cluster.Part, ma
 	}
 	j.Plan = state.NewPlan(p.cluster.Diff(w, p.ledger.Actual(), p.ledger))
 	if w.Large && len(j.Plan) > p.config.Turn.Writes {
-		p.ledger.Leave(j) // the round ends for what came with it
+		p.ledger.Leave(j) // so that the round ends for the other changes
 		return
 	}
 	p.execute(ctx, r, j, mayLeave)
 }
 
-// goOn goes on with the n plans that were left off before the round, the oldest
-// first. Each round does so for a turn at least; one that took changes does so for
-// no more, since its end tells that these are programmed.
+// goOn continues the n plans that were left off before the round, the oldest first. Each
+// round continues for one turn at least. A round that took changes stops after it, since
+// the end of the round says that the changes are programmed.
 func (p *Proxier) goOn(ctx context.Context, r *report.Round, n int) {
 	n = min(n, p.ledger.LeftOff()) // a full round drops them
 	if n == 0 {
@@ -40,7 +40,7 @@ func (p *Proxier) goOn(ctx context.Context, r *report.Round, n int) {
 	for range n {
 		j := p.ledger.GoOn()
 		if p.execute(ctx, r, j, true); len(j.Plan) > 0 {
-			return // it is the last one now: each has its turn
+			return // it is the last one now, so that each plan has its turn
 		}
 	}
 	if p.ledger.LeftOff() == 0 { // some writes may have waited for it
@@ -48,21 +48,21 @@ func (p *Proxier) goOn(ctx context.Context, r *report.Round, n int) {
 	}
 }
 
-// execute writes what is left of a plan, stage by stage: what a failed write was
-// to stand on or to make way for waits with it.
+// execute writes the rest of a plan, stage by stage. Writes that need a failed write wait
+// with it.
 func (p *Proxier) execute(ctx context.Context, r *report.Round, j *ledger.Writing, mayLeave bool) {
 	var done tally
 	began, n := time.Now(), 0
 	for len(j.Plan) > 0 {
 		atOnce := p.config.Turn.AtOnce
-		if j.Plan[0].ID.Kind == state.Rules { // a process each, which may hang until its deadline
+		if j.Plan[0].ID.Kind == state.Rules { // each starts a process, which may hang until its deadline
 			atOnce = 1
 		}
 		stage, rest := j.Plan.Cut(atOnce)
 		p.apply(ctx, r, p.possible(r, stage, j), j, &done)
 		j.Plan, n = rest, n+len(stage)
 		p.pulse.beat()
-		runtime.Gosched() // with one CPU changes could not even come in
+		runtime.Gosched() // on one CPU changes could not come in otherwise
 		waits := mayLeave && (n >= p.config.Turn.Writes || time.Since(began) >= turnMost) && (p.inbox.waits() || j.WasLeft() && r.Changes != (report.Changes{}))
 		if len(rest) > 0 && (waits || ctx.Err() != nil) {
 			p.ledger.Leave(j)
@@ -74,12 +74,12 @@ func (p *Proxier) execute(ctx context.Context, r *report.Round, j *ledger.Writin
 	p.ledger.End(j)
 }
 
-// possible returns the ops of a stage of which nothing stands in the way.
+// possible returns the ops of a stage that no obstacle blocks, and fails the others.
 func (p *Proxier) possible(r *report.Round, stage state.Plan, j *ledger.Writing) state.Plan {
 	if p.ledger.Free(j) {
 		return stage
 	}
-	out := stage[:0] // nobody needs the stage any more
+	out := stage[:0] // the caller does not use the stage again
 	for _, op := range stage {
 		if err := p.ledger.Obstacle(op, j); err != nil {
 			p.fail(r, op, err, j)
@@ -90,7 +90,7 @@ func (p *Proxier) possible(r *report.Round, stage state.Plan, j *ledger.Writing)
 	return out
 }
 
-// apply writes a stage and notes what was written.
+// apply writes a stage and notes the results.
 func (p *Proxier) apply(ctx context.Context, r *report.Round, stage state.Plan, j *ledger.Writing, done *tally) {
 	if len(stage) == 0 {
 		return
@@ -110,18 +110,18 @@ func (p *Proxier) apply(ctx context.Context, r *report.Round, stage state.Plan, 
 	}
 }
 
-// fail keeps a write that failed as a difference.
+// fail records a failed write, so that it stays a difference.
 func (p *Proxier) fail(r *report.Round, op state.Op, err error, j *ledger.Writing) {
 	r.Failures = append(r.Failures, report.Failure{Op: op, Err: err})
 	p.ledger.Fail(op, err, j)
-	// The source address of a VIP may have left the node, IPv6 been switched off, or the
-	// kernel have shown that it has no dummy devices.
+	// The facts may have changed: the source address of a VIP has left the node, IPv6 is off,
+	// or the kernel has no dummy devices.
 	if op.ID.Kind == state.VIP || op.ID.Kind == state.Route {
 		p.cluster.FactsChanged()
 	}
 }
 
-// drain deletes draining real servers that need not be there any more.
+// drain deletes the real servers that have finished draining.
 func (p *Proxier) drain(ctx context.Context, r *report.Round) {
 	at := p.ledger.Drains(r.Full)
 	if len(at) == 0 {
