@@ -6,17 +6,16 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// mostAddresses is how many addresses of a family a start adds to kube-ipvs0. For each
-// the kernel looks through those that are there, so that twice as many take more than
-// four times as long: in the lab half a second of a cold start of 7 with 10,000, and
-// 40,000 took sixty times as long as 10,000, with a program that does nothing else.
+// mostAddresses is how many addresses of a family a start adds to kube-ipvs0. For each new
+// address the kernel looks through all others, so that twice as many take four times as long
+// or more. In the lab 10,000 took half a second of a cold start of 7 seconds, and with a
+// program that does nothing else 40,000 took sixty times as long as 10,000.
 const mostAddresses = 10_000
 
-// Bind decides, once and when all is known, whether ClusterIPs become addresses of
-// kube-ipvs0: not if more than mostAddresses had to be added. Those that are there cost
-// nothing and count for nothing, so that a node that has come to many while it ran
-// keeps them over a restart, and one that was started with routes keeps these. It is to be
-// called when everything is about to be rendered, with what the kernel holds.
+// Bind decides whether ClusterIPs become addresses of kube-ipvs0. They become routes alone if
+// more than mostAddresses would have to be added. Existing addresses cost nothing and do not
+// count, so that a node keeps its binding over a restart. Bind decides once, when the source
+// has delivered everything; call it before RenderAll with the objects in the kernel.
 func (c *Cluster) Bind(actual *state.State) {
 	if c.bound || !c.synced {
 		return
@@ -38,7 +37,7 @@ func (c *Cluster) Bind(actual *state.State) {
 	}
 }
 
-// unbound counts the ClusterIPs, IPv4 and IPv6, that are no addresses of kube-ipvs0.
+// unbound counts the ClusterIPs, IPv4 and IPv6, that are not addresses of kube-ipvs0.
 func (c *Cluster) unbound(actual *state.State) (n [2]int) {
 	for _, key := range c.model.Keys() {
 		s, ok := c.model.Service(key)

@@ -1,5 +1,5 @@
-// Package cluster turns what a source says of the cluster, and what the node says of
-// itself, into what is wanted in the kernel. It writes nothing.
+// Package cluster turns the events of a source and the facts of the node into the desired
+// objects of the kernel. It writes nothing.
 package cluster
 
 import (
@@ -19,16 +19,16 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Config is what a Cluster must be told. Desired and Large are needed.
+// Config configures a Cluster. Desired and Large are required.
 type Config struct {
 	Desired          desired.Config
-	Zone             string       // of the node, for topology hints; empty: the Node object says it
-	NodeCIDR         bool         // the source addresses of pods are the podCIDRs of the Node object
-	PrimaryNodePorts bool         // node ports are served on the node's primary addresses, beside those of Desired
-	NodeIPs          []netip.Addr // of the node, as the configuration says; they are primary before those of the Node object
-	MostAddresses    int          // of a family that a start adds to kube-ipvs0; 0: as many as the kernel takes in good time
+	Zone             string       // the node's zone, for topology hints; empty: the Node object has it
+	NodeCIDR         bool         // pods have the podCIDRs of the Node object
+	PrimaryNodePorts bool         // the node's primary addresses serve node ports too, beside those of Desired
+	NodeIPs          []netip.Addr // configured addresses of the node; they come before those of the Node object
+	MostAddresses    int          // addresses of a family that a start may add to kube-ipvs0; 0: mostAddresses
 	Large            int          // a Service with more objects has a Part of its own
-	Names            bool         // keep what Served and PodOf tell
+	Names            bool         // keep the names that Served and PodOf return
 }
 
 // Kernel is the part of kernel.Kernel that rendering needs.
@@ -38,32 +38,32 @@ type Kernel interface {
 	ProbeScheduler(context.Context, string) error
 }
 
-// Cluster is what the cluster and the node say, and what that comes to. Only one goroutine
-// may use it, but for Served and PodOf.
+// Cluster has the state of the cluster and the node, and the desired objects. Only one
+// goroutine may use it, except for Served and PodOf.
 type Cluster struct {
-	config     Config // its Desired as the node and its Node object make it of base
+	config     Config // its Desired is base, completed by the facts and the Node object
 	kernel     Kernel
 	log        *slog.Logger
 	model      *model.Model
 	table      *desired.Table // nil: the facts were never read
-	loaded     bool           // the source has delivered what it could
-	synced     bool           // the source has delivered everything: absence is a fact
+	loaded     bool           // the source has delivered all that it can read
+	synced     bool           // the source has delivered everything: a missing object does not exist
 	sources    []model.Problem
-	base       desired.Config // as configured
-	rebased    bool           // base is another, and nothing has been rendered by it
+	base       desired.Config // the configured one
+	rebased    bool           // base has changed since the last rendering
 	bound      bool           // Bind has decided
-	routes     bool           // and that ClusterIPs are routes alone
+	routes     bool           // Bind has decided for routes alone
 	node       nodeObject
 	facts      state.Facts
-	factsAt    time.Time        // when to read the facts again; zero: nothing hints at a change
-	factsRead  time.Time        // when they were read
-	schedulers map[string]error // what probing said of those of state.Schedulers that Services asked for
+	factsAt    time.Time        // when to read the facts again; zero: no need
+	factsRead  time.Time        // the last read of the facts
+	schedulers map[string]error // results of the probes of state.Schedulers that Services name
 	tallies    *tallies
 	names      *names
 	triggers   triggers
 }
 
-// New returns a Cluster of which nothing is known.
+// New returns an empty Cluster.
 func New(k Kernel, log *slog.Logger, c Config) *Cluster {
 	out := &Cluster{
 		config: c, kernel: k, log: log,
@@ -76,7 +76,7 @@ func New(k Kernel, log *slog.Logger, c Config) *Cluster {
 	return out
 }
 
-// Take applies events of a source, among which are so many of Services and of slices.
+// Take applies events of a source. services and slices count the events of each kind.
 func (c *Cluster) Take(events []source.Event, services, slices int) {
 	c.model.Expect(services, slices)
 	for _, e := range events {
@@ -104,23 +104,23 @@ func (c *Cluster) event(e source.Event) {
 	}
 }
 
-// SetLoaded says that the source has delivered what it could, and whether that is
-// everything. It does not forget what it was told before.
+// SetLoaded says that the source has delivered all that it can read, and whether this is
+// everything. A false value changes nothing.
 func (c *Cluster) SetLoaded(loaded, everything bool) {
 	c.loaded, c.synced = c.loaded || loaded, c.synced || everything
 }
 
-// Loaded reports whether the source has delivered what it could.
+// Loaded reports whether the source has delivered all that it can read.
 func (c *Cluster) Loaded() bool { return c.loaded }
 
-// Synced reports whether the source has delivered everything: absence is a fact.
+// Synced reports whether the source has delivered everything: a missing object does not exist.
 func (c *Cluster) Synced() bool { return c.synced }
 
-// SetProblems replaces what is wrong with the source itself.
+// SetProblems replaces the problems of the source itself.
 func (c *Cluster) SetProblems(ps []model.Problem) { c.sources = ps }
 
-// factsInterval is the least time between readings of the node's addresses.
-// Each costs a list of all of them, and each pod that starts is a reason.
+// factsInterval is the least time between reads of the node's addresses. Each read lists all
+// addresses, and each pod that starts causes one.
 const factsInterval = 2 * time.Second
 
 // FactsChanged says that the node's links, addresses or default routes may have changed.
@@ -130,14 +130,14 @@ func (c *Cluster) FactsChanged() {
 	}
 }
 
-// ReadFacts has Look read the node's facts.
+// ReadFacts makes the next Look read the node's facts.
 func (c *Cluster) ReadFacts() { c.factsAt = time.Now() }
 
-// Next returns when Look has something to read; zero: nothing hints at a change.
+// Next returns when Look has to read the facts; zero: never.
 func (c *Cluster) Next() time.Time { return c.factsAt }
 
-// Look reads the facts if it is time to, and follows them, the configuration and the Node
-// object. anew says that everything must be rendered anew, by RenderAll. An error says that
+// Look reads the facts if they are due, and applies them, the configuration and the Node
+// object. anew says that the caller must render everything, by RenderAll. After an error
 // nothing can be rendered.
 func (c *Cluster) Look(ctx context.Context) (anew bool, err error) {
 	if c.table == nil || due(c.factsAt) {
@@ -160,7 +160,7 @@ func (c *Cluster) Look(ctx context.Context) (anew bool, err error) {
 	return anew, nil
 }
 
-// setFacts reports whether what has been rendered by other facts is to be rendered anew.
+// setFacts reports whether the rendered objects depend on facts that have changed.
 func (c *Cluster) setFacts(facts state.Facts) (anew bool) {
 	switch {
 	case c.table == nil:
@@ -174,25 +174,26 @@ func (c *Cluster) setFacts(facts state.Facts) (anew bool) {
 	return anew
 }
 
-// sameFacts reports whether the two have the same rendered.
+// sameFacts reports whether rendering is the same with both.
 func sameFacts(a, b state.Facts) bool {
 	return slices.Equal(a.NodeIPs, b.NodeIPs) && a.MTU == b.MTU && a.NoIPv6 == b.NoIPv6 && a.NoVIPv6 == b.NoVIPv6 && a.NoDevice == b.NoDevice
 }
 
-// Desired returns the configuration by which is rendered now. It stays where it is and must
-// not be changed.
+// Desired returns the current configuration of rendering. The pointer stays valid for life,
+// and callers must not change its target.
 func (c *Cluster) Desired() *desired.Config { return &c.config.Desired }
 
-// Facts returns what is known of the node.
+// Facts returns the last facts of the node.
 func (c *Cluster) Facts() state.Facts { return c.facts }
 
-// Model returns what the cluster says. It must not be changed.
+// Model returns the Services and endpoints of the cluster. Callers must not change it.
 func (c *Cluster) Model() *model.Model { return c.model }
 
-// Table returns what is wanted; nil: the facts were never read. It must not be changed.
+// Table returns the desired objects, or nil before the first read of the facts. Callers must
+// not change it.
 func (c *Cluster) Table() *desired.Table { return c.table }
 
-// Tell puts on a board what is wrong with what was asked for.
+// Tell puts the problems of Services, endpoints, the Node and the source on a board.
 func (c *Cluster) Tell(b *model.Board) {
 	b.Take(c.model.Board())
 	b.Replace("source", c.sources)
@@ -202,5 +203,5 @@ func (c *Cluster) Tell(b *model.Board) {
 	}
 }
 
-// due reports whether the moment at has come.
+// due reports whether at is set and has passed.
 func due(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }

@@ -14,13 +14,13 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// names tells of virtual servers whose they are, and of addresses which pods.
+// names has the Service port of each virtual server, and the pod of each endpoint.
 type names struct {
 	mu      sync.RWMutex
-	servers map[state.ID]report.ServedPort // nil: nobody asks
+	servers map[state.ID]report.ServedPort // nil: names are not kept
 	of      map[model.Key][]state.ID
 	pods    map[model.Key]map[string]map[netip.Addr]string // by Service and slice
-	slices  map[model.Key]model.Key                        // of which Service each is
+	slices  map[model.Key]model.Key                        // the Service of each slice
 }
 
 func newNames(wanted bool) *names {
@@ -33,7 +33,7 @@ func newNames(wanted bool) *names {
 	}
 }
 
-// update follows what was rendered.
+// update takes the names of the rendered Services.
 func (n *names) update(c desired.Config, t *desired.Table, m *model.Model, keys []model.Key) {
 	if n.servers == nil {
 		return
@@ -60,7 +60,7 @@ func (n *names) update(c desired.Config, t *desired.Table, m *model.Model, keys 
 	}
 }
 
-// slice follows an EndpointSlice.
+// slice takes the pods of an EndpointSlice.
 func (n *names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
 	if n.servers == nil {
 		return
@@ -97,7 +97,7 @@ func (n *names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
 	n.pods[service][s.Name] = pods
 }
 
-// Served returns what a virtual server of ours stands for, with Config.Names.
+// Served returns the Service port of a virtual server of kube-ipvs, if Config.Names is set.
 // Safe from any goroutine.
 func (c *Cluster) Served(server state.ID) (report.ServedPort, bool) {
 	c.names.mu.RLock()
@@ -106,8 +106,8 @@ func (c *Cluster) Served(server state.ID) (report.ServedPort, bool) {
 	return s, ok
 }
 
-// PodOf returns the name of the pod that is a Service's endpoint at an
-// address, or nothing if that is unknown. Safe from any goroutine.
+// PodOf returns the pod of a Service's endpoint, or "" if it is unknown or Config.Names is
+// not set. Safe from any goroutine.
 func (c *Cluster) PodOf(service model.Key, endpoint netip.Addr) string {
 	c.names.mu.RLock()
 	defer c.names.mu.RUnlock()

@@ -11,11 +11,11 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// nodeObject is what the Node object says that is programmed.
+// nodeObject has the fields of the Node object that rendering uses.
 type nodeObject struct {
 	podCIDRs [2]netip.Prefix
 	ips      [2]netip.Addr // IPv4, IPv6
-	bad      []string      // what is wrong with podCIDRs that are left out
+	bad      []string      // the faults of podCIDRs that are left out
 }
 
 func (n *nodeObject) read(node *corev1.Node, c *Config) {
@@ -59,8 +59,8 @@ func number(a netip.Addr) int {
 	return 1
 }
 
-// problems says what the Node object lacks that the configuration counts on, and
-// what of the node's addresses is in the way of it.
+// problems returns the faults of podCIDRs, and the node's addresses that lie in prefixes of
+// mapped addresses.
 func (n *nodeObject) problems(c *Config, f state.Facts) []model.Problem {
 	object := "Node " + c.Desired.NodeName
 	var out []model.Problem
@@ -78,19 +78,18 @@ func (n *nodeObject) problems(c *Config, f state.Facts) []model.Problem {
 	return out
 }
 
-// Configure has what is wanted follow another configuration: of Desired what may change
-// while the process lives, and PrimaryNodePorts.
+// Configure takes another configuration: PrimaryNodePorts, and the settings of Desired that
+// may change while the process lives.
 func (c *Cluster) Configure(to Config) {
 	d := to.Desired
 	d.IPv6, d.Protected, d.Missing = c.base.IPv6, c.base.Protected, c.base.Missing
-	d.Localhost = c.base.Localhost // a change needs a start: the relay has its listeners for life
+	d.Localhost = c.base.Localhost // a change needs a restart: the relay keeps its listeners
 	c.base, c.rebased = d, true
 	c.config.PrimaryNodePorts = to.PrimaryNodePorts
 }
 
-// follow follows the configuration, the Node object and the node, and reports whether
-// they have changed, so that everything is to be rendered anew. A node whose IPv6 is
-// switched off is an IPv4 node until it is switched on.
+// follow applies the configuration, the Node object and the facts, and reports whether the
+// caller must render everything anew. While IPv6 is off, the node is an IPv4 node.
 func (c *Cluster) follow() bool {
 	now, have := c.base, &c.config.Desired
 	now.IPv6 = now.IPv6 && !c.facts.NoIPv6
@@ -123,15 +122,14 @@ func (c *Cluster) logIPv6(on bool) {
 	c.log.Warn("IPv6 is switched off on this node: Services are served over IPv4 alone")
 }
 
-// expect tells the kernel what the rules are to be.
+// expect gives the kernel the desired rules.
 func (c *Cluster) expect() {
 	d := &c.config.Desired
 	c.kernel.Expect([2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)})
 }
 
-// primary returns the node's own address of each family, but for those of
-// localhost: the one given, else what the Node object says, else the source of
-// its default route.
+// primary returns the node's own address of each family, without loopback addresses: the
+// configured one, or else that of the Node object, or else the source of the default route.
 func primary(given []netip.Addr, ips [2]netip.Addr, f state.Facts) []netip.Prefix {
 	var out []netip.Prefix
 	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {

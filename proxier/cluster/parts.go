@@ -9,17 +9,17 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Part is what is wanted of objects that have a plan together.
+// Part is the desired state of objects that share a plan.
 type Part struct {
 	Some   []state.Want
-	All    *desired.Table // not nil: all of its objects too, and everything else must go
-	Failed bool           // Some has failed before
-	Large  bool           // Some is of a Service with many objects: rounds of their own write it
+	All    *desired.Table // not nil: all desired objects too, and all others must be deleted
+	Failed bool           // the last writes of Some have failed
+	Large  bool           // Some belongs to a Service with many objects: rounds of their own write it
 }
 
-// First returns what everything else in the cluster needs, before the rest is even
-// rendered. It is for a node where nothing answers yet: where something does, a virtual IP
-// that two Services ask for might change hands for a moment.
+// First renders the Services that everything else in the cluster needs, before the others.
+// Use it only on a node without virtual servers: on others a virtual IP of two Services might
+// change hands for a moment.
 func (c *Cluster) First(ctx context.Context, actual *state.State) Part {
 	keys := c.model.First()
 	c.probeSchedulers(ctx, actual, keys, false)
@@ -27,8 +27,8 @@ func (c *Cluster) First(ctx context.Context, actual *state.State) Part {
 	return Part{Some: c.table.Of(keys)}
 }
 
-// RenderAll renders what has changed and returns all that is wanted, and how many Services
-// were rendered. actual is what the kernel holds.
+// RenderAll renders the changed Services, and returns all desired objects and the number of
+// rendered Services. actual has the objects in the kernel.
 func (c *Cluster) RenderAll(ctx context.Context, actual *state.State) (Part, int) {
 	keys := c.dirty(ctx, actual, true)
 	c.table.Refresh(tallying{c.model, c.tallies}, keys)
@@ -36,10 +36,9 @@ func (c *Cluster) RenderAll(ctx context.Context, actual *state.State) (Part, int
 	return Part{All: c.table, Some: c.config.Desired.TakenBack(actual)}, len(keys)
 }
 
-// Render renders what has changed and returns what is wanted of the objects that this
-// touches, and how many Services were rendered: what the cluster hangs on comes first, a
-// Service with many objects last. With again it looks once more for schedulers that the
-// kernel did not have.
+// Render renders the changed Services, and returns the objects that this touches and the
+// number of rendered Services. The Services that the cluster needs come first, those with
+// many objects last. With again it probes again for schedulers that the kernel did not have.
 func (c *Cluster) Render(ctx context.Context, actual *state.State, again bool) (parts []Part, services int) {
 	keys := c.dirty(ctx, actual, again)
 	for _, g := range c.groups(keys) {
@@ -55,13 +54,13 @@ func (c *Cluster) dirty(ctx context.Context, actual *state.State, again bool) []
 	return append(keys, c.model.TakeDirty()...)
 }
 
-// group are Services that have a plan together.
+// group is Services that share a plan.
 type group struct {
 	keys  []model.Key
-	large bool // the one has many objects
+	large bool // one Service with many objects
 }
 
-// groups splits keys, which are in the order of model.Keys.
+// groups splits keys, which must be in the order of model.Keys.
 func (c *Cluster) groups(keys []model.Key) []group {
 	var first, rest group
 	var large []group
@@ -79,14 +78,14 @@ func (c *Cluster) groups(keys []model.Key) []group {
 	return slices.DeleteFunc(all, func(g group) bool { return len(g.keys) == 0 })
 }
 
-// isLarge reports whether a Service has, or is to have, so many objects that it
-// gets a plan of its own.
+// isLarge reports whether a Service has or will have so many objects that it gets a plan of
+// its own.
 func (c *Cluster) isLarge(k model.Key) bool {
 	return max(c.table.Objects(k), c.model.Objects(k)) > c.config.Large
 }
 
-// LastWord leaves each object to the last of the parts that is about it, but what
-// has failed before to any other.
+// LastWord removes duplicates: each object stays in the last part that has it. A Failed part
+// keeps an object only if no other part has it.
 func LastWord(parts []Part) []Part {
 	if len(parts) < 2 {
 		return parts
@@ -106,7 +105,7 @@ func LastWord(parts []Part) []Part {
 	return parts
 }
 
-// unnamed returns those of wants that are not named, and names them.
+// unnamed returns the wants whose IDs are not in named, and adds these IDs.
 func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
 	out := wants[:0]
 	for _, w := range wants {
@@ -118,8 +117,8 @@ func unnamed(wants []state.Want, named map[state.ID]bool) []state.Want {
 	return out
 }
 
-// Diff returns the writes that w comes to. As long as the source has not delivered
-// everything, they rest on nothing being absent.
+// Diff returns the writes that w needs, in no order. Until the source has delivered
+// everything, it drops the unsafe ones: see dropUnsafe.
 func (c *Cluster) Diff(w Part, actual *state.State, drain state.Drain) []state.Op {
 	var ops []state.Op
 	if w.All != nil {
@@ -133,12 +132,12 @@ func (c *Cluster) Diff(w Part, actual *state.State, drain state.Drain) []state.O
 	if c.synced {
 		return ops
 	}
-	return careful(ops, actual)
+	return dropUnsafe(ops, actual)
 }
 
-// careful leaves out of ops what rests on something being absent from an
-// incomplete source: removals, and refusing what is served now.
-func careful(ops []state.Op, actual *state.State) []state.Op {
+// dropUnsafe removes the writes that an incomplete source does not justify: deletions,
+// weights of 0, and refusals of frontends that the kernel serves now.
+func dropUnsafe(ops []state.Op, actual *state.State) []state.Op {
 	var out []state.Op
 	for _, op := range ops {
 		switch {
@@ -152,7 +151,7 @@ func careful(ops []state.Op, actual *state.State) []state.Op {
 	return out
 }
 
-// served reports whether the frontend that a refusing entry is for is published.
+// served reports whether the kernel publishes the frontend of a refusing entry.
 func served(id state.ID, actual *state.State) bool {
 	for _, set := range state.SetNames() {
 		if id.Set = set; set.Publishes() {

@@ -8,8 +8,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// probeSchedulers asks the kernel for schedulers that Services name and that
-// were not asked for before; with again, also for those that were missing.
+// probeSchedulers asks the kernel for each new scheduler that Services name; with again, also
+// for those that were missing.
 func (c *Cluster) probeSchedulers(ctx context.Context, actual *state.State, keys []model.Key, again bool) {
 	if again {
 		for name, err := range c.schedulers {
@@ -25,7 +25,7 @@ func (c *Cluster) probeSchedulers(ctx context.Context, actual *state.State, keys
 	for _, k := range keys {
 		s, ok := c.model.Service(k)
 		if !ok || !slices.Contains(state.Schedulers, s.Scheduler) {
-			continue // the default's was probed at the start, and what is none of the kernel's never is
+			continue // the start has probed the default, and an unknown name is never probed
 		}
 		if _, known := c.schedulers[s.Scheduler]; !known {
 			if fresh == nil {
@@ -39,8 +39,8 @@ func (c *Cluster) probeSchedulers(ctx context.Context, actual *state.State, keys
 	}
 }
 
-// probe asks the kernel only where no virtual server of ours is the proof. It
-// goes through them once for all names, and so a few times in the process's life.
+// probe asks the kernel for the schedulers that no virtual server in actual proves. It looks
+// through actual once for all names, and so only a few times in the process's life.
 func (c *Cluster) probe(ctx context.Context, actual *state.State, names map[string]bool) {
 	for id, spec := range actual.All() {
 		if len(names) == 0 {

@@ -13,7 +13,7 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// tallies are what is counted over all Services. They follow what is rendered.
+// tallies are counts over all Services. Rendering updates them.
 type tallies struct {
 	checks  map[model.Key]report.HealthCheck
 	sorted  []report.HealthCheck // of checks; nil: they have changed
@@ -25,7 +25,7 @@ func newTallies() *tallies {
 	return &tallies{checks: map[model.Key]report.HealthCheck{}, without: map[model.Key][]report.Locality{}, noLocal: map[report.Locality]int{}}
 }
 
-// tallying shows the Table Services, and counts them on the way.
+// tallying gives the Table views of Services, and updates the tallies.
 type tallying struct {
 	*model.Model
 	tallies *tallies
@@ -84,8 +84,7 @@ func (t *tallies) sum() ([]report.HealthCheck, map[report.Locality]int) {
 	return t.sorted, noLocal
 }
 
-// withoutLocal returns where a Service has endpoints and a policy Local that
-// leaves none of them.
+// withoutLocal returns the policies Local of a Service that leave none of its endpoints.
 func withoutLocal(v model.View) []report.Locality {
 	var out []report.Locality
 	for i, eps := range [...][]model.Endpoints{v.V4, v.V6} {
@@ -103,20 +102,19 @@ func withoutLocal(v model.View) []report.Locality {
 	return out
 }
 
-// mostTriggers bounds what waits for a round to be programmed: rounds may be
-// aborted for hours while slices change.
+// mostTriggers bounds the trigger times that wait for a round, since rounds may be aborted for
+// hours while slices change.
 const mostTriggers = 10_000
 
-// triggers are the times of changes that were taken and are not programmed yet.
+// triggers are the times of changes that no round has programmed yet.
 type triggers struct {
-	began time.Time // the process did
+	began time.Time // of the process
 	at    []time.Time
 }
 
-// note notes when the change was made that this version of a slice is of, as
-// a time that goes by this process's clock from now on. What another machine's
-// clock says may be off: no change was made after it came, and those from before
-// this process are none of its.
+// note notes the trigger time of this version of a slice, by this process's monotonic clock.
+// The clock of the other machine may be wrong: a time in the future counts as now, and a time
+// before this process began does not count.
 func (t *triggers) note(s *discoveryv1.EndpointSlice) {
 	text := s.Annotations[corev1.EndpointsLastChangeTriggerTime]
 	if text == "" || len(t.at) == mostTriggers {
@@ -129,14 +127,14 @@ func (t *triggers) note(s *discoveryv1.EndpointSlice) {
 	}
 }
 
-// TakeTriggers returns the times of the changes that Take was given since it was called
-// last, as EndpointSlices tell them.
+// TakeTriggers returns the trigger times of the EndpointSlices that Take got since the last
+// TakeTriggers.
 func (c *Cluster) TakeTriggers() []time.Time {
 	out := c.triggers.at
 	c.triggers.at = nil
 	return out
 }
 
-// Tally returns the health-check node ports of all Services, and how many Services have
-// endpoints but none that a policy Local allows here.
+// Tally returns the health-check node ports of all Services, sorted, and counts the Services
+// with endpoints of which a policy Local allows none here.
 func (c *Cluster) Tally() ([]report.HealthCheck, map[report.Locality]int) { return c.tallies.sum() }
