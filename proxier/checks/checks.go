@@ -1,14 +1,14 @@
-// Package checks reads the kernel beside the loop and tells whether the kernel holds
-// what the loop takes it to hold. It never writes and keeps nothing of what it reads.
+// Package checks reads the kernel beside the loop, and compares the result with the loop's
+// ledger. It never writes, and keeps no object that it reads.
 //
-// There are two readings. An audit reads everything. A look reads what is cheap to
-// read: virtual servers, rules, and how many entries there are; it sees one virtual
-// server that is not as it should be, and one entry that is gone or too much. Real
-// servers, settings, and entries that changed places only an audit sees.
+// There are two readings. An audit reads everything. A look reads what is cheap: virtual
+// servers, rules, and the number of entries. So a look finds a changed virtual server, and a
+// missing or extra entry. Only an audit finds changed real servers and settings, and an entry
+// that another one has replaced.
 //
-// Each comes on a timer, and sooner where the kernel hints at a change: of links,
-// addresses and routes it tells which, of rules that there was one, of virtual servers
-// and sets nothing. A look or a hint never has anything written: it has an audit begin.
+// Both come on a timer, and sooner after a hint of the kernel. The kernel names changed links,
+// addresses and routes, says that rules have changed, and says nothing of virtual servers and
+// sets. A look or a hint only starts an audit; it never causes a write.
 package checks
 
 import (
@@ -23,13 +23,12 @@ import (
 )
 
 const (
-	// deadline is after how long a reading that has not come back is given up.
+	// deadline is how long a reading may take before it is given up.
 	deadline = 2 * time.Minute
-	// mostReaders bounds the readings that were given up and are still stuck, with
-	// the one under way.
+	// mostReaders bounds the current reading and those that were given up and still hang.
 	mostReaders = 3
-	// auditShare: an audit that comes by itself begins after that many times
-	// what the last one cost: a thousandth of a CPU at the most.
+	// auditShare times the CPU time of an audit pass before the next one on the timer, so that
+	// audits take at most a thousandth of a CPU.
 	auditShare = 1000
 )
 
@@ -39,63 +38,63 @@ type Checks struct {
 	log     *slog.Logger
 	deliver func(*Reading)
 
-	readers  sync.WaitGroup // what reads
-	open     int            // readings that have not come back, those that were given up among them
-	underway *Reading       // the one whose outcome counts; nil: none
-	late     bool           // one was given up since an audit came back
+	readers  sync.WaitGroup // goroutines that read
+	open     int            // readings that have not ended, also those that were given up
+	underway *Reading       // the reading whose outcome counts; nil: none
+	late     bool           // a reading was given up since the last audit ended
 
-	asked       bool // an audit is to begin at once
+	asked       bool // an audit has to begin at once
 	audit, look timing
-	cost        time.Duration // of CPU, that the last audit took
+	cost        time.Duration // CPU time of the last audit
 }
 
-// Belief is what the loop takes the kernel to hold.
+// Belief is the state of the kernel according to the ledger.
 type Belief struct {
 	Digest  *state.Digest // of all objects
-	Entries int           // in our sets
-	Written uint64        // entries that the loop has written, ever
+	Entries int           // in the sets of kube-ipvs
+	Written uint64        // entries that the loop has ever written
 }
 
-// Verdict is what readings that have come back tell.
+// Verdict is the result of the readings that have ended.
 type Verdict struct {
-	Agrees  bool // an audit found what the loop believes
-	Differs bool // an audit found something else: the loop must read the kernel itself
-	GivenUp bool // a reading does not come back
+	Agrees  bool // an audit agrees with the Belief
+	Differs bool // an audit differs: the loop must read the kernel itself
+	GivenUp bool // a reading hangs
 	Stats   kernel.Stats
-	Err     error // an audit could not read
+	Err     error // the read error of an audit
 }
 
-// New returns Checks of a kernel. Each reading that comes back is handed to deliver, by
-// another goroutine; the loop is to hand it to Judge.
+// New returns Checks of a kernel. Another goroutine calls deliver with each reading that has
+// ended, and the loop must hand it to Judge.
 func New(k kernel.Kernel, log *slog.Logger, deliver func(*Reading)) *Checks {
 	return &Checks{kernel: k, log: log, deliver: deliver}
 }
 
-// Ask has an audit begin as soon as a reading may.
+// Ask requests an audit as soon as possible.
 func (c *Checks) Ask() { c.asked = true }
 
-// RulesChanged says that rules of ours have changed; the loop itself may have done it.
+// RulesChanged requests a look soon, since rules have changed; the loop itself may have done it.
 func (c *Checks) RulesChanged() {
 	if c.look.hinted.IsZero() {
 		c.look.hint("", ruleSettleTime, ruleSettleTime, ruleCalmTime)
 	}
 }
 
-// Suspect says that the kernel has told of a change to what should be there.
+// Suspect requests an audit soon, since the kernel has reported a change to a known object.
 func (c *Checks) Suspect() { c.suspect("the kernel has told of a change", settleTime) }
 
 func (c *Checks) suspect(because string, settle time.Duration) {
 	c.audit.hint(because, settle, settleMost, calmTime)
 }
 
-// Trust says that the loop has read the kernel itself: the outcome of the reading under
-// way is of no interest any more, nor is what there was to suspect.
+// Trust says that the loop has read the kernel itself. It drops the current reading and all
+// requests.
 func (c *Checks) Trust() {
 	c.dismiss()
 	c.forget()
 }
 
-// forget forgets why there should be a reading now.
+// forget drops the requests for readings.
 func (c *Checks) forget() {
 	c.asked = false
 	c.audit.forget()
@@ -109,7 +108,7 @@ func (c *Checks) dismiss() {
 	}
 }
 
-// Begin begins the reading that is due, with what the loop believes now.
+// Begin starts the reading that is due, if any, to compare it with b.
 func (c *Checks) Begin(ctx context.Context, b Belief) {
 	whole := func(because string) {
 		c.log.Debug("an audit begins", "because", because)
@@ -133,8 +132,8 @@ func (c *Checks) Begin(ctx context.Context, b Belief) {
 
 func (c *Checks) mayRead() bool { return c.underway == nil && c.open < mostReaders }
 
-// read has a goroutine read the kernel, which takes as long as the cluster is
-// large, so that no change waits for it. The loop stays the only writer.
+// read starts a goroutine that reads the kernel, so that no change waits for it: a reading
+// takes the longer, the larger the cluster is.
 func (c *Checks) read(ctx context.Context, r *Reading, b Belief) {
 	r.began = time.Now()
 	ctx, r.end = context.WithCancel(ctx)
@@ -151,12 +150,12 @@ func (c *Checks) read(ctx context.Context, r *Reading, b Belief) {
 	})
 }
 
-// Judge takes in what has come back, and gives up what does not come back.
+// Judge compares the readings that have ended with b, and gives up one that hangs.
 func (c *Checks) Judge(back []*Reading, b Belief) (v Verdict) {
 	for _, r := range back {
 		c.open--
 		v.Stats = v.Stats.Plus(r.stats)
-		if r == c.underway { // else the loop itself has read the kernel since, or it was given up
+		if r == c.underway { // otherwise the loop itself has read the kernel since, or gave it up
 			c.underway = nil
 			c.compare(r, b, &v)
 		}
@@ -172,19 +171,19 @@ func (c *Checks) Judge(back []*Reading, b Belief) (v Verdict) {
 	return v
 }
 
-// compare compares what was read with what the loop believes. If they differ after an
-// audit, the loop is to find out in what and to repair it; after a look there is an audit.
+// compare compares a reading with b. If an audit differs, the loop has to find the
+// difference and repair it; if a look differs, an audit follows.
 func (c *Checks) compare(r *Reading, b Belief, v *Verdict) {
 	switch {
 	case r.look:
 		c.look.spend(r.cost)
-		if r.err != nil || r.misses(b) { // an audit tells of an error
+		if r.err != nil || r.misses(b) { // the audit will report an error
 			c.log.Info("a look found a change in the kernel: an audit follows")
 			c.suspect("a look has seen a change", 0)
 		}
 		return
 	case r.err != nil:
-		v.Err = fmt.Errorf("read what is programmed: %w", r.err)
+		v.Err = fmt.Errorf("read the programmed objects: %w", r.err)
 		return
 	}
 	if c.late {
@@ -200,9 +199,9 @@ func (c *Checks) compare(r *Reading, b Belief, v *Verdict) {
 	c.audit.spend(r.cost)
 }
 
-// Schedule sets when readings come by themselves: an audit each auditPeriod at most, and
-// each lookPeriod where it costs little; a look each lookPeriod, or never if that is 0.
-// compared says that everything was compared a moment ago.
+// Schedule sets the timers of readings. An audit comes each auditPeriod, or sooner if audits
+// are cheap, but not before lookPeriod. A look comes each lookPeriod, or never if that is 0.
+// compared says that the loop or an audit has just compared everything.
 func (c *Checks) Schedule(compared bool, auditPeriod, lookPeriod time.Duration) {
 	if c.underway != nil {
 		return
@@ -219,8 +218,8 @@ func (c *Checks) Schedule(compared bool, auditPeriod, lookPeriod time.Duration) 
 	}
 }
 
-// Next returns when Judge or Begin has something to do, unless a reading comes back
-// before; zero: then alone.
+// Next returns when the loop has to call Judge or Begin, if no reading ends before; zero:
+// never.
 func (c *Checks) Next() time.Time {
 	switch {
 	case c.underway != nil:
@@ -237,5 +236,5 @@ func (c *Checks) Next() time.Time {
 	return first
 }
 
-// Wait returns when nothing reads any more, which may be never.
+// Wait returns when all readings have ended. It never returns if one hangs.
 func (c *Checks) Wait() { c.readers.Wait() }

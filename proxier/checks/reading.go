@@ -10,10 +10,10 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Reading is an audit or a look. What it reads it does not keep: a digest tells whether
-// it is what the loop takes the kernel to hold.
+// Reading is an audit or a look. It keeps no object, but a digest that the loop compares with
+// the ledger's.
 type Reading struct {
-	look   bool // it reads what is cheap to read, and no more
+	look   bool // it reads only what is cheap
 	began  time.Time
 	end    context.CancelFunc
 	digest state.Digest
@@ -22,11 +22,11 @@ type Reading struct {
 	err    error
 
 	// Of a look.
-	entries  int    // in our sets
+	entries  int    // in the sets of kube-ipvs
 	believed Belief // when it began
 }
 
-// run reads and closes the reader; err is that of opening it.
+// run reads and closes the reader; err is the error of opening it.
 func (r *Reading) run(ctx context.Context, reader kernel.Reader, err error) {
 	if r.err = err; err == nil {
 		r.err = errors.Join(r.read(ctx, reader), reader.Close())
@@ -35,7 +35,7 @@ func (r *Reading) run(ctx context.Context, reader kernel.Reader, err error) {
 	r.end()
 }
 
-// read sums up what there is.
+// read adds the objects of the kernel to the digest.
 func (r *Reading) read(ctx context.Context, from kernel.Reader) error {
 	if !r.look {
 		return from.Each(ctx, r.note())
@@ -48,12 +48,12 @@ func (r *Reading) read(ctx context.Context, from kernel.Reader) error {
 	return errors.Join(from.EachServer(ctx, note), from.EachRule(ctx, note))
 }
 
-// politeness is after how many objects a reading lets others have the CPU, if there
-// is but one: that many take about as long as one change. The Go runtime would do so
-// after 10 ms.
+// politeness is after how many objects a reading yields the CPU to other goroutines, for
+// machines with one CPU. That many take about as long as one change; the Go runtime would
+// yield after 10 ms.
 const politeness = 256
 
-// note returns what takes in an object that was read.
+// note returns a function that adds an object to the digest.
 func (r *Reading) note() func(state.ID, state.SpecRef) {
 	n := 0
 	return func(id state.ID, spec state.SpecRef) {
@@ -64,8 +64,8 @@ func (r *Reading) note() func(state.ID, state.SpecRef) {
 	}
 }
 
-// misses reports whether a look has seen something else than what the loop
-// believes. Entries that it has written meanwhile may have been counted or not.
+// misses reports whether a look differs from b. Entries that the loop has written meanwhile
+// may be counted or not.
 func (r *Reading) misses(b Belief) bool {
 	off := max(r.entries-r.believed.Entries, r.believed.Entries-r.entries)
 	return b.Digest.LookDiffers(&r.digest) || uint64(off) > b.Written-r.believed.Written

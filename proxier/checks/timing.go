@@ -3,40 +3,40 @@ package checks
 import "time"
 
 const (
-	// settleTime is how long the kernel is left alone after a hint: a program that flushes
-	// a table goes on for a moment.
+	// settleTime is the pause between a hint and its audit, since a program that flushes a
+	// table continues for a moment.
 	settleTime = 200 * time.Millisecond
-	// ruleSettleTime is the same before a look at rules, and ruleCalmTime is to them what
-	// calmTime is: looks cost little, and as long as others stand in front of our jumps
-	// they may refuse what is for Services.
+	// ruleSettleTime and ruleCalmTime are settleTime and calmTime for looks at rules. They are
+	// shorter, since looks are cheap, and jumps of other programs in front of those of
+	// kube-ipvs may refuse packets to Services.
 	ruleSettleTime = 50 * time.Millisecond
 	ruleCalmTime   = 200 * time.Millisecond
-	// settleMost is how long hints may put an audit off.
+	// settleMost is how long further hints may delay an audit.
 	settleMost = time.Second
-	// calmTime is the least time between readings that hints cause. In the long run
-	// calmShare times what one has cost passes before the next, but for as many as
-	// fit into calmCredit: what is broken again and again costs a twentieth of a
-	// CPU, and what is broken now and then is mended at once.
+	// calmTime is the least time between readings after hints. In the long run calmShare
+	// times the cost of a reading passes before the next one, except for readings that fit
+	// into calmCredit. So kube-ipvs repairs rare changes at once, and frequent ones cost at
+	// most a twentieth of a CPU.
 	calmTime   = time.Second
 	calmShare  = 20
 	calmCredit = 20 * time.Second
-	// repairShare is how many times the cost of an audit it is with the repair,
-	// which reads everything twice.
+	// repairShare times the cost of an audit is its cost with the repair, which reads
+	// everything twice.
 	repairShare = 3
 )
 
-// timing says when readings of a sort begin, and bounds what those cost that hints cause.
+// timing schedules audits or looks, and bounds the cost of those that follow hints.
 type timing struct {
-	at      time.Time // one comes by itself; zero: none does
-	hinted  time.Time // one comes because of hints; zero: there are none
-	since   time.Time // the first of these hints came
-	because string    // what the last of them was
-	last    time.Time // one began, or ended
-	paid    time.Time // until then their cost is made good
+	at      time.Time // the next one on the timer; zero: none
+	hinted  time.Time // the next one after hints; zero: none
+	since   time.Time // the first of these hints
+	because string    // the last of these hints
+	last    time.Time // the last begin or end of one
+	paid    time.Time // when their cost is paid for by waiting
 }
 
-// hint has a reading begin soon: when the kernel was left alone for settle, or the first
-// hint is settleMost old, and calm after the last reading at the least.
+// hint schedules a reading for settle after the last hint, or settleMost after the first one,
+// but not sooner than calm after the last reading.
 func (t *timing) hint(because string, settle, settleMost, calm time.Duration) {
 	now := time.Now()
 	t.because = because
@@ -50,10 +50,10 @@ func (t *timing) hint(because string, settle, settleMost, calm time.Duration) {
 	t.hinted = later(at, later(t.last.Add(calm), t.paid.Add(-calmCredit)))
 }
 
-// forget forgets the hints.
+// forget drops the hints.
 func (t *timing) forget() { t.hinted, t.since = time.Time{}, time.Time{} }
 
-// spend notes what one has cost of CPU.
+// spend notes the CPU time of a reading.
 func (t *timing) spend(cost time.Duration) {
 	t.last = time.Now()
 	t.paid = later(t.paid, t.last).Add(calmShare * cost)
@@ -66,5 +66,5 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// due reports whether the moment at has come.
+// due reports whether at is set and has passed.
 func due(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }

@@ -10,21 +10,19 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// drainInterval is how often draining real servers are looked at.
+// drainInterval is the time between counts of the connections of draining real servers.
 const drainInterval = time.Second
 
-// drain is a real server that is not wanted and finishes its connections. The
-// kernel's record of it is weight 0: a restart finds it there, and only the
-// time that has passed is forgotten.
+// drain is a removed real server that finishes its connections. The kernel records it by
+// weight 0, so that a restart forgets only the time that has passed.
 type drain struct {
 	since  time.Time
 	looked bool // its connections have been counted, at weight 0
-	empty  bool // and there were none
+	empty  bool // it had no connections then
 }
 
-// Draining is part of state.Drain. Behind a virtual server that was taken over
-// every real server drains, whatever its protocol: to make flows of our own of
-// those that it has, they would have to be cut.
+// Draining is part of state.Drain. Behind a virtual server that was taken over, a real server
+// of any protocol drains, since its flows can only be cut and not be taken over.
 func (l *Ledger) Draining(real state.ID) bool {
 	if !l.desired.Drains(real) && !l.actual.Adopted(real.Server()) || !l.schedulerDrains(real) {
 		return false
@@ -37,19 +35,18 @@ func (l *Ledger) Draining(real state.ID) bool {
 	return !d.empty && time.Since(d.since) < l.drainTimeout
 }
 
-// schedulerDrains reports whether the scheduler of a real server's virtual
-// server goes past weight 0. With one that does not, the real server goes at
-// once, and the connections that it has end: new ones must not fail meanwhile.
-// To a virtual server that was taken over and not made ours no new ones come.
+// schedulerDrains reports whether the scheduler of a real server skips weight 0. If it does
+// not, the real server must be deleted at once, which ends its connections, since new ones
+// would fail. No new ones come to a virtual server that was only taken over.
 func (l *Ledger) schedulerDrains(real state.ID) bool {
 	server, ok := l.actual.Get(real.Server())
 	return !ok || state.SchedulerDrains(server.Value().Scheduler) || l.actual.Adopted(real.Server())
 }
 
-// Drains returns the draining real servers whose connections are to be counted, sorted:
-// each at once, for most have none, and then from time to time, or with all. Rounds follow
-// changes, of which there may be hundreds a second, and to count connections costs what
-// there are of real servers. It forgets those that are gone, or wanted again.
+// Drains returns the draining real servers whose connections the caller must count, sorted:
+// new ones at once, since most have no connections, and all of them each drainInterval or with
+// all. There may be hundreds of rounds a second, and a count costs as much as there are real
+// servers. Drains forgets real servers that are deleted or desired again.
 func (l *Ledger) Drains(all bool) []state.ID {
 	var at []state.ID
 	all = all || due(l.drainAt)
@@ -67,9 +64,9 @@ func (l *Ledger) Drains(all bool) []state.ID {
 	return at
 }
 
-// Drained returns what is wanted now that the connections of draining real servers have
-// been counted; nil: they cannot be. A real server goes when its connections have ended,
-// its time has passed, or its virtual server has got a scheduler that does not drain.
+// Drained returns the deletions after a count of connections; nil connections means that the
+// count failed. It deletes a real server whose connections have ended, whose time has passed,
+// or whose virtual server has got a scheduler that does not drain.
 func (l *Ledger) Drained(at []state.ID, connections map[state.ID]uint32) []state.Want {
 	var wants []state.Want
 	for _, id := range at {
@@ -82,8 +79,8 @@ func (l *Ledger) Drained(at []state.ID, connections map[state.ID]uint32) []state
 	return append(wants, l.emptied(wants)...)
 }
 
-// emptied returns what only stayed for the real servers that now go: virtual
-// servers that were taken over and that no Service wants, and their addresses.
+// emptied returns the deletions that follow those of real servers: virtual servers that were
+// taken over, that no Service needs and that are empty now, and their addresses.
 func (l *Ledger) emptied(going []state.Want) []state.Want {
 	gone := map[state.ID]bool{}
 	for _, w := range going {
@@ -94,7 +91,7 @@ func (l *Ledger) emptied(going []state.Want) []state.Want {
 	if len(gone) == 0 {
 		return nil
 	}
-	at := map[netip.Addr]bool{} // addresses that others still need
+	at := map[netip.Addr]bool{} // addresses that other objects need
 	for id := range l.actual.All() {
 		switch {
 		case id.Kind == state.RealServer && !gone[id]:
@@ -120,7 +117,8 @@ func (l *Ledger) emptied(going []state.Want) []state.Want {
 	return out
 }
 
-// noteDrains forgets what drained and is deleted now, by itself or with its virtual server.
+// noteDrains forgets the drains of a deleted real server, or of all behind a deleted virtual
+// server.
 func (l *Ledger) noteDrains(deleted state.ID) {
 	delete(l.drains, deleted)
 	if deleted.Kind != state.VirtualServer {
@@ -133,11 +131,11 @@ func (l *Ledger) noteDrains(deleted state.ID) {
 	}
 }
 
-// mostDrains is how many a Round names.
+// mostDrains is the longest Round.Drains.
 const mostDrains = 50
 
-// SumDrains returns how many real servers drain, and those that have been for the longest
-// time.
+// SumDrains returns the number of draining real servers, and the mostDrains that have drained
+// the longest, the oldest first.
 func (l *Ledger) SumDrains() (int, []report.Drain) {
 	var out []report.Drain
 	for id, d := range l.drains {

@@ -7,11 +7,12 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// agreed returns what a second reading sets apart from what was believed, of the objects of
-// which the first did, too, sorted. Of all others it makes in read what was believed: a dump may
-// lack what a resize of the kernel's table moves, or, up to Linux 6.12 at least, virtual servers
-// while those of other network namespaces come and go, each dump others (TestEdits on 6.1, where
-// such a virtual server was added once more and its Service had a problem).
+// agreed returns the differences between a second reading and the ledger, sorted, of the
+// objects that differed in the first reading too. For all other objects it puts the ledger's
+// state into read, since a dump may be incomplete. It may lack objects that a resize of the
+// kernel's table moves and, up to Linux 6.12 at least, virtual servers while those of other
+// network namespaces come and go, in each dump others. On 6.1 TestEdits added such a virtual
+// server once more, and its Service had a problem.
 func agreed(first []report.Drift, believed, read *state.State) (out []report.Drift) {
 	for _, d := range differences(believed, read) {
 		if _, both := slices.BinarySearchFunc(first, d.ID, func(f report.Drift, id state.ID) int { return f.ID.Compare(id) }); both {
@@ -25,7 +26,7 @@ func agreed(first []report.Drift, believed, read *state.State) (out []report.Dri
 	return out
 }
 
-// differences tells what sets read apart from what was believed, sorted.
+// differences returns the changes from believed to read, sorted.
 func differences(believed, read *state.State) []report.Drift {
 	var out []report.Drift
 	for id, spec := range believed.All() {

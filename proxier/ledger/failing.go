@@ -13,51 +13,50 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// failing has a status for each object whose last write failed. All other
-// objects are as the loop has read or written them last.
+// failing has a status for each object whose last write failed. All other objects are as the
+// loop last read or wrote them.
 type failing struct {
 	of      map[state.ID]*status
-	leaving int                   // of these, how many are to go
-	held    map[state.ID]state.ID // what must stay for one that is leaving, and that one; nil: not made
-	changed bool                  // since summary was made
+	leaving int                   // the failed deletions among them
+	held    map[state.ID]state.ID // each object that a failed deletion needs, and the object of that; nil: to be made
+	changed bool                  // summary is out of date
 	summary Summary
 	missed  missed
 }
 
-// status is what is known of an object whose write fails.
+// status describes an object whose last write failed.
 type status struct {
-	report.Failure // the last one
+	report.Failure // of the last try
 	want           state.Want
 	cause          state.Cause
 	since          time.Time     // of the first failure
-	asked          bool          // the kernel has been read for it since the last audit
+	asked          bool          // it has caused a read of the kernel since the last audit
 	told           bool          // the log has it
-	delay          time.Duration // between tries, growing
-	next           time.Time     // when it is tried again
-	until          time.Time     // not to be tried before by a full round either; past: it may
+	delay          time.Duration // until the next try; it grows
+	next           time.Time     // the next try
+	until          time.Time     // not even a full round tries it before
 	owner          owner
 }
 
 // owner is the Service that an object belongs to.
 type owner struct {
-	known bool      // it has been looked up
-	key   model.Key // zero: no Service alone
+	known bool      // key has been looked up
+	key   model.Key // zero: no single Service owns it
 }
 
-// dueNow reports whether the write is to be tried again. What waits for another
-// write costs nothing to try, and must not wait for longer than that one.
+// dueNow reports whether the loop should try the write again. A write that waits for another
+// one is always due: a try costs nothing, and it must not wait longer than that one.
 func (s *status) dueNow() bool {
 	return s.cause == state.CauseBlocked || !time.Now().Before(s.next) && !s.rests()
 }
 
-// rests reports whether the write is not to be tried yet.
+// rests reports whether the loop must not try the write yet.
 func (s *status) rests() bool { return time.Now().Before(s.until) }
 
-// keepsFromReady reports whether the node is not ready while the write fails.
-// What an object or another program is at fault for cannot be programmed, and
-// no waiting changes it; without the rules, sets and routes that everything
-// stands on nothing is. A sysctl is what the node's owner makes of it: a
-// container cannot set it, and traffic may well flow.
+// keepsFromReady reports whether the node is not ready while the write fails. All Services
+// need the rules, sets and routes. Other objects count only if the node is the cause: waiting
+// does not change the fault of a Service or of another program. A sysctl never counts, since a
+// container cannot set it, and traffic may flow without it.
 func (s *status) keepsFromReady() bool {
 	switch s.Op.ID.Kind {
 	case state.Setting:
@@ -68,11 +67,10 @@ func (s *status) keepsFromReady() bool {
 	return s.cause == state.CauseNode
 }
 
-// isProblem reports whether the failure is told as a problem of the Service that the
-// object belongs to.
+// isProblem reports whether the failure is a problem of the Service that owns the object.
 func (s *status) isProblem() bool {
 	switch id := s.Op.ID; {
-	case id.Kind == state.Entry && id.Set == state.SetVIPs: // it is no Service's alone
+	case id.Kind == state.Entry && id.Set == state.SetVIPs: // no single Service owns it
 		return false
 	case id.Kind == state.VirtualServer, id.Kind == state.RealServer, id.Kind == state.Entry:
 		return s.cause == state.CauseObject || s.cause == state.CauseForeign
@@ -80,7 +78,7 @@ func (s *status) isProblem() bool {
 	return false
 }
 
-// before orders statuses: the longest failing first.
+// before orders statuses by the time of their first failure.
 func (s *status) before(o *status) int {
 	return cmp.Or(s.since.Compare(o.since), s.Op.ID.Compare(o.Op.ID))
 }
@@ -89,11 +87,11 @@ func (s *status) unwritten() report.Unwritten {
 	return report.Unwritten{Failure: s.Failure, Cause: s.cause, Since: s.since}
 }
 
-// Fails reports whether the last write of an object has failed.
+// Fails reports whether the last write of an object failed.
 func (l *Ledger) Fails(id state.ID) bool { return l.failing.of[id] != nil }
 
-// Fail keeps a write of a plan that failed, or was not tried, as a difference. It keeps
-// what an earlier failure of the object has begun.
+// Fail records a write of a plan that failed or was not tried, so that it stays a difference.
+// The status of an earlier failure of the object goes on.
 func (l *Ledger) Fail(op state.Op, err error, w *Writing) {
 	f, id := &l.failing, op.ID
 	old := f.of[id]
@@ -117,28 +115,28 @@ func (l *Ledger) Fail(op state.Op, err error, w *Writing) {
 			l.needed(f.held, id)
 		}
 	}
-	// Reading the kernel costs what the cluster is large: an object asks for
-	// it once, and then waits for the audit.
+	// A read of the kernel costs the more, the larger the cluster is. So an object causes one,
+	// and then waits for the next audit.
 	if errors.Is(err, kernel.ErrStale) && !s.asked {
 		s.asked, l.stale = true, true
 	}
 }
 
-// A write that takes long until it fails keeps the loop from other work, as one by
-// an iptables that hangs does: it rests for longer than it took.
+// A write that fails slowly, such as by an iptables that hangs, keeps the loop from other
+// work. So it rests for restShare times as long as it took, if it took restAfter or longer.
 const (
 	restAfter = time.Second
 	restShare = 10
 )
 
-// Took says how long the last try of a write that failed has taken.
+// Took says how long a failed write took.
 func (l *Ledger) Took(id state.ID, took time.Duration) {
 	if took >= restAfter {
 		l.failing.of[id].until = time.Now().Add(restShare * took)
 	}
 }
 
-// drop removes the status of an object, and returns it; nil: it had none.
+// drop removes and returns the status of an object, or nil if it has none.
 func (f *failing) drop(id state.ID) *status {
 	s := f.of[id]
 	if s == nil {
@@ -153,7 +151,7 @@ func (f *failing) drop(id state.ID) *status {
 	return s
 }
 
-// take drops the statuses of objects that are tried again, and returns them.
+// take drops and returns the statuses of the objects that the loop tries again.
 func (f *failing) take(wants []state.Want) map[state.ID]*status {
 	if len(f.of) == 0 {
 		return nil
@@ -167,30 +165,29 @@ func (f *failing) take(wants []state.Want) map[state.ID]*status {
 	return out
 }
 
-// takeAll drops all statuses, and returns them.
+// takeAll drops and returns all statuses.
 func (f *failing) takeAll() map[state.ID]*status {
 	out := f.of
 	*f = failing{of: map[state.ID]*status{}, changed: true}
 	return out
 }
 
-// wants reports whether a failed write was to make or change the object,
-// rather than to remove it.
+// wants reports whether the last write of the object failed, and was not a deletion.
 func (f *failing) wants(id state.ID) bool {
 	s := f.of[id]
 	return s != nil && s.want.Present
 }
 
-// othersOf leaves out of drift the objects that the loop could not write: an operator
-// has set them right instead, such as with a sysctl.
+// othersOf removes from drift the objects whose last write failed: there an operator has
+// repaired what the loop could not, such as a sysctl.
 func (f *failing) othersOf(drift []report.Drift) []report.Drift {
 	return slices.DeleteFunc(drift, func(d report.Drift) bool { return f.of[d.ID] != nil })
 }
 
-// Retry has all writes that have failed tried again at once.
+// Retry makes all failed writes due at once.
 func (l *Ledger) Retry() { l.failing.wake(true) }
 
-// wake has writes tried again at once: all of them, or those that wait for others.
+// wake makes failed writes due at once: all of them, or those that wait for others.
 func (f *failing) wake(all bool) {
 	for _, s := range f.of {
 		if all || s.cause == state.CauseBlocked {
@@ -199,15 +196,15 @@ func (f *failing) wake(all bool) {
 	}
 }
 
-// AskAgain has the kernel be read anew for objects whose writes find it other
-// than it was taken to be.
+// AskAgain lets each object once more cause a read of the kernel, if its write finds the
+// ledger wrong.
 func (l *Ledger) AskAgain() {
 	for _, s := range l.failing.of {
 		s.asked = false
 	}
 }
 
-// Due returns what has failed and is to be tried again, sorted.
+// Due returns the desired state of the failed objects that the loop should try again, sorted.
 func (l *Ledger) Due() []state.Want {
 	if !due(l.Sum().Next) {
 		return nil
@@ -222,9 +219,8 @@ func (l *Ledger) Due() []state.Want {
 	return out
 }
 
-// Untold returns those of the failures of a round that the log is to have, each once. What
-// waits for another write is not told, and what a Service or another program is at fault
-// for is told as a problem of the Service, if it is one's.
+// Untold returns the failures of a round that the log should have, each object once. It leaves
+// out writes that wait for another one, and those that are problems of a Service.
 func (l *Ledger) Untold(failures []report.Failure) []report.Unwritten {
 	var out []report.Unwritten
 	for i := range failures {
@@ -243,12 +239,12 @@ func (l *Ledger) Untold(failures []report.Failure) []report.Unwritten {
 // Summary is what a Round says of a Ledger's failures.
 type Summary struct {
 	Failing report.Failing
-	Unready string    // the first failure that keeps the node from being ready; empty: none does
-	Next    time.Time // when something is to be tried again; zero: nothing fails
+	Unready string    // the first failure that keeps the node from being ready; empty: none
+	Next    time.Time // the next try; zero: nothing fails
 	Longest []report.Unwritten
 }
 
-// Sum returns the summary, at the cost of the ledger only when that has changed.
+// Sum returns the summary. It makes a new one only if a failure has changed.
 func (l *Ledger) Sum() Summary { return l.failing.sum(l.desired) }
 
 func (f *failing) sum(c *desired.Config) Summary {
@@ -282,10 +278,10 @@ func (f *failing) sum(c *desired.Config) Summary {
 	return out
 }
 
-// mostUnwritten is how many a Round names: when the kernel takes nothing, all fail.
+// mostUnwritten is the longest Round.Unwritten, since all writes may fail.
 const mostUnwritten = 50
 
-// longest returns those that have failed for the longest time.
+// longest returns the mostUnwritten that have failed the longest, the oldest first.
 func (f *failing) longest() []report.Unwritten {
 	var out []report.Unwritten
 	for id, s := range f.of {

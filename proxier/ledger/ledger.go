@@ -1,7 +1,7 @@
-// Package ledger keeps what the kernel is known to hold, and one status for each object
-// whose last write failed, for each real server that drains, and for each plan that was
-// left off. It writes nothing: the loop tells it what it has written, and asks it what has
-// to wait for what, what is to be tried again, and when.
+// Package ledger keeps the known objects of the kernel, and a status for each object whose
+// last write failed, for each draining real server, and for each plan that was left off. It
+// writes nothing. The loop notes its writes in it, and asks it which writes have to wait, and
+// which to try again and when.
 package ledger
 
 import (
@@ -21,57 +21,56 @@ const (
 	retryLast  = 30 * time.Second
 )
 
-// Ledger is what the loop knows of the kernel. Only one goroutine may use it.
+// Ledger has the loop's knowledge of the kernel. Only one goroutine may use it.
 type Ledger struct {
 	desired      *desired.Config
 	drainTimeout time.Duration
 	mended       func([]report.Unwritten)
 
-	actual  *state.State  // what the kernel holds, as read and written since; nil: never read
+	actual  *state.State  // the objects in the kernel, as read and written since; nil: never read
 	digest  *state.Digest // of actual
 	objects state.Counts  // in actual
 	written uint64        // writes of entries that succeeded
 
 	stale       bool      // the kernel must be read before the next comparison
-	rereadAt    time.Time // when; zero: at once
+	rereadAt    time.Time // when to read it; zero: at once
 	rereadDelay time.Duration
 
 	failing failing
-	plans   []*Writing // that were left off, since changes waited; the next to go on first
-	goOnAt  time.Time  // when; zero: there are none, or the last round was aborted
+	plans   []*Writing // that gave way to changes; the next one comes first
+	goOnAt  time.Time  // when to continue plans; zero: there are none, or the last round was aborted
 	drains  map[state.ID]*drain
-	drainAt time.Time  // when drains are looked at; zero: nothing drains
-	needs   []state.ID // memory for needed
+	drainAt time.Time  // when to count the connections of drains; zero: there are none
+	needs   []state.ID // a buffer for Needs
 }
 
-// New returns a Ledger of a kernel that was never read. It goes by c as that is rendered
-// now; mended is called with what has failed and does not any more.
+// New returns a Ledger of a kernel that was never read. c is the current configuration of
+// rendering, and may change. The Ledger calls mended with failed writes that succeed again.
 func New(c *desired.Config, drainTimeout time.Duration, mended func([]report.Unwritten)) *Ledger {
 	return &Ledger{desired: c, drainTimeout: drainTimeout, mended: mended, failing: failing{of: map[state.ID]*status{}}, drains: map[state.ID]*drain{}}
 }
 
-// SetDrainTimeout sets how long the connections of a removed endpoint may go on, where
-// endpoints drain.
+// SetDrainTimeout sets how long the connections of a draining real server may go on.
 func (l *Ledger) SetDrainTimeout(d time.Duration) { l.drainTimeout = d }
 
-// Actual returns what the kernel is known to hold; nil: it was never read. It must not
-// be changed.
+// Actual returns the known objects of the kernel, or nil before the first Read. Callers must
+// not change it.
 func (l *Ledger) Actual() *state.State { return l.actual }
 
-// Has reports whether the kernel is known to hold an object.
+// Has reports whether an object is known to be in the kernel.
 func (l *Ledger) Has(id state.ID) bool { return l.actual.Has(id) }
 
-// Digest returns the digest of what the kernel is known to hold.
+// Digest returns the digest of the known objects.
 func (l *Ledger) Digest() *state.Digest { return l.digest }
 
-// Objects counts what the kernel is known to hold.
+// Objects counts the known objects by kind.
 func (l *Ledger) Objects() state.Counts { return l.objects }
 
-// Written returns how many writes of entries have succeeded.
+// Written returns how many writes of set entries have ever succeeded.
 func (l *Ledger) Written() uint64 { return l.written }
 
-// Note notes a write that succeeded. With a virtual server go the real servers behind it
-// that drain.
+// Note notes a write that succeeded. The deletion of a virtual server includes that of its
+// draining real servers.
 func (l *Ledger) Note(op state.Op) {
 	if old, had := l.actual.Apply(op); had {
 		l.digest.Remove(op.ID, old)
@@ -88,22 +87,22 @@ func (l *Ledger) Note(op state.Op) {
 	}
 }
 
-// Stale reports whether the kernel must be read before the next comparison.
+// Stale reports whether the loop must read the kernel before the next comparison.
 func (l *Ledger) Stale() bool { return l.stale }
 
-// Doubt says that the kernel must be read before the next comparison.
+// Doubt says that the loop must read the kernel before the next comparison.
 func (l *Ledger) Doubt() { l.stale = true }
 
-// ReadNow has the next round read the kernel.
+// ReadNow makes the next round read the kernel.
 func (l *Ledger) ReadNow() { l.stale, l.rereadAt = true, time.Time{} }
 
-// MustRead reports whether it is time to read the kernel.
+// MustRead reports whether the round has to read the kernel now.
 func (l *Ledger) MustRead() bool {
 	return l.actual == nil || l.stale && (l.rereadAt.IsZero() || due(l.rereadAt))
 }
 
-// Aborted says that a round could not read what it must know: the kernel is to be read
-// again, each time later than the one before.
+// Aborted says that a read failed. The next round reads the kernel again, with growing
+// delay.
 func (l *Ledger) Aborted() {
 	l.stale, l.goOnAt = true, time.Time{}
 	l.backOff()
@@ -114,7 +113,7 @@ func (l *Ledger) backOff() {
 	l.rereadAt = time.Now().Add(l.rereadDelay)
 }
 
-// Schedule sets when the loop is to wake for what is left after a round.
+// Schedule sets the timers of plans, drains and reads at the end of a round.
 func (l *Ledger) Schedule() {
 	now := time.Now()
 	if l.goOnAt = (time.Time{}); len(l.plans) > 0 {
@@ -134,7 +133,8 @@ func (l *Ledger) Schedule() {
 	}
 }
 
-// Next returns when there is something to do; zero: never.
+// Next returns when the loop has to wake for failed writes, plans, drains or a read; zero:
+// never.
 func (l *Ledger) Next() time.Time {
 	var first time.Time
 	for _, at := range [...]time.Time{l.failing.sum(l.desired).Next, l.rereadAt, l.drainAt, l.goOnAt} {
@@ -145,18 +145,18 @@ func (l *Ledger) Next() time.Time {
 	return first
 }
 
-// Read reads what is programmed, and returns what others have changed since it was known,
-// sorted. After an error what is known stays.
+// Read reads the kernel, and returns the changes by other programs since the last Read,
+// sorted. After an error the ledger stays as it was.
 func (l *Ledger) Read(ctx context.Context, k kernel.Kernel) ([]report.Drift, error) {
 	read, err := k.Read(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read what is programmed: %w", err)
+		return nil, fmt.Errorf("read the programmed objects: %w", err)
 	}
 	var drift []report.Drift
 	if l.actual != nil && !l.stale {
 		if drift = differences(l.actual, read); len(drift) > 0 {
 			if read, err = k.Read(ctx); err != nil {
-				return nil, fmt.Errorf("read what is programmed again: %w", err)
+				return nil, fmt.Errorf("read the programmed objects again: %w", err)
 			}
 			drift = l.failing.othersOf(agreed(drift, l.actual, read))
 		}
@@ -176,5 +176,5 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// due reports whether the moment at has come.
+// due reports whether at is set and has passed.
 func due(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }

@@ -9,21 +9,21 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Writing is a plan under way.
+// Writing is a plan that the loop carries out.
 type Writing struct {
-	Plan    state.Plan           // what is left of it
-	earlier map[state.ID]*status // of its objects whose last write had failed
-	// leaving are the deletions of a plan that was left off: the last object to go
-	// by each object that it needs, and that must not go before it. Nil: it was not.
+	Plan    state.Plan           // the rest of it
+	earlier map[state.ID]*status // statuses of its objects whose last write had failed
+	// leaving has the deletions of a plan that was left off, by each object that must not be
+	// deleted before them. Nil: the plan was not left off.
 	leaving map[state.ID]state.ID
 }
 
 // WasLeft reports whether the plan was left off before.
 func (w *Writing) WasLeft() bool { return w.leaving != nil }
 
-// Begin begins a plan about what is wanted of some objects, or of all. It takes them out
-// of the plans that were left off: a Service that changes faster than it is written would
-// have these grow without bound.
+// Begin begins a plan for some objects, or for all. It removes these objects from the plans
+// that were left off, which would grow without bound if a Service changed faster than the loop
+// writes it.
 func (l *Ledger) Begin(some []state.Want, all bool) *Writing {
 	w := &Writing{}
 	if all {
@@ -58,7 +58,7 @@ func (l *Ledger) supersede(wants []state.Want) {
 	})
 }
 
-// End ends a plan: what has failed before and does not any more is told.
+// End ends a plan, and reports the writes that had failed before it and succeeded now.
 func (l *Ledger) End(w *Writing) {
 	var mended []report.Unwritten
 	for id, s := range w.earlier {
@@ -71,7 +71,7 @@ func (l *Ledger) End(w *Writing) {
 	}
 }
 
-// Leave leaves a plan off.
+// Leave leaves a plan off: GoOn returns it later.
 func (l *Ledger) Leave(w *Writing) {
 	l.plans = append(l.plans, w)
 	if w.leaving == nil {
@@ -79,8 +79,7 @@ func (l *Ledger) Leave(w *Writing) {
 	}
 }
 
-// GoOn returns the plan that was left off first, which is under way again; nil: there
-// is none.
+// GoOn removes and returns the plan that was left off first, or nil if there is none.
 func (l *Ledger) GoOn() *Writing {
 	if len(l.plans) == 0 {
 		return nil
@@ -93,7 +92,7 @@ func (l *Ledger) GoOn() *Writing {
 // LeftOff returns how many plans were left off.
 func (l *Ledger) LeftOff() int { return len(l.plans) }
 
-// Left returns how many writes the plans that were left off have still.
+// Left returns how many writes are left in the plans that were left off.
 func (l *Ledger) Left() int {
 	n := 0
 	for _, w := range l.plans {
@@ -102,19 +101,19 @@ func (l *Ledger) Left() int {
 	return n
 }
 
-// Unblock has writes tried again at once that wait for others.
+// Unblock makes the failed writes that wait for others due at once.
 func (l *Ledger) Unblock() { l.failing.wake(false) }
 
-// Free reports whether nothing stands in the way of a plan's writes: as long as no write
-// has failed and no plan was left off, what an object needs is wanted too, and there, or
-// in an earlier stage.
+// Free reports whether no write of a plan can have an Obstacle. If no write has failed and no
+// plan was left off, each object that another one needs is in the kernel or in an earlier
+// stage.
 func (l *Ledger) Free(w *Writing) bool {
 	return len(l.failing.of)+len(w.earlier) == 0 && len(l.plans) == 0 && w.leaving == nil
 }
 
-// Obstacle returns why a write of a plan must not be tried now, or nil. A real server
-// added to a virtual server that could not be added would go to another program's of the
-// same address; a frontend published without what is behind it would answer wrongly.
+// Obstacle returns why the loop must not try a write of a plan now, or nil. If a virtual
+// server could not be added, its real servers could get into another program's virtual server
+// of the same address; and a published frontend needs the objects behind it.
 func (l *Ledger) Obstacle(op state.Op, w *Writing) error {
 	if s := w.earlier[op.ID]; s != nil && s.rests() {
 		return s.Err
@@ -138,8 +137,8 @@ func (l *Ledger) Obstacle(op state.Op, w *Writing) error {
 	return nil
 }
 
-// mustStay returns what must stay because an object that needs it is to go and could
-// not be deleted, or not even drained, with that object.
+// mustStay returns the objects that must stay since an object that needs them could not be
+// deleted, with that object.
 func (l *Ledger) mustStay() map[state.ID]state.ID {
 	f := &l.failing
 	if f.leaving == 0 {
@@ -156,7 +155,7 @@ func (l *Ledger) mustStay() map[state.ID]state.ID {
 	return f.held
 }
 
-// needed notes in held what an object needs.
+// needed notes in held the objects that id needs.
 func (l *Ledger) needed(held map[state.ID]state.ID, id state.ID) {
 	l.needs = l.desired.Needs(l.needs[:0], id)
 	for _, need := range l.needs {
@@ -164,7 +163,7 @@ func (l *Ledger) needed(held map[state.ID]state.ID, id state.ID) {
 	}
 }
 
-// noteLeaving notes what a plan that was left off is to delete.
+// noteLeaving notes the deletions in a plan that was left off.
 func (l *Ledger) noteLeaving(w *Writing) {
 	w.leaving = map[state.ID]state.ID{}
 	for i := range w.Plan {
@@ -174,8 +173,7 @@ func (l *Ledger) noteLeaving(w *Writing) {
 	}
 }
 
-// leaves reports whether a plan that was left off is to delete an object that
-// needs this one.
+// leaves reports whether a plan that was left off will delete an object that needs this one.
 func (l *Ledger) leaves(need state.ID) (by state.ID, ok bool) {
 	for _, w := range l.plans {
 		if by, ok = w.leaving[need]; ok && l.actual.Has(by) {

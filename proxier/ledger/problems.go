@@ -10,23 +10,22 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// missed is what Services miss, as it was told last.
+// missed has the last result of Problems.
 type missed struct {
-	known    bool      // nothing has changed since
-	until    time.Time // then it is another, though nothing changes; zero: not
+	known    bool      // it is up to date
+	until    time.Time // when it is out of date, even without a change; zero: never
 	problems []model.Problem
 }
 
-// toldAfter is how long a write fails until its Service has a problem: a retry
-// mends most failures at once.
+// toldAfter is how long a write fails before its Service has a problem: most retries succeed
+// at once.
 const toldAfter = 2 * time.Second
 
-// Problems returns what Services miss because of what they ask for, or of what
-// other programs have put in the way: one Problem a Service, about the first of
-// its objects. What the node is at fault for is no Service's problem. It costs what
-// fails, but only when that has changed: ten thousand Services with a bad endpoint
-// must not make the change of another one wait. The table tells whose an object is, and
-// the model what it knows of a Service.
+// Problems returns the Services with failed writes whose cause is a value of the Service or
+// another program: one Problem for each, about the first of its objects. A fault of the node
+// is not a Service's problem. The table has the owner of an object, and the model the origin
+// of a Service. Problems keeps its result until a failure changes, since ten thousand Services
+// with a bad endpoint must not delay the change of another one.
 func (l *Ledger) Problems(table *desired.Table, m *model.Model) []model.Problem {
 	was := &l.failing.missed
 	if !was.known || due(was.until) {
@@ -60,8 +59,8 @@ func (f *failing) owned(table *desired.Table, m *model.Model) []model.Problem {
 	return out
 }
 
-// ownedFailures returns those that a Service or another program is at fault
-// for, and whose Service is known.
+// ownedFailures returns the failures with a value of a Service or another program as the
+// cause, and with a known Service.
 func (f *failing) ownedFailures(table *desired.Table) []*status {
 	var ripe, out []*status
 	lookup := map[state.ID]bool{}

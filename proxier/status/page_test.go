@@ -242,7 +242,7 @@ func TestKernelCannotBeRead(t *testing.T) {
 		n.Kernel.Break(errors.New("no <permission>"))
 		n.Proxier.Audit() // which fails too: nothing is written until it succeeds
 		n.Await(func(r *report.Round) bool { return r.Err != nil })
-		if body := ask(t, n.Page, "/?q=x").Body.String(); !strings.Contains(body, "The last round was aborted:</strong> read what is programmed: no &lt;permission&gt;") {
+		if body := ask(t, n.Page, "/?q=x").Body.String(); !strings.Contains(body, "The last round was aborted:</strong> read the programmed objects: no &lt;permission&gt;") {
 			t.Errorf("an aborted round is not told: %s", body)
 		}
 		for path, part := range map[string]string{"/": "<strong>The kernel cannot be read:</strong> no &lt;permission&gt;", "/state": `"error": "no \u003cpermission\u003e"`} {
