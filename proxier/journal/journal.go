@@ -1,5 +1,5 @@
-// Package journal writes what rounds do to the log: one line a round, and one for each
-// object that begins to fail, was found changed, or has a problem, but few of each sort.
+// Package journal logs rounds: one line for each round, and one for each object that begins to
+// fail, that another program changed, or that has a problem. It bounds the lines of each kind.
 package journal
 
 import (
@@ -14,17 +14,17 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// Journal knows what it has logged. Only one goroutine may use it.
+// Journal logs rounds and problems. Only one goroutine may use it.
 type Journal struct {
 	log       *slog.Logger
 	teller    teller
-	abortedAt time.Time // start of the first of the aborted rounds that go on; zero: the last was not aborted
+	abortedAt time.Time // start of the first of the current row of aborted rounds; zero: the last was not aborted
 }
 
 // New returns a Journal that has logged nothing.
 func New(log *slog.Logger) *Journal { return &Journal{log: log} }
 
-// Round logs a round. begin returns those of its failures that are new.
+// Round logs a round. begin returns the new ones among its failures.
 func (j *Journal) Round(r *report.Round, begin func([]report.Failure) []report.Unwritten) {
 	if j.logAborted(r); r.Err != nil {
 		return
@@ -34,7 +34,7 @@ func (j *Journal) Round(r *report.Round, begin func([]report.Failure) []report.U
 	j.logRound(r)
 }
 
-// Problems logs what is new on a board and what is mended, and returns all, sorted.
+// Problems logs the new and the solved problems of a board, and returns all problems, sorted.
 func (j *Journal) Problems(b *model.Board) []model.Problem {
 	all, came, went := b.Sum()
 	if len(came)+len(went) > 0 {
@@ -43,7 +43,7 @@ func (j *Journal) Problems(b *model.Board) []model.Problem {
 	return all
 }
 
-// logAborted logs when rounds begin and cease to be aborted.
+// logAborted logs the first of aborted rounds, and the first good round after them.
 func (j *Journal) logAborted(r *report.Round) {
 	switch {
 	case r.Err != nil && j.abortedAt.IsZero():
@@ -55,7 +55,7 @@ func (j *Journal) logAborted(r *report.Round) {
 	}
 }
 
-// logFailures logs writes that begin to fail, once an object.
+// logFailures logs writes that begin to fail, each object once.
 func (j *Journal) logFailures(begun []report.Unwritten) {
 	lines := bounded{log: j.log}
 	for _, u := range begun {
@@ -64,7 +64,7 @@ func (j *Journal) logFailures(begun []report.Unwritten) {
 	lines.end("more writes fail")
 }
 
-// Mended logs writes that fail no more.
+// Mended logs failed writes that succeed again.
 func (j *Journal) Mended(writes []report.Unwritten) {
 	lines := bounded{log: j.log}
 	for _, u := range writes {
@@ -81,11 +81,10 @@ func (j *Journal) logDrift(r *report.Round) {
 	lines.end("more drift")
 }
 
-// logRound logs a round. One that found nothing to do is of interest for
-// debugging only.
+// logRound logs a round: for debugging only, if it wrote nothing and found no drift.
 func (j *Journal) logRound(r *report.Round) {
 	level := slog.LevelInfo
-	if r.Writes() == 0 && len(r.Drift) == 0 && r.Number > 1 { // what begins to fail has a line of its own
+	if r.Writes() == 0 && len(r.Drift) == 0 && r.Number > 1 { // a new failure has a line of its own
 		level = slog.LevelDebug
 	}
 	if !j.log.Enabled(context.Background(), level) {
@@ -101,10 +100,10 @@ func (j *Journal) logRound(r *report.Round) {
 	j.log.Log(context.Background(), level, "round", args...)
 }
 
-// logged is how many lines of a sort a round logs.
+// logged is how many lines of a kind a round logs.
 const logged = 20
 
-// bounded writes log lines of a sort, and counts those that are too many.
+// bounded writes log lines of a kind, and counts those beyond logged.
 type bounded struct {
 	log   *slog.Logger
 	n     int
@@ -118,7 +117,7 @@ func (b *bounded) write(level slog.Level, message string, args ...any) {
 	}
 }
 
-// end says how many lines were left out.
+// end logs how many lines were left out, if any.
 func (b *bounded) end(more string) {
 	if b.n > logged {
 		b.log.Log(context.Background(), b.level, more, "count", b.n-logged)

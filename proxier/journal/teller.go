@@ -9,19 +9,19 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// teller logs problems, so that neither many objects, at once or one after the
-// other, nor one that is changed again and again fill the log of every node.
+// teller logs problems and bounds their lines, so that neither many objects nor one that
+// changes again and again fill the log of every node.
 type teller struct {
 	lines map[string]int // of each object and each namespace, since began
 	began time.Time
 }
 
-// An object and all of a namespace may have so many lines in so much time.
+// An object may have linesEach, and a namespace linesNamespace, in linesSince.
 const (
 	linesEach      = 10
 	linesNamespace = 100
 	linesSince     = 10 * time.Minute
-	// linesNames is how many names are counted by themselves.
+	// linesNames is how many names have a count of their own.
 	linesNames = 10_000
 )
 
@@ -31,7 +31,7 @@ func (t *teller) tell(log *slog.Logger, came, went []model.Problem) {
 	}
 	lines := bounded{log: log}
 	for _, pr := range came {
-		if lines.n >= logged || t.may(pr, &lines) { // what is but counted costs the object nothing
+		if lines.n >= logged || t.may(pr, &lines) { // a line that is only counted costs the object nothing
 			lines.write(slog.LevelWarn, "problem", "origin", pr.Origin, "object", pr.Object, "field", pr.Field, "what", pr.Message)
 		}
 	}
@@ -66,7 +66,7 @@ func (t *teller) may(pr model.Problem, lines *bounded) bool {
 	return true
 }
 
-// key returns what counts the lines of a name: those of too many names count as one.
+// key returns the name of the count for a name: after linesNames all others share one.
 func (t *teller) key(name string) string {
 	if _, known := t.lines[name]; !known && len(t.lines) >= linesNames {
 		return ""
@@ -74,8 +74,7 @@ func (t *teller) key(name string) string {
 	return name
 }
 
-// namespaceOf returns the namespace of an object such as "Service default/web", or
-// nothing.
+// namespaceOf returns the namespace of an object such as "Service default/web", or "".
 func namespaceOf(object string) string {
 	_, name, _ := strings.Cut(object, " ")
 	namespace, _, found := strings.Cut(name, "/")

@@ -16,17 +16,16 @@ import (
 const (
 	// sweepDeadline bounds a sweep: a dump of a million entries takes seconds.
 	sweepDeadline = time.Minute
-	// sweepRest is how many times as long as a sweep took there is none after
-	// it: where conntrack is full and endpoints never stay, that is a fifth of a core.
+	// sweepRest times the duration of a sweep is the pause after it. So sweeps take a fifth of
+	// a core, if conntrack is full and endpoints change all the time.
 	sweepRest = 4
-	// After a sweep that fails there is none for retryFirst, and twice as long each time
-	// up to retryLast.
+	// The pause after a failed sweep is retryFirst, and doubles each time up to retryLast.
 	retryFirst = 100 * time.Millisecond
 	retryLast  = 30 * time.Second
 )
 
-// Run sweeps whenever something is queued, until ctx ends. What is queued
-// meanwhile, however much, goes in the next sweep together.
+// Run sweeps whenever the queue has work, until ctx ends. All frontends that are queued during
+// a sweep share the next one.
 func (f *Sweeper) Run(ctx context.Context) {
 	var k kernel.Flows
 	defer func() {
@@ -65,7 +64,7 @@ func (f *Sweeper) Run(ctx context.Context) {
 	}
 }
 
-// outcome notes whether sweeps succeed, and says so when that changes.
+// outcome notes whether sweeps succeed, and logs when this changes.
 func (f *Sweeper) outcome(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -82,7 +81,7 @@ func (f *Sweeper) outcome(err error) {
 	}
 }
 
-// Sweep looks through what is queued, once.
+// Sweep searches once for the entries of the queued frontends, and deletes the wrong ones.
 func (f *Sweeper) Sweep(ctx context.Context, k kernel.Flows) error {
 	var errs []error
 	for _, family := range []int{4, 6} {
@@ -105,13 +104,13 @@ func (f *Sweeper) Sweep(ctx context.Context, k kernel.Flows) error {
 	return errors.Join(errs...)
 }
 
-// sweep is what is looked through at once.
+// sweep has the frontends of one search.
 type sweep struct {
 	of     *Sweeper
 	family int
-	taken  map[state.ID]uint64 // of Sweeper.queued
-	ports  nodePorts           // those of taken that are
-	all    uint64              // of Sweeper.all
+	taken  map[state.ID]uint64 // from Sweeper.queued
+	ports  nodePorts           // the node ports in taken
+	all    uint64              // from Sweeper.all
 	parsed map[state.ID]parsed
 }
 
@@ -120,7 +119,7 @@ type parsed struct {
 	endpoints []netip.AddrPort
 }
 
-// take returns what is queued of a family, or nil.
+// take returns a sweep of the queued frontends of a family, or nil if there are none.
 func (f *Sweeper) take(family int) *sweep {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -133,7 +132,7 @@ func (f *Sweeper) take(family int) *sweep {
 	}
 	all := &f.all[family/6]
 	if *all != 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(f.answers)), func(id state.ID) bool { return id.Family() == family }) {
-		*all = 0 // no UDP frontend of the family, which the node may not even have
+		*all = 0 // no UDP frontend of the family, and the node may lack the family
 	}
 	if s.all = *all; s.all == 0 && len(s.taken) == 0 {
 		return nil
@@ -141,7 +140,7 @@ func (f *Sweeper) take(family int) *sweep {
 	return s
 }
 
-// to returns the frontends to which flows are looked at; none: all are.
+// to returns the frontends whose flows the kernel should return; nil: those of all.
 func (s *sweep) to() []state.ID {
 	if s.all != 0 {
 		return nil
@@ -149,8 +148,8 @@ func (s *sweep) to() []state.ID {
 	return slices.Collect(maps.Keys(s.taken))
 }
 
-// done takes what was looked through out of the queue, unless it came to be there
-// again meanwhile.
+// done removes the frontends of the sweep from the queue, except those that were queued again
+// meanwhile.
 func (s *sweep) done() {
 	f := s.of
 	f.mu.Lock()
@@ -165,7 +164,7 @@ func (s *sweep) done() {
 	}
 }
 
-// doomed reports whether a flow must be deleted, as things are now.
+// doomed reports whether a flow must be deleted, by the present state.
 func (s *sweep) doomed(flow kernel.Flow) bool {
 	f := s.of
 	f.mu.Lock()
@@ -181,21 +180,21 @@ func (s *sweep) doomed(flow kernel.Flow) bool {
 		return false
 	case is:
 		return !s.answers(served, spec, flow.By)
-	case f.complete: // its Service has gone; one without NAT was never ours
+	case f.complete: // its Service was deleted; a flow without NAT was never to a frontend
 		return flow.By != flow.To
 	}
-	return flow.By == flow.To // that is older than the frontend, and else an endpoint may just not be known yet
+	return flow.By == flow.To // such a flow is older than the frontend; another one may have an endpoint that is not known yet
 }
 
-// waits reports whether a frontend was taken, and was not taken back since.
+// waits reports whether a frontend is in the sweep, and still in the queue.
 func (s *sweep) waits(id state.ID) bool {
 	_, taken := s.taken[id]
 	_, still := s.of.queued[id]
 	return taken && still
 }
 
-// served returns the frontend that serves what a flow dialled: as in the rules a
-// node port is served where nothing else is.
+// served returns the frontend that serves the address that a flow dialled. As in the rules, a
+// node port comes last.
 func (f *Sweeper) served(to state.ID, flow kernel.Flow) state.ID {
 	if _, is := f.answers[to]; is {
 		return to
@@ -206,7 +205,7 @@ func (f *Sweeper) served(to state.ID, flow kernel.Flow) state.ID {
 	return to
 }
 
-// dialled returns those that a flow is to.
+// dialled returns the node ports that a flow dialled.
 func (n nodePorts) dialled(flow kernel.Flow) []state.ID {
 	if !flow.Node || len(n) == 0 {
 		return nil
@@ -219,7 +218,7 @@ func (n nodePorts) dialled(flow kernel.Flow) []state.ID {
 	return slices.DeleteFunc(slices.Clone(all), func(id state.ID) bool { return !id.Network().Contains(flow.To.Addr()) })
 }
 
-// answers reports whether an endpoint is one of those that may answer.
+// answers reports whether an endpoint may answer at a frontend.
 func (s *sweep) answers(id state.ID, spec state.SpecRef, by netip.AddrPort) bool {
 	p, known := s.parsed[id]
 	if !known || !p.spec.Equal(spec) {

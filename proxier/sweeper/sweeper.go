@@ -1,29 +1,27 @@
-// Package sweeper deletes the conntrack entries that lead clients wrong. To look for
-// them takes as long as conntrack has entries, so that the loop only notes which
-// frontends they may be of, and a goroutine beside it looks; see sweep.go.
+// Package sweeper deletes the conntrack entries that lead clients to a wrong place. A search
+// takes the longer, the more entries conntrack has. So the loop only queues frontends, and a
+// goroutine beside it searches for their entries; see sweep.go.
 //
-// UDP has no connection that ends, and conntrack leads a client that never pauses
-// to its endpoint for ever. The rule is that of kube-proxy's reconciler (its
-// package conntrack, from 1.32 on), but by address and port: flows to a frontend
-// may be answered by the endpoints of its Service port that answer still, ready or
-// terminating, wherever they are and whatever policies and hints say. All others to
-// that frontend go: to an endpoint that has gone, or from before there was the
-// Service. It is a rule about what is, not about what was done, so that nothing
-// hangs on the moment of the deletion: a flow that has begun since is rightful by
-// the same rule, and so is one whose endpoint has come back. For that the Sweeper hears of
-// an endpoint before IPVS does, while entries are looked through for one that has
-// gone after IPVS has let go of it.
+// UDP has no connection that ends, and conntrack leads a client that never pauses to the same
+// endpoint for ever. The rule is that of kube-proxy's reconciler (its package conntrack, from
+// 1.32 on), but by address and port. The endpoints of a Service port that still serve, ready or
+// terminating, may answer the flows to its frontends, on any node and under any policy and
+// hint. The Sweeper deletes all other flows to these frontends: those to removed endpoints, and
+// those from before the Service. The rule is about the present state, so it does not matter
+// when the deletion happens: it keeps a flow that has begun since, and one whose endpoint has
+// come back. To be right, the Sweeper learns of a new endpoint before IPVS does, and searches
+// for flows to a removed endpoint after IPVS has dropped it.
 //
-// TCP and SCTP clients repeat their first packet while no answer comes; its
-// entry without NAT would keep the next ones from a frontend that is there now. A
-// packet to a published frontend is refused or gets NAT, so that an entry with
-// neither NAT nor an answer is older than the frontend whenever it is found. It is
-// forgotten if the frontend goes: what is dialled there is not ours any more.
+// TCP and SCTP clients repeat their first packet while no answer comes. Its entry without NAT
+// would keep the next packets from a frontend that exists now. The node refuses or translates
+// each packet to a published frontend, so that an entry with neither NAT nor an answer is
+// always older than the frontend. If the frontend is removed, the Sweeper drops it from the
+// queue, since packets to its address are no longer for kube-ipvs.
 //
-// What is refused gets no NAT, and no entry either. But table nat may still find the
-// frontend refused, and table filter not any more; or a rule of others may accept the
-// packet first. A UDP client that never pauses would keep that entry, so that its
-// frontend is looked through when it has an endpoint again.
+// A refused packet gets no NAT, and no entry either. But table nat may see the frontend as
+// refused when table filter does not any more, or a rule of another program may accept the
+// packet first. A UDP client that never pauses would keep that entry. So the Sweeper searches
+// for the entries of a frontend when it has an endpoint again.
 package sweeper
 
 import (
@@ -38,35 +36,35 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Sweeper knows who may answer at each UDP frontend, and which frontends are to be looked
-// through. One goroutine, that of the loop, tells it; Run is another, and Sum may be called
-// by any.
+// Sweeper knows the endpoints that may answer at each UDP frontend, and the queue of frontends
+// whose entries it has to search for. One goroutine, that of the loop, calls its methods, and
+// another one calls Run. Any goroutine may call Sum.
 type Sweeper struct {
-	kernel  kernel.Kernel // for its Flows alone
+	kernel  kernel.Kernel // only for its Flows
 	log     *slog.Logger
-	observe func(*report.Sweep) // nil: nobody asks
+	observe func(*report.Sweep) // may be nil
 
-	poke chan struct{} // holds one: something is queued
+	poke chan struct{} // holds one: the queue has work
 
 	mu       sync.Mutex
-	answers  map[state.ID]state.SpecRef // of each UDP frontend, as desired has it
-	ports    nodePorts                  // those of answers that are node ports
-	complete bool                       // answers has all frontends that there are
-	queued   map[state.ID]uint64        // frontends to be looked through, and the number when they last had to be
-	since    time.Time                  // when the first of queued came; zero: there is none
-	again    bool                       // all must be once more, when what the first round writes is written
-	all      [2]uint64                  // the number when all UDP frontends last had to be, IPv4 and IPv6; 0: they need not
-	number   uint64                     // counts what is queued
+	answers  map[state.ID]state.SpecRef // the desired endpoints of each UDP frontend
+	ports    nodePorts                  // the node ports in answers
+	complete bool                       // answers has all frontends
+	queued   map[state.ID]uint64        // the queue: frontends, with the number of their last queueing
+	since    time.Time                  // when the first of queued came; zero: none
+	again    bool                       // all must be queued once more, when the writes of the first round are done
+	all      [2]uint64                  // the number of the last queueing of all UDP frontends, IPv4 and IPv6; 0: they are not queued
+	number   uint64                     // counts queueings
 	givenUp  uint64
 	failing  error     // of the last sweep
-	failed   time.Time // when the first did since one succeeded; zero: it did
+	failed   time.Time // the first failure since the last success; zero: sweeps succeed
 
-	// Of the loop alone.
-	lost map[state.ID]bool // frontends that have lost an endpoint; true: they were queued while a plan was left off
-	late map[state.ID]bool // UDP real servers that could not be deleted
+	// Only the loop uses these.
+	lost map[state.ID]bool // frontends that have lost an endpoint; true: queued already, while a plan was left off
+	late map[state.ID]bool // UDP real servers whose deletion failed
 }
 
-// nodePorts are Flows to node ports.
+// nodePorts are the Flow IDs of node ports.
 type nodePorts map[nodePort][]state.ID
 
 type nodePort struct {
@@ -91,13 +89,13 @@ func (n nodePorts) remove(id state.ID) {
 	}
 }
 
-// mostQueued is how many frontends wait at the most before those of Services that
-// have gone are left out: a tenant might make and delete Services all the time.
-// Their flows end when they pause.
+// mostQueued is the queue's length from which on frontends of deleted Services are left out,
+// since a tenant might create and delete Services all the time. Their flows end when the
+// clients pause.
 const mostQueued = 10_000
 
-// New returns a Sweeper of a kernel's conntrack entries. Run calls observe after each
-// sweep; it may be nil, and must return at once.
+// New returns a Sweeper of a kernel's conntrack entries. Run calls observe, unless it is nil,
+// after each sweep; observe must return at once.
 func New(k kernel.Kernel, log *slog.Logger, observe func(*report.Sweep)) *Sweeper {
 	return &Sweeper{
 		kernel: k, log: log, observe: observe,
@@ -106,10 +104,10 @@ func New(k kernel.Kernel, log *slog.Logger, observe func(*report.Sweep)) *Sweepe
 	}
 }
 
-// Expect takes in who may answer from now on, before it is written, and notes the
-// frontends that lose an endpoint by it: by what is wanted of some objects, and by all
-// that are wanted, if all is not nil. It is not to be called before the source has
-// delivered everything: that an endpoint is missing means nothing then.
+// Expect takes the endpoints that may answer from now on, before the loop writes them: of the
+// frontends in some and, if all is not nil, of all frontends. It notes the frontends that lose
+// an endpoint. Do not call it before the source has delivered everything, since a missing
+// endpoint means nothing until then.
 func (f *Sweeper) Expect(some []state.Want, all *desired.Table) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -137,11 +135,11 @@ func (f *Sweeper) Expect(some []state.Want, all *desired.Table) {
 	}
 }
 
-// replace takes in who may answer anywhere.
+// replace takes the endpoints of all frontends.
 func (f *Sweeper) replace(all *desired.Table) {
 	had := f.answers
 	f.answers, f.ports = make(map[state.ID]state.SpecRef, len(had)), nodePorts{}
-	for id, spec := range all.All() { // by a function that is handed on it would allocate
+	for id, spec := range all.All() { // a function value would allocate
 		if id.Kind == state.Flow {
 			f.answers[id] = spec
 			f.ports.add(id)
@@ -152,13 +150,13 @@ func (f *Sweeper) replace(all *desired.Table) {
 			f.lost[id] = false
 		}
 	}
-	if !f.complete { // what an earlier process did not get to
+	if !f.complete { // an earlier process may have left entries
 		f.complete, f.again = true, true
 		f.queueAll()
 	}
 }
 
-// Note takes in a write that succeeded.
+// Note takes a write that succeeded, and queues the frontends that it changes.
 func (f *Sweeper) Note(op state.Op) {
 	if op.ID.Kind != state.Entry {
 		return
@@ -175,27 +173,27 @@ func (f *Sweeper) Note(op state.Op) {
 		f.queue(id)
 	case op.Verb == state.Delete:
 		f.dequeue(id)
-	case !id.Network().IsValid(): // at a node port the node itself has refused what came too early
+	case !id.Network().IsValid(): // at a node port the node itself has refused earlier packets
 		f.queue(id)
 	}
 }
 
-// Kernel is what the kernel is known to hold.
+// Kernel has the known objects of the kernel.
 type Kernel interface {
-	// Has reports whether an object is there.
+	// Has reports whether an object is in the kernel.
 	Has(state.ID) bool
-	// Fails reports whether the last write of an object has failed.
+	// Fails reports whether the last write of an object failed.
 	Fails(state.ID) bool
 }
 
-// Written takes in the end of a round: what failed in it, what the kernel holds, and
-// whether all else was written and no plan was left off. IPVS has let go of those who
-// were lost then, so that no new client comes to them. If it could not be told to, it is
-// not known any more whose they were when it has.
+// Written takes the end of a round: its failures, the known objects of the kernel, and whether
+// no plan was left off. It queues the frontends that have lost an endpoint, since IPVS sends
+// no new clients to it now. If the deletion of a UDP real server failed, its frontends are not
+// known when it succeeds later, and Written queues all.
 func (f *Sweeper) Written(failures []report.Failure, holds Kernel, whole bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.again && whole { // until now IPVS may have sent clients to those whom an earlier process has left
+	if f.again && whole { // until now IPVS may have sent clients to endpoints of an earlier process
 		f.again = false
 		f.queueAll()
 	}
@@ -227,7 +225,7 @@ func (f *Sweeper) Written(failures []report.Failure, holds Kernel, whole bool) {
 	}
 }
 
-// wake says that something is queued.
+// wake wakes Run.
 func (f *Sweeper) wake() {
 	select {
 	case f.poke <- struct{}{}:
@@ -261,7 +259,7 @@ func (f *Sweeper) queueAll() {
 	f.wake()
 }
 
-// Sum returns how far it is.
+// Sum returns the state of the queue and of the last sweep.
 func (f *Sweeper) Sum() report.Flows {
 	f.mu.Lock()
 	defer f.mu.Unlock()
