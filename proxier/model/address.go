@@ -13,8 +13,8 @@ import (
 
 // ParseAddr reads an address of an object of Kubernetes or of a configuration, as
 // ParseIPSloppy of k8s.io/utils/net does and with it every API server and kube-proxy:
-// a zero in front of a number means nothing, so that 10.96.011.012 is 10.96.11.12, and
-// ::ffff:10.96.0.1 is the IPv4 address. One with a zone is none.
+// a leading zero means nothing, so that 10.96.011.012 is 10.96.11.12, and ::ffff:10.96.0.1 is
+// the IPv4 address. An address with a zone is not valid.
 func ParseAddr(text string) (a netip.Addr, ok bool) {
 	a, err := netip.ParseAddr(text) // nearly all, without an allocation
 	if ok = err == nil && a.Zone() == ""; !ok {
@@ -32,7 +32,7 @@ func ParsePrefix(text string) (p netip.Prefix, ok bool) {
 	}
 	a, _ := netip.AddrFromSlice(n.IP)
 	bits, _ := n.Mask.Size()
-	if a.Is4In6() { // no prefix of less than 96 bits leaves it that
+	if a.Is4In6() { // a prefix of less than 96 bits would clear its leading bits
 		a, bits = a.Unmap(), bits-96
 	}
 	return netip.PrefixFrom(a, bits), true
@@ -40,8 +40,8 @@ func ParsePrefix(text string) (p netip.Prefix, ok bool) {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// parseAddr reads an address that a service or an endpoint may have. why says
-// what is wrong with any other, and is empty otherwise.
+// parseAddr reads an address of a service or an endpoint. why is the fault of an address that
+// they may not have, or empty.
 func parseAddr(text string) (a netip.Addr, why string) {
 	a, ok := ParseAddr(text)
 	reason := ""
@@ -73,8 +73,8 @@ func parseRange(text string) (p netip.Prefix, why string) {
 	return p, why
 }
 
-// outermost sorts ranges and leaves out those that lie in others. Each that is left
-// is an entry of a set for each port of a Service.
+// outermost sorts ranges and leaves out those inside of others. Each range that is left becomes
+// a set entry for each port of a Service.
 func outermost(all []netip.Prefix) []netip.Prefix {
 	slices.SortFunc(all, netip.Prefix.Compare) // a range comes right before those in it
 	out := all[:0]
@@ -98,8 +98,8 @@ func knownProtocol(p corev1.Protocol) bool {
 	return p == corev1.ProtocolTCP || p == corev1.ProtocolUDP || p == corev1.ProtocolSCTP
 }
 
-// goodLabel reports whether s is a DNS label, as validation.IsDNS1123Label does
-// without a regular expression: every name is judged whenever it comes.
+// goodLabel reports whether s is a DNS label, as validation.IsDNS1123Label does. It uses no
+// regular expression, since it runs for every name of every event.
 func goodLabel(s string) bool {
 	if len(s) == 0 || len(s) > validation.DNS1123LabelMaxLength {
 		return false

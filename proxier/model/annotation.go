@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// AnnotationPrefix is that of the annotations of a Service that are for kube-ipvs.
+// AnnotationPrefix begins the annotations of a Service that are for kube-ipvs.
 const AnnotationPrefix = "kube-ipvs/"
 
-// noteUnknown tells of annotations that are meant for kube-ipvs, which knows none
-// such: one that is misspelled would go unseen. It is one remark, however many
-// there are.
+// noteUnknown notes the annotations with kube-ipvs's prefix that it does not know, such as
+// misspelled ones. It makes one remark for all.
 func noteUnknown(annotations map[string]string, c *critic) {
 	var unknown []string
 	for name := range annotations {
@@ -22,7 +21,7 @@ func noteUnknown(annotations map[string]string, c *critic) {
 		return
 	}
 	first := slices.Min(unknown)
-	// A field is a label of metrics and part of an Event's name: a tenant's text is none.
+	// The field becomes a label of metrics and part of an Event's name: it has no text of tenants.
 	const field = "metadata.annotations"
 	if more := len(unknown) - 1; more > 0 {
 		c.fault(field, "they are ignored", "%d annotations such as %q are unknown; the one known with this prefix is %s", more+1, first, SchedulerAnnotation)

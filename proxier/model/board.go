@@ -2,27 +2,25 @@ package model
 
 import "slices"
 
-// Board holds what is wrong with objects. What it tells costs what has changed
-// and not what there is: ten thousand Services with a problem each must not make
-// the change of another one wait. The zero Board is empty and may be used; it is
-// for one goroutine at a time.
+// Board has the problems of objects. The cost of Sum and Take depends on the changes and not on
+// the number of problems, so that ten thousand Services with a problem each do not delay the
+// change of another one. The zero Board is empty and ready for use. Only one goroutine at a
+// time may use it.
 type Board struct {
 	now   map[Topic][]Problem // sorted, never empty
-	was   map[Topic][]Problem // of what has changed since the last Take or Sum: as it was then
+	was   map[Topic][]Problem // for each change since the last Take or Sum: the problems then
 	all   []Problem           // of now, sorted, as of the last Sum
 	given map[string][]Problem
 }
 
-// Topic is an object, and by whom it is judged: each may find other things wrong
-// with it.
+// Topic is an object and its judge: two judges may find different problems of an object.
 type Topic struct {
 	By   string
 	Kind string // of the object, or all of its name
 	Key  Key
 }
 
-// Set says what is wrong with an object from now on; nothing, if problems is
-// empty. The Board keeps and sorts the slice.
+// Set replaces the problems of an object. The Board keeps and sorts the slice.
 func (b *Board) Set(t Topic, problems []Problem) {
 	slices.SortFunc(problems, compareProblems)
 	problems = slices.Compact(problems)
@@ -46,8 +44,8 @@ func (b *Board) Set(t Topic, problems []Problem) {
 	}
 }
 
-// Replace says all that is wrong by one judge from now on. It costs what problems
-// there are, unless they are those that were given last.
+// Replace replaces all problems of one judge. It costs as much as there are problems, unless
+// they are equal to the last ones.
 func (b *Board) Replace(by string, problems []Problem) {
 	before := b.given[by]
 	if slices.Equal(before, problems) {
@@ -70,8 +68,8 @@ func (b *Board) Replace(by string, problems []Problem) {
 	b.given[by] = problems
 }
 
-// Take makes b say what another Board says, as far as that has changed since the
-// last Take. The other one must not be summed.
+// Take copies the changes of another Board since the last Take into b. Do not call Sum of the
+// other one.
 func (b *Board) Take(from *Board) {
 	for t := range from.was {
 		b.Set(t, from.now[t])
@@ -79,7 +77,7 @@ func (b *Board) Take(from *Board) {
 	from.was = nil
 }
 
-// List returns all problems, sorted. It costs what there is.
+// List returns all problems, sorted. It costs as much as there are problems.
 func (b *Board) List() []Problem {
 	return slices.SortedFunc(func(yield func(Problem) bool) {
 		for _, ps := range b.now {
@@ -92,9 +90,9 @@ func (b *Board) List() []Problem {
 	}, compareProblems)
 }
 
-// Sum returns all problems, and what of them came and went since the last Sum,
-// each sorted. It costs what has changed, and one copy of all where something has:
-// what it has returned stays as it is, and is returned again as long as it is true.
+// Sum returns all problems, the new ones and the solved ones since the last Sum, each sorted.
+// Its cost depends on the changes, plus one copy of all if there are any. It never changes a
+// slice that it has returned, and returns the same slice until a problem changes.
 func (b *Board) Sum() (all, came, went []Problem) {
 	for t, old := range b.was {
 		came = lacking(came, b.now[t], old)
@@ -112,7 +110,7 @@ func (b *Board) Sum() (all, came, went []Problem) {
 	return b.all, came, went
 }
 
-// lacking appends those of problems that others lacks. Both are sorted.
+// lacking appends to to those of problems that others lacks. Both are sorted.
 func lacking(to, problems, others []Problem) []Problem {
 	for _, p := range problems {
 		if _, there := slices.BinarySearchFunc(others, p, compareProblems); !there {
@@ -122,8 +120,8 @@ func lacking(to, problems, others []Problem) []Problem {
 	return to
 }
 
-// merged returns all with those that came and without those that went. All three
-// are sorted. Between two of these it copies without a look.
+// merged returns all with came and without went. All three are sorted. Between two changes it
+// copies without comparing.
 func merged(all, came, went []Problem) []Problem {
 	out := make([]Problem, 0, len(all)+len(came)-len(went))
 	for len(came)+len(went) > 0 {

@@ -35,16 +35,16 @@ func (m *Model) view(e *entry) View {
 			ready = m.countReady(ready)
 		}
 		v.LocalReady[family] = len(ready)
-		if len(s.ClusterIPs) == 1 { // who asks by the other family asks about this one
+		if len(s.ClusterIPs) == 1 { // requests by the other family ask for this one
 			v.LocalReady[1-family] = len(ready)
 		}
 	}
-	clear(m.candidates) // they must not keep slices that go
+	clear(m.candidates) // they must not keep deleted slices in memory
 	return v
 }
 
-// gather makes candidates of all endpoints of a port and a family, sorted and
-// without duplicates.
+// gather sets m.candidates to all endpoints of a port and a family, sorted and without
+// duplicates.
 func (m *Model) gather(first *slice, p *Port, v6 bool) {
 	all := m.candidates[:0]
 	for s := first; s != nil; s = s.next {
@@ -60,7 +60,7 @@ func (m *Model) gather(first *slice, p *Port, v6 bool) {
 			all = append(all, candidate{netip.AddrPortFrom(s.addr(e), port), e})
 		}
 	}
-	// Stable, so that slices by name decide between equals and not the order of events.
+	// Stable, so that the names of slices decide between equals, and not the order of events.
 	slices.SortStableFunc(all, func(a, b candidate) int {
 		if c := a.at.Compare(b.at); c != 0 {
 			return c
@@ -70,8 +70,8 @@ func (m *Model) gather(first *slice, p *Port, v6 bool) {
 	m.candidates = slices.CompactFunc(all, func(a, b candidate) bool { return a.at == b.at })
 }
 
-// worth orders entries for the same address and port: while a pod moves from
-// one slice to another, both may hold it in different states.
+// worth orders entries of the same address and port: while a pod moves from one slice to
+// another, both may have it, in different states.
 func (e *endpoint) worth() int {
 	w := 0
 	if !e.terminating {
@@ -134,7 +134,7 @@ func (m *Model) categorize() Endpoints {
 	return out
 }
 
-// answering returns the candidates that answer, whatever policies and hints say.
+// answering returns the candidates that answer, under any policy and hint.
 func (m *Model) answering() []netip.AddrPort {
 	from := len(m.serving)
 	for i := range m.candidates {
@@ -145,8 +145,8 @@ func (m *Model) answering() []netip.AddrPort {
 	return slices.Clip(m.serving[from:])
 }
 
-// reasons says whether an endpoint is chosen for policy Cluster and for policy Local, and
-// why not. Leaving endpoints are chosen where no ready one is.
+// reasons returns the Reason for policy Cluster and for policy Local. Leaving endpoints are
+// chosen only if no ready one is.
 func (m *Model) reasons(e *endpoint, near vicinity) (cluster, local Reason) {
 	switch {
 	case !e.ready && e.serving && e.terminating:
@@ -173,7 +173,7 @@ func (m *Model) reasons(e *endpoint, near vicinity) (cluster, local Reason) {
 
 func (m *Model) local(e *endpoint) bool { return e.node == m.nodeName && e.node != noName }
 
-// vicinity is how near an endpoint must be.
+// vicinity says how near an endpoint must be.
 type vicinity uint8
 
 const (

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// maxRemarks bounds what is said about one object, so that a big broken one
-// does not drown the rest.
+// maxRemarks is how many remarks about one object are kept, so that a large broken object does
+// not hide the problems of others.
 const maxRemarks = 20
 
 const (
@@ -15,10 +15,9 @@ const (
 	omitAddr   = "this address is left out"
 )
 
-// A critic collects what is wrong with one object while it is read. Whatever that
-// is, the rest of the object counts as it is now: an API server has accepted it,
-// and to go on with an older version would hide all that was edited since, such as
-// an endpoint that is gone.
+// A critic collects the faults of one object while it is read. The other fields of the object
+// count as they are now: an API server has accepted it, and an older version would hide all
+// later changes, such as a removed endpoint.
 type critic struct {
 	remarks []remark
 	more    int // remarks not kept
@@ -26,7 +25,7 @@ type critic struct {
 
 type remark struct{ field, what, then string }
 
-// fault says what of a field cannot be used, and what happens then.
+// fault notes why the value of a field cannot be used, and what kube-ipvs does then.
 func (c *critic) fault(field, then, what string, args ...any) {
 	if len(c.remarks) == maxRemarks {
 		c.more++
@@ -35,8 +34,7 @@ func (c *critic) fault(field, then, what string, args ...any) {
 	c.remarks = append(c.remarks, remark{field: field, what: shortened(fmt.Sprintf(what, args...)), then: then})
 }
 
-// shortened cuts a text that may quote what a tenant has written, which has room
-// for a megabyte.
+// shortened cuts a text that may quote a tenant's value, which may have a megabyte.
 func shortened(text string) string {
 	const most = 200
 	if len(text) <= most {
@@ -45,7 +43,7 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// problems phrases the remarks.
+// problems returns the remarks as Problems.
 func (c *critic) problems(origin, object string) []Problem {
 	var out []Problem
 	for _, r := range c.remarks {
@@ -57,7 +55,7 @@ func (c *critic) problems(origin, object string) []Problem {
 	return out
 }
 
-// at is the path of element i of a list, or of a field of it.
+// at returns the path of element i of a list, or of a field of the element.
 func at(list string, i int, field string) string {
 	if field != "" {
 		field = "." + field

@@ -8,9 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// Default fills in what an API server would have filled in, as far as a proxy
-// cares. It changes svc, leaves alone what is set and gives the same result
-// when called again. It allocates no addresses and no node ports.
+// Default sets the empty fields of svc that an API server sets and a proxy reads. It keeps set
+// fields, allocates no addresses and no node ports, and is idempotent.
 func Default(svc *corev1.Service) {
 	spec := &svc.Spec
 	setEmpty(&spec.Type, corev1.ServiceTypeClusterIP)
@@ -42,7 +41,7 @@ func Default(svc *corev1.Service) {
 	}
 }
 
-// DefaultSlice does for an EndpointSlice what Default does for a Service.
+// DefaultSlice sets the empty fields of an EndpointSlice as Default does those of a Service.
 func DefaultSlice(es *discoveryv1.EndpointSlice) {
 	for i := range es.Ports {
 		setNil(&es.Ports[i].Name, "")
@@ -60,8 +59,8 @@ func defaultAffinity(spec *corev1.ServiceSpec) {
 	setNil(&spec.SessionAffinityConfig.ClientIP.TimeoutSeconds, corev1.DefaultClientIPServiceAffinitySeconds)
 }
 
-// defaultAddresses makes clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy
-// agree where some of them are missing.
+// defaultAddresses sets the empty ones of clusterIP, clusterIPs, ipFamilies and ipFamilyPolicy
+// to agree with the others.
 func defaultAddresses(spec *corev1.ServiceSpec) {
 	switch {
 	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:

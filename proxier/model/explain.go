@@ -12,13 +12,13 @@ type Reason uint8
 // The reasons.
 const (
 	Chosen      Reason = iota // ready, and near enough
-	LastResort                // terminating, serves still, and chosen because no ready one could be
-	Leaving                   // terminating, serves still, but ready ones are there
-	Gone                      // terminating, serves no more
+	LastResort                // terminating, still serving, and chosen since no ready one can be
+	Leaving                   // terminating and still serving, but others are ready
+	Gone                      // terminating and not serving
 	NotReady                  // not ready
-	OtherNode                 // all ready ones are hinted to nodes, and this one not to this node
+	OtherNode                 // all ready endpoints have hints for nodes, and this one is not for this node
 	OtherZone                 // the same with zones
-	NotLocal                  // on another node, or on one unknown, and policy Local wants this one
+	NotLocal                  // on another or an unknown node, and policy Local takes those of this node only
 	Duplicate                 // another slice, or an earlier entry, has the same address and port, in a better state
 	NoPort                    // its slice does not have the port
 	OtherFamily               // its slice is of a family in which the Service has no cluster IP
@@ -27,14 +27,14 @@ const (
 var reasonNames = [...]string{"chosen", "last-resort", "leaving", "gone", "not-ready", "other-node", "other-zone",
 	"not-local", "duplicate", "no-port", "other-family"}
 
-// String returns a word for programs: it does not change.
+// String returns a stable word for programs.
 func (r Reason) String() string { return reasonNames[r] }
 
 // Chooses reports whether an endpoint with the reason is chosen.
 func (r Reason) Chooses() bool { return r == Chosen || r == LastResort }
 
-// Verdict is an endpoint of an EndpointSlice, and what is made of it for one
-// port of the Service on this node.
+// Verdict is an endpoint of an EndpointSlice, with the Reason for one port of the Service on
+// this node.
 type Verdict struct {
 	At                          netip.AddrPort // port 0 with NoPort and OtherFamily
 	Slice                       string         // name of the EndpointSlice
@@ -45,12 +45,11 @@ type Verdict struct {
 	Cluster, Local              Reason // for virtual IPs with policy Cluster, and with policy Local
 }
 
-// Here returns the node that endpoints are chosen for.
+// Here returns this node, for which endpoints are chosen.
 func (m *Model) Here() Node { return m.node }
 
-// Verdicts returns every endpoint of every slice of a service, sorted by
-// address, and why View has it for a port and a family or not. It costs more
-// than View and is for people who ask.
+// Verdicts returns every endpoint of every slice of a service, sorted by address, with the
+// Reason why View has it or not for a port and a family. It costs more than View.
 func (m *Model) Verdicts(key Key, port int, v6 bool) []Verdict {
 	e := m.services.Get(key)
 	if e == nil || e.service == nil || port < 0 || port >= len(e.service.Ports) {
@@ -74,8 +73,7 @@ func (m *Model) Verdicts(key Key, port int, v6 bool) []Verdict {
 	return out
 }
 
-// verdicts judges the endpoints of a family's slices; the candidates among
-// them have been gathered.
+// verdicts judges the endpoints of a family's slices. Call gather before.
 func (m *Model) verdicts(first *slice, p *Port, v6 bool) []Verdict {
 	kept := map[candidate]bool{}
 	for _, c := range m.candidates {
@@ -108,7 +106,7 @@ func (m *Model) verdicts(first *slice, p *Port, v6 bool) []Verdict {
 	return out
 }
 
-// lastResort chooses the leaving ones where nobody is chosen.
+// lastResort chooses the leaving endpoints if no other one is chosen.
 func lastResort(all []Verdict, of func(*Verdict) *Reason) {
 	for i := range all {
 		if *of(&all[i]) == Chosen {

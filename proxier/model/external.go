@@ -15,10 +15,9 @@ func readExternalIPs(in []string, s *Service, c *critic) []netip.Addr {
 	return out.all
 }
 
-// addExternal adds an address from outside if it can be served. To name the
-// same address twice is legal and has no effect. So is, without a word, one of a
-// family that the service does not have: a load balancer of both families gives
-// every service of one family an address of the other.
+// addExternal adds an external address if it can be served. It ignores a repeated address, and
+// without a fault one of a family that the service does not have: a load balancer of both
+// families gives a service of one family an address of the other.
 func addExternal(out *distinct[netip.Addr], text string, s *Service, c *critic, field func() string) {
 	a, why := parseAddr(text)
 	switch {
@@ -29,11 +28,11 @@ func addExternal(out *distinct[netip.Addr], text string, s *Service, c *critic, 
 	}
 }
 
-// distinct is a list without duplicates. A tenant may make it long: an object of
-// the API has room for 100,000 addresses.
+// distinct is a list without duplicates. It may be long, since an object of the API has room
+// for 100,000 addresses.
 type distinct[T comparable] struct {
 	all  []T
-	seen map[T]bool // all, once they are many
+	seen map[T]bool // all elements, once there are many
 }
 
 func (d *distinct[T]) add(t T) {
@@ -58,10 +57,10 @@ func (d *distinct[T]) add(t T) {
 	d.all = append(d.all, t)
 }
 
-// readLoadBalancer reads the addresses of a load balancer and who may use them.
+// readLoadBalancer reads the addresses of a load balancer and its source ranges.
 func readLoadBalancer(svc *corev1.Service, kind corev1.ServiceType, s *Service, c *critic) {
 	const field = "spec.loadBalancerSourceRanges"
-	ranges := svc.Spec.LoadBalancerSourceRanges // and not the annotation of old, which is for cloud providers: kube-proxy does not read it
+	ranges := svc.Spec.LoadBalancerSourceRanges // not the old annotation, which is for cloud providers: kube-proxy does not read it
 	if kind != corev1.ServiceTypeLoadBalancer {
 		if len(ranges) > 0 {
 			c.fault(field, "it is ignored", "only a service of type LoadBalancer has source ranges")
@@ -92,7 +91,7 @@ func readLoadBalancer(svc *corev1.Service, kind corev1.ServiceType, s *Service, 
 		}
 	}
 	s.SourceRanges = outermost(allowed)
-	// Without ranges everybody would be let in, which is not what was asked for.
+	// Without ranges all clients could connect, which the author did not want.
 	if len(ranges) > 0 && len(s.SourceRanges) == 0 {
 		c.fault(field, "the load balancer addresses are left out", "no usable range is left")
 		s.LoadBalancerIPs = nil

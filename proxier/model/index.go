@@ -5,18 +5,17 @@ import (
 	"iter"
 )
 
-// Keyed is what an Index holds: pointers to things that know their Key, which
-// never changes.
+// Keyed is an element of an Index: a pointer to a thing with a Key that never changes.
 type Keyed interface {
 	comparable
 	Named() Key
 }
 
-// Index finds things by their Key. The zero Index is empty and may be used; it
-// is for one goroutine at a time.
+// Index finds things by their Key. The zero Index is empty and ready for use. Only one
+// goroutine at a time may use it.
 //
-// The Key is where the thing is and not in here too, as it would be in a Go map:
-// a place takes 12 bytes instead of 41, and looking for one touches less memory.
+// Unlike a Go map it has no copy of the Key. So a place takes 12 bytes instead of 41, and a
+// search touches less memory.
 type Index[T Keyed] struct {
 	hashes []uint32 // open addressing with linear probing, a power of two; 0: the place is free
 	things []T      // in the same places
@@ -25,12 +24,12 @@ type Index[T Keyed] struct {
 
 const firstPlaces = 16
 
-var indexSeed = maphash.MakeSeed() // differs from process to process, so that nobody can choose names that collide
+var indexSeed = maphash.MakeSeed() // random for each process, so that a tenant cannot choose names that collide
 
-// Len returns how many things there are.
+// Len returns the number of things.
 func (x *Index[T]) Len() int { return x.n }
 
-// Get returns what has the Key, or the zero T.
+// Get returns the thing with the Key, or the zero T.
 func (x *Index[T]) Get(key Key) (thing T) {
 	if at, ok := x.find(key, hashOf(key)); ok {
 		return x.things[at]
@@ -38,7 +37,7 @@ func (x *Index[T]) Get(key Key) (thing T) {
 	return thing
 }
 
-// Put adds a thing, in place of what had its Key.
+// Put adds a thing, or replaces the one with its Key.
 func (x *Index[T]) Put(thing T) {
 	x.Expect(1)
 	key := thing.Named()
@@ -51,13 +50,13 @@ func (x *Index[T]) Put(thing T) {
 	x.things[at] = thing
 }
 
-// Delete takes out what has the Key, if there is something.
+// Delete removes the thing with the Key, if any.
 func (x *Index[T]) Delete(key Key) {
 	at, ok := x.find(key, hashOf(key))
 	if !ok {
 		return
 	}
-	// Those behind it that were put off by it move up.
+	// The things behind it that did not find their place free move up.
 	mask := len(x.hashes) - 1
 	for next := (at + 1) & mask; x.hashes[next] != 0; next = (next + 1) & mask {
 		home := int(x.hashes[next]) & mask
@@ -74,10 +73,10 @@ func (x *Index[T]) Delete(key Key) {
 	}
 }
 
-// Expect makes room for n things more.
+// Expect makes room for n more things.
 func (x *Index[T]) Expect(n int) {
 	size := max(firstPlaces, len(x.hashes))
-	for 16*(x.n+n) > 13*size { // fuller, and the runs of places would be long
+	for 16*(x.n+n) > 13*size { // a fuller table would have long runs of places
 		size *= 2
 	}
 	if size > len(x.hashes) {
@@ -85,7 +84,7 @@ func (x *Index[T]) Expect(n int) {
 	}
 }
 
-// All goes through what is there, in no order. It must not be changed meanwhile.
+// All yields all things, in no order. Do not change the Index meanwhile.
 func (x *Index[T]) All() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		for at, h := range x.hashes {
@@ -96,10 +95,10 @@ func (x *Index[T]) All() iter.Seq[T] {
 	}
 }
 
-// hashOf is never 0.
+// hashOf returns the hash of a key, which is never 0.
 func hashOf(key Key) uint32 { return uint32(maphash.Comparable(indexSeed, key)) | 1<<31 }
 
-// find returns the place of what has the key, or the free one that it may have.
+// find returns the place of the thing with the key, or the free place for it.
 func (x *Index[T]) find(key Key, h uint32) (at int, ok bool) {
 	if x.hashes == nil {
 		return 0, false

@@ -11,32 +11,30 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// Model is what is known of all Services and their endpoints. It keeps no
-// reference to the objects that it is given and never changes them.
+// Model has all Services and their endpoints. It keeps no reference to the objects that it
+// gets, and never changes them. It leaves out the parts of an object that it cannot use and
+// reports them as Problems; all other parts count at once.
 //
-// What of an object cannot be used is left out, and Problems tells; all else of it
-// counts at once.
-//
-// A Model is for one goroutine at a time.
+// Only one goroutine at a time may use a Model.
 type Model struct {
 	node           Node
 	nodeName, zone name
 	services       Index[*entry]
 	slices         Index[*slice]
 	served         int      // services that have a View
-	dirty          []*entry // some may have been forgotten since
+	dirty          []*entry // some may be removed since
 	board          Board
-	reserved       func(netip.Addr) string // nil: no address is
-	candidates     []candidate             // memory for View, as are those below
+	reserved       func(netip.Addr) string // nil: no address is reserved
+	candidates     []candidate             // a buffer for View, as the three below
 	endpoints      []Endpoints
-	cluster        []netip.AddrPort // Endpoints.Cluster of all endpoints
-	serving        []netip.AddrPort // and Endpoints.Serving
+	cluster        []netip.AddrPort // for Endpoints.Cluster
+	serving        []netip.AddrPort // for Endpoints.Serving
 }
 
 // entry is a service, its slices, or both.
 type entry struct {
 	key     Key
-	service *Service // nil: unknown or none of ours
+	service *Service // nil: unknown, or not for kube-ipvs
 	origin  name     // of the service
 	slices  *slice   // the first by name; the others follow
 	dirty   bool     // it is in Model.dirty
@@ -45,7 +43,7 @@ type entry struct {
 // Named is part of Keyed.
 func (e *entry) Named() Key { return e.key }
 
-// Kinds of objects, as Problems name them.
+// Names of kinds in Problems.
 const (
 	kindService = "Service"
 	kindSlice   = "EndpointSlice"
@@ -58,12 +56,11 @@ func New(node Node) *Model {
 	return m
 }
 
-// Reserve has endpoints left out whose address this node cannot send to; why
-// tells what is wrong with one, and nothing of all others. It is called before
-// anything is applied.
+// Reserve makes the Model leave out endpoints whose address is reserved on this node. why
+// returns the fault of such an address, and "" for all others. Call it before any Apply.
 func (m *Model) Reserve(why func(netip.Addr) string) { m.reserved = why }
 
-// SetNode says what the node is now. If that is new, every service is dirty.
+// SetNode sets the node. If it changes, every service becomes dirty.
 func (m *Model) SetNode(node Node) {
 	if node == m.node && m.nodeName != (name{}) {
 		return
@@ -72,8 +69,8 @@ func (m *Model) SetNode(node Node) {
 	m.SetAllDirty()
 }
 
-// Expect makes room for so many Services and EndpointSlices more, if the Model is
-// empty: what grows is made anew again and again.
+// Expect makes room for a number of Services and EndpointSlices, if the Model is empty, so
+// that its tables do not grow step by step.
 func (m *Model) Expect(services, endpointSlices int) {
 	if m.services.Len() == 0 && m.slices.Len() == 0 {
 		m.services.Expect(services)
@@ -82,7 +79,7 @@ func (m *Model) Expect(services, endpointSlices int) {
 	}
 }
 
-// ApplyService says what a service is now. origin is used in problems only.
+// ApplyService sets a service. Only problems use origin.
 func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 	key := Key{svc.Namespace, svc.Name}
 	c := &critic{}
@@ -92,12 +89,12 @@ func (m *Model) ApplyService(svc *corev1.Service, origin string) {
 	m.report(kindService, key, origin, string(svc.UID), c)
 	if known := read != nil && e.service != nil; known && !reflect.DeepEqual(read, e.service) || !known && read != e.service {
 		m.serve(e, read)
-		m.soil(e)
+		m.markDirty(e)
 	}
 	m.forget(e)
 }
 
-// serve makes s what is known of an entry's service; nil: there is none.
+// serve sets the service of an entry, or removes it if s is nil.
 func (m *Model) serve(e *entry, s *Service) {
 	if e.service != nil {
 		m.served--
@@ -108,7 +105,7 @@ func (m *Model) serve(e *entry, s *Service) {
 	e.service = s
 }
 
-// DeleteService says that a service is gone. Its slices are remembered.
+// DeleteService removes a service. Its slices stay.
 func (m *Model) DeleteService(key Key) {
 	m.board.Set(topic(kindService, key), nil)
 	e := m.services.Get(key)
@@ -116,14 +113,14 @@ func (m *Model) DeleteService(key Key) {
 		return
 	}
 	if e.service != nil {
-		m.soil(e)
+		m.markDirty(e)
 	}
 	m.serve(e, nil)
 	m.forget(e)
 }
 
-// ApplySlice says what an EndpointSlice is now. It may come before its service.
-// origin is used in problems only.
+// ApplySlice sets an EndpointSlice, which may come before its service. Only problems use
+// origin.
 func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 	key := Key{es.Namespace, es.Name}
 	c := &critic{}
@@ -138,7 +135,7 @@ func (m *Model) ApplySlice(es *discoveryv1.EndpointSlice, origin string) {
 	m.attach(read)
 }
 
-// DeleteSlice says that an EndpointSlice is gone.
+// DeleteSlice removes an EndpointSlice.
 func (m *Model) DeleteSlice(namespace, name string) {
 	key := Key{namespace, name}
 	m.board.Set(topic(kindSlice, key), nil)
@@ -146,21 +143,20 @@ func (m *Model) DeleteSlice(namespace, name string) {
 	m.slices.Delete(key)
 }
 
-// TakeDirty returns the services whose View may have changed since the last
-// call, in the order of Keys. Those gone or no longer ours are among them.
+// TakeDirty returns the services whose View may have changed since the last call, in the order
+// of Keys. Removed services are among them.
 func (m *Model) TakeDirty() []Key {
 	keys := make([]Key, 0, len(m.dirty))
 	for _, e := range m.dirty {
 		e.dirty = false
 		keys = append(keys, e.key)
 	}
-	m.dirty = nil                         // it may be as long as the largest round ever
-	return slices.Compact(m.sorted(keys)) // one that was forgotten may have come again
+	m.dirty = nil                         // it may have grown to the size of the largest round
+	return slices.Compact(m.sorted(keys)) // a removed service may have come again
 }
 
-// View returns a service with its endpoints as this node may use them, and
-// false if there is no such service or a proxy has nothing to do for it.
-// What it says of endpoints is good until the next call: most is looked at once.
+// View returns a service with the endpoints that this node may use, and false if the service
+// does not exist or needs no proxy. Its endpoints are valid until the next call of View.
 func (m *Model) View(key Key) (View, bool) {
 	e := m.services.Get(key)
 	if e == nil || e.service == nil {
@@ -169,7 +165,7 @@ func (m *Model) View(key Key) (View, bool) {
 	return m.view(e), true
 }
 
-// Service returns a service, and false where View does.
+// Service returns a service, and false if it has no View.
 func (m *Model) Service(key Key) (*Service, bool) {
 	e := m.services.Get(key)
 	if e == nil || e.service == nil {
@@ -178,7 +174,7 @@ func (m *Model) Service(key Key) (*Service, bool) {
 	return e.service, true
 }
 
-// Identity returns where a service came from and its UID, each empty if unknown.
+// Identity returns the origin and the UID of a service, each empty if unknown.
 func (m *Model) Identity(key Key) (origin, uid string) {
 	e := m.services.Get(key)
 	if e == nil || e.service == nil {
@@ -187,8 +183,8 @@ func (m *Model) Identity(key Key) (origin, uid string) {
 	return e.origin.Value(), e.service.UID
 }
 
-// Keys returns every service that has a View: first the API server's, then
-// DNS in kube-system, then the rest by name.
+// Keys returns every service that has a View: first default/kubernetes, then DNS in
+// kube-system, then the others by name.
 func (m *Model) Keys() []Key {
 	keys := make([]Key, 0, m.services.Len())
 	for e := range m.services.All() {
@@ -199,10 +195,10 @@ func (m *Model) Keys() []Key {
 	return m.sorted(keys)
 }
 
-// Size returns how many services have a View, and how many slices are known.
+// Size returns the number of services with a View, and of slices.
 func (m *Model) Size() (services, slices int) { return m.served, m.slices.Len() }
 
-// Board holds what is wrong with the objects now.
+// Board returns the current problems of all objects.
 func (m *Model) Board() *Board { return &m.board }
 
 func topic(kind string, key Key) Topic { return Topic{"model", kind, key} }
@@ -227,15 +223,15 @@ func (m *Model) entry(key Key) *entry {
 	return e
 }
 
-// soil makes a service dirty.
-func (m *Model) soil(e *entry) {
+// markDirty makes a service dirty.
+func (m *Model) markDirty(e *entry) {
 	if !e.dirty {
 		e.dirty = true
 		m.dirty = append(m.dirty, e)
 	}
 }
 
-// forget drops an entry that says nothing any more.
+// forget removes an entry without service and slices.
 func (m *Model) forget(e *entry) {
 	if e.service == nil && e.slices == nil {
 		m.services.Delete(e.key)
@@ -250,7 +246,7 @@ func (m *Model) attach(s *slice) {
 	at := e.place(s)
 	s.next, *at = *at, s
 	if e.service != nil {
-		m.soil(e)
+		m.markDirty(e)
 	}
 }
 
@@ -261,13 +257,13 @@ func (m *Model) detach(s *slice) {
 	e := m.services.Get(s.owner())
 	*e.place(s), s.next = s.next, nil
 	if e.service != nil {
-		m.soil(e)
+		m.markDirty(e)
 	}
 	m.forget(e)
 }
 
-// place returns where among the slices of e a slice is, or would be. It
-// compares no namespace: slices live in that of their service.
+// place returns the place of a slice among the slices of e, or the place for it. It compares no
+// namespaces, since a slice is in the namespace of its service.
 func (e *entry) place(s *slice) **slice {
 	at := &e.slices
 	for *at != nil && (*at).key.Name < s.key.Name {
@@ -276,7 +272,7 @@ func (e *entry) place(s *slice) **slice {
 	return at
 }
 
-// sorted sorts keys: what the rest of a cluster hangs on comes first.
+// sorted sorts keys: the services that the whole cluster needs come first.
 func (m *Model) sorted(keys []Key) []Key {
 	rank := make(map[Key]int)
 	for _, key := range keys {
@@ -295,7 +291,7 @@ func (m *Model) sorted(keys []Key) []Key {
 	return keys
 }
 
-// rank is negative for services that come before the others.
+// rank returns a negative number for services that come before the others.
 func (m *Model) rank(key Key) int {
 	if key == (Key{"default", "kubernetes"}) {
 		return -2

@@ -18,9 +18,8 @@ const (
 	maxScheduler   = 15 // IP_VS_SCHEDNAME_MAXLEN of linux/ip_vs.h, without the NUL
 )
 
-// readService reduces svc to what a proxy needs and tells c what is wrong
-// with it. It returns nil if svc is none of ours. What API servers fill in
-// may be missing.
+// readService reduces svc to the fields that a proxy needs, and notes its faults in c. It
+// returns nil if svc is not for kube-ipvs. Fields that API servers set may be missing.
 func readService(svc *corev1.Service, c *critic) *Service {
 	if !goodLabel(svc.Namespace) {
 		c.fault("metadata.namespace", omitObject, "%q is not a DNS label", svc.Namespace)
@@ -80,7 +79,7 @@ func headless(spec *corev1.ServiceSpec, kind corev1.ServiceType, c *critic) bool
 	return true
 }
 
-// given returns the cluster IPs as written and the field that has entry i.
+// given returns the texts of the cluster IPs, and the field of entry i.
 func given(spec *corev1.ServiceSpec, c *critic) (texts []string, field func(i int) string) {
 	if len(spec.ClusterIPs) == 0 && spec.ClusterIP != "" {
 		return []string{spec.ClusterIP}, func(int) string { return "spec.clusterIP" }
@@ -150,7 +149,7 @@ func readScheduler(annotations map[string]string, c *critic) string {
 	return name
 }
 
-// readPolicies reads the traffic policies; external addresses and ports are known by now.
+// readPolicies reads the traffic policies. s already has its external addresses and ports.
 func readPolicies(spec *corev1.ServiceSpec, kind corev1.ServiceType, s *Service, c *critic) {
 	switch p := spec.ExternalTrafficPolicy; p {
 	case "", corev1.ServiceExternalTrafficPolicyCluster:
@@ -194,7 +193,7 @@ func readPorts(in []corev1.ServicePort, kind corev1.ServiceType, c *critic) []Po
 	return out
 }
 
-// portSet holds what may occur once among the ports of a service.
+// portSet has the values that may occur only once among the ports of a service.
 type portSet map[portID]bool
 
 type portID struct {

@@ -11,15 +11,15 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-const maxEndpoints = 1000 // what API servers allow in a slice
+const maxEndpoints = 1000 // the limit of API servers for a slice
 
-// slice is an EndpointSlice as kept: at 100,000 endpoints and more, the API
-// objects would be most of this process.
+// slice is the compact form of an EndpointSlice: with 100,000 endpoints or more, the API's
+// objects would take most of the process's memory.
 type slice struct {
 	key       Key
-	service   string // its name; empty: of no service
+	service   string // name of its service; empty: none
 	v6        bool
-	ports     []slicePort // by name, each of which is there once
+	ports     []slicePort // sorted by name, without duplicates
 	endpoints []endpoint
 	next      *slice // of the same service
 }
@@ -33,8 +33,7 @@ type slicePort struct {
 	port     uint16
 }
 
-// endpoint is 48 bytes. Names are shared by all endpoints that have them, and
-// go when the last of these does.
+// endpoint takes 48 bytes. Endpoints share equal names, which live as long as the last of them.
 type endpoint struct {
 	addr               [16]byte
 	node               name
@@ -48,7 +47,7 @@ type name = unique.Handle[string]
 
 var noName = unique.Make("")
 
-// nameOf is quick for the empty name, which most have for most.
+// nameOf returns the handle of a name. It is fast for the empty name, the most frequent one.
 func nameOf(text string) name {
 	if text == "" {
 		return noName
@@ -63,8 +62,8 @@ func (s *slice) equal(o *slice) bool {
 	return s.service == o.service && s.v6 == o.v6 && slices.Equal(s.ports, o.ports) && slices.Equal(s.endpoints, o.endpoints)
 }
 
-// port returns the number of what a service calls p, or 0 if s has none. Both may
-// have thousands.
+// port returns the number of a service's port in s, or 0 if s does not have it. Both may have
+// thousands of ports.
 func (s *slice) port(p *Port) uint16 {
 	at, ok := slices.BinarySearchFunc(s.ports, p.Name, func(sp slicePort, name string) int { return cmp.Compare(sp.name, name) })
 	if !ok || s.ports[at].protocol != p.Protocol {
@@ -82,8 +81,8 @@ func (s *slice) addr(e *endpoint) netip.Addr {
 	return a
 }
 
-// readSlice reduces es to what endpoint choice needs and tells c what is wrong
-// with it. reserved is what Model.Reserve was told.
+// readSlice reduces es to the fields that the choice of endpoints needs, and notes its faults
+// in c. reserved is the argument of Model.Reserve.
 func readSlice(es *discoveryv1.EndpointSlice, c *critic, reserved func(netip.Addr) string) *slice {
 	s := &slice{key: Key{es.Namespace, es.Name}}
 	service := es.Labels[discoveryv1.LabelServiceName]
@@ -113,7 +112,7 @@ func readSlice(es *discoveryv1.EndpointSlice, c *critic, reserved func(netip.Add
 	return s
 }
 
-// headlessSlice reports whether the labels say that a slice is no proxy's.
+// headlessSlice reports whether the labels of a slice say that no proxy needs it.
 func headlessSlice(labels map[string]string) bool {
 	_, headless := labels[corev1.IsHeadlessService]
 	return headless
@@ -201,7 +200,7 @@ func readEndpoint(a netip.Addr, in *discoveryv1.Endpoint) endpoint {
 
 func orTrue(b *bool) bool { return b == nil || *b }
 
-// joined makes one name of many, as each endpoint has one zone in most clusters.
+// joined makes one name of many: in most clusters each endpoint has hints for one zone only.
 func joined[T any](in []T, text func(T) string) name {
 	switch len(in) {
 	case 0:

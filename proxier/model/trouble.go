@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Trouble is what is wrong with an object in one way: all of its Problems whose
-// fields differ in the numbers of list elements alone.
+// Trouble sums up the Problems of an object whose fields differ only in the numbers of list
+// elements.
 type Trouble struct {
 	Kind, Namespace, Name string // Namespace is empty for a Node
 	UID                   string // empty if unknown
@@ -17,10 +17,10 @@ type Trouble struct {
 	Count                 int // Problems
 }
 
-// Troubles sums Problems up by object and cause, in the order of the objects'
-// namespaces, kinds and names. Problems of no object are left out. If there
-// are more than most, each namespace has its first one kept before another has
-// its second one: no tenant crowds others out. omitted is how many are not.
+// Troubles sums Problems up by object and cause, sorted by namespace, kind and name of the
+// objects. It leaves out Problems without an object. If there are more than most, it keeps the
+// first one of each namespace before the second one of any, so that no tenant crowds out
+// others. omitted counts the Troubles that it does not keep.
 func Troubles(most int, problems ...[]Problem) (all []Trouble, omitted int) {
 	type about struct{ object, uid, cause string }
 	at := map[about]int{}
@@ -47,10 +47,10 @@ func Troubles(most int, problems ...[]Problem) (all []Trouble, omitted int) {
 	return fair(all, most), len(all) - most
 }
 
-// element is the number of a list element in a field.
+// element matches the number of a list element in a field.
 var element = regexp.MustCompile(`\[[0-9]+\]`)
 
-// objectOf reads what Problem.Object has.
+// objectOf parses Problem.Object.
 func objectOf(text string) (kind, namespace, name string, ok bool) {
 	kind, name, ok = strings.Cut(text, " ")
 	if before, after, two := strings.Cut(name, "/"); two {

@@ -1,7 +1,7 @@
-// Package model holds what the cluster says, as one node sees it: Services
-// and their endpoints, defaulted, validated and reduced to what a service
-// proxy needs. It knows which endpoints each kind of virtual IP may use on
-// this node; it knows nothing of the kernel.
+// Package model has the Services of the cluster and their endpoints, as one node sees them. It
+// defaults and validates them, and reduces them to the fields that a service proxy needs. It
+// chooses the endpoints that each kind of virtual IP may use on this node. It knows nothing of
+// the kernel.
 package model
 
 import (
@@ -29,7 +29,7 @@ func (k Key) Compare(o Key) int {
 	return cmp.Compare(k.Name, o.Name)
 }
 
-// Node is what endpoint choice must know of the node that this process serves.
+// Node has the facts about this node that the choice of endpoints needs.
 type Node struct {
 	Name string // as in the nodeName of endpoints
 	Zone string // label topology.kubernetes.io/zone, empty if it has none
@@ -40,13 +40,13 @@ type Service struct {
 	Key             Key
 	UID             string
 	Created         time.Time    // zero if the manifest does not say
-	ClusterIPs      []netip.Addr // one a family at most
+	ClusterIPs      []netip.Addr // at most one for each family
 	ExternalIPs     []netip.Addr
 	LoadBalancerIPs []netip.Addr   // ingress addresses whose ipMode is VIP
-	SourceRanges    []netip.Prefix // who may use LoadBalancerIPs, sorted, none in another; empty: all clients
+	SourceRanges    []netip.Prefix // clients that may use LoadBalancerIPs, sorted, without overlaps; empty: all
 	ExternalLocal   bool           // externalTrafficPolicy Local
 	InternalLocal   bool           // internalTrafficPolicy Local
-	HealthCheckPort uint16         // healthCheckNodePort where it counts: LoadBalancer and ExternalLocal; 0 for none
+	HealthCheckPort uint16         // healthCheckNodePort of a LoadBalancer with ExternalLocal; 0 for none
 	Affinity        time.Duration  // ClientIP session affinity, 0 for none
 	Scheduler       string         // annotation kube-ipvs/scheduler, empty for the node's default
 	Ports           []Port
@@ -66,35 +66,34 @@ type Port struct {
 	NodePort uint16 // 0 for none
 }
 
-// Endpoints are those of one port and one family, as this node may use them.
-// The slices are sorted and without duplicates.
+// Endpoints has the endpoints of one port and one family that this node may use. The slices
+// are sorted and have no duplicates.
 type Endpoints struct {
 	Cluster []netip.AddrPort // for virtual IPs with policy Cluster, after topology hints
 	Local   []netip.AddrPort // for virtual IPs with policy Local
 	OnNode  []netip.AddrPort // every endpoint on this node, ready or not, for hairpin traffic
-	Serving []netip.AddrPort // of a UDP port: all that answer still, wherever they are, and ready or terminating: flows stay with them
-	Any     bool             // some endpoint anywhere may serve: without it a frontend is refused, with it at most dropped
+	Serving []netip.AddrPort // of a UDP port: all endpoints that still answer, ready or terminating, on any node: flows stay with them
+	Any     bool             // an endpoint on some node may serve. If not, a frontend is refused; if so, it is at most dropped
 }
 
-// View is a Service with its endpoints: all that rendering it needs.
+// View has a Service and its endpoints, for rendering.
 type View struct {
 	*Service
-	Origin string      // where the Service came from, for messages
+	Origin string      // the source of the Service, for messages
 	V4, V6 []Endpoints // by index of Ports; all empty in a family that the service does not serve
-	// LocalReady is the number of different ready addresses on this node, IPv4
-	// and IPv6: what HealthCheckPort answers with. A Service of one family has the
-	// same number for both, as kube-proxy's listener of that family takes clients of
-	// both.
+	// LocalReady is the number of different ready addresses on this node, IPv4 and IPv6, that
+	// HealthCheckPort answers with. A Service of one family has the same number for both, as
+	// kube-proxy's listener of that family serves clients of both.
 	LocalReady [2]int
 }
 
-// Problem is something wrong with an object, for whoever wrote it.
+// Problem is a fault of an object, for its author.
 type Problem struct {
 	UID     string // of the object, empty if unknown
-	Origin  string // where the object came from, such as a file and document; empty for the API server
+	Origin  string // the source of the object, such as a file and document; empty for the API server
 	Object  string // kind and namespace/name, such as "Service default/web"; empty if unknown
 	Field   string // path such as spec.ports[0].port; empty if the whole object
-	Message string // what is wrong and what happens now
+	Message string // the fault, and what kube-ipvs does about it
 }
 
 // String returns all parts on one line.
@@ -105,6 +104,6 @@ func (p Problem) String() string {
 			s += part + ": "
 		}
 	}
-	// Names and values in it may be anything that somebody wrote into a file.
+	// Names and values may be any text from a file.
 	return strings.Join(strings.FieldsFunc(s+p.Message, unicode.IsControl), " ")
 }

@@ -1,17 +1,16 @@
 package model
 
-// SetAllDirty makes every service dirty: something that all Views are used
-// with has changed.
+// SetAllDirty makes every service dirty, since a setting that all of them depend on has
+// changed.
 func (m *Model) SetAllDirty() {
 	for e := range m.services.All() {
 		if e.service != nil {
-			m.soil(e)
+			m.markDirty(e)
 		}
 	}
 }
 
-// First returns the services that everything else in a cluster needs to come
-// up: the API server's and DNS.
+// First returns the services that all others in a cluster need: default/kubernetes and DNS.
 func (m *Model) First() []Key {
 	var first []Key
 	for e := range m.services.All() {
@@ -22,11 +21,11 @@ func (m *Model) First() []Key {
 	return m.sorted(first)
 }
 
-// IsFirst reports whether First names a service.
+// IsFirst reports whether First returns a service.
 func (m *Model) IsFirst(key Key) bool { return m.rank(key) != 0 }
 
-// Objects estimates how many objects a Service needs in the kernel: each of its
-// frontends has its endpoints, and those of a load balancer the source ranges.
+// Objects estimates how many objects a Service needs in the kernel: each frontend has all
+// endpoints, and each one of a load balancer also has the source ranges.
 func (m *Model) Objects(key Key) int {
 	e := m.services.Get(key)
 	if e == nil || e.service == nil {
