@@ -34,10 +34,10 @@ run any number of times, but not while kube-ipvs runs.`, out)
 	}
 	lock, err := node.Lock(node.Identity{PID: os.Getpid(), Version: version, Started: time.Now()})
 	if err != nil {
-		return exitFailed, err // it would bring everything back
+		return exitFailed, err // a running kube-ipvs would write everything again
 	}
 	defer lock.Close()
-	// After a boot IPVS may not be loaded, and the rest is to be looked for by it.
+	// After a boot the kernel may not have loaded the modules that the search needs.
 	if _, err := kernel.Load(ctx, b); err != nil {
 		return exitFailed, err
 	}
@@ -47,7 +47,7 @@ run any number of times, but not while kube-ipvs runs.`, out)
 			return exitFailed, err
 		}
 	}
-	// A set cannot go while a rule of either variant names it.
+	// The kernel deletes no set that a rule of either variant names.
 	removed := 0
 	for _, b := range backends {
 		n, err := cleanup(ctx, b, func(id state.ID) bool { return id.Kind != state.Set })
@@ -64,7 +64,8 @@ run any number of times, but not while kube-ipvs runs.`, out)
 	return exitOK, nil
 }
 
-// cleanup removes what is ours, as one variant of iptables shows it, and meant.
+// cleanup deletes the objects of kube-ipvs that meant returns true for, with the rules of one
+// variant of iptables. It returns the number of deleted objects.
 func cleanup(ctx context.Context, b netutil.Backend, meant func(state.ID) bool) (int, error) {
 	k, err := kernel.OpenLinux(ctx, kernel.Options{Backend: b, IPv6: netutil.HasIPv6()})
 	if err != nil {

@@ -100,7 +100,7 @@ Exit code: 0 no errors, 1 errors, 64 wrong usage.`, out)
 	return exitOK, nil
 }
 
-// schedulerProblem asks the kernel for the scheduler, if that can be asked.
+// schedulerProblem asks the kernel for the scheduler, if the process may.
 func schedulerProblem(c *config.Config, out io.Writer) error {
 	k, err := ipvs.Open()
 	if err != nil {
@@ -119,9 +119,8 @@ func schedulerProblem(c *config.Config, out io.Writer) error {
 	return fmt.Errorf("ipvs.scheduler (%s): %w; this kernel has: %s", c.Origins["ipvs.scheduler"], err, strings.Join(names, ", "))
 }
 
-// instead does what the flags ask for instead of running. done is false if
-// they ask for nothing of the kind. --init-only is not among them: it begins
-// as running does.
+// instead carries out the flags that replace running, such as --cleanup. done is false if
+// there are none. --init-only is not among them, since it begins as running does.
 func (o *options) instead(ctx context.Context, out io.Writer) (done bool, code int, err error) {
 	switch {
 	case o.showVersion:
@@ -136,8 +135,8 @@ func (o *options) instead(ctx context.Context, out io.Writer) (done bool, code i
 	return true, code, err
 }
 
-// cleanUp goes on if the configuration is wrong: that must not keep anybody
-// from getting rid of what it once programmed.
+// cleanUp runs the command cleanup. It continues if the configuration is wrong, which must not
+// keep an operator from removing kube-ipvs.
 func (o *options) cleanUp(ctx context.Context, out io.Writer) (int, error) {
 	backend := "auto"
 	if err := o.load(); err != nil {
@@ -148,7 +147,7 @@ func (o *options) cleanUp(ctx context.Context, out io.Writer) (int, error) {
 	return cleanupCommand(ctx, []string{"--iptables-backend", backend}, out)
 }
 
-// write puts the effective configuration into a file, whole or not at all.
+// write writes the effective configuration to a file, whole or not at all.
 func (o *options) write() (code int, err error) {
 	if err := o.load(); err != nil {
 		return exitUsage, err

@@ -34,11 +34,10 @@ import (
 	"kube-ipvs/proxier/traffic"
 )
 
-// daemon is a running kube-ipvs: the loop, where its objects come from, and
-// what tells others of it.
+// daemon is a running kube-ipvs: the loop, its source, and the servers and metrics beside it.
 type daemon struct {
 	config  *config.Config                // at the start
-	current atomic.Pointer[config.Config] // since the file has changed
+	current atomic.Pointer[config.Config] // after the last change of the file
 	flags   *options
 	log     *slog.Logger
 	proxier *proxier.Proxier
@@ -46,19 +45,19 @@ type daemon struct {
 	metrics *metrics.Metrics
 	ports   *health.Ports
 	objects *objects
-	views   []*kernel.View // one for each that reads beside the loop
+	views   []*kernel.View // one for each goroutine that reads beside the loop
 	board   *status.Board
 	status  *status.Page
 	relay   *relay.Relay       // nil: node ports are not served on loopback addresses
-	origins *netutil.Conntrack // of relay alone
-	events  *source.Reporter   // nil: there is no API server to write them to
+	origins *netutil.Conntrack // only for relay
+	events  *source.Reporter   // nil: there is no API server
 	rounds  chan struct{}      // holds one: there was a round
-	links   *netutil.Links     // of ports alone
+	links   *netutil.Links     // only for ports
 	backend netutil.Backend    // of iptables
 	started time.Time
 }
 
-// newDaemon wires the parts. Nothing runs yet.
+// newDaemon makes and connects the parts. It starts none of them.
 func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, listeners []*relay.Listener) (*daemon, error) {
 	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now(), backend: k.Backend()}
 	d.current.Store(d.config)
@@ -94,7 +93,7 @@ func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, lis
 	return d, errors.Join(d.addMeter(c.Desired), d.addTraffic(c.Desired), d.addRelay(listeners))
 }
 
-// view returns a way to read the kernel for one goroutine at a time.
+// view returns a View of the kernel, for one goroutine at a time. close closes it.
 func (d *daemon) view(c desired.Config) *kernel.View {
 	v := kernel.NewView(c.IPv6)
 	d.views = append(d.views, v)
@@ -108,8 +107,8 @@ func (d *daemon) addStatus(c desired.Config) {
 	})
 }
 
-// prepare does what the loop does not, and gives up the rights that are not
-// needed any more. What fails is told and does not keep Services from being served.
+// prepare sets up the node and drops the capabilities that the daemon does not need. It logs
+// failures, and the daemon serves Services without these settings.
 func (d *daemon) prepare() {
 	done, err := node.Setup(node.Config{Sysctls: sysctls(d.config), OOMScoreAdj: &d.config.OOMScoreAdj})
 	for _, text := range done.Changed {
@@ -140,7 +139,7 @@ func (d *daemon) addTraffic(c desired.Config) error {
 	return d.metrics.Register(traffic.NewCollector(r, d.config.TrafficMetricsTop, d.log))
 }
 
-// close closes the sockets. The daemon has ended.
+// close closes the sockets, after run has returned.
 func (d *daemon) close() {
 	_ = d.links.Close()
 	for _, v := range d.views {
@@ -151,7 +150,7 @@ func (d *daemon) close() {
 	}
 }
 
-// observe hands each round to those who tell of it.
+// observe hands a round to health, metrics, ports, the status page and the relay.
 func (d *daemon) observe(r *report.Round) {
 	d.health.Observe(r)
 	d.metrics.Observe(r)
@@ -170,14 +169,14 @@ func (d *daemon) observe(r *report.Round) {
 	}
 }
 
-// report has Events written about what is wrong now.
+// report hands the current problems to the writer of Events.
 func (d *daemon) report() {
 	if d.events != nil {
 		d.events.Report(d.problems()...)
 	}
 }
 
-// problems returns what is wrong now, in lists that must not be changed.
+// problems returns the current problems, in lists that callers must not change.
 func (d *daemon) problems() [][]model.Problem {
 	r := d.proxier.Last()
 	if r == nil {
@@ -186,20 +185,20 @@ func (d *daemon) problems() [][]model.Problem {
 	return [][]model.Problem{r.Problems, d.ports.ListenProblems()}
 }
 
-// settleMemory gives back what the start or an audit has used: reading and
-// writing everything at once leaves much garbage. Between them little is
-// allocated, so that collecting it more often costs next to nothing. GOGC and
-// GOMEMLIMIT of the environment are left in force. Idempotent.
+// settleMemory returns the memory of the start or of an audit to the kernel, since reads and
+// writes of all objects leave much garbage. Between them the process allocates little, so that
+// more frequent collections cost almost nothing. GOGC and GOMEMLIMIT of the environment stay in
+// force. Idempotent.
 func settleMemory() {
 	const percent = 30
 	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetGCPercent(percent)
 	}
-	time.AfterFunc(time.Second, debug.FreeOSMemory) // when the round has been let go of
+	time.AfterFunc(time.Second, debug.FreeOSMemory) // when the round is garbage
 }
 
-// addresses returns the node's addresses without the VIPs, which are nobody's
-// to listen on.
+// addresses returns the node's addresses without VIPs and link-local ones, for health-check
+// node ports.
 func (d *daemon) addresses() ([]netip.Addr, error) {
 	index, _, _, err := d.links.FindDummy(kernel.LinkName)
 	if err != nil {
@@ -218,7 +217,7 @@ func (d *daemon) addresses() ([]netip.Addr, error) {
 	return out, nil
 }
 
-// tap hears of the own Node what the loop has no use for.
+// tap is the sink of the loop that also hands events of this node's Node to health.
 type tap struct {
 	*proxier.Proxier
 	health *health.Health
@@ -269,17 +268,17 @@ func (d *daemon) run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// parts are what runs beside the loop.
+// parts returns the goroutines of the daemon by what they do.
 func (d *daemon) parts(end context.CancelCauseFunc) map[string]func(context.Context) error {
 	c := d.config
 	parts := map[string]func(context.Context) error{
-		"follow the Services":                          func(ctx context.Context) error { return d.objects.Run(ctx, tap{d.proxier, d.health, c.NodeName}) },
-		"watch the node's links, addresses and routes": d.watchLinks,
-		"watch the rules":                              d.watchRules,
-		"serve health":                                 func(ctx context.Context) error { return d.serve(ctx, c.HealthzAddress, d.health.Handler()) },
-		"serve metrics":                                func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
-		"serve health-check node ports":                func(ctx context.Context) error { d.ports.Run(ctx); return nil },
-		"audit on SIGHUP":                              d.hangUps,
+		"follow the Services":                             func(ctx context.Context) error { return d.objects.Run(ctx, tap{d.proxier, d.health, c.NodeName}) },
+		"watch the node's links, addresses and routes":    d.watchLinks,
+		"watch the rules":                                 d.watchRules,
+		"serve health":                                    func(ctx context.Context) error { return d.serve(ctx, c.HealthzAddress, d.health.Handler()) },
+		"serve metrics":                                   func(ctx context.Context) error { return d.serve(ctx, c.MetricsAddress, d.pages()) },
+		"serve health-check node ports":                   func(ctx context.Context) error { d.ports.Run(ctx); return nil },
+		"audit on SIGHUP":                                 d.hangUps,
 		"remove the rules of earlier runs and kube-proxy": d.succeed,
 	}
 	if c.File != "" {
@@ -309,12 +308,13 @@ func (d *daemon) watchLinks(ctx context.Context) error {
 	})
 }
 
-// watchRules hears of changes to our chains, where iptables is of the nft variant.
+// watchRules tells the loop of changes to the chains of kube-ipvs, with the nft variant of
+// iptables.
 func (d *daemon) watchRules(ctx context.Context) error {
 	return netutil.WatchRules(ctx, kernel.RuleEvents(), d.proxier.RulesChanged)
 }
 
-// hangUps has everything read anew and compared with the kernel when SIGHUP comes.
+// hangUps makes the loop read all facts and start an audit on each SIGHUP.
 func (d *daemon) hangUps(ctx context.Context) error {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGHUP)

@@ -11,15 +11,15 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// fromIPVS reports whether kube-proxy's mode ipvs has the node. In its other modes rules
-// in INPUT do not see packets to Services, as they do not with kube-ipvs.
+// fromIPVS reports whether kube-proxy's mode ipvs has the node. In its other modes, as with
+// kube-ipvs, rules in INPUT do not see packets to Services.
 func fromIPVS(ctx context.Context) (bool, error) {
 	found, err := kernel.FindKubeProxy(ctx)
 	return slices.Contains(found.Modes, "ipvs"), err
 }
 
-// printLeft says after a plan for a takeover what of kube-proxy goes that the plan, which
-// knows virtual servers and addresses alone, does not list.
+// printLeft prints, after a plan for a takeover, the objects of kube-proxy that will be removed
+// and that the plan does not list: all but virtual servers and addresses.
 func printLeft(ctx context.Context, out io.Writer) error {
 	found, err := kernel.FindKubeProxy(ctx)
 	if err != nil {
@@ -32,8 +32,8 @@ func printLeft(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// printDenials says after a plan for a takeover which rules of the node's firewall will
-// not keep packets from Services any more.
+// printDenials prints, after a plan for a takeover, the rules of the node's firewall that will
+// no longer apply to packets to Services.
 func printDenials(ctx context.Context, out io.Writer, k *kernel.Linux, p *proxier.Preview) error {
 	ipvs, err := fromIPVS(ctx)
 	if err != nil || !ipvs {
@@ -53,7 +53,7 @@ func printDenials(ctx context.Context, out io.Writer, k *kernel.Linux, p *proxie
 		s.Add(id)
 	}
 	named, more, err := kernel.Denials(ctx, s)
-	if err != nil { // it is advice, and the plan is none the worse
+	if err != nil { // only advice: the plan is good without it
 		fmt.Fprintln(out, "firewall: its rules could not be read:", err)
 	}
 	for _, rule := range named {
@@ -65,7 +65,7 @@ func printDenials(ctx context.Context, out io.Writer, k *kernel.Linux, p *proxie
 	return nil
 }
 
-// tellDenials logs the same when the node is taken over.
+// tellDenials logs the same rules at a takeover.
 func (d *daemon) tellDenials(ctx context.Context) {
 	ipvs, err := fromIPVS(ctx)
 	if err == nil && !ipvs {

@@ -61,7 +61,7 @@ Exit code: 0 no object differs, 2 some differ, 1 failed, 64 wrong usage.`, out)
 	})
 }
 
-// oneArgument reads the flags, and the one argument that is none.
+// oneArgument parses the flags, and returns the one argument.
 func oneArgument(fs *pflag.FlagSet, args []string) (string, error) {
 	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
 		return "", err
@@ -89,7 +89,7 @@ func clientAddress(text string) (netip.Addr, error) {
 	return a, nil
 }
 
-// explained reads what the comparison does not hold, and explains.
+// explained reads the rules, addresses and connections, and explains.
 func explained(ctx context.Context, k *counted, p *proxier.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
 	var err error
 	n := &explain.Node{

@@ -17,8 +17,7 @@ import (
 // version is set by the linker.
 var version = "devel"
 
-// command is a subcommand. Its run returns the exit code and what to print on
-// standard error with it.
+// command is a subcommand. Its run returns the exit code, and an error for standard error.
 type command struct {
 	name, summary string
 	run           func(ctx context.Context, args []string, out io.Writer) (int, error)
@@ -45,7 +44,7 @@ func main() {
 const (
 	exitOK          = 0
 	exitFailed      = 1
-	exitDifferences = 2 // of plan: there is something to write
+	exitDifferences = 2 // of plan and explain: some objects differ
 	exitUsage       = 64
 )
 

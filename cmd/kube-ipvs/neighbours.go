@@ -11,7 +11,7 @@ import (
 	"kube-ipvs/proxier/kernel"
 )
 
-// warnOfNeighbours logs which settings others on the node need, of those that are there.
+// warnOfNeighbours logs the settings that known programs on this node need beside kube-ipvs.
 func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c desired.Config, binding netutil.Binding) {
 	chains, _ := k.Backend().Chains(4)
 	has := func(chain string) bool {

@@ -10,7 +10,7 @@ import (
 	"kube-ipvs/proxier/source"
 )
 
-// objects is where Services come from.
+// objects is the source of Services.
 type objects struct {
 	source.Source
 	name    string         // for the log
@@ -22,7 +22,7 @@ func openObjects(e *config.Config, log *slog.Logger) (*objects, error) {
 	if len(e.Manifests) > 0 {
 		return &objects{Source: source.Manifests(e.Manifests, log), name: "manifests"}, nil
 	}
-	klog.SetSlogLogger(log) // what client-go has to say
+	klog.SetSlogLogger(log) // for client-go
 	servers, err := source.LoadConfigs(source.ClientOptions{
 		Kubeconfig: e.Client.Kubeconfig, Servers: e.APIServers, AcceptContentTypes: e.Client.AcceptContentTypes,
 		ContentType: e.Client.ContentType, QPS: e.Client.QPS, Burst: e.Client.Burst, UserAgent: "kube-ipvs/" + version,

@@ -20,27 +20,27 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// options say what to program and how: flags, and the file that they name.
+// options are the flags of a command, and the configuration that they load.
 type options struct {
 	flags config.Flags
 
-	// What run does instead of running.
+	// Flags that replace running.
 	cleanup     bool
 	initOnly    bool
 	writeTo     string
 	showVersion bool
 
-	set   *pflag.FlagSet // that was parsed
+	set   *pflag.FlagSet // the parsed one
 	level *slog.LevelVar // of the log
 
 	effective *config.Config // after load
 }
 
-// canaryPeriod is that of kube-proxy's canary chains.
+// canaryPeriod is the time between looks, as between kube-proxy's checks of its canary chains.
 const canaryPeriod = 30 * time.Second
 
-// newFlags returns a flag set whose help is written for a newcomer. As kube-proxy
-// has it, --cluster_cidr is --cluster-cidr.
+// newFlags returns a flag set with a help text. As in kube-proxy, --cluster_cidr means
+// --cluster-cidr.
 func newFlags(name, about string, out io.Writer) *pflag.FlagSet {
 	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	fs.SetOutput(out)
@@ -60,8 +60,7 @@ func (o *options) add(fs *pflag.FlagSet) {
 	o.set = fs
 }
 
-// addInstead adds the flags of kube-proxy that ask for something else than
-// running.
+// addInstead adds the flags of kube-proxy that replace running.
 func (o *options) addInstead(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.cleanup, "cleanup", false, "do what the command cleanup does, and exit")
 	fs.BoolVar(&o.initOnly, "init-only", false, "make the settings that need more rights than CAP_NET_ADMIN, such as sysctls, and exit")
@@ -69,10 +68,10 @@ func (o *options) addInstead(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.showVersion, "version", false, "print the version, and exit")
 }
 
-// addImages adds the flags of the private prefixes alone.
+// addImages adds only the flags of the prefixes of mapped addresses.
 func (o *options) addImages(fs *pflag.FlagSet) { o.flags.AddImages(fs) }
 
-// parse reads the flags and refuses what is no flag.
+// parse parses the flags, and refuses other arguments.
 func parse(fs *pflag.FlagSet, args []string) error {
 	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
 		return err
@@ -83,24 +82,22 @@ func parse(fs *pflag.FlagSet, args []string) error {
 	return nil
 }
 
-// load makes flags and file the effective configuration. The error names all
-// that is wrong.
+// load sets the effective configuration from flags and file. Its error has all faults.
 func (o *options) load() error {
 	var err error
 	o.effective, err = o.flags.Load()
 	return err
 }
 
-// warn prints what the configuration has that has no effect, as run logs it. Standard
-// output is for what was asked for.
+// warn prints the warnings of the configuration, as run logs them, on standard error. Standard
+// output has only the results.
 func (o *options) warn() {
 	for _, w := range o.effective.Warnings {
 		fmt.Fprintln(os.Stderr, "warning:", w)
 	}
 }
 
-// config loads, and turns the configuration into what the loop and the kernel
-// must be told.
+// config loads the configuration, and returns the parts for the loop and the kernel.
 func (o *options) config() (proxier.Config, kernel.Options, error) {
 	if err := o.load(); err != nil {
 		return proxier.Config{}, kernel.Options{}, err
@@ -133,7 +130,7 @@ func desiredConfig(e *config.Config) desired.Config {
 	return d
 }
 
-// orLeave turns what the configuration calls 0 into what desired calls negative.
+// orLeave returns -1 for 0: desired leaves a negative timeout alone, the configuration a zero.
 func orLeave(d time.Duration) time.Duration {
 	if d == 0 {
 		return -1
@@ -154,8 +151,8 @@ func kernelOptions(e *config.Config, d desired.Config) kernel.Options {
 	return k
 }
 
-// nodeIPs are the addresses that were said to be the node's: nodeIPs, and
-// bindAddress for a family that has none there.
+// nodeIPs returns the configured addresses of the node: nodeIPs, and bindAddress for a family
+// without one.
 func nodeIPs(e *config.Config) []netip.Addr {
 	bind := e.BindAddress
 	taken := slices.ContainsFunc(e.NodeIPs, func(a netip.Addr) bool { return a.Is4() == bind.Is4() })
@@ -165,8 +162,7 @@ func nodeIPs(e *config.Config) []netip.Addr {
 	return append(slices.Clone(e.NodeIPs), bind)
 }
 
-// imagePrefixes returns the private prefixes. The error names every flag that
-// is wrong.
+// imagePrefixes returns the prefixes of mapped addresses. Its error names every wrong flag.
 func (o *options) imagePrefixes() ([2]desired.Images, error) {
 	if err := o.load(); err != nil {
 		return [2]desired.Images{}, err
@@ -174,7 +170,7 @@ func (o *options) imagePrefixes() ([2]desired.Images, error) {
 	return o.effective.Images, nil
 }
 
-// level returns what is logged at the least.
+// level returns the least level that the log has.
 func level(e *config.Config) slog.Level {
 	if e.Verbosity >= config.DebugVerbosity {
 		return slog.LevelDebug

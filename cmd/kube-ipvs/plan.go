@@ -47,8 +47,8 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 	})
 }
 
-// compared reads once what is wanted and what the kernel holds, and hands it to
-// then, which returns the exit code.
+// compared reads the desired objects and the kernel once, and calls then, which returns the
+// exit code.
 func (o *options) compared(ctx context.Context, then func(*counted, *proxier.Preview) (int, error)) (int, error) {
 	c, ko, err := o.config()
 	if err != nil {
@@ -73,7 +73,7 @@ func (o *options) compared(ctx context.Context, then func(*counted, *proxier.Pre
 	return then(k, p)
 }
 
-// counted is the kernel with the connections of real servers, as they were when it was read.
+// counted is a kernel whose Read also counts the connections of real servers.
 type counted struct {
 	*kernel.Linux
 	connections map[state.ID]uint32
@@ -91,7 +91,7 @@ func (k *counted) Read(ctx context.Context) (*state.State, error) {
 	})
 }
 
-// preview lets the source deliver once and compares.
+// preview waits until the source has delivered, and compares.
 func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *objects) (*proxier.Preview, error) {
 	p := proxier.New(kernel.ReadOnly{Kernel: k}, c)
 	ctx, cancel := context.WithCancel(ctx)
@@ -115,7 +115,7 @@ func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *object
 	return p.Preview(context.WithoutCancel(ctx))
 }
 
-// onceLoaded is a sink that tells when everything readable has been delivered.
+// onceLoaded is a sink that closes loaded when the source has delivered all that it can read.
 type onceLoaded struct {
 	*proxier.Proxier
 	once   sync.Once
@@ -136,7 +136,7 @@ func (s *onceLoaded) Problems(ps []model.Problem) {
 	s.mu.Unlock()
 }
 
-// why returns what the source has said to be wrong.
+// why returns the first problem of the source.
 func (s *onceLoaded) why() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -176,11 +176,11 @@ func printPlan(out io.Writer, p *proxier.Preview) {
 	fmt.Fprintf(out, "%d writes\n", len(p.Plan))
 }
 
-// maxAligned is the longest write that others are aligned with. Changed rules are told
-// on one line, and would push every reason out of sight.
+// maxAligned is the longest write that others are aligned with. Changed rules take one long
+// line, which would push every reason out of sight.
 const maxAligned = 100
 
-// why tells for what a write is.
+// why returns the reason of a write.
 func why(p *proxier.Preview, op state.Op) string {
 	switch text := p.Why[op.ID]; {
 	case text != "":

@@ -11,8 +11,8 @@ import (
 	"kube-ipvs/proxier/config"
 )
 
-// configChanged ends the daemon with an error, as kube-proxy ends, so that it is
-// started again whether its supervisor restarts always or on failure.
+// configChanged is the error that ends the daemon after a change of the file. As kube-proxy,
+// the daemon fails, so that its supervisor restarts it.
 type configChanged struct {
 	file   string
 	fields []string
@@ -22,8 +22,8 @@ func (c *configChanged) Error() string {
 	return fmt.Sprintf("the configuration file %s has changed (%s): kube-ipvs exits, so that a restart uses it; the programmed objects stay", c.file, strings.Join(c.fields, ", "))
 }
 
-// reconfigure follows the configuration file, which has changed. What is wrong is
-// told, and changes nothing; what cannot be followed live ends the daemon.
+// reconfigure follows a change of the configuration file. It logs a faulty file and keeps the
+// old configuration. A field that the daemon cannot follow live ends the daemon.
 func (d *daemon) reconfigure(end context.CancelCauseFunc) {
 	was := d.current.Load()
 	log := d.log.With("file", was.File)
@@ -56,8 +56,8 @@ func (d *daemon) reconfigure(end context.CancelCauseFunc) {
 	d.current.Store(e)
 }
 
-// follow has the parts take what can be taken live. The level of the log may have
-// been set since, over HTTP, and is taken only if it has changed.
+// follow hands the live fields to the parts. The level of the log may have been set over HTTP
+// since, so follow sets it only if the file's value has changed.
 func (d *daemon) follow(e *config.Config, logs bool) {
 	if logs {
 		d.flags.level.Set(level(e))
@@ -65,7 +65,7 @@ func (d *daemon) follow(e *config.Config, logs bool) {
 	d.proxier.Configure(proxierConfig(e))
 }
 
-// each returns the errors that were joined.
+// each returns the parts of a joined error.
 func each(err error) []error {
 	var joined interface{ Unwrap() []error }
 	if errors.As(err, &joined) {

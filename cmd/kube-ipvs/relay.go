@@ -11,9 +11,9 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// listen listens where the rules are going to send the clients of node ports on loopback
-// addresses. A family for which it cannot is served without: another program that has
-// the port would get them.
+// listen opens the listeners to which rules will send the clients of node ports on loopback
+// addresses. If it cannot for a family, that family is served without them, since another
+// program with that port would get the clients.
 func listen(c *desired.Config, log *slog.Logger) (all []*relay.Listener) {
 	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
 		at := c.Relay(family)

@@ -65,7 +65,7 @@ func result(err error) (int, error) {
 	return exitOK, nil
 }
 
-// run makes sure that nobody else programs the node, prepares it, and runs the
+// run makes sure that no other process programs the node, prepares the node, and runs the
 // daemon until ctx ends.
 func run(ctx context.Context, o *options, c proxier.Config, from *objects) error {
 	e := o.effective
@@ -91,7 +91,7 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	for _, err := range lacks {
 		c.Log.Warn("the node lacks something", "what", err)
 	}
-	if !c.Desired.IPv6 { // the kernel was told to do without: ipv6.disable=1
+	if !c.Desired.IPv6 { // the kernel runs with ipv6.disable=1
 		c.Log.Warn("IPv6 is switched off on this node: Services are served over IPv4 alone")
 	}
 	c.Desired.IPv6 = k.HasIPv6()
@@ -106,18 +106,18 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	return d.run(ctx)
 }
 
-// startDeadline is how long the kernel may take for what a start asks of it: it waits
-// without an end for the node's modprobe.
+// startDeadline is how long the kernel may take for a request of a start. The kernel waits for
+// the node's modprobe without a limit.
 var startDeadline = 5 * time.Minute
 
-// stopDeadline is how long a start that is to end waits for the kernel, so that what was
-// tried is taken away again.
+// stopDeadline is how long a start that has to end waits for the kernel, so that it can undo
+// its probes.
 var stopDeadline = 10 * time.Second
 
-// unlocked tries something until no other program holds the xtables lock meanwhile, which is
-// no reason to end: each try waits for it by itself for some seconds. It tells waits of each
-// that was in vain. A try that does not come back is an error, after which only the end of
-// the process frees what it uses; it comes sooner if ctx has ended.
+// unlocked calls try again and again while another program holds the xtables lock; each try
+// waits for the lock for some seconds. It calls waits after each such try. A try that hangs is
+// an error, sooner if ctx has ended; only the end of the process frees the resources of that
+// try.
 func unlocked(ctx context.Context, waits func(error), try func() error) error {
 	stop := stopDeadline
 	for {
@@ -138,7 +138,7 @@ func unlocked(ctx context.Context, waits func(error), try func() error) error {
 	}
 }
 
-// loadKernel has the kernel load what it takes, and returns the variant of iptables that is used.
+// loadKernel makes the kernel load its modules, and returns the variant of iptables in use.
 func loadKernel(ctx context.Context, e *config.Config, waits func(error)) (backend netutil.Backend, err error) {
 	err = unlocked(ctx, waits, func() error {
 		backend, err = kernel.Load(ctx, e.IPTablesBackend)
@@ -147,8 +147,8 @@ func loadKernel(ctx context.Context, e *config.Config, waits func(error)) (backe
 	return backend, err
 }
 
-// openKernel opens the kernel, with the variant of iptables that is used, and finds out
-// whether it can do what is asked of it. lacks is what can be done without.
+// openKernel opens the kernel, with the variant of iptables in use, and probes the features that
+// kube-ipvs needs. lacks has the missing features that it can do without.
 func openKernel(ctx context.Context, d desired.Config, e *config.Config, backend netutil.Backend, waits func(error)) (k *kernel.Linux, lacks []error, err error) {
 	o := kernelOptions(e, d)
 	o.Backend = backend
@@ -167,8 +167,7 @@ func openKernel(ctx context.Context, d desired.Config, e *config.Config, backend
 	return k, lacks, nil
 }
 
-// refuseKubeProxy returns an error if kube-proxy has the node, unless it was
-// said that it may be taken over.
+// refuseKubeProxy returns an error if kube-proxy has the node, unless --takeover is set.
 func refuseKubeProxy(ctx context.Context, e *config.Config) error {
 	if e.Takeover {
 		return nil
@@ -183,8 +182,8 @@ func refuseKubeProxy(ctx context.Context, e *config.Config) error {
 	return nil
 }
 
-// initOnly does what needs more rights than the daemon keeps: it has the kernel load all
-// that the daemon will ask for, and sets the sysctls, of which some come with a module.
+// initOnly does the work that needs more rights than the daemon keeps: it makes the kernel load
+// the modules that the daemon needs, and sets the sysctls, some of which come with a module.
 func initOnly(ctx context.Context, d desired.Config, e *config.Config, out io.Writer) error {
 	waits := func(err error) { fmt.Fprintln(out, "warning: the start waits for another program:", err) }
 	backend, err := loadKernel(ctx, e, waits)
@@ -209,7 +208,7 @@ func initOnly(ctx context.Context, d desired.Config, e *config.Config, out io.Wr
 	return err
 }
 
-// loopSysctls are those that the loop keeps as they should be.
+// loopSysctls returns the sysctls that the loop keeps.
 func loopSysctls(d desired.Config) []node.Sysctl {
 	var out []node.Sysctl
 	for _, o := range desired.Skeleton(d) {
@@ -220,7 +219,7 @@ func loopSysctls(d desired.Config) []node.Sysctl {
 	return out
 }
 
-// sysctls are those that are set once, at the start.
+// sysctls returns the sysctls that the start sets once.
 func sysctls(e *config.Config) []node.Sysctl {
 	ct := e.Conntrack
 	out := node.ConntrackSysctls(node.ConntrackConfig{ // the loop keeps the other timeouts

@@ -10,19 +10,19 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// retryRemoving is between tries to remove what cannot be removed.
+// retryRemoving is the time between tries of a removal.
 const retryRemoving = time.Minute
 
-// succeed removes what was there before us, when our rules stand: what an earlier run has
-// left in the other variant of iptables, and with --takeover what kube-proxy has left.
-// What cannot be removed is logged, and tried again after a minute.
+// succeed removes old objects when the rules of kube-ipvs stand: the rules of an earlier run in
+// the other variant of iptables, and with --takeover the objects of kube-proxy. It logs a
+// failed removal, and tries it again after retryRemoving.
 func (d *daemon) succeed(ctx context.Context) error {
 	type remove func(context.Context, *report.Round) (done bool, err error)
 	var left []remove
 	if d.config.Takeover {
 		left = append(left, d.takeOver())
 	}
-	left = append(left, d.leaveOtherVariant) // and say whose rules it has, when kube-proxy's are gone
+	left = append(left, d.leaveOtherVariant) // last, to log whose rules it has without those of kube-proxy
 	var notBefore time.Time
 	for len(left) > 0 {
 		select {
@@ -46,8 +46,8 @@ func (d *daemon) succeed(ctx context.Context) error {
 	return nil
 }
 
-// leaveOtherVariant removes rules of ours from the variant of iptables that is not used,
-// and logs what others have there. Their rules apply as well.
+// leaveOtherVariant removes the rules of kube-ipvs from the variant of iptables that is not in
+// use, and logs the rules of other programs there, which apply as well.
 func (d *daemon) leaveOtherVariant(ctx context.Context, _ *report.Round) (done bool, err error) {
 	other := d.backend.Other()
 	removed, err := kernel.RemoveLeft(ctx, other)
@@ -66,8 +66,8 @@ func (d *daemon) leaveOtherVariant(ctx context.Context, _ *report.Round) (done b
 	return true, nil
 }
 
-// takeOver returns what removes the things of kube-proxy: most of them at the first time,
-// and the rest when the last connection over its virtual servers has ended.
+// takeOver returns a function that removes the objects of kube-proxy: most of them at the first
+// call, and the rest when the last connection over its virtual servers has ended.
 func (d *daemon) takeOver() func(context.Context, *report.Round) (done bool, err error) {
 	first := true
 	return func(ctx context.Context, r *report.Round) (done bool, err error) {

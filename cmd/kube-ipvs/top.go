@@ -26,8 +26,8 @@ type topOptions struct {
 	flows    bool
 }
 
-// countersAge is how old the counters of IPVS may be: those that can be read are
-// sums that the kernel makes every two seconds (net/netfilter/ipvs/ip_vs_est.c).
+// countersAge is how old the counters of IPVS may be: the kernel sums them up every two seconds
+// (net/netfilter/ipvs/ip_vs_est.c).
 const countersAge = 2 * time.Second
 
 func topCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
@@ -67,7 +67,7 @@ numbers that IPVS does not count in full.`, out)
 	return result(top.run(ctx, reader, out, terminal && top.format == "text"))
 }
 
-// check returns what is wrong with the flags.
+// check returns the first fault of the flags, or nil.
 func (o *topOptions) check() error {
 	switch {
 	case o.interval < countersAge:
@@ -84,7 +84,7 @@ func (o *topOptions) check() error {
 	return nil
 }
 
-// isTerminal reports whether out is one.
+// isTerminal reports whether out is a terminal.
 func isTerminal(out io.Writer) bool {
 	f, ok := out.(*os.File)
 	if !ok {
@@ -94,11 +94,11 @@ func isTerminal(out io.Writer) bool {
 	return err == nil
 }
 
-// counters is what top reads.
+// counters has the numbers that top shows.
 type counters interface {
 	Rows(ctx context.Context) ([]traffic.Row, error)
-	// Open returns how many connections each Service has by conntrack; nil if
-	// that is not to be known. A Service that has none may be missing.
+	// Open returns the connections of each Service in conntrack, or nil if they are not
+	// counted. A Service without connections may be missing.
 	Open() (map[model.Key]uint64, error)
 }
 
@@ -120,7 +120,7 @@ func (o *topOptions) run(ctx context.Context, reader counters, out io.Writer, re
 			}
 			t := newTopTable(taken, open, o, now)
 			if refresh {
-				fmt.Fprint(out, "\x1b[H\x1b[2J") // home, and clear what was there
+				fmt.Fprint(out, "\x1b[H\x1b[2J") // home, and clear the screen
 			} else if printed > 0 && o.format == "text" {
 				fmt.Fprintln(out)
 			}

@@ -13,8 +13,8 @@ import (
 	"kube-ipvs/proxier/traffic"
 )
 
-// topReader reads counters and knows whose they are. The names come from the
-// comments of set entries.
+// topReader reads the counters of virtual servers, and finds their Services by the comments of
+// set entries.
 type topReader struct {
 	config  desired.Config
 	flows   bool // count in conntrack, too
@@ -45,7 +45,7 @@ func (r *topReader) Rows(ctx context.Context) ([]traffic.Row, error) {
 	return rows, nil
 }
 
-// name reads the sets again when there is a virtual server without a name.
+// name reads the sets again if a virtual server has no Service yet.
 func (r *topReader) name(ctx context.Context, servers map[state.ID]kernel.Counted) error {
 	strange := false
 	for id := range servers {

@@ -19,12 +19,12 @@ import (
 type topTable struct {
 	Schema   string   `json:"schema"` // kube-ipvs/top/v1
 	Time     string   `json:"time"`
-	Interval float64  `json:"intervalSeconds"` // that was asked for
+	Interval float64  `json:"intervalSeconds"` // of --interval
 	Services []topRow `json:"services"`
 	More     int      `json:"more"` // Services that are not shown
 }
 
-// topRow is a Service. What is null is not known in full.
+// topRow is a Service. IPVS does not count a null value in full.
 type topRow struct {
 	Service     string   `json:"service"`
 	Connections uint64   `json:"connectionsTotal"`
@@ -37,7 +37,7 @@ type topRow struct {
 	BytesOut    *float64 `json:"bytesOutPerSecond"`
 }
 
-// orders are what to sort by: the first has more of it.
+// orders compare rows by the keys of --sort, the larger one first.
 var orders = map[string]func(r *traffic.Rate) float64{
 	"new":     func(r *traffic.Rate) float64 { return r.New },
 	"active":  func(r *traffic.Rate) float64 { return float64(r.Active) },
@@ -48,10 +48,10 @@ var orders = map[string]func(r *traffic.Rate) float64{
 
 func sortNames() []string { return slices.Sorted(maps.Keys(orders)) }
 
-// newTopTable sorts the rates and keeps the first. Between equals new
-// connections decide, then all that there were, then names.
+// newTopTable sorts the rates and keeps the first ones. Between equal rows new connections
+// decide, then the total, then the name.
 //
-// open are the connections by conntrack: they count where IPVS does not see all.
+// open has the connections in conntrack, for Services whose packets IPVS does not all see.
 func newTopTable(rates []traffic.Rate, open map[model.Key]uint64, o *topOptions, now time.Time) *topTable {
 	by := orders[o.sort]
 	for i := range rates {
