@@ -1,8 +1,7 @@
-// Package explain tells the way of a packet for one Service on one node, as
-// the kernel has it now, and how that differs from what is wanted. It is pure:
-// it is given what was read, and decides nothing itself. Endpoints are judged by
-// the model that chooses them. Who is let in, rewritten and masqueraded is found
-// by sending a packet through the rules and sets that the kernel holds.
+// Package explain tells the way of a packet to one Service on one node, as the kernel has it
+// now, and the differences from the desired objects. It reads nothing itself and decides
+// nothing: the model gives the reasons for endpoints, and a packet that explain sends through
+// the kernel's rules and sets shows who is let in, rewritten and masqueraded.
 package explain
 
 import (
@@ -14,51 +13,51 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Node is what was read, of the cluster and of the kernel.
+// Node has the objects of the cluster and of the kernel that explain needs.
 type Node struct {
 	Model  *model.Model
-	Table  *desired.Table // with everything rendered
+	Table  *desired.Table // with all Services rendered
 	Config desired.Config
 	Facts  state.Facts
 
-	Actual    *state.State            // what the kernel holds of ours
-	Rules     [2]string               // our rules in the kernel, IPv4 and IPv6, as iptables-save prints them
-	Differ    [2][]string             // how they differ from those wanted, a line each
+	Actual    *state.State            // the objects of kube-ipvs in the kernel
+	Rules     [2]string               // the rules of kube-ipvs in the kernel, IPv4 and IPv6, as iptables-save prints them
+	Differ    [2][]string             // differences from the desired rules, a line each
 	Addresses []netip.Addr            // of the node's links
 	Conns     map[state.ID]uint32     // connections of real servers
-	LinkOf    func(netip.Addr) string // by which link packets from an address come in; "" if that is unknown
+	LinkOf    func(netip.Addr) string // the link by which packets from an address come in, or ""
 
-	Plan     state.Plan          // what would make the kernel as wanted
-	Why      map[state.ID]string // for what each object is wanted
-	Problems []model.Problem     // of what was asked for
-	Complete bool                // the source was read in full
+	Plan     state.Plan          // the writes that repair the kernel
+	Why      map[state.ID]string // the reason of each desired object
+	Problems []model.Problem     // of Services, endpoints, the Node and the source
+	Complete bool                // the source has delivered everything
 
 	rules  [2]ruleset
-	parsed [2]string           // what rules were made of
-	reals  map[state.ID][]real // of a virtual server
+	parsed [2]string           // the texts of rules
+	reals  map[state.ID][]real // by virtual server
 }
 
-// real is a real server as the kernel has it.
+// real is a real server in the kernel.
 type real struct {
 	at     netip.AddrPort
 	weight uint32
 }
 
-// Explanation is what is told of a Service. Its JSON form is documented in
-// docs/explain.md: fields are added, not changed.
+// Explanation is the result for a Service. docs/explain.md documents its JSON form: later
+// versions may add fields, and change none.
 type Explanation struct {
 	Schema    string       `json:"schema"`           // kube-ipvs/explain/v1
 	Service   string       `json:"service"`          // namespace/name
-	Origin    string       `json:"origin,omitempty"` // the file that it comes from
+	Origin    string       `json:"origin,omitempty"` // the file of the Service
 	Node      string       `json:"node"`
 	Zone      string       `json:"zone,omitempty"`
 	Mode      string       `json:"clusterIPServers"` // image or direct
 	Frontends []Frontend   `json:"frontends"`
-	Hairpin   []string     `json:"hairpin"` // endpoints of this node that are masqueraded when they are sent to themselves
+	Hairpin   []string     `json:"hairpin"` // endpoints of this node that are masqueraded to themselves
 	Differs   []Difference `json:"differences"`
 	Problems  []string     `json:"problems"`         // of the Service and its EndpointSlices
-	Complete  bool         `json:"complete"`         // false: the objects could not all be read; nothing would be removed
-	Unread    []string     `json:"unread,omitempty"` // what could not be read, each with its file
+	Complete  bool         `json:"complete"`         // false: some objects could not be read, and kube-ipvs would remove nothing
+	Unread    []string     `json:"unread,omitempty"` // the unreadable objects, each with its file
 	AsDesired bool         `json:"asDesired"`
 }
 
@@ -72,15 +71,15 @@ type Frontend struct {
 	Policy       string   `json:"policy"`                 // Cluster or Local
 	ServedBy     string   `json:"servedBy,omitempty"`     // the Service that has the address instead of this one
 	Takes        []Fact   `json:"takes"`                  // why the node takes packets to it
-	SourceRanges []string `json:"sourceRanges,omitempty"` // who may use it, as the kernel has it; none: everybody
+	SourceRanges []string `json:"sourceRanges,omitempty"` // the source ranges in the kernel; none: all clients
 	Ways         []Way    `json:"ways"`
 	Servers      []Server `json:"virtualServers"`
 }
 
-// Fact is something that is there or is not.
+// Fact is a statement about an object that is present or missing.
 type Fact struct {
 	Present bool   `json:"present"`
-	Object  string `json:"object,omitempty"` // that it rests on
+	Object  string `json:"object,omitempty"` // the object of the statement
 	Text    string `json:"text"`
 }
 
@@ -88,55 +87,55 @@ type Fact struct {
 const (
 	FromPod     = "pod"
 	FromNode    = "node"
-	FromOutside = "outside" // neither
+	FromOutside = "outside" // all other clients
 )
 
-// Client is who asks.
+// Client is the sender of the packet.
 type Client struct {
 	Kind    string `json:"kind"`
 	Address string `json:"address,omitempty"` // with --from
-	Link    string `json:"link,omitempty"`    // by which it comes in, if that tells pods from others
-	Why     string `json:"why,omitempty"`     // why it is taken for one of its kind
+	Link    string `json:"link,omitempty"`    // the incoming link, if links tell pods from others
+	Why     string `json:"why,omitempty"`     // why it is of its kind
 
-	anybody bool // it stands for all of its kind
-	orPod   bool // and for pods, which are not known from others
+	anybody bool // it stands for all clients of its kind
+	orPod   bool // it stands for pods too, which cannot be told apart
 	addr    netip.Addr
 }
 
 // The outcomes for a new connection.
 const (
 	Served     = "served"     // IPVS gives it to an endpoint
-	Refused    = "refused"    // the client is told at once
-	Dropped    = "dropped"    // the client waits for nothing
-	ToHost     = "to-host"    // no virtual server takes it: a process of the node may
-	PassedOn   = "passed-on"  // the node is not concerned, and routes it on
-	Unroutable = "unroutable" // it was rewritten to an image and there is no route for these
+	Refused    = "refused"    // the client learns it at once
+	Dropped    = "dropped"    // the client gets no answer
+	ToHost     = "to-host"    // no virtual server takes the packet: a process of the node may
+	PassedOn   = "passed-on"  // the node forwards the packet
+	Unroutable = "unroutable" // the mapped address has no route
 )
 
 // Way is the way of a client's first packet.
 type Way struct {
 	Client        Client   `json:"client"`
-	To            string   `json:"to"` // what it dials
+	To            string   `json:"to"` // the dialled address
 	Outcome       string   `json:"outcome"`
 	Why           string   `json:"why"`
-	IfFrom        bool     `json:"ifInSourceRanges,omitempty"` // only sources in the ranges get so far; others are dropped
-	Relay         string   `json:"relay,omitempty"`            // what the relay of node ports does with it, if it is sent there
-	Server        string   `json:"virtualServer,omitempty"`    // that takes it
+	IfFrom        bool     `json:"ifInSourceRanges,omitempty"` // only for sources in the ranges; others are dropped
+	Relay         string   `json:"relay,omitempty"`            // the work of the relay of node ports, if it gets the packet
+	Server        string   `json:"virtualServer,omitempty"`    // the one that takes the packet
 	Masquerade    string   `json:"masquerade,omitempty"`       // yes, no, or some: to the endpoints in masqueraded
 	MasqueradeWhy string   `json:"masqueradeWhy,omitempty"`
 	Masqueraded   []string `json:"masqueraded,omitempty"`
 	Steps         []Step   `json:"steps"`
-	Unsure        []string `json:"unsure,omitempty"` // rules that could not be judged
+	Unsure        []string `json:"unsure,omitempty"` // rules that explain cannot judge
 }
 
-// Step is a rule that did something.
+// Step is a rule that acted on the packet.
 type Step struct {
 	Table   string   `json:"table"`
 	Chain   string   `json:"chain"`
 	Rule    string   `json:"rule"`
-	Entries []string `json:"entries,omitempty"` // of sets, that matched
+	Entries []string `json:"entries,omitempty"` // matching set entries
 	Does    string   `json:"does"`
-	To      string   `json:"to,omitempty"` // the destination that it gives the packet
+	To      string   `json:"to,omitempty"` // the new destination of the packet
 
 	rule *iptables.Rule
 	sets []state.SetName // of Entries
@@ -146,15 +145,14 @@ type Step struct {
 type Server struct {
 	Address   string     `json:"address"`
 	Protocol  string     `json:"protocol"`
-	For       string     `json:"for,omitempty"` // whose traffic it takes, where there are two
+	For       string     `json:"for,omitempty"` // the clients that it serves, if there are two
 	Present   bool       `json:"present"`
 	Scheduler string     `json:"scheduler,omitempty"`
 	Affinity  uint32     `json:"affinitySeconds,omitempty"`
 	Endpoints []Endpoint `json:"endpoints"`
 }
 
-// Endpoint is an endpoint of the Service's EndpointSlices, or a real server
-// that is none.
+// Endpoint is an endpoint of the Service's EndpointSlices, or a real server without one.
 type Endpoint struct {
 	Address     string  `json:"address"`
 	Slice       string  `json:"slice,omitempty"` // empty: no EndpointSlice has it
@@ -167,17 +165,17 @@ type Endpoint struct {
 	Chosen      bool    `json:"chosen"`
 	Reason      string  `json:"reason"` // a word that does not change; see docs/explain.md
 	Why         string  `json:"why"`
-	Weight      *uint32 `json:"weight"` // in the kernel; null: it is no real server
+	Weight      *uint32 `json:"weight"` // in the kernel; null: there is no real server
 	Connections uint32  `json:"connections"`
 }
 
-// Difference is something that is not as wanted.
+// Difference is an object that differs from the desired one.
 type Difference struct {
 	What   string   `json:"what"` // missing, extra, changed
 	Object string   `json:"object"`
 	Want   string   `json:"want,omitempty"`
 	Have   string   `json:"have,omitempty"`
-	Why    string   `json:"why,omitempty"` // for what it is
+	Why    string   `json:"why,omitempty"` // the reason of the object
 	Common bool     `json:"common"`        // all Services need it
 	Detail []string `json:"detail,omitempty"`
 }

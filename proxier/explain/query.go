@@ -14,14 +14,14 @@ import (
 
 // Query says what to explain: a Service, or an address that clients dial.
 type Query struct {
-	Service model.Key      // with an address: none
+	Service model.Key      // zero: explain At
 	Port    string         // of the Service, by name or number; empty: all
-	At      netip.AddrPort // with a Service: invalid
+	At      netip.AddrPort // invalid: explain Service
 	Proto   state.Protocol // of the address; 0: any
 }
 
-// ParseQuery reads NAMESPACE/NAME[:PORT] or IP:PORT[/PROTOCOL], where an IPv6
-// address stands in brackets. The error names what is wrong.
+// ParseQuery parses NAMESPACE/NAME[:PORT] or IP:PORT[/PROTOCOL], with an IPv6 address in
+// brackets. Its error names the fault.
 func ParseQuery(text string) (Query, error) {
 	if a, err := netip.ParseAddr(text); err == nil {
 		return Query{}, fmt.Errorf("%q has no port: write %s", text, netip.AddrPortFrom(a, 80))
@@ -56,8 +56,8 @@ func parseProtocol(s string) state.Protocol {
 	return 0
 }
 
-// find returns the Service that is asked for and those of its frontends that
-// are. The error says what there is instead.
+// find returns the Service of the query, and its frontends that the query asks for. Its error
+// names the nearest Services or ports.
 func (n *Node) find(q Query) (*model.Service, []desired.Frontend, error) {
 	if q.At.IsValid() {
 		return n.findAddress(q)
@@ -77,7 +77,7 @@ func (n *Node) find(q Query) (*model.Service, []desired.Frontend, error) {
 	return s, found, nil
 }
 
-// unknown says why there is nothing to explain.
+// unknown returns why the Service cannot be explained.
 func (n *Node) unknown(key model.Key) error {
 	for _, p := range n.Problems {
 		if p.Object == "Service "+key.String() {
@@ -99,7 +99,7 @@ func ports(s *model.Service) string {
 	return strings.Join(out, ", ")
 }
 
-// portName spells a port as messages do: http (80/tcp).
+// portName returns a port as messages name it: http (80/tcp).
 func portName(p *model.Port) string {
 	text := fmt.Sprintf("%d/%s", p.Port, strings.ToLower(string(p.Protocol)))
 	if p.NodePort != 0 {
@@ -111,12 +111,12 @@ func portName(p *model.Port) string {
 	return p.Name + " (" + text + ")"
 }
 
-// findAddress finds who serves an address.
+// findAddress returns the Service and the frontends that serve an address.
 func (n *Node) findAddress(q Query) (*model.Service, []desired.Frontend, error) {
 	var service *model.Service
 	var found []desired.Frontend
 	var near []string // Services that have the address with another port
-	rival := ""       // one that has it by another protocol
+	rival := ""       // a Service that has it with another protocol
 	for _, key := range n.Model.Keys() {
 		s, _ := n.Model.Service(key)
 		has := false
@@ -146,7 +146,7 @@ func (n *Node) findAddress(q Query) (*model.Service, []desired.Frontend, error) 
 	case found != nil:
 		return service, found, nil
 	case n.Config.Reserved(q.At.Addr()) != "":
-		return nil, nil, fmt.Errorf("%s is a mapped address, which clients do not dial: %s", what, n.imageOf(q))
+		return nil, nil, fmt.Errorf("%s is a mapped address, which clients do not dial: %s", what, n.dialledOf(q))
 	case near != nil:
 		return nil, nil, fmt.Errorf("no Service has %s; %s", what, strings.Join(near, "; "))
 	case n.isLocal(q.At.Addr()):
@@ -155,8 +155,8 @@ func (n *Node) findAddress(q Query) (*model.Service, []desired.Frontend, error) 
 	return nil, nil, fmt.Errorf("no Service has %s", what)
 }
 
-// imageOf says for what the image stands that ipvsadm shows, and what to ask for.
-func (n *Node) imageOf(q Query) string {
+// dialledOf returns the frontend behind a mapped address, as a text that says what to ask for.
+func (n *Node) dialledOf(q Query) string {
 	for _, key := range n.Model.Keys() {
 		s, _ := n.Model.Service(key)
 		for _, f := range n.Table.Frontends(s) {
@@ -175,7 +175,7 @@ func (n *Node) imageOf(q Query) string {
 	return "no virtual server of a Service stands there"
 }
 
-// serves reports whether clients who dial what q says get to the frontend.
+// serves reports whether the frontend serves the address of q.
 func (n *Node) serves(f *desired.Frontend, q Query) bool {
 	switch {
 	case q.Proto != 0 && q.Proto != f.Proto, f.Addr.Port() != q.At.Port():
@@ -188,5 +188,5 @@ func (n *Node) serves(f *desired.Frontend, q Query) bool {
 	return slices.ContainsFunc(f.Networks, func(p netip.Prefix) bool { return p.Contains(q.At.Addr()) })
 }
 
-// isLocal reports whether the node has the address itself.
+// isLocal reports whether the address is loopback or on a link of the node.
 func (n *Node) isLocal(a netip.Addr) bool { return a.IsLoopback() || slices.Contains(n.Addresses, a) }

@@ -2,13 +2,13 @@ package explain
 
 import "kube-ipvs/netutil/iptables"
 
-// place is where rules stand.
+// place is a chain of a table.
 type place struct{ table, chain string }
 
-// ruleset is the rules of a family, in order.
+// ruleset has the rules of a family, in order.
 type ruleset map[place][]iptables.Rule
 
-// parse reads what iptables-save prints. Lines that are no rules it ignores.
+// parse parses the output of iptables-save, and ignores lines that are not rules.
 func parse(text string) ruleset {
 	out := ruleset{}
 	for l, err := range iptables.Lines(text) {
@@ -21,8 +21,8 @@ func parse(text string) ruleset {
 	return out
 }
 
-// decides says of each option that can be judged here whether it keeps packets from
-// its rule. The others say what becomes of those that it is for.
+// decides has each option that explain can judge: true if it is a condition on packets, and
+// false if it only says what the rule does.
 var decides = map[string]bool{
 	"-s": true, "-d": true, "-i": true, "-p": true, "--match-set": true, "--src-type": true, "--dst-type": true,
 	"--ctstate": true, "--ctstatus": true, "--ctdir": true, "--mark": true,
@@ -30,7 +30,7 @@ var decides = map[string]bool{
 	"--to-destination": false, "--set-xmark": false, "--random-fully": false, "--reject-with": false,
 }
 
-// unknown returns why a rule cannot be judged; empty: it can.
+// unknown returns why explain cannot judge a rule, or "".
 func unknown(r *iptables.Rule) string {
 	for _, o := range r.Options {
 		if _, known := decides[o.Name]; !known {

@@ -10,8 +10,8 @@ import (
 	"kube-ipvs/proxier/desired"
 )
 
-// Print writes the explanation for people: a section for each frontend, in it
-// the way of a packet from step to step, and what differs in the end.
+// Print writes the explanation as text: a section for each frontend with the way of a packet
+// step by step, and then the differences.
 func (e *Explanation) Print(out io.Writer) {
 	p := &printer{out: out}
 	about := ""
@@ -35,10 +35,10 @@ type printer struct{ out io.Writer }
 
 func (p *printer) line(format string, args ...any) { fmt.Fprintf(p.out, format+"\n", args...) }
 
-// width is where text is wrapped.
+// width is the number of columns of wrapped text.
 const width = 96
 
-// text writes a sentence or more, wrapped, all lines but the first indented a bit more.
+// text writes sentences, wrapped at width, with more indent on all lines but the first.
 func (p *printer) text(format string, args ...any) {
 	const indent, more = "     ", "       "
 	line := indent
@@ -107,7 +107,7 @@ func (p *printer) frontend(f *Frontend, hairpin []string) {
 	}
 }
 
-// carrier says what becomes of a connection's other packets.
+// carrier says who carries the other packets of a connection.
 func (f *Frontend) carrier() string {
 	if len(f.Servers) > 0 && f.Servers[0].Address == f.Address {
 		return ", and carries all its packets"
@@ -115,7 +115,7 @@ func (f *Frontend) carrier() string {
 	return "; conntrack carries its other packets"
 }
 
-// groups puts ways together that differ only in who goes them.
+// groups returns groups of ways that differ only in the client.
 func groups(ways []Way, alike func(a, b *Way) bool) [][]Way {
 	var out [][]Way
 	for _, w := range ways {
@@ -146,7 +146,7 @@ func who(g []Way) string {
 	return capital(strings.Join(names, ", "))
 }
 
-// passage tells what the rules make of the packets of some clients.
+// passage prints what the rules do with the packets of some clients.
 func (p *printer) passage(f *Frontend, g []Way) {
 	w := &g[0]
 	who := who(g)
@@ -177,8 +177,8 @@ var outcomes = map[string]string{
 	PassedOn: "passed on", Unroutable: "lost",
 }
 
-// rewriting returns the entry that decided in a table of NAT, and the destination
-// that it led to, if it is another.
+// rewriting returns the set entry that decided in a table of NAT, and the new destination, if
+// any.
 func (w *Way) rewriting() (entry, to string) {
 	for _, s := range w.Steps {
 		if !translates(s.Table) || desired.ChainOf(s.Chain) == desired.ChainPost {
@@ -205,7 +205,7 @@ func (c *Client) name() string {
 	return text
 }
 
-// schedulers says in words what the usual ones do.
+// schedulers has the usual schedulers in words.
 var schedulers = map[string]string{
 	"rr": "the endpoints in turn", "wrr": "the endpoints in turn, by weight", "lc": "the endpoint with the fewest connections",
 	"wlc": "the endpoint with the fewest connections", "sh": "by a hash of the client's address", "mh": "by a hash of the client's address and port",
@@ -256,7 +256,7 @@ func (e *Endpoint) weightText() string {
 	return "-"
 }
 
-// source tells whom the endpoint sees.
+// source prints the source address that the endpoint sees.
 func (p *printer) source(g []Way) {
 	w := &g[0]
 	sees := "the client's own address"
@@ -269,12 +269,12 @@ func (p *printer) source(g []Way) {
 	p.text("%s: %s. %s.", who(g), sees, capital(w.MasqueradeWhy))
 }
 
-// steps prints the rules that did something, for one client.
+// steps prints the rules that acted on the packet of one client.
 func (p *printer) steps(w *Way) {
 	p.line("  Rule by rule, for %s (%s)", w.Client.name(), w.Client.Why)
 	for _, s := range w.Steps {
 		if desired.ChainOf(s.Chain) == "" {
-			continue // a jump to ours
+			continue // a jump to a chain of kube-ipvs
 		}
 		p.line("     %s %s: %s", s.Table, s.Chain, s.Rule)
 		text := s.Does
@@ -325,8 +325,8 @@ func (p *printer) ending(e *Explanation) {
 	}
 }
 
-// maxCommon is how many differences, or unreadable objects, are told that are not about
-// the Service: on a node where nothing is programmed there are dozens.
+// maxCommon is how many differences or unreadable objects of other Services are printed: an
+// unprogrammed node has dozens.
 const maxCommon = 5
 
 func (p *printer) difference(d *Difference) {
@@ -346,7 +346,7 @@ func (p *printer) difference(d *Difference) {
 	}
 }
 
-// capital begins a sentence; an address stays as it is.
+// capital returns s with a capital letter, unless it begins with an address.
 func capital(s string) string {
 	first, _, _ := strings.Cut(s, " ")
 	if s == "" || strings.ContainsAny(first, ".:") {

@@ -15,14 +15,14 @@ import (
 type packet struct {
 	client Client
 	source netip.Addr
-	in     string // the link that it came in by; empty: the node's own
+	in     string // the incoming link; empty: the node itself has sent it
 	proto  state.Protocol
-	to     netip.AddrPort // as NAT has made it by now
+	to     netip.AddrPort // the destination, after NAT so far
 	mark   uint32
-	nat    bool // its destination was rewritten
+	nat    bool // NAT has changed its destination
 }
 
-// verdict is what a chain makes of a packet.
+// verdict is the decision of a chain about a packet.
 type verdict uint8
 
 const (
@@ -33,28 +33,28 @@ const (
 	masqueraded
 )
 
-// tracer sends a packet through rules, as the kernel would.
+// tracer sends a packet through the rules, as the kernel does.
 type tracer struct {
 	node   *Node
 	rules  ruleset
 	packet packet
 	steps  []Step
 	unsure []string
-	ifFrom bool // what has happened rests on the source being in the source ranges
+	ifFrom bool // the result holds only for sources in the source ranges
 	depth  int
-	relay  string // what the relay does with it, if it is sent there
+	relay  string // the work of the relay, if it gets the packet
 }
 
-// table sends the packet through what a built-in chain of a table has of ours.
+// table sends the packet through the rules of kube-ipvs in a built-in chain of a table.
 func (t *tracer) table(table, chain string) verdict {
 	v := t.chain(table, chain)
 	if v == returned {
-		return accepted // by somebody else's rules, or the policy
+		return accepted // by rules of other programs, or the policy
 	}
 	return v
 }
 
-const maxDepth = 10 // of chains; ours are three deep
+const maxDepth = 10 // of nested chains; those of kube-ipvs are three deep
 
 func (t *tracer) chain(table, chain string) verdict {
 	if t.depth++; t.depth > maxDepth {
@@ -102,7 +102,7 @@ func (t *tracer) chain(table, chain string) verdict {
 	return returned
 }
 
-// note adds a step: a rule that did something, since sets have some entries.
+// note adds a step: a rule that acted on the packet, with the matching set entries.
 func (t *tracer) note(table string, r *iptables.Rule, entries []state.ID, does string) {
 	s := Step{Table: table, Chain: r.Chain, Rule: r.Text, Does: does, rule: r}
 	for _, id := range entries {
@@ -111,7 +111,7 @@ func (t *tracer) note(table string, r *iptables.Rule, entries []state.ID, does s
 	t.steps = append(t.steps, s)
 }
 
-// doubt notes why a rule could not be judged.
+// doubt notes why explain cannot judge a rule.
 func (t *tracer) doubt(table string, r *iptables.Rule, why string) {
 	t.unsure = append(t.unsure, fmt.Sprintf("%s %s: %s: %s", table, r.Chain, r.Text, why))
 }
@@ -126,7 +126,7 @@ func (t *tracer) setMark(table string, r *iptables.Rule, entries []state.ID) {
 	t.note(table, r, entries, does)
 }
 
-// rewrite gives the packet the destination that NETMAP or DNAT says.
+// rewrite gives the packet the destination of NETMAP or DNAT.
 func (t *tracer) rewrite(table string, r *iptables.Rule, entries []state.ID) {
 	to, arg := t.packet.to, r.Option("--to", "--to-destination").Arg()
 	switch p, err := netip.ParsePrefix(arg); {
@@ -154,8 +154,7 @@ func (t *tracer) rewrite(table string, r *iptables.Rule, entries []state.ID) {
 	t.steps[len(t.steps)-1].To = t.packet.to.String()
 }
 
-// matches reports whether a rule is for the packet, with the set entries that
-// say so.
+// matches reports whether a rule matches the packet, and returns the matching set entries.
 func (t *tracer) matches(r *iptables.Rule) (entries []state.ID, ok bool) {
 	for _, o := range r.Options {
 		if !decides[o.Name] {
@@ -172,8 +171,8 @@ func (t *tracer) matches(r *iptables.Rule) (entries []state.ID, ok bool) {
 	return entries, true
 }
 
-// holds reports whether an option, without its "!", holds of the packet, with the set
-// entry that says so.
+// holds reports whether an option, without its "!", is true for the packet, and returns the
+// matching set entry, if any.
 func (t *tracer) holds(o iptables.Option) (entry state.ID, ok bool) {
 	if o.Name == "--match-set" {
 		return t.inSet(o)
@@ -215,7 +214,7 @@ func within(prefix string, a netip.Addr) bool {
 	return p.Contains(a)
 }
 
-// inSet looks the packet up in a set of ours.
+// inSet looks the packet up in a set of kube-ipvs.
 func (t *tracer) inSet(o iptables.Option) (entry state.ID, ok bool) {
 	p := &t.packet
 	family := state.FamilyOf(p.to.Addr())
@@ -238,7 +237,7 @@ func (t *tracer) inSet(o iptables.Option) (entry state.ID, ok bool) {
 	return entry, false
 }
 
-// candidates are the entries of a set that would match the packet.
+// candidates returns the entries of a set that would match the packet.
 func candidates(name state.SetName, p *packet) []state.ID {
 	switch name.Type() {
 	case state.HashIP:
@@ -261,7 +260,7 @@ func candidates(name state.SetName, p *packet) []state.ID {
 	return []state.ID{state.EntryID(name, p.proto, p.to)}
 }
 
-// networks returns every network that holds an address, the smallest first.
+// networks returns every network that contains an address, the smallest first.
 func networks(a netip.Addr) []netip.Prefix {
 	var out []netip.Prefix
 	for bits := a.BitLen(); bits >= 0; bits-- {

@@ -10,15 +10,15 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Addresses that stand for those of a kind of client: of documentation, and so
-// nobody's (RFC 5737, RFC 3849).
+// Addresses that stand for clients outside, and for pods. They are for documentation, so that no
+// client has one (RFC 5737, RFC 3849).
 var (
 	outsiders = [2]netip.Addr{netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8::1")}
 	strangers = [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:1::1")}
 )
 
-// clients returns who is to ask: the one at from, or one of each kind that can
-// dial the address, which may be invalid.
+// clients returns the client at from or, if from is invalid, one of each kind that can dial
+// the address.
 func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
 	switch {
 	case from.IsValid():
@@ -46,7 +46,7 @@ func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
 	return append(out, Client{Kind: FromOutside, anybody: true, orPod: unknown, addr: outsiders[at]})
 }
 
-// client says what kind of client an address is.
+// client returns the client with an address, and its kind.
 func (n *Node) client(a netip.Addr) Client {
 	c := Client{Kind: FromOutside, Address: a.String(), addr: a}
 	p, prefix := n.Config.PodCIDRs[index(a)], n.Config.PodInterface
@@ -71,8 +71,8 @@ func (n *Node) client(a netip.Addr) Client {
 	return c
 }
 
-// takes reports whether the kernel takes packets to an address for its own:
-// table local has a route for it.
+// takes reports whether table local has a route for an address, so that the kernel takes its
+// packets.
 func (n *Node) takes(a netip.Addr) bool {
 	if n.isLocal(a) || n.Actual.Has(state.VIPID(a)) {
 		return true
@@ -81,7 +81,7 @@ func (n *Node) takes(a netip.Addr) bool {
 	return ok
 }
 
-// imageRoute returns the route that makes an image the node's.
+// imageRoute returns the route that makes a mapped address local.
 func (n *Node) imageRoute(a netip.Addr) (state.ID, bool) {
 	for bits := 0; bits <= a.BitLen(); bits++ {
 		if id := state.RouteID(netip.PrefixFrom(a, bits)); n.Actual.Has(id) {
@@ -91,7 +91,7 @@ func (n *Node) imageRoute(a netip.Addr) (state.ID, bool) {
 	return state.ID{}, false
 }
 
-// way sends a client's first packet to an address and port.
+// way follows a client's first packet to an address and port.
 func (n *Node) way(f *desired.Frontend, c Client, to netip.AddrPort) Way {
 	t := &tracer{node: n, rules: n.rules[index(to.Addr())],
 		packet: packet{client: c, source: c.addr, in: c.Link, proto: f.Proto, to: to}}
@@ -109,14 +109,14 @@ func (n *Node) way(f *desired.Frontend, c Client, to netip.AddrPort) Way {
 	return w
 }
 
-// ownTable is asked before table nat, which never sees what it has decided.
+// ownTable comes before table nat, and packets that it decides about do not get there.
 const ownTable = "kube-ipvs"
 
 func translates(table string) bool { return table == ownTable || table == "nat" }
 
-// follow takes the packet to IPVS, or to where it ends before. The hooks are in
-// the kernel's order: of the node's own packets IPVS sees those that table nat
-// has rewritten, before table filter does (ip_vs_core.c, ip_vs_ops4).
+// follow sends the packet through the hooks until IPVS takes it or it ends. The hooks are in the
+// kernel's order: IPVS sees the node's own packets after table nat and before table filter
+// (ip_vs_core.c, ip_vs_ops4).
 func (n *Node) follow(t *tracer) (outcome, why string) {
 	own := t.packet.client.Kind == FromNode
 	hook := "PREROUTING"
@@ -174,15 +174,15 @@ func (n *Node) follow(t *tracer) (outcome, why string) {
 	return ToHost, fmt.Sprintf("no virtual server has %s: a process of this node that listens there would answer, else it is refused", t.packet.to)
 }
 
-// unserved reports whether a rule has found that what is dialled has no endpoint.
+// unserved reports whether a rule has matched since the frontend has no endpoint.
 func (t *tracer) unserved() bool {
 	return slices.ContainsFunc(t.steps, func(s Step) bool {
 		return slices.Contains(s.sets, state.SetReject) || slices.Contains(s.sets, state.SetNodePortReject)
 	})
 }
 
-// relayed reports whether the rules have sent the packet to the relay. It is the
-// relay's own then, from the node's address to what the client has dialled.
+// relayed reports whether the rules have sent the packet to the relay. If so, the tracer
+// continues with the relay's own packet, from the node's address to the dialled address.
 func (n *Node) relayed(t *tracer, dialled netip.AddrPort) bool {
 	node := n.Facts.NodeIP(dialled.Addr())
 	if at := n.Config.Relay(dialled.Addr()); t.packet.to != at || !at.IsValid() || !node.IsValid() {
@@ -194,7 +194,7 @@ func (n *Node) relayed(t *tracer, dialled netip.AddrPort) bool {
 	return true
 }
 
-// unrelayedWhy says why a node port is not served at a loopback address.
+// unrelayedWhy returns why a node port is not served at a loopback address.
 func (n *Node) unrelayedWhy(a netip.Addr) string {
 	if n.Config.Relay(a).IsValid() {
 		return "no TCP or UDP node port that the relay serves has it"
@@ -202,7 +202,7 @@ func (n *Node) unrelayedWhy(a netip.Addr) string {
 	return "IPVS does not take loopback sources, and node ports are relayed only where nodePortAddresses says localhost"
 }
 
-// filter returns what table filter makes of the packet, if it ends there.
+// filter returns the outcome in table filter, or "" if the packet passes it.
 func (t *tracer) filter(hook string) (outcome, why string) {
 	switch t.table("filter", hook) {
 	case dropped:
@@ -216,7 +216,7 @@ func (t *tracer) filter(hook string) (outcome, why string) {
 	return "", ""
 }
 
-// dropWhy says why the last rule dropped the packet.
+// dropWhy returns why the last rule dropped the packet.
 func (n *Node) dropWhy(t *tracer) string {
 	if len(t.steps) == 0 {
 		return "a rule drops it"
@@ -252,8 +252,7 @@ func (n *Node) serving(server state.ID) int {
 	return count
 }
 
-// masquerade says for each endpoint that may be picked whether the source is
-// rewritten.
+// masquerade finds for each endpoint that IPVS may pick whether NAT rewrites the source.
 func (n *Node) masquerade(t *tracer, w *Way, server state.ID) {
 	var ends []tracer
 	var hidden []netip.AddrPort

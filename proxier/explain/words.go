@@ -11,7 +11,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// endpointWhy says in words why an endpoint is chosen or not.
+// endpointWhy returns in words why an endpoint is chosen or not.
 func (n *Node) endpointWhy(v *model.Verdict, r model.Reason) string {
 	here := n.Model.Here()
 	switch r {
@@ -52,8 +52,8 @@ func orNone(s string) string {
 	return s
 }
 
-// masqueradeWhy says why the source is rewritten or kept: by the rule that has
-// marked the packet, or by the chain that has not.
+// masqueradeWhy returns why NAT rewrites or keeps the source. It finds the reason by the rule
+// that has marked the packet, or by the chain that has not.
 func (n *Node) masqueradeWhy(w *Way, steps []Step) string {
 	var marked Step
 	var through desired.Chain
@@ -109,7 +109,7 @@ func (n *Node) keptWhy(w *Way, through desired.Chain) string {
 	return "no rule asks for masquerade"
 }
 
-// takesFacts says why packets to a frontend are the node's business.
+// takesFacts returns why the node takes packets to a frontend.
 func (n *Node) takesFacts(f *desired.Frontend) []Fact {
 	addr := f.Addr.Addr()
 	var out []Fact
@@ -159,8 +159,8 @@ func (n *Node) nodePortText(f *desired.Frontend) string {
 	return fmt.Sprintf("the %s addresses of this node in %s have port %d", family, strings.Join(nets, ", "), f.Addr.Port()) + served
 }
 
-// publishing says which entry makes the rules rewrite packets to a frontend,
-// and the route of the image that comes of it.
+// publishing returns the set entries that make the rules rewrite packets to a frontend, and the
+// routes of its mapped addresses.
 func (n *Node) publishing(f *desired.Frontend) []Fact {
 	var out []Fact
 	for _, o := range f.Entries() {
