@@ -24,14 +24,13 @@ var needed = []struct {
 // capSets are the capability sets of a thread, as capset(2) takes them.
 type capSets [2]unix.CapUserData
 
-// DropCapabilities gives up, on all threads and for good, every capability but
-// CAP_NET_ADMIN and CAP_NET_RAW, which the programs that this process starts
-// inherit, whatever its user. It returns those of the two that are held. The
-// error names CAP_NET_ADMIN when that is missing: nothing works without it.
-// Idempotent.
+// DropCapabilities drops on all threads every capability except CAP_NET_ADMIN and CAP_NET_RAW,
+// which the programs that this process starts inherit, for any user. It returns the ones of the
+// two that the process has. It fails if CAP_NET_ADMIN is missing, since nothing works without
+// it. Idempotent.
 //
-// What programs started by root may get is bounded too if the process holds
-// CAP_SETPCAP. Where it does not, that bound stays as it is.
+// It also bounds the capabilities of programs that root starts, if the process has
+// CAP_SETPCAP.
 //
 // It fails with ENOTSUP in a program built with cgo.
 func DropCapabilities() (kept []string, err error) {
@@ -80,15 +79,15 @@ func capabilities() (capSets, error) {
 func (c capSets) permitted() uint64 { return uint64(c[1].Permitted)<<32 | uint64(c[0].Permitted) }
 func (c capSets) effective() uint64 { return uint64(c[1].Effective)<<32 | uint64(c[0].Effective) }
 
-// dropBounding takes from the bounding set of all threads what is not to be
-// kept, if the process may.
+// dropBounding drops all other capabilities from the bounding set of all threads, if the process
+// may.
 func dropBounding(have capSets, keep uint64) error {
 	if have.effective()>>unix.CAP_SETPCAP&1 == 0 {
 		return nil
 	}
 	for bit := uint(0); bit < 64; bit++ {
 		in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(bit), 0, 0, 0)
-		if err != nil { // beyond the last one that the kernel knows
+		if err != nil { // after the last capability of this kernel
 			return nil
 		}
 		if in == 0 || keep>>bit&1 == 1 {
@@ -101,8 +100,7 @@ func dropBounding(have capSets, keep uint64) error {
 	return nil
 }
 
-// setCapabilities makes keep the effective, permitted and inheritable set of
-// all threads.
+// setCapabilities sets the effective, permitted and inheritable set of all threads to keep.
 func setCapabilities(keep uint64) error {
 	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets capSets

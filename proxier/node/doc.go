@@ -1,5 +1,4 @@
-// Package node is what a process does to the node and to itself before it
-// programs anything: the lock that keeps a second one out, the settings that
-// need more rights than CAP_NET_ADMIN, and giving those rights up. It knows
-// nothing of Kubernetes.
+// Package node prepares the node and the process: it takes the lock that keeps a second
+// kube-ipvs out, makes the settings that need more rights than CAP_NET_ADMIN, and drops these
+// rights. It knows nothing of Kubernetes.
 package node

@@ -13,29 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Identity says who holds the lock.
+// Identity describes the holder of the lock.
 type Identity struct {
-	PID     int       `json:"pid"` // as its own PID namespace counts
+	PID     int       `json:"pid"` // in its own PID namespace
 	Version string    `json:"version"`
 	Node    string    `json:"node"`
 	Started time.Time `json:"started"`
 }
 
-// ErrLocked is wrapped by the error of Lock when another process holds the lock.
+// ErrLocked says that another process holds the lock. The error of Lock wraps it.
 var ErrLocked = errors.New("another kube-ipvs programs this node")
 
-// lockName is an abstract socket address, unix(7): it lives in the network
-// namespace, as all that we program does, and ends with the process that holds
-// it, however that ends.
+// lockName is an abstract socket address, unix(7). Like the objects of kube-ipvs, it lives in the
+// network namespace. It ends with the process that holds it.
 const lockName = "@kube-ipvs"
 
-// Lock makes this process the one that programs the network namespace, until
-// release is closed or the process ends. Where another one holds the lock, the
-// error is ErrLocked and says who that is. The lock guards against mistakes,
-// not against malice: any process of the namespace can take the name.
+// Lock takes the lock of the network namespace until release is closed or the process ends. If
+// another process has it, the error wraps ErrLocked and describes that process. The lock guards
+// against mistakes and not against malice: any process of the namespace can take the name.
 func Lock(id Identity) (release io.Closer, err error) { return lock(lockName, id) }
 
-// How long a holder that does not answer, or that ends at this moment, is asked again.
+// How often Lock asks a holder that does not answer or just ends, and the pause between.
 const (
 	lockTries  = 10
 	lockPause  = 20 * time.Millisecond
@@ -60,14 +58,14 @@ func lock(name string, id Identity) (io.Closer, error) {
 		if err == nil {
 			return nil, fmt.Errorf("%w: %s", ErrLocked, who)
 		}
-		if try == lockTries { // it is bound and nobody listens
+		if try == lockTries { // the name is bound, and no process listens
 			return nil, fmt.Errorf("%w: it does not answer: %w", ErrLocked, err)
 		}
-		time.Sleep(lockPause) // it has just ended, or not yet begun to listen
+		time.Sleep(lockPause) // the holder has just ended, or does not listen yet
 	}
 }
 
-// answer tells everybody who asks who holds the lock.
+// answer sends the identity of the holder to each process that connects.
 func answer(l net.Listener, line []byte) {
 	for {
 		c, err := l.Accept()
@@ -84,8 +82,8 @@ func answer(l net.Listener, line []byte) {
 	}
 }
 
-// holder asks who holds the lock. One that says nothing is named by what the
-// kernel knows of it. An error means that nobody listens.
+// holder asks the holder for its identity. If the holder does not answer, it returns the kernel's
+// facts about that process. It fails if no process listens.
 func holder(name string) (string, error) {
 	c, err := net.DialTimeout("unix", name, lockAnswer)
 	if err != nil {
@@ -97,7 +95,7 @@ func holder(name string) (string, error) {
 		return "", err
 	}
 	pid := fmt.Sprintf("pid %d", cred.Pid)
-	if cred.Pid == 0 { // of a PID namespace that we do not see
+	if cred.Pid == 0 { // in a PID namespace that this process does not see
 		pid = "a pid that is not visible from here"
 	}
 	if int(cred.Uid) != os.Geteuid() {
@@ -116,7 +114,7 @@ func holder(name string) (string, error) {
 	return fmt.Sprintf("%s, version %q, node %q, since %s", pid, id.Version, id.Node, id.Started.Format(time.RFC3339)), nil
 }
 
-// peer returns what the kernel knows of the process that listens.
+// peer returns the kernel's facts about the process that listens.
 func peer(c net.Conn) (*unix.Ucred, error) {
 	raw, err := c.(*net.UnixConn).SyscallConn()
 	if err != nil {

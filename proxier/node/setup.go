@@ -9,25 +9,24 @@ import (
 	"strings"
 )
 
-// Config is what Setup is to do.
+// Config has the settings for Setup.
 type Config struct {
 	Sysctls     []Sysctl
 	OOMScoreAdj *int // of this process, -1000 to 1000, proc(5); nil: leave it
 }
 
-// Outcome is what Setup did.
+// Outcome is the result of Setup.
 type Outcome struct {
-	Changed  []string // in words, one each
-	Warnings []string // what could not be done and can be lived without
+	Changed  []string // the changed settings, in words
+	Warnings []string // the failed settings that kube-ipvs can do without
 }
 
-// Setup does what needs more rights than CAP_NET_ADMIN. What is right already
-// is not written, so that a process without these rights can run it after one
-// that had them. An error names every sysctl that is not as it should be.
+// Setup makes the settings that need more rights than CAP_NET_ADMIN. It does not write a setting
+// that is right already, so that a process without these rights can run it after one with them.
+// Its error names every wrong sysctl.
 //
-// As with kube-proxy, the score for the OOM killer and the size of conntrack's
-// hash table are worth a warning only: the latter is the initial network
-// namespace's to set.
+// As in kube-proxy, a failure of the score for the OOM killer or of the size of conntrack's hash
+// table is only a warning: only the initial network namespace can set the latter.
 func Setup(c Config) (Outcome, error) {
 	var out Outcome
 	var err error
@@ -46,7 +45,7 @@ func Setup(c Config) (Outcome, error) {
 	return out, err
 }
 
-// note takes what a write has changed, or why it failed.
+// note adds the result of a write to the outcome.
 func (o *Outcome) note(change string, err error) {
 	if err != nil {
 		o.Warnings = append(o.Warnings, err.Error())
@@ -62,7 +61,7 @@ const (
 	entriesPerBucket = 4 // as kube-proxy has it
 )
 
-// raise writes n to a file that holds a lower number.
+// raise writes n to a file with a lower number.
 func raise(file string, n int) (change string, err error) {
 	p, err := os.ReadFile(file)
 	if err != nil {
@@ -74,7 +73,7 @@ func raise(file string, n int) (change string, err error) {
 	return write(file, strconv.Itoa(n))
 }
 
-// write writes value to a file that holds something else.
+// write writes value to a file with another value.
 func write(file, value string) (change string, err error) {
 	p, err := os.ReadFile(file)
 	if err != nil {
@@ -95,8 +94,7 @@ func write(file, value string) (change string, err error) {
 	return fmt.Sprintf("%s from %s to %s", file, was, value), nil
 }
 
-// Cores returns how many cores of the node are online, which may be more than
-// this process may use.
+// Cores returns the number of online cores of the node. The process may have fewer.
 func Cores() int {
 	p, err := os.ReadFile("/sys/devices/system/cpu/online")
 	if n := countRanges(strings.TrimSpace(string(p))); err == nil && n > 0 {
@@ -105,7 +103,7 @@ func Cores() int {
 	return runtime.NumCPU()
 }
 
-// countRanges counts the numbers in a list such as 0-3,8, 0 if it is none.
+// countRanges counts the numbers in a list such as 0-3,8. It returns 0 for other texts.
 func countRanges(list string) int {
 	n := 0
 	for _, r := range strings.Split(list, ",") {

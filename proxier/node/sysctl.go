@@ -13,17 +13,16 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// Sysctl is what a sysctl is to be.
+// Sysctl is the desired value of a sysctl.
 type Sysctl struct {
 	Path    string // below /proc/sys, such as net/ipv4/ip_forward
 	Value   string
 	AtLeast bool // a number, and a higher one is right too
 }
 
-// Apply makes sysctls what they are to be. It reads first and writes only what
-// is not right, so that a node that was prepared needs no rights at all. It
-// goes on after a failure and returns what it changed, in words, and an error
-// that names each sysctl that is not right, with what it is and should be.
+// Apply sets sysctls. It reads first and writes only wrong values, so that it needs no rights on a
+// prepared node. It continues after a failure, and returns the changes in words. Its error names
+// each wrong sysctl with its value and the desired one.
 func Apply(sysctls []Sysctl) (changed []string, err error) {
 	var errs []error
 	for _, s := range sysctls {
@@ -48,7 +47,7 @@ func Apply(sysctls []Sysctl) (changed []string, err error) {
 	return changed, errors.Join(errs...)
 }
 
-// right reports whether a sysctl that is have needs no change.
+// right reports whether the value have needs no change.
 func (s Sysctl) right(have string) bool {
 	have = strings.Join(strings.Fields(have), " ")
 	if have == s.Value {
@@ -62,11 +61,10 @@ func (s Sysctl) right(have string) bool {
 // name returns the dotted name.
 func (s Sysctl) name() string { return strings.ReplaceAll(s.Path, "/", ".") }
 
-// ConntrackConfig is what to set of the kernel's connection tracking. 0 leaves
-// what is.
+// ConntrackConfig has settings of the kernel's connection tracking. 0 leaves a setting.
 type ConntrackConfig struct {
 	MaxPerCore            int // the table holds at least max(Min, MaxPerCore*cores)
-	Min                   int // of no effect without MaxPerCore
+	Min                   int // without effect if MaxPerCore is 0
 	TCPEstablishedTimeout time.Duration
 	TCPCloseWaitTimeout   time.Duration
 	UDPTimeout            time.Duration
@@ -79,9 +77,8 @@ const mostScaled = 1 << 20
 
 const conntrackMax = "net/netfilter/nf_conntrack_max"
 
-// ConntrackSysctls returns what c means on a node with so many cores, as
-// kube-proxy understands it: a table that is larger than asked for stays, the
-// other values are set whatever they were.
+// ConntrackSysctls returns the sysctls of c on a node with a number of cores. As in kube-proxy, a
+// larger table stays, and all other values are set.
 func ConntrackSysctls(c ConntrackConfig, cores int) []Sysctl {
 	var out []Sysctl
 	if c.MaxPerCore > 0 {
@@ -111,11 +108,10 @@ func StrictARPSysctls() []Sysctl {
 	return []Sysctl{{Path: "net/ipv4/conf/all/arp_ignore", Value: "1"}, {Path: "net/ipv4/conf/all/arp_announce", Value: "2"}}
 }
 
-// RouteSysctls lifts the limit of IPv6 routes in use. Older kernels count each of ours
-// once for each CPU that has used it, and past 4,096 of these, which 64 ClusterIPs are on
-// 64 CPUs, the node reaches no new address over IPv6. Newer ones count none (af6d10345ca7 in
-// Linux 6.3, and what was carried back), and have this value themselves. Without IPv6
-// there is nothing to lift.
+// RouteSysctls lifts the limit of IPv6 routes in use. Older kernels count each route of kube-ipvs
+// once for each CPU that has used it. Beyond 4,096, as with 64 ClusterIPs on 64 CPUs, the node
+// reaches no new address over IPv6. Newer kernels do not count them and have this value by
+// default (af6d10345ca7 in Linux 6.3, and its backports). Without IPv6 it returns nothing.
 func RouteSysctls() []Sysctl {
 	const maxSize = "net/ipv6/route/max_size"
 	if _, err := netutil.ReadSysctl(maxSize); errors.Is(err, fs.ErrNotExist) {
