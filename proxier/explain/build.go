@@ -11,8 +11,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Explain tells what q asks for: of all kinds of clients, or of the one at from
-// if that is valid. The error says what q or from names that is not there.
+// Explain explains the frontends of q: for all kinds of clients or, if from is valid, for the
+// client at from. Its error names a Service, port or address that does not exist.
 func (n *Node) Explain(q Query, from netip.Addr) (*Explanation, error) {
 	s, frontends, err := n.find(q)
 	if err != nil {
@@ -44,7 +44,7 @@ func (n *Node) Explain(q Query, from netip.Addr) (*Explanation, error) {
 	return out, nil
 }
 
-// prepare takes apart what the kernel has said.
+// prepare parses the rules, and groups the real servers by virtual server.
 func (n *Node) prepare() {
 	for i, text := range n.Rules {
 		if n.rules[i] == nil || n.parsed[i] != text {
@@ -107,8 +107,8 @@ func (n *Node) frontend(s *model.Service, f *desired.Frontend, dialled netip.Add
 	return out
 }
 
-// nodeAddress returns an address of the node with the frontend's node port:
-// the node's own if that serves it, else another.
+// nodeAddress returns an address of the node that serves the frontend's node port: the node's own
+// one, if it does.
 func (n *Node) nodeAddress(f *desired.Frontend) netip.AddrPort {
 	all := append([]netip.Addr{n.Facts.NodeIP(f.Addr.Addr())}, n.Addresses...)
 	for _, a := range all {
@@ -122,7 +122,7 @@ func (n *Node) nodeAddress(f *desired.Frontend) netip.AddrPort {
 	return f.Addr
 }
 
-// sourceRanges returns who may use a frontend, if not everybody.
+// sourceRanges returns the source ranges of a frontend, or nil if all clients may connect.
 func (n *Node) sourceRanges(f *desired.Frontend) []string {
 	if f.Reach == desired.NodePort || !n.Actual.Has(state.EntryID(state.SetSourceFiltered, f.Proto, f.Addr)) {
 		return nil
@@ -192,7 +192,7 @@ func (n *Node) server(id state.ID, verdicts []model.Verdict, wanted map[state.ID
 	return out
 }
 
-// weigh says what the kernel has of an endpoint.
+// weigh adds the weight and connections of an endpoint in the kernel.
 func (n *Node) weigh(e *Endpoint, server state.ID, at netip.AddrPort, wanted map[state.ID]state.SpecRef) {
 	id := state.RealServerID(server, at)
 	spec, ok := n.Actual.Get(id)
@@ -208,8 +208,7 @@ func (n *Node) weigh(e *Endpoint, server state.ID, at netip.AddrPort, wanted map
 	}
 }
 
-// hairpin returns the endpoints of the Service that the kernel masquerades when
-// they are sent to themselves.
+// hairpin returns the endpoints of the Service that the kernel masquerades to themselves.
 func (n *Node) hairpin(s *model.Service) []string {
 	out := []string{}
 	for _, o := range n.Table.Wanted(s.Key) {
@@ -231,8 +230,8 @@ func (n *Node) problems(s *model.Service) []string {
 	return out
 }
 
-// unread returns what keeps the source from being complete: problems of files, and of
-// objects in them that are not there for it. Those of s are told as its problems.
+// unread returns the problems of files and objects that keep the source from being complete,
+// without those of s.
 func (n *Node) unread(s *model.Service) []string {
 	out := []string{}
 	if n.Complete {
@@ -254,7 +253,7 @@ func (n *Node) unread(s *model.Service) []string {
 	return out
 }
 
-// slices names the EndpointSlices of a Service as problems do.
+// slices returns the names of a Service's EndpointSlices, as in problems.
 func (n *Node) slices(s *model.Service) []string {
 	var out []string
 	for _, name := range n.Model.SlicesOf(s.Key) {
@@ -265,7 +264,7 @@ func (n *Node) slices(s *model.Service) []string {
 
 var errFrom = errors.New("no client has this address")
 
-// CheckFrom returns what keeps an address from being a client's.
+// CheckFrom returns why an address cannot be that of a client, or nil.
 func CheckFrom(a netip.Addr) error {
 	if a.IsUnspecified() || a.IsMulticast() {
 		return fmt.Errorf("%s: %w", a, errFrom)

@@ -8,8 +8,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// differences returns what of the plan is about the frontends asked for, and
-// about what all Services of their families stand on.
+// differences returns the writes of the plan for the explained frontends, and for the objects that
+// all Services of their families need.
 func (n *Node) differences(s *model.Service, frontends []desired.Frontend, q Query) []Difference {
 	own := n.owned(s, frontends, q)
 	families := map[int]bool{}
@@ -32,7 +32,7 @@ func (n *Node) differences(s *model.Service, frontends []desired.Frontend, q Que
 	return out
 }
 
-// owned returns what tells whether a write is about the frontends asked for.
+// owned returns a function that reports whether a write is for the explained frontends.
 func (n *Node) owned(s *model.Service, frontends []desired.Frontend, q Query) func(state.Op) bool {
 	whole := q.Service != (model.Key{}) && q.Port == ""
 	wanted := map[state.ID]bool{}
@@ -51,7 +51,7 @@ func (n *Node) owned(s *model.Service, frontends []desired.Frontend, q Query) fu
 			return true
 		}
 		if text := op.Old.Value().Text; whole && op.ID.Kind == state.Entry && op.ID.Set.Comments() && (text == s.Key.String() || strings.HasPrefix(text, s.Key.String()+":")) {
-			return true // it was this Service's
+			return true // the object belonged to this Service
 		}
 		for i := range frontends {
 			if frontends[i].Lost == (model.Key{}) && about(op.ID, &frontends[i]) {
@@ -62,7 +62,7 @@ func (n *Node) owned(s *model.Service, frontends []desired.Frontend, q Query) fu
 	}
 }
 
-// about reports whether an object stands at a frontend, or behind it.
+// about reports whether an object belongs to a frontend.
 func about(id state.ID, f *desired.Frontend) bool {
 	switch id.Kind {
 	case state.VirtualServer, state.RealServer:

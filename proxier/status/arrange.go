@@ -10,8 +10,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Arrange groups what the kernel holds by Service. Of c only the private
-// prefixes count: which mode has programmed the node is seen.
+// Arrange groups the objects of the kernel by Service. It uses only the prefixes of mapped
+// addresses of c, and finds by itself which mode has programmed the node.
 func Arrange(c desired.Config, s *state.State, connections map[state.ID]Connections) *Node {
 	entries, known := newSorter(), newServers()
 	out := &Node{Objects: s.Count().Map(), VIPs: []netip.Addr{}, Services: []Service{}}
@@ -46,7 +46,7 @@ func Arrange(c desired.Config, s *state.State, connections map[state.ID]Connecti
 	return out
 }
 
-// servers are the virtual servers that have been read.
+// servers are the virtual servers of the kernel.
 type servers struct {
 	specs map[state.ID]state.SpecRef
 	reals map[state.ID][]Endpoint
@@ -56,7 +56,7 @@ func newServers() *servers {
 	return &servers{map[state.ID]state.SpecRef{}, map[state.ID][]Endpoint{}}
 }
 
-// note takes an object. All but virtual and real servers are of no interest.
+// note takes a virtual or a real server, and ignores all other objects.
 func (s *servers) note(id state.ID, spec state.SpecRef, c Connections) {
 	switch id.Kind {
 	case state.VirtualServer:
@@ -72,7 +72,7 @@ func (s *servers) has(id state.ID) bool {
 	return ok
 }
 
-// arranger puts together what a Service has.
+// arranger builds the Services of a Node.
 type arranger struct {
 	index   *Index
 	servers *servers
@@ -80,7 +80,7 @@ type arranger struct {
 	shown   map[state.ID]bool               // virtual servers
 }
 
-// service returns a port with its first frontends; most 0: with all.
+// service returns a port with at most most frontends; 0: all.
 func (a *arranger) service(p *port, most int) Service {
 	out := Service{Service: p.name, Frontends: []Frontend{}}
 	entries, more := p.first(most)
@@ -91,8 +91,7 @@ func (a *arranger) service(p *port, most int) Service {
 	return out
 }
 
-// first returns the frontends in the order in which they are shown, at most so
-// many, and how many are left out.
+// first returns at most most frontends, in the order of the page, and the number of the others.
 func (p *port) first(most int) (entries []state.ID, more int) {
 	type shown struct {
 		kind, address string
@@ -115,9 +114,8 @@ func (p *port) first(most int) (entries []state.ID, more int) {
 	return entries, more
 }
 
-// kindOf says what an entry publishes, by the word that explain has for it, and by
-// which address clients dial it. The kernel does not tell a load-balancer IP from an
-// external IP.
+// kindOf returns the kind of an entry's frontend, in the words of explain, and its address. The
+// kernel does not tell a load-balancer IP from an external IP.
 func kindOf(entry state.ID) (kind, address string) {
 	switch entry.Set {
 	case state.SetExternal, state.SetExternalLocal:
@@ -155,5 +153,5 @@ func (a *arranger) server(id state.ID, traffic string) Server {
 	return v
 }
 
-// Missing is the scheduler of a virtual server that is not there.
+// Missing is the scheduler of a missing virtual server.
 const Missing = "MISSING"

@@ -8,14 +8,14 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Round is what one pass of the loop did.
+// Round describes one pass of the loop.
 type Round struct {
 	Number    uint64    `json:"number"`
 	Started   time.Time `json:"started"`
 	Took      float64   `json:"tookSeconds"`
 	Kind      string    `json:"kind"` // one of the kinds of rounds
 	Services  int       `json:"services"`
-	Writes    int       `json:"writes"` // that succeeded
+	Writes    int       `json:"writes"` // writes that succeeded
 	Failed    int       `json:"failed"`
 	Retried   int       `json:"retried"`
 	Drift     int       `json:"drift"`
@@ -26,43 +26,43 @@ type Round struct {
 
 // Kinds of rounds.
 const (
-	KindChange = "change" // what had changed was written
-	KindAudit  = "audit"  // and the kernel, read beside the loop, was as it should be
-	KindFull   = "full"   // everything was compared with the kernel
+	KindChange = "change" // the round wrote changes
+	KindAudit  = "audit"  // an audit beside the loop has found no difference
+	KindFull   = "full"   // the round compared everything with the kernel
 )
 
-// Drift is something of ours that somebody else had changed.
+// Drift is an object of kube-ipvs that another program had changed.
 type Drift struct {
 	Found  time.Time `json:"found"`
 	Object string    `json:"object"`
 	What   string    `json:"what"`
 }
 
-// What a Board remembers. Of one round's drift it is half at most: who clears
-// a table must not make all forgotten that was before.
+// Limits of a Board. The drift of one round takes at most half, so that a cleared table does not
+// make the Board forget all older drift.
 const (
 	roundsKept = 60
 	driftKept  = 100
 )
 
-// Board remembers the last rounds that did something. Its methods may be called from any
-// goroutine. The zero Board may be used.
+// Board remembers the last rounds that did something. Its methods are safe from any goroutine.
+// The zero Board is ready for use.
 type Board struct {
 	mu      sync.Mutex
 	rounds  []Round // the last ones, oldest first
 	drift   []Drift
 	audited time.Time // end of the last comparison with the kernel; zero: none
-	written uint64    // rounds after which frontends may be others
+	written uint64    // rounds that may have changed frontends
 	idle    bool      // the last of rounds was an audit that found nothing
 }
 
-// Observe takes note of a round. It returns at once.
+// Observe notes a round. It returns at once.
 func (b *Board) Observe(r *report.Round) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if did(r) {
 		if n := len(b.rounds); n > 0 && idle(r) && b.idle {
-			b.rounds = b.rounds[:n-1] // of audits that found nothing the last is enough
+			b.rounds = b.rounds[:n-1] // the last of several audits without a difference is enough
 		}
 		b.idle = idle(r)
 		b.rounds = last(append(b.rounds, summary(r)), roundsKept)
@@ -86,13 +86,13 @@ func (b *Board) Observe(r *report.Round) {
 	b.drift = last(b.drift, driftKept)
 }
 
-// did reports whether the round is worth to be remembered. While something
-// drains there is one a second that has nothing to do.
+// did reports whether the round did something. During a drain there is a round each second
+// without work.
 func did(r *report.Round) bool {
 	return r.Full || r.Audited || r.Err != nil || r.Services > 0 || len(r.Ops) > 0 || len(r.Failures) > 0
 }
 
-// idle reports whether the round did nothing but end an audit that found nothing.
+// idle reports whether the round only ended an audit without a difference.
 func idle(r *report.Round) bool {
 	return r.Audited && r.Err == nil && r.Services == 0 && len(r.Ops) == 0 && len(r.Failures) == 0
 }
@@ -119,7 +119,7 @@ func summary(r *report.Round) Round {
 	return out
 }
 
-// last returns the end of a list. What is before it is overwritten in time.
+// last returns the last elements of a list. Later calls overwrite the others.
 func last[T any](all []T, n int) []T {
 	if len(all) <= n {
 		return all
@@ -127,7 +127,7 @@ func last[T any](all []T, n int) []T {
 	return all[:copy(all, all[len(all)-n:])]
 }
 
-// tell fills in what the board remembers.
+// tell adds the content of the Board to a View.
 func (b *Board) tell(v *View) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,7 +136,7 @@ func (b *Board) tell(v *View) {
 	v.LastAudit = b.audited
 }
 
-// changes grows when frontends may have become others.
+// changes returns a number that grows when frontends may have changed.
 func (b *Board) changes() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -31,24 +31,23 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"number": number, "took": took, "plural": plural, "clock": clock, "machine": machine, "wrong": wrong,
 }).Parse(pageText))
 
-// shown is what the template is given.
+// shown is the data of the template.
 type shown struct {
 	*View
 	Style   template.CSS
 	Newest  []Round // Rounds, the other way round
 	Repairs []Drift // Drift, the other way round
-	Many    int     // endpoints that are shown of a virtual server
-	Open    bool    // they are shown unasked
+	Many    int     // endpoints of a virtual server that the page shows
+	Open    bool    // the endpoints are unfolded
 	Refresh int
 	query   query
 }
 
-// Endpoints of virtual servers are told one by one so far as a page stays a
-// page: many where few virtual servers are shown.
+// How many endpoints of a virtual server the page lists: many if it shows few virtual servers.
 const (
 	mostShown  = 1000
 	leastShown = 10
-	fewShown   = 3 // ports of Services whose endpoints are shown unasked
+	fewShown   = 3 // ports of Services with unfolded endpoints
 )
 
 func writeHTML(b *bytes.Buffer, v *View, q query) error {
@@ -66,7 +65,7 @@ func writeHTML(b *bytes.Buffer, v *View, q query) error {
 	return page.Execute(b, s)
 }
 
-// values returns the parameters that ask for another page of the same search.
+// values returns the parameters of another page of the same search.
 func (q *query) values(page int) url.Values {
 	v := url.Values{}
 	if q.text != "" {
@@ -84,33 +83,32 @@ func (q *query) values(page int) url.Values {
 	return v
 }
 
-// link returns a reference relative to the page, which may lie below a path of
-// another server.
+// link returns a reference relative to the page, which may be below a path of another server.
 func link(path string, v url.Values) template.URL {
 	return template.URL(path + "?" + v.Encode()) //nolint:gosec // url.Values escapes what is in it
 }
 
-// PageLink returns where another page of the search is.
+// PageLink returns the link of another page of the search.
 func (s shown) PageLink(page int) template.URL { return link("", s.query.values(page)) }
 
-// JSONLink returns where the same is told to programs.
+// JSONLink returns the link of the same content as JSON.
 func (s shown) JSONLink() template.URL {
 	v := s.query.values(s.Page)
 	v.Del("refresh")
 	return link("state", v)
 }
 
-// SearchLink returns the page of what matches a text.
+// SearchLink returns the link of a search.
 func (s shown) SearchLink(text string) template.URL { return link("", url.Values{"q": {text}}) }
 
-// RefreshLink returns the page that is asked for again every so many seconds.
+// RefreshLink returns the link of the page with a refresh period in seconds.
 func (s shown) RefreshLink(seconds int) template.URL {
 	q := s.query
 	q.refresh = seconds
 	return link("", q.values(s.Page))
 }
 
-// Next and Previous are for the template, which cannot count.
+// Next and Previous count for the template.
 func (s shown) Next() int     { return s.Page + 1 }
 func (s shown) Previous() int { return s.Page - 1 }
 
@@ -128,14 +126,13 @@ func (s shown) LastRound() *Round {
 	return &s.Newest[0]
 }
 
-// Ago returns how long before the View something was.
+// Ago returns the time from at to the View, in words.
 func (s shown) Ago(t time.Time) string { return span(s.Time.Sub(t)) + " ago" }
 
-// Waits returns for how long changes have been waiting.
+// Waits returns how long changes have waited.
 func (s shown) Waits() string { return span(s.Time.Sub(s.Health.Since)) }
 
-// Rows returns how many virtual servers the frontends have, with those that
-// several share counted for each.
+// Rows counts the virtual servers of the frontends; one that several share counts for each.
 func (s Service) Rows() int {
 	n := 0
 	for _, f := range s.Frontends {
@@ -144,7 +141,7 @@ func (s Service) Rows() int {
 	return n
 }
 
-// Drains counts the endpoints that get nothing new.
+// Drains counts the draining endpoints.
 func (v Server) Drains() int {
 	n := 0
 	for _, e := range v.Endpoints {
@@ -158,7 +155,7 @@ func (v Server) Drains() int {
 // Serves counts the endpoints that get connections.
 func (v Server) Serves() int { return len(v.Endpoints) - v.Drains() }
 
-// Busy sums up the connections.
+// Busy returns the sum of the connections.
 func (v Server) Busy() Connections {
 	var c Connections
 	for _, e := range v.Endpoints {
@@ -168,8 +165,7 @@ func (v Server) Busy() Connections {
 	return c
 }
 
-// FirstEndpoints returns so many endpoints, those that drain among them first:
-// they are what somebody looks for.
+// FirstEndpoints returns the first endpoints, the draining ones before the others.
 func (v Server) FirstEndpoints(most int) []Endpoint {
 	if len(v.Endpoints) <= most {
 		return v.Endpoints
@@ -187,7 +183,7 @@ func (v Server) Left(most int) int { return max(0, len(v.Endpoints)-most) }
 // IsMissing reports whether the kernel has no such virtual server.
 func (v Server) IsMissing() bool { return v.Scheduler == Missing }
 
-// number writes thousands apart.
+// number returns a number with separated thousands.
 func number(n any) string {
 	var text string
 	switch n := n.(type) {
@@ -208,7 +204,7 @@ func number(n any) string {
 	return b.String()
 }
 
-// plural returns a number with what it counts.
+// plural returns a number with its noun.
 func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one
@@ -216,7 +212,7 @@ func plural(n int, one, many string) string {
 	return number(n) + " " + many
 }
 
-// took writes seconds as people do.
+// took returns seconds as text.
 func took(seconds float64) string {
 	switch ms := seconds * 1000; {
 	case ms < 0.1:
@@ -229,7 +225,7 @@ func took(seconds float64) string {
 	return strconv.FormatFloat(seconds, 'f', 1, 64) + " s"
 }
 
-// span writes a duration in its largest unit.
+// span returns a duration in its largest unit.
 func span(d time.Duration) string {
 	switch {
 	case d < time.Minute:
@@ -242,7 +238,7 @@ func span(d time.Duration) string {
 	return strconv.Itoa(int(d/(24*time.Hour))) + " days"
 }
 
-// clock writes a time of the last days for people, in UTC as logs have it.
+// clock returns a time of the last days as text, in UTC as in the log.
 func clock(t time.Time) string { return t.UTC().Format("Jan 2 15:04:05") }
 
 func machine(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -11,16 +11,16 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Index is which frontends there are and for which Service ports they stand, as
-// entries of sets tell it: their names are in comments.
+// Index has all frontends and their Service ports. It reads them from the entries of sets, whose
+// comments have the names.
 type Index struct {
 	ports    []port                // sorted by name
-	gates    map[state.ID]gates    // of frontends that have some
-	networks map[netip.Prefix]bool // in which all node ports are dialled
+	gates    map[state.ID]gates    // only of frontends with gates
+	networks map[netip.Prefix]bool // the networks of node ports
 }
 
-// ReadIndex makes an Index of the entries that read hands to note, in any order, such
-// as kernel.Glance.Frontends. All other objects are of no interest.
+// ReadIndex makes an Index of the entries that read hands to note, in any order. It ignores all
+// other objects.
 func ReadIndex(read func(note func(state.ID, state.SpecRef)) error) (*Index, error) {
 	s := newSorter()
 	if err := read(s.note); err != nil {
@@ -29,8 +29,8 @@ func ReadIndex(read func(note func(state.ID, state.SpecRef)) error) (*Index, err
 	return s.index(), nil
 }
 
-// Behind returns the Service of each virtual server that may stand behind a frontend,
-// whichever mode has programmed the node. Of c only the private prefixes count.
+// Behind returns the Service of each virtual server that may stand behind a frontend, in either
+// mode. It uses only the prefixes of mapped addresses of c.
 func (x *Index) Behind(c desired.Config) map[state.ID]model.Key {
 	out := map[state.ID]model.Key{}
 	for i := range x.ports {
@@ -45,7 +45,7 @@ func (x *Index) Behind(c desired.Config) map[state.ID]model.Key {
 	return out
 }
 
-// Dialled returns the Service of each frontend, by what clients dial there.
+// Dialled returns the Service of each frontend, by the address that clients dial.
 func (x *Index) Dialled() Dialled {
 	out := Dialled{map[state.ID]model.Key{}, x.networks}
 	for i := range x.ports {
@@ -56,13 +56,13 @@ func (x *Index) Dialled() Dialled {
 	return out
 }
 
-// Dialled knows what clients dial.
+// Dialled finds Services by the address that clients dial.
 type Dialled struct {
 	frontends map[state.ID]model.Key
 	networks  map[netip.Prefix]bool
 }
 
-// At returns the Service that clients of an address and port get to.
+// At returns the Service that serves an address and port.
 func (d *Dialled) At(proto state.Protocol, to netip.AddrPort) (service model.Key, ok bool) {
 	if service, ok = d.frontends[bare(state.EntryID(state.SetAll, proto, to))]; ok {
 		return service, true
@@ -76,16 +76,16 @@ func (d *Dialled) At(proto state.Protocol, to netip.AddrPort) (service model.Key
 	return model.Key{}, false
 }
 
-// modes are those that may have programmed a node.
+// modes are the modes that may have programmed a node.
 var modes = []desired.Mode{desired.Direct, desired.Image}
 
 // port is one port of a Service.
 type port struct {
 	name      string     // namespace/name:port
-	frontends []state.ID // entries that publish it, one a frontend
+	frontends []state.ID // publishing entries, one for each frontend
 }
 
-// service returns the Service of a port; unknown stands in no namespace.
+// service returns the Service of a port; that of unknown has no namespace.
 func (p *port) service() model.Key {
 	service, _, _ := strings.Cut(p.name, ":")
 	namespace, name, ok := strings.Cut(service, "/")
@@ -95,14 +95,14 @@ func (p *port) service() model.Key {
 	return model.Key{Namespace: namespace, Name: name}
 }
 
-// gates are what keeps clients away from a frontend: a bit for each of notes.
+// gates has a bit for each of notes that keeps clients away from a frontend.
 type gates uint8
 
-// notes are what entries of some sets mean for their frontends.
+// notes has the meaning of entries of some sets for their frontends.
 var notes = []struct {
 	addresses, nodePorts state.SetName
 	text                 string
-	wrong                bool // nobody can want this
+	wrong                bool // always a fault
 }{
 	{state.SetReject, state.SetNodePortReject, "refused: no endpoint anywhere", true},
 	{state.SetDrop, 0, "dropped: internal policy Local, no endpoint on this node", true},
@@ -110,7 +110,7 @@ var notes = []struct {
 	{state.SetSourceFiltered, 0, "only from loadBalancerSourceRanges", false},
 }
 
-// wrong reports whether a note is of what nobody can want.
+// wrong reports whether a note is always a fault.
 func wrong(text string) bool {
 	for _, n := range notes {
 		if n.text == text {
@@ -120,8 +120,8 @@ func wrong(text string) bool {
 	return false
 }
 
-// bare returns what an entry has in common with all others for its frontend.
-// Node ports have an entry for each network.
+// bare returns an ID that all entries of a frontend have in common. Node ports have an entry for
+// each network.
 func bare(entry state.ID) state.ID {
 	if entry.Set.Type() == state.HashNetPort {
 		entry = entry.At(state.FamilyOf(entry.Addr()))
@@ -131,7 +131,7 @@ func bare(entry state.ID) state.ID {
 	return entry
 }
 
-// sorter makes an index of entries that come in any order.
+// sorter makes an Index of entries in any order.
 type sorter struct {
 	published map[state.ID]state.ID // one entry of each set and frontend
 	names     map[state.ID]string
@@ -143,7 +143,7 @@ func newSorter() *sorter {
 	return &sorter{map[state.ID]state.ID{}, map[state.ID]string{}, map[state.ID]gates{}, map[netip.Prefix]bool{}}
 }
 
-// note takes an object. All but set entries are of no interest.
+// note takes a set entry, and ignores all other objects.
 func (s *sorter) note(id state.ID, spec state.SpecRef) {
 	if id.Kind != state.Entry {
 		return
@@ -169,7 +169,7 @@ func (s *sorter) note(id state.ID, spec state.SpecRef) {
 	}
 }
 
-// unknown is the Service port of a frontend that bears no name.
+// unknown is the Service port of a frontend without a name.
 const unknown = "(unknown Service)"
 
 func (s *sorter) index() *Index {
@@ -189,7 +189,7 @@ func (s *sorter) index() *Index {
 	return x
 }
 
-// notes returns what an entry's frontend is told to do with clients.
+// notes returns the notes of an entry's frontend.
 func (x *Index) notes(entry state.ID) []string {
 	var out []string
 	for i, n := range notes {
@@ -200,8 +200,8 @@ func (x *Index) notes(entry state.ID) []string {
 	return out
 }
 
-// turnsAway reports whether nobody, or nobody within the cluster, can reach a
-// frontend of the port for want of endpoints.
+// turnsAway reports whether a frontend of the port turns away all clients, or all of the cluster,
+// since it has no endpoints.
 func (x *Index) turnsAway(p *port) bool {
 	for _, entry := range p.frontends {
 		for i, n := range notes {

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Node is what is programmed on a node, as the command state prints it.
+// Node has the programmed objects of a node, as the command state prints them.
 type Node struct {
 	Services []Service    `json:"services"`
 	VIPs     []netip.Addr `json:"vips"`
-	// Unpublished virtual servers are ours and stand behind no frontend: those
-	// of a start that was cut short, for example.
+	// Unpublished has the virtual servers of kube-ipvs behind no frontend, such as those of
+	// an interrupted start.
 	Unpublished []Server       `json:"unpublished,omitempty"`
 	Objects     map[string]int `json:"objects"`
 }
@@ -19,8 +19,8 @@ type Node struct {
 type Service struct {
 	Service   string     `json:"service"` // namespace/name:port
 	Frontends []Frontend `json:"frontends"`
-	More      int        `json:"moreFrontends,omitempty"` // that are left out
-	Problems  []string   `json:"problems,omitempty"`      // of the Service; told by Page alone
+	More      int        `json:"moreFrontends,omitempty"` // frontends that are left out
+	Problems  []string   `json:"problems,omitempty"`      // of the Service; only Page sets it
 }
 
 // Frontend is one address that clients dial.
@@ -32,8 +32,8 @@ type Frontend struct {
 	Servers  []Server `json:"virtualServers"`
 }
 
-// Dialled returns what clients dial, as explain writes it: 10.96.0.10:80/tcp, and of a
-// node port *:30080/tcp (IPv4).
+// Dialled returns the address that clients dial, as explain writes it: 10.96.0.10:80/tcp, or
+// *:30080/tcp (IPv4) for a node port.
 func (f Frontend) Dialled() string {
 	address, family, _ := strings.Cut(f.Address, " ")
 	return strings.TrimSpace(address + "/" + f.Protocol + " " + family)
@@ -43,8 +43,8 @@ func (f Frontend) Dialled() string {
 type Server struct {
 	Address   string     `json:"address"`
 	Protocol  string     `json:"protocol"`
-	For       string     `json:"for,omitempty"` // whose traffic it takes, where there are two
-	Scheduler string     `json:"scheduler"`     // MISSING: the virtual server is not there
+	For       string     `json:"for,omitempty"` // the clients that it serves, if there are two
+	Scheduler string     `json:"scheduler"`     // MISSING: the kernel lacks the virtual server
 	Affinity  uint32     `json:"affinitySeconds,omitempty"`
 	Endpoints []Endpoint `json:"endpoints"`
 }
@@ -57,7 +57,7 @@ type Endpoint struct {
 	Connections
 }
 
-// Connections are those of a real server, as IPVS sorts them.
+// Connections counts the connections of a real server as IPVS does.
 type Connections struct {
 	Active   uint32 `json:"active"`   // established
 	Inactive uint32 `json:"inactive"` // in other states, and all of a protocol without states

@@ -15,69 +15,69 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Kernel is how a Page reads what is programmed. Calls never overlap.
+// Kernel reads the programmed objects for a Page. Calls never overlap.
 type Kernel interface {
-	// Frontends hands note the entries of the sets that publish frontends,
-	// name them or keep clients away from them.
+	// Frontends hands note the entries of the sets that publish or name frontends, or keep
+	// clients away from them.
 	Frontends(ctx context.Context, note func(state.ID, state.SpecRef)) error
-	// Servers hands note those of the virtual servers that are there, and
-	// the real servers of each with their connections.
+	// Servers hands note the given virtual servers that exist, and their real servers with
+	// connections.
 	Servers(ctx context.Context, ids []state.ID, note func(id state.ID, spec state.SpecRef, active, inactive uint32)) error
-	// EachReal hands note every real server of ours with its connections.
+	// EachReal hands note every real server of kube-ipvs with its connections.
 	EachReal(ctx context.Context, note func(real state.ID, active, inactive uint32)) error
 }
 
-// Config is what a Page must be told. All is needed.
+// Config configures a Page. All fields are required.
 type Config struct {
 	Node, Version string
-	Desired       desired.Config        // says where virtual servers stand
-	Board         *Board                // that Rounds are told to
-	Kernel        Kernel                // for this Page alone
+	Desired       desired.Config        // has the addresses of virtual servers
+	Board         *Board                // it observes the Rounds
+	Kernel        Kernel                // only for this Page
 	Last          func() *report.Round  // as Proxier.Last
 	Backlog       func() report.Backlog // as Proxier.Backlog
-	Unhealthy     func() string         // why the proxy is; empty: it is not
-	Ready         func() (bool, string) // or why not
+	Unhealthy     func() string         // why the proxy is unhealthy; empty: it is healthy
+	Ready         func() (bool, string) // whether it is ready, or why not
 	Log           *slog.Logger
 }
 
 const (
-	fresh       = 2 * time.Second  // that an answer serves all who ask for the same
-	stale       = 15 * time.Second // that frontends are taken for those known, if the loop has written none
-	forget      = time.Minute      // without a request, after which nothing is kept in memory
-	readTimeout = 5 * time.Second  // that a request may take, waiting included
-	sendTimeout = 30 * time.Second // that a client may take to receive
-	mostAtOnce  = 16               // requests; the next one is refused
-	mostAnswers = 32               // that are kept
+	fresh       = 2 * time.Second  // how long an answer serves equal requests
+	stale       = 15 * time.Second // how long the known frontends are used, if the loop has written none
+	forget      = time.Minute      // the time without a request after which the Page frees its memory
+	readTimeout = 5 * time.Second  // how long a request may take, with its wait
+	sendTimeout = 30 * time.Second // how long a client may take to receive
+	mostAtOnce  = 16               // requests at once; the next one is refused
+	mostAnswers = 32               // answers that are kept
 )
 
-// Page serves what a View has. Its handlers may be called from any goroutine.
+// Page serves Views. Its handlers are safe from any goroutine.
 type Page struct {
 	config Config
-	slots  chan struct{} // one a request
-	turn   chan struct{} // for one request at a time, which may use what follows
+	slots  chan struct{} // one for each request
+	turn   chan struct{} // one request at a time may use the fields below
 
 	answers   map[string]answer
 	frontends *Index // nil: not read, or forgotten
 	indexed   time.Time
 	changes   uint64 // Board.changes when it was read
 	idle      *time.Timer
-	failed    bool // what is programmed could not be read the last time
+	failed    bool // the last read of the kernel failed
 }
 
-// answer is a body that was made.
+// answer is a body for a request.
 type answer struct {
 	made time.Time
 	code int
 	body []byte
 }
 
-// NewPage returns a Page that has read nothing yet.
+// NewPage returns a Page. It reads the kernel only on requests.
 func NewPage(c Config) *Page {
 	return &Page{config: c, slots: make(chan struct{}, mostAtOnce), turn: make(chan struct{}, 1), answers: map[string]answer{}}
 }
 
-// Handlers returns what serves which path. Parameters of both are q, problems
-// and page; the page for people also knows refresh.
+// Handlers returns the handlers by path. Both take the parameters q, problems and page; the HTML
+// page also takes refresh.
 func (p *Page) Handlers() map[string]http.Handler {
 	return map[string]http.Handler{
 		"/":      handler{p, "text/html; charset=utf-8", writeHTML},
@@ -122,12 +122,12 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the page cannot be shown; the log says why", http.StatusInternalServerError)
 		return
 	}
-	// Who does not receive must not keep a slot. Not every writer can be told.
+	// A client that does not receive must not keep a slot. Not every writer has a deadline.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(sendTimeout))
 	w.Header().Set("Content-Type", h.kind)
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.code)
-	_, _ = w.Write(a.body) // an error is the client's, who has gone
+	_, _ = w.Write(a.body) // an error means that the client has gone
 }
 
 func busy(w http.ResponseWriter) {
@@ -135,8 +135,7 @@ func busy(w http.ResponseWriter) {
 	http.Error(w, "too many requests for this page at once", http.StatusServiceUnavailable)
 }
 
-// secure says that the page needs nothing from anywhere, and may be part of no
-// other: no script, no frame, nothing kept.
+// secure sets the headers that forbid scripts, frames, caches and content of other servers.
 func secure(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -146,8 +145,8 @@ func secure(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// answer returns what was answered to the same request a moment ago, or makes
-// it. When its turn does not come in time, the error is that of the context.
+// answer returns the recent answer to an equal request, or makes one. It returns the error of the
+// context if its turn does not come in time.
 func (p *Page) answer(ctx context.Context, h handler, q query) (answer, error) {
 	waiting, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -161,7 +160,7 @@ func (p *Page) answer(ctx context.Context, h handler, q query) (answer, error) {
 	if a, ok := p.answers[key]; ok && time.Since(a.made) < fresh {
 		return a, nil
 	}
-	// Others may get the answer too: it goes on when the client goes.
+	// Other requests may get the answer too, so it continues if the client goes.
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
 	defer cancel()
 	v := p.view(reading, q)
@@ -182,7 +181,7 @@ func (p *Page) answer(ctx context.Context, h handler, q query) (answer, error) {
 	return a, nil
 }
 
-// keep remembers an answer, and what else is new enough.
+// keep keeps an answer, and the others that are fresh.
 func (p *Page) keep(key string, a answer) {
 	for old, b := range p.answers {
 		if time.Since(b.made) >= fresh || len(p.answers) >= mostAnswers {
@@ -196,7 +195,7 @@ func (p *Page) keep(key string, a answer) {
 	p.idle.Reset(forget)
 }
 
-// forget gives back the memory when nobody has looked for a while.
+// forget frees the memory after a while without requests.
 func (p *Page) forget() {
 	p.turn <- struct{}{}
 	defer func() { <-p.turn }()

@@ -11,12 +11,12 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// query says which Services to show.
+// query selects the Services that a page shows.
 type query struct {
 	text     string // words, each of which a Service must match
 	problems bool   // only Services with problems
 	page     int    // from 1
-	refresh  int    // seconds after which a browser is to ask again; 0: it is not
+	refresh  int    // refresh period of the browser in seconds; 0: none
 	terms    []term
 }
 
@@ -66,8 +66,8 @@ func orElse(text, other string) string {
 	return text
 }
 
-// parseTerm reads a word as it may have been copied from the page: an address
-// with or without port and protocol, *:PORT, :PORT, PORT, or a part of a name.
+// parseTerm parses a word, perhaps copied from the page: an address with or without port and
+// protocol, *:PORT, :PORT, PORT, or a part of a name.
 func parseTerm(word string) term {
 	t := term{text: strings.ToLower(word)}
 	rest := t.text
@@ -89,8 +89,8 @@ func parseTerm(word string) term {
 	return t
 }
 
-// matches reports whether the term is part of the port's name or that of a
-// frontend, or of what is behind one.
+// matches reports whether the term is in the names of the port, or matches a frontend or a server
+// behind one.
 func (t *term) matches(p *port, behind func(state.ID) []state.ID) bool {
 	for _, entry := range p.frontends {
 		if t.dials(entry) || (t.addr.IsValid() && t.stands(behind(entry))) {
@@ -100,7 +100,7 @@ func (t *term) matches(p *port, behind func(state.ID) []state.ID) bool {
 	return !t.addr.IsValid() && strings.Contains(strings.ToLower(p.name), t.text)
 }
 
-// dials reports whether a client of what the term names comes to the frontend.
+// dials reports whether the frontend serves the address of the term.
 func (t *term) dials(entry state.ID) bool {
 	switch {
 	case !t.addr.IsValid() && t.port == 0, t.port != 0 && t.port != entry.Port, t.proto != 0 && t.proto != entry.Proto:
@@ -111,8 +111,7 @@ func (t *term) dials(entry state.ID) bool {
 	return !t.addr.IsValid() || t.addr == entry.Addr()
 }
 
-// stands reports whether one of the virtual servers is what the term names, or
-// has it behind.
+// stands reports whether the term matches one of the virtual servers, or a real server of one.
 func (t *term) stands(servers []state.ID) bool {
 	for _, id := range servers {
 		if t.real[id] || t.addr == id.Addr() && (t.port == 0 || t.port == id.Port) && (t.proto == 0 || t.proto == id.Proto) {
@@ -122,7 +121,7 @@ func (t *term) stands(servers []state.ID) bool {
 	return false
 }
 
-// meets reports whether a real server is what the term names.
+// meets reports whether the term matches a real server.
 func (t *term) meets(real state.ID) bool {
 	return t.addr == real.Peer() && (t.port == 0 || t.port == real.PeerPort) && (t.proto == 0 || t.proto == real.Proto)
 }

@@ -7,7 +7,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// services reads those that the search finds, as many as a page has.
+// services reads the Services of one page of the search.
 func (p *Page) services(ctx context.Context, v *View, q query, troubled map[string][]string) error {
 	x, err := p.index(ctx)
 	if err != nil {
@@ -36,7 +36,7 @@ func (p *Page) services(ctx context.Context, v *View, q query, troubled map[stri
 	return nil
 }
 
-// nameDrains says whose endpoints drain.
+// nameDrains adds the Services of draining endpoints.
 func (p *Page) nameDrains(v *View, x *Index) {
 	r := p.config.Last()
 	if r == nil || len(r.Drains) == 0 {
@@ -62,7 +62,7 @@ func (p *Page) nameDrains(v *View, x *Index) {
 	}
 }
 
-// find returns the ports that the search is for.
+// find returns the ports that match the search.
 func (p *Page) find(ctx context.Context, x *Index, q query, troubled map[string][]string) ([]*port, error) {
 	if err := p.lookUp(ctx, x, q.terms); err != nil {
 		return nil, err
@@ -84,8 +84,8 @@ ports:
 	return found, nil
 }
 
-// lookUp finds out which virtual servers have an endpoint at addresses that
-// are no frontend's. Only that must read all real servers.
+// lookUp finds the virtual servers with an endpoint at the addresses of terms that match no
+// frontend. Only this reads all real servers.
 func (p *Page) lookUp(ctx context.Context, x *Index, terms []term) error {
 	var sought []*term
 	for i := range terms {
@@ -106,7 +106,7 @@ func (p *Page) lookUp(ctx context.Context, x *Index, terms []term) error {
 	})
 }
 
-// any reports whether the term matches something.
+// any reports whether the term matches a port.
 func (x *Index) any(t *term, behind func(state.ID) []state.ID) bool {
 	for i := range x.ports {
 		if t.matches(&x.ports[i], behind) {
@@ -116,7 +116,7 @@ func (x *Index) any(t *term, behind func(state.ID) []state.ID) bool {
 	return false
 }
 
-// read asks for the virtual servers of the first frontends of ports.
+// read reads the virtual servers of the first frontends of ports.
 func (p *Page) read(ctx context.Context, ports []*port) (*servers, error) {
 	var ids []state.ID
 	seen := map[state.ID]bool{}
@@ -138,8 +138,8 @@ func (p *Page) read(ctx context.Context, ports []*port) (*servers, error) {
 	return known, err
 }
 
-// index returns which frontends there are. It is read again after the loop
-// has changed some, but not at once, and after a while anyway: others may have.
+// index returns the Index. It reads it again some time after the loop has changed frontends, and
+// after a while anyway, since other programs may have changed some.
 func (p *Page) index(ctx context.Context) (*Index, error) {
 	changes, age := p.config.Board.changes(), time.Since(p.indexed)
 	if p.frontends != nil && (age < fresh || age < stale && changes == p.changes) {

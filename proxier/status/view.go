@@ -8,8 +8,8 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// View is what a page shows, and /state says. Fields are added, and those that
-// there are keep their names and meanings.
+// View is the content of a page, and of /state. Later versions may add fields, and keep the names
+// and meanings of these.
 type View struct {
 	Time    time.Time      `json:"time"`
 	Node    string         `json:"node"`
@@ -19,18 +19,18 @@ type View struct {
 	Objects map[string]int `json:"objects"` // in the kernel, after the last round, by kind
 
 	Draining      int       `json:"draining"`           // endpoints that finish their connections
-	Drains        []Drain   `json:"drains"`             // of these, those that have been for the longest time
+	Drains        []Drain   `json:"drains"`             // the longest of these
 	LastAudit     time.Time `json:"lastAudit,omitzero"` // when everything was last compared with the kernel
 	Failing       Failing   `json:"failing"`
-	Problems      []Problem `json:"problems"` // of what was asked for: those that the search finds, the first of them
+	Problems      []Problem `json:"problems"` // the first ones that match the search
 	ProblemsFound int       `json:"problemsFound"`
-	Drift         []Drift   `json:"drift"`  // found of late, oldest first
+	Drift         []Drift   `json:"drift"`  // the last ones, oldest first
 	Rounds        []Round   `json:"rounds"` // the last ones, oldest first
 
 	Query     string    `json:"query"`
 	Troubled  bool      `json:"onlyProblems"`
 	Total     int       `json:"total"`    // ports of Services
-	Found     int       `json:"found"`    // of total, those that the search finds
+	Found     int       `json:"found"`    // ports of Services that match the search
 	Page      int       `json:"page"`     // from 1
 	Pages     int       `json:"pages"`    // at least 1
 	PageSize  int       `json:"pageSize"` // ports of Services
@@ -48,14 +48,14 @@ type Health struct {
 	Since    time.Time `json:"waitingSince,omitzero"`
 }
 
-// Failing says which writes do not succeed.
+// Failing counts the writes that have failed and not succeeded since.
 type Failing struct {
 	Count   int         `json:"count"`
 	Causes  Causes      `json:"causes"`  // Count, by cause
-	Objects []Unwritten `json:"objects"` // those that have failed for the longest time
+	Objects []Unwritten `json:"objects"` // those that have failed the longest
 }
 
-// Causes counts writes by why they fail.
+// Causes counts failing writes by cause.
 type Causes struct {
 	Node    int `json:"node"`
 	Object  int `json:"object"`
@@ -76,10 +76,10 @@ type Drain struct {
 	Since    time.Time `json:"since"`
 	Endpoint string    `json:"endpoint"`
 	Server   string    `json:"virtualServer"`
-	Service  string    `json:"service,omitempty"` // namespace/name:port; empty: it is no Service's any more
+	Service  string    `json:"service,omitempty"` // namespace/name:port; empty: no Service has it any more
 }
 
-// Problem is something wrong with what was asked for.
+// Problem is a fault of a Service, an EndpointSlice, the Node or the source.
 type Problem struct {
 	Object  string `json:"object,omitempty"`
 	Field   string `json:"field,omitempty"`
@@ -90,10 +90,10 @@ type Problem struct {
 const (
 	pageSize      = 50  // ports of Services
 	mostFrontends = 32  // of a port
-	mostProblems  = 100 // that are told one by one
+	mostProblems  = 100 // problems that are listed
 )
 
-// view puts together what a request asks for.
+// view makes the View of a request.
 func (p *Page) view(ctx context.Context, q query) *View {
 	v := &View{
 		Time: time.Now(), Node: p.config.Node, Version: p.config.Version, Mode: string(p.config.Desired.Mode),
@@ -112,8 +112,8 @@ func (p *Page) view(ctx context.Context, q query) *View {
 	return v
 }
 
-// lastRound tells of the last round, and returns what is wrong with each
-// Service, by namespace/name.
+// lastRound adds the last round to the View, and returns the problems of each Service, by
+// namespace/name.
 func (p *Page) lastRound(v *View, q query) map[string][]string {
 	v.Objects, v.Problems, v.Failing.Objects = map[string]int{}, []Problem{}, []Unwritten{}
 	r := p.config.Last()
@@ -152,7 +152,7 @@ func sentence(pr model.Problem) string {
 	return pr.Message
 }
 
-// tells reports whether every word of the search is in a problem.
+// tells reports whether a problem has every word of the search.
 func (q *query) tells(pr model.Problem) bool {
 	text := ""
 	for i := range q.terms {
