@@ -19,21 +19,21 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// APIOptions are what an API source must be told.
+// APIOptions configure an API source.
 type APIOptions struct {
-	Configs          []*rest.Config // one an API server, tried in turn; see LoadConfigs
-	NodeName         string         // whose Node object is followed
-	ServiceProxyName string         // value of the label service.kubernetes.io/service-proxy-name of the Services that are meant; empty: those without it
+	Configs          []*rest.Config // one for each API server, tried in turn; see LoadConfigs
+	NodeName         string         // the name of the Node object to follow
+	ServiceProxyName string         // label service.kubernetes.io/service-proxy-name of the Services to serve; empty: those without it
 	Pods             bool           // EndpointSlices keep the names of pods
 }
 
-// API follows the Services, the EndpointSlices and the own Node of API
-// servers. It lists and watches what kube-proxy does and keeps no copy of what
-// it delivers, but for names and versions: a relist delivers what has changed.
+// API returns a Source that follows the Services, the EndpointSlices and the own Node of API
+// servers. It lists and watches the same objects as kube-proxy. It keeps only the names and
+// versions of objects, so that a second list delivers only the changed ones.
 //
-// While no server answers, everything stays as it was told last. The last
-// endpoints of the Service default/kubernetes, by which nodes may reach the API
-// server, are kept even if it says that there are none.
+// While no server answers, the last known state stays in force. If the API server lists no
+// endpoints of the Service default/kubernetes, by which the node may reach it, the last ones stay
+// in use. It fails if a configuration is not valid.
 func API(o APIOptions) (Source, error) {
 	if len(o.Configs) == 0 {
 		return nil, errors.New("no API server is named")
@@ -49,15 +49,15 @@ func API(o APIOptions) (Source, error) {
 	return a, nil
 }
 
-// nodeWait is how long the start waits for the Node when all else is there. A
-// node that has none yet can serve, without topology hints. Tests wait less.
+// nodeWait is how long the start waits for the Node after all other objects. Without the Node it
+// can serve, but without topology hints. Tests wait less.
 var nodeWait = 5 * time.Second
 
-// backoff is between tries to read from an API server: soon at first, because
-// it mostly restarts, and with jitter, because all nodes ask.
+// backoff is the pause between tries to read from an API server. It is short at first, since most
+// API servers only restart, and has jitter, since all nodes ask.
 var backoff = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 1, Steps: 8, Cap: 20 * time.Second}
 
-// kind is a kind of object that is followed.
+// kind is a kind of objects that the source follows.
 type kind struct {
 	name  string // plural, for people and requests
 	typ   runtime.Object
@@ -66,12 +66,12 @@ type kind struct {
 	label string
 	field string
 	event func(runtime.Object) Event
-	blank func(key) Event // that the object is gone
+	blank func(key) Event // the event of a deletion
 }
 
-// kinds selects as kube-proxy does: a Service is another proxy's by its label alone,
-// while slices need none. Those that are mirrored or written by hand have no label of
-// their Service, and the others may have an old one for some time.
+// kinds returns the kinds with the selectors of kube-proxy. Only the label of the Service gives it
+// to another proxy: slices that are mirrored or written by hand do not have this label, and others
+// may have an old one for some time.
 func (o APIOptions) kinds() []kind {
 	const proxyName = "service.kubernetes.io/service-proxy-name"
 	ours := "!" + proxyName
@@ -112,14 +112,14 @@ type api struct {
 	mu      sync.Mutex
 	sink    Sink
 	waiting map[string]bool // kinds whose first list has not come
-	early   []Event         // that came before all had
+	early   []Event         // events before the first list of all kinds
 	synced  bool
 	timers  []*time.Timer // end with Run
 }
 
 // Run is part of Source.
 func (a *api) Run(ctx context.Context, sink Sink) error {
-	// What goes wrong is told by Problems, once.
+	// Problems reports errors, each once: client-go must not log them too.
 	ctx = klog.NewContext(ctx, logr.Discard())
 	kinds := a.begin(sink)
 	var wg sync.WaitGroup
@@ -160,8 +160,7 @@ func (a *api) follow(ctx context.Context, k kind) {
 	cache.NewReflectorWithOptions(lw, k.typ, store, cache.ReflectorOptions{Name: k.name, Backoff: &b, Clock: impatient{ctx: ctx}}).RunWithContext(ctx)
 }
 
-// impatient is a clock on which waiting ends with ctx: some waits of a
-// reflector do not look at it.
+// impatient is a clock whose waits end with ctx, which some waits of a reflector ignore.
 type impatient struct {
 	clock.RealClock
 	ctx context.Context
@@ -178,7 +177,7 @@ func (c impatient) After(d time.Duration) <-chan time.Time {
 	return ch
 }
 
-// deliver hands events to the sink, or keeps them until all kinds are there.
+// deliver hands events to the sink, or keeps them until all kinds are listed.
 func (a *api) deliver(events []Event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -192,14 +191,14 @@ func (a *api) deliver(events []Event) {
 	a.sink.Events(events)
 }
 
-// listed says that all objects of a kind have been delivered.
+// listed says that all n objects of a kind have been delivered.
 func (a *api) listed(k kind, n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if k.name == "nodes" {
 		a.nodeListed(n)
 		if n == 0 {
-			return // it may come while the others are waited for
+			return // it may come before the other kinds
 		}
 	}
 	if !a.waiting[k.name] {
@@ -228,7 +227,7 @@ func (a *api) nodeListed(n int) {
 		"the API server has no Node of this name: its zone, podCIDRs and addresses are unknown. If the name is wrong, set --hostname-override"))
 }
 
-// sync delivers what came early. Only the first call counts.
+// sync delivers the early events, and calls Synced. Only the first call counts.
 func (a *api) sync() {
 	if a.synced {
 		return

@@ -29,10 +29,10 @@ import (
 	"k8s.io/client-go/tools/metrics"
 )
 
-// ClientOptions are how to talk to the API server, in kube-proxy's words.
+// ClientOptions configure the connection to the API server, with kube-proxy's names.
 type ClientOptions struct {
-	Kubeconfig         string   // empty: as a pod, unless Servers are given
-	Servers            []string // URLs, each instead of what Kubeconfig or the pod's environment says
+	Kubeconfig         string   // empty: the configuration of a pod, unless Servers are given
+	Servers            []string // URLs, instead of the one of Kubeconfig or of the pod's environment
 	AcceptContentTypes string
 	ContentType        string // empty: protobuf
 	QPS                float32
@@ -40,8 +40,8 @@ type ClientOptions struct {
 	UserAgent          string
 }
 
-// LoadConfigs returns one configuration for each server. The error says what
-// cannot be read or is missing.
+// LoadConfigs returns one configuration for each server. Its error names the unreadable or missing
+// file or setting.
 func LoadConfigs(o ClientOptions) ([]*rest.Config, error) {
 	base, err := baseConfig(o)
 	if err != nil {
@@ -70,8 +70,8 @@ func urlOf(server string) string {
 	return server
 }
 
-// Addresses returns where the API servers are asked whose configuration says so by
-// an address: of a name only the node's resolver knows what it means.
+// Addresses returns the addresses of the API servers that are configured by address. It does not
+// resolve names.
 func Addresses(configs []*rest.Config) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, c := range configs {
@@ -90,7 +90,7 @@ func Addresses(configs []*rest.Config) []netip.AddrPort {
 	return out
 }
 
-// dialTimeout is short because there may be another server to ask.
+// dialTimeout is short since another server may answer.
 const dialTimeout = 5 * time.Second
 
 func baseConfig(o ClientOptions) (*rest.Config, error) {
@@ -98,7 +98,7 @@ func baseConfig(o ClientOptions) (*rest.Config, error) {
 	case o.Kubeconfig != "":
 		server := ""
 		if len(o.Servers) > 0 {
-			server = urlOf(o.Servers[0]) // without a scheme, credentials would be left out
+			server = urlOf(o.Servers[0]) // client-go leaves out credentials without a scheme
 		}
 		c, err := readKubeconfig(o.Kubeconfig, server)
 		if err != nil {
@@ -132,7 +132,7 @@ func readKubeconfig(path, server string) (*rest.Config, error) {
 	return c, err
 }
 
-// groupVersion is where an API server has a kind.
+// groupVersion is the group and version of kinds, with their path at an API server.
 type groupVersion struct {
 	schema.GroupVersion
 	path string
@@ -144,8 +144,8 @@ var (
 	events    = groupVersion{eventsv1.SchemeGroupVersion, "/apis"}
 )
 
-// apiScheme has the groups that are read or written and no others: client-go's
-// own costs memory for all of them.
+// apiScheme has only the groups that kube-ipvs reads or writes: client-go's scheme costs memory for
+// all groups.
 var apiScheme = func() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, discoveryv1.AddToScheme, eventsv1.AddToScheme, metav1.AddMetaToScheme} {
@@ -181,14 +181,13 @@ func newAPIServer(c *rest.Config) (*apiServer, error) {
 	return s, nil
 }
 
-// apiServers are asked in turn: whoever answered last is asked next.
+// apiServers are asked in turn, beginning with the one that answered last.
 type apiServers struct {
 	all []*apiServer
 	at  atomic.Int32
 }
 
-// ask calls f with the client of a server, and with those of the next ones as
-// long as they do not answer.
+// ask calls f with the client of a server, and with those of the next ones until one answers.
 func (s *apiServers) ask(ctx context.Context, gv groupVersion, f func(rest.Interface) error) error {
 	var err error
 	for range s.all {
@@ -203,8 +202,7 @@ func (s *apiServers) ask(ctx context.Context, gv groupVersion, f func(rest.Inter
 	return err
 }
 
-// silent reports whether an error means that a server does not work, so that
-// another may.
+// silent reports whether an error means that a server does not work, while another may.
 func silent(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -214,11 +212,11 @@ func silent(err error) bool {
 	return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests
 }
 
-// listTimeout is how long each server may take to list: large clusters and loaded
-// servers take their time. Tests take less.
+// listTimeout is how long each server may take for a list, which is long for large clusters and
+// loaded servers. Tests set less.
 var listTimeout = 2 * time.Minute
 
-// listerWatcher lists and watches a kind, and tells when that does not work.
+// listerWatcher lists and watches a kind, and reports failures.
 type listerWatcher struct {
 	kind    kind
 	servers *apiServers
@@ -228,9 +226,9 @@ type listerWatcher struct {
 	opened  time.Time // the last watch that a server has answered
 }
 
-// IsWatchListSemanticsUnSupported is how a reflector is told not to read all objects by a
-// watch. Kubernetes 1.37 sends 2.4 times as many bytes then as for a list, and needs three
-// times as much CPU for it; and decodeList keeps no more in memory than that would.
+// IsWatchListSemanticsUnSupported tells a reflector not to read all objects by a watch. For such a
+// watch Kubernetes 1.37 sends 2.4 times as many bytes as for a list, and needs three times as much
+// CPU, and decodeList needs no more memory than it.
 func (lw *listerWatcher) IsWatchListSemanticsUnSupported() bool { return true }
 
 // ListWithContext is part of cache.ListerWatcherWithContext.
@@ -253,9 +251,9 @@ func (lw *listerWatcher) List(o metav1.ListOptions) (runtime.Object, error) {
 
 func (lw *listerWatcher) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	o.LabelSelector, o.FieldSelector = lw.kind.label, lw.field
-	// A reflector begins with version 0, whatever the cache has: that may be older than what
-	// is programmed, and would take it back. No version asks for the newest. API servers
-	// since 1.31 have that in their cache too, but only without a limit (KEP-2340).
+	// A reflector begins with version 0, which means any version in the cache: it may be older
+	// than the programmed one. No version means the newest one. API servers since 1.31 have that
+	// in their cache too, but only for lists without a limit (KEP-2340).
 	if o.ResourceVersion == "0" {
 		o.ResourceVersion = ""
 	}
@@ -326,8 +324,8 @@ func (lw *listerWatcher) watch(ctx context.Context, o metav1.ListOptions) (apiwa
 
 var parameters = runtime.NewParameterCodec(apiScheme)
 
-// unknownField gives the field selector up if a server refuses it, as those
-// before 1.31 do: what it keeps away is sorted out by the model.
+// unknownField drops the field selector if a server refuses it, as servers before 1.31 do: the
+// model leaves out the other objects.
 func (lw *listerWatcher) unknownField(err error) bool {
 	if lw.field == "" || lw.kind.name == "nodes" || !apierrors.IsBadRequest(err) {
 		return false
@@ -336,8 +334,8 @@ func (lw *listerWatcher) unknownField(err error) bool {
 	return true
 }
 
-// note tells of an error, unless it is the end or a version that is too old:
-// those are no fault.
+// note reports an error, except the end of ctx and a version that is too old, which are no
+// faults.
 func (lw *listerWatcher) note(ctx context.Context, verb string, err error) {
 	if err != nil && ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 		lw.health.fails(verb, err)

@@ -2,25 +2,25 @@ package source
 
 import "sync"
 
-// How a kind is read, in words of RBAC.
+// The verbs by which a kind is read, as in RBAC.
 const (
 	verbList  = "list"
 	verbWatch = "watch"
 )
 
-// health is how reading a kind goes. The same outage is told once, whichever
-// verb meets it first.
+// health has the state of reading a kind. It reports an outage once, for the first verb that
+// fails.
 type health struct {
 	kind    kind
 	trouble *trouble
 
 	mu     sync.Mutex
-	failed map[string]string // by verb that does not work: the class of its last error
-	broken int               // streams in a row in which something could not be read
+	failed map[string]string // by failing verb: the class of its last error
+	broken int               // consecutive streams with an error
 }
 
-// fails tells of an error. It takes the place of another one only if the same
-// verb failed otherwise before.
+// fails reports an error. It replaces another one only if the same verb failed with another class
+// before.
 func (h *health) fails(verb string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -30,8 +30,7 @@ func (h *health) fails(verb string, err error) {
 	h.trouble.put(about, problemOf("", "", text), was != "" && was != class)
 }
 
-// works says that reading goes well again. Of a watch that does not work, a
-// list that does says nothing.
+// works says that a verb works again. A list that works does not mean that a watch works.
 func (h *health) works(verb string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -45,8 +44,7 @@ func (h *health) works(verb string) {
 	h.trouble.solved(h.kind.name)
 }
 
-// streamed counts the streams that were not good in a row. It returns whether
-// that is to be borne.
+// streamed counts the consecutive bad streams. It reports whether their number is tolerable.
 func (h *health) streamed(good bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

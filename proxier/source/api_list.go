@@ -18,7 +18,7 @@ import (
 
 // decodeList reads a list of a kind from an API server's answer. From protobuf each
 // object is decoded and slimmed before the next one is read: a large list is never in
-// memory as a whole. What ends early, or is anything but a list of that kind, is an error.
+// memory as a whole. It fails if the answer ends early or is not a list of that kind.
 func decodeList(answer io.Reader, k kind, slim cache.TransformFunc) (runtime.Object, error) {
 	const magic = "k8s\x00" // in front of a runtime.Unknown in protobuf
 	in := bufio.NewReader(answer)
@@ -31,18 +31,17 @@ func decodeList(answer io.Reader, k kind, slim cache.TransformFunc) (runtime.Obj
 	if err != nil {
 		return nil, err
 	}
-	list, _, err := fromJSON.Decode(text, nil, nil) // and not into a list, to which any text without a kind would do
+	list, _, err := fromJSON.Decode(text, nil, nil) // not into a list, which would accept any text without a kind
 	if want := reflect.TypeOf(k.list()); err == nil && reflect.TypeOf(list) != want {
 		err = fmt.Errorf("the API server answered with a %T instead of a %s", list, want)
 	}
 	return complete(list, err)
 }
 
-// fromJSON reads no YAML, of which a part is a whole as well.
+// fromJSON does not read YAML, since a part of a YAML text is valid too.
 var fromJSON = json.NewSerializerWithOptions(json.DefaultMetaFactory, apiScheme, apiScheme, json.SerializerOptions{})
 
-// complete refuses what has ended before it said its version: it would be taken for a list
-// of nothing.
+// complete refuses a list without a version: it has ended early, and would count as empty.
 func complete(list runtime.Object, err error) (runtime.Object, error) {
 	if err != nil {
 		return nil, err
@@ -54,7 +53,7 @@ func complete(list runtime.Object, err error) (runtime.Object, error) {
 	return list, err
 }
 
-// listReader is what has been read of a list.
+// listReader reads a list.
 type listReader struct {
 	internalversion.List
 	kind kind
@@ -77,7 +76,7 @@ func (l *listReader) envelope(number int, content *io.LimitedReader) error {
 	return nil
 }
 
-// field reads a field of the message that all lists are.
+// field reads a field of a list.
 func (l *listReader) field(number int, content *io.LimitedReader) error {
 	switch number {
 	case 1: // metadata
@@ -94,19 +93,19 @@ func (l *listReader) field(number int, content *io.LimitedReader) error {
 	return nil
 }
 
-// message is what protobuf generates.
+// message is a generated type of protobuf.
 type message interface{ Unmarshal([]byte) error }
 
 func (l *listReader) unmarshal(content *io.LimitedReader, into message) error {
 	l.raw.Reset()
-	if err := whole(io.CopyN(&l.raw, content, content.N)); err != nil { // grows with what comes, whatever length was said
+	if err := whole(io.CopyN(&l.raw, content, content.N)); err != nil { // grows with the content, not with the announced length
 		return err
 	}
 	return into.Unmarshal(l.raw.Bytes()) // copies what it keeps
 }
 
-// eachField calls f with the fields of a message until it has ended. All of them must
-// have a length. What f leaves is skipped.
+// eachField calls f with the fields of a message until its end. All fields must have a length. It
+// skips content that f does not read.
 func eachField(in *bufio.Reader, f func(number int, content *io.LimitedReader) error) error {
 	const ofLength, most = 2, 1 << 31
 	for {
@@ -134,7 +133,7 @@ func eachField(in *bufio.Reader, f func(number int, content *io.LimitedReader) e
 	}
 }
 
-// whole returns the error of a copy, and takes the end for one: there was to be more.
+// whole returns the error of a copy, and an early end as io.ErrUnexpectedEOF.
 func whole(_ int64, err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

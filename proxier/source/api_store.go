@@ -24,8 +24,7 @@ func (k key) meta() metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: k.namespace, Name: k.name}
 }
 
-// versions is the store that a reflector fills: it knows which object was
-// delivered in which version, and nothing else of it.
+// versions is the store that a reflector fills. It keeps only the delivered version of each object.
 type versions struct {
 	kind  kind
 	api   *api
@@ -64,7 +63,7 @@ func (v *versions) Delete(obj any) error {
 	return nil
 }
 
-// Replace is part of cache.ReflectorStore: list is all that there is now.
+// Replace is part of cache.ReflectorStore: list has all objects.
 func (v *versions) Replace(list []any, _ string) error {
 	gone := make(map[key]bool, len(v.known))
 	for k := range v.known {
@@ -92,18 +91,17 @@ func (v *versions) Replace(list []any, _ string) error {
 	return nil
 }
 
-// Resync is part of cache.ReflectorStore. Nothing is kept that could be
-// delivered again.
+// Resync is part of cache.ReflectorStore. It does nothing, since the store keeps no objects.
 func (v *versions) Resync() error { return nil }
 
-// count tells of a Node that came or went.
+// count reports a Node that was created or deleted.
 func (v *versions) count() {
 	if v.kind.name == "nodes" {
 		v.api.listed(v.kind, len(v.known))
 	}
 }
 
-// note remembers the version of obj. changed says that it is a new one.
+// note notes the version of obj. changed says that it is new.
 func (v *versions) note(obj any) (e Event, changed bool, err error) {
 	m, err := meta.Accessor(obj)
 	if err != nil {
@@ -121,7 +119,8 @@ func (v *versions) note(obj any) (e Event, changed bool, err error) {
 	return v.kind.event(slim.(runtime.Object)), true, nil
 }
 
-// version makes a resourceVersion a number. API servers count; others may not.
+// version returns a number for a resourceVersion: the number itself from API servers, or a hash of
+// another text.
 func version(s string) uint64 {
 	if n, err := strconv.ParseUint(s, 10, 64); err == nil {
 		return n
@@ -131,14 +130,14 @@ func version(s string) uint64 {
 	return h.Sum64()
 }
 
-// read reports whether a proxy reads an annotation.
+// read reports whether kube-ipvs reads an annotation.
 func read(name string) bool {
 	return name == corev1.EndpointsLastChangeTriggerTime || strings.HasPrefix(name, model.AnnotationPrefix)
 }
 
-// slimmer returns a function that takes off an object what a proxy does not
-// read, which is most of it, and lets objects share strings. Safe from several
-// goroutines, and idempotent.
+// slimmer returns a function that removes from an object the fields that kube-ipvs does not read,
+// which are most of it, and lets objects share strings. Safe from several goroutines, and
+// idempotent.
 func slimmer(pods bool) cache.TransformFunc {
 	s := &slim{pods: pods, shared: map[string]*string{}}
 	return func(obj any) (any, error) {
@@ -207,7 +206,7 @@ func (s *slim) endpoint(e *discoveryv1.Endpoint) {
 	e.NodeName, e.Zone = s.share(e.NodeName), nil
 }
 
-// maxShared bounds what is shared: a cluster has fewer nodes than this.
+// maxShared is how many strings are shared: a cluster has fewer nodes.
 const maxShared = 20000
 
 func (s *slim) share(p *string) *string {

@@ -13,18 +13,15 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 )
 
-// steady is how long a stream must last to be taken for a good one after
-// others that were not. Tests take less.
+// steady is how long a stream must last to count as good after bad ones. Tests set less.
 var steady = 10 * time.Second
 
-// pace is the least time from a watch that a server has answered to the next one of the
-// kind. A reflector asks for that without a wait if the stream has told anything, and no
-// limit of requests holds for watches. Tests take less.
+// pace is the least time from an answered watch to the next watch of the kind. A reflector does not
+// wait after a stream with an event, and no limit of requests applies to watches. Tests set less.
 var pace = time.Second
 
-// follow passes on the events of w, until w has ended or Stop is called. It
-// tells of what cannot be read: a reflector starts another watch then, and
-// says nothing of it.
+// follow passes on the events of w until w ends or Stop is called. It reports errors in the stream,
+// after which a reflector silently starts another watch.
 func (lw *listerWatcher) follow(ctx context.Context, w apiwatch.Interface) apiwatch.Interface {
 	f := &followed{inner: w, out: make(chan apiwatch.Event), done: make(chan struct{})}
 	go func() {
@@ -46,8 +43,8 @@ func (lw *listerWatcher) follow(ctx context.Context, w apiwatch.Interface) apiwa
 	return f
 }
 
-// judge tells of an error, unless it is the first one in a row: a connection
-// that is lost may look like that.
+// judge reports an error, unless it is the first one in a row: a lost connection may look like an
+// error.
 func (lw *listerWatcher) judge(ctx context.Context, e apiwatch.Event) apiwatch.Event {
 	if e.Type != apiwatch.Error && reflect.TypeOf(e.Object) != reflect.TypeOf(lw.kind.typ) {
 		status := apierrors.NewInternalError(fmt.Errorf("a watch of %s delivered a %T", lw.kind.name, e.Object)).ErrStatus
@@ -66,7 +63,7 @@ func (lw *listerWatcher) judge(ctx context.Context, e apiwatch.Event) apiwatch.E
 	return e
 }
 
-// followed is a watch whose events somebody else sees first.
+// followed is a watch that passes on the events of another watch.
 type followed struct {
 	inner apiwatch.Interface
 	out   chan apiwatch.Event

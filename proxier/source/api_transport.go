@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// outcome is how a request for a watch went. client-go makes an empty watch of one that
-// timed out or whose connection was cut, as if a server had answered.
+// outcome is the error of a request for a watch. client-go turns a request that timed out or lost
+// its connection into an empty watch, as if a server had answered.
 type outcome struct{ err error }
 
 type outcomeKey struct{}
 
-// unanswered is that no server has answered. A reflector that is told so goes on watching
-// from where it was, as after a refused connection; after any other error it reads all
-// objects anew, and so would all nodes at once.
+// unanswered says that no server has answered. After it a reflector continues to watch where it was,
+// as after a refused connection. After any other error it would read all objects anew, as all nodes
+// would at once.
 type unanswered struct{ error }
 
 // Unwrap is for errors.Is and errors.As.
 func (u unanswered) Unwrap() error { return u.error }
 
-// As is part of what errors.As looks for.
+// As is for errors.As.
 func (u unanswered) As(target any) bool {
 	errno, ok := target.(*syscall.Errno)
 	if ok {
@@ -32,7 +32,7 @@ func (u unanswered) As(target any) bool {
 	return ok
 }
 
-// transport tells the outcome of requests, and has them share a connection.
+// transport notes the outcome of requests, and makes them share a connection.
 type transport struct {
 	http.RoundTripper
 	turn chan struct{} // holds one: a request that has no connection yet
@@ -42,8 +42,8 @@ func newTransport(inner http.RoundTripper) *transport {
 	return &transport{RoundTripper: inner, turn: make(chan struct{}, 1)}
 }
 
-// turnWait is how long a request waits for the connection of another: one that cannot be
-// made must not hold up all of them in turn.
+// turnWait is how long a request waits for the connection of another one, so that a connection that
+// cannot be made does not delay all of them.
 const turnWait = time.Second
 
 // RoundTrip is part of http.RoundTripper.
@@ -60,8 +60,8 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// wait has requests begin one after another, each when the one before it has a connection.
-// next is to be called when the returned request has been answered.
+// wait lets requests begin one after another, each when the one before it has a connection. The
+// caller must call next when the returned request has an answer.
 func (t *transport) wait(r *http.Request) (request *http.Request, next func()) {
 	ctx := r.Context()
 	select {
@@ -75,8 +75,8 @@ func (t *transport) wait(r *http.Request) (request *http.Request, next func()) {
 	return r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { next() }})), next
 }
 
-// stream is the answer of a watch. However the connection is lost, it has ended, which
-// client-go takes of some errors only: after others all objects would be read anew.
+// stream is the answer of a watch. It turns each error into an early end, after which client-go
+// continues the watch; after other errors client-go would read all objects anew.
 type stream struct{ io.ReadCloser }
 
 // Read is part of io.Reader.

@@ -15,7 +15,7 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// trouble collects what is wrong with a source, each thing once.
+// trouble collects the problems of a source, one for each topic.
 type trouble struct {
 	mu   sync.Mutex
 	told map[string]model.Problem
@@ -30,10 +30,10 @@ func problemOf(object, field, message string) model.Problem {
 	return model.Problem{Object: object, Field: field, Message: message}
 }
 
-// tell says what is wrong about something, unless it is known.
+// tell reports a problem of a topic, unless the topic has one.
 func (t *trouble) tell(about string, p model.Problem) { t.put(about, p, false) }
 
-// put is tell that may replace what is known.
+// put is tell that may replace the problem of a topic.
 func (t *trouble) put(about string, p model.Problem, replace bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -44,7 +44,7 @@ func (t *trouble) put(about string, p model.Problem, replace bool) {
 	t.say()
 }
 
-// solved says that nothing is wrong about something any more.
+// solved removes the problem of a topic.
 func (t *trouble) solved(about string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -64,9 +64,8 @@ func (t *trouble) say() {
 	t.hear(all)
 }
 
-// describe says what an error of reading a kind means, and about what it is:
-// there is one such problem at a time. It changes with its class only, so that
-// retries do not fill the log.
+// describe returns the text of a read error, and its topic, which has one problem at a time. A
+// problem changes only with its class, so that retries do not fill the log.
 func describe(k kind, verb string, err error) (about, class, text string) {
 	resource := k.name
 	if k.group.Group != "" {
@@ -84,7 +83,7 @@ func describe(k kind, verb string, err error) (about, class, text string) {
 	return k.name, classOf(err), fmt.Sprintf("%s cannot be read from the API server since %s: %s%s", resource, time.Now().Format(time.TimeOnly), oneLine(err), stays)
 }
 
-// classOf tells a server that answers badly from one that does not answer.
+// classOf returns the class of an error: the code of an answer, or no answer.
 func classOf(err error) string {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
@@ -93,7 +92,7 @@ func classOf(err error) string {
 	return "no answer"
 }
 
-// oneLine leaves out the query of a request, which is longer than what it is about.
+// oneLine returns an error on one line, without the long query of a request.
 func oneLine(err error) string {
 	const most = 300
 	text := err.Error()

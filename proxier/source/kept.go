@@ -7,20 +7,19 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
-// hold keeps the last endpoints of the Service default/kubernetes: a node may
-// reach the API server by them alone, and then could never learn of others.
-// Everything else passes.
+// hold keeps the last endpoints of the Service default/kubernetes: if the node reaches the API server
+// only by them, it could not learn of others. All other events pass.
 type hold struct {
 	trouble *trouble
-	now     map[string]*discoveryv1.EndpointSlice // by name, as the API server has them
-	told    map[string]*discoveryv1.EndpointSlice // as they were delivered
+	now     map[string]*discoveryv1.EndpointSlice // by name, at the API server
+	told    map[string]*discoveryv1.EndpointSlice // by name, as delivered
 }
 
 func newHold(t *trouble) *hold {
 	return &hold{trouble: t, now: map[string]*discoveryv1.EndpointSlice{}, told: map[string]*discoveryv1.EndpointSlice{}}
 }
 
-// filter returns what may be delivered.
+// filter returns the events that may be delivered.
 func (h *hold) filter(events []Event) []Event {
 	if !slices.ContainsFunc(events, h.concerns) {
 		return events
@@ -33,7 +32,7 @@ func (h *hold) filter(events []Event) []Event {
 		case e.Deleted || !ofAPIServer(e.Slice):
 			delete(h.now, e.Slice.Name)
 			if !e.Deleted {
-				out = append(out, e) // it is some other Service's now
+				out = append(out, e) // another Service has it now
 				delete(h.told, e.Slice.Name)
 			}
 		default:
@@ -54,8 +53,8 @@ func (h *hold) concerns(e Event) bool {
 	return e.Slice != nil && e.Slice.Namespace == "default" && (ofAPIServer(e.Slice) || h.now[e.Slice.Name] != nil || h.told[e.Slice.Name] != nil)
 }
 
-// settle returns what brings the slices of a family that were delivered to
-// those that there are, unless that would leave no endpoint.
+// settle returns the events that bring the delivered slices of a family to those of the API server,
+// or none if no endpoint would be left.
 func (h *hold) settle(family discoveryv1.AddressType) []Event {
 	about := "default/kubernetes " + string(family)
 	if serves(h.told, family) && !serves(h.now, family) {
@@ -81,7 +80,7 @@ func (h *hold) settle(family discoveryv1.AddressType) []Event {
 	return out
 }
 
-// serves reports whether some endpoint of a family may be used.
+// serves reports whether an endpoint of a family may be used.
 func serves(all map[string]*discoveryv1.EndpointSlice, family discoveryv1.AddressType) bool {
 	for _, s := range all {
 		if s.AddressType != family {

@@ -1,5 +1,5 @@
-// Package source delivers Services, EndpointSlices and the own Node from
-// where they are kept, as one stream of events, whatever that place is.
+// Package source delivers Services, EndpointSlices and the own Node as one stream of events, from
+// API servers or from manifests.
 package source
 
 import (
@@ -11,39 +11,37 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// Event says that one object is now as given, or gone. Exactly one of the
-// pointers is set. Receivers must not change the object.
+// Event says that an object has changed or was deleted. Exactly one of the pointers is set.
+// Receivers must not change the object.
 type Event struct {
 	Service *corev1.Service
 	Slice   *discoveryv1.EndpointSlice
 	Node    *corev1.Node
 	Deleted bool
-	Origin  string // where it came from, for messages: a file and document, or empty
+	Origin  string // the source of the object, for messages: a file and document, or empty
 }
 
-// Sink receives what a Source has to say. Its methods may be called from any
-// goroutine and return at once.
+// Sink receives the events of a Source. Its methods are safe from any goroutine, and return at
+// once.
 type Sink interface {
-	// Events delivers changes in order. Those of one call belong together and
-	// are seen by the dataplane at once.
+	// Events delivers changes in order. The changes of one call belong together: one round
+	// programs them all.
 	Events([]Event)
-	// Loaded says that everything that could be read has been delivered, but
-	// something could not: what is known may be programmed, nothing may be
-	// removed or refused. Calling it again, or after Synced, changes nothing.
+	// Loaded says that the source has delivered all objects that it can read, but could not
+	// read some: the loop may program the known ones, and must remove or refuse nothing. A
+	// second call, or one after Synced, changes nothing.
 	Loaded()
-	// Synced says that everything which existed at the start has been
-	// delivered and could be read. Before that nothing may be removed from
-	// the kernel. Calling it again changes nothing.
+	// Synced says that the source has delivered all objects that existed at the start. Before
+	// that, the loop must remove nothing from the kernel. A second call changes nothing.
 	Synced()
-	// Problems replaces what was last said to be wrong with the source itself
-	// (unreadable, malformed); empty when all is well again.
+	// Problems replaces the problems of the source itself, such as unreadable files. It is
+	// empty if there are none.
 	Problems([]model.Problem)
 }
 
-// Source is a place where objects are kept.
+// Source delivers the objects of one place.
 type Source interface {
-	// Run delivers all objects, then every change, until ctx ends. It returns
-	// an error only where it could never work; what may pass is retried and
-	// told through Sink.Problems.
+	// Run delivers all objects, and then every change, until ctx ends. It retries failures
+	// that may pass, and reports them by Sink.Problems. It returns only other errors.
 	Run(ctx context.Context, sink Sink) error
 }
