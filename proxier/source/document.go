@@ -13,9 +13,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// documents yields each document of a manifest that holds anything but
-// comments, with the number of lines before it. A document ends where a line
-// starts with --- or ..., as YAML has it even inside of text blocks.
+// documents yields each document of a manifest that has more than comments, with the number of lines
+// before it. A document ends at a line that starts with --- or ..., as in YAML even inside of text
+// blocks.
 func documents(data []byte) iter.Seq2[int, []byte] {
 	return func(yield func(int, []byte) bool) {
 		data = bytes.TrimPrefix(data, []byte("\uFEFF"))
@@ -27,7 +27,7 @@ func documents(data []byte) iter.Seq2[int, []byte] {
 				if held := doc[:at-(len(data)-len(doc))]; !blank(held) && !yield(start, held) {
 					return
 				}
-				// What follows a marker on its line belongs to the next document.
+				// The rest of the marker's line belongs to the next document.
 				if rest {
 					doc, start = data[at:], lines
 				} else {
@@ -56,8 +56,7 @@ func lineLen(data []byte) int {
 	return i + 1
 }
 
-// separator reports whether a line stands between documents and whether it
-// holds something of the next one.
+// separator reports whether a line separates documents, and whether its rest belongs to the next one.
 func separator(line []byte) (marker, rest bool) {
 	if !bytes.HasPrefix(line, []byte("---")) && !bytes.HasPrefix(line, []byte("...")) {
 		return false, false
@@ -69,7 +68,7 @@ func separator(line []byte) (marker, rest bool) {
 	return true, line[0] == '-' && !blank(after)
 }
 
-// blank reports whether there is nothing but space, comments and directives.
+// blank reports whether a document has only space, comments and directives.
 func blank(doc []byte) bool {
 	for len(doc) > 0 {
 		n := lineLen(doc)
@@ -82,13 +81,13 @@ func blank(doc []byte) bool {
 	return true
 }
 
-// toJSON returns a document as JSON. doubles tells of keys that occur twice
-// in YAML, where the last one counts; in JSON the decoder finds them.
+// toJSON returns a document as JSON. doubles is the error about repeated keys in YAML, where the last
+// one counts; in JSON the decoder finds them.
 func toJSON(doc []byte) (out []byte, doubles, err error) {
 	if !utf8.Valid(doc) {
 		return nil, nil, errors.New("it is not UTF-8 text")
 	}
-	// Not only faster: the YAML parser refuses the tabs of some JSON.
+	// This is faster, and the YAML parser refuses the tabs of some JSON.
 	if trimmed := bytes.TrimSpace(doc); len(trimmed) > 0 && trimmed[0] == '{' && json.Valid(trimmed) {
 		return trimmed, nil, nil
 	}

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// maxFile bounds memory: YAML takes some twenty times its size while parsed.
+	// maxFile bounds memory: the parser of YAML takes about twenty times the size of a file.
 	maxFile = 64 << 20
-	// settle is how long a file that may be half written must be left alone.
+	// settle is how long a file that may be half written must stay unchanged.
 	settle = time.Second
 )
 
@@ -34,14 +34,14 @@ func stampOf(info fs.FileInfo) stamp {
 	return s
 }
 
-// file is one manifest and what of it is in force.
+// file is one manifest and its objects in force.
 type file struct {
 	path     string
 	objects  []object
-	problems []model.Problem // with what is in it
+	problems []model.Problem // of its content
 	failure  string          // why it cannot be read now
-	parsed   bool            // it has been good as a whole at least once
-	missing  time.Time       // since when it is not there; zero if it is
+	parsed   bool            // its whole content was good at least once
+	missing  time.Time       // since when it is missing; zero: it exists
 
 	read   stamp     // of the version read last
 	readAt time.Time // and when
@@ -49,9 +49,8 @@ type file struct {
 	seenAt time.Time // since when
 }
 
-// refresh reads the file if it may have changed since. changed reports
-// whether its objects or problems may be others now. again is when to come
-// back to a file that may be half written; zero if it is not.
+// refresh reads the file if it may have changed. changed reports whether its objects or problems may
+// have changed. again is when to read a file again that may be half written, or zero.
 func (f *file) refresh(now time.Time, force bool) (changed bool, again time.Time) {
 	info, err := os.Stat(f.path)
 	if err != nil {
@@ -64,8 +63,8 @@ func (f *file) refresh(now time.Time, force bool) (changed bool, again time.Time
 	if s != f.seen {
 		f.seen, f.seenAt = s, now
 	}
-	// A change within the clock tick of the last reading leaves no trace. A
-	// file from the future, as after the clock was set back, is not new for ever.
+	// A change within the clock tick of the last read leaves no trace. A file with a time in the
+	// future, as after a change of the clock, does not stay new for ever.
 	fresh := f.readAt.Sub(s.mtime) < settle && f.readAt.Sub(f.seenAt) < settle
 	if s == f.read && !force && !fresh && f.failure == "" {
 		return false, again
@@ -74,7 +73,7 @@ func (f *file) refresh(now time.Time, force bool) (changed bool, again time.Time
 	if err != nil {
 		return f.fail(err), again
 	}
-	// By either clock: the file's may be wrong.
+	// By both clocks, since that of the file may be wrong.
 	age := max(now.Sub(s.mtime), now.Sub(f.seenAt))
 	if torn || (age < settle && unfinished(data)) {
 		return false, now.Add(max(settle-age, settle/20))
@@ -84,7 +83,7 @@ func (f *file) refresh(now time.Time, force bool) (changed bool, again time.Time
 	return true, again
 }
 
-// take puts in force what was parsed. What a bad document may have held stays.
+// take puts the parsed objects in force. The old objects of a bad document stay.
 func (f *file) take(p *parser) {
 	if p.bad {
 		good := make(map[ref]bool, len(p.objects))
@@ -116,12 +115,12 @@ func (f *file) said() []model.Problem {
 	return append([]model.Problem{{Origin: f.path, Message: "cannot be read: " + f.failure + "; its last usable content stays in force"}}, f.problems...)
 }
 
-// load reads a whole file. torn reports that it changed meanwhile.
+// load reads a whole file. torn reports that it has changed meanwhile.
 func load(path string, want stamp) (data []byte, torn bool, err error) {
 	if want.size > maxFile {
 		return nil, false, fmt.Errorf("larger than %d MiB", maxFile>>20)
 	}
-	// O_NONBLOCK: had a pipe taken its place by now, open would wait for a writer.
+	// O_NONBLOCK, since open would wait for a writer if the file is a pipe now.
 	h, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, false, err

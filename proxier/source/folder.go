@@ -15,29 +15,29 @@ import (
 type root struct {
 	path    string
 	files   map[string]*file // by path
-	home    home             // of its files, when they were last there
-	seen    bool             // it has been there and could be read
-	listed  bool             // the last scan knew what is there
-	lost    bool             // it was away, so home says nothing: inode numbers are used again
-	problem string           // why that is not so now
+	home    home             // the last known folder of its files
+	seen    bool             // it was readable once
+	listed  bool             // the last scan could list it
+	lost    bool             // it was missing, so that home means nothing: the kernel reuses inode numbers
+	problem string           // why the last scan could not list it
 }
 
-// home identifies a folder: another one of the same name says nothing about
-// the files of the first.
+// home identifies a folder, since another folder of the same name says nothing about the files of the
+// first.
 type home struct{ dev, ino uint64 }
 
-// listing is what a root holds now.
+// listing has the files of a root.
 type listing struct {
 	folder bool
 	paths  []string // sorted
 	home   home
-	gone   error // why no path is there, where that is certain
+	gone   error // why there are certainly no paths
 }
 
-// errDangling says that a file is a link to nothing, as while its target is replaced.
+// errDangling says that a link has no target, as during the replacement of the target.
 var errDangling = errors.New("a link to a file that does not exist")
 
-// list finds the files of a root. An error means that nothing is known.
+// list finds the files of a root. After an error its files are unknown.
 func (r *root) list() (listing, error) {
 	info, err := os.Stat(r.path)
 	if err == nil && info.IsDir() {
@@ -53,7 +53,7 @@ func (r *root) list() (listing, error) {
 		}
 		return l, nil
 	}
-	// The file alone is missing only if the folder around it is there.
+	// A file is missing only if its folder exists.
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return listing{}, err
 	}
@@ -82,8 +82,8 @@ func isLink(path string) bool {
 	return err == nil && info.Mode()&fs.ModeSymlink != 0
 }
 
-// isManifest reports whether a name in a folder counts. Editors' files are
-// hidden or do not end like manifests.
+// isManifest reports whether a file in a folder is a manifest, by its name. The files of editors are
+// hidden or end differently.
 func isManifest(name string) bool {
 	if strings.HasPrefix(name, ".") || strings.HasPrefix(name, "#") {
 		return false
@@ -95,9 +95,8 @@ func isManifest(name string) bool {
 	return false
 }
 
-// scan looks at everything below a root. changed reports whether anything in
-// force or its problems may be another now; next is when to look again at
-// what is being written, zero if nothing is. sweep must follow.
+// scan reads the changed files of a root. changed reports whether objects or problems may have changed.
+// next is when to read a file again that is being written, or zero. The caller must call sweep next.
 func (r *root) scan(now time.Time, marks marks) (changed bool, next time.Time) {
 	l, err := r.list()
 	another := l.home != r.home || r.lost || (l.folder && marks.has(r.path))
@@ -139,9 +138,8 @@ func (r *root) scan(now time.Time, marks marks) (changed bool, next time.Time) {
 	return changed, next
 }
 
-// sweep forgets the files that are no more. With busy, something is being
-// written that their objects may have moved to: it is waited for, so that
-// they do not go and come back, but not for long.
+// sweep drops the deleted files. With busy, another file is being written that their objects may have
+// moved to: sweep then waits for a short time, so that these objects are not deleted and added again.
 func (r *root) sweep(now time.Time, marks marks, busy bool) (changed bool, next time.Time) {
 	if !r.listed {
 		return false, next
@@ -174,7 +172,7 @@ func (r *root) fail(err error) (changed bool) {
 
 func waiting(err error) string { return "cannot be read: " + reason(err) + "; kube-ipvs waits for it" }
 
-// reason is an error without the path, which is said anyway.
+// reason returns the text of an error without the path, which the problem has anyway.
 func reason(err error) string {
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
@@ -194,7 +192,7 @@ func (r *root) sorted() []*file {
 	return slices.SortedFunc(maps.Values(r.files), func(a, b *file) int { return strings.Compare(a.path, b.path) })
 }
 
-// complete reports whether every file could be parsed at least once.
+// complete reports whether every file was good at least once.
 func (r *root) complete() bool {
 	for _, f := range r.files {
 		if !f.parsed {
@@ -211,7 +209,7 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// marks holds, by path, until when a file that was just written is left alone.
+// marks has, by path, until when a file that was just written is not read.
 type marks map[string]time.Time
 
 func (m marks) has(path string) bool {
@@ -224,7 +222,7 @@ func (m marks) wait(path string, now time.Time) (until time.Time, waits bool) {
 	return until, ok && until.After(now)
 }
 
-// drop forgets the marks whose time has come.
+// drop removes the marks whose time has come.
 func (m marks) drop(now time.Time) {
 	maps.DeleteFunc(m, func(_ string, until time.Time) bool { return !until.After(now) })
 }

@@ -12,18 +12,16 @@ import (
 )
 
 const (
-	quiet  = 50 * time.Millisecond // after the last event of a file it is read
+	quiet  = 50 * time.Millisecond // from the last event of a file until its read
 	rescan = 30 * time.Second      // inotify may lose events
 )
 
-// Manifests returns a Source that reads Services, EndpointSlices and Nodes
-// from files, and from the files *.yaml, *.yml and *.json of folders, and
-// follows every change. Other kinds may lie next to them.
+// Manifests returns a Source that reads Services, EndpointSlices and Nodes from files, and from the
+// files *.yaml, *.yml and *.json of folders, and follows every change. It ignores other kinds.
 //
-// Nothing is ever deleted because it cannot be read: what a file or folder
-// held stays until it is seen without it. Of one object in several places the
-// first counts, in the order of paths and then of file names. Objects carry
-// the defaults of an API server.
+// It deletes no object because a file or folder cannot be read: an object stays until the file or folder
+// can be read without it. If several files have an object, the first counts, in the order of paths and
+// then of file names. Objects get the defaults of an API server.
 func Manifests(paths []string, log *slog.Logger) Source {
 	m := &manifests{log: log, marks: marks{}, stock: newStock(), rescan: rescan}
 	for _, path := range paths {
@@ -41,14 +39,14 @@ type manifests struct {
 	marks  marks
 	stock  *stock
 	told   []model.Problem
-	double []model.Problem // objects given more than once
+	double []model.Problem // about objects in several places
 	start  time.Time       // of the first scan
 	loaded bool
 	synced bool
 	rescan time.Duration
 }
 
-// Run is part of Source. It may be called once.
+// Run is part of Source. Call it only once.
 func (m *manifests) Run(ctx context.Context, sink Sink) error {
 	if len(m.roots) == 0 {
 		return errors.New("no path of manifests is given")
@@ -92,8 +90,7 @@ func (m *manifests) Run(ctx context.Context, sink Sink) error {
 	}
 }
 
-// scan reads what may have changed, tells the sink, and returns when to scan
-// again.
+// scan reads the files that may have changed, calls the sink, and returns when to scan again.
 func (m *manifests) scan(now time.Time, watchProblem string, sink Sink) time.Time {
 	if m.start.IsZero() {
 		m.start = now
@@ -122,8 +119,8 @@ func (m *manifests) scan(now time.Time, watchProblem string, sink Sink) time.Tim
 	return earliest(now.Add(m.rescan), next)
 }
 
-// tellProgress says once each that all was read and, before that, that all
-// was read that could be. A file that is being written is worth a moment.
+// tellProgress calls Loaded and Synced once each, when they are due. It waits a moment for a file that is
+// being written.
 func (m *manifests) tellProgress(now time.Time, waits bool, sink Sink) {
 	switch {
 	case m.synced:
@@ -136,8 +133,8 @@ func (m *manifests) tellProgress(now time.Time, waits bool, sink Sink) {
 	}
 }
 
-// files returns all files in the order that decides between equal objects.
-// One that two paths lead to counts once.
+// files returns all files in the order that decides between equal objects. A file with two paths counts
+// once.
 func (m *manifests) files() []*file {
 	var all []*file
 	seen := map[string]bool{}

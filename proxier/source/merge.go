@@ -10,22 +10,22 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// held is an object in force and the file that gave it.
+// held is an object in force and its file.
 type held struct {
 	object
 	path string
 }
 
-// stock is what all files hold together, and what the sink has been told of it.
-// A change of one file costs what that file holds.
+// stock has the objects of all files, and the state that the sink knows. The cost of a change depends on
+// the objects of the changed file.
 type stock struct {
-	files  map[*file][]object // as they were merged last
+	files  map[*file][]object // the last merged objects of each file
 	givers map[ref][]giver    // of every object
 	twice  map[ref]bool       // those with several givers
 	told   map[ref]held
 }
 
-// giver is a place that gives an object: the first of several counts.
+// giver is a file that has an object: the first of several counts.
 type giver struct {
 	file *file
 	at   int // among its objects
@@ -35,8 +35,8 @@ func newStock() *stock {
 	return &stock{files: map[*file][]object{}, givers: map[ref][]giver{}, twice: map[ref]bool{}, told: map[ref]held{}}
 }
 
-// update merges the files, which are given in the order that decides between
-// equal objects, and returns the events for what has changed.
+// update merges the files, in the order that decides between equal objects, and returns the events of
+// the changes.
 func (s *stock) update(files []*file) []Event {
 	order := make(map[*file]int, len(files))
 	touched := map[ref]bool{}
@@ -55,12 +55,12 @@ func (s *stock) update(files []*file) []Event {
 	return s.settle(touched, order)
 }
 
-// identical reports whether two lists are the same one.
+// identical reports whether two lists are the same list, and not only equal.
 func identical(a, b []object) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// merge makes a file give the objects, and notes which it gave or gives.
+// merge replaces the objects of a file, and notes the old and the new ones as touched.
 func (s *stock) merge(f *file, objects []object, touched map[ref]bool) {
 	for _, o := range s.files[f] {
 		touched[o.ref] = true
@@ -73,7 +73,7 @@ func (s *stock) merge(f *file, objects []object, touched map[ref]bool) {
 	s.files[f] = objects
 }
 
-// settle makes what the sink is told of objects what their first givers say.
+// settle returns the events that bring the sink to the first giver of each touched object.
 func (s *stock) settle(touched map[ref]bool, order map[*file]int) []Event {
 	var news []giver
 	var gone []held
@@ -89,7 +89,7 @@ func (s *stock) settle(touched map[ref]bool, order map[*file]int) []Event {
 		if len(givers) > 1 {
 			s.twice[r] = true
 		}
-		// Another file is news even for an equal object: messages name it.
+		// Another file is a change even for an equal object, since messages name the file.
 		now := givers[0].held()
 		if old, ok := s.told[r]; !ok || old.path != now.path || !same(old.event, now.event) {
 			s.told[r] = now
@@ -110,8 +110,7 @@ func (s *stock) settle(touched map[ref]bool, order map[*file]int) []Event {
 	return events
 }
 
-// doubles tells of the objects that are given and do not count, in the order of
-// the files.
+// doubles returns the problems about objects that do not count, in the order of the files.
 func (s *stock) doubles(files []*file) (out []model.Problem) {
 	if len(s.twice) == 0 {
 		return nil
@@ -139,7 +138,7 @@ func (g giver) compare(o giver, order map[*file]int) int {
 
 func (g giver) held() held { return held{g.file.objects[g.at], g.file.path} }
 
-// same reports whether two events give the same object.
+// same reports whether two events have equal objects.
 func same(a, b Event) bool {
 	switch {
 	case a.Service != nil && b.Service != nil:

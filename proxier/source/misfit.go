@@ -13,9 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// misfit says of an object that cannot be decoded which of its fields has a value
-// of the wrong sort, and what is expected there. What else may be wrong is told as
-// the decoder has it, which is err.
+// misfit returns the field of an object with a value of the wrong type, and the expected type. For other
+// faults it returns the text of err, the decoder's error.
 func misfit(data []byte, kind schema.GroupVersionKind, err error) (field, what string) {
 	obj, unknown := scheme.New(kind)
 	if unknown != nil {
@@ -28,7 +27,7 @@ func misfit(data []byte, kind schema.GroupVersionKind, err error) (field, what s
 	var whole any
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
-	_ = d.Decode(&whole) // it has been read before
+	_ = d.Decode(&whole) // it was decoded before
 	at, value, ok := find(whole, strings.Split(wrong.Field, "."), wrong.Value)
 	if !ok {
 		return wrong.Field, err.Error()
@@ -36,9 +35,8 @@ func misfit(data []byte, kind schema.GroupVersionKind, err error) (field, what s
 	return strings.TrimPrefix(at, "."), fmt.Sprintf("%s is expected, and %s", expected(wrong.Type), described(value))
 }
 
-// find returns the first value below v that json.UnmarshalTypeError calls as is
-// said, and where it is. path is that of its field, which has neither indexes of
-// lists nor keys of maps.
+// find returns the first value below v with the description of a json.UnmarshalTypeError, and its place.
+// path is the path of its field, without indexes of lists and keys of maps.
 func find(v any, path []string, called string) (at string, value any, ok bool) {
 	switch v := v.(type) {
 	case []any:

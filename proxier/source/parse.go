@@ -16,7 +16,7 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// keeps ends the message about a document that cannot be used.
+// keeps ends the message about an unusable document.
 const keeps = "it is left out, and the file's last usable content stays in force"
 
 // ref names an object.
@@ -34,20 +34,20 @@ func (r ref) compare(o ref) int {
 	return cmp.Or(cmp.Compare(r.kind, o.kind), cmp.Compare(r.namespace, o.namespace), cmp.Compare(r.name, o.name))
 }
 
-// object is one that a file holds. Its event is the one that delivers it.
+// object is an object of a file, with the event that delivers it.
 type object struct {
 	ref   ref
 	event Event
 }
 
-// parser collects what a file holds.
+// parser collects the objects and problems of a file.
 type parser struct {
 	objects  []object
 	problems []model.Problem
-	bad      bool // some document could not be used, so objects may be missing
+	bad      bool // a document is unusable, so that objects may be missing
 }
 
-// parse reads a whole manifest. Whatever the data, it ends and tells.
+// parse parses a whole manifest. It accepts any data, and reports faults as problems.
 func parse(path string, data []byte) *parser {
 	p := &parser{}
 	n := 0
@@ -67,8 +67,8 @@ func parse(path string, data []byte) *parser {
 	return p
 }
 
-// item reads one object, or a list where that is allowed. usual is the kind
-// of one that does not say it. ours is false for kinds that are not read.
+// item parses one object, or a list if lists is set. usual is the kind of an object without one. ours is
+// false for kinds that kube-ipvs does not read.
 func (p *parser) item(origin string, data []byte, usual schema.GroupVersionKind, lists bool) (name string, ours bool) {
 	head, err := peek(data, usual)
 	if err != nil {
@@ -115,7 +115,7 @@ func (p *parser) list(origin string, l *corev1.List, kind string) {
 	}
 }
 
-// add takes an object that could be decoded.
+// add takes a decoded object.
 func (p *parser) add(origin string, obj runtime.Object) {
 	e := Event{Origin: origin}
 	var meta *metav1.ObjectMeta
@@ -161,7 +161,7 @@ func (p *parser) fail(origin, object, field, message string) {
 
 var notStrict = regexp.MustCompile(`^(unknown|duplicate) field "(.*)"$`)
 
-// strict tells of every field that is unknown or given twice.
+// strict notes every unknown and every repeated field.
 func (p *parser) strict(origin, object string, err error) {
 	strict, ok := runtime.AsStrictDecodingError(err)
 	if !ok {
@@ -182,7 +182,7 @@ func (p *parser) strict(origin, object string, err error) {
 
 var doubleKey = regexp.MustCompile(`line \d+: key "(.*)" already set in map`)
 
-// doubled tells of the keys that occur twice in a YAML document.
+// doubled returns the problems about repeated keys in a YAML document.
 func doubled(origin, object string, err error, before int) (out []model.Problem) {
 	for line := range strings.Lines(err.Error()) {
 		if m := doubleKey.FindStringSubmatch(line); m != nil {
@@ -193,7 +193,7 @@ func doubled(origin, object string, err error, before int) (out []model.Problem)
 	return out
 }
 
-// head is what must be known of an object before it is decoded.
+// head has the fields of an object that are needed before it is decoded.
 type head struct{ apiVersion, kind, namespace, name string }
 
 func (h head) object() string {
@@ -228,7 +228,7 @@ func peek(data []byte, usual schema.GroupVersionKind) (h head, err error) {
 	return h, nil
 }
 
-// text returns a JSON string, and nothing for anything else.
+// text returns the text of a JSON string, and "" for other values.
 func text(raw json.RawMessage) (s string) {
 	if json.Unmarshal(raw, &s) != nil {
 		return ""

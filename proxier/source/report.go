@@ -13,54 +13,51 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// Reporter writes Events (events.k8s.io/v1) at objects that cannot be
-// programmed as they are, for those who look at the object and not at nodes.
+// Reporter writes Events (events.k8s.io/v1) about objects that cannot be programmed as they are.
 //
-// All nodes see the same, and share what they write: there is one Event for an
-// object and a cause in the whole cluster. The first node to come makes it;
-// while the problem is there it is counted up every ten minutes or so, by
-// whichever node looks next. The more nodes there are, the less often each looks.
+// All nodes see the same problems and share the Events: there is one Event for an object and a cause in
+// the whole cluster. The first node creates it. While the problem lasts, a node increases its count every
+// ten minutes or so. The more nodes there are, the less often each one asks the API server.
 type Reporter struct {
 	servers apiServers
 	node    string
 	log     *slog.Logger
-	poke    chan struct{} // holds one: there are other problems
+	poke    chan struct{} // holds one: the problems have changed
 
 	mu   sync.Mutex
-	said [][]model.Problem // what Report was told last
+	said [][]model.Problem // the last argument of Report
 
-	// Of Run alone.
-	sorted  [][]model.Problem    // what pending was made of
+	// Only Run uses these.
+	sorted  [][]model.Problem    // the problems in pending
 	pending map[string]*incident // by name of the Event
 	pace    time.Duration        // between two requests
 	refused bool                 // the last request failed
 }
 
-// incident is an Event that is to be there.
+// incident is an Event that should exist.
 type incident struct {
 	trouble model.Trouble
-	due     time.Time // when to see to it
-	told    bool      // it has been seen to
-	gone    bool      // nothing is wrong any more; it is remembered until it would be due
+	due     time.Time // the next request for it
+	told    bool      // there was a request for it
+	gone    bool      // the problem is solved; it is kept until it would be due
 }
 
-// Limits of Events: what breaks thousands of objects on thousands of nodes
-// must not bring the API server down.
+// Limits of Events, so that thousands of problems on thousands of nodes do not overload the API server.
 const (
-	mostEvents   = 1000             // that a node sees to
-	eventAgain   = 10 * time.Minute // until an Event is counted up; a node waits up to twice as long, and twice that if others have done it
+	mostEvents   = 1000             // Events that a node handles
+	eventAgain   = 10 * time.Minute // between two counts of an Event; a node waits up to twice as long, and twice that if others have counted
 	eventTimeout = 10 * time.Second
-	sortEvery    = time.Second // problems are looked at no more often
+	sortEvery    = time.Second // between two looks at the problems
 
-	// A node that finds an Event made by another one has company, and goes
-	// slower; who had to make or count it goes fast again. With a few nodes
-	// each is quick; with many, one of them is, by chance.
+	// A node that finds an Event of another node gets slower, and one that had to create or
+	// count an Event gets fast again. So with few nodes each is fast, and with many one of them
+	// is, by chance.
 	paceFirst  = 2 * time.Second
 	paceFast   = time.Second
 	paceSlow   = 30 * time.Second
 	paceFactor = 1.25
-	// A new Event is due after a random time, up to so many times the pace:
-	// nodes see a problem at the same moment.
+	// A new Event is due after a random time of up to spread times the pace, since all nodes see
+	// a problem at the same moment.
 	spread = 10
 )
 
@@ -77,8 +74,7 @@ func NewReporter(configs []*rest.Config, node string, log *slog.Logger) (*Report
 	return r, nil
 }
 
-// Report says all that is wrong now, in lists that must not be changed later.
-// It returns at once, however many there are.
+// Report replaces the current problems. The caller must not change the lists later. It returns at once.
 func (r *Reporter) Report(problems ...[]model.Problem) {
 	r.mu.Lock()
 	r.said = problems
@@ -103,19 +99,18 @@ func (r *Reporter) Run(ctx context.Context) {
 		case ended:
 			return
 		case !came:
-			continue // something else may be due now
+			continue // another incident may be due now
 		}
 		by, err := r.tell(ctx, r.event(name, &next.trouble))
 		if ctx.Err() != nil {
-			return // which is no fault of the API server
+			return // not a fault of the API server
 		}
 		r.note(next, by, err)
 		free = time.Now().Add(r.pace)
 	}
 }
 
-// wait waits until at, which has come then, or until there are other problems.
-// A zero at never comes.
+// wait waits until at, or until the problems change. A zero at never comes.
 func (r *Reporter) wait(ctx context.Context, at time.Time) (came, ended bool) {
 	var due <-chan time.Time
 	if !at.IsZero() {
@@ -138,7 +133,7 @@ func (r *Reporter) wait(ctx context.Context, at time.Time) (came, ended bool) {
 	}
 }
 
-// sort brings what is pending to what was said.
+// sort updates pending to the current problems.
 func (r *Reporter) sort() {
 	r.mu.Lock()
 	said := r.said
@@ -172,7 +167,7 @@ func (r *Reporter) sort() {
 	}
 }
 
-// sameLists reports whether these are the very same lists, not equal ones.
+// sameLists reports whether these are the same lists, and not only equal.
 func sameLists(a, b [][]model.Problem) bool {
 	if len(a) != len(b) {
 		return false
@@ -185,7 +180,7 @@ func sameLists(a, b [][]model.Problem) bool {
 	return true
 }
 
-// next returns what is due first.
+// next returns the incident that is due first.
 func (r *Reporter) next() (name string, first *incident) {
 	for n, i := range r.pending {
 		if !i.gone && (first == nil || i.due.Before(first.due)) {
@@ -202,8 +197,8 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// note sets the pace, and when to see to an incident again. What could not be
-// written is as good as written: an Event is not worth more.
+// note sets the pace, and the next request for an incident. It treats a failed request as a good one,
+// since an Event is not worth more.
 func (r *Reporter) note(i *incident, by written, err error) {
 	again := eventAgain
 	switch {

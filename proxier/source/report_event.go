@@ -20,7 +20,7 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// written says who has seen to an Event.
+// written says who has counted an Event.
 type written int
 
 const (
@@ -28,9 +28,8 @@ const (
 	byUs                    // now
 )
 
-// tell sees to it that an Event is there and was counted not long ago. It is
-// made with the rights of a kube-proxy, which may patch Events and not read
-// them: a patch that changes nothing returns what there is.
+// tell creates the Event, or counts it if its last count is old. It needs only the rights of kube-proxy,
+// which may patch Events and not read them: a patch without changes returns the Event.
 func (r *Reporter) tell(ctx context.Context, want *eventsv1.Event) (written, error) {
 	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
 	defer cancel()
@@ -45,13 +44,13 @@ func (r *Reporter) tell(ctx context.Context, want *eventsv1.Event) (written, err
 	if s := have.Series; s != nil {
 		last, count = s.LastObservedTime, s.Count
 	}
-	// The clock of who counted may be ahead of ours. Then it is not counted
-	// until the Event expires, an hour after it was.
+	// The clock of the node that counted may be ahead. Then no node counts the Event until it
+	// expires, an hour after the count.
 	if time.Since(last.Time) < eventAgain {
 		return byOthers, nil
 	}
 	_, err = r.patch(ctx, want, map[string]any{
-		"metadata": map[string]string{"resourceVersion": have.ResourceVersion}, // or two nodes would count
+		"metadata": map[string]string{"resourceVersion": have.ResourceVersion}, // otherwise two nodes could count
 		"series":   eventsv1.EventSeries{Count: count + 1, LastObservedTime: metav1.NowMicro()},
 	})
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
@@ -82,8 +81,7 @@ func (r *Reporter) patch(ctx context.Context, e *eventsv1.Event, change any) (*e
 	return have, err
 }
 
-// eventName returns the name of the Event in all nodes: it depends on nothing
-// that two of them may see differently.
+// eventName returns the name of the Event, which is the same on all nodes.
 func eventName(t *model.Trouble) string {
 	const most = 200 // bytes, of 253 in all
 	hash := fnv.New64a()
@@ -93,14 +91,14 @@ func eventName(t *model.Trouble) string {
 
 var apiVersions = map[string]string{"EndpointSlice": discoveryv1.SchemeGroupVersion.String()}
 
-// event returns the Event about t, which happens now.
+// event returns a new Event about t.
 func (r *Reporter) event(name string, t *model.Trouble) *eventsv1.Event {
 	const mostNode = 128 // bytes, by the API
 	regarding := corev1.ObjectReference{
 		APIVersion: cmp.Or(apiVersions[t.Kind], "v1"), Kind: t.Kind, Namespace: t.Namespace, Name: t.Name, UID: types.UID(t.UID),
 	}
 	if t.Kind == "Node" {
-		regarding.UID = types.UID(t.Name) // as kubelet and kube-proxy have it, and kubectl describe looks for it
+		regarding.UID = types.UID(t.Name) // as in kubelet and kube-proxy: kubectl describe looks for it
 	}
 	return &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: cmp.Or(t.Namespace, metav1.NamespaceDefault), Name: name},
@@ -109,7 +107,7 @@ func (r *Reporter) event(name string, t *model.Trouble) *eventsv1.Event {
 	}
 }
 
-// note says what is wrong first, and how much else is.
+// note returns the message: the first problem, and the number of the others.
 func note(t *model.Trouble) string {
 	const most = 1024 // bytes, by the API
 	text, more := t.First.Message, ""

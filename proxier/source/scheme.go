@@ -12,7 +12,7 @@ import (
 	serializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
 )
 
-// known maps each kind that is read to the one apiVersion of it that is.
+// known has the apiVersion of each kind that kube-ipvs reads.
 var known = map[string]schema.GroupVersion{
 	"List":              corev1.SchemeGroupVersion,
 	"Service":           corev1.SchemeGroupVersion,
@@ -26,14 +26,14 @@ var known = map[string]schema.GroupVersion{
 // scheme has the known kinds.
 var scheme = newScheme()
 
-// decoder reads one JSON object of a known kind. It returns the object even
-// with an error that only says that it is not strictly right.
+// decoder decodes one JSON object of a known kind. With an error about strictness only, it returns the
+// object too.
 var decoder = serializer.NewSerializerWithOptions(serializer.DefaultMetaFactory, scheme, scheme, serializer.SerializerOptions{Strict: true})
 
 func newScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for kind, gv := range known {
-		var obj runtime.Object = &corev1.List{} // items one by one: a bad one must not hide the others
+		var obj runtime.Object = &corev1.List{} // each item alone, so that a bad one does not hide the others
 		switch kind {
 		case "Service":
 			obj = &corev1.Service{}
@@ -47,16 +47,15 @@ func newScheme() *runtime.Scheme {
 	return scheme
 }
 
-// elsewhere reports whether an apiVersion belongs to somebody's own group,
-// whose kinds may be called like ours. The groups of Kubernetes itself have
-// no dot or end in k8s.io.
+// elsewhere reports whether an apiVersion is of a group outside Kubernetes, which may have kinds of the
+// same names. The groups of Kubernetes itself have no dot or end in k8s.io.
 func elsewhere(apiVersion string) bool {
 	group, _, found := strings.Cut(apiVersion, "/")
 	return found && strings.Contains(group, ".") && !strings.HasSuffix(group, ".k8s.io")
 }
 
-// node is a Node of which the status is read for its addresses only: it
-// holds quantities, and one such as 1e-999999999 takes hours to decode.
+// node is a Node with only the addresses of its status, since a quantity such as 1e-999999999 takes hours
+// to decode.
 type node struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -64,7 +63,7 @@ type node struct {
 	Status            json.RawMessage `json:"status,omitempty"`
 }
 
-// DeepCopyObject is part of runtime.Object. Nothing here needs it.
+// DeepCopyObject is part of runtime.Object. It is not used.
 func (n *node) DeepCopyObject() runtime.Object {
 	c := *n
 	n.ObjectMeta.DeepCopyInto(&c.ObjectMeta)

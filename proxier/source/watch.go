@@ -11,20 +11,20 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// watch follows the folders around all roots. Without a working inotify it
-// does nothing, and only the slow scan sees changes.
+// watch follows the folders around all roots. If inotify does not work, it does nothing, and only the
+// slow scan finds changes.
 type watch struct {
 	fs      *fsnotify.Watcher // nil if there is none
 	folders map[string]*watched
-	problem string // why changes may be seen late
+	problem string // why the source may find changes late
 }
 
-// watched is a folder, named without symbolic links: fsnotify cannot follow
-// one folder under two names.
+// watched is a folder by its path without symbolic links, since fsnotify cannot follow one folder under
+// two names.
 type watched struct {
 	home  home
 	roots []string          // roots that are this folder
-	names map[string]string // of the entries that matter else, to the root they belong to
+	names map[string]string // other entries that matter, with their root
 }
 
 func newWatch() *watch {
@@ -42,7 +42,7 @@ func (w *watch) close() {
 	}
 }
 
-// events is nil, and so never ready, without inotify.
+// events returns the channels of fsnotify, or nil without inotify.
 func (w *watch) events() (<-chan fsnotify.Event, <-chan error) {
 	if w.fs == nil {
 		return nil, nil
@@ -50,8 +50,7 @@ func (w *watch) events() (<-chan fsnotify.Event, <-chan error) {
 	return w.fs.Events, w.fs.Errors
 }
 
-// aim makes the watches fit what the roots are now. It must run before the
-// scan, which then misses nothing that happens after it.
+// aim sets the watches for the current roots. Call it before the scan, so that no later change is missed.
 func (w *watch) aim(roots []*root) {
 	if w.fs == nil {
 		return
@@ -67,7 +66,7 @@ func (w *watch) aim(roots []*root) {
 	w.problem = ""
 	for path, old := range w.folders {
 		if now := want[path]; (now == nil || now.home != old.home) && live[path] {
-			_ = w.fs.Remove(path) // fails if the kernel has just done so
+			_ = w.fs.Remove(path) // fails if the kernel has just removed it
 			live[path] = false
 		}
 	}
@@ -83,8 +82,8 @@ func (w *watch) aim(roots []*root) {
 	w.folders = want
 }
 
-// aimAt adds the folders that tell of changes at path: itself, and the one
-// around it and around each link on the way, or the nearest one that exists.
+// aimAt adds the folders whose events show changes at path: path itself, and the folders around it and
+// around each link on the way, or the nearest one that exists.
 func aimAt(want map[string]*watched, path string) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		if f := folder(want, path); f != nil {
@@ -113,7 +112,7 @@ func aimAt(want map[string]*watched, path string) {
 	}
 }
 
-// folder returns the entry of a folder, and nil if there is no such folder.
+// folder returns the entry of a folder, or nil if it does not exist.
 func folder(want map[string]*watched, path string) *watched {
 	plain, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -129,11 +128,10 @@ func folder(want map[string]*watched, path string) *watched {
 	return want[plain]
 }
 
-// concerns returns the paths, as the roots name them, that an event is about.
-// ours is false if it is about none.
+// concerns returns the paths of an event, as the roots name them. ours is false if it concerns none.
 func (w *watch) concerns(event fsnotify.Event) (paths []string, ours bool) {
 	if w.folders[event.Name] != nil {
-		ours = true // the folder itself is gone or has moved
+		ours = true // the folder itself was deleted or moved
 	}
 	f := w.folders[filepath.Dir(event.Name)]
 	if f == nil {
