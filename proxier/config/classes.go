@@ -6,13 +6,13 @@ import (
 	"reflect"
 )
 
-// class says what becomes of a field of KubeProxyConfiguration.
+// class describes what kube-ipvs does with a field of KubeProxyConfiguration.
 type class struct {
 	effect effect
-	usual  string // of what is ignored: the default, as JSON, that needs no warning
-	why    string // of what is ignored: why, and what happens instead
-	about  string // of what is honoured and has no flag: what it means
-	here   string // of what is honoured with exceptions: which
+	usual  string // of an ignored field: the default, as JSON, that needs no warning
+	why    string // of an ignored field: the reason, and what counts instead
+	about  string // of an honoured field without a flag: its meaning
+	here   string // of an honoured field: the exceptions
 }
 
 type effect int
@@ -20,7 +20,7 @@ type effect int
 const (
 	honoured effect = iota
 	ignored         // with a warning
-	silent          // ignored; nobody misses it
+	silent          // ignored, without a warning
 )
 
 const (
@@ -29,9 +29,9 @@ const (
 	klogOnly  = "it has no effect: there is one log, on standard error"
 )
 
-// classes has the fields of KubeProxyConfiguration that are ignored, or of which there is
-// more to say than their flag does. All others have a flag and are honoured, as those of
-// KubeIPVSConfiguration are: a test knows every field of the type.
+// classes has the ignored fields of KubeProxyConfiguration, and those whose flag does not say all.
+// kube-ipvs honours all other fields, which have a flag, and those of KubeIPVSConfiguration. A test
+// goes through every field of the types.
 var classes = map[string]class{
 	"featureGates": {here: "AllowServiceExternalIPs=false; others are ignored, with a warning"},
 
@@ -67,8 +67,7 @@ var classes = map[string]class{
 	"portRange":        {effect: ignored, why: "it has no effect, as in kube-proxy"},
 }
 
-// warning returns what to say about a field that is ignored, or nothing if it
-// holds what it would anyway.
+// warning returns the warning about an ignored field, or "" if it has its default.
 func (c class) warning(place string, v reflect.Value) string {
 	if c.effect != ignored || v.IsZero() {
 		return ""

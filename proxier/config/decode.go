@@ -14,10 +14,10 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// maxFile bounds the memory that a wrong path can cost.
+// maxFile bounds memory if the path is wrong.
 const maxFile = 4 << 20
 
-// readFile puts what a file says over what is there.
+// readFile puts the values of a file over the defaults, and returns the file's digest.
 func (l *layers) readFile(path string) Digest {
 	data, err := readAll(path)
 	if err != nil {
@@ -41,14 +41,14 @@ func readAll(path string) ([]byte, error) {
 	return data, err
 }
 
-// decode reads all documents of a file. Whatever the data, it ends and tells.
+// decode decodes all documents of a file. It accepts any data, and notes faults as errors.
 func (l *layers) decode(path string, data []byte) {
 	d := decoder{layers: l, path: path, seen: map[string]int{}}
 	for dec := yaml.NewDecoder(bytes.NewReader(fromJSON(data))); ; {
 		var node yaml.Node
 		err := dec.Decode(&node)
 		if errors.Is(err, io.EOF) {
-			if d.number == 0 { // a truncated file must not become "all defaults"
+			if d.number == 0 { // a truncated file must not mean all defaults
 				l.errs = append(l.errs, fmt.Errorf("%s: it holds no document", path))
 			}
 			return
@@ -62,8 +62,8 @@ func (l *layers) decode(path string, data []byte) {
 	}
 }
 
-// malformed ends a file. As kube-proxy reads one document, it is no error behind
-// that, unless the rest may hold the document of ours.
+// malformed notes a syntax error. After the document that kube-proxy reads it is only a warning,
+// unless the rest may have the document of kube-ipvs.
 func (d *decoder) malformed(err error, data []byte) {
 	err = fmt.Errorf("%s, document %d: malformed: %w", d.path, d.number, err)
 	if !d.behind() || d.seen[ownKind] == 0 && bytes.Contains(data, []byte(ownGroup)) {
@@ -77,8 +77,8 @@ func (d *decoder) malformed(err error, data []byte) {
 	d.oddities(text)
 }
 
-// fromJSON turns a stream of JSON values into documents, and leaves all else
-// as it is. YAML refuses some white space of JSON, and wants a separator.
+// fromJSON turns a stream of JSON values into YAML documents, and returns other data as it is. YAML
+// refuses some white space of JSON, and needs separators.
 func fromJSON(data []byte) []byte {
 	if trimmed := bytes.TrimSpace(data); len(trimmed) == 0 || trimmed[0] != '{' {
 		return data
@@ -99,8 +99,8 @@ func fromJSON(data []byte) []byte {
 	}
 }
 
-// escape writes what JSON allows within text and YAML does not, or takes for
-// the end of a line, as JSON's escapes, which YAML knows.
+// escape replaces characters that JSON allows in a string, and YAML does not or takes for the end of a
+// line, by JSON's escapes, which YAML knows.
 func escape(text string) string {
 	var out strings.Builder
 	for _, r := range text {
@@ -113,13 +113,13 @@ func escape(text string) string {
 	return out.String()
 }
 
-// decoder reads one file.
+// decoder decodes one file.
 type decoder struct {
 	*layers
 	path   string
 	number int            // of the document
-	seen   map[string]int // kinds, and the documents that were of them
-	merges int            // keys that merge, followed so far
+	seen   map[string]int // number of the document, by kind
+	merges int            // merge keys so far
 }
 
 func (d *decoder) fail(n *yaml.Node, field, format string, args ...any) {
@@ -134,8 +134,8 @@ func (d *decoder) place(n *yaml.Node, field string) string {
 	return at
 }
 
-// odd notes what kube-proxy reads over, and what is done with it. It is an error where
-// the configuration is to be strict: nothing is done then.
+// odd notes a fault that kube-proxy ignores, and what kube-ipvs does with the value: a warning, or an
+// error with --strict-config.
 func (d *decoder) odd(n *yaml.Node, field, done, format string, args ...any) {
 	text := fmt.Sprintf("%s: %s", d.place(n, field), fmt.Sprintf(format, args...))
 	if done != "" && !d.strict {
@@ -144,13 +144,13 @@ func (d *decoder) odd(n *yaml.Node, field, done, format string, args ...any) {
 	d.oddities(text)
 }
 
-// behind reports whether the document is known that kube-proxy would read: of what
-// follows, it reads none.
+// behind reports whether kube-proxy's document was decoded: kube-proxy reads none of the documents after
+// it.
 func (d *decoder) behind() bool { return d.seen[proxyKind] > 0 }
 
-// head returns what a document says that it is.
+// head returns kind and apiVersion of a document.
 func head(n *yaml.Node) (kind, version string) {
-	quiet := decoder{layers: &layers{}} // the fields are read again, by mapping
+	quiet := decoder{layers: &layers{}} // mapping reads the fields again, and notes faults
 	for _, p := range quiet.pairs(n, "") {
 		switch p.key.Value {
 		case "kind":
@@ -167,7 +167,7 @@ func (d *decoder) document(n *yaml.Node) {
 		n = n.Content[0]
 	}
 	if isNull(n) {
-		d.number-- // nothing between two separators
+		d.number-- // an empty document does not count
 		return
 	}
 	if n.Kind != yaml.MappingNode {
@@ -199,7 +199,7 @@ func (d *decoder) document(n *yaml.Node) {
 	}
 }
 
-// mapping reads the fields of a struct.
+// mapping decodes the fields of a struct.
 func (d *decoder) mapping(n *yaml.Node, kind string, v reflect.Value, prefix string) {
 	n = resolve(n)
 	if n.Kind != yaml.MappingNode {
@@ -226,9 +226,8 @@ func (d *decoder) mapping(n *yaml.Node, kind string, v reflect.Value, prefix str
 // pair is a field and its value.
 type pair struct{ key, value *yaml.Node }
 
-// pairs returns the fields of a mapping. As kube-proxy has it, of those that are
-// given twice the last counts, and what a merge key (<<) brings only where
-// nothing else is given.
+// pairs returns the fields of a mapping. As in kube-proxy, the last one of repeated fields counts, and
+// fields of a merge key (<<) count only if the mapping does not have them.
 func (d *decoder) pairs(n *yaml.Node, prefix string) []pair {
 	var out, merged []pair
 	at := map[string]int{}
@@ -257,8 +256,8 @@ func (d *decoder) pairs(n *yaml.Node, prefix string) []pair {
 	return out
 }
 
-// merged returns what a merge key brings: the fields of a mapping, or of several,
-// the first of which has precedence.
+// merged returns the fields of a merge key: those of a mapping, or of several mappings, of which the
+// first has precedence.
 func (d *decoder) merged(n *yaml.Node, prefix string) []pair {
 	const most = 100 // a mapping can merge itself
 	n = resolve(n)
@@ -284,7 +283,7 @@ func (d *decoder) merged(n *yaml.Node, prefix string) []pair {
 	return nil
 }
 
-// resolve returns what an alias stands for.
+// resolve returns the target of an alias, or n itself.
 func resolve(n *yaml.Node) *yaml.Node {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -292,7 +291,7 @@ func resolve(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// oldFields are those that kube-proxy's v1alpha1 once had, and what says the same now.
+// oldFields has the former fields of kube-proxy's v1alpha1, and the settings that count now.
 var oldFields = map[string]string{
 	"resourceContainer": "the container's own limits count", "udpIdleTimeout": "ipvs.udpTimeout counts",
 	"conntrack.max": "conntrack.maxPerCore and conntrack.min count",
@@ -310,8 +309,8 @@ func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// leaf reads one value. What kube-proxy takes for not given is not given: null,
-// and the empty value of what cannot be null. kubeadm writes files full of it.
+// leaf decodes one value. As in kube-proxy, null, and the empty value of a type without null, mean that
+// the field is not given; kubeadm writes many of these.
 func (d *decoder) leaf(n *yaml.Node, kind string, field reflect.Value, path string) {
 	n = resolve(n)
 	if isNull(n) {

@@ -10,12 +10,12 @@ import (
 	"k8s.io/kube-proxy/config/v1alpha1"
 )
 
-// KubeIPVSConfiguration is what kube-ipvs can be told and kube-proxy cannot.
+// KubeIPVSConfiguration has the settings of kube-ipvs that kube-proxy does not have.
 type KubeIPVSConfiguration struct {
 	metav1.TypeMeta `json:",inline"`
 
-	// ClusterIPServers says where the virtual servers of ClusterIPs stand:
-	// image (default) or direct.
+	// ClusterIPServers says where the virtual servers of ClusterIPs stand: image (default), at
+	// mapped addresses, or direct.
 	ClusterIPServers string `json:"clusterIPServers"`
 	// Manifests are files and folders with Services and EndpointSlices. Empty:
 	// the API server.
@@ -23,14 +23,14 @@ type KubeIPVSConfiguration struct {
 	// APIServers are used instead of the server that the kubeconfig names.
 	APIServers []string `json:"apiServers"`
 	// ServiceProxyName is the value of the label
-	// service.kubernetes.io/service-proxy-name of the Services that are meant.
+	// service.kubernetes.io/service-proxy-name of the Services to serve.
 	// Empty: Services without the label.
 	ServiceProxyName string `json:"serviceProxyName"`
-	// Zone of the node, for topology hints. Empty: the Node object says it.
+	// Zone of the node, for topology hints. Empty: the Node object has it.
 	Zone string `json:"zone"`
-	// NodeIPs are the node's own addresses, one a family at most.
+	// NodeIPs are the node's own addresses, at most one for each family.
 	NodeIPs []string `json:"nodeIPs"`
-	// AuditPeriod is the time between full comparisons with the kernel, at most.
+	// AuditPeriod is the longest time between full comparisons with the kernel.
 	AuditPeriod metav1.Duration `json:"auditPeriod"`
 	// DrainTimeout is how long connections of a removed endpoint may go on.
 	DrainTimeout metav1.Duration `json:"drainTimeout"`
@@ -41,23 +41,23 @@ type KubeIPVSConfiguration struct {
 	VIPBinding string `json:"vipBinding"`
 	// IPTablesBackend is nft, legacy or auto.
 	IPTablesBackend string `json:"iptablesBackend"`
-	// ImagePrefixes are the private prefixes of each family.
+	// ImagePrefixes are the prefixes of mapped addresses of each family.
 	ImagePrefixes ImagePrefixes `json:"imagePrefixes"`
 	// TrafficMetrics is off, service or endpoint.
 	TrafficMetrics string `json:"trafficMetrics"`
-	// TrafficMetricsTop is how many series there may be at most.
+	// TrafficMetricsTop is the largest number of series of traffic.
 	TrafficMetricsTop int32 `json:"trafficMetricsTop"`
-	// Takeover has virtual servers adopted that kube-proxy has left.
+	// Takeover adopts the virtual servers of kube-proxy.
 	Takeover bool `json:"takeover"`
 }
 
-// ImagePrefixes are the private prefixes of both families.
+// ImagePrefixes are the prefixes of mapped addresses of both families.
 type ImagePrefixes struct {
 	IPv4 ImagePrefixSet `json:"ipv4"`
 	IPv6 ImagePrefixSet `json:"ipv6"`
 }
 
-// ImagePrefixSet is what desired.Images holds, as text.
+// ImagePrefixSet has the prefixes of desired.Images as text.
 type ImagePrefixSet struct {
 	Cluster  string `json:"cluster"`
 	Local    string `json:"local"`
@@ -73,8 +73,7 @@ const (
 	ownVersion   = ownGroup + "/v1alpha1"
 )
 
-// documents are both documents. Paths within them never clash, so that a path
-// alone names a field.
+// documents has both documents. They have no path in common, so that a path names one field.
 type documents struct {
 	proxy v1alpha1.KubeProxyConfiguration
 	own   KubeIPVSConfiguration
@@ -108,8 +107,8 @@ const (
 	metricsPort = 10249
 )
 
-// defaults are those that specs say: kube-proxy's own for what it has, too. The addresses
-// of healthz and metrics depend on bindAddress and are not in here.
+// defaults returns the defaults of specs, which are kube-proxy's own for its settings. The addresses of
+// healthz and metrics are not among them, since they depend on bindAddress.
 func defaults() *documents {
 	d := &documents{}
 	fields := d.fields()
@@ -125,7 +124,7 @@ func defaults() *documents {
 	return d
 }
 
-// bindDefaults returns where healthz and metrics are served unless said else.
+// bindDefaults returns the default addresses of healthz and metrics.
 func bindDefaults(bind netip.Addr) (healthz, metrics netip.Addr) {
 	if bind.Is6() {
 		return netip.IPv6Unspecified(), netip.IPv6Loopback()

@@ -16,7 +16,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// effective turns the documents into typed values, and notes all that is wrong.
+// effective returns the documents as typed values, and notes all errors.
 func (l *layers) effective() *Config {
 	p, o := &l.docs.proxy, &l.docs.own
 	c := &Config{
@@ -61,7 +61,7 @@ func (l *layers) node(c *Config) {
 	switch bad := validation.IsDNS1123Subdomain(c.NodeName); {
 	case c.NodeName == "":
 		l.check("hostnameOverride", errors.New("the name of the node is empty"))
-	case l.docs.proxy.HostnameOverride != "" && len(bad) > 0: // such as a $(NODE_NAME) that nobody has replaced
+	case l.docs.proxy.HostnameOverride != "" && len(bad) > 0: // such as a $(NODE_NAME) that was not replaced
 		l.check("hostnameOverride", fmt.Errorf("%q is not a name of a node: %s", name, strings.Join(bad, "; ")))
 	}
 	bind, err := addr(l.docs.proxy.BindAddress)

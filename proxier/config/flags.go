@@ -18,7 +18,7 @@ type Flags struct {
 	given []given
 }
 
-// given is a flag as it was given.
+// given is a flag of the command line.
 type given struct {
 	spec *spec
 	name string
@@ -32,20 +32,19 @@ type spec struct {
 	aliases []string
 	short   string
 	usage   string
-	def     string                  // the default, as the flag takes it; empty: the field's zero value
-	check   func(text string) error // what is wrong with a value, spelled as the flag takes it; nil: nothing, by itself
-	live    bool                    // a running daemon can follow it: what is rendered anew, and periods of the loop
-	whole   bool                    // a list whose items may hold commas, one a flag
-	joins   bool                    // given again, the texts are joined with commas
-	bare    string                  // the value that the flag alone means; of bool flags "true"
-	kind    string                  // of value, for the help; empty: what the field holds
+	def     string                  // the default, in the flag's syntax; empty: the zero value
+	check   func(text string) error // the error of a value, in the flag's syntax; nil: every value is good
+	live    bool                    // a running daemon can follow it
+	whole   bool                    // a list whose items may have commas, one for each flag
+	joins   bool                    // repeated flags are joined with commas
+	bare    string                  // the value of the flag without a value; "true" for bool flags
+	kind    string                  // type of the value, for the help; empty: that of the field
 	set     func(l *layers, v reflect.Value, text string) error
-	late    bool   // it changes what other flags have set
-	old     string // why not to use it
+	late    bool   // it changes values of other flags
+	old     string // why it is deprecated
 }
 
-// Add adds all flags that set fields, --config, and those that kube-proxy has
-// and that do nothing here.
+// Add adds all flags that set fields, --config, and the flags of kube-proxy without effect.
 func (f *Flags) Add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.File, "config", "", "file with a "+proxyKind+" ("+proxyVersion+"), as kube-proxy reads it, and a "+ownKind+
 		" ("+ownVersion+"), either or both. A flag wins over the file: unlike kube-proxy, which ignores most flags then")
@@ -58,7 +57,7 @@ func (f *Flags) Add(fs *pflag.FlagSet) {
 	}
 }
 
-// AddImages adds the flags of the image prefixes alone.
+// AddImages adds only the flags of the prefixes of mapped addresses.
 func (f *Flags) AddImages(fs *pflag.FlagSet) {
 	f.add(fs, func(s *spec) bool { return strings.HasPrefix(s.path, "imagePrefixes.") })
 }
@@ -92,8 +91,7 @@ func (f *Flags) addOne(fs *pflag.FlagSet, s *spec, name, def string) {
 	}
 }
 
-// value is a flag for pflag. It takes any text: Load says of all at once what
-// is wrong with them.
+// value is a flag for pflag. It accepts any text, so that Load returns the errors of all flags at once.
 type value struct {
 	flags *Flags
 	spec  *spec
@@ -133,7 +131,7 @@ func (v *value) Type() string {
 	return t.Kind().String()
 }
 
-// apply puts the flags over what is there.
+// apply puts the flags over the file and the defaults.
 func (l *layers) apply(flags []given) {
 	before := map[string]given{}
 	flags = slices.Clone(flags)
@@ -192,7 +190,7 @@ func specOf(path string) *spec {
 	return nil
 }
 
-// flagOf returns the name of the flag that sets a field, else the field.
+// flagOf returns the name of the flag that sets a field, or else the field.
 func flagOf(path string) string {
 	if s := specOf(path); s != nil {
 		return "--" + s.name
@@ -200,7 +198,7 @@ func flagOf(path string) string {
 	return path
 }
 
-// plain returns a value as a flag would take it.
+// plain returns a value in the flag's syntax.
 func plain(v reflect.Value) string {
 	if v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
@@ -216,8 +214,8 @@ func plain(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// JoinVerbosity turns "-v 4" and "-v4" into "-v=4": -v alone is allowed, so
-// that pflag takes no value from the next argument.
+// JoinVerbosity turns "-v 4" and "-v4" into "-v=4". pflag takes no value from the next argument, since -v
+// may stand alone.
 func JoinVerbosity(args []string) []string {
 	var out []string
 	for i := 0; i < len(args); i++ {

@@ -7,8 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// switches reads a group of NAME: true or NAME: false. As kube-proxy has it, null
-// means false.
+// switches decodes a group of NAME: true or NAME: false. As in kube-proxy, null means false.
 func (d *decoder) switches(n *yaml.Node, path string) map[string]bool {
 	out := map[string]bool{}
 	for _, p := range d.pairs(n, path) {
@@ -22,8 +21,8 @@ func (d *decoder) switches(n *yaml.Node, path string) map[string]bool {
 	return out
 }
 
-// gates follows the one feature gate that there is, and warns of others that
-// are asked for and change nothing. KubeProxyIPVS says what is so anyway.
+// gates applies the one feature gate of kube-ipvs, and warns of other gates that are set and have no
+// effect. KubeProxyIPVS needs no warning.
 func (l *layers) gates(c *Config) {
 	given := c.FeatureGates
 	for _, name := range slices.Sorted(maps.Keys(given)) {

@@ -1,8 +1,7 @@
 package config
 
-// ignoredFlags are those that kube-proxy has or had and that do nothing here,
-// with the value that the flag alone means, if it may be alone. A DaemonSet
-// that gives them must start.
+// ignoredFlags has the present and former flags of kube-proxy without effect, with the value of a flag
+// that may stand alone. A DaemonSet with these flags must start.
 var ignoredFlags = map[string]string{
 	// Of other modes.
 	"iptables-sync-period":     "",

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// leaves yields the fields of a struct that have no fields themselves, with
-// their paths as a file spells them. TypeMeta is left out.
+// leaves yields the fields of a struct that have no fields themselves, with their paths in a file. It
+// leaves out TypeMeta.
 func leaves(v reflect.Value, prefix string) iter.Seq2[string, reflect.Value] {
 	return func(yield func(string, reflect.Value) bool) {
 		walk(v, prefix, yield)
@@ -35,7 +35,7 @@ func walk(v reflect.Value, prefix string, yield func(string, reflect.Value) bool
 	return true
 }
 
-// child returns the field of a struct that a file names so.
+// child returns the field of a struct with a name in a file.
 func child(v reflect.Value, name string) (reflect.Value, bool) {
 	for i := range v.NumField() {
 		switch n, inline := fieldName(v.Type().Field(i)); {
@@ -50,7 +50,7 @@ func child(v reflect.Value, name string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
-// meant returns the field that differs from a wrong name in case only.
+// meant returns the field whose name differs from a wrong name only in case.
 func meant(v reflect.Value, name string) string {
 	for i := range v.NumField() {
 		n, inline := fieldName(v.Type().Field(i))

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Changes returns the fields that differ in another configuration, sorted: those
-// that a running daemon can follow, and those for which it must be started again.
+// Changes returns the fields that differ in another configuration, sorted: those that a running daemon
+// can follow, and those that need a restart.
 func (c *Config) Changes(to *Config) (live, restart []string) {
 	next := to.docs.fields()
 	for path, v := range c.docs.fields() {

@@ -6,18 +6,17 @@ import (
 	"reflect"
 )
 
-// layers is the configuration while flags are put over a file over defaults.
+// layers builds the configuration: flags over a file over defaults.
 type layers struct {
 	docs     *documents
 	strict   bool
 	fields   map[string]reflect.Value
-	origins  map[string]origin // of what is not a default
+	origins  map[string]origin // of values that are not defaults
 	errs     []error
 	warnings []string
 }
 
-// origin is where a value comes from, for people who ask where, and for
-// messages about it.
+// origin is the source of a value: as text for Origins, and as place for messages.
 type origin struct{ text, place string }
 
 func newLayers() *layers {
@@ -25,8 +24,8 @@ func newLayers() *layers {
 	return &layers{docs: d, fields: d.fields(), origins: map[string]origin{}}
 }
 
-// Load returns the effective configuration. The error names all that is wrong;
-// of the configuration only the warnings are of use then.
+// Load returns the effective configuration. Its error has all faults; with an error only the warnings of
+// the configuration are valid.
 func (f *Flags) Load() (*Config, error) {
 	l := newLayers()
 	l.strict = f.Strict
@@ -40,7 +39,7 @@ func (f *Flags) Load() (*Config, error) {
 	return c, err
 }
 
-// finish checks what the layers have come to.
+// finish checks the layers, and returns the configuration.
 func (l *layers) finish() (*Config, error) {
 	l.fill()
 	c := l.effective()
@@ -61,7 +60,7 @@ func (l *layers) originOf(path string) string {
 	return "default"
 }
 
-// fill gives what is empty the default, where empty means it.
+// fill sets the default of fields whose empty value means the default.
 func (l *layers) fill() {
 	d := defaultFields()
 	for path, v := range l.fields {
@@ -74,7 +73,7 @@ func (l *layers) fill() {
 	}
 }
 
-// check notes what is wrong with a field, with the place that gave it.
+// check notes the error of a field, with the place of its value.
 func (l *layers) check(path string, err error) {
 	if err == nil {
 		return
@@ -85,7 +84,7 @@ func (l *layers) check(path string, err error) {
 	}
 	all := []error{err}
 	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) { // of a list: each on a line of its own
+	if errors.As(err, &joined) { // the errors of a list have a line each
 		all = joined.Unwrap()
 	}
 	for _, err := range all {
@@ -93,7 +92,7 @@ func (l *layers) check(path string, err error) {
 	}
 }
 
-// oddities notes what the file has that no field takes.
+// oddities notes a part of the file that no field takes.
 func (l *layers) oddities(text string) {
 	if l.strict {
 		l.errs = append(l.errs, errors.New(text))

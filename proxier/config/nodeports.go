@@ -8,8 +8,8 @@ import (
 	"kube-ipvs/proxier/model"
 )
 
-// nodePortWords are the keywords of nodePortAddresses and the CIDRs that they
-// stand for. What primary stands for, the Node object says.
+// nodePortWords has the CIDRs of the keywords of nodePortAddresses. Those of primary come from the Node
+// object.
 var nodePortWords = map[string][]string{
 	"primary": {}, "localhost": {"127.0.0.0/8", "::1/128"}, "all": {"0.0.0.0/0", "::/0"},
 }
@@ -33,15 +33,14 @@ func (l *layers) nodePorts(c *Config) {
 		c.PrimaryNodePorts = c.PrimaryNodePorts || w == "primary"
 		list = append(list, more...)
 	}
-	c.NodePortAddresses, _ = cidrs(list) // judged above, one by one
+	c.NodePortAddresses, _ = cidrs(list) // the loop above has reported each error
 	l.localhost(c)
 }
 
-// localhost finds whether node ports are to be served on localhost. They are
-// where nodePortAddresses names loopback addresses, as in kube-proxy's nftables
-// mode; a range that merely holds them, such as all, does not ask for it. For
-// IPv4 iptables.localhostNodePorts has a word in it as in the mode iptables: true
-// asks for it where nodePortAddresses holds 127.0.0.0, and false forbids it.
+// localhost decides whether loopback addresses serve node ports. They do if nodePortAddresses names
+// loopback addresses, as in kube-proxy's nftables mode; a range that only contains them, such as all, is
+// not enough. For IPv4, as in mode iptables, iptables.localhostNodePorts true is enough if
+// nodePortAddresses contains 127.0.0.0, and false forbids it.
 func (l *layers) localhost(c *Config) {
 	for _, p := range c.NodePortAddresses {
 		if p.Addr().IsLoopback() {
@@ -62,7 +61,7 @@ func (l *layers) localhost(c *Config) {
 	}
 }
 
-// holds127 reports whether nodePortAddresses holds where 127.0.0.0/8 begins.
+// holds127 reports whether nodePortAddresses contains 127.0.0.0.
 func (c *Config) holds127() bool {
 	none := !c.PrimaryNodePorts
 	for _, p := range c.NodePortAddresses {

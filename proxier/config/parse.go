@@ -37,7 +37,7 @@ func cidrs(list []string) ([]netip.Prefix, error) {
 	return out, errors.Join(errs...)
 }
 
-// perFamily reads at most one CIDR a family, IPv4 first in the result.
+// perFamily parses at most one CIDR for each family, IPv4 first in the result.
 func perFamily(list []string) ([2]netip.Prefix, error) {
 	var out [2]netip.Prefix
 	ps, err := cidrs(list)
@@ -57,7 +57,7 @@ func perFamily(list []string) ([2]netip.Prefix, error) {
 	return out, nil
 }
 
-// bindAddress reads where to serve, and completes what is there.
+// bindAddress parses the address of a server, and completes the text.
 func bindAddress(text *string, def netip.Addr, port uint16) (netip.AddrPort, error) {
 	switch *text {
 	case none:
@@ -80,10 +80,10 @@ func bindAddress(text *string, def netip.Addr, port uint16) (netip.AddrPort, err
 	return a, nil
 }
 
-// families are where the prefixes of IPv4 and IPv6 stand.
+// families are the paths of the prefixes of IPv4 and IPv6.
 var families = [2]string{"imagePrefixes.ipv4", "imagePrefixes.ipv6"}
 
-// images reads the six prefixes.
+// images parses the six prefixes of mapped addresses.
 func (l *layers) images() [2]desired.Images {
 	var out [2]desired.Images
 	sets := [2]ImagePrefixSet{l.docs.own.ImagePrefixes.IPv4, l.docs.own.ImagePrefixes.IPv6}
@@ -108,14 +108,14 @@ func (l *layers) images() [2]desired.Images {
 	return out
 }
 
-// overlaps notes what must not share addresses with the images.
+// overlaps notes addresses of pods and of the node in the prefixes of mapped addresses.
 func (l *layers) overlaps(c *Config) {
 	for f, p := range c.PodCIDRs {
 		if !p.IsValid() || c.PodTraffic != ByClusterCIDR {
 			continue
 		}
 		switch q := c.Images[f].Overlap(p); {
-		case q == "" || p.Bits() == 0: // all addresses: pods are in some of them
+		case q == "" || p.Bits() == 0: // a CIDR of all addresses: pods have only some of them
 		case c.Images[f].Contain(p):
 			l.check("clusterCIDR", fmt.Errorf("%s lies in %s: endpoints in it could not be reached; choose another", p, q))
 		default:
@@ -131,7 +131,7 @@ func (l *layers) overlaps(c *Config) {
 	}
 }
 
-// interfaceName checks the name of an interface, or how it begins.
+// interfaceName checks the name of an interface, or a prefix of names.
 func interfaceName(name string) error {
 	switch {
 	case name == "":
@@ -142,7 +142,7 @@ func interfaceName(name string) error {
 	return nil
 }
 
-// oneOf, between, noLess, atLeast and positive make checks of specs.
+// oneOf, between, noLess, atLeast and positive are checks of specs.
 func oneOf(words ...string) func(string) error {
 	return func(text string) error {
 		switch {
@@ -195,9 +195,9 @@ func positive(text string) error {
 	return nil
 }
 
-// seconds cuts a timeout down to what every kernel takes: whole seconds, which it counts
-// in 31 bits of its ticks, up to 1,000 of them a second. More is refused as invalid, or
-// wraps around in kernels that do not look (ip_vs_set_timeout, proc_dointvec_jiffies).
+// seconds cuts a timeout to a value that every kernel takes: whole seconds that fit into 31 bits of
+// ticks, with up to 1,000 ticks a second. Kernels refuse a larger value, or let it wrap around
+// (ip_vs_set_timeout, proc_dointvec_jiffies).
 func (l *layers) seconds(path string, d *time.Duration) {
 	const most = math.MaxInt32 / 1000 * time.Second
 	switch whole := d.Truncate(time.Second); {

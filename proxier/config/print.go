@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// WriteYAML writes the effective configuration as the two documents, each
-// value with its origin. It may be given to --config, and then means the same.
+// WriteYAML writes the effective configuration as the two documents, each value with its origin. The
+// result is a valid file for --config, with the same meaning.
 func (c *Config) WriteYAML(w io.Writer) error {
 	var b strings.Builder
 	for i, kind := range []string{proxyKind, ownKind} {
@@ -33,14 +33,14 @@ func versionOf(kind string) string {
 	return proxyVersion
 }
 
-// yaml writes the fields of a struct. It returns false if there is none to write.
+// yaml writes the fields of a struct. It returns false if it has written none.
 func (c *Config) yaml(b *strings.Builder, v reflect.Value, kind, prefix string, depth int) bool {
 	some := false
 	for i := range v.NumField() {
 		name, inline := fieldName(v.Type().Field(i))
 		path, f := join(prefix, name), v.Field(i)
 		if inline {
-			continue // TypeMeta, and what is ignored
+			continue // TypeMeta, and ignored fields
 		}
 		indent := strings.Repeat("  ", depth)
 		if !isLeaf(f.Type()) {
@@ -61,7 +61,7 @@ func (c *Config) yaml(b *strings.Builder, v reflect.Value, kind, prefix string, 
 	return some
 }
 
-// comment keeps the name of a file from ending the comment.
+// comment returns a text that cannot end a comment.
 func comment(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 || r == 0xfeff || r == 0xfffd {
@@ -73,11 +73,10 @@ func comment(s string) string {
 
 var bareText = regexp.MustCompile(`^[A-Za-z0-9/][A-Za-z0-9._/:+-]*$`)
 
-// oldBool is what other readers of YAML take for true or false.
+// oldBool matches the words that other YAML parsers take for true or false.
 var oldBool = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off)$`)
 
-// scalar returns a value as YAML on one line: as people write it where that is
-// safe, else as JSON, which is YAML too.
+// scalar returns a value as YAML on one line: plain if that is safe, or else as JSON, which is YAML too.
 func scalar(v reflect.Value) string {
 	if v.Kind() == reflect.String && bareText.MatchString(v.String()) && !oldBool.MatchString(v.String()) {
 		var back any
@@ -96,13 +95,13 @@ func scalar(v reflect.Value) string {
 	}
 	text, err := json.Marshal(v.Interface())
 	if err != nil {
-		return `""` // no field of ours can fail
+		return `""` // no field can fail
 	}
 	return escape(string(text))
 }
 
-// WriteJSON writes the same without origins: two JSON values, one after the
-// other. It may be given to --config, too.
+// WriteJSON writes the effective configuration as two JSON values, without origins. The result is a valid
+// file for --config.
 func (c *Config) WriteJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
@@ -114,7 +113,7 @@ func (c *Config) WriteJSON(w io.Writer) error {
 	return nil
 }
 
-// Documents returns the two documents as JSON has them: kube-proxy's, and ours.
+// Documents returns the documents of kube-proxy and kube-ipvs as values for JSON.
 func (c *Config) Documents() (kubeProxy, own any) {
 	return c.document(proxyKind), c.document(ownKind)
 }

@@ -11,8 +11,7 @@ import (
 	"kube-ipvs/proxier/desired"
 )
 
-// specs are the flags, in the order of the help: what there is to say of a setting beside
-// the field that holds it.
+// specs are the flags, in the order of the help, with the default, check and text of each setting.
 var specs = []spec{
 	{path: "manifests", name: "manifests", whole: true, usage: "file or folder with Services and EndpointSlices as YAML or JSON; may be repeated (default: the API server)"},
 	{path: "clientConnection.kubeconfig", name: "kubeconfig", usage: "kubeconfig file to reach the API server (default: the configuration of a pod)"},
@@ -88,7 +87,7 @@ var specs = []spec{
 var imageUsage = [3]string{"private prefix of the mapped addresses of frontends", "the same for traffic from outside with externalTrafficPolicy Local",
 	"the same for node ports, at least a /30 or /126"}
 
-// none is how a file says that something is not served.
+// none is the value of an address in a file that switches a server off.
 const none = "none"
 
 func bindText(_ *layers, v reflect.Value, text string) error {
@@ -98,7 +97,7 @@ func bindText(_ *layers, v reflect.Value, text string) error {
 	return setText(v, text, false, false)
 }
 
-// bindPort sets the port of an address, which a flag or the file has given.
+// bindPort sets the port of an address from a flag or the file.
 func bindPort(metrics bool) func(*layers, reflect.Value, string) error {
 	return func(l *layers, v reflect.Value, text string) error {
 		n, err := strconv.ParseUint(text, 10, 16)

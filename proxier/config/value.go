@@ -16,7 +16,7 @@ import (
 
 var duration = reflect.TypeFor[metav1.Duration]()
 
-// valueOf reads a YAML value as a type. The error says nothing to people.
+// valueOf decodes a YAML value as a type. Its error is not meant for messages.
 func valueOf(n *yaml.Node, t reflect.Type) (reflect.Value, error) {
 	to := reflect.New(t)
 	switch {
@@ -54,8 +54,8 @@ func valueOf(n *yaml.Node, t reflect.Type) (reflect.Value, error) {
 	return fromText(text, t)
 }
 
-// boolOf reads a truth value of YAML 1.1, which kube-proxy reads: that has yes
-// and no, too. The library knows them only without a tag and only for a bool.
+// boolOf decodes a truth value of YAML 1.1, as kube-proxy does, with yes and no. The library knows these
+// only without a tag and only for a bool.
 func boolOf(n *yaml.Node) (b bool, err error) {
 	plain := *n
 	if n.ShortTag() == "!!bool" {
@@ -72,7 +72,7 @@ func fromText(text []byte, t reflect.Type) (reflect.Value, error) {
 
 func isLeafStruct(t reflect.Type) bool { return t.Kind() == reflect.Struct }
 
-// wanted says what a value of a type looks like.
+// wanted describes the values of a type, for messages.
 func wanted(t reflect.Type) string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -122,9 +122,8 @@ func show(n *yaml.Node) string {
 	return fmt.Sprintf("%.60q", n.Value)
 }
 
-// setText puts what a flag says into a field. split says that there are items
-// between commas, and more that the same flag has been given before, so that
-// they are added to those.
+// setText sets a field to the text of a flag. split says that commas separate items, and more that the
+// flag is repeated, so that its items are added to the earlier ones.
 func setText(v reflect.Value, text string, split, more bool) error {
 	if !utf8.ValidString(text) {
 		return fmt.Errorf("%q is not UTF-8 text", text)
@@ -179,7 +178,7 @@ func setList(v reflect.Value, text string, split, more bool) error {
 	return nil
 }
 
-// setMap reads NAME=true,NAME=false over what is there.
+// setMap adds the values of NAME=true,NAME=false to a map.
 func setMap(v reflect.Value, text string) error {
 	out := map[string]bool{}
 	for it := v.MapRange(); it.Next(); {
@@ -199,7 +198,7 @@ func setMap(v reflect.Value, text string) error {
 	return errors.Join(errs...)
 }
 
-// items splits at commas, and drops what is empty.
+// items splits at commas, and drops empty items.
 func items(text string) []string {
 	var out []string
 	for s := range strings.SplitSeq(text, ",") {

@@ -11,24 +11,23 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// Digest tells contents of a file apart.
+// Digest identifies the content of a file.
 type Digest [sha256.Size]byte
 
 func digest(data []byte) Digest { return sha256.Sum256(data) }
 
 const (
-	// settle is how long a file must be left alone before it counts: an editor
-	// may write it in several steps.
+	// settle is how long a file must stay unchanged before it counts, since an editor may write
+	// it in several steps.
 	settle = 300 * time.Millisecond
-	// lookEvery is how often the file is read in any case: not all file systems
-	// tell of changes, and the kernel may have no watches left.
+	// lookEvery is the time between reads without an event: not all file systems report changes,
+	// and the kernel may have no watches left.
 	lookEvery = 30 * time.Second
 )
 
-// Watch calls changed, once for each new content, when the file at path holds
-// something else than what had the digest was. It sees through renames and
-// through links such as those of a ConfigMap's volume. A file that is missing
-// or cannot be read is waited for. It returns when ctx ends.
+// Watch calls changed once for each new content of the file at path; was is the digest of the first
+// content. It follows renames and links such as those of a ConfigMap's volume, and waits for a missing or
+// unreadable file. It returns when ctx ends.
 func Watch(ctx context.Context, path string, was Digest, changed func()) {
 	w := &fileWatch{path: path, was: was, watched: map[string]map[string]bool{}}
 	var events <-chan fsnotify.Event
@@ -38,7 +37,7 @@ func Watch(ctx context.Context, path string, was Digest, changed func()) {
 		w.fs, events, errs = fs, fs.Events, fs.Errors
 	}
 	w.aim()
-	look := time.NewTimer(0) // what changed before there was a watch
+	look := time.NewTimer(0) // for changes before the watch
 	defer look.Stop()
 	for {
 		select {
@@ -64,7 +63,7 @@ type fileWatch struct {
 	path    string
 	was     Digest
 	fs      *fsnotify.Watcher          // nil if there is none
-	watched map[string]map[string]bool // folders, and the names in them that matter
+	watched map[string]map[string]bool // the names that matter, by folder
 }
 
 func (w *fileWatch) differs() bool {
@@ -76,8 +75,8 @@ func (w *fileWatch) differs() bool {
 	return true
 }
 
-// matters reports whether an event is about the file. The volume of a
-// ConfigMap switches all files at once by one link whose name begins with two dots.
+// matters reports whether an event may be about the file. The volume of a ConfigMap switches all files at
+// once by one link whose name begins with two dots.
 func (w *fileWatch) matters(event string) bool {
 	dir, name := filepath.Split(event)
 	return w.watched[filepath.Clean(dir)][name] || strings.HasPrefix(name, "..") || w.watched[event] != nil
@@ -107,12 +106,12 @@ func (w *fileWatch) aim() {
 	}
 	for dir := range w.watched {
 		if want[dir] == nil {
-			_ = w.fs.Remove(dir) // fails if the folder is gone, and with it the watch
+			_ = w.fs.Remove(dir) // fails if the folder was deleted, and the watch with it
 		}
 	}
 	for dir := range want {
-		// Adding twice is harmless, and the folder may be a new one of that name.
-		// Where it fails, looking every now and then must do.
+		// A second Add is harmless, and the folder may be a new one of that name. If it fails,
+		// the reads each lookEvery are enough.
 		_ = w.fs.Add(dir)
 	}
 	w.watched = want
