@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listener has the sockets of a family that clients are sent to.
+// Listener has the sockets of a family to which rules send clients.
 type Listener struct {
 	at  netip.AddrPort
 	tcp *net.TCPListener
@@ -17,9 +17,9 @@ type Listener struct {
 }
 
 // Listen listens where the rules send clients (desired.Config.Relay), for TCP and UDP.
-// The address need not be the node's own yet. The error is EADDRINUSE where another
-// program has the port of all addresses: it would get the clients, so that no rule may
-// send any. Once there is a Listener no other program can get it. Relay.Run closes it.
+// The address need not be local yet. The error is EADDRINUSE if another program has the port on all
+// addresses: no rule may send clients then, since that program would get them. After Listen no other
+// program can get the port. Relay.Run closes the Listener.
 func Listen(at netip.AddrPort) (*Listener, error) {
 	ctx := context.Background()
 	config := net.ListenConfig{Control: freely}
@@ -41,7 +41,7 @@ func (l *Listener) close() {
 	_ = l.udp.Close()
 }
 
-// freely allows an address that is local by a route alone, which may be to come.
+// freely allows an address that is not local yet, or local by a route alone.
 func freely(network, _ string, c syscall.RawConn) error {
 	if network == "tcp6" || network == "udp6" {
 		return setOption(c, unix.SOL_IPV6, unix.IPV6_FREEBIND)

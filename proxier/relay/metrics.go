@@ -2,7 +2,7 @@ package relay
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// metrics count connections, a UDP flow being one.
+// metrics counts connections; a UDP flow counts as one.
 type metrics struct {
 	total  *prometheus.CounterVec
 	open   *prometheus.GaugeVec
@@ -34,7 +34,7 @@ func newMetrics() *metrics {
 	return m
 }
 
-// began counts a connection of a protocol. What it returns counts its end.
+// began counts a connection of a protocol, and returns a function that counts its end.
 func (m *metrics) began(protocol string) (ended func()) {
 	m.total.WithLabelValues(protocol).Inc()
 	open := m.open.WithLabelValues(protocol)

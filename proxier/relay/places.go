@@ -2,8 +2,7 @@ package relay
 
 import "sync"
 
-// places bounds what there may be at once, in all and of one node port: no Service
-// takes them all.
+// places bounds the connections, in all and of each node port, so that no Service takes all places.
 type places struct {
 	most, each int
 
@@ -16,7 +15,7 @@ func newPlaces(most, each int) *places {
 	return &places{most: most, each: each, of: map[uint16]int{}}
 }
 
-// take takes a place for a node port, if there is one.
+// take takes a place for a node port. It reports whether there was one.
 func (p *places) take(port uint16) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -28,7 +27,7 @@ func (p *places) take(port uint16) bool {
 	return true
 }
 
-// leave gives back what take took.
+// leave returns a place.
 func (p *places) leave(port uint16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -38,7 +37,7 @@ func (p *places) leave(port uint16) {
 	}
 }
 
-// full reports whether a node port has as many places as one may have.
+// full reports whether a node port has the largest number of places.
 func (p *places) full(port uint16) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,9 +1,8 @@
-// Package relay serves node ports on loopback addresses. IPVS refuses packets from
-// such an address, so that rules send the connections to a Relay instead. It asks
-// conntrack what was dialled and dials the same from the node's own address, by the
-// way of every program of the node: which endpoint is chosen, and whether any is,
-// the kernel says. There is one listener a protocol and family however many node
-// ports there are. SCTP is not served.
+// Package relay serves node ports on loopback addresses. IPVS refuses packets from such an address, so
+// that rules send the connections to a Relay. The Relay asks conntrack for the dialled address, and dials
+// it from the node's own address, as any program of the node does; the kernel chooses the endpoint. There
+// is one listener for each protocol and family, for any number of node ports. The Relay does not serve
+// SCTP.
 package relay
 
 import (
@@ -19,27 +18,26 @@ import (
 	"kube-ipvs/proxier/report"
 )
 
-// Config is what a Relay must be told.
+// Config configures a Relay.
 type Config struct {
-	Listeners []*Listener // one a family
-	// Origin returns what a client has dialled whose packets NAT has sent to at. It is
-	// called by one goroutine at a time, with an IP protocol number.
+	Listeners []*Listener // one for each family
+	// Origin returns the dialled address of a client whose packets NAT has sent to at. One
+	// goroutine at a time calls it, with an IP protocol number.
 	Origin func(proto uint8, client, at netip.AddrPort) (netip.AddrPort, error)
 	Log    *slog.Logger
 }
 
 // Limits of a Relay. A connection has six file descriptors, four of them of pipes.
 const (
-	mostAtOnce = 4096             // connections and UDP flows, all together
-	ofOnePort  = 4                // a node port has one of so many parts at the most
-	dialWithin = 15 * time.Second // an endpoint must answer
-	udpIdle    = 2 * time.Minute  // a UDP flow ends, as in conntrack (nf_conntrack_udp_timeout_stream)
-	udpSure    = time.Second      // and after so much silence the client may mean another node port
-	retryAfter = 5 * time.Second  // after a listener has failed to take a client
+	mostAtOnce = 4096             // connections and UDP flows together
+	ofOnePort  = 4                // one node port may take a fourth of them
+	dialWithin = 15 * time.Second // time for an endpoint to answer
+	udpIdle    = 2 * time.Minute  // idle time of a UDP flow, as in conntrack (nf_conntrack_udp_timeout_stream)
+	udpSure    = time.Second      // after so much silence the client may mean another node port
+	retryAfter = 5 * time.Second  // pause after the failure of a listener
 )
 
-// Relay is a relay for all node ports. Run runs it; its other methods may be called
-// from any goroutine.
+// Relay relays connections to all node ports. Run runs it; its other methods are safe from any goroutine.
 type Relay struct {
 	config  Config
 	idle    time.Duration // udpIdle
@@ -47,19 +45,19 @@ type Relay struct {
 	places  *places
 	metrics *metrics
 	sources atomic.Pointer[[]netip.Addr] // the node's own addresses
-	asking  sync.Mutex                   // calls config.Origin
+	asking  sync.Mutex                   // for config.Origin
 	running sync.WaitGroup
 }
 
-// New returns a Relay, which Run runs.
+// New returns a Relay. It does nothing before Run.
 func New(c Config) *Relay {
 	most := mostHere()
 	return &Relay{config: c, idle: udpIdle, sure: udpSure, places: newPlaces(most, most/ofOnePort), metrics: newMetrics()}
 }
 
-// mostHere is mostAtOnce, or fewer where the process may have few files open.
+// mostHere returns mostAtOnce, or fewer if the process may open only few files.
 func mostHere() int {
-	const share = 16 // of the files: the rest of the process has the others
+	const share = 16 // a sixteenth of the files; the rest is for the other parts of the process
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
 		return mostAtOnce
@@ -67,14 +65,14 @@ func mostHere() int {
 	return int(min(mostAtOnce, limit.Cur/share))
 }
 
-// Observe learns from a round from which addresses to dial. It returns at once.
+// Observe takes the addresses to dial from out of a round. It returns at once.
 func (r *Relay) Observe(round *report.Round) {
 	if round.Err == nil {
 		r.sources.Store(&round.NodeIPs)
 	}
 }
 
-// source returns the node's own address of a family, or an invalid one.
+// source returns the node's own address of a family, or an invalid address.
 func (r *Relay) source(family netip.Addr) netip.Addr {
 	if all := r.sources.Load(); all != nil {
 		for _, a := range *all {
@@ -86,15 +84,14 @@ func (r *Relay) source(family netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// origin returns what a client has dialled.
+// origin returns the dialled address of a client.
 func (r *Relay) origin(proto uint8, client, at netip.AddrPort) (netip.AddrPort, error) {
 	r.asking.Lock()
 	defer r.asking.Unlock()
 	return r.config.Origin(proto, client, at)
 }
 
-// Run serves until ctx ends. When it returns all connections are closed, and so are
-// the listeners.
+// Run serves until ctx ends. When it returns, all connections and the listeners are closed.
 func (r *Relay) Run(ctx context.Context) {
 	for _, l := range r.config.Listeners {
 		u := &udp{relay: r, at: l.at, down: l.udp, flows: map[netip.AddrPort]*flow{}}
@@ -111,8 +108,8 @@ func (r *Relay) Run(ctx context.Context) {
 	r.running.Wait()
 }
 
-// keep serves again and again: for a while there may be no file or no memory for one
-// more. The socket stays, for another program could have its port then.
+// keep calls serve again after each failure, such as no free file or memory. The socket stays open, since
+// another program could get its port otherwise.
 func (r *Relay) keep(ctx context.Context, at netip.AddrPort, protocol string, serve func() error) {
 	for {
 		err := serve()

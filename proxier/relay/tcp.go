@@ -23,7 +23,7 @@ func (r *Relay) serveTCP(ctx context.Context, l *Listener) error {
 	}
 }
 
-// accept takes a client's connection. One that cannot be served gets a reset.
+// accept takes a client's connection. A connection that cannot be served gets a reset.
 func (r *Relay) accept(ctx context.Context, c *net.TCPConn, at netip.AddrPort) {
 	to, err := r.origin(unix.IPPROTO_TCP, plain(c.RemoteAddr().(*net.TCPAddr).AddrPort()), at)
 	switch {
@@ -42,7 +42,7 @@ func (r *Relay) accept(ctx context.Context, c *net.TCPConn, at netip.AddrPort) {
 	}
 }
 
-// connect dials for a client, and is done when the connection is.
+// connect dials for a client, and returns when the connection has ended.
 func (r *Relay) connect(ctx context.Context, client *net.TCPConn, to netip.AddrPort) {
 	source := r.source(to.Addr())
 	if !source.IsValid() {
@@ -62,15 +62,14 @@ func (r *Relay) connect(ctx context.Context, client *net.TCPConn, to netip.AddrP
 	join(client, server)
 }
 
-// bindLate leaves the choice of the local port to connect, which may take one that is
-// in use to another address.
+// bindLate leaves the choice of the local port to connect, which may take a port that is in use to
+// another address.
 func bindLate(_, _ string, c syscall.RawConn) error {
 	return setOption(c, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT)
 }
 
-// join copies between two connections until both sides have ended, or one has failed:
-// the end of one side is passed on as such, and a failure as a reset. What is copied
-// stays in the kernel (splice).
+// join copies between two connections until both sides have ended or one has failed. It passes on the
+// end of one side as an end, and a failure as a reset. The data stay in the kernel (splice).
 func join(a, b *net.TCPConn) {
 	var both sync.WaitGroup
 	var ended atomic.Int32
@@ -94,9 +93,8 @@ func join(a, b *net.TCPConn) {
 	both.Wait()
 }
 
-// vanished waits for the end of a connection whose other side has ended: the kernel's
-// of a client that has gone, of which a server that says nothing would never hear, or
-// ours. It reports whether it was the kernel's.
+// vanished waits for the end of a connection whose other side has ended, and reports whether the kernel
+// has ended it. The kernel does so if the client has gone, which a silent server would never learn.
 func vanished(c *net.TCPConn) (by bool) {
 	const tcpClose = 7 // TCP_CLOSE of net/tcp_states.h
 	raw, err := c.SyscallConn()
@@ -111,11 +109,11 @@ func vanished(c *net.TCPConn) (by bool) {
 	return by
 }
 
-// reset ends a connection so that its other side takes it for broken off.
+// reset ends a connection with a reset.
 func reset(c *net.TCPConn) {
 	_ = c.SetLinger(0)
 	_ = c.Close()
 }
 
-// plain returns an address without what marks it as IPv4 in IPv6.
+// plain returns an IPv4-mapped IPv6 address as IPv4, and other addresses unchanged.
 func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

@@ -13,20 +13,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// largest is the largest datagram.
+// largest is the size of the largest datagram.
 const largest = 1 << 16
 
 var buffers = sync.Pool{New: func() any { return new([largest]byte) }}
 
-// udp relays the datagrams that come in at one address.
+// udp relays the datagrams to one address.
 type udp struct {
 	relay *Relay
 	at    netip.AddrPort
-	down  *net.UDPConn // where they come in
+	down  *net.UDPConn // the socket of the address
 
 	mu    sync.Mutex
 	flows map[netip.AddrPort]*flow // by client
-	order list.List                // of *flow; the one whose client was last heard at the back
+	order list.List                // of *flow; the client of the last one has sent last
 }
 
 // flow is a client that talks to a node port.
@@ -38,8 +38,8 @@ type flow struct {
 
 	// Under udp.mu.
 	place *list.Element
-	heard time.Time // when the client last was
-	last  time.Time // when a datagram last went either way
+	heard time.Time // when the client last sent a datagram
+	last  time.Time // when the client or the endpoint last sent one
 }
 
 // serve relays datagrams until the socket fails.
@@ -56,7 +56,7 @@ func (u *udp) serve() error {
 	}
 }
 
-// close ends all flows. None begins any more.
+// close ends all flows, after serve has ended.
 func (u *udp) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -65,8 +65,7 @@ func (u *udp) close() {
 	}
 }
 
-// flowOf returns the flow that a client's datagram belongs to, or nil if there can
-// be none.
+// flowOf returns the flow of a client's datagram, or nil if there cannot be one.
 func (u *udp) flowOf(client netip.AddrPort) *flow {
 	f, certain := u.known(client)
 	if certain && u.note(f) {
@@ -87,9 +86,9 @@ func (u *udp) flowOf(client netip.AddrPort) *flow {
 	return u.begin(client, to)
 }
 
-// known returns a client's flow, if any, and whether it is certain that the client
-// means that: while conntrack has an entry for it, the client has another port towards
-// the relay for each node port that it talks to, and no entry lives for less than udpSure.
+// known returns a client's flow, if any, and whether the client certainly means it. While conntrack has an
+// entry, a client has a different port towards the relay for each node port, and an entry lives for
+// udpSure at least.
 func (u *udp) known(client netip.AddrPort) (f *flow, certain bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -97,8 +96,7 @@ func (u *udp) known(client netip.AddrPort) (f *flow, certain bool) {
 	return f, f != nil && time.Since(f.heard) < u.relay.sure
 }
 
-// note notes that the client of a flow has sent something. It reports whether the
-// flow has not ended meanwhile.
+// note notes a datagram of the flow's client. It returns false if the flow has ended meanwhile.
 func (u *udp) note(f *flow) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -111,8 +109,7 @@ func (u *udp) note(f *flow) bool {
 	return true
 }
 
-// begin makes a flow. Where there are too many, the one whose client has been silent
-// for the longest time has to go.
+// begin makes a flow. If there are too many, it ends the one whose client has been silent the longest.
 func (u *udp) begin(client, to netip.AddrPort) *flow {
 	source := u.relay.source(to.Addr())
 	if !source.IsValid() {
@@ -144,7 +141,7 @@ func (u *udp) begin(client, to netip.AddrPort) *flow {
 	return f
 }
 
-// evict ends a flow: of the node port if that has too many, else any.
+// evict ends a flow: of the node port, if that has too many, or else of any.
 func (u *udp) evict(port uint16) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -178,8 +175,8 @@ func (u *udp) drop(f *flow) {
 	f.ended()
 }
 
-// send sends a client's datagram on. It is lost where there is no room, as on any way:
-// all clients would wait.
+// send sends a client's datagram on. If the socket has no room, the datagram is lost, since a wait would
+// delay all clients.
 func (f *flow) send(datagram []byte) {
 	_ = f.raw.Write(func(fd uintptr) bool {
 		_, _ = unix.Write(int(fd), datagram)
@@ -187,8 +184,7 @@ func (f *flow) send(datagram []byte) {
 	})
 }
 
-// answers sends what comes back to the client until the flow has ended or nothing
-// goes either way for a while.
+// answers sends the answers to the client, until the flow has ended or was idle for udpIdle.
 func (u *udp) answers(f *flow) {
 	defer u.end(f)
 	for {
@@ -203,8 +199,8 @@ func (u *udp) answers(f *flow) {
 	}
 }
 
-// answer sends one datagram back. It reports whether there was one, or an error that
-// says that the endpoint has refused one: the client cannot be told.
+// answer sends one datagram back. It returns false if there was none. A refusal by the endpoint counts as
+// an answer, but the client cannot learn it.
 func (u *udp) answer(f *flow, fd int) bool {
 	b := buffers.Get().(*[largest]byte)
 	defer buffers.Put(b)
@@ -218,7 +214,7 @@ func (u *udp) answer(f *flow, fd int) bool {
 	return err != unix.EAGAIN
 }
 
-// until returns when a flow ends unless something goes either way.
+// until returns when a flow ends, if no more datagrams come.
 func (u *udp) until(f *flow) time.Time {
 	u.mu.Lock()
 	defer u.mu.Unlock()
