@@ -97,9 +97,9 @@ type Client struct {
 	Link    string `json:"link,omitempty"`    // the incoming link, if links tell pods from others
 	Why     string `json:"why,omitempty"`     // why it is of its kind
 
-	anybody bool // it stands for all clients of its kind
-	orPod   bool // it stands for pods too, which cannot be told apart
-	addr    netip.Addr
+	allOfKind bool // it stands for all clients of its kind
+	orPod     bool // it stands for pods too, which cannot be told apart
+	addr      netip.Addr
 }
 
 // The outcomes for a new connection.

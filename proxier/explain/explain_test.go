@@ -151,7 +151,7 @@ func TestPodsByLink(t *testing.T) {
 	}
 }
 
-// Where pods are not known there are no pods, and nobody is said to be none.
+// If pods are not known, explain has no pods, and calls no client another than a pod.
 func TestPodsUnknown(t *testing.T) {
 	n := webNode(t, func(c *desired.Config) { c.PodCIDRs = [2]netip.Prefix{} })
 	var out strings.Builder
@@ -166,8 +166,8 @@ func TestPodsUnknown(t *testing.T) {
 	}
 }
 
-// A rule that somebody has added and that nothing here understands is named,
-// not guessed at; one that is understood counts.
+// explain names a foreign rule that it cannot judge, and does not guess. A foreign rule that it can judge
+// counts.
 func TestForeignRules(t *testing.T) {
 	n := webNode(t, nil)
 	first := "-A KIPVS-PRE -m conntrack --ctstatus CONFIRMED -j RETURN\n"

@@ -23,8 +23,8 @@ var update = flag.Bool("update", false, "rewrite what the texts are")
 //
 //	mode direct      with virtual servers on ClusterIPs themselves; first part only
 //	objects          Services and EndpointSlices; the node is n1 in zone za
-//	remove OBJECT    somebody takes it away
-//	rule TEXT        somebody deletes the IPv4 rule
+//	remove OBJECT    another program deletes it
+//	rule TEXT        another program deletes the IPv4 rule
 //	explain ARGS     the query, and perhaps --from IP
 func TestTexts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")

@@ -97,7 +97,7 @@ func (p *printer) frontend(f *Frontend, hairpin []string) {
 		p.source(g)
 	}
 	itself := slices.ContainsFunc(hairpin, func(s string) bool { return strings.HasPrefix(s, "[") == (f.Family == 6) })
-	if itself && slices.ContainsFunc(served, func(w Way) bool { return w.Client.anybody && w.Masquerade == "no" }) {
+	if itself && slices.ContainsFunc(served, func(w Way) bool { return w.Client.allOfKind && w.Masquerade == "no" }) {
 		p.text("An endpoint that connects to itself: this node, so that its answer comes back.")
 	}
 	for i := range f.Ways {

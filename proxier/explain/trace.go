@@ -222,7 +222,7 @@ func (t *tracer) inSet(o iptables.Option) (entry state.ID, ok bool) {
 		if len(o.Args) == 0 || name.Kernel(family) != o.Args[0] {
 			continue
 		}
-		if name == state.SetSourceAllowed && p.client.anybody {
+		if name == state.SetSourceAllowed && p.client.allOfKind {
 			t.ifFrom = true
 			return entry, true
 		}

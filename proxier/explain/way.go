@@ -34,16 +34,16 @@ func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
 		if wild {
 			link += "0"
 		}
-		out = append(out, Client{Kind: FromPod, Link: link, anybody: true, addr: strangers[at]})
+		out = append(out, Client{Kind: FromPod, Link: link, allOfKind: true, addr: strangers[at]})
 	} else if p := n.Config.PodCIDRs[at]; p.IsValid() {
-		out = append(out, Client{Kind: FromPod, anybody: true, addr: p.Addr()})
+		out = append(out, Client{Kind: FromPod, allOfKind: true, addr: p.Addr()})
 	} else {
 		unknown = true
 	}
 	if node := n.Facts.NodeIP(f.Addr.Addr()); node.IsValid() {
 		out = append(out, Client{Kind: FromNode, addr: node})
 	}
-	return append(out, Client{Kind: FromOutside, anybody: true, orPod: unknown, addr: outsiders[at]})
+	return append(out, Client{Kind: FromOutside, allOfKind: true, orPod: unknown, addr: outsiders[at]})
 }
 
 // client returns the client with an address, and its kind.
