@@ -18,7 +18,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// slow is a kernel whose readers take their time, after they have seen what there is.
+// slow is a kernel whose readers take a long time after they have read the objects.
 type slow struct {
 	*kernel.Fake
 	takes     time.Duration // an audit
@@ -75,8 +75,8 @@ func (r slowReader) Close() error {
 	return r.Reader.Close()
 }
 
-// Changes are programmed while an audit reads, and it does not take them for
-// somebody else's; what somebody else has changed it finds.
+// The loop programs changes while an audit reads. The audit does not take these for changes by
+// other programs, and finds those.
 func TestChangesDuringAnAudit(t *testing.T) {
 	for _, meddled := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestChangesDuringAnAudit(t *testing.T) {
 			time.Sleep(slowRead)
 			synctest.Wait()
 			if !k.State.Has(gone) {
-				t.Error("what somebody deleted is not back")
+				t.Error("an object that another program deleted is not back")
 			}
 			r := p.Last()
 			if again := k.Reads - reads - 1; meddled != (again > 0) || meddled != (len(r.Drift) == 1) || r.Audited == meddled || r.Full != meddled {
@@ -112,8 +112,7 @@ func TestChangesDuringAnAudit(t *testing.T) {
 	}
 }
 
-// Everything is compared with each look where that costs little, and where it
-// costs much it takes a thousandth of a CPU.
+// An audit comes as often as a look if it is cheap, and takes a thousandth of a CPU if it is not.
 func TestAuditsGoByTheirCost(t *testing.T) {
 	for takes, want := range map[time.Duration]int32{
 		0: 59, 100 * time.Millisecond: 18, time.Minute: 5, // in half an hour; of 100 ms: each 100 s, the first after 30
@@ -136,8 +135,7 @@ func TestAuditsGoByTheirCost(t *testing.T) {
 	}
 }
 
-// SIGHUP while an audit is under way has another one begin after it, and facts
-// read at once.
+// SIGHUP during an audit starts another one after it, and reads the facts at once.
 func TestAuditDuringAnAudit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newSlow(slowRead)
@@ -171,8 +169,8 @@ func TestAuditDuringAnAudit(t *testing.T) {
 	})
 }
 
-// Readings that do not come back are given up, told of once and bounded; changes
-// are programmed meanwhile, and the loop ends.
+// The loop gives up readings that hang, logs this once, and bounds their number. It programs changes
+// meanwhile, and ends on request.
 func TestStuckAudits(t *testing.T) {
 	const mostReaders = 3
 	for _, harm := range []string{"audits hang", "looks hang"} {

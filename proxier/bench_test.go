@@ -30,9 +30,8 @@ func clusterOf(n, endpoints int) []source.Event {
 	return out
 }
 
-// BenchmarkColdStart programs everything into an empty fake kernel. What a
-// Service then takes of memory is without the fake kernel's part, and without
-// the objects that it was told of.
+// BenchmarkColdStart programs everything into an empty fake kernel. The memory of a Service is without
+// the part of the fake kernel, and without the events.
 func BenchmarkColdStart(b *testing.B) {
 	for _, size := range [][2]int{{10_000, 10}, {50_000, 1}} {
 		b.Run(fmt.Sprintf("%dx%d", size[0], size[1]), func(b *testing.B) {
@@ -55,8 +54,8 @@ func BenchmarkColdStart(b *testing.B) {
 	}
 }
 
-// cpu returns how long the process has used a CPU, all threads together: what
-// it takes by the clock depends on how many CPUs there are and who else is busy.
+// cpu returns the CPU time of all threads of the process: the elapsed time would depend on the number of
+// CPUs and on other processes.
 func cpu(b *testing.B) time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
@@ -65,7 +64,7 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// started returns a Proxier that has programmed all.
+// started returns a Proxier that has programmed all objects.
 func started(b *testing.B, k *kernel.Fake, events []source.Event) *Proxier {
 	p := New(k, testConfig(desired.Direct))
 	p.Events(events)
@@ -93,16 +92,15 @@ func live(b *testing.B, services, endpoints int) float64 {
 	return after - before
 }
 
-// sink is a kernel that takes everything and keeps nothing.
+// sink is a kernel that accepts all writes and keeps no object.
 type sink struct{ *kernel.Fake }
 
 func (sink) Read(context.Context) (*state.State, error) { return &state.State{}, nil }
 
 func (sink) Apply(context.Context, state.Plan) []error { return nil }
 
-// BenchmarkUserspace is a cold start without any kernel, of Services as the
-// daemon has them by default. It is to be run with -cpu 1: the garbage is then
-// collected on the CPU that makes it.
+// BenchmarkUserspace is a cold start without a kernel, of Services with the defaults of the daemon. Run it
+// with -cpu 1, so that one CPU makes and collects the garbage.
 func BenchmarkUserspace(b *testing.B) {
 	const services = 50_000
 	events := clusterOf(services, 1)
@@ -136,7 +134,7 @@ func BenchmarkUserspace(b *testing.B) {
 	b.ReportMetric(float64(kept)/services, "live-B/service")
 }
 
-// BenchmarkRestart starts over a kernel that is as it should be.
+// BenchmarkRestart starts over a kernel that has all desired objects.
 func BenchmarkRestart(b *testing.B) {
 	events := clusterOf(10_000, 10)
 	k := newFake()

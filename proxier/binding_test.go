@@ -10,8 +10,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// A start that had to add more addresses than the kernel takes in good time binds by
-// routes; what is bound already counts for nothing, and what comes later for no more.
+// A start that would have to add more than mostAddresses binds by routes. Existing addresses do not count,
+// and later ones do not change the decision.
 func TestManyClusterIPs(t *testing.T) {
 	for _, tt := range []struct {
 		name                    string

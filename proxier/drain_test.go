@@ -14,7 +14,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// counting is a kernel that counts how often it is asked for connections.
+// counting is a kernel that counts the requests for connections.
 type counting struct {
 	*kernel.Fake
 	mu    sync.Mutex
@@ -36,8 +36,8 @@ func (k *counting) have(id state.ID, connections uint32) (asked int) {
 	return k.asked
 }
 
-// To count connections reads what is large: what drains is not counted anew for
-// each change that comes meanwhile, and still goes soon after its last connection.
+// A count of connections reads a large table. So changes during a drain do not cause one each, and a real
+// server still goes soon after its last connection.
 func TestDrainsAreLookedAtFromTimeToTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const ip, other, pod = "10.96.0.10", "10.96.0.11", "10.244.0.1"

@@ -28,7 +28,7 @@ import (
 	"kube-ipvs/test/world"
 )
 
-// fault is one thing that goes wrong on a node, and stays wrong.
+// fault is a permanent fault of a node.
 type fault struct {
 	name   string
 	writes func(state.ID) error // why the kernel refuses the write of an object
@@ -67,7 +67,7 @@ func (k *faulted) Reader(ctx context.Context) (kernel.Reader, error) {
 
 var errFault = errors.New("a fault that was injected")
 
-// faults are all that are injected, about objects of the kernel.
+// faults are the injected faults of kernel objects.
 func faults(rnd *rand.Rand, objects []state.ID) []fault {
 	victim := objects[rnd.IntN(len(objects))]
 	one := func(err error) func(state.ID) error {
@@ -99,9 +99,8 @@ func faults(rnd *rand.Rand, objects []state.ID) []fault {
 	return out
 }
 
-// With any one fault on the node, what does not rest on it is programmed and
-// follows changes, and neither the kubelet nor load balancers are told that the
-// node is lost.
+// With any one fault on the node, the loop programs all objects that do not need the faulty one, and
+// follows changes. No probe tells the kubelet or load balancers that the node is lost.
 func TestAnySingleFault(t *testing.T) {
 	lost, played := 0, 0
 	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
@@ -164,15 +163,15 @@ func faultKernel() *kernel.Fake {
 	return k
 }
 
-// program returns what a node without a fault holds.
+// program returns the objects of a node without a fault.
 func program(t *testing.T, mode desired.Mode, events []source.Event) *state.State {
 	k := faultKernel()
 	synctest.Test(t, func(t *testing.T) { playFault(t, mode, fault{}, events, nil, k) })
 	return k.State
 }
 
-// playFault runs a node with a fault for a while. whole is what it would hold
-// without the fault; nil: it has none.
+// playFault runs a node with a fault for a while. whole has its objects without the fault; nil: the node
+// has no fault.
 func playFault(t *testing.T, mode desired.Mode, f fault, events []source.Event, whole *state.State, on ...*kernel.Fake) {
 	k := &faulted{Fake: faultKernel(), fault: f}
 	if len(on) > 0 {
@@ -239,8 +238,7 @@ func rests(c *desired.Config, id state.ID, writes func(state.ID) error) bool {
 	return slices.ContainsFunc(c.Needs(nil, id), func(need state.ID) bool { return rests(c, need, writes) })
 }
 
-// carries reports whether an object must stay because one that needs it cannot be
-// deleted.
+// carries reports whether an object must stay since an object that needs it cannot be deleted.
 func carries(c *desired.Config, s *state.State, id state.ID, writes func(state.ID) error) bool {
 	if writes == nil {
 		return false
@@ -253,7 +251,7 @@ func carries(c *desired.Config, s *state.State, id state.ID, writes func(state.I
 	return false
 }
 
-// basic reports whether the fault is about what everything stands on.
+// basic reports whether all Services need the faulty object.
 func basic(f fault, whole *state.State) bool {
 	for id := range whole.All() {
 		switch id.Kind {

@@ -20,10 +20,10 @@ import (
 // opened is a flow that a client has opened, and why it may stay.
 type opened struct {
 	kernel.Flow
-	entry state.ID // that published what was dialled; zero: it went straight to the endpoint, or by somebody else's host port
+	entry state.ID // the entry that published the dialled address; zero: the flow went straight to the endpoint, or by a foreign host port
 }
 
-// clients open flows, as the rules and IPVS let them, and look which are deleted.
+// clients open flows, as the rules and IPVS allow, and find the deleted ones.
 type clients struct {
 	config desired.Config
 	fake   *kernel.Fake
@@ -78,7 +78,7 @@ func (c *clients) track(flow kernel.Flow, entry state.ID) {
 	c.fake.Track(flow)
 }
 
-// strangers opens flows that are none of ours.
+// strangers opens flows to no frontend of kube-ipvs.
 func (c *clients) strangers() {
 	at := netip.MustParseAddrPort
 	for _, f := range []kernel.Flow{
@@ -108,8 +108,7 @@ func (c *clients) rightful(p *Proxier, o opened) bool {
 	return slices.Contains(eps[want.port].Serving, o.By)
 }
 
-// forget drops the flows of frontends that are published no more: nothing tells a
-// process that starts of those.
+// forget drops the flows of removed frontends, which a process that starts cannot know.
 func (c *clients) forget() {
 	c.opened = slices.DeleteFunc(c.opened, func(o opened) bool {
 		id := o.entry
@@ -127,7 +126,7 @@ type servicePort struct {
 	port int
 }
 
-// wantedAt returns which Service port has a frontend, whatever its policy.
+// wantedAt returns the Service port of a frontend with any policy.
 func wantedAt(p *Proxier, entry state.ID) (servicePort, bool) {
 	for _, key := range p.cluster.Model().Keys() {
 		s, _ := p.cluster.Model().Service(key)
@@ -143,10 +142,9 @@ func wantedAt(p *Proxier, entry state.ID) (servicePort, bool) {
 	return servicePort{}, false
 }
 
-// Whatever happens to Services and endpoints, with writes and sweeps that fail
-// and with restarts: a flow to an endpoint that answers still is never deleted,
-// nor is one that went by no frontend of ours; one to an endpoint that has gone
-// is, in the end.
+// With random changes of Services and endpoints, failing writes and sweeps, and restarts, the sweeper never
+// deletes a flow to an endpoint that still answers, nor a flow to no frontend of kube-ipvs. In the end it
+// deletes each flow to a removed endpoint.
 func TestFlowsThatEnd(t *testing.T) {
 	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
 		for _, faults := range []float64{0, 0.1} {

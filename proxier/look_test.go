@@ -13,8 +13,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// One virtual server that is removed or changed, one entry that comes or goes, or
-// other rules are found out long before the audit, where an audit is dear.
+// If audits are expensive, a look finds a removed or changed virtual server, a missing or extra entry, and
+// changed rules long before the audit.
 func TestCanary(t *testing.T) {
 	server := serverAt("10.96.0.1:80")
 	entry := state.EntryID(state.SetCluster, state.TCP, netip.MustParseAddrPort("10.96.0.1:80"))
@@ -74,7 +74,7 @@ func hinted(t *testing.T, takes time.Duration) (*slow, *Proxier) {
 	return k, p
 }
 
-// What the kernel says is gone and should be there is back within two seconds.
+// A desired object whose deletion the kernel reports is back within two seconds.
 func TestHints(t *testing.T) {
 	vip := state.VIPID(netip.MustParseAddr("10.96.0.1"))
 	image := state.RouteID(desired.DefaultImages[0].Cluster)
@@ -114,8 +114,7 @@ func TestHints(t *testing.T) {
 	}
 }
 
-// What the loop does itself, and what it knows nothing of, is no reason to read
-// the kernel.
+// The loop's own changes, and changes of unknown objects, cause no read of the kernel.
 func TestHintsWithoutReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, p := hinted(t, 0)
@@ -138,8 +137,8 @@ func TestHintsWithoutReason(t *testing.T) {
 	})
 }
 
-// What is broken all the time is looked at, at a bounded cost: a twentieth of a CPU,
-// and a second beside.
+// Continuous changes by another program cause readings of a bounded cost: a twentieth of a CPU, and a second
+// beside.
 func TestHintsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const takes, minutes = 500 * time.Millisecond, 10
@@ -160,7 +159,7 @@ func TestHintsAreBounded(t *testing.T) {
 	})
 }
 
-// A look sees nothing odd in what the loop writes meanwhile.
+// A look finds no difference in the objects that the loop writes meanwhile.
 func TestChangesDuringALook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, p := hinted(t, time.Second)

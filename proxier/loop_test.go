@@ -26,7 +26,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// What the ledger and the cluster have as backoff and periods.
+// The backoff and periods of the ledger and the cluster.
 const (
 	factsInterval = 2 * time.Second
 	retryFirst    = 100 * time.Millisecond
@@ -96,8 +96,8 @@ func start(t *testing.T, p *Proxier) {
 	t.Cleanup(func() { cancel(); <-done })
 }
 
-// A write that fails is tried again, later each time; failures in between do
-// not put it off, and the kernel is not read each time.
+// The loop tries a failed write again, with growing delay. Other failures do not delay it, and not every try
+// reads the kernel.
 func TestFailedWriteIsRetriedWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bad := serverAt("10.96.0.1:80")
@@ -143,7 +143,7 @@ func offsets(start time.Time, at []time.Time) []time.Duration {
 	return out
 }
 
-// The audit comes by itself, says what others did, and repairs it.
+// The audit comes on a timer; the loop reports the changes of other programs and repairs them.
 func TestAuditRepairsDrift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newFake()
@@ -181,8 +181,8 @@ func TestAuditRepairsDrift(t *testing.T) {
 	})
 }
 
-// The node's own address is the source of its packets to VIPs, and follows.
-// Bursts of link events cost one reading.
+// VIPs follow a change of the node's own address, the source of its packets to them. A burst of link events
+// causes one read.
 func TestFactsAreFollowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newFake()
@@ -208,7 +208,7 @@ func TestFactsAreFollowed(t *testing.T) {
 	})
 }
 
-// What the cluster needs to come up answers before everything else is written.
+// The loop writes the Services that the cluster needs before all others.
 func TestFirstThingsFirst(t *testing.T) {
 	k := newFake()
 	var order []string
@@ -228,7 +228,7 @@ func TestFirstThingsFirst(t *testing.T) {
 	}
 }
 
-// specOf returns what an object holds, or the zero Spec if it is not there.
+// specOf returns the Spec of an object, or the zero Spec if it is missing.
 func specOf(k *kernel.Fake, id state.ID) state.Spec {
 	if spec, ok := k.State.Get(id); ok {
 		return spec.Value()
@@ -236,7 +236,7 @@ func specOf(k *kernel.Fake, id state.ID) state.Spec {
 	return state.Spec{}
 }
 
-// slowRules is a kernel that takes long until it refuses to write rules.
+// slowRules is a kernel that refuses to write rules after a long time.
 type slowRules struct {
 	*kernel.Fake
 	takes time.Duration
@@ -252,8 +252,8 @@ func (k *slowRules) Apply(ctx context.Context, plan state.Plan) []error {
 	return []error{errors.New("iptables did not end")}
 }
 
-// An iptables that hangs keeps the loop from other work for a tenth of its time at
-// most, is no reason to start the process again, and SIGHUP has it tried at once.
+// An iptables that hangs keeps the loop from other work for at most a tenth of its time, and is no reason to
+// restart the process. SIGHUP tries it at once.
 func TestSlowFailuresRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := &slowRules{Fake: newFake()}
@@ -298,7 +298,7 @@ func TestSlowFailuresRest(t *testing.T) {
 	})
 }
 
-// A write that fails for good does not put off the retry of one that fails for a moment.
+// A permanent failure does not delay the retry of a short one.
 func TestRetriesDoNotWaitForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		forGood, forAMoment := serverAt("10.96.0.1:80"), serverAt("10.96.0.2:80")

@@ -10,8 +10,7 @@ import (
 	"kube-ipvs/proxier/source"
 )
 
-// troubled returns n Services, each with something wrong for the model and
-// something for this node.
+// troubled returns n Services, each with a fault in the model and one on this node.
 func troubled(n int) []source.Event {
 	var out []source.Event
 	for i := range n {
@@ -23,9 +22,8 @@ func troubled(n int) []source.Event {
 	return out
 }
 
-// bytesARound returns what a change of one Service allocates beside others. All of
-// a round counts, from the change to the Round that tells of it, and the next
-// change waits for it.
+// bytesARound returns how many bytes a change of one Service allocates beside others: in the whole round,
+// from the change to its Round, for which the next change waits.
 func bytesARound(tb testing.TB, others []source.Event) float64 {
 	p := programmed(tb, append(others, webService("10.96.0.7"), webSlice("10.96.0.7", "10.244.0.1")))
 	if got := len(p.Last().Problems); got != 2*len(others) {
@@ -42,7 +40,7 @@ func bytesARound(tb testing.TB, others []source.Event) float64 {
 	return float64(after.TotalAlloc-before.TotalAlloc) / changes
 }
 
-// programmed returns a Proxier that has nothing left to do.
+// programmed returns a Proxier that has programmed all objects.
 func programmed(tb testing.TB, events []source.Event) *Proxier {
 	p := New(newFake(), testConfig(desired.Image))
 	p.Events(events)
@@ -54,8 +52,8 @@ func programmed(tb testing.TB, events []source.Event) *Proxier {
 	return p
 }
 
-// Ten thousand Services with problems do not make the change of another wait: it
-// allocates what it does without them.
+// Ten thousand Services with problems do not delay the change of another one: it allocates as much as without
+// them.
 func TestProblemsCostWhatChanges(t *testing.T) {
 	alone, among := bytesARound(t, nil), bytesARound(t, troubled(10_000))
 	if among > 1.5*alone {

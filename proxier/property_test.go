@@ -53,7 +53,7 @@ func change(t *rapid.T) source.Event {
 	return source.Event{Slice: world.Slice(t)}
 }
 
-// settle runs rounds until nothing is left to do but draining.
+// settle runs rounds until the loop only waits for drains.
 func settle(t *rapid.T, p *Proxier) {
 	for range 2000 { // as many for turns of one write
 		p.round(context.Background())
@@ -65,7 +65,7 @@ func settle(t *rapid.T, p *Proxier) {
 	t.Fatalf("still not settled after 2000 rounds: %v", p.Last().Failures)
 }
 
-// hurry has the next round not wait for any backoff.
+// hurry ends all backoffs for the next round.
 func hurry(p *Proxier) {
 	p.ledger.Retry()
 	if p.ledger.Stale() {
@@ -82,10 +82,9 @@ func finishDrains(p *Proxier, c Config) {
 
 func lines(s *state.State) []string { return strings.Split(s.String(), "\n") }
 
-// Whatever happens, in whatever order and with a tenth of all writes failing,
-// the kernel comes to hold exactly what a start from nothing gives; no write
-// ever leaves it in a state that answers wrongly, and nothing that is wanted
-// is ever removed.
+// With random changes in any order, and a tenth of all writes failing, the kernel gets exactly the objects of
+// a fresh start. No write leaves it in a state that answers wrongly, and the loop never deletes a desired
+// object.
 func TestConverges(t *testing.T) {
 	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
 		for _, faults := range []float64{0, 0.1} {
@@ -106,7 +105,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 		c.Turn = Turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
 	}
 	p := New(faulty, c)
-	meddled := false // nobody keeps a repair in order what others broke
+	meddled := false // the order of writes is not kept in a repair
 	fake.OnOp = func(op state.Op) {
 		if !meddled {
 			if err := c.Desired.Sound(fake.State); err != nil {
@@ -168,7 +167,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 	quiet(t, again, fake)
 }
 
-// compareAll has everything compared with the kernel, and repaired.
+// compareAll makes the loop compare everything with the kernel, and repair it.
 func compareAll(p *Proxier) {
 	p.Audit()
 	p.round(context.Background())
@@ -176,7 +175,7 @@ func compareAll(p *Proxier) {
 	p.round(context.Background())
 }
 
-// quiet runs a full round and wants no write.
+// quiet runs a full round, and fails if it writes.
 func quiet(t *rapid.T, p *Proxier, fake *kernel.Fake) {
 	before := fake.Writes
 	compareAll(p)
@@ -185,7 +184,7 @@ func quiet(t *rapid.T, p *Proxier, fake *kernel.Fake) {
 	}
 }
 
-// withoutSettings leaves out what is never taken back.
+// withoutSettings leaves out the settings, which are never undone.
 func withoutSettings(s *state.State) *state.State {
 	out := &state.State{}
 	for id, spec := range s.All() {
@@ -196,7 +195,7 @@ func withoutSettings(s *state.State) *state.State {
 	return out
 }
 
-// wantsNow reports whether the table wants the object.
+// wantsNow reports whether the table has the object.
 func wantsNow(p *Proxier, id state.ID) bool {
 	table := p.cluster.Table()
 	if table == nil || id.Kind == state.Flow {
@@ -210,7 +209,7 @@ func wantsNow(p *Proxier, id state.ID) bool {
 	return false
 }
 
-// meddle removes or changes something behind the loop's back.
+// meddle deletes or changes an object as another program does.
 func meddle(t *rapid.T, fake *kernel.Fake) {
 	var ids []state.ID
 	for id := range fake.State.All() {

@@ -12,7 +12,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// torn is a kernel whose readings lack a virtual server, each another one.
+// torn is a kernel whose reads lack a virtual server, each time a different one.
 type torn struct {
 	*kernel.Fake
 	lacks []state.ID // of this reading and those that follow
@@ -33,7 +33,7 @@ func (k *torn) Reader(ctx context.Context) (kernel.Reader, error) {
 	return (&kernel.Fake{State: k.read()}).Reader(ctx)
 }
 
-// What two readings do not agree on is as it was: it is neither drift nor written again.
+// A difference that only one of two reads has is not drift, and causes no write.
 func TestTornReadings(t *testing.T) {
 	a, b, gone := serverAt("10.96.0.3:80"), serverAt("10.96.0.4:80"), serverAt("10.96.0.7:80")
 	for name, lacks := range map[string][]state.ID{"others each time": {a, b, a}, "the first is whole": {a, gone, a}, "one is torn": {a}} {
@@ -58,8 +58,8 @@ func TestTornReadings(t *testing.T) {
 	}
 }
 
-// What waits for another write is told beside what has failed: a plan that gives way to changes of
-// others makes writes wait, and nothing is wrong (upstream's specs with three nodes on one CPU).
+// Writes that wait for others do not count as failed: a plan that gives way to changes makes writes wait, and
+// this is no fault (upstream's specs with three nodes on one CPU).
 func TestFailedCountsWhatWasTried(t *testing.T) {
 	r := report.Round{Failures: []report.Failure{{Err: kernel.ErrStale}, {Err: fmt.Errorf("%w virtual server 10.96.0.1:80/tcp", kernel.ErrBlocked)}}}
 	if n := r.Failed(); n != 1 {

@@ -21,9 +21,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// What fails is counted by cause, from its first failure on. A Service has a
-// problem if it asks for what the kernel does not take or if another program's
-// object is in the way, not if the node is at fault.
+// Failing writes are counted by cause, from the first failure on. A Service has a problem if the kernel does
+// not take its values, or if another program's object is in the way, but not if the node is the cause.
 func TestFailingWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mine, taken := serverAt("10.96.0.1:80"), serverAt("10.96.0.2:80")
@@ -63,7 +62,7 @@ func TestFailingWrites(t *testing.T) {
 	})
 }
 
-// The backlog is what has come in and is not programmed.
+// The backlog counts the changes that came in and are not programmed.
 func TestBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newFake()
@@ -92,8 +91,8 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-// Triggers are told once, with the round that programmed the change. They go by
-// the process's own clock, whatever that of who made the change says.
+// The round that programmed a change has its trigger time, once. It is by the process's own clock, even if the
+// clock of the other machine is wrong.
 func TestTriggers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var told []time.Time
@@ -120,7 +119,7 @@ func TestTriggers(t *testing.T) {
 	})
 }
 
-// Objects are counted as they are written, as a reading counts them.
+// The counts of objects after writes are those of a read.
 func TestObjectsAreCounted(t *testing.T) {
 	k := newFake()
 	p := New(k, testConfig(desired.Image))
@@ -136,7 +135,7 @@ func TestObjectsAreCounted(t *testing.T) {
 	}
 }
 
-// Pods are told by the interface that their traffic comes in by.
+// The loop knows pods by the incoming interface of their traffic.
 func TestPodInterface(t *testing.T) {
 	c := testConfig(desired.Direct).Desired
 	c.PodCIDRs, c.PodInterface = [2]netip.Prefix{}, "veth+"
@@ -145,7 +144,7 @@ func TestPodInterface(t *testing.T) {
 	}
 }
 
-// Virtual servers are known by the port of the Service that they stand for.
+// Served returns the Service port of each virtual server.
 func TestNames(t *testing.T) {
 	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
 		c := testConfig(mode)
@@ -195,7 +194,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Rounds that changes cause keep their distance.
+// MinSyncPeriod passes between the rounds of changes.
 func TestMinSyncPeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := testConfig(desired.Direct)

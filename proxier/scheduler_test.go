@@ -22,7 +22,7 @@ func scheduled(ip, scheduler string) source.Event {
 	return e
 }
 
-// probed is a kernel that notes which schedulers it is asked for.
+// probed is a kernel that notes the probed schedulers.
 type probed struct {
 	*kernel.Fake
 	names []string
