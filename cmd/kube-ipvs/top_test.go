@@ -91,7 +91,7 @@ func TestTopOrder(t *testing.T) {
 		for _, r := range newTopTable(rates(), nil, &topOptions{sort: by}, time.Time{}).Services {
 			got = append(got, r.Service)
 			if (r.Active == nil) != (r.Inactive == nil) {
-				t.Errorf("%s has open connections that nobody has counted", r.Service)
+				t.Errorf("%s has open connections without a count", r.Service)
 			}
 		}
 		if strings.Join(got, " ") != want {

@@ -139,7 +139,7 @@ func defaultOf(v reflect.Value) string {
 	return ""
 }
 
-// typeOf names a type as somebody who writes YAML knows it.
+// typeOf returns the name of a type for authors of YAML.
 func typeOf(t reflect.Type) string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()

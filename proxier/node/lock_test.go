@@ -33,7 +33,7 @@ func TestLockNamesItsHolder(t *testing.T) {
 	if got := running(t, cmd); got != "locked" {
 		t.Fatal(got)
 	}
-	for range 2 { // whoever has asked once may ask again
+	for range 2 { // a process may ask again
 		_, err := lock(testLock, Identity{})
 		want := fmt.Sprintf(`another kube-ipvs programs this node: pid %d, version "v1", node "node-1", since 1970-01-01T00:00:00Z`, cmd.Process.Pid)
 		if !errors.Is(err, ErrLocked) || err.Error() != want {
@@ -106,7 +106,7 @@ func TestLockHeldByAStranger(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err = lock(testLock, Identity{}); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "refused") {
-		t.Errorf("bound, and nobody listens: %v", err)
+		t.Errorf("bound, and no process listens: %v", err)
 	}
 	time.AfterFunc(lockPause, func() { _ = unix.Close(fd) })
 	release, err := lock(testLock, Identity{})

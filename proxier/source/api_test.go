@@ -167,7 +167,7 @@ func TestAPIRestarts(t *testing.T) {
 	})
 }
 
-// Whoever was left is asked again only when the other one fails.
+// The source asks a server that has failed again only if the other one fails.
 func TestAPIStaysWithTheServerThatAnswers(t *testing.T) {
 	one, two := newFakeAPI(t), newFakeAPI(t)
 	for _, f := range []*fakeAPI{one, two} {
@@ -229,7 +229,7 @@ func TestAPIWaitsForTheNode(t *testing.T) {
 					must(t, stores["nodes"].Replace(slices.Clone(c.first), "1"))
 				}
 				must(t, stores["services"].Replace([]any{web}, "2"))
-				time.Sleep(time.Hour) // slices take their time, and nobody goes on without them
+				time.Sleep(time.Hour) // slices come late, and the start waits for them
 				if r.synced != 0 || len(r.batches) != 0 {
 					t.Fatalf("told without slices: %q", r.batches)
 				}

@@ -53,7 +53,7 @@ func TestClusterEnds(t *testing.T) {
 	}
 }
 
-// Nobody is told anything after the end.
+// The source calls no sink after its end.
 func TestClusterSilentAfterEnd(t *testing.T) {
 	f := newFakeAPI(t)
 	f.put(apiService("web"))

@@ -62,7 +62,7 @@ func TestClusterServerHangs(t *testing.T) {
 	r.awaitWell(t)
 }
 
-// Whoever works is stayed with, and left when it fails.
+// The source stays with a server that works, and leaves it when it fails.
 func TestClusterServerDies(t *testing.T) {
 	one, two := newFakeAPI(t), newFakeAPI(t)
 	for _, f := range []*fakeAPI{one, two} {

@@ -94,7 +94,7 @@ func TestSingleFile(t *testing.T) {
 	write(t, path, svc("c", 80))
 	r.awaitNames(t, "c")
 	r.awaitWell(t)
-	// Without its folder nobody knows whether the file is meant to be there.
+	// Without its folder the source cannot know whether the file was deleted.
 	must(t, os.RemoveAll(filepath.Dir(filepath.Dir(path))))
 	r.awaitProblem(t, "its last usable content stays in force")
 	must(t, os.MkdirAll(filepath.Dir(path), 0o755))
