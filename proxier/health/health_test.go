@@ -113,7 +113,7 @@ func TestStuck(t *testing.T) {
 	}
 }
 
-// Neither writes that fail, for whatever cause, nor rounds that are aborted take a
+// Neither writes that fail, for any cause, nor rounds that are aborted take a
 // node out of service as long as no change waits.
 func TestFailuresAreNotHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// TestFrontendsAndServers wants of a View the part of what a full reading returns that is
-// asked for, whatever has been written; and nothing of others.
+// TestFrontendsAndServers compares a View with the same part of a full reading, after each
+// write, and beside objects of other programs.
 func TestFrontendsAndServers(t *testing.T) {
 	needLab(t)
 	inNetns(t, func() {

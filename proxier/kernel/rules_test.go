@@ -79,8 +79,8 @@ func eachBackend(t *testing.T, f func(t *testing.T, backend netutil.Backend)) {
 	}
 }
 
-// Rules that were written or read once are looked at and audited without a process,
-// whatever others do to their own, and any damage is seen and mended.
+// Rules that were written or read once are looked at and audited without a process, while
+// other programs change theirs, and any damage is seen and mended.
 func TestRulesAreProved(t *testing.T) {
 	eachBackend(t, func(t *testing.T, backend netutil.Backend) {
 		l := ruled(t, backend)

@@ -180,8 +180,8 @@ func TestServiceRoundTrip(t *testing.T) {
 	}
 }
 
-// The kernel keeps IP_VS_SVC_F_SCHED3, which no scheduler reads, whatever the
-// scheduler, through changes, and beside the flags that one reads.
+// The kernel keeps IP_VS_SVC_F_SCHED3, which no scheduler reads, with each scheduler,
+// through changes, and beside the flags that a scheduler reads.
 func TestOwnershipFlag(t *testing.T) {
 	c := isolated(t)
 	have, err := c.Schedulers([]string{"rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "dh", "sh", "mh", "sed", "nq", "twos"})
