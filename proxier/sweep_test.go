@@ -25,10 +25,6 @@ import (
 
 func at(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
-func udp(to string, by netip.AddrPort) kernel.Flow {
-	return kernel.Flow{Proto: state.UDP, To: at(to), By: by}
-}
-
 func tcp(to, by string, answered bool) kernel.Flow {
 	return kernel.Flow{Proto: state.TCP, To: at(to), By: at(by), Answered: answered}
 }

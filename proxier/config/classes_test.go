@@ -78,7 +78,7 @@ var samples = map[string]struct{ yaml, flag string }{
 
 // isOwn reports whether KubeIPVSConfiguration has a field.
 func isOwn(path string) bool {
-	for own := range leaves(defaults().document(ownKind), "") {
+	for own := range leaves(defaults().document(ownKind)) {
 		if own == path {
 			return true
 		}
@@ -104,7 +104,7 @@ func inFile(path, yaml string) string {
 
 func TestEveryFieldIsClassified(t *testing.T) {
 	have := map[string]bool{}
-	for path := range leaves(reflect.ValueOf(&v1alpha1.KubeProxyConfiguration{}).Elem(), "") {
+	for path := range leaves(reflect.ValueOf(&v1alpha1.KubeProxyConfiguration{}).Elem()) {
 		have[path] = true
 		if _, ok := classes[path]; !ok && specOf(path) == nil {
 			t.Errorf("what becomes of %s?", path)
@@ -118,7 +118,7 @@ func TestEveryFieldIsClassified(t *testing.T) {
 			t.Errorf("%s: does it need a warning?", path)
 		}
 	}
-	for path := range leaves(reflect.ValueOf(&KubeIPVSConfiguration{}).Elem(), "") {
+	for path := range leaves(reflect.ValueOf(&KubeIPVSConfiguration{}).Elem()) {
 		if have[path] {
 			t.Errorf("%s stands in both documents", path)
 		}

@@ -27,7 +27,7 @@ func TestConfigurationIsDocumented(t *testing.T) {
 func fieldTable(t *testing.T, kind string) string {
 	t.Helper()
 	var rows [][]string
-	for path, v := range leaves(defaults().document(kind), "") {
+	for path, v := range leaves(defaults().document(kind)) {
 		c := classes[path]
 		if c.effect != honoured {
 			continue
@@ -70,7 +70,7 @@ func liveList() string {
 // ignoredTable describes the fields of kube-proxy's document that have no effect.
 func ignoredTable() string {
 	var rows [][]string
-	for path := range leaves(defaults().document(proxyKind), "") {
+	for path := range leaves(defaults().document(proxyKind)) {
 		switch c := classes[path]; {
 		case c.effect == ignored && c.usual != "":
 			rows = append(rows, []string{code(path), "ignored with a warning, unless it is " + code(strings.Trim(c.usual, `"`)), c.why})

@@ -91,7 +91,7 @@ func (d *documents) document(kind string) reflect.Value {
 func (d *documents) fields() map[string]reflect.Value {
 	out := map[string]reflect.Value{}
 	for _, kind := range []string{proxyKind, ownKind} {
-		for path, v := range leaves(d.document(kind), "") {
+		for path, v := range leaves(d.document(kind)) {
 			out[path] = v
 		}
 	}

@@ -9,9 +9,9 @@ import (
 
 // leaves yields the fields of a struct that have no fields themselves, with their paths in a file. It
 // leaves out TypeMeta.
-func leaves(v reflect.Value, prefix string) iter.Seq2[string, reflect.Value] {
+func leaves(v reflect.Value) iter.Seq2[string, reflect.Value] {
 	return func(yield func(string, reflect.Value) bool) {
-		walk(v, prefix, yield)
+		walk(v, "", yield)
 	}
 }
 

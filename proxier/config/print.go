@@ -20,7 +20,7 @@ func (c *Config) WriteYAML(w io.Writer) error {
 			b.WriteString("---\n")
 		}
 		fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\n", versionOf(kind), kind)
-		c.yaml(&b, c.docs.document(kind), kind, "", 0)
+		c.yaml(&b, c.docs.document(kind), "", 0)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -34,7 +34,7 @@ func versionOf(kind string) string {
 }
 
 // yaml writes the fields of a struct. It returns false if it has written none.
-func (c *Config) yaml(b *strings.Builder, v reflect.Value, kind, prefix string, depth int) bool {
+func (c *Config) yaml(b *strings.Builder, v reflect.Value, prefix string, depth int) bool {
 	some := false
 	for i := range v.NumField() {
 		name, inline := fieldName(v.Type().Field(i))
@@ -45,7 +45,7 @@ func (c *Config) yaml(b *strings.Builder, v reflect.Value, kind, prefix string, 
 		indent := strings.Repeat("  ", depth)
 		if !isLeaf(f.Type()) {
 			var group strings.Builder
-			if c.yaml(&group, f, kind, path, depth+1) {
+			if c.yaml(&group, f, path, depth+1) {
 				fmt.Fprintf(b, "%s%s:\n%s", indent, name, group.String())
 				some = true
 			}
@@ -120,7 +120,7 @@ func (c *Config) Documents() (kubeProxy, own any) {
 
 func (c *Config) document(kind string) map[string]any {
 	doc := map[string]any{"apiVersion": versionOf(kind), "kind": kind}
-	for path, v := range leaves(c.docs.document(kind), "") {
+	for path, v := range leaves(c.docs.document(kind)) {
 		if _, ok := c.Origins[path]; !ok {
 			continue
 		}

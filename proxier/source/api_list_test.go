@@ -21,7 +21,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/client-go/tools/metrics"
 )
 
 // kindOf returns a kind by its plural.
@@ -160,8 +159,6 @@ func TestListIsOfNow(t *testing.T) {
 type latencies struct{ urls sync.Map }
 
 var measured latencies
-
-func init() { metrics.RequestLatency = &measured }
 
 func (l *latencies) Observe(_ context.Context, verb string, u url.URL, _ time.Duration) {
 	l.urls.Store(verb+" http://"+u.Host+u.Path, true)

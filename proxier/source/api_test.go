@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,11 +13,16 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/metrics"
 
 	"kube-ipvs/proxier/model"
 )
 
-func init() { nodeWait, steady, pace = time.Second, 300*time.Millisecond, 20*time.Millisecond }
+func TestMain(m *testing.M) {
+	nodeWait, steady, pace = time.Second, 300*time.Millisecond, 20*time.Millisecond
+	metrics.RequestLatency = &measured
+	os.Exit(m.Run())
+}
 
 // teller is a recorder that counts how often each Problem came up.
 type teller struct {

@@ -86,7 +86,7 @@ func startAPI(t *testing.T, servers ...string) (r *recorder, stop func()) {
 			}
 		case <-time.After(2 * time.Second):
 			t.Error("Run goes on after its end")
-			<-done
+			<-done //nolint:errcheck // the test has failed already
 		}
 	}
 	t.Cleanup(stop)

@@ -59,7 +59,7 @@ func lacking(t *testing.T) {
 		})
 		t.Logf("without %s:\n%s", name, said.String())
 		_ = cmd.Process.Kill()
-		<-ended
+		<-ended //nolint:errcheck // it was killed
 	}
 	clean(t)
 }

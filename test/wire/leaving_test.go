@@ -167,10 +167,10 @@ func noneBehind(t *testing.T, scheduler string) {
 	}
 }
 
-// freshPort is the last port that noneFails has sent from.
-var freshPort atomic.Uint32
+// freshPorts counts the ports from firstFreshPort on that noneFails has sent from.
+var freshPorts atomic.Uint32
 
-func init() { freshPort.Store(10000) }
+const firstFreshPort = 10000
 
 // noneFails asks from everywhere, over and over.
 func noneFails(t *testing.T, s testbed.Service, clients func(testbed.Service, string) []request, names string) {
@@ -180,7 +180,7 @@ func noneFails(t *testing.T, s testbed.Service, clients func(testbed.Service, st
 		for _, r := range clients(s, network) {
 			for range asks {
 				// Each from a port of its own: one that comes up again has its flow of before.
-				r.with.Port = uint16(freshPort.Add(1))
+				r.with.Port = uint16(firstFreshPort + freshPorts.Add(1))
 				got := testbed.Outcome(r.from.Ask(context.WithoutCancel(t.Context()), r.network, r.to, r.with))
 				asked++
 				if !strings.Contains(" "+names+" ", " "+got+" ") {

@@ -46,7 +46,7 @@ func forgeries(lb testbed.Frontend) []forgery {
 	for _, by := range accomplices() {
 		for _, network := range by.networks {
 			for _, image := range images {
-				out = append(out, forgery{by, network, image, uint16(freshPort.Add(1))})
+				out = append(out, forgery{by, network, image, uint16(firstFreshPort + freshPorts.Add(1))})
 			}
 		}
 	}
