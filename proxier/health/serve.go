@@ -85,7 +85,7 @@ func (s *server) serve(ctx context.Context, ln net.Listener) error {
 		_ = srv.Close()
 	}
 	_ = ln.Close() // Shutdown does not know it if Serve has not begun
-	<-failed //nolint:errcheck // it is that the server is closed
+	<-failed       //nolint:errcheck // it is that the server is closed
 	return nil
 }
 

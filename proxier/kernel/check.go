@@ -47,7 +47,7 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 			}
 			if family.Is6() && refused(err) {
 				l.options.IPv6 = false
-				lacks = append(lacks, fmt.Errorf("Services are served over IPv4 alone: %w", err))
+				lacks = append(lacks, fmt.Errorf("Services are served over IPv4 alone: %w", err)) //nolint:staticcheck // Services is the name of a kind
 				continue
 			}
 			if err != nil {
