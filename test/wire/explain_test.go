@@ -191,7 +191,7 @@ func TestExplainNamesWhatIsBroken(t *testing.T) {
 			t.Errorf("it does not tell of that: %s", out)
 		}
 		answered(t, []request{{from: bed.C1, network: "tcp", to: s.ClusterIP().V4}}, bed.C1, "p1")
-		if out, code := explained(t, d, "default/wab"); code != 1 || !strings.Contains(out, "there is no Service default/wab") {
+		if out, code := explained(t, d, "default/wab"); code != 1 || !strings.Contains(out, "kube-ipvs serves no Service default/wab: ") {
 			t.Errorf("exit code %d: %s", code, out)
 		}
 	})

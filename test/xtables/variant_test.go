@@ -8,7 +8,7 @@ import (
 	"kube-ipvs/test/testbed"
 )
 
-const told = "the other variant of iptables has rules, too, and both apply"
+const told = "the other variant of iptables has rules too, and both apply"
 
 func says(t *testing.T, d *testbed.Daemon, what string) {
 	t.Helper()
