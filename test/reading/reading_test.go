@@ -56,7 +56,7 @@ var leftOut = []struct{ field, what, reason string }{
 		"no network leads such packets through this node, or they are the node's own, as to a metadata server at 169.254.169.254"},
 	{`^spec\.clusterIPs$`, "no usable address is left", "it follows from the first"},
 	{`^endpoints\[\d\]\.addresses\[0\]$`, "is (a multicast|the broadcast) address", "IPVS takes no such real server; API servers refuse the other special ones"},
-	{`^ports\[\d\]\.port$`, "is not in 1..65535|there is no port number", "API servers do not look at the number, and there is no such port; kube-proxy skips 0 and none"},
+	{`^ports\[\d\]\.port$`, "is not in 1..65535|has no port number", "API servers do not look at the number, and there is no such port; kube-proxy skips 0 and none"},
 }
 
 func special(a netip.Addr) bool {
