@@ -75,6 +75,7 @@
 //	proxier/ledger       the known objects of the kernel, and those that fail, drain or wait
 //	proxier/checks       reads of the kernel beside the loop: audits and looks
 //	proxier/journal      the log lines of rounds
+//	proxier/pace         when work is due, and the delays of retries
 //	proxier/report       rounds, as values for other packages
 //	proxier/sweeper      deletes conntrack entries beside the loop
 //	proxier/config       the configuration, from flags and file

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"kube-ipvs/proxier/pace"
 )
 
 const (
@@ -30,7 +32,7 @@ func (p *Proxier) Run(ctx context.Context) {
 		p.pulse.beat()
 		p.round(whole)
 		p.pulse.rest()
-		pause(ctx, p.config.MinSyncPeriod)
+		pace.Pause(ctx, p.config.MinSyncPeriod)
 		p.wait(ctx)
 	}
 }
@@ -65,24 +67,7 @@ func (p *Proxier) wait(ctx context.Context) {
 	}
 }
 
-// pause returns after d, or when ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
 // nextDue returns when the loop has to wake by itself; zero: never.
 func (p *Proxier) nextDue() time.Time {
-	var first time.Time
-	for _, at := range [...]time.Time{p.checks.Next(), p.ledger.Next(), p.cluster.Next()} {
-		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
-			first = at
-		}
-	}
-	return first
+	return pace.Earliest(p.checks.Next(), p.ledger.Next(), p.cluster.Next())
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/state"
 )
 
@@ -119,11 +120,11 @@ func (c *Checks) Begin(ctx context.Context, b Belief) {
 	case !c.mayRead():
 	case c.asked:
 		whole("it was asked for")
-	case due(c.audit.hinted):
+	case pace.Due(c.audit.hinted):
 		whole(c.audit.because)
-	case due(c.audit.at):
+	case pace.Due(c.audit.at):
 		whole("it is due")
-	case due(c.look.at) || due(c.look.hinted):
+	case pace.Due(c.look.at) || pace.Due(c.look.hinted):
 		c.look.forget()
 		c.look.last = time.Now()
 		c.read(ctx, &Reading{look: true, believed: b}, b)
@@ -227,13 +228,7 @@ func (c *Checks) Next() time.Time {
 	case !c.mayRead():
 		return time.Time{}
 	}
-	var first time.Time
-	for _, at := range [...]time.Time{c.audit.at, c.audit.hinted, c.look.at, c.look.hinted} {
-		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
-			first = at
-		}
-	}
-	return first
+	return pace.Earliest(c.audit.at, c.audit.hinted, c.look.at, c.look.hinted)
 }
 
 // Wait returns when all readings have ended. It never returns if one hangs.

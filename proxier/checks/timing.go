@@ -1,6 +1,10 @@
 package checks
 
-import "time"
+import (
+	"time"
+
+	"kube-ipvs/proxier/pace"
+)
 
 const (
 	// settleTime is the pause between a hint and its audit, since a program that flushes a
@@ -47,7 +51,7 @@ func (t *timing) hint(because string, settle, settleMost, calm time.Duration) {
 	if last := t.since.Add(settleMost); last.Before(at) {
 		at = last
 	}
-	t.hinted = later(at, later(t.last.Add(calm), t.paid.Add(-calmCredit)))
+	t.hinted = pace.Later(at, pace.Later(t.last.Add(calm), t.paid.Add(-calmCredit)))
 }
 
 // forget drops the hints.
@@ -56,15 +60,5 @@ func (t *timing) forget() { t.hinted, t.since = time.Time{}, time.Time{} }
 // spend notes the CPU time of a reading.
 func (t *timing) spend(cost time.Duration) {
 	t.last = time.Now()
-	t.paid = later(t.paid, t.last).Add(calmShare * cost)
+	t.paid = pace.Later(t.paid, t.last).Add(calmShare * cost)
 }
-
-func later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
-// due reports whether at is set and has passed.
-func due(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }

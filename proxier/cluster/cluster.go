@@ -15,6 +15,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -140,7 +141,7 @@ func (c *Cluster) Next() time.Time { return c.factsAt }
 // object. anew says that the caller must render everything, by RenderAll. After an error
 // nothing can be rendered.
 func (c *Cluster) Look(ctx context.Context) (anew bool, err error) {
-	if c.table == nil || due(c.factsAt) {
+	if c.table == nil || pace.Due(c.factsAt) {
 		facts, err := c.kernel.Facts(ctx)
 		switch {
 		case err != nil && c.table == nil:
@@ -202,6 +203,3 @@ func (c *Cluster) Tell(b *model.Board) {
 		b.Take(c.table.Board())
 	}
 }
-
-// due reports whether at is set and has passed.
-func due(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }

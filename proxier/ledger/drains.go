@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
@@ -49,7 +50,7 @@ func (l *Ledger) schedulerDrains(real state.ID) bool {
 // servers. Drains forgets real servers that are deleted or desired again.
 func (l *Ledger) Drains(all bool) []state.ID {
 	var at []state.ID
-	all = all || due(l.drainAt)
+	all = all || pace.Due(l.drainAt)
 	for id, d := range l.drains {
 		switch have, ok := l.actual.Get(id); {
 		case !ok || have.Value().Weight != 0:
@@ -139,13 +140,9 @@ const mostDrains = 50
 func (l *Ledger) SumDrains() (int, []report.Drain) {
 	var out []report.Drain
 	for id, d := range l.drains {
-		at, _ := slices.BinarySearchFunc(out, d.since, func(o report.Drain, since time.Time) int {
-			return cmp.Or(o.Since.Compare(since), o.ID.Compare(id))
+		out = keepFirst(out, report.Drain{ID: id, Since: d.since}, mostDrains, func(a, b report.Drain) int {
+			return cmp.Or(a.Since.Compare(b.Since), a.ID.Compare(b.ID))
 		})
-		if at < mostDrains {
-			out = slices.Insert(out, at, report.Drain{ID: id, Since: d.since})
-			out = out[:min(len(out), mostDrains)]
-		}
 	}
 	return len(l.drains), out
 }

@@ -9,6 +9,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
@@ -106,7 +107,7 @@ func (l *Ledger) Fail(op state.Op, err error, w *Writing) {
 		}
 	}
 	s.Failure, s.want, s.cause = report.Failure{Op: op, Err: err}, op.Want(), kernel.CauseOf(id, err)
-	s.delay = min(max(2*s.delay, retryFirst), retryLast)
+	s.delay = pace.Backoff(s.delay)
 	s.next = time.Now().Add(s.delay)
 	f.of[id] = s
 	f.changed, f.missed.known = true, false
@@ -206,7 +207,7 @@ func (l *Ledger) AskAgain() {
 
 // Due returns the desired state of the failed objects that the loop should try again, sorted.
 func (l *Ledger) Due() []state.Want {
-	if !due(l.Sum().Next) {
+	if !pace.Due(l.Sum().Next) {
 		return nil
 	}
 	var out []state.Want
@@ -256,10 +257,8 @@ func (f *failing) sum(c *desired.Config) Summary {
 	now := time.Now()
 	for _, s := range f.of {
 		out.Failing.Add(s.cause)
-		next := later(later(s.next, s.until), now)
-		if out.Next.IsZero() || next.Before(out.Next) {
-			out.Next = next
-		}
+		next := pace.Later(pace.Later(s.next, s.until), now)
+		out.Next = pace.Earliest(out.Next, next)
 		if s.cause == state.CauseNode && (first == nil || s.before(first) < 0) {
 			first = s
 		}
@@ -284,15 +283,20 @@ const mostUnwritten = 50
 // longest returns the mostUnwritten that have failed the longest, the oldest first.
 func (f *failing) longest() []report.Unwritten {
 	var out []report.Unwritten
-	for id, s := range f.of {
-		at, _ := slices.BinarySearchFunc(out, s.since, func(u report.Unwritten, since time.Time) int {
-			return cmp.Or(u.Since.Compare(since), u.Op.ID.Compare(id))
+	for _, s := range f.of {
+		out = keepFirst(out, s.unwritten(), mostUnwritten, func(a, b report.Unwritten) int {
+			return cmp.Or(a.Since.Compare(b.Since), a.Op.ID.Compare(b.Op.ID))
 		})
-		if at == mostUnwritten {
-			continue
-		}
-		out = slices.Insert(out, at, s.unwritten())
-		out = out[:min(len(out), mostUnwritten)]
 	}
 	return out
+}
+
+// keepFirst puts a value into a sorted list, and keeps the first most of it.
+func keepFirst[T any](list []T, value T, most int, compare func(a, b T) int) []T {
+	at, _ := slices.BinarySearchFunc(list, value, compare)
+	if at == most {
+		return list
+	}
+	list = slices.Insert(list, at, value)
+	return list[:min(len(list), most)]
 }

@@ -11,14 +11,9 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
-)
-
-// Backoff of writes that failed, and of reads.
-const (
-	retryFirst = 100 * time.Millisecond
-	retryLast  = 30 * time.Second
 )
 
 // Ledger has the loop's knowledge of the kernel. Only one goroutine may use it.
@@ -98,7 +93,7 @@ func (l *Ledger) ReadNow() { l.stale, l.rereadAt = true, time.Time{} }
 
 // MustRead reports whether the round has to read the kernel now.
 func (l *Ledger) MustRead() bool {
-	return l.actual == nil || l.stale && (l.rereadAt.IsZero() || due(l.rereadAt))
+	return l.actual == nil || l.stale && (l.rereadAt.IsZero() || pace.Due(l.rereadAt))
 }
 
 // Aborted says that a read failed. The next round reads the kernel again, with growing
@@ -109,7 +104,7 @@ func (l *Ledger) Aborted() {
 }
 
 func (l *Ledger) backOff() {
-	l.rereadDelay = min(max(2*l.rereadDelay, retryFirst), retryLast)
+	l.rereadDelay = pace.Backoff(l.rereadDelay)
 	l.rereadAt = time.Now().Add(l.rereadDelay)
 }
 
@@ -122,13 +117,13 @@ func (l *Ledger) Schedule() {
 	switch {
 	case len(l.drains) == 0:
 		l.drainAt = time.Time{}
-	case l.drainAt.IsZero() || due(l.drainAt):
+	case l.drainAt.IsZero() || pace.Due(l.drainAt):
 		l.drainAt = now.Add(drainInterval)
 	}
 	switch {
 	case !l.stale:
 		l.rereadAt, l.rereadDelay = time.Time{}, 0
-	case l.rereadAt.IsZero() || due(l.rereadAt):
+	case l.rereadAt.IsZero() || pace.Due(l.rereadAt):
 		l.backOff()
 	}
 }
@@ -136,13 +131,7 @@ func (l *Ledger) Schedule() {
 // Next returns when the loop has to wake for failed writes, plans, drains or a read; zero:
 // never.
 func (l *Ledger) Next() time.Time {
-	var first time.Time
-	for _, at := range [...]time.Time{l.failing.sum(l.desired).Next, l.rereadAt, l.drainAt, l.goOnAt} {
-		if !at.IsZero() && (first.IsZero() || at.Before(first)) {
-			first = at
-		}
-	}
-	return first
+	return pace.Earliest(l.failing.sum(l.desired).Next, l.rereadAt, l.drainAt, l.goOnAt)
 }
 
 // Read reads the kernel, and returns the changes by other programs since the last Read,
@@ -168,13 +157,3 @@ func (l *Ledger) Read(ctx context.Context, k kernel.Kernel) ([]report.Drift, err
 	}
 	return drift, nil
 }
-
-func later(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return b
-	}
-	return a
-}
-
-// due reports whether at is set and has passed.
-func due(at time.Time) bool { return !at.IsZero() && !time.Now().Before(at) }

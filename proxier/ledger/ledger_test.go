@@ -9,6 +9,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
@@ -29,7 +30,7 @@ func TestOneStatusForOneFailure(t *testing.T) {
 		}
 		gone := []state.Want{{ID: backend}}
 		del := func(id state.ID) state.Op { return state.Op{Verb: state.Delete, ID: id} }
-		for i, delay := range []time.Duration{retryFirst, 2 * retryFirst} {
+		for i, delay := range []time.Duration{pace.First, 2 * pace.First} {
 			w := l.Begin(gone, false)
 			l.Fail(del(backend), errors.New("busy"), w)
 			l.End(w)

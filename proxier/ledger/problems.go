@@ -7,6 +7,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/state"
 )
 
@@ -28,7 +29,7 @@ const toldAfter = 2 * time.Second
 // with a bad endpoint must not delay the change of another one.
 func (l *Ledger) Problems(table *desired.Table, m *model.Model) []model.Problem {
 	was := &l.failing.missed
-	if !was.known || due(was.until) {
+	if !was.known || pace.Due(was.until) {
 		*was = missed{known: true}
 		was.problems = l.failing.owned(table, m)
 	}
@@ -68,7 +69,7 @@ func (f *failing) ownedFailures(table *desired.Table) []*status {
 		if s.cause != state.CauseObject && s.cause != state.CauseForeign {
 			continue
 		}
-		if at := s.since.Add(toldAfter); !due(at) {
+		if at := s.since.Add(toldAfter); !pace.Due(at) {
 			if m := &f.missed; m.until.IsZero() || at.Before(m.until) {
 				m.until = at
 			}

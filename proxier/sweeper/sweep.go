@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
@@ -19,9 +20,6 @@ const (
 	// sweepRest times the duration of a sweep is the pause after it. So sweeps take a fifth of
 	// a core, if conntrack is full and endpoints change all the time.
 	sweepRest = 4
-	// The pause after a failed sweep is retryFirst, and doubles each time up to retryLast.
-	retryFirst = 100 * time.Millisecond
-	retryLast  = 30 * time.Second
 )
 
 // Run sweeps whenever the queue has work, until ctx ends. All frontends that are queued during
@@ -34,7 +32,7 @@ func (f *Sweeper) Run(ctx context.Context) {
 		}
 	}()
 	var delay time.Duration
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			return
@@ -54,13 +52,9 @@ func (f *Sweeper) Run(ctx context.Context) {
 		if f.outcome(err); err == nil {
 			delay = 0
 		} else {
-			delay = min(max(2*delay, retryFirst), retryLast)
+			delay = pace.Backoff(delay)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(max(sweepRest*time.Since(began), delay)):
-		}
+		pace.Pause(ctx, max(sweepRest*time.Since(began), delay))
 	}
 }
 
