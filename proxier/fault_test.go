@@ -19,6 +19,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/kernel"
@@ -150,9 +151,9 @@ func clusterEvents(seed int, rnd *rand.Rand) []source.Event {
 
 func faultConfig(mode desired.Mode) proxier.Config {
 	return proxier.Config{
-		Desired: desired.Config{
+		Config: cluster.Config{Desired: desired.Config{
 			Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: world.Node,
-		},
+		}},
 		AuditPeriod: time.Minute, CanaryPeriod: 30 * time.Second, DrainTimeout: time.Second, Log: slog.New(slog.DiscardHandler),
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/source"
@@ -27,10 +28,10 @@ var nodeFacts = state.Facts{
 
 func testConfig(mode desired.Mode) Config {
 	return Config{
-		Desired: desired.Config{
+		Config: cluster.Config{Zone: world.Zone, Desired: desired.Config{
 			Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: world.Node,
-		},
-		Zone: world.Zone, AuditPeriod: time.Minute, DrainTimeout: time.Minute, Log: slog.New(slog.DiscardHandler),
+		}},
+		AuditPeriod: time.Minute, DrainTimeout: time.Minute, Log: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -37,11 +37,9 @@ func New(k kernel.Kernel, c Config) *Proxier {
 	if c.Turn == (Turn{}) {
 		c.Turn = usualTurn
 	}
+	c.Large = c.Turn.Writes
 	p := &Proxier{config: c, kernel: k, inbox: newInbox(), journal: journal.New(c.Log), pulse: pulse{began: time.Now()}}
-	p.cluster = cluster.New(k, c.Log, cluster.Config{
-		Desired: c.Desired, Zone: c.Zone, NodeCIDR: c.NodeCIDR, PrimaryNodePorts: c.PrimaryNodePorts, NodeIPs: c.NodeIPs,
-		MostAddresses: c.MostAddresses, Large: c.Turn.Writes, Names: c.Names,
-	})
+	p.cluster = cluster.New(k, c.Log, c.Config)
 	p.ledger = ledger.New(p.cluster.Desired(), c.DrainTimeout, p.journal.Mended)
 	p.checks = checks.New(k, c.Log, func(r *checks.Reading) { p.inbox.put(func(m *mail) { m.read = append(m.read, r) }) })
 	p.sweeper = sweeper.New(k, c.Log, c.ObserveSweep)

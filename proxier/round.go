@@ -85,7 +85,7 @@ func (p *Proxier) receive(r *report.Round) mail {
 
 // reconfigure applies the settings of Configure.
 func (p *Proxier) reconfigure(c *Config) {
-	p.cluster.Configure(cluster.Config{Desired: c.Desired, PrimaryNodePorts: c.PrimaryNodePorts})
+	p.cluster.Configure(c.Config)
 	p.ledger.SetDrainTimeout(c.DrainTimeout)
 	p.config.AuditPeriod, p.config.MinSyncPeriod = c.AuditPeriod, c.MinSyncPeriod
 }

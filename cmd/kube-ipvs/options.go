@@ -14,6 +14,7 @@ import (
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -109,7 +110,9 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 
 func proxierConfig(e *config.Config) proxier.Config {
 	return proxier.Config{
-		Desired: desiredConfig(e), Zone: e.Zone, NodeCIDR: e.PodTraffic == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts, NodeIPs: nodeIPs(e),
+		Config: cluster.Config{
+			Desired: desiredConfig(e), Zone: e.Zone, NodeCIDR: e.PodTraffic == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts, NodeIPs: nodeIPs(e),
+		},
 		AuditPeriod: e.AuditPeriod, CanaryPeriod: canaryPeriod, DrainTimeout: e.DrainTimeout, MinSyncPeriod: e.MinSyncPeriod,
 	}
 }

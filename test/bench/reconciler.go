@@ -17,6 +17,7 @@ import (
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/report"
@@ -106,9 +107,9 @@ type loop struct {
 // loopConfig is the daemon's default.
 func loopConfig() proxier.Config {
 	return proxier.Config{
-		Desired: desired.Config{
+		Config: cluster.Config{Desired: desired.Config{
 			Mode: desired.Image, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: "bench",
-		},
+		}},
 		AuditPeriod: time.Hour, DrainTimeout: 0, Log: slog.New(slog.DiscardHandler),
 	}
 }

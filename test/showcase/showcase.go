@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/model"
@@ -44,9 +45,9 @@ func New(mode desired.Mode) *Node {
 	n := &Node{Kernel: newKernel(), rounds: make(chan *report.Round, 1000)}
 	board := &status.Board{}
 	c := proxier.Config{
-		Desired: desired.Config{
+		Config: cluster.Config{Desired: desired.Config{
 			Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: NodeName,
-		},
+		}},
 		AuditPeriod: 5 * time.Minute, DrainTimeout: time.Hour, Log: slog.New(slog.DiscardHandler),
 	}
 	c.Observe = func(r *report.Round) {

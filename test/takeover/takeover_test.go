@@ -16,6 +16,7 @@ import (
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/report"
@@ -48,7 +49,7 @@ func takeOver(t *testing.T, mode desired.Mode, dir string, drain time.Duration) 
 	log := slog.New(slog.NewTextHandler(l.log, nil))
 	first := make(chan *report.Round, 1)
 	l.p = proxier.New(k, proxier.Config{
-		Desired: d, AuditPeriod: time.Hour, DrainTimeout: drain, Log: log,
+		Config: cluster.Config{Desired: d}, AuditPeriod: time.Hour, DrainTimeout: drain, Log: log,
 		Observe: func(r *report.Round) {
 			if r.NotReady == "" {
 				select {
