@@ -143,11 +143,12 @@ cluster-down:
 # Upstream's end-to-end tests that concern a service proxy, with kube-proxy and kube-ipvs,
 # each in a cluster of its own: hours. FOCUS is a regular expression for their names; without
 # it they are all played, and docs/conformance.md is written; REST=true plays those only that
-# have not passed by out/e2e-results. e2e-quick plays those that tell most with kube-ipvs.
+# have not passed by out/e2e-results, and RUNS=5 all of them so often. e2e-quick plays those that tell most with kube-ipvs.
 FOCUS ?=
 REST ?= false
+RUNS ?= 1
 e2e: build image-rootfs
-	test/e2e/play conform --rest=$(REST) --proxies '$(or $(PROXIES),iptables image direct)' $(if $(FOCUS),--focus '$(FOCUS)',$(if $(PROXIES),,--document docs/conformance.md))
+	test/e2e/play conform --rest=$(REST) --runs=$(RUNS) --proxies '$(or $(PROXIES),iptables image direct)' $(if $(FOCUS),--focus '$(FOCUS)',$(if $(PROXIES),,--document docs/conformance.md))
 
 e2e-quick: build image-rootfs
 	test/e2e/play conform --quick --nodes 2 --proxies image

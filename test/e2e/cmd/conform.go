@@ -15,7 +15,7 @@ import (
 // conformFlags are those of conform.
 type conformFlags struct {
 	proxies, focus, nodes, out, document string
-	together                             int
+	together, runs                       int
 	quick, rest                          bool
 }
 
@@ -26,11 +26,23 @@ func readConformFlags(args []string) (conformFlags, error) {
 	flags.StringVar(&f.focus, "focus", "", "regular expression for names of specs; all that concern a proxy if empty")
 	flags.StringVar(&f.nodes, "nodes", "3", "how many nodes; each is a zone of its own")
 	flags.IntVar(&f.together, "together", atOnce, "how many specs are played at once")
+	flags.IntVar(&f.runs, "runs", 1, "how often each proxy is played")
 	flags.BoolVar(&f.quick, "quick", false, "only those that tell most")
 	flags.BoolVar(&f.rest, "rest", false, "only those that have not passed by what the folder says")
-	flags.StringVar(&f.out, "out", "out/e2e-results", "folder for PROXY.json and PROXY.log")
+	flags.StringVar(&f.out, "out", "out/e2e-results", "folder for PROXY.json and PROXY.log, or PROXY.some.json and PROXY.some.log if not all specs are chosen")
 	flags.StringVar(&f.document, "document", "", "Markdown file to write")
 	return f, flags.Parse(args)
+}
+
+// whole reports whether all specs that concern a proxy are chosen.
+func (f conformFlags) whole() bool { return f.focus == "" && !f.quick }
+
+// file is where the results with a proxy go. Some specs do not take the place of all.
+func (f conformFlags) file(proxy string) string {
+	if !f.whole() {
+		proxy += ".some"
+	}
+	return filepath.Join(f.out, proxy+".json")
 }
 
 // chosen is the regular expression for the specs that are to be played.
@@ -60,8 +72,12 @@ func conform(ctx context.Context, dir string, args []string) error {
 	var errs []error
 	p := play{Results: map[string]results{}}
 	for _, proxy := range strings.Fields(f.proxies) {
-		path := filepath.Join(f.out, proxy+".json")
-		if err := one(ctx, dir, f, proxy, f.chosen(s), path); err != nil {
+		path := f.file(proxy)
+		var err error
+		for range f.runs {
+			err = errors.Join(err, one(ctx, dir, f, proxy, f.chosen(s), path))
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", proxy, err))
 			continue
 		}
@@ -83,7 +99,7 @@ func one(ctx context.Context, dir string, f conformFlags, proxy, focus, path str
 	}
 	began := time.Now()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--dir", dir, "specs", fmt.Sprintf("--together=%d", f.together),
-		fmt.Sprintf("--last=%t", f.focus == "" && !f.quick), fmt.Sprintf("--rest=%t", f.rest), focus, path)
+		fmt.Sprintf("--last=%t", f.whole()), fmt.Sprintf("--rest=%t", f.rest), focus, path)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err = cmd.Run()

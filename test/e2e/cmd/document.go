@@ -88,6 +88,7 @@ func (p *play) write(path string, s selection) error {
 	if p.summary(w) > 0 {
 		w("\n**This is not all of it yet.** Of what was not played there is no run, or none in which the machine had enough time for it.")
 	}
+	p.runs(w)
 	w("\n## Spec by spec\n\n| spec | %s |\n|---|%s", strings.Join(p.Proxies, " | "), strings.Repeat("---|", len(p.Proxies)))
 	for _, name := range p.specs() {
 		var cells []string
@@ -120,7 +121,7 @@ them all and writes this; FOCUS chooses some, and writes nothing.
 
 // summary counts results, and returns how many were not played.
 func (p *play) summary(w func(string, ...any)) (gaps int) {
-	w("| proxy | passed | flake | failed | skipped themselves | not played | played on | nodes | minutes |\n|---|---|---|---|---|---|---|---|---|")
+	w("Of the last run with each:\n\n| proxy | passed | flake | failed | skipped themselves | not played | played on | nodes | minutes |\n|---|---|---|---|---|---|---|---|---|")
 	all := len(p.specs())
 	for _, proxy := range p.Proxies {
 		r, n := p.Results[proxy], map[string]int{}
@@ -132,6 +133,28 @@ func (p *play) summary(w func(string, ...any)) (gaps int) {
 		gaps += left
 	}
 	return gaps
+}
+
+// runs lists the runs of all specs.
+func (p *play) runs(w func(string, ...any)) {
+	w("\n## Runs\n\nThe last %d runs of all specs at most.\n\n| proxy | played on | minutes | passed | flakes | failed |\n|---|---|---|---|---|---|", keptRuns)
+	for _, proxy := range p.Proxies {
+		for _, r := range p.Results[proxy].Runs {
+			w("| %s | %s | %d | %d | %s | %s |", proxy, r.Date, r.Seconds/60, r.Passed, named(r.Flakes), named(r.Failed))
+		}
+	}
+}
+
+// named counts specs and names them.
+func named(specs []string) string {
+	if len(specs) == 0 {
+		return "0"
+	}
+	var names []string
+	for _, name := range specs {
+		names = append(names, short(name))
+	}
+	return fmt.Sprintf("%d: %s", len(specs), strings.Join(names, "; "))
 }
 
 // reasons lists the messages of specs that did not just pass.

@@ -15,7 +15,42 @@ type results struct {
 	Date    string                `json:"date"`
 	Nodes   int                   `json:"nodes"`
 	Seconds int                   `json:"seconds"` // of all together
-	Specs   map[string]e2e.Result `json:"specs"`   // without a result: not played
+	Specs   map[string]e2e.Result `json:"specs"`   // of the last run; without a result: not played
+	Runs    []runResult           `json:"runs"`    // of all specs, the last one at the end
+}
+
+// runResult is what one run of all specs came to.
+type runResult struct {
+	Date    string   `json:"date"`
+	Seconds int      `json:"seconds"`
+	Passed  int      `json:"passed"`
+	Failed  []string `json:"failed,omitempty"`
+	Flakes  []string `json:"flakes,omitempty"`
+}
+
+// keptRuns is how many runs a file keeps.
+const keptRuns = 10
+
+// played notes the results as a run, in the place of the last one if they add to that.
+func (r *results) played(adds bool) {
+	now := runResult{Date: r.Date, Seconds: r.Seconds}
+	for name, spec := range r.Specs {
+		switch spec.Result {
+		case "passed":
+			now.Passed++
+		case "failed":
+			now.Failed = append(now.Failed, name)
+		case "flake":
+			now.Flakes = append(now.Flakes, name)
+		}
+	}
+	slices.Sort(now.Failed)
+	slices.Sort(now.Flakes)
+	if adds && len(r.Runs) > 0 {
+		r.Runs = r.Runs[:len(r.Runs)-1]
+	}
+	r.Runs = append(r.Runs, now)
+	r.Runs = r.Runs[max(0, len(r.Runs)-keptRuns):]
 }
 
 func readResults(path string) (results, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"maps"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -44,5 +45,24 @@ func TestRest(t *testing.T) {
 	}
 	if !maps.Equal(r.Specs, want) {
 		t.Errorf("%v, want %v", r.Specs, want)
+	}
+}
+
+// A run that adds to the last one takes its place, another one stands behind it, and the
+// oldest ones are left out.
+func TestRuns(t *testing.T) {
+	r := results{Date: "2026-11-01", Specs: map[string]e2e.Result{"a": {Result: "passed"}, "b": {Result: "failed"}, "c": {}}}
+	r.played(false)
+	r.add(map[string]e2e.Result{"b": {Result: "passed"}, "c": {Result: "passed"}})
+	r.played(true)
+	if want := (runResult{Date: "2026-11-01", Passed: 2, Flakes: []string{"b"}}); !reflect.DeepEqual(r.Runs, []runResult{want}) {
+		t.Errorf("%+v, want %+v alone", r.Runs, want)
+	}
+	for range keptRuns {
+		r.Date = "2026-11-02"
+		r.played(false)
+	}
+	if len(r.Runs) != keptRuns || r.Runs[0].Date != "2026-11-02" {
+		t.Errorf("%d runs from %s on, want the last %d", len(r.Runs), r.Runs[0].Date, keptRuns)
 	}
 }

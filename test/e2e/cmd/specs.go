@@ -70,7 +70,7 @@ func (s selection) skipped(more ...string) string {
 func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	flags := flag.NewFlagSet("specs", flag.ContinueOnError)
 	together := flags.Int("together", atOnce, "how many at once")
-	last := flags.Bool("last", false, "keep those that burden others for the end")
+	last := flags.Bool("last", false, "keep those that burden others for the end, and note the results as a run of all")
 	rest := flags.Bool("rest", false, "only those that have not passed by what the file says, and add to that")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -83,11 +83,12 @@ func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	if err != nil {
 		return err
 	}
-	var r results
-	if *rest {
-		if r, err = readResults(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	r, err := readResults(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !*rest {
+		r = results{Runs: r.Runs}
 	}
 	began := time.Now()
 	played, err := s.play(ctx, c, focus, s.skipped(r.settled()...), *last, *together, strings.TrimSuffix(path, ".json"))
@@ -95,6 +96,9 @@ func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 		return cmp.Or(err, fmt.Errorf("no spec has a name like %s", focus))
 	}
 	r.Date, r.Nodes, r.Seconds = began.UTC().Format(time.DateOnly), c.Nodes, r.Seconds+int(time.Since(began).Seconds())
+	if *last && err == nil {
+		r.played(*rest)
+	}
 	return errors.Join(err, r.write(path))
 }
 
