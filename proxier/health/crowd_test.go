@@ -162,7 +162,8 @@ func TestAttack(t *testing.T) {
 	dialer := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { // the kernel takes little for who does not read
 		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096) })
 	}}
-	probe := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	// On a busy machine an answer takes seconds.
+	probe := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	for name, c := range map[string]struct {
 		addr, send string
 		attackers  int
@@ -204,12 +205,12 @@ func TestAttack(t *testing.T) {
 				}
 			}
 			const slack = 20
-			if n := files(t) - before - len(open); n > c.most+slack {
-				t.Errorf("%d files are open for %d connections", n, c.attackers)
-			}
-			if n := runtime.NumGoroutine() - goroutines; n > 2*c.most+slack { // one serves, one reads what may come
-				t.Errorf("%d goroutines serve %d connections", n, c.attackers)
-			}
+			eventually(t, "few open files for many connections", func() bool {
+				return files(t)-before-len(open) <= c.most+slack
+			})
+			eventually(t, "few goroutines for many connections", func() bool { // one serves, one reads what may come
+				return runtime.NumGoroutine()-goroutines <= 2*c.most+slack
+			})
 		})
 	}
 	cancel()
