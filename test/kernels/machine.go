@@ -56,7 +56,8 @@ func (j job) play(ctx context.Context) Result {
 	if len(first.failed) > 0 {
 		second = j.boot(ctx, first.failed, ".again")
 	}
-	r.Skipped, r.Failed = first.skipped, slices.Concat(first.broken, second.broken, j.suite.unplayed(j.kernel.name, first))
+	r.Skips, r.Skipped = first.skips, len(first.skips)
+	r.Failed = slices.Concat(first.broken, second.broken, j.suite.unplayed(j.kernel.name, first))
 	for _, pkg := range j.suite.packages {
 		r.Passed += len(first.passed[pkg]) + len(second.passed[pkg])
 		r.Again += len(second.passed[pkg])
@@ -73,8 +74,9 @@ func (j job) play(ctx context.Context) Result {
 // outcome is the results of the tests of a machine.
 type outcome struct {
 	passed, failed map[string][]string // by package
-	parts, skipped int                 // parts that have passed or failed; all that were skipped
-	broken         []string            // failures without a test to name
+	parts          int                 // parts that have passed or failed
+	skips          []Skip
+	broken         []string // failures without a test to name
 }
 
 // boot runs tests of the suite, or the named ones, on a machine of their own, and
@@ -114,6 +116,7 @@ var line = regexp.MustCompile(`(?m)^(?:=== (PACKAGE|ENDED|RUN) +(\S+)$|( *)--- (
 func read(said string) outcome {
 	out := outcome{passed: map[string][]string{}, failed: map[string][]string{}}
 	pkg, ended := "", true
+	why := messages(said)
 	var open []string // tests that have begun
 	for _, m := range line.FindAllStringSubmatch(said, -1) {
 		name, part := m[5], m[3] != ""
@@ -136,7 +139,7 @@ func read(said string) outcome {
 				out.passed[pkg] = append(out.passed[pkg], name)
 			}
 		case "SKIP":
-			out.skipped++
+			out.skips = append(out.skips, Skip{pkg, name, why[Skip{Package: pkg, Test: name}]})
 		case "FAIL":
 			if !part {
 				out.failed[pkg] = append(out.failed[pkg], name)

@@ -19,6 +19,7 @@ type Result struct {
 	Seconds                      float64
 	Passed, Skipped              int
 	Again                        int      // of Passed, those that failed at first
+	Skips                        []Skip   // the tests that Skipped counts; none in results of earlier versions
 	Failed                       []string // tests, or other failures
 }
 
