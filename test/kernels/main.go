@@ -93,7 +93,7 @@ func play(ctx context.Context, target string, kernels, names []string, machines 
 	for _, k := range kernels {
 		fmt.Print(all.row(k, chosen))
 	}
-	err = all.write(docs, target)
+	err = errors.Join(all.write(docs, target), all.writeMore(docs))
 	if wrong = append(wrong, missing...); len(wrong) > 0 {
 		err = errors.Join(fmt.Errorf("failed: %s; the output is in %s", strings.Join(wrong, ", "), folder), err)
 	}

@@ -47,9 +47,9 @@ var suites = []*suite{
 // more suites are played where they are asked for.
 var more = []*suite{
 	{name: "nft-alone", packages: []string{"test/life"}, run: "^TestWithout$/^legacy$", fresh: true, weight: 2,
-		what: "a kernel without legacy tables: the chart's two containers, and then a `kube-ipvs run` on the host, take nft unasked, and need nothing else"},
+		what: "a kernel without legacy tables, as RHEL 9's: the chart's two containers, and then a `kube-ipvs run` on the host, take nft unasked, serve, and are cleaned up, also while a sysctl switches IPv6 off"},
 	{name: "legacy-alone", packages: []string{"test/life"}, run: "^TestWithout$/^nftables$", fresh: true, weight: 2,
-		what: "the same the other way round"},
+		what: "the same without nftables: they take legacy"},
 	{name: "ipv4-alone", packages: []string{"test/life"}, run: "^TestWithout$/^IPv6$", fresh: true, append: "ipv6.disable=1", weight: 2,
 		what: "the same with `ipv6.disable=1` on the kernel's command line: IPv4 is served, and IPv6 warned of once"},
 }

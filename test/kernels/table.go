@@ -114,11 +114,15 @@ func dateOf(row string) string {
 
 // head is the head of a table in Markdown.
 func head(suites []*suite) string {
-	out := "| kernel | played |"
+	return headOf("| kernel | played |", suites)
+}
+
+// headOf is the head of a table in Markdown that begins with these cells.
+func headOf(first string, suites []*suite) string {
 	for _, s := range suites {
-		out += " " + s.name + " |"
+		first += " " + s.name + " |"
 	}
-	return out + "\n|---|---|" + strings.Repeat("---|", len(suites)) + "\n"
+	return first + "\n|" + strings.Repeat("---|", strings.Count(first, "|")-1) + "\n"
 }
 
 // row is that of a kernel, with the day on which the first of its suites was played.
