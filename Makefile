@@ -106,22 +106,28 @@ compare: build
 # module loaded, in QEMU: `make test-kernels KERNELS='5.10 6.12' SUITES='host wire'`.
 # Without both it plays five kernels of docs/kernels.md, and with KERNELS=all its whole table;
 # it writes the rows of those that it has played whole. MACHINES run side by side. Kernels
-# are fetched once (test/kernels/fetch).
+# are fetched once (test/kernels/fetch). An unknown name ends it before anything is built, and
+# an interruption keeps the results of the suites that have ended.
 KERNELS ?=
 SUITES ?=
 MACHINES ?= $(shell nproc)
-test-kernels: build image-rootfs
+PLAY_KERNELS = out/play-kernels --table $@ --kernels '$(KERNELS)' --suites '$(SUITES)'
+test-kernels:
 	CGO_ENABLED=0 go build -o out/play-kernels ./test/kernels
-	out/play-kernels --table $@ --kernels '$(KERNELS)' --suites '$(SUITES)' --machines $(MACHINES)
+	$(PLAY_KERNELS) --check
+	$(MAKE) --no-print-directory build image-rootfs
+	$(PLAY_KERNELS) --machines $(MACHINES)
 
 # All lab tests on User-Mode Linux of distributions' sources, which are built once, in
 # minutes each: `make test-uml KERNELS=uml/bullseye SUITES='test/wire ipset'`. Without both
 # it plays and writes the whole table.
-test-uml: build image-rootfs
+test-uml:
 	CGO_ENABLED=0 go build -o out/play-kernels ./test/kernels
+	$(PLAY_KERNELS) --check
+	$(MAKE) --no-print-directory build image-rootfs
 	peers=$$(test/peers/build) && xtables=$$(test/xtables/build) || exit 1; \
 	KUBE_IPVS_PEERS=$$peers KUBE_IPVS_XTABLES=$$xtables \
-		out/play-kernels --table $@ --kernels '$(KERNELS)' --suites '$(SUITES)' --machines $(MACHINES)
+		$(PLAY_KERNELS) --machines $(MACHINES)
 
 # A cluster of this machine, with kube-ipvs by its chart, that stays up: etcd, the control
 # plane, and nodes in a User-Mode Linux. PROXY is image or direct, or iptables, nftables

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -97,12 +99,13 @@ func TestUnplayed(t *testing.T) {
 // make lab-test plays.
 func TestChoose(t *testing.T) {
 	t.Chdir("../..")
-	got, err := choose([]string{"wire", "test/wire"})
+	table := tables["test-kernels"]
+	got, err := chooseSuites(table, []string{"wire", "test/wire"})
 	if err != nil || len(got) != 2 || got[0].run == "" || got[1].run != "" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := choose([]string{"docs"}); err == nil {
-		t.Error("a folder without tests was chosen")
+	if _, err := chooseSuites(table, []string{"docs"}); err == nil || !strings.Contains(err.Error(), "nft-alone") {
+		t.Errorf("a folder without tests: %v", err)
 	}
 	text, err := os.ReadFile("Makefile")
 	if err != nil {
@@ -114,6 +117,81 @@ func TestChoose(t *testing.T) {
 	}
 	if want := "\nLAB_PACKAGES := " + strings.Join(names, " ") + "\n"; !strings.Contains(string(text), want) {
 		t.Errorf("the Makefile has no line%s", want)
+	}
+}
+
+// A kernel is known by its name; an unknown one is refused with the known ones.
+func TestChooseKernels(t *testing.T) {
+	table := tables["test-kernels"]
+	for _, tt := range []struct{ names, want []string }{
+		{nil, table.usual}, {[]string{"all"}, table.kernels}, {known, known},
+	} {
+		if got, err := chooseKernels(table, tt.names); err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%q: %q, %v", tt.names, got, err)
+		}
+	}
+	for _, name := range []string{"5.11", "uml/foo", "6", "", "all"} {
+		_, err := chooseKernels(table, []string{"5.10", name})
+		if err == nil || !strings.Contains(err.Error(), "no kernel "+name+"; there are: 4.15, 4.18, 5.4") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The known kernels are those of fetch, and the lab's usage names the suites of the others.
+func TestKnownKernels(t *testing.T) {
+	fetch, usage := contents(t, "fetch"), contents(t, "../lab/run")
+	var want, got []string
+	for _, m := range regexp.MustCompile(`(?m)^    ([0-9. |]+)\) echo `).FindAllStringSubmatch(fetch, -1) {
+		want = append(want, strings.Split(m[1], " | ")...)
+	}
+	for _, name := range known {
+		if suite, uml := strings.CutPrefix(name, "uml/"); !uml {
+			got = append(got, name)
+		} else if !strings.Contains(usage, suite) {
+			t.Errorf("test/lab/run does not name %s", suite)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("fetch has %q, and known are %q", want, got)
+	}
+	for target, table := range tables {
+		for _, name := range table.kernels {
+			if !slices.Contains(known, name) {
+				t.Errorf("%s of %s is not known", name, target)
+			}
+		}
+	}
+}
+
+// A signal stops the suites that are played, begins no other, and is told in a sentence.
+func TestInterrupted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	must(t, os.MkdirAll("test/lab", 0o755))
+	must(t, os.WriteFile("test/lab/run", []byte("#!/bin/sh\n"+
+		"case $* in *first*) echo '--- PASS: TestOne (0s)'; exit;; esac\n"+
+		"kill -INT $PPID; trap 'exit 1' TERM; while :; do sleep 0.01; done\n"), 0o755))
+	must(t, os.MkdirAll(folder, 0o755))
+	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt)
+	defer stop()
+	var jobs []job
+	for i, name := range []string{"first", "second", "third"} {
+		jobs = append(jobs, job{kernel{name: "5.10"}, &suite{name: name, packages: []string{name}, weight: 3 - i}})
+	}
+	var ended []string
+	stopped := run(ctx, 1, jobs, func(r Result) { ended = append(ended, r.Suite) })
+	if !slices.Equal(ended, []string{"first"}) || len(stopped) != 1 || stopped[0].suite.name != "second" {
+		t.Errorf("%q ended, and %v were stopped", ended, stopped)
+	}
+	if logs, _ := filepath.Glob(folder + "/*third*"); len(logs) > 0 {
+		t.Error("the third has begun")
+	}
+	err := interrupted(ctx, stopped, len(ended))
+	if err == nil || strings.Contains(err.Error(), "context") || !strings.Contains(err.Error(), "no result: 5.10 second. Results of suites that have ended, 1 in this run, are kept") {
+		t.Errorf("%v", err)
+	}
+	if err := interrupted(t.Context(), nil, 1); err != nil {
+		t.Errorf("without a signal: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,81 +24,114 @@ func main() {
 	suites := flag.String("suites", "", "suites, with a space between; those of all columns if empty")
 	machines := flag.Int("machines", 2, "how many are to run side by side")
 	docs := flag.String("docs", "docs/kernels.md", "the document with the table, of which the rows are written that have been played whole")
+	check := flag.Bool("check", false, "only find out whether the names of kernels and suites are known")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := play(ctx, *target, strings.Fields(*kernels), strings.Fields(*suites), *machines, *docs); err != nil {
+	context.AfterFunc(ctx, stop) // a second signal ends the process
+	r, err := newRound(*target, strings.Fields(*kernels), strings.Fields(*suites))
+	if err == nil && !*check {
+		err = r.play(ctx, *machines, *docs)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "kernels:", err)
 		os.Exit(1)
 	}
 }
 
-// play fetches the kernels, runs the suites on each of them, and reports.
-func play(ctx context.Context, target string, kernels, names []string, machines int, docs string) error {
+// round is what one call of the program plays.
+type round struct {
+	target  string // whose table is written
+	kernels []string
+	suites  []*suite
+}
+
+// newRound returns the round of these names. It fails if a name is unknown.
+func newRound(target string, kernels, suites []string) (*round, error) {
 	t, ok := tables[target]
 	if !ok {
-		return fmt.Errorf("there is no table of %s", target)
+		return nil, fmt.Errorf("there is no table of %s", target)
 	}
-	switch {
-	case len(kernels) == 0:
-		kernels = t.usual
-	case slices.Equal(kernels, []string{"all"}):
-		kernels = t.kernels
-	}
-	chosen, err := choose(names)
-	if err != nil {
-		return err
-	}
-	if len(names) == 0 {
-		chosen = t.suites
-	}
+	r := &round{target: target}
+	var err, wrong error
+	r.kernels, err = chooseKernels(t, kernels)
+	r.suites, wrong = chooseSuites(t, suites)
+	return r, errors.Join(err, wrong)
+}
+
+// play fetches the kernels, runs the suites on each of them, and reports.
+func (r *round) play(ctx context.Context, machines int, docs string) error {
 	lock, err := alone()
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	if err := build(ctx, chosen); err != nil {
-		return err
+	if err := build(ctx, r.suites); err != nil {
+		return cmp.Or(interrupted(ctx, nil, 0), err)
 	}
 	all, err := load()
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	var missing []string
-	var jobs []job
-	for _, name := range kernels {
+	jobs, wrong := r.jobs(ctx)
+	ended := 0
+	var lost error
+	stopped := run(ctx, machines, jobs, func(res Result) {
+		ended++
+		all.put(res)
+		lost = errors.Join(lost, all.save())
+		fmt.Printf("kernels: %s %s: %s, %.0f s\n", res.Kernel, res.Suite, res.plain(), res.Seconds)
+		if len(res.Failed) > 0 {
+			wrong = append(wrong, res.Kernel+" "+res.Suite)
+		}
+	})
+	if err := errors.Join(interrupted(ctx, stopped, ended), lost); err != nil {
+		return err
+	}
+	fmt.Printf("kernels: %d suites in %s\n\n%s", len(jobs), time.Since(began).Round(time.Second), head(r.suites))
+	for _, k := range r.kernels {
+		fmt.Print(all.row(k, r.suites))
+	}
+	err = errors.Join(all.write(docs, r.target), all.writeMore(docs))
+	if len(wrong) > 0 {
+		err = errors.Join(fmt.Errorf("failed: %s; the output is in %s", strings.Join(wrong, ", "), folder), err)
+	}
+	return err
+}
+
+// jobs fetches the kernels, and returns each suite on each of them, and the kernels that
+// cannot be had.
+func (r *round) jobs(ctx context.Context) (jobs []job, missing []string) {
+	for _, name := range r.kernels {
 		k, err := fetch(ctx, name)
 		if err != nil {
 			missing = append(missing, name+" (it cannot be had)")
 			continue
 		}
-		for _, s := range chosen {
+		for _, s := range r.suites {
 			jobs = append(jobs, job{k, s})
 		}
 	}
-	var wrong []string
-	var lost error
-	run(ctx, machines, jobs, func(r Result) {
-		all.put(r)
-		lost = errors.Join(lost, all.save())
-		fmt.Printf("kernels: %s %s: %s, %.0f s\n", r.Kernel, r.Suite, r.plain(), r.Seconds)
-		if len(r.Failed) > 0 {
-			wrong = append(wrong, r.Kernel+" "+r.Suite)
-		}
-	})
-	if err := errors.Join(ctx.Err(), lost); err != nil {
-		return err
+	return jobs, missing
+}
+
+// interrupted says, if a signal has come, which jobs it stopped and what is kept.
+func interrupted(ctx context.Context, stopped []job, ended int) error {
+	if ctx.Err() == nil {
+		return nil
 	}
-	fmt.Printf("kernels: %d suites in %s\n\n%s", len(jobs), time.Since(began).Round(time.Second), head(chosen))
-	for _, k := range kernels {
-		fmt.Print(all.row(k, chosen))
+	what := "before a suite began."
+	var names []string
+	for _, j := range stopped {
+		names = append(names, j.kernel.name+" "+j.suite.name)
 	}
-	err = errors.Join(all.write(docs, target), all.writeMore(docs))
-	if wrong = append(wrong, missing...); len(wrong) > 0 {
-		err = errors.Join(fmt.Errorf("failed: %s; the output is in %s", strings.Join(wrong, ", "), folder), err)
+	if len(names) > 0 {
+		what = "while these were played, which have no result: " + strings.Join(names, ", ") + "."
+	} else if ended > 0 {
+		what = "between suites."
 	}
-	return err
+	return fmt.Errorf("interrupted %s Results of suites that have ended, %d in this run, are kept in %s; the document was not written", what, ended, file)
 }
 
 // job is a suite to be played on a kernel.
@@ -106,8 +140,9 @@ type job struct {
 	suite  *suite
 }
 
-// run plays the jobs on so many machines side by side, the longest first.
-func run(ctx context.Context, machines int, jobs []job, done func(Result)) {
+// run plays the jobs on so many machines side by side, the longest first. It returns those
+// that the end of ctx stopped; it begins none after that.
+func run(ctx context.Context, machines int, jobs []job, done func(Result)) (stopped []job) {
 	slices.SortStableFunc(jobs, func(a, b job) int { return b.suite.weight - a.suite.weight })
 	next := make(chan job)
 	var mu sync.Mutex
@@ -119,14 +154,23 @@ func run(ctx context.Context, machines int, jobs []job, done func(Result)) {
 				mu.Lock()
 				if ctx.Err() == nil {
 					done(r)
+				} else {
+					stopped = append(stopped, j)
 				}
 				mu.Unlock()
 			}
 		})
 	}
 	for _, j := range jobs {
-		next <- j
+		if ctx.Err() != nil {
+			break
+		}
+		select {
+		case next <- j:
+		case <-ctx.Done():
+		}
 	}
 	close(next)
 	wg.Wait()
+	return stopped
 }

@@ -65,23 +65,6 @@ func whole(packages ...string) (out []*suite) {
 	return out
 }
 
-// choose returns the suites of these names, which are the name of a suite or a package's
-// folder.
-func choose(names []string) ([]*suite, error) {
-	var out []*suite
-	for _, name := range names {
-		known := slices.Concat(suites, more)
-		if i := slices.IndexFunc(known, func(s *suite) bool { return s.name == name }); i >= 0 {
-			out = append(out, known[i])
-		} else if tests, _ := filepath.Glob(filepath.Join(name, "*_test.go")); len(tests) > 0 {
-			out = append(out, whole(name)...)
-		} else {
-			return nil, fmt.Errorf("there is no suite or package %s", name)
-		}
-	}
-	return out, nil
-}
-
 // binary is where the tests of a package are.
 func binary(pkg string) string {
 	return "out/lab/" + strings.ReplaceAll(pkg, "/", "-") + ".test"
