@@ -36,8 +36,8 @@ var suites = []*suite{
 		what: "a kernel that lacks modules: the start ends with the names of those that are needed, and goes on without the rest"},
 	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "ipset", "proxier/node", "netutil"}, skip: "Many|RandomEntries", weight: 4,
 		what: "what the packages that talk to the kernel promise to the others, without tests of sheer size"},
-	{name: "wire", packages: []string{"test/wire"}, run: wireTenth, weight: 6,
-		what: "a tenth of the tests by packets"},
+	{name: "wire", packages: []string{"test/wire"}, run: wirePart, weight: 8,
+		what: "some of the tests by packets, at least one of each thing that the kernel does for kube-ipvs: also SCTP, flows of UDP, and connections whose endpoint goes"},
 	{name: "life", packages: []string{"test/life"}, run: "^(TestRestart|TestCleanupIsComplete|TestCleanupOfLegacyIPTables|TestCapabilitiesAreDropped)$", weight: 3,
 		what: "some of the tests of starts, stops and clean-up on a node"},
 	{name: "takeover", packages: []string{"test/takeover"}, run: "^TestHandover$/^(ipvs|iptables)_to_image$", weight: 2,
@@ -54,8 +54,9 @@ var more = []*suite{
 		what: "the same with `ipv6.disable=1` on the kernel's command line: IPv4 is served, and IPv6 warned of once"},
 }
 
-// wireTenth has one test at least of each thing that the kernel does for us.
-const wireTenth = "^(TestReach|TestHairpin|TestDrain|TestRefuse|TestAffinity|TestVIPBinding|TestExternalLocal|TestScheduler)$"
+// wirePart has at least one test of each thing that the kernel does for kube-ipvs.
+const wirePart = "^(TestReach|TestHairpin|TestDrain|TestRefuse|TestAffinity|TestVIPBinding|TestExternalLocal|TestScheduler|" +
+	"TestSCTP|TestUDPMoves|TestHeldBeyondEndpoint)$"
 
 // whole are the suites that are all tests of a package each.
 func whole(packages ...string) (out []*suite) {
