@@ -38,7 +38,8 @@ run any number of times, but not while kube-ipvs runs.`, out)
 	}
 	defer lock.Close()
 	// After a boot the kernel may not have loaded the modules that the search needs.
-	if _, err := kernel.Load(ctx, b); err != nil {
+	warn := warnOn(os.Stderr)
+	if _, err := ask(ctx, warn, "load the modules", func() (netutil.Backend, error) { return kernel.Load(ctx, b) }); err != nil {
 		return exitFailed, err
 	}
 	backends := []netutil.Backend{b}
@@ -50,13 +51,13 @@ run any number of times, but not while kube-ipvs runs.`, out)
 	// The kernel deletes no set that a rule of either variant names.
 	removed := 0
 	for _, b := range backends {
-		n, err := cleanup(ctx, b, func(id state.ID) bool { return id.Kind != state.Set })
+		n, err := cleanup(ctx, warn, b, func(id state.ID) bool { return id.Kind != state.Set })
 		removed += n
 		if err != nil {
 			return exitFailed, err
 		}
 	}
-	n, err := cleanup(ctx, backends[0], func(state.ID) bool { return true })
+	n, err := cleanup(ctx, warn, backends[0], func(state.ID) bool { return true })
 	if err != nil {
 		return exitFailed, err
 	}
@@ -66,16 +67,18 @@ run any number of times, but not while kube-ipvs runs.`, out)
 
 // cleanup deletes the objects of kube-ipvs that meant returns true for, with the rules of one
 // variant of iptables. It returns the number of deleted objects.
-func cleanup(ctx context.Context, b netutil.Backend, meant func(state.ID) bool) (int, error) {
-	k, err := kernel.OpenLinux(ctx, kernel.Options{Backend: b, IPv6: netutil.HasIPv6()})
+func cleanup(ctx context.Context, warn warning, b netutil.Backend, meant func(state.ID) bool) (removed int, err error) {
+	k, err := openLinux(ctx, warn, kernel.Options{Backend: b, IPv6: netutil.HasIPv6()})
 	if err != nil {
 		return 0, err
 	}
-	defer k.Close()
-	if err := k.RemoveScratch(ctx); err != nil {
-		return 0, err
-	}
-	have, err := k.Read(ctx)
+	defer func() { err = closeAnswered(k, err) }()
+	have, err := ask(ctx, warn, "read the objects", func() (*state.State, error) {
+		if err := k.RemoveScratch(ctx); err != nil {
+			return nil, err
+		}
+		return k.Read(ctx)
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -86,8 +89,10 @@ func cleanup(ctx context.Context, b netutil.Backend, meant func(state.ID) bool) 
 		}
 	}
 	plan := state.NewPlan(state.Diff(wants, have, noDrain{}))
-	errs := k.Apply(ctx, plan)
-	removed := 0
+	errs, err := ask(ctx, warn, "remove the objects", func() ([]error, error) { return k.Apply(ctx, plan), nil })
+	if err != nil {
+		return 0, err
+	}
 	var failed []error
 	for i, op := range plan {
 		if errs != nil && errs[i] != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/kernel"
@@ -16,6 +17,16 @@ import (
 func fromIPVS(ctx context.Context) (bool, error) {
 	found, err := kernel.FindKubeProxy(ctx)
 	return slices.Contains(found.Modes, "ipvs"), err
+}
+
+// takeoverText returns the lines that follow a plan for a takeover.
+func takeoverText(ctx context.Context, k *kernel.Linux, p *proxier.Preview) (string, error) {
+	var out strings.Builder
+	err := printLeft(ctx, &out)
+	if err == nil {
+		err = printDenials(ctx, &out, k, p)
+	}
+	return out.String(), err
 }
 
 // printLeft prints, after a plan for a takeover, the objects of kube-proxy that will be removed

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 
 	"github.com/spf13/pflag"
 
@@ -47,7 +48,9 @@ Exit code: 0 no object differs, 2 some differ, 1 failed, 64 wrong usage.`, out)
 		return exitFailed, err
 	}
 	return o.compared(ctx, func(k *counted, p *proxier.Preview) (int, error) {
-		e, err := explained(ctx, k, p, q, client)
+		e, err := ask(ctx, warnOn(os.Stderr), "read the rules and addresses", func() (*explain.Explanation, error) {
+			return explained(ctx, k, p, q, client)
+		})
 		if err != nil {
 			return exitFailed, err
 		}

@@ -28,15 +28,16 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 		return exitUsage, err
 	}
 	return o.compared(ctx, func(k *counted, p *proxier.Preview) (int, error) {
-		if err := refuseKubeProxy(ctx, o.effective); err != nil {
+		if err := refuseKubeProxy(ctx, warnOn(os.Stderr), o.effective); err != nil {
 			fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
 		}
 		printPlan(out, p)
 		if o.effective.Takeover {
-			if err := printLeft(ctx, out); err != nil {
-				return exitFailed, err
-			}
-			if err := printDenials(ctx, out, k.Linux, p); err != nil {
+			text, err := ask(ctx, warnOn(os.Stderr), "look for kube-proxy and the node's firewall", func() (string, error) {
+				return takeoverText(ctx, k.Linux, p)
+			})
+			fmt.Fprint(out, text)
+			if err != nil {
 				return exitFailed, err
 			}
 		}
@@ -49,7 +50,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 
 // compared reads the desired objects and the kernel once, and calls then, which returns the
 // exit code.
-func (o *options) compared(ctx context.Context, then func(*counted, *proxier.Preview) (int, error)) (int, error) {
+func (o *options) compared(ctx context.Context, then func(*counted, *proxier.Preview) (int, error)) (code int, err error) {
 	c, ko, err := o.config()
 	if err != nil {
 		return exitUsage, err
@@ -62,10 +63,10 @@ func (o *options) compared(ctx context.Context, then func(*counted, *proxier.Pre
 	}
 	c.Desired.Protected = source.Addresses(src.servers)
 	k := &counted{}
-	if k.Linux, err = kernel.OpenLinux(ctx, ko); err != nil {
+	if k.Linux, err = openLinux(ctx, warnOn(os.Stderr), ko); err != nil {
 		return exitFailed, err
 	}
-	defer k.Close()
+	defer func() { err = closeAnswered(k, err) }()
 	p, err := preview(ctx, c, k, src)
 	if err != nil {
 		return exitFailed, err
@@ -94,12 +95,12 @@ func (k *counted) Read(ctx context.Context) (*state.State, error) {
 // preview waits until the source has delivered, and compares.
 func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *objects) (*proxier.Preview, error) {
 	p := proxier.New(kernel.ReadOnly{Kernel: k}, c)
-	ctx, cancel := context.WithCancel(ctx)
+	following, cancel := context.WithCancel(ctx)
 	defer cancel()
 	once := &onceLoaded{Proxier: p, loaded: make(chan struct{})}
 	failed := make(chan error, 1)
 	var wg sync.WaitGroup
-	wg.Go(func() { failed <- src.Run(ctx, once) })
+	wg.Go(func() { failed <- src.Run(following, once) })
 	select {
 	case <-once.loaded:
 	case <-time.After(planWait):
@@ -112,7 +113,9 @@ func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *object
 	}
 	cancel()
 	wg.Wait()
-	return p.Preview(context.WithoutCancel(ctx))
+	return ask(ctx, warnOn(os.Stderr), "read the objects", func() (*proxier.Preview, error) {
+		return p.Preview(context.WithoutCancel(ctx))
+	})
 }
 
 // onceLoaded is a sink that closes loaded when the source has delivered all that it can read.

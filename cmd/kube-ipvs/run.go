@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,16 +73,16 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 		return err
 	}
 	defer lock.Close()
-	waits := func(err error) { c.Log.Warn("the start waits for another program", "err", err) }
-	backend, err := loadKernel(ctx, e, waits)
+	warn := func(msg string, err error) { c.Log.Warn(msg, "err", err) }
+	backend, err := loadKernel(ctx, e, warn)
 	if err != nil {
 		return err
 	}
-	if err := refuseKubeProxy(ctx, e); err != nil {
+	if err := refuseKubeProxy(ctx, warn, e); err != nil {
 		return err
 	}
 	listeners := listen(&c.Desired, c.Log)
-	k, lacks, err := openKernel(ctx, c.Desired, e, backend, waits)
+	k, lacks, err := openKernel(ctx, c.Desired, e, backend, warn)
 	if err != nil {
 		return err
 	}
@@ -106,73 +105,43 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	return d.run(ctx)
 }
 
-// startDeadline is how long the kernel may take for a request of a start. The kernel waits for
-// the node's modprobe without a limit.
-var startDeadline = 5 * time.Minute
-
-// stopDeadline is how long a start that has to end waits for the kernel, so that it can undo
-// its probes.
-var stopDeadline = 10 * time.Second
-
-// unlocked calls try again and again while another program holds the xtables lock; each try
-// waits for the lock for some seconds. It calls waits after each such try. A try that hangs is
-// an error, sooner if ctx has ended; only the end of the process frees the resources of that
-// try.
-func unlocked(ctx context.Context, waits func(error), try func() error) error {
-	stop := stopDeadline
-	for {
-		done := make(chan error, 1)
-		go func() { done <- try() }()
-		began, late := time.Now(), time.NewTimer(startDeadline)
-		ended := context.AfterFunc(ctx, func() { late.Reset(stop) })
-		select {
-		case err := <-done:
-			ended()
-			if !errors.Is(err, netutil.ErrBusy) || ctx.Err() != nil {
-				return err
-			}
-			waits(err)
-		case <-late.C:
-			return fmt.Errorf("the kernel has not answered the requests of a start within %s: the node's modprobe may hang", time.Since(began).Truncate(time.Second))
-		}
-	}
-}
-
 // loadKernel makes the kernel load its modules, and returns the variant of iptables in use.
-func loadKernel(ctx context.Context, e *config.Config, waits func(error)) (backend netutil.Backend, err error) {
-	err = unlocked(ctx, waits, func() error {
-		backend, err = kernel.Load(ctx, e.IPTablesBackend)
-		return err
+func loadKernel(ctx context.Context, e *config.Config, warn warning) (netutil.Backend, error) {
+	return askUnlocked(ctx, warn, "load the modules", func() (netutil.Backend, error) {
+		return kernel.Load(ctx, e.IPTablesBackend)
 	})
-	return backend, err
 }
 
 // openKernel opens the kernel, with the variant of iptables in use, and probes the features that
 // kube-ipvs needs. lacks has the missing features that it can do without.
-func openKernel(ctx context.Context, d desired.Config, e *config.Config, backend netutil.Backend, waits func(error)) (k *kernel.Linux, lacks []error, err error) {
+func openKernel(ctx context.Context, d desired.Config, e *config.Config, backend netutil.Backend, warn warning) (k *kernel.Linux, lacks []error, err error) {
 	o := kernelOptions(e, d)
 	o.Backend = backend
-	if k, err = kernel.OpenLinux(ctx, o); err != nil {
+	if k, err = openLinux(ctx, warn, o); err != nil {
 		return nil, nil, err
 	}
-	err = unlocked(ctx, waits, func() error {
-		lacks, err = k.Check(ctx, kernel.Needs{
+	lacks, err = askUnlocked(ctx, warn, "try the features of the kernel", func() ([]error, error) {
+		return k.Check(ctx, kernel.Needs{
 			Scheduler: d.Scheduler, Rules: [2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)}, Device: !d.NoDevice,
 		})
-		return err
 	})
 	if err != nil {
-		return nil, nil, errors.Join(err, k.Close())
+		return nil, nil, closeAnswered(k, err)
 	}
 	return k, lacks, nil
 }
 
+// openLinux opens the kernel.
+func openLinux(ctx context.Context, warn warning, o kernel.Options) (*kernel.Linux, error) {
+	return ask(ctx, warn, "open the kernel's interfaces", func() (*kernel.Linux, error) { return kernel.OpenLinux(ctx, o) })
+}
+
 // refuseKubeProxy returns an error if kube-proxy has the node, unless --takeover is set.
-func refuseKubeProxy(ctx context.Context, e *config.Config) error {
+func refuseKubeProxy(ctx context.Context, warn warning, e *config.Config) error {
 	if e.Takeover {
 		return nil
 	}
-	found, err := kernel.FindKubeProxy(ctx)
+	found, err := ask(ctx, warn, "read the objects of this node", func() (kernel.Found, error) { return kernel.FindKubeProxy(ctx) })
 	if err != nil {
 		return fmt.Errorf("look for kube-proxy: %w", err)
 	}
@@ -185,12 +154,12 @@ func refuseKubeProxy(ctx context.Context, e *config.Config) error {
 // initOnly does the work that needs more rights than the daemon keeps: it makes the kernel load
 // the modules that the daemon needs, and sets the sysctls, some of which come with a module.
 func initOnly(ctx context.Context, d desired.Config, e *config.Config, out io.Writer) error {
-	waits := func(err error) { fmt.Fprintln(out, "warning: the start waits for another program:", err) }
-	backend, err := loadKernel(ctx, e, waits)
+	warn := warnOn(out)
+	backend, err := loadKernel(ctx, e, warn)
 	if err != nil {
 		return err
 	}
-	k, lacks, err := openKernel(ctx, d, e, backend, waits)
+	k, lacks, err := openKernel(ctx, d, e, backend, warn)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"text/tabwriter"
 
 	"kube-ipvs/netutil"
@@ -34,7 +35,7 @@ shows for it with its endpoints. No kube-ipvs need be running.`, out)
 		return exitUsage, err
 	}
 	c := desired.Config{Images: images, IPv6: netutil.HasIPv6()}
-	view, err := readState(ctx, c)
+	view, err := ask(ctx, warnOn(os.Stderr), "read the objects", func() (*status.Node, error) { return readState(ctx, c) })
 	if err != nil {
 		return exitFailed, err
 	}

@@ -63,8 +63,8 @@ numbers that IPVS does not count in full.`, out)
 		top.count = 1
 	}
 	reader := openTop(desired.Config{Images: images, IPv6: netutil.HasIPv6()}, top.flows)
-	defer reader.close()
-	return result(top.run(ctx, reader, out, terminal && top.format == "text"))
+	err = top.run(ctx, reader, out, terminal && top.format == "text")
+	return result(closeAnswered(reader.view, err))
 }
 
 // check returns the first fault of the flags, or nil.
@@ -105,16 +105,17 @@ type counters interface {
 // run reads, waits and prints until there are enough tables or ctx ends.
 func (o *topOptions) run(ctx context.Context, reader counters, out io.Writer, refresh bool) error {
 	var rates traffic.Rates
+	warn := warnOn(os.Stderr)
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
 	for printed := 0; o.count == 0 || printed < o.count; {
-		rows, err := reader.Rows(ctx)
+		rows, err := ask(ctx, warn, "read the counters", func() ([]traffic.Row, error) { return reader.Rows(ctx) })
 		if err != nil {
 			return err
 		}
 		now := time.Now()
 		if taken := rates.Take(rows, now); taken != nil {
-			open, err := reader.Open()
+			open, err := ask(ctx, warn, "read conntrack", reader.Open)
 			if err != nil {
 				return err
 			}

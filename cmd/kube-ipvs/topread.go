@@ -27,8 +27,6 @@ func openTop(c desired.Config, flows bool) *topReader {
 	return &topReader{config: c, flows: flows, view: kernel.NewView(c.IPv6)}
 }
 
-func (r *topReader) close() { _ = r.view.Close() }
-
 // Rows is part of counters.
 func (r *topReader) Rows(ctx context.Context) ([]traffic.Row, error) {
 	servers, err := r.view.ServerCounts()
