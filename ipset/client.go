@@ -3,7 +3,6 @@ package ipset
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -171,22 +170,25 @@ func (c *Client) List(name string, each func(Entry)) error {
 	return nil
 }
 
+// ProbeName is the name of the set that Probe creates. A killed process leaves it behind; the
+// next Probe replaces it.
+const ProbeName = "PROBE-KIPVS-TYPE"
+
 // Probe returns nil if the kernel has a type for a family, which is unix.AF_INET or
 // unix.AF_INET6, with comments. It creates a set and destroys it, by which the kernel loads
 // its modules. The error names what is missing and the remedy.
 func (c *Client) Probe(typ Type, family uint8) error {
-	name := fmt.Sprintf("probe-%d", os.Getpid())
-	scratch := Set{Name: name, Type: typ, Family: family, Comments: true, MaxEntries: 1}
+	scratch := Set{Name: ProbeName, Type: typ, Family: family, Comments: true, MaxEntries: 1}
 	err := c.create(scratch, unix.NLM_F_EXCL)
-	if errors.Is(err, ErrExist) { // left behind by a process of this number
-		if err := c.Destroy(name); err != nil {
+	if errors.Is(err, ErrExist) {
+		if err := c.Destroy(ProbeName); err != nil {
 			return err
 		}
 		err = c.create(scratch, unix.NLM_F_EXCL)
 	}
 	switch {
 	case err == nil:
-		return c.Destroy(name)
+		return c.Destroy(ProbeName)
 	case errors.Is(err, ErrNoType):
 		return fmt.Errorf("%w %s: %s", ErrNoType, typ, netutil.Lacks(layouts[typ].module))
 	}

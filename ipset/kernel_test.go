@@ -319,8 +319,10 @@ func run(t *testing.T, script string) {
 	}
 }
 
+// A killed process has left the set of a probe behind.
 func TestProbe(t *testing.T) {
 	c := isolated(t)
+	must(t, c.Create(Set{Name: ProbeName, Type: HashIPPort, Family: unix.AF_INET}))
 	for typ := range layouts {
 		for _, family := range families {
 			must(t, c.Probe(typ, family))

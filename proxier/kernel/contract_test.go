@@ -443,8 +443,10 @@ func TestScratchOfOneThatWasKilled(t *testing.T) {
 			l := openLinux(t, netutil.Legacy)
 			defer l.Close()
 			set := scratchName(state.IPv4)
-			if err := l.ipset.Create(ipset.Set{Name: set, Type: ipset.HashIPPort, Family: unix.AF_INET}); err != nil {
-				t.Error(err)
+			for _, name := range []string{set, ipset.ProbeName} {
+				if err := l.ipset.Create(ipset.Set{Name: name, Type: ipset.HashIPPort, Family: unix.AF_INET}); err != nil {
+					t.Error(err)
+				}
 			}
 			text := "*nat\n:" + set + " - [0:0]\n-A " + set + " -m set --match-set " + set + " dst,dst\nCOMMIT\n"
 			if err := l.backend.Restore(ctx, 4, text); err != nil {

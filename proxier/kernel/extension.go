@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 	"kube-ipvs/netutil/iptables"
 )
@@ -151,7 +152,7 @@ func (l *Linux) RemoveScratch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{l.ipset.Destroy(ipset.ProbeName)}
 	for _, family := range l.families() {
 		for _, b := range all {
 			chains, err := b.Chains(number(family))
