@@ -50,6 +50,7 @@ func TestBadValues(t *testing.T) {
 		"unavailable":            {set: []string{"updateStrategy.rollingUpdate.maxUnavailable=0"}, want: []string{"updateStrategy/rollingUpdate/maxUnavailable"}},
 		"label of the selector":  {set: []string{`podLabels.app\.kubernetes\.io/name=x`}, want: []string{"podLabels", "app.kubernetes.io/name"}},
 		"an argument of its own": {set: []string{"extraArgs={--config=/x}"}, want: []string{"extraArgs", "--config=/x"}},
+		"the same by kube-proxy": {set: []string{"extraArgs={--init_only=false}"}, want: []string{"extraArgs", "--init_only=false"}},
 		"no account":             {set: []string{"serviceAccount.create=false"}, want: []string{"serviceAccount.name", "serviceAccount.create=true"}},
 		"flag for a word":        {set: []string{"takeover=yes please"}, want: []string{"takeover", "boolean"}},
 	} {

@@ -72,6 +72,16 @@ type object struct {
 	Kind     string
 	Metadata struct{ Name string }
 	Data     map[string]string
+	Spec     struct {
+		Template struct {
+			Spec struct{ InitContainers, Containers []container }
+		}
+	}
+}
+
+type container struct {
+	Args              []string
+	Env, VolumeMounts []any
 }
 
 // find returns the object of a kind that template has rendered.

@@ -64,6 +64,27 @@ func validate(t *testing.T, config string) {
 	}
 }
 
+// The init container tries the same features, and writes the same sysctls, as the main container.
+func TestContainersAgree(t *testing.T) {
+	out, err := template(t, "--values", "testdata/values/extras.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := find(t, out, "DaemonSet").Spec.Template.Spec
+	initial, main := pod.InitContainers[0], pod.Containers[0]
+	if !slices.Contains(main.Args, "--zone=$(ZONE)") {
+		t.Errorf("extraArgs are not among the arguments: %v", main.Args)
+	}
+	only := slices.Index(initial.Args, "--init-only")
+	if only < 0 {
+		t.Fatalf("the init container does not end: %v", initial.Args)
+	}
+	initial.Args = slices.Delete(initial.Args, only, only+1)
+	if diff := cmp.Diff(main, initial); diff != "" {
+		t.Errorf("the containers differ (-main +init):\n%s", diff)
+	}
+}
+
 // A pod is made anew when its configuration changes, and only then.
 func TestChecksum(t *testing.T) {
 	sum := func(args ...string) string {

@@ -47,7 +47,7 @@
 {{- end -}}
 {{- end -}}
 {{- range $arg := .Values.extraArgs -}}
-{{- if regexMatch "^--?(config|cleanup|init-only|write-config-to|version|hostname-override|healthz-bind-address|metrics-bind-address)(=|$)" $arg -}}
+{{- if regexMatch "^--?(config|cleanup|init-only|write-config-to|version|hostname-override|healthz-bind-address|metrics-bind-address)(=|$)" (replace "_" "-" $arg) -}}
 {{- fail (printf "extraArgs: %s is the chart's own: use the values healthz, metrics and kubeProxyConfiguration" $arg) -}}
 {{- end -}}
 {{- end -}}
