@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs lint fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs lint vulnerabilities fuzz clean
 
 build: bin/kube-ipvs
 
@@ -157,7 +157,7 @@ e2e: build image-rootfs
 	test/e2e/play conform --rest=$(REST) --runs=$(RUNS) --proxies '$(or $(PROXIES),iptables image direct)' $(if $(FOCUS),--focus '$(FOCUS)',$(if $(PROXIES),,--document docs/conformance.md))
 
 e2e-quick: build image-rootfs
-	test/e2e/play conform --quick --nodes 2 --proxies image
+	test/e2e/play conform --quick --runs=$(RUNS) --nodes 2 --proxies image
 
 # What happens to a cluster in its life, with requests all the time: about 25 minutes. RUN is
 # a regular expression for names of tests; REQUESTS are sent while the version changes and
@@ -193,7 +193,12 @@ lab-shell: build
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
 
-# Every fuzz test for a while; make test runs their seeds only.
+# Known vulnerabilities of what the program and its tests call, by vuln.go.dev.
+vulnerabilities:
+	go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+
+# Every fuzz test for a time, or for so many inputs (FUZZTIME=20000x); make test runs their
+# seeds only.
 FUZZTIME ?= 30s
 fuzz:
 	@grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r f; do \
