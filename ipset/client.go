@@ -118,15 +118,19 @@ func (c *Client) one() error {
 }
 
 // Sets returns all sets of the namespace, of any program, without their entries. Type and
-// Family are the kernel's: this package may not know them.
+// Family are the kernel's: this package may not know them. A kernel without ipset, whose
+// nfnetlink calls each request invalid, has none.
 func (c *Client) Sets() ([]Set, error) {
 	var sets []Set
 	err := netutil.Retry(func() error {
 		sets = sets[:0]
 		return c.headers("", func(s Set) { sets = append(sets, s) })
 	})
+	if errors.Is(err, unix.EINVAL) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, fmt.Errorf("list the sets: %w", noIpset(Error(err)))
+		return nil, fmt.Errorf("list the sets: %w", Error(err))
 	}
 	return sets, nil
 }
@@ -176,7 +180,7 @@ const ProbeName = "PROBE-KIPVS-TYPE"
 
 // Probe returns nil if the kernel has a type for a family, which is unix.AF_INET or
 // unix.AF_INET6, with comments. It creates a set and destroys it, by which the kernel loads
-// its modules. The error names what is missing and the remedy.
+// its modules. The error is a netutil.MissingModules if the kernel lacks the type, or ipset.
 func (c *Client) Probe(typ Type, family uint8) error {
 	scratch := Set{Name: ProbeName, Type: typ, Family: family, Comments: true, MaxEntries: 1}
 	err := c.create(scratch, unix.NLM_F_EXCL)
@@ -190,16 +194,9 @@ func (c *Client) Probe(typ Type, family uint8) error {
 	case err == nil:
 		return c.Destroy(ProbeName)
 	case errors.Is(err, ErrNoType):
-		return fmt.Errorf("%w %s: %s", ErrNoType, typ, netutil.Lacks(layouts[typ].module))
+		return &netutil.MissingModules{Err: fmt.Errorf("%w %s", ErrNoType, typ), Modules: []string{layouts[typ].module}}
+	case errors.Is(err, unix.EINVAL): // of nfnetlink, as for Sets
+		return &netutil.MissingModules{Err: fmt.Errorf("the kernel has no ipset (%w)", err), Modules: []string{"ip_set", layouts[typ].module}}
 	}
-	return fmt.Errorf("probe set type %s: %w", typ, noIpset(err))
-}
-
-// noIpset returns the error of a kernel without ipset, whose nfnetlink calls each request
-// invalid.
-func noIpset(err error) error {
-	if errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("the kernel has no ipset: %s (%w)", netutil.Lacks("ip_set"), err)
-	}
-	return err
+	return fmt.Errorf("probe set type %s: %w", typ, err)
 }

@@ -62,7 +62,11 @@ func Dial(family int) (*Conn, error) {
 func (c *Conn) open() error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, c.family)
 	if err != nil {
-		return fmt.Errorf("open netlink socket: %w", err)
+		err = fmt.Errorf("open netlink socket: %w", err)
+		if c.family == unix.NETLINK_NETFILTER && errors.Is(err, unix.EPROTONOSUPPORT) {
+			err = &MissingModules{err, []string{"nfnetlink"}}
+		}
+		return err
 	}
 	if err := c.setup(fd); err != nil {
 		_ = unix.Close(fd)

@@ -3,6 +3,7 @@ package netutil
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,6 +37,46 @@ func LoadModule(name string) error {
 	case <-time.After(toolDeadline):
 		return fmt.Errorf("load the module %s: the node's modprobe did not end within %s", name, toolDeadline)
 	}
+}
+
+// MissingModules is the error that the kernel lacks features, which modules bring.
+type MissingModules struct {
+	Err     error    // the features, without the remedy
+	Modules []string // by names that modprobe knows; some may be there
+}
+
+// Error names the features and, behind them, one remedy for all.
+func (m *MissingModules) Error() string { return m.Err.Error() + ": " + Lacks(m.Modules...) }
+
+func (m *MissingModules) Unwrap() error { return m.Err }
+
+// Add adds the features and modules of the MissingModules in err, each once, without what err says
+// in front of it. It returns an err that holds none unchanged, and else nil.
+func (m *MissingModules) Add(err error) error {
+	var more *MissingModules
+	if !errors.As(err, &more) {
+		return err
+	}
+	switch text := more.Err.Error(); {
+	case m.Err == nil:
+		m.Err = more.Err
+	case !strings.Contains("; "+m.Err.Error()+"; ", "; "+text+"; "):
+		m.Err = fmt.Errorf("%w; %w", m.Err, more.Err)
+	}
+	for _, name := range more.Modules {
+		if !slices.Contains(m.Modules, name) {
+			m.Modules = append(m.Modules, name)
+		}
+	}
+	return nil
+}
+
+// All returns m, or nil if nothing was added.
+func (m *MissingModules) All() error {
+	if m.Err == nil {
+		return nil
+	}
+	return m
 }
 
 // Lacks returns the remedy for missing modules. It names the packages of several

@@ -1,6 +1,8 @@
 package netutil
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,6 +12,28 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// What several probes miss becomes one message, with each thing and each module once.
+func TestMissingModules(t *testing.T) {
+	var all MissingModules
+	if all.All() != nil || all.Add(nil) != nil {
+		t.Error("something is missing from the start")
+	}
+	other := errors.New("no memory")
+	if err := all.Add(other); err != other || all.All() != nil {
+		t.Errorf("another error became %v", err)
+	}
+	lacks := func(what string, modules ...string) error {
+		return fmt.Errorf("try: %w", &MissingModules{errors.New(what), modules})
+	}
+	for _, err := range []error{lacks("no set", "ip_set"), lacks("no set of ports", "ip_set", "ip_set_port"), lacks("no set", "ip_set"), lacks("no mark", "xt_mark")} {
+		must(t, all.Add(err))
+	}
+	text, want := all.All().Error(), "no set; no set of ports; no mark: on the node, load the modules with modprobe -a ip_set ip_set_port xt_mark, or"
+	if !strings.HasPrefix(text, want) {
+		t.Errorf("it says %q", text)
+	}
+}
 
 // A modprobe that hangs is waited for no longer than any tool, and the error names the
 // module. It needs a kernel with modules, as distributions have: make test-kernels.

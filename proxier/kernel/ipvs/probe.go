@@ -11,13 +11,13 @@ import (
 	"kube-ipvs/netutil"
 )
 
-// ProbeScheduler returns nil if the kernel has a scheduler, else ErrNoScheduler with the
-// remedy. It creates a virtual server with it at an unused address (TEST-NET-1, RFC 5737) and
+// ProbeScheduler returns nil if the kernel has a scheduler, else ErrNoScheduler in a
+// netutil.MissingModules. It creates a virtual server with it at an unused address (TEST-NET-1, RFC 5737) and
 // deletes it, by which the kernel loads the scheduler's module.
 func (c *Client) ProbeScheduler(name string) error {
 	err := c.probe(net.IPv4(192, 0, 2, 1), name)
 	if errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("%w %q: %s", ErrNoScheduler, name, netutil.Lacks("ip_vs_"+name))
+		return &netutil.MissingModules{Err: fmt.Errorf("%w %q", ErrNoScheduler, name), Modules: []string{"ip_vs_" + name}}
 	}
 	if err != nil {
 		return fmt.Errorf("probe the IPVS scheduler %q: %w", name, err)
@@ -25,11 +25,11 @@ func (c *Client) ProbeScheduler(name string) error {
 	return nil
 }
 
-// ProbeIPv6 returns nil if IPVS takes IPv6. It probes as ProbeScheduler, with a scheduler that
-// the kernel has.
+// ProbeIPv6 returns nil if IPVS takes IPv6, also if the kernel lacks the scheduler. It probes
+// as ProbeScheduler.
 func (c *Client) ProbeIPv6(scheduler string) error {
 	err := c.probe(net.ParseIP("2001:db8::1"), scheduler)
-	if err != nil {
+	if err != nil && !errors.Is(err, unix.ENOENT) { // IPVS looks at the family first, and then for the scheduler
 		return fmt.Errorf("probe IPVS of IPv6: %w", err)
 	}
 	return nil
