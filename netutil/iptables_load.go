@@ -16,6 +16,10 @@ var legacyModules = map[int]string{4: "ip_tables", 6: "ip6_tables"}
 // of a family: nft_chain_nat, or on older ones nft_chain_nat_ipv4 and nft_chain_nat_ipv6.
 var natChains = map[int]string{4: "nft-chain-2-nat", 6: "nft-chain-10-nat"}
 
+// routeChains are the same for chains of type route, which nf_tables itself brings since Linux
+// 5.2.
+var routeChains = map[int]string{4: "nft-chain-2-route", 6: "nft-chain-10-route"}
+
 // Load makes the kernel load the modules of the legacy variant, as LoadModule does. For nft it
 // does nothing, since requests load its modules.
 func (b Backend) Load() error {
@@ -33,41 +37,108 @@ func (b Backend) Load() error {
 	return nil
 }
 
-// ProbeChains has the kernel load the types of chains that the nft variant's built-in chains
-// of a family, 4 or 6, have: the tool makes these when rules of ours come to stand in them,
-// and not before. One transaction makes a table with chains and deletes it again; it does nothing
-// where another program has a table of that name. The error is ErrAbsent where the kernel lacks
-// a type. The legacy variant has no types.
-func (b Backend) ProbeChains(family int) error {
+// part is a part of nftables: a chain of a type, an expression in a rule, or nftables itself.
+type part struct {
+	what    string
+	modules []string // by names that modprobe knows on every kernel that lacks the part
+	chain   []byte
+	rule    []byte
+}
+
+const probeTable = "kube-ipvs-probe"
+
+func chainPart(module, name, typ string) part {
+	chain := baseChain(probeTable, name, typ, slices.Index(hookNames[:], name), ownPriority)
+	return part{what: "no chains of type " + typ + " in nftables", modules: []string{module}, chain: chain}
+}
+
+func rulePart(module, expression string) part {
+	var e ownRule
+	e.add(expression)
+	return part{what: "no expression " + expression + " in nftables", modules: []string{module}, rule: e.list}
+}
+
+// ownParts are those on which OwnTable rests.
+func ownParts(family int) []part {
+	return []part{
+		{what: "no nftables", modules: []string{"nf_tables", "nft_compat", natChains[family]}},
+		chainPart(natChains[family], "PREROUTING", "nat"),
+		rulePart("nft_counter", "counter"), // a module until Linux 5.16
+		rulePart("nft_compat", "match"),
+		rulePart("nft_nat", "nat"),
+	}
+}
+
+// toolParts are those on which the nft variant rests: the tool makes a built-in chain when
+// rules of ours come to stand in it, and not before. It writes NAT by nft_compat.
+func toolParts(family int) []part {
+	return append(ownParts(family)[:4], chainPart(routeChains[family], "OUTPUT", "route"))
+}
+
+// Probe has the kernel load the parts of nftables on which the nft variant rests for a family,
+// 4 or 6. The error is a MissingModules if the kernel lacks some. The legacy variant has none.
+func (b Backend) Probe(family int) error {
 	if b != NFT {
 		return nil
 	}
+	var missing MissingModules
+	if err := missing.Add(probeParts(family, toolParts(family))); err != nil {
+		return err
+	}
+	if missing.Err != nil {
+		missing.Err = fmt.Errorf("iptables (nft) of IPv%d does not work on this node: %w", family, missing.Err)
+	}
+	return missing.All()
+}
+
+// probeParts tries each part in a table that the same transaction deletes; it does nothing
+// where another program has a table of that name.
+func probeParts(family int, parts []part) error {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	const table = "kube-ipvs-probe"
-	t := beginTransaction(family)
-	t.request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, text(unix.NFTA_TABLE_NAME, table)) // one that is there is another program's
-	t.request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "nat", "nat", slices.Index(hookNames[:], "PREROUTING"), ownPriority))
-	t.request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, baseChain(table, "mangle", "route", slices.Index(hookNames[:], "OUTPUT"), ownPriority))
-	t.request(unix.NFT_MSG_DELTABLE, 0, text(unix.NFTA_TABLE_NAME, table))
-	if err = t.commit(c); absent(err) {
-		err = fmt.Errorf("%w: %w", ErrAbsent, err)
+	var missing MissingModules
+	for _, p := range parts {
+		err := p.try(c, family)
+		switch {
+		case errors.Is(err, unix.EEXIST):
+			return nil
+		case err == nil, p.rule != nil && errors.Is(err, unix.EINVAL): // the expression is known, and wants attributes
+			continue
+		case !absent(err):
+			return fmt.Errorf("try nftables of IPv%d: %w", family, err)
+		}
+		_ = missing.Add(&MissingModules{fmt.Errorf("the kernel has %s (%w)", p.what, err), p.modules})
+		if p.chain == nil && p.rule == nil {
+			break
+		}
 	}
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("try chains of nftables of IPv%d: %w", family, err)
-	}
-	return nil
+	return missing.All()
 }
 
-// Missing returns the missing modules of this variant for a family, 4 or 6, after a request for
-// its tables has failed.
+func (p part) try(c *Conn, family int) error {
+	t := beginTransaction(family)
+	t.request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, text(unix.NFTA_TABLE_NAME, probeTable)) // one that is there is another program's
+	if p.chain != nil {
+		t.request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, p.chain)
+	}
+	if p.rule != nil {
+		t.request(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, text(unix.NFTA_CHAIN_TABLE, probeTable), text(unix.NFTA_CHAIN_NAME, "probe"))
+		t.request(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND,
+			text(unix.NFTA_RULE_TABLE, probeTable), text(unix.NFTA_RULE_CHAIN, "probe"), nest(unix.NFTA_RULE_EXPRESSIONS, p.rule))
+	}
+	t.request(unix.NFT_MSG_DELTABLE, 0, text(unix.NFTA_TABLE_NAME, probeTable))
+	return t.commit(c)
+}
+
+// Missing returns the missing modules of the legacy variant for a family, 4 or 6, after a
+// request for its tables has failed. Probe names those of nft.
 func (b Backend) Missing(family int) []string {
 	v := map[int]string{4: "", 6: "6"}[family]
 	if b != Legacy {
-		return []string{"nf_tables", "nft_compat", natChains[family]}
+		return nil
 	}
 	if _, err := os.Stat(legacyNames(family)); err != nil {
 		return []string{legacyModules[family]}

@@ -2,6 +2,7 @@ package netutil
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,8 +20,7 @@ const OwnTable = "kube-ipvs"
 
 // ErrNoNFTables means that the kernel has no nftables, or lacks a part that OwnTable needs:
 // chains of type nat, and the expressions match (nft_compat) and nat (nft_nat).
-var ErrNoNFTables = errors.New("the kernel cannot hold the nftables table of kube-ipvs: " +
-	Lacks("nf_tables", "nft_compat", natChains[4], natChains[6], "nft_nat"))
+var ErrNoNFTables = errors.New("the kernel cannot hold the nftables table of kube-ipvs")
 
 // SetIndex returns the number of an ipset, which rules hold.
 type SetIndex func(name string) (uint16, error)
@@ -99,7 +99,7 @@ func WriteOwn(family int, want Ruleset, index SetIndex) error {
 // ProbeOwn returns nil if the kernel can hold OwnTable of want, and makes it load its modules.
 // One transaction makes the table and deletes it again; an existing one, as of a kube-ipvs that
 // has started meanwhile, stays and proves it. It returns ErrNoNFTables if the kernel lacks a
-// part of nftables.
+// part of nftables, with a MissingModules.
 func ProbeOwn(family int, want Ruleset, index SetIndex) error {
 	err := transactOwn(family, want, index, []tableRequest{makeNew}, []tableRequest{deleteTable})
 	if errors.Is(err, unix.EEXIST) {
@@ -123,7 +123,7 @@ func transactOwn(family int, want Ruleset, index SetIndex, before, after []table
 		return err
 	}
 	if err = t.commit(c); absent(err) {
-		err = fmt.Errorf("%w: %w", ErrNoNFTables, err)
+		err = fmt.Errorf("%w: %w", ErrNoNFTables, cmp.Or(probeParts(family, ownParts(family)), err))
 	}
 	return err
 }

@@ -30,24 +30,24 @@ func TestProbeOwn(t *testing.T) {
 	}
 }
 
-// The types of chains are asked for, and no table of ours stays, nor is another program's touched.
-func TestProbeChains(t *testing.T) {
+// The parts of nftables are tried, and no table of ours stays, nor is another program's touched.
+func TestProbe(t *testing.T) {
 	for _, family := range []int{4, 6} {
 		inNetns(t, func() {
-			if err := NFT.ProbeChains(family); err != nil {
-				lacks(t, "chains of nftables: %v", err)
+			if err := NFT.Probe(family); err != nil {
+				lacks(t, "parts of nftables: %v", err)
 			}
-			if there, err := HasNFTable(family, "kube-ipvs-probe"); there || err != nil {
+			if there, err := HasNFTable(family, probeTable); there || err != nil {
 				t.Errorf("IPv%d: a table is there: %v, %v", family, there, err)
 			}
 			c, err := Dial(unix.NETLINK_NETFILTER)
 			must(t, err)
 			defer c.Close()
 			foreign := beginTransaction(family)
-			foreign.request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, text(unix.NFTA_TABLE_NAME, "kube-ipvs-probe"))
+			foreign.request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, text(unix.NFTA_TABLE_NAME, probeTable))
 			must(t, foreign.commit(c))
-			must(t, NFT.ProbeChains(family))
-			if there, err := HasNFTable(family, "kube-ipvs-probe"); !there || err != nil {
+			must(t, NFT.Probe(family))
+			if there, err := HasNFTable(family, probeTable); !there || err != nil {
 				t.Errorf("IPv%d: the table of another program is there: %v, %v", family, there, err)
 			}
 		})

@@ -92,7 +92,8 @@ func (l *Linux) checkOptional(device bool) (lacks []error, err error) {
 
 // refused reports whether the kernel or a tool refused, or the tool is missing.
 func refused(err error) bool {
-	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, netutil.ErrAbsent) || saidNo(err)
+	var missing *netutil.MissingModules
+	return errors.As(err, &missing) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, netutil.ErrAbsent) || saidNo(err)
 }
 
 // saidNo reports whether a tool of iptables ended by itself and refused: it did not hang,
@@ -138,8 +139,8 @@ func (l *Linux) checkIPVS(ctx context.Context, have *state.State, scheduler stri
 // checkRules tries all set types, and all extensions of iptables in rules, in scratch sets
 // and chains. If that fails, it tries them one by one, to name the missing ones.
 func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string) (err error) {
-	if err := l.backend.ProbeChains(number(family)); err != nil {
-		return l.unusable(family, err)
+	if err := l.backend.Probe(number(family)); err != nil {
+		return err
 	}
 	for _, t := range state.SetTypes {
 		if err := l.ipset.Probe(ipset.Type(t), inet(family)); err != nil {
@@ -171,9 +172,6 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 	}
 	if first == nil {
 		return nil // each works, since by now the kernel has loaded all modules
-	}
-	if l.backend == netutil.NFT {
-		modules = append(modules, "nft_compat") // the nft variant reaches extensions by it
 	}
 	return fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %s: %s: %w", l.backend, number(family), strings.Join(cannot, ", "), netutil.Lacks(modules...), first)
 }
