@@ -28,42 +28,73 @@ type Needs struct {
 
 // Check tries, before the first write, whether the kernel has the features that n needs; by
 // that a kernel loads its modules. It leaves no object behind. It does not try the rules of
-// a family if an earlier run has left some, which prove that they work. The error names
-// missing features without which kube-ipvs cannot run; lacks names the others. If a feature
-// of IPv6 is missing, this Linux serves IPv4 only from then on.
+// a family if the variant of iptables in use holds just these, which proves that they work.
+//
+// The error names all missing features without which kube-ipvs cannot run, with one remedy;
+// lacks names the others. If a feature of IPv6 is missing, this Linux serves IPv4 only from then on.
 func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
+	var missing netutil.MissingModules
 	have, err := l.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(l.checkImages(), l.checkIPVS(ctx, have, n.Scheduler)); err != nil {
+	if err := l.checkImages(); err != nil {
 		return nil, err
 	}
-	for i, family := range l.families() {
-		if !have.Has(state.RulesID(family)) {
-			err := l.checkRules(ctx, family, n.Rules[i])
-			if family.Is6() {
-				err = errors.Join(l.ipvs.ProbeIPv6(n.Scheduler), err)
-			}
-			if family.Is6() && refused(err) {
-				l.options.IPv6 = false
-				lacks = append(lacks, fmt.Errorf("Services are served over IPv4 alone: %w", err)) //nolint:staticcheck // Services is the name of a kind
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
-		err := l.checkOwn(family, n.Rules[i])
-		if err != nil && !errors.Is(err, netutil.ErrNoNFTables) {
-			return nil, err
-		}
-		if err != nil {
-			lacks = append(lacks, fmt.Errorf("DNAT of other programs may take ports of ClusterIPs: %w", err))
+	if err := missing.Add(l.checkIPVS(ctx, have, n.Scheduler)); err != nil {
+		return nil, err
+	}
+	if err := missing.Add(l.checkFamily(ctx, state.IPv4, n)); err != nil {
+		return nil, err
+	}
+	without6, err := l.checkIPv6(ctx, n, &missing)
+	if err != nil {
+		return nil, err
+	}
+	if missing.Err != nil {
+		_ = missing.Add(without6)
+		return nil, &missing
+	}
+	if without6 != nil {
+		l.options.IPv6 = false
+		lacks = append(lacks, fmt.Errorf("Services are served over IPv4 alone: %w", without6)) //nolint:staticcheck // Services is the name of a kind
+	}
+	more, err := l.checkOptional(n, n.Device && !have.Has(state.LinkID()))
+	return append(lacks, more...), err
+}
+
+// checkIPv6 is checkFamily of IPv6. It returns what the kernel lacks as without6. It adds
+// nothing to missing, since a node can do without IPv6.
+func (l *Linux) checkIPv6(ctx context.Context, n Needs, missing *netutil.MissingModules) (without6, err error) {
+	if !l.options.IPv6 {
+		return nil, nil
+	}
+	lack := l.checkFamily(ctx, state.IPv6, n)
+	if lack == nil {
+		return nil, nil
+	}
+	if refused(lack) {
+		return lack, nil
+	}
+	return nil, missing.Add(lack)
+}
+
+// checkFamily tries what the rules of a family need, and IPVS of IPv6.
+func (l *Linux) checkFamily(ctx context.Context, family netip.Addr, n Needs) error {
+	rules := n.Rules[number(family)/6]
+	want, _, err := l.parse(family, rules)
+	if err != nil {
+		return err
+	}
+	if have, ok := l.fresh[family]; ok && rules != "" && netutil.Equal(have, want) {
+		return nil
+	}
+	if family.Is6() {
+		if err := l.ipvs.ProbeIPv6(n.Scheduler); err != nil {
+			return err
 		}
 	}
-	more, err := l.checkOptional(n.Device && !have.Has(state.LinkID()))
-	return append(lacks, more...), err
+	return l.checkRules(ctx, family, rules)
 }
 
 var (
@@ -72,7 +103,16 @@ var (
 )
 
 // checkOptional tries features that kube-ipvs can do without. device: kube-ipvs0 must be made.
-func (l *Linux) checkOptional(device bool) (lacks []error, err error) {
+func (l *Linux) checkOptional(n Needs, device bool) (lacks []error, err error) {
+	for _, family := range l.families() {
+		err := l.checkOwn(family, n.Rules[number(family)/6])
+		if err != nil && !errors.Is(err, netutil.ErrNoNFTables) {
+			return nil, err
+		}
+		if err != nil {
+			lacks = append(lacks, fmt.Errorf("DNAT of other programs may take ports of ClusterIPs: %w", err))
+		}
+	}
 	flows, err := netutil.HasConntrack()
 	if err != nil {
 		return nil, err
@@ -90,14 +130,15 @@ func (l *Linux) checkOptional(device bool) (lacks []error, err error) {
 	return lacks, err
 }
 
-// refused reports whether the kernel or a tool refused, or the tool is missing.
+// refused reports whether the kernel lacks a feature for good, or a tool is missing: a start
+// that only came at a bad moment has other errors.
 func refused(err error) bool {
 	var missing *netutil.MissingModules
-	return errors.As(err, &missing) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, netutil.ErrAbsent) || saidNo(err)
+	return errors.As(err, &missing) || errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, netutil.ErrAbsent)
 }
 
 // saidNo reports whether a tool of iptables ended by itself and refused: it did not hang,
-// was not killed, and did not wait for another program.
+// was not killed, and did not wait for another program. That may be for lack of memory, too.
 func saidNo(err error) bool {
 	var ended *exec.ExitError
 	return errors.As(err, &ended) && ended.Exited() && !errors.Is(err, netutil.ErrBusy)
@@ -129,59 +170,100 @@ func (l *Linux) checkIPVS(ctx context.Context, have *state.State, scheduler stri
 		}
 	}
 	err := l.ProbeScheduler(ctx, scheduler)
-	if err != nil {
+	var missing *netutil.MissingModules
+	if errors.As(err, &missing) {
 		names, _ := l.ipvs.Schedulers(state.Schedulers)
-		return fmt.Errorf("%w; this kernel has: %s", err, strings.Join(names, ", "))
+		missing.Err = fmt.Errorf("%w (this kernel has: %s)", missing.Err, strings.Join(names, ", "))
 	}
-	return nil
+	return err
 }
 
-// checkRules tries all set types, and all extensions of iptables in rules, in scratch sets
-// and chains. If that fails, it tries them one by one, to name the missing ones.
+// checkRules tries the parts of nftables, all set types, and all extensions of iptables in
+// rules. The error is a netutil.MissingModules of all that the kernel lacks.
 func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string) (err error) {
-	if err := l.backend.Probe(number(family)); err != nil {
+	var missing netutil.MissingModules
+	if err := missing.Add(l.backend.Probe(number(family))); err != nil {
 		return err
 	}
+	used := extensionsOf(rules, family, scratchName(family))
+	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: inet(family)}
 	for _, t := range state.SetTypes {
-		if err := l.ipset.Probe(ipset.Type(t), inet(family)); err != nil {
+		failed := l.ipset.Probe(ipset.Type(t), inet(family))
+		if err := missing.Add(failed); err != nil {
 			return err
 		}
+		if failed != nil && ipset.Type(t) == set.Type {
+			used, set.Name = withoutSets(used, family, &missing), ""
+		}
 	}
-	set := scratchName(family)
-	if err := l.ipset.Create(ipset.Set{Name: set, Type: ipset.HashIPPort, Family: inet(family)}); err != nil {
+	if set.Name != "" {
+		if err := l.ipset.Create(set); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, l.ipset.Destroy(set.Name)) }()
+	}
+	if err := l.checkExtensions(l.counted(ctx), family, used, &missing); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.ipset.Destroy(set)) }()
-	ctx = l.counted(ctx)
-	used := extensionsOf(rules, family, set)
-	if err := scratch(ctx, l.backend, family, probesOf(used)); err == nil || !saidNo(err) {
+	return missing.All()
+}
+
+// withoutSets returns used without the match set, which cannot be tried without a set. It adds
+// the match's module to missing, since that may be missing, too.
+func withoutSets(used []extension, family netip.Addr, missing *netutil.MissingModules) []extension {
+	return slices.DeleteFunc(used, func(e extension) bool {
+		if e.name != "set" {
+			return false
+		}
+		_ = missing.Add(&netutil.MissingModules{Err: errors.New("the match set of iptables was not tried"), Modules: []string{e.module(family)}})
+		return true
+	})
+}
+
+// checkExtensions tries extensions in scratch chains. If that fails, it tries them one by one,
+// and adds to missing those that fail while a chain without rules does not.
+func (l *Linux) checkExtensions(ctx context.Context, family netip.Addr, used []extension, missing *netutil.MissingModules) error {
+	if err := scratch(ctx, l.backend, family, probesOf(used)); !saidNo(err) {
 		return err
 	}
-	if err := scratch(ctx, l.backend, family, probesOf(nil)); err != nil { // not even empty chains
-		return l.unusable(family, err)
+	if err := scratch(ctx, l.backend, family, probesOf(nil)); err != nil {
+		return l.unusable(family, used, missing, err)
 	}
 	var cannot, modules []string
 	var first error
 	for _, e := range used {
-		if err := scratch(ctx, l.backend, family, probesOf([]extension{e})); err != nil {
+		err := scratch(ctx, l.backend, family, probesOf([]extension{e}))
+		if err != nil && !saidNo(err) {
+			return err
+		}
+		if err != nil {
 			cannot, first = append(cannot, strconv.Quote(e.rules[0].text)), cmp.Or(first, err)
-			if m := e.module(family); !slices.Contains(modules, m) {
-				modules = append(modules, m)
-			}
+			modules = append(modules, e.module(family))
 		}
 	}
 	if first == nil {
 		return nil // each works, since by now the kernel has loaded all modules
 	}
-	return fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %s: %s: %w", l.backend, number(family), strings.Join(cannot, ", "), netutil.Lacks(modules...), first)
+	if err := scratch(ctx, l.backend, family, probesOf(nil)); err != nil {
+		return err // what has failed meanwhile proves nothing
+	}
+	return missing.Add(&netutil.MissingModules{
+		Err:     fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %s: %w", l.backend, number(family), strings.Join(cannot, ", "), first),
+		Modules: modules,
+	})
 }
 
-// unusable returns the error that the variant of iptables does not work because of err, with
-// the modules that it lacks.
-func (l *Linux) unusable(family netip.Addr, err error) error {
-	err = fmt.Errorf("iptables (%s) of IPv%d does not work on this node: %w", l.backend, number(family), err)
-	if modules := l.backend.Missing(number(family)); refused(err) && len(modules) > 0 {
-		err = fmt.Errorf("%w: %s", err, netutil.Lacks(modules...))
+// unusable adds to missing that the variant of iptables does not work because of err, with its
+// missing modules and those of all extensions, which cannot be tried. It returns an error if
+// no module explains err.
+func (l *Linux) unusable(family netip.Addr, used []extension, missing *netutil.MissingModules, err error) error {
+	err = fmt.Errorf("iptables (%s) of IPv%d does not work on this node, and its matches and targets were not tried: %w", l.backend, number(family), err)
+	modules := l.backend.Missing(number(family))
+	if !saidNo(err) || len(modules) == 0 && missing.Err == nil {
+		return err
 	}
-	return err
+	for _, e := range used {
+		modules = append(modules, e.module(family))
+	}
+	return missing.Add(&netutil.MissingModules{Err: err, Modules: modules})
 }

@@ -12,9 +12,9 @@ import (
 )
 
 // A machine whose kernel has modules, of which some are missing and none is loaded
-// that kube-ipvs needs. The start names each module that it needs, in one message, and
-// goes on without the others, of which it warns. The modules that one step has loaded
-// stay, so that the order of the steps matters.
+// that kube-ipvs needs. The start names all modules that it needs, in one message with one
+// remedy, and goes on without the others, of which it warns. The modules that one step has
+// loaded stay, so that each takes away a part of those of the step before.
 func TestMissing(t *testing.T) {
 	fresh(t)
 	const conf = "/etc/modprobe.d/missing.conf"
@@ -39,13 +39,26 @@ func TestMissing(t *testing.T) {
 		return out
 	}
 	named := map[string]string{ // the names that every kernel knows
-		"xt_MASQUERADE": "ipt_MASQUERADE", "nft_chain_nat": "nft-chain-2-nat", "nft_chain_nat_ipv4": "nft-chain-2-nat",
+		"xt_MASQUERADE": "ipt_MASQUERADE", "nft_chain_nat": "nft-chain-2-nat",
+		"nft_chain_nat_ipv4": "nft-chain-2-nat", "nft_chain_nat_ipv6": "nft-chain-10-nat",
+		"nft_chain_route_ipv4": "nft-chain-2-route", "nft_chain_route_ipv6": "nft-chain-10-route",
 	}
-	for _, modules := range [][]string{
-		{"ip_vs"}, {"ip_vs_rr"}, {"nft_chain_nat", "nft_chain_nat_ipv4"}, {"ip_set_hash_netport"},
-		{"xt_set", "xt_NETMAP", "xt_MASQUERADE", "ipt_MASQUERADE", "ipt_REJECT", "xt_addrtype"},
+	kinds := []string{
+		"ip_vs_rr", "nft_chain_nat", "nft_chain_nat_ipv4", "nft_chain_nat_ipv6", "nft_chain_route_ipv4", "nft_chain_route_ipv6",
+		"ip_set_hash_netport", "ip_set_hash_ipportnet", "xt_set", "xt_NETMAP", "xt_MASQUERADE", "ipt_MASQUERADE", "ipt_REJECT", "ip6t_REJECT", "xt_addrtype",
+	}
+	for _, step := range []struct {
+		name    string
+		modules []string
+	}{
+		{"no netlink", []string{"ip_vs", "nfnetlink"}},
+		{"no IPVS", []string{"ip_vs"}},
+		{"no ipset", append([]string{"ip_set", "ip_set_hash_ipport", "nft_counter"}, kinds...)},
+		{"no set for xt_set", append([]string{"ip_set_hash_ipport"}, kinds...)},
+		{"all kinds", kinds},
 	} {
-		t.Run(strings.Join(modules, " "), func(t *testing.T) {
+		modules := step.modules
+		t.Run(step.name, func(t *testing.T) {
 			n := newNode(t, "image")
 			gone := missing(t, modules)
 			if len(gone) == 0 {
@@ -58,6 +71,16 @@ func TestMissing(t *testing.T) {
 			for _, m := range gone {
 				if m = cmp.Or(named[m], m); !names(said, m) {
 					t.Errorf("%s is not named in:\n%s", m, said)
+				}
+			}
+			if remedies := len(modprobe.FindAllString(said, -1)); remedies != 1 && !slices.Contains(gone, "ip_vs") {
+				t.Errorf("there are %d remedies in:\n%s", remedies, said)
+			}
+			if step.name == "all kinds" {
+				for _, m := range []string{"nft_compat", "nft_counter", "nf_tables", "ip_set", "ip_set_hash_ip", "ip_set_hash_ipport", "xt_mark", "xt_conntrack"} {
+					if names(said, m) {
+						t.Errorf("%s is named, and not missing, in:\n%s", m, said)
+					}
 				}
 			}
 			known(t, said)
