@@ -92,6 +92,16 @@ func Lacks(modules ...string) string {
 		"; RHEL: kernel-core, kernel-modules-core, kernel-modules, kernel-modules-extra; Amazon Linux 2: kernel)"
 }
 
+// Older reports whether the kernel's release is before a version. Distributions backport: ask
+// for features where they can be seen.
+func Older(major, minor int) bool { return older(release(), major, minor) }
+
+func older(release string, major, minor int) bool {
+	var is [2]int
+	n, err := fmt.Sscanf(release, "%d.%d", &is[0], &is[1])
+	return n == 2 && err == nil && slices.Compare(is[:], []int{major, minor}) < 0
+}
+
 // release is the kernel's, as packages and folders of modules have it in their names.
 func release() string {
 	var name unix.Utsname

@@ -35,6 +35,16 @@ func TestMissingModules(t *testing.T) {
 	}
 }
 
+func TestOlder(t *testing.T) {
+	for release, want := range map[string]bool{
+		"4.15.0-213-generic": true, "3.10.0-1160.el7.x86_64": true, "4.18.0-553.el8": false, "4.19": false, "5.4.0": false, "6.12.117+deb13-amd64": false, "unknown": false,
+	} {
+		if is := older(release, 4, 18); is != want {
+			t.Errorf("%s: %v", release, is)
+		}
+	}
+}
+
 // A modprobe that hangs is waited for no longer than any tool, and the error names the
 // module. It needs a kernel with modules, as distributions have: make test-kernels.
 func TestLoadModuleHasADeadline(t *testing.T) {

@@ -34,6 +34,10 @@ type Needs struct {
 // lacks names the others. If a feature of IPv6 is missing, this Linux serves IPv4 only from then on.
 func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 	var missing netutil.MissingModules
+	if netutil.Older(4, 18) {
+		l.proof.noOwn.Store(true)
+		lacks = append(lacks, errTooOld)
+	}
 	have, err := l.Read(ctx)
 	if err != nil {
 		return nil, err
@@ -98,6 +102,7 @@ func (l *Linux) checkFamily(ctx context.Context, family netip.Addr, n Needs) err
 }
 
 var (
+	errTooOld    = errors.New("Linux before 4.18 is not supported: chains of type nat hide each other's rules, so that kube-ipvs does without its nftables table, and DNAT of other programs may take ports of ClusterIPs") //nolint:staticcheck // Linux is a name
 	errNoDummies = errors.New("the kernel has no dummy devices, so that ClusterIPs are routes only: " + netutil.Lacks("dummy"))
 	errNoFlows   = errors.New("UDP flows stay with removed endpoints, since conntrack cannot be read: " + netutil.Lacks("nf_conntrack_netlink"))
 )
