@@ -24,6 +24,7 @@ type Needs struct {
 	Scheduler string
 	Rules     [2]string // IPv4 and IPv6, as for Expect
 	Device    bool      // VIPs become addresses of kube-ipvs0
+	OnlyIPv6  bool      // pods have no IPv4
 }
 
 // Check tries, before the first write, whether the kernel has the features that n needs; by
@@ -31,7 +32,8 @@ type Needs struct {
 // a family if the variant of iptables in use holds just these, which proves that they work.
 //
 // The error names all missing features without which kube-ipvs cannot run, with one remedy;
-// lacks names the others. If a feature of IPv6 is missing, this Linux serves IPv4 only from then on.
+// lacks names the others. If a feature of IPv6 is missing, and IPv6 is not the node's primary
+// family, this Linux serves IPv4 only from then on.
 func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 	var missing netutil.MissingModules
 	if netutil.Older(4, 18) {
@@ -67,8 +69,8 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 	return append(lacks, more...), err
 }
 
-// checkIPv6 is checkFamily of IPv6. It returns what the kernel lacks as without6. It adds
-// nothing to missing, since a node can do without IPv6.
+// checkIPv6 is checkFamily of IPv6. It returns what the kernel lacks as without6 if the node
+// can do without IPv6, and else adds it to missing.
 func (l *Linux) checkIPv6(ctx context.Context, n Needs, missing *netutil.MissingModules) (without6, err error) {
 	if !l.options.IPv6 {
 		return nil, nil
@@ -77,10 +79,23 @@ func (l *Linux) checkIPv6(ctx context.Context, n Needs, missing *netutil.Missing
 	if lack == nil {
 		return nil, nil
 	}
-	if refused(lack) {
+	facts, err := l.Facts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if refused(lack) && !n.OnlyIPv6 && !primaryIPv6(l.options.NodeIPs, facts.NodeIPs) {
 		return lack, nil
 	}
 	return nil, missing.Add(lack)
+}
+
+// primaryIPv6 reports whether IPv6 is the node's primary family: that of the first configured
+// address or, without one, the only family in which the node has an address.
+func primaryIPv6(configured, found []netip.Addr) bool {
+	if len(configured) > 0 {
+		return configured[0].Is6()
+	}
+	return len(found) > 0 && !slices.ContainsFunc(found, netip.Addr.Is4)
 }
 
 // checkFamily tries what the rules of a family need, and IPVS of IPv6.

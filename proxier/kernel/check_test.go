@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +31,23 @@ func TestRefused(t *testing.T) {
 	} {
 		if refused(fmt.Errorf("try: %w", why)) != is {
 			t.Errorf("%v: refused is %v", why, !is)
+		}
+	}
+}
+
+// What IPv6 lacks ends the start of a node whose primary family it is.
+func TestPrimaryIPv6(t *testing.T) {
+	v4, v6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	type addrs = []netip.Addr
+	for _, tt := range []struct {
+		configured, found addrs
+		want              bool
+	}{
+		{nil, nil, false}, {nil, addrs{v4}, false}, {nil, addrs{v4, v6}, false}, {nil, addrs{v6}, true},
+		{addrs{v6, v4}, addrs{v4, v6}, true}, {addrs{v4, v6}, addrs{v4, v6}, false}, {addrs{v4}, addrs{v6}, false}, {addrs{v6}, addrs{v4, v6}, true},
+	} {
+		if is := primaryIPv6(tt.configured, tt.found); is != tt.want {
+			t.Errorf("configured %v, found %v: %v", tt.configured, tt.found, is)
 		}
 	}
 }

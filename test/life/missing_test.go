@@ -50,12 +50,14 @@ func TestMissing(t *testing.T) {
 	for _, step := range []struct {
 		name    string
 		modules []string
+		flags   []string
 	}{
-		{"no netlink", []string{"ip_vs", "nfnetlink"}},
-		{"no IPVS", []string{"ip_vs"}},
-		{"no ipset", append([]string{"ip_set", "ip_set_hash_ipport", "nft_counter"}, kinds...)},
-		{"no set for xt_set", append([]string{"ip_set_hash_ipport"}, kinds...)},
-		{"all kinds", kinds},
+		{"no netlink", []string{"ip_vs", "nfnetlink"}, nil},
+		{"no IPVS", []string{"ip_vs"}, nil},
+		{"no ipset", append([]string{"ip_set", "ip_set_hash_ipport", "nft_counter"}, kinds...), nil},
+		{"no set for xt_set", append([]string{"ip_set_hash_ipport"}, kinds...), nil},
+		{"all kinds", kinds, nil},
+		{"the primary family", []string{"ip6t_REJECT"}, []string{"--bind-address", "fd50::1"}},
 	} {
 		modules := step.modules
 		t.Run(step.name, func(t *testing.T) {
@@ -64,7 +66,7 @@ func TestMissing(t *testing.T) {
 			if len(gone) == 0 {
 				t.Skip("there is nothing to take away")
 			}
-			said, code := n.kube(n.run()...)
+			said, code := n.kube(n.run(step.flags...)...)
 			if code == 0 {
 				t.Errorf("it has started: %s", said)
 			}
