@@ -70,12 +70,16 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 }
 
 // checkIPv6 is checkFamily of IPv6. It returns what the kernel lacks as without6 if the node
-// can do without IPv6, and else adds it to missing.
+// can do without IPv6, and else adds it to missing. Rules of another program, which the tool
+// refuses to touch, do not take IPv4 from the node.
 func (l *Linux) checkIPv6(ctx context.Context, n Needs, missing *netutil.MissingModules) (without6, err error) {
 	if !l.options.IPv6 {
 		return nil, nil
 	}
 	lack := l.checkFamily(ctx, state.IPv6, n)
+	if saidNo(lack) { // such as for lack of memory
+		lack = l.checkFamily(ctx, state.IPv6, n)
+	}
 	if lack == nil {
 		return nil, nil
 	}
@@ -83,7 +87,7 @@ func (l *Linux) checkIPv6(ctx context.Context, n Needs, missing *netutil.Missing
 	if err != nil {
 		return nil, err
 	}
-	if refused(lack) && !n.OnlyIPv6 && !primaryIPv6(l.options.NodeIPs, facts.NodeIPs) {
+	if (refused(lack) || saidNo(lack)) && !n.OnlyIPv6 && !primaryIPv6(l.options.NodeIPs, facts.NodeIPs) {
 		return lack, nil
 	}
 	return nil, missing.Add(lack)

@@ -17,8 +17,8 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// IPv6 is done without when the kernel lacks something or there are no tools, and not for a
-// reason that is over with the next start, or that a tool does not tell.
+// The kernel refuses when it lacks something or there are no tools, and not for a reason that is
+// over with the next start, or that a tool does not tell.
 func TestRefused(t *testing.T) {
 	for why, is := range map[error]bool{
 		unix.EAFNOSUPPORT: true,

@@ -135,6 +135,32 @@ func TestBrokenIPTables(t *testing.T) {
 	}
 }
 
+// An ip6tables that fails, such as at rules of another program that it does not understand,
+// takes IPv6 from a node whose primary family is IPv4, and no more.
+func TestBrokenIP6Tables(t *testing.T) {
+	for variant, mode := range map[string]string{"nft": "image", "legacy": "direct"} {
+		t.Run(variant, func(t *testing.T) {
+			n := newNode(t, mode)
+			n.enrich()
+			dir := t.TempDir()
+			if err := testbed.WriteScript(filepath.Join(dir, "ip6tables-"+variant+"-restore"), "#!/bin/sh\necho the table is incompatible >&2\nexit 3\n"); err != nil {
+				t.Fatal(err)
+			}
+			n.prefix = []string{"env", "PATH=" + dir + ":" + os.Getenv("PATH")}
+			d := n.start("--iptables-backend", variant)
+			d.first()
+			if log := d.Log(); !strings.Contains(log, "served over IPv4 alone") || !strings.Contains(log, "the table is incompatible") {
+				t.Errorf("it does not warn: %s", log)
+			}
+			if out := n.sh("iptables-%s-save", variant); !strings.Contains(out, "-A PREROUTING -j KIPVS-NAT") {
+				t.Errorf("IPv4 is not programmed: %s", out)
+			}
+			d.stop()
+			n.refused(1, []string{"the table is incompatible"}, append(n.run(), "--iptables-backend", variant, "--node-ip", "fd50::1,192.168.50.1")...)
+		})
+	}
+}
+
 // A scheduler that IPVS does not have, or that this kernel was built without, is
 // answered by those that there are.
 func TestUnknownScheduler(t *testing.T) {
