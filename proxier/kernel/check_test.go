@@ -111,7 +111,7 @@ func TestCheckTriesRulesThatDoNotStand(t *testing.T) {
 			t.Errorf("rules that stand were tried: %d processes, %v", l.Stats().Processes-before, err)
 		}
 		for i := range needs.Rules {
-			needs.Rules[i] += "*filter\n:" + prefix(l.families()[i]) + "NEW - [0:0]\n-A " + prefix(l.families()[i]) + "NEW -m lacks\nCOMMIT\n"
+			needs.Rules[i] = "*filter\n:" + prefix(l.families()[i]) + "NEW - [0:0]\n-A " + prefix(l.families()[i]) + "NEW -m lacks\nCOMMIT\n"
 		}
 		other := openLinux(t, backend.Other())
 		defer other.Close()
