@@ -60,7 +60,7 @@ func Dial(family int) (*Conn, error) {
 }
 
 func (c *Conn) open() error {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, c.family)
+	fd, err := openNetlink(c.family, unix.SOCK_CLOEXEC)
 	if err != nil {
 		err = fmt.Errorf("open netlink socket: %w", err)
 		if c.family == unix.NETLINK_NETFILTER && errors.Is(err, unix.EPROTONOSUPPORT) {
@@ -74,6 +74,18 @@ func (c *Conn) open() error {
 	}
 	c.fd = fd
 	return nil
+}
+
+// openNetlink opens a netlink socket. The kernel may load a module for it, such as nfnetlink, and
+// waits for the node's modprobe. unix.Socket does not tell Go's scheduler that it may wait: with
+// one CPU, or at the next garbage collection, a modprobe that hangs would stop the whole process,
+// with its deadlines and its answer to SIGTERM.
+func openNetlink(family, flags int) (int, error) {
+	fd, _, errno := unix.Syscall(unix.SYS_SOCKET, unix.AF_NETLINK, uintptr(unix.SOCK_RAW|flags), uintptr(family))
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
 }
 
 func (c *Conn) setup(fd int) error {

@@ -71,7 +71,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // subscribeRules opens a socket that gets the events of nftables.
 func subscribeRules() (*os.File, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	fd, err := openNetlink(unix.NETLINK_NETFILTER, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}

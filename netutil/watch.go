@@ -99,7 +99,7 @@ const groups = 1<<(unix.RTNLGRP_LINK-1) |
 
 // subscribe opens a socket that gets the events.
 func subscribe() (*os.File, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	fd, err := openNetlink(unix.NETLINK_ROUTE, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func stoppedOnSilentKernel(t *testing.T, command string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c := exec.CommandContext(ctx, "/proc/self/exe")
-	c.Env = append(os.Environ(), silentCommand+"="+command)
+	c.Env = append(os.Environ(), silentCommand+"="+command, "GOMAXPROCS=1") // as in a container of one CPU
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNET}
 	read, write, err := os.Pipe()
 	if err != nil {
