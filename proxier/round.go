@@ -43,7 +43,7 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 		r.Err = p.look(ctx, r)
 	}
 	if r.Err != nil {
-		p.ledger.Aborted()
+		p.ledger.Aborted(r.Err)
 		return
 	}
 	if start && p.ledger.Objects()[state.VirtualServer] == 0 {
@@ -186,6 +186,7 @@ func (p *Proxier) report(r *report.Round) {
 	r.Failing, r.Unwritten = failing.Failing, failing.Longest
 	r.Checks, r.NoLocal = p.cluster.Tally()
 	r.Left = p.ledger.Left()
+	r.Unread = p.ledger.Unread()
 	r.NotReady = p.notReady(r, failing.Unready)
 	r.NodePort, r.NodeIPs = p.cluster.Desired().NodePortAddresses, p.cluster.Facts().NodeIPs
 	p.problems(r)
@@ -201,8 +202,8 @@ func (p *Proxier) notReady(r *report.Round, unready string) string {
 	switch last := p.Last(); {
 	case last != nil && last.NotReady == "":
 		return ""
-	case r.Err != nil:
-		return r.Err.Error()
+	case r.Unread != nil:
+		return r.Unread.Error()
 	case !p.cluster.Synced():
 		return "not everything could be read at the start: see the problems in the log"
 	case unready != "":

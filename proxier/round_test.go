@@ -1,8 +1,10 @@
 package proxier
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -87,6 +89,48 @@ func TestBacklog(t *testing.T) {
 		p.round(t.Context())
 		if b := p.Backlog(); b != (report.Backlog{}) || p.Last().Err != nil {
 			t.Errorf("when all is done: %+v", b)
+		}
+	})
+}
+
+// While the kernel cannot be read, each round says so, also one that programs a change between two
+// tries, and the log says it once.
+func TestUnreadBetweenTwoTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		c := testConfig(desired.Direct)
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		var rounds []*report.Round
+		c.Observe = func(r *report.Round) { rounds = append(rounds, r) }
+		k := newFake()
+		p := running(t, k, c)
+		p.Events([]source.Event{webService("10.96.0.1")})
+		p.Synced()
+		synctest.Wait()
+		k.ReadErr = errors.New("interrupted")
+		p.Audit()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		p.Events([]source.Event{webService("10.96.0.2")})
+		synctest.Wait()
+		aborted := slices.IndexFunc(rounds, func(r *report.Round) bool { return r.Err != nil })
+		if aborted < 0 || p.Last().Err != nil || !k.State.Has(serverAt("10.96.0.2:80")) {
+			t.Fatalf("no round was aborted, or the change is not programmed: %v", p.Last().Err)
+		}
+		for _, r := range rounds[aborted:] {
+			if r.Unread == nil {
+				t.Errorf("round %d does not say that the kernel cannot be read", r.Number)
+			}
+		}
+		k.ReadErr = nil
+		p.Events(nil)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := p.Last().Unread; err != nil {
+			t.Errorf("unread after a read: %v", err)
+		}
+		if n, over := strings.Count(log.String(), "a round is aborted"), strings.Count(log.String(), "rounds succeed again"); n != 1 || over != 1 {
+			t.Errorf("logged %d times, and %d times that it is over", n, over)
 		}
 	})
 }

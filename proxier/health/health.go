@@ -31,7 +31,7 @@ type Health struct {
 	mu       sync.Mutex
 	began    time.Time // start of the first round; zero: the source is still being read
 	updated  time.Time // end of the last round that was not aborted; before the first: the start
-	err      error     // why the last round was aborted; nil: it was not
+	unread   error     // why the loop cannot read the kernel; nil: it can
 	ready    bool
 	notReady string
 	node     string // why the node is not eligible; empty: it is
@@ -58,14 +58,11 @@ func (h *Health) Observe(r *report.Round) {
 	if h.began.IsZero() {
 		h.began = r.Started
 	}
-	why := r.NotReady
-	if h.err = r.Err; r.Err == nil {
+	if h.unread = r.Unread; r.Err == nil {
 		h.updated = r.Started.Add(r.Took)
-	} else {
-		why = r.Err.Error()
 	}
 	if !h.ready {
-		h.ready, h.notReady = why == "", why
+		h.ready, h.notReady = r.NotReady == "", r.NotReady
 	}
 }
 
@@ -138,8 +135,8 @@ func (h *Health) verdict(now time.Time) verdict {
 		return v
 	}
 	v.reason = fmt.Sprintf("changes have been waiting for %s, and none was programmed", now.Sub(since).Truncate(time.Second))
-	if h.err != nil {
-		v.reason += ": " + h.err.Error()
+	if h.unread != nil {
+		v.reason += ": " + h.unread.Error()
 	}
 	return v
 }

@@ -56,7 +56,7 @@ func TestChangesWait(t *testing.T) {
 		reason string
 	}{
 		{"no round ends", func(*Health) {}, "changes have been waiting for 1m0s, and none was programmed"},
-		{"rounds are aborted", func(h *Health) { h.Observe(&report.Round{Started: time.Now(), Err: bad}) },
+		{"rounds are aborted", func(h *Health) { h.Observe(&report.Round{Started: time.Now(), Err: bad, Unread: bad}) },
 			"changes have been waiting for 1m0s, and none was programmed: no buffer space"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,6 +85,19 @@ func TestChangesWait(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A round that writes between two tries to read the kernel is progress, and leaves the reason.
+func TestReasonBetweenTwoReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, l := newHealth(false)
+		l.Backlog = report.Backlog{Changes: report.Changes{Services: 1}, Since: time.Now()}
+		h.Observe(&report.Round{Started: time.Now(), Unread: errors.New("no buffer space")})
+		time.Sleep(time.Minute)
+		if why := h.Unhealthy(); why != "changes have been waiting for 1m0s, and none was programmed: no buffer space" {
+			t.Error(why)
+		}
+	})
 }
 
 // expectProbes expects these answers of /livez and /healthz.
@@ -243,7 +256,7 @@ func TestReady(t *testing.T) {
 		}
 	}
 	check(503, `{"ready":false,"reason":"nothing has been programmed yet"}`)
-	h.Observe(&report.Round{Err: errors.New("no IPVS")})
+	h.Observe(&report.Round{Err: errors.New("no IPVS"), NotReady: "no IPVS"})
 	check(503, `{"ready":false,"reason":"no IPVS"}`)
 	h.Observe(&report.Round{NotReady: "add vip 10.0.0.1: no device"})
 	check(503, `{"ready":false,"reason":"add vip 10.0.0.1: no device"}`)

@@ -18,7 +18,7 @@ import (
 type Journal struct {
 	log       *slog.Logger
 	teller    teller
-	abortedAt time.Time // start of the first of the current row of aborted rounds; zero: the last was not aborted
+	abortedAt time.Time // start of the first round that could not read the kernel; zero: the loop has read it since
 }
 
 // New returns a Journal that has logged nothing.
@@ -43,13 +43,13 @@ func (j *Journal) Problems(b *model.Board) []model.Problem {
 	return all
 }
 
-// logAborted logs the first of aborted rounds, and the first good round after them.
+// logAborted logs the first of aborted rounds, and the round that reads the kernel again.
 func (j *Journal) logAborted(r *report.Round) {
 	switch {
-	case r.Err != nil && j.abortedAt.IsZero():
+	case r.Unread != nil && j.abortedAt.IsZero():
 		j.abortedAt = r.Started
-		j.log.Error("a round is aborted: it writes nothing, and is tried again", "round", r.Number, "err", r.Err)
-	case r.Err == nil && !j.abortedAt.IsZero():
+		j.log.Error("a round is aborted: it writes nothing, and is tried again", "round", r.Number, "err", r.Unread)
+	case r.Unread == nil && !j.abortedAt.IsZero():
 		j.log.Info("rounds succeed again", "round", r.Number, "after", time.Since(j.abortedAt))
 		j.abortedAt = time.Time{}
 	}

@@ -28,6 +28,7 @@ type Ledger struct {
 	written uint64        // writes of entries that succeeded
 
 	stale       bool      // the kernel must be read before the next comparison
+	unread      error     // the last read that failed, until one succeeds
 	rereadAt    time.Time // when to read it; zero: at once
 	rereadDelay time.Duration
 
@@ -96,12 +97,14 @@ func (l *Ledger) MustRead() bool {
 	return l.actual == nil || l.stale && (l.rereadAt.IsZero() || pace.Due(l.rereadAt))
 }
 
-// Aborted says that a read failed. The next round reads the kernel again, with growing
-// delay.
-func (l *Ledger) Aborted() {
-	l.stale, l.goOnAt = true, time.Time{}
+// Aborted says that a read failed. The loop reads the kernel again, with growing delay.
+func (l *Ledger) Aborted(err error) {
+	l.stale, l.unread, l.goOnAt = true, err, time.Time{}
 	l.backOff()
 }
+
+// Unread returns the error of the last Aborted, or nil if Read has succeeded since.
+func (l *Ledger) Unread() error { return l.unread }
 
 func (l *Ledger) backOff() {
 	l.rereadDelay = pace.Backoff(l.rereadDelay)
@@ -150,7 +153,7 @@ func (l *Ledger) Read(ctx context.Context, k kernel.Kernel) ([]report.Drift, err
 			drift = l.failing.othersOf(agreed(drift, l.actual, read))
 		}
 	}
-	l.actual, l.stale = read, false
+	l.actual, l.stale, l.unread = read, false, nil
 	l.digest, l.objects = &state.Digest{}, read.Count()
 	for id, spec := range read.All() {
 		l.digest.Add(id, spec)

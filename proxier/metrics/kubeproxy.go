@@ -40,7 +40,7 @@ func newKubeProxyMetrics(to maker, c *Config) *kubeProxyMetrics {
 	k := &kubeProxyMetrics{
 		since:    time.Now(),
 		syncs:    to.histograms("kubeproxy_sync_proxy_rules_duration_seconds", "Duration of rounds of the loop.", syncBuckets, ipFamily),
-		last:     to.gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "End of the last round after which no write was failing by the node's fault, in Unix time. Without changes only audits cause rounds.", ipFamily),
+		last:     to.gauges("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "End of the last round after which no read and no write was failing by the node's fault, in Unix time. Without changes only audits cause rounds.", ipFamily),
 		latency:  to.histograms("kubeproxy_network_programming_duration_seconds", "Time from the change of a Service or pod, by the annotation of its EndpointSlice, to the end of the round that programmed it.", programmingBuckets(), ipFamily),
 		services: to.counter("kubeproxy_sync_proxy_rules_service_changes_total", "Changes of Services that rounds took in."),
 		slices:   to.counter("kubeproxy_sync_proxy_rules_endpoint_changes_total", "Changes of EndpointSlices that rounds took in."),
@@ -85,7 +85,7 @@ func (k *kubeProxyMetrics) observe(r *report.Round) {
 		if r.Err != nil {
 			continue
 		}
-		if r.Failing.Node == 0 {
+		if r.Failing.Node == 0 && r.Unread == nil {
 			k.last.WithLabelValues(f).Set(seconds(end(r)))
 		}
 		for _, t := range r.Triggers {

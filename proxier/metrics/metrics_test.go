@@ -322,6 +322,11 @@ func TestAbortedRound(t *testing.T) {
 			"kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=IPv6}":                           fmt.Sprint(seconds(later.Add(time.Second))),
 			"kubeproxy_sync_proxy_rules_no_local_endpoints_total{ip_family=IPv4,traffic_policy=internal}": "0",
 		})
+		time.Sleep(time.Minute)
+		observe(&report.Round{Started: time.Now(), Unread: errors.New("no netlink")})
+		expect("after a round that wrote while the kernel could not be read", map[string]string{
+			"kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=IPv6}": fmt.Sprint(seconds(later.Add(time.Second))),
+		})
 	})
 }
 

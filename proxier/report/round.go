@@ -46,6 +46,7 @@ type Round struct {
 	Flows     Flows            // the progress of the deletion of conntrack entries, after the round
 	NotReady  string           // why the objects of the start are not all programmed; empty: they are, and it stays empty
 	Err       error            // the read that failed, so that the round wrote nothing
+	Unread    error            // the last read that failed, until the loop has read the kernel; rounds between two tries write, so that their Err is nil
 }
 
 // Write is a verb and a kind of object.

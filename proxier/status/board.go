@@ -21,7 +21,7 @@ type Round struct {
 	Drift     int       `json:"drift"`
 	Messages  uint64    `json:"messages"` // over netlink
 	Processes uint64    `json:"processes"`
-	Err       string    `json:"error,omitempty"` // nothing was written
+	Err       string    `json:"error,omitempty"` // why the loop has not read the kernel since its last try
 }
 
 // Kinds of rounds.
@@ -113,8 +113,8 @@ func summary(r *report.Round) Round {
 	case r.Audited:
 		out.Kind = KindAudit
 	}
-	if r.Err != nil {
-		out.Err = r.Err.Error()
+	if r.Unread != nil {
+		out.Err = r.Unread.Error()
 	}
 	return out
 }

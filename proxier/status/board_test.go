@@ -27,14 +27,14 @@ func TestBoardRemembersTheLast(t *testing.T) {
 	if got := b.changes(); got != 0 {
 		t.Errorf("frontends have changed %d times", got)
 	}
-	many := make([]report.Drift, 200)
+	many, unread := make([]report.Drift, 200), errors.New("no netlink")
 	for i := range many {
 		many[i] = report.Drift{ID: state.LinkID(), What: fmt.Sprint(i)}
 	}
 	b.Observe(&report.Round{Number: 100, Started: start, Took: time.Second, Full: true, Drift: many[:1]})
 	b.Observe(&report.Round{Number: 101, Full: true, Started: start.Add(time.Hour), Drift: many, Failures: []report.Failure{{Err: errors.New("no")}}})
-	b.Observe(&report.Round{Number: 102, Full: true, Started: start.Add(2 * time.Hour), Err: errors.New("no netlink")})
-	b.Observe(&report.Round{Number: 103, Ops: map[report.Write]int{{Verb: "delete", Kind: "entry"}: 1}})
+	b.Observe(&report.Round{Number: 102, Full: true, Started: start.Add(2 * time.Hour), Err: unread, Unread: unread})
+	b.Observe(&report.Round{Number: 103, Unread: unread, Ops: map[report.Write]int{{Verb: "delete", Kind: "entry"}: 1}})
 	var v View
 	b.tell(&v)
 	if len(v.Rounds) != 60 || v.Rounds[0].Number != 44 || v.Rounds[59].Number != 103 {
@@ -46,8 +46,10 @@ func TestBoardRemembersTheLast(t *testing.T) {
 	if r := v.Rounds[57]; r.Kind != KindFull || r.Failed != 1 || r.Drift != 200 {
 		t.Errorf("%+v", r)
 	}
-	if r := v.Rounds[58]; r.Err != "no netlink" {
-		t.Errorf("%+v", r)
+	for _, r := range v.Rounds[58:] {
+		if r.Err != "no netlink" {
+			t.Errorf("%+v", r)
+		}
 	}
 	if len(v.Drift) != 51 || v.Drift[0].What != "0" || !v.Drift[0].Found.Equal(start.Add(time.Second)) || !v.LastAudit.Equal(start.Add(time.Hour)) {
 		t.Errorf("%d drifts, first %+v, last audit %v", len(v.Drift), v.Drift[0], v.LastAudit)

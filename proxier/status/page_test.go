@@ -242,8 +242,8 @@ func TestKernelCannotBeRead(t *testing.T) {
 		n.Kernel.Break(errors.New("no <permission>"))
 		n.Proxier.Audit() // which fails too: nothing is written until it succeeds
 		n.Await(func(r *report.Round) bool { return r.Err != nil })
-		if body := ask(t, n.Page, "/?q=x").Body.String(); !strings.Contains(body, "The last round was aborted:</strong> read the programmed objects: no &lt;permission&gt;") {
-			t.Errorf("an aborted round is not told: %s", body)
+		if body := ask(t, n.Page, "/?q=x").Body.String(); !strings.Contains(body, "The loop cannot read the kernel:</strong> read the programmed objects: no &lt;permission&gt;") {
+			t.Errorf("a failed read is not told: %s", body)
 		}
 		for path, part := range map[string]string{"/": "<strong>The kernel cannot be read:</strong> no &lt;permission&gt;", "/state": `"error": "no \u003cpermission\u003e"`} {
 			if w := ask(t, n.Page, path); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), part) || !strings.Contains(w.Body.String(), showcase.NodeName) {
