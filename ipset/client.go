@@ -101,7 +101,7 @@ func (c *Client) Destroy(name string) error {
 		destroy(&c.b, name)
 		err := c.one()
 		switch {
-		case err == nil, errors.Is(err, ErrNotFound):
+		case err == nil, errors.Is(err, ErrNotFound), errors.Is(err, unix.EINVAL): // EINVAL: no ipset, as for Sets
 			return nil
 		case !errors.Is(err, ErrInUse), time.Since(start) > patience:
 			return fmt.Errorf("destroy set %s: %w", name, err)

@@ -40,7 +40,7 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 		l.proof.noOwn.Store(true)
 		lacks = append(lacks, errTooOld)
 	}
-	have, err := l.Read(ctx)
+	have, err := l.readExpecting(ctx, n.Rules)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 	if err := missing.Add(l.checkFamily(ctx, state.IPv4, n)); err != nil {
 		return nil, err
 	}
-	without6, err := l.checkIPv6(ctx, n, &missing)
+	without6, err := l.checkIPv6(ctx, have, n, &missing)
 	if err != nil {
 		return nil, err
 	}
@@ -69,25 +69,39 @@ func (l *Linux) Check(ctx context.Context, n Needs) (lacks []error, err error) {
 	return append(lacks, more...), err
 }
 
+// readExpecting reads with these rules expected, so that rules that cannot be read do not
+// keep Check from trying them.
+func (l *Linux) readExpecting(ctx context.Context, rules [2]string) (*state.State, error) {
+	was := l.expected
+	l.Expect(rules)
+	defer l.Expect(was)
+	return l.Read(ctx)
+}
+
 // checkIPv6 is checkFamily of IPv6. It returns what the kernel lacks as without6 if the node
-// can do without IPv6, and else adds it to missing. Rules of another program, which the tool
-// refuses to touch, do not take IPv4 from the node.
-func (l *Linux) checkIPv6(ctx context.Context, n Needs, missing *netutil.MissingModules) (without6, err error) {
-	if !l.options.IPv6 {
+// can do without IPv6, and else adds it to missing. An ip6tables that fails for another reason
+// does not take IPv4 from the node, nor IPv6 if an earlier run has programmed it: the loop
+// tries again.
+func (l *Linux) checkIPv6(ctx context.Context, have *state.State, n Needs, missing *netutil.MissingModules) (without6, err error) {
+	facts, err := l.Facts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	primary := n.OnlyIPv6 || primaryIPv6(l.options.NodeIPs, facts.NodeIPs)
+	switch {
+	case primary && (!l.options.IPv6 || facts.NoIPv6):
+		return nil, errIPv6Off
+	case !l.options.IPv6:
 		return nil, nil
 	}
 	lack := l.checkFamily(ctx, state.IPv6, n)
 	if saidNo(lack) { // such as for lack of memory
 		lack = l.checkFamily(ctx, state.IPv6, n)
 	}
-	if lack == nil {
+	switch {
+	case lack == nil, saidNo(lack) && !refused(lack) && have.Has(state.SetID(state.SetVIPs, state.IPv6)):
 		return nil, nil
-	}
-	facts, err := l.Facts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if (refused(lack) || saidNo(lack)) && !n.OnlyIPv6 && !primaryIPv6(l.options.NodeIPs, facts.NodeIPs) {
+	case !primary && (refused(lack) || saidNo(lack)):
 		return lack, nil
 	}
 	return nil, missing.Add(lack)
@@ -121,6 +135,7 @@ func (l *Linux) checkFamily(ctx context.Context, family netip.Addr, n Needs) err
 }
 
 var (
+	errIPv6Off   = errors.New("IPv6 is switched off on this node (net.ipv6.conf.all.disable_ipv6, or ipv6.disable=1), and is its primary family by --node-ip, --bind-address, --cluster-cidr or its addresses")
 	errTooOld    = errors.New("Linux before 4.18 is not supported: chains of type nat hide each other's rules, so that kube-ipvs does without its nftables table, and DNAT of other programs may take ports of ClusterIPs") //nolint:staticcheck // Linux is a name
 	errNoDummies = errors.New("the kernel has no dummy devices, so that ClusterIPs are routes only: " + netutil.Lacks("dummy"))
 	errNoFlows   = errors.New("UDP flows stay with removed endpoints, since conntrack cannot be read: " + netutil.Lacks("nf_conntrack_netlink"))

@@ -135,19 +135,20 @@ func TestBrokenIPTables(t *testing.T) {
 	}
 }
 
-// An ip6tables that fails, such as at rules of another program that it does not understand,
-// takes IPv6 from a node whose primary family is IPv4, and no more.
+// An ip6tables that fails takes IPv6 from a new node whose primary family is IPv4, and no more.
+// Where an earlier run has programmed IPv6 it takes nothing.
 func TestBrokenIP6Tables(t *testing.T) {
 	for variant, mode := range map[string]string{"nft": "image", "legacy": "direct"} {
 		t.Run(variant, func(t *testing.T) {
 			n := newNode(t, mode)
 			n.enrich()
-			dir := t.TempDir()
+			dir, flags := t.TempDir(), []string{"--iptables-backend", variant}
 			if err := testbed.WriteScript(filepath.Join(dir, "ip6tables-"+variant+"-restore"), "#!/bin/sh\necho the table is incompatible >&2\nexit 3\n"); err != nil {
 				t.Fatal(err)
 			}
-			n.prefix = []string{"env", "PATH=" + dir + ":" + os.Getenv("PATH")}
-			d := n.start("--iptables-backend", variant)
+			broken := []string{"env", "PATH=" + dir + ":" + os.Getenv("PATH")}
+			n.prefix = broken
+			d := n.start(flags...)
 			d.first()
 			if log := d.Log(); !strings.Contains(log, "served over IPv4 alone") || !strings.Contains(log, "the table is incompatible") {
 				t.Errorf("it does not warn: %s", log)
@@ -156,9 +157,28 @@ func TestBrokenIP6Tables(t *testing.T) {
 				t.Errorf("IPv4 is not programmed: %s", out)
 			}
 			d.stop()
-			n.refused(1, []string{"the table is incompatible"}, append(n.run(), "--iptables-backend", variant, "--node-ip", "fd50::1,192.168.50.1")...)
+			n.refused(1, []string{"the table is incompatible"}, append(n.run(flags...), "--node-ip", "fd50::1,192.168.50.1")...)
+			n.prefix = nil
+			d = n.start(flags...)
+			n.settled()
+			d.stop()
+			before := n.sh("ipvsadm -Sn")
+			n.prefix = broken
+			d = n.start(append(flags, "--masquerade-all")...)
+			d.first()
+			if after := n.sh("ipvsadm -Sn"); after != before || strings.Contains(d.Log(), "IPv4 alone") {
+				t.Errorf("a start over a programmed node: %s\nbefore:\n%s\nafter:\n%s", d.Log(), before, after)
+			}
 		})
 	}
+}
+
+// A node whose primary family is IPv6 would be ready and serve nothing while IPv6 is off.
+func TestPrimaryFamilyIsOff(t *testing.T) {
+	n := newNode(t, "image")
+	n.enrich()
+	n.sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")
+	n.refused(1, []string{"IPv6 is switched off", "primary family"}, n.run("--node-ip", "fd50::1")...)
 }
 
 // A scheduler that IPVS does not have, or that this kernel was built without, is
