@@ -49,6 +49,9 @@ func (s *story) read(line string) state.Object {
 			id = state.VIPID(netip.MustParseAddr(word[1]))
 			spec.Source, _ = netip.ParseAddr(word[3])
 			spec.MTU, spec.Bare = numberOf(word[5]), strings.Contains(line, "by its route alone")
+			if strings.Contains(line, state.WrongRoute.String()) {
+				spec = state.Spec{Condition: state.WrongRoute}
+			}
 		case "entry":
 			id = s.entry(word[1], word[2])
 			spec.Text, _ = strconv.Unquote(word[3])

@@ -108,7 +108,7 @@ func explained(ctx context.Context, k *counted, p *proxier.Preview, q explain.Qu
 	}
 	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
 		n.Rules[i] = p.Config.Rules(family)
-		if spec, ok := p.Actual.Get(state.RulesID(family)); ok && spec.Value().Text == n.Rules[i] || i == 1 && !p.Config.IPv6 {
+		if spec, ok := p.Actual.Get(state.RulesID(family)); ok && spec.Value().Condition == state.Sound || i == 1 && !p.Config.IPv6 {
 			continue // read and found equal
 		}
 		if n.Rules[i], n.Differ[i], err = k.Rules(ctx, family); err != nil {

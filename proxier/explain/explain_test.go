@@ -261,6 +261,20 @@ func TestBrokenWays(t *testing.T) {
 	}
 }
 
+// A VIP that another program has changed is told with what is wrong.
+func TestWrongRoute(t *testing.T) {
+	n := webNode(t, nil)
+	n.Actual.Put(state.VIPID(netip.MustParseAddr("10.96.0.10")), state.Intern(state.Spec{Condition: state.WrongRoute}))
+	n.compare(t)
+	e := mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.Addr{})
+	if text := e.Frontends[0].Takes[0].Text; text != "the address 10.96.0.10 is one of this node's own, with a wrong address or route" {
+		t.Error(text)
+	}
+	if len(e.Differs) != 1 || e.Differs[0].Have != "with a wrong address or route" {
+		t.Errorf("%+v", e.Differs)
+	}
+}
+
 // What tools read: nothing that is a list is null, and names do not change.
 func TestJSON(t *testing.T) {
 	n := webNode(t, nil)

@@ -117,16 +117,18 @@ func (n *Node) takesFacts(f *desired.Frontend) []Fact {
 	case desired.ClusterIP:
 		vip := state.VIPID(addr)
 		spec, present := n.Actual.Get(vip)
-		fact := Fact{Present: present, Object: vip.String()}
-		how := "by a local route of protocol 77"
-		if present && !spec.Value().Bare {
-			how = "on kube-ipvs0, with a local route of protocol 77"
+		how := "one of this node's own, "
+		switch {
+		case !present:
+			how = "not an address of this node, and should be"
+		case spec.Value().Condition != state.Sound:
+			how += spec.Value().Condition.String()
+		case spec.Value().Bare:
+			how += "by a local route of protocol 77"
+		default:
+			how += "on kube-ipvs0, with a local route of protocol 77"
 		}
-		fact.Text = fmt.Sprintf("the address %s is one of this node's own, %s", addr, how)
-		if !fact.Present {
-			fact.Text = fmt.Sprintf("the address %s is not an address of this node, and should be", addr)
-		}
-		out = append(out, fact)
+		out = append(out, Fact{Present: present, Object: vip.String(), Text: fmt.Sprintf("the address %s is %s", addr, how)})
 	case desired.NodePort:
 		out = append(out, Fact{Present: true, Text: n.nodePortText(f)})
 	default:

@@ -33,11 +33,13 @@ func differences(believed, read *state.State) []report.Drift {
 		if have, ok := read.Get(id); !ok {
 			out = append(out, report.Drift{ID: id, What: "is gone"})
 		} else if !have.Equal(spec) {
-			what := "was changed"
+			what, now := "was changed", have.Value()
 			switch {
 			case id.Kind == state.Rules:
-				what += ": " + have.Value().Text
-			case id.Kind == state.VIP && have.Value().Bare && !spec.Value().Bare:
+				what += ": " + now.Text
+			case now.Condition != state.Sound:
+				what += ": " + now.Condition.String()
+			case id.Kind == state.VIP && now.Bare && !spec.Value().Bare:
 				what += ": its address is gone from kube-ipvs0"
 			}
 			out = append(out, report.Drift{ID: id, What: what})

@@ -42,6 +42,7 @@ func TestDriftOfAnAddress(t *testing.T) {
 	bound := state.Spec{Source: node}
 	for want, read := range map[string]state.Spec{
 		"vip 10.96.0.80 was changed: its address is gone from kube-ipvs0": {Source: node, Bare: true},
+		"vip 10.96.0.80 was changed: with a wrong address or route":       {Condition: state.WrongRoute},
 		"vip 10.96.0.80 was changed":                                      {Source: other},
 	} {
 		if got := differences(holds(bound), holds(read)); len(got) != 1 || got[0].String() != want {

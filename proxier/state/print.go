@@ -78,8 +78,23 @@ func (id ID) flow() string {
 	return fmt.Sprintf("%s to %s port %d", id.Proto, to, id.Port)
 }
 
+// String returns the condition in words. It is "" for Sound, and for Differs, where Text has the
+// words.
+func (c Condition) String() string {
+	switch c {
+	case WrongRoute:
+		return "with a wrong address or route"
+	case NoAlias:
+		return "without the alias of kube-ipvs"
+	}
+	return ""
+}
+
 // describe returns the content of an object of kind k in words, or "".
 func (s Spec) describe(k Kind) string {
+	if text := s.Condition.String(); text != "" {
+		return text
+	}
 	switch k {
 	case Setting:
 		return "= " + s.Text
