@@ -138,7 +138,7 @@ func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 	}
 	if anew {
 		r.Full = true
-		p.ledger.Doubt() // the next round is full too, if this read fails
+		p.ledger.Doubt()
 	}
 	if !r.Full {
 		return nil

@@ -3,7 +3,11 @@ package ledger
 import (
 	"net/netip"
 	"testing"
+	"time"
 
+	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -52,5 +56,34 @@ func TestDriftOfAnAddress(t *testing.T) {
 	bound.Bare = true // with --vip-binding=route it never had one
 	if got := differences(holds(bound), holds(state.Spec{Source: other, Bare: true})); len(got) != 1 || got[0].String() != "vip 10.96.0.80 was changed" {
 		t.Errorf("without addresses: %v", got)
+	}
+}
+
+// A write that finds the kernel changed leads to a Read, which tells all that another program has
+// changed. After a change of the desired rules a difference is no drift.
+func TestDriftAfterAStaleWrite(t *testing.T) {
+	server := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.1:80"))
+	real := state.RealServerID(server, netip.MustParseAddrPort("10.244.0.1:8080"))
+	for _, doubted := range []bool{false, true} {
+		k := kernel.NewFake()
+		k.State.Put(server, state.Intern(state.Spec{Scheduler: "rr", Flags: state.FlagOurs}))
+		k.State.Put(real, state.Weight(1))
+		l := New(&desired.Config{Mode: desired.Direct, Images: desired.DefaultImages}, time.Minute, func([]report.Unwritten) {})
+		if drift, err := l.Read(t.Context(), k); err != nil || len(drift) > 0 {
+			t.Fatal(err, drift)
+		}
+		k.State.Delete(server)
+		k.State.Delete(real)
+		w := l.Begin([]state.Want{{ID: real, Spec: state.Weight(0), Present: true}}, false)
+		l.Fail(state.Op{Verb: state.Change, ID: real, Spec: state.Weight(0), Old: state.Weight(1)}, kernel.ErrStale, w)
+		l.End(w)
+		want := 2
+		if doubted {
+			l.Doubt()
+			want = 0
+		}
+		if drift, err := l.Read(t.Context(), k); err != nil || len(drift) != want || l.Has(real) {
+			t.Errorf("doubted %t: drift %v, %v", doubted, drift, err)
+		}
 	}
 }

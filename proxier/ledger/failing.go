@@ -180,9 +180,12 @@ func (f *failing) wants(id state.ID) bool {
 }
 
 // othersOf removes from drift the objects whose last write failed: there an operator has
-// repaired what the loop could not, such as a sysctl.
+// repaired what the loop could not, such as a sysctl. It keeps those whose write failed by drift.
 func (f *failing) othersOf(drift []report.Drift) []report.Drift {
-	return slices.DeleteFunc(drift, func(d report.Drift) bool { return f.of[d.ID] != nil })
+	return slices.DeleteFunc(drift, func(d report.Drift) bool {
+		s := f.of[d.ID]
+		return s != nil && !errors.Is(s.Err, kernel.ErrStale)
+	})
 }
 
 // Retry makes all failed writes due at once.

@@ -29,6 +29,7 @@ type Ledger struct {
 
 	stale       bool      // the kernel must be read before the next comparison
 	unread      error     // the last read that failed, until one succeeds
+	doubted     bool      // the next Read cannot tell drift
 	rereadAt    time.Time // when to read it; zero: at once
 	rereadDelay time.Duration
 
@@ -86,8 +87,9 @@ func (l *Ledger) Note(op state.Op) {
 // Stale reports whether the loop must read the kernel before the next comparison.
 func (l *Ledger) Stale() bool { return l.stale }
 
-// Doubt says that the loop must read the kernel before the next comparison.
-func (l *Ledger) Doubt() { l.stale = true }
+// Doubt says that the desired rules or the facts of the node have changed, so that differences
+// that the next Read finds need not be drift.
+func (l *Ledger) Doubt() { l.doubted = true }
 
 // ReadNow makes the next round read the kernel.
 func (l *Ledger) ReadNow() { l.stale, l.rereadAt = true, time.Time{} }
@@ -145,7 +147,7 @@ func (l *Ledger) Read(ctx context.Context, k kernel.Kernel) ([]report.Drift, err
 		return nil, fmt.Errorf("read the programmed objects: %w", err)
 	}
 	var drift []report.Drift
-	if l.actual != nil && !l.stale {
+	if l.actual != nil && !l.doubted {
 		if drift = differences(l.actual, read); len(drift) > 0 {
 			if read, err = k.Read(ctx); err != nil {
 				return nil, fmt.Errorf("read the programmed objects again: %w", err)
@@ -153,7 +155,7 @@ func (l *Ledger) Read(ctx context.Context, k kernel.Kernel) ([]report.Drift, err
 			drift = l.failing.othersOf(agreed(drift, l.actual, read))
 		}
 	}
-	l.actual, l.stale, l.unread = read, false, nil
+	l.actual, l.stale, l.unread, l.doubted = read, false, nil, false
 	l.digest, l.objects = &state.Digest{}, read.Count()
 	for id, spec := range read.All() {
 		l.digest.Add(id, spec)
