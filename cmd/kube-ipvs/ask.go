@@ -29,7 +29,7 @@ func warnOn(w io.Writer) warning {
 }
 
 // errSilent says that a request has not been answered, and goes on.
-var errSilent = errors.New("the node's modprobe may hang")
+var errSilent = errors.New("the machine is slow, or the node's modprobe hangs")
 
 // ask calls request, which makes requests of the kernel, and returns its results. what says in
 // messages what request does. ask warns when the answer is late. An answer that does not come
@@ -47,7 +47,7 @@ func ask[T any](ctx context.Context, warn warning, what string, request func() (
 	}()
 	began, stop := time.Now(), stopDeadline
 	silence := func() error {
-		return fmt.Errorf("%s: the kernel has not answered within %s: %w", what, time.Since(began).Truncate(time.Second), errSilent)
+		return fmt.Errorf("%s: not done within %s: %w", what, time.Since(began).Truncate(time.Second), errSilent)
 	}
 	slow, late := time.NewTimer(lateAnswer), time.NewTimer(answerDeadline)
 	defer slow.Stop()

@@ -58,7 +58,7 @@ func TestAskHasADeadline(t *testing.T) {
 	}{"never": {t.Context(), soon, time.Hour}, "to end": {ended, time.Hour, soon}} {
 		wait(t, time.Hour, c.answer, c.stop)
 		_, err := ask(c.ctx, nil, "look around", silent)
-		if err == nil || !strings.HasPrefix(err.Error(), "look around: the kernel has not answered") {
+		if err == nil || !strings.HasPrefix(err.Error(), "look around: not done within") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -91,7 +91,7 @@ func TestAskWarnsOfALateAnswer(t *testing.T) {
 	wait(t, time.Millisecond, time.Hour, time.Hour)
 	told := make(chan error, 2)
 	value, err := ask(t.Context(), func(_ string, err error) { told <- err }, "look around", func() (error, error) { return <-told, nil })
-	if err != nil || value == nil || !strings.HasPrefix(value.Error(), "look around: the kernel has not answered") || len(told) > 0 {
+	if err != nil || value == nil || !strings.HasPrefix(value.Error(), "look around: not done within") || len(told) > 0 {
 		t.Errorf("%v, %v, and told %d times more", value, err, len(told))
 	}
 }

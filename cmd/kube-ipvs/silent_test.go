@@ -76,7 +76,7 @@ func TestCommandsOnASilentKernel(t *testing.T) {
 		"run" + manifests, "run --init-only" + manifests, "plan" + manifests, "explain default/web" + manifests, "state", "top", "cleanup",
 	} {
 		t.Run(strings.TrimSuffix(command, manifests), func(t *testing.T) {
-			if rest := stoppedOnSilentKernel(t, command); !strings.Contains(rest, "the kernel has not answered") {
+			if rest := stoppedOnSilentKernel(t, command); !strings.Contains(rest, "not done within") {
 				t.Errorf("after the warning it says: %s", rest)
 			}
 		})
