@@ -124,7 +124,7 @@ func TestDeadlinesFitTheChart(t *testing.T) {
 
 // Each request that a command makes of the kernel has a deadline.
 func TestTheKernelIsAsked(t *testing.T) {
-	requests := []string{"Apply", "Check", "FindKubeProxy", "Load", "OpenLinux", "Preview", "Read", "RemoveScratch"}
+	requests := []string{"Apply", "Check", "FindKubeProxy", "Load", "Loaded", "OpenLinux", "Preview", "Read", "RemoveScratch"}
 	within := []string{
 		"fromIPVS", "printLeft", // are called in takeoverText, and in the daemon's loop
 	}

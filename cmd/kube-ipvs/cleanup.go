@@ -37,16 +37,10 @@ run any number of times, but not while kube-ipvs runs.`, out)
 		return exitFailed, err // a running kube-ipvs would write everything again
 	}
 	defer lock.Close()
-	// After a boot the kernel may not have loaded the modules that the search needs.
 	warn := warnOn(os.Stderr)
-	if _, err := ask(ctx, warn, "load the modules", func() (netutil.Backend, error) { return kernel.Load(ctx, b) }); err != nil {
+	backends, err := ask(ctx, warn, "look for IPVS and iptables", func() ([]netutil.Backend, error) { return kernel.Loaded(ctx, b) })
+	if err != nil {
 		return exitFailed, err
-	}
-	backends := []netutil.Backend{b}
-	if b == "" {
-		if backends, err = netutil.Backends(ctx); err != nil {
-			return exitFailed, err
-		}
 	}
 	// The kernel deletes no set that a rule of either variant names.
 	removed := 0
@@ -68,7 +62,7 @@ run any number of times, but not while kube-ipvs runs.`, out)
 // cleanup deletes the objects of kube-ipvs that meant returns true for, with the rules of one
 // variant of iptables. It returns the number of deleted objects.
 func cleanup(ctx context.Context, warn warning, b netutil.Backend, meant func(state.ID) bool) (removed int, err error) {
-	k, err := openLinux(ctx, warn, kernel.Options{Backend: b, IPv6: netutil.HasIPv6()})
+	k, err := openLinux(ctx, warn, kernel.Options{Backend: b, IPv6: netutil.HasIPv6(), NoLoad: true})
 	if err != nil {
 		return 0, err
 	}

@@ -27,6 +27,7 @@ type Options struct {
 	Backend netutil.Backend // variant of iptables; "": detect it
 	NodeIPs []netip.Addr    // node addresses instead of the kernel's choice, at most one a family
 	Relays  []netip.Addr    // relays of node ports on loopback addresses, at most one a family
+	NoLoad  bool            // do not load IPVS: where it is not loaded, there are no virtual servers to read
 
 	// TakeOver adopts the objects of kube-proxy's IPVS mode: kube-ipvs0 unless it has
 	// another program's alias, its host addresses, and virtual servers at these or at
@@ -48,9 +49,9 @@ func ParseBackend(s string) (netutil.Backend, error) {
 	return "", fmt.Errorf("%q is neither nft nor legacy nor auto", s)
 }
 
-// Usable returns nil if this process can control IPVS, else an error with the reason, such
+// usable returns nil if this process can control IPVS, else an error with the reason, such
 // as a missing capability, and the remedy.
-func Usable() error {
+func usable() error {
 	c, err := ipvs.Open()
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ import (
 // loads IPVS too. On an older kernel without the capability a rule with the match ipvs of
 // iptables does, in a chain to which no rule jumps.
 func Load(ctx context.Context, backend netutil.Backend) (netutil.Backend, error) {
-	none := Usable()
+	none := usable()
 	if none != nil && !errors.Is(none, ipvs.ErrNoIPVS) {
 		return "", none
 	}
@@ -36,6 +36,23 @@ func Load(ctx context.Context, backend netutil.Backend) (netutil.Backend, error)
 	return backend, loadIPVS(ctx, backend, none)
 }
 
+// Loaded is Load for one who only removes: it makes the kernel load neither IPVS nor legacy
+// iptables, since nothing is in a module that is not loaded. It returns backend, or each variant
+// that works if backend is "". It fails if IPVS is loaded and this process may not control it.
+func Loaded(ctx context.Context, backend netutil.Backend) ([]netutil.Backend, error) {
+	loaded, err := ipvs.Loaded()
+	if err == nil && loaded {
+		err = usable()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if backend != "" {
+		return []netutil.Backend{backend}, nil
+	}
+	return netutil.Backends(ctx)
+}
+
 // loadIPVS tries to load IPVS by each installed variant of iptables, first by the one in use.
 // none is the error that IPVS is missing.
 func loadIPVS(ctx context.Context, use netutil.Backend, none error) error {
@@ -46,7 +63,7 @@ func loadIPVS(ctx context.Context, use netutil.Backend, none error) error {
 	others := slices.DeleteFunc(all, func(b netutil.Backend) bool { return b == use })
 	for _, b := range append([]netutil.Backend{use}, others...) {
 		failed := scratch(ctx, b, state.IPv4, map[string][]string{"filter": {"-m ipvs --ipvs"}})
-		if err := Usable(); !errors.Is(err, ipvs.ErrNoIPVS) {
+		if err := usable(); !errors.Is(err, ipvs.ErrNoIPVS) {
 			return err
 		}
 		if failed != nil {

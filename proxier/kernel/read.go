@@ -74,6 +74,9 @@ func (v *View) readSettings(note put) error {
 			note(state.SettingID(k), state.Intern(state.Spec{Text: value}))
 		}
 	}
+	if v.ipvs == nil {
+		return nil
+	}
 	tcp, fin, udp, err := v.ipvs.Timeouts()
 	if err != nil {
 		return fmt.Errorf("read the timeouts of IPVS: %w", err)

@@ -101,7 +101,7 @@ func (v *View) readServers(ctx context.Context, server put, real func(state.ID, 
 		ours[id] = true
 		server(id, spec)
 	})
-	if err != nil {
+	if err != nil || v.ipvs == nil {
 		return err
 	}
 	return eachReal(v.ipvs, ours, true, func(server state.ID, d ipvs.Dest) { real(state.RealServerID(server, d.Addr), d) })
@@ -142,7 +142,7 @@ func eachReal(c *ipvs.Client, of map[state.ID]bool, byTable bool, each func(stat
 // EachServer is part of Reader. It costs one dump. Of kube-proxy's virtual servers it has
 // those that the last Read took over.
 func (v *View) EachServer(_ context.Context, note func(state.ID, state.SpecRef)) error {
-	if err := v.openServers(); err != nil {
+	if err := v.openServers(); err != nil || v.ipvs == nil {
 		return err
 	}
 	return v.ipvs.EachService(func(svc moby.Service, _ ipvs.Stats) {

@@ -84,9 +84,18 @@ func (v *View) openOthers() error {
 	return nil
 }
 
-func (v *View) openServers() error { return opened(v, &v.ipvs, ipvs.Open) }
-func (v *View) openSets() error    { return opened(v, &v.ipset, ipset.Open) }
-func (v *View) openLinks() error   { return opened(v, &v.links, netutil.OpenLinks) }
+// openServers leaves v.ipvs nil where IPVS is not loaded and must not be.
+func (v *View) openServers() error {
+	if v.options.NoLoad {
+		if loaded, err := ipvs.Loaded(); err != nil || !loaded {
+			return err
+		}
+	}
+	return opened(v, &v.ipvs, ipvs.Open)
+}
+
+func (v *View) openSets() error  { return opened(v, &v.ipset, ipset.Open) }
+func (v *View) openLinks() error { return opened(v, &v.links, netutil.OpenLinks) }
 
 // Close closes all sockets.
 func (v *View) Close() error {

@@ -86,6 +86,9 @@ func TestMissing(t *testing.T) {
 				}
 			}
 			known(t, said)
+			if n.cleanup() != 0 {
+				t.Error("cleanup has removed something")
+			}
 		})
 	}
 	t.Run("can be done without", func(t *testing.T) {

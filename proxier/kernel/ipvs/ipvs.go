@@ -16,6 +16,9 @@ import (
 	"kube-ipvs/netutil"
 )
 
+// familyName is that of the kernel's netlink family.
+const familyName = "IPVS"
+
 // Client talks to the kernel. Only one goroutine may use it at a time.
 type Client struct {
 	conn   *netutil.Conn
@@ -40,10 +43,10 @@ func Open() (*Client, error) {
 }
 
 func (c *Client) setup() error {
-	err := c.findFamily("IPVS")
+	err := c.findFamily(familyName)
 	if errors.Is(err, ErrNoIPVS) {
 		if err = netutil.LoadModule("ip_vs"); err == nil {
-			err = c.findFamily("IPVS")
+			err = c.findFamily(familyName)
 		}
 	}
 	if err != nil {
@@ -82,6 +85,33 @@ func (c *Client) findFamily(name string) error {
 		return fmt.Errorf("look up the kernel's netlink family IPVS: %w", err)
 	}
 	return nil
+}
+
+// Loaded reports whether the kernel has IPVS now. It makes the kernel load nothing.
+func Loaded() (bool, error) { return hasFamily(familyName) }
+
+// hasFamily looks for a netlink family in the list of all, which loads no module, unlike
+// findFamily.
+func hasFamily(name string) (found bool, err error) {
+	conn, err := netutil.Dial(unix.NETLINK_GENERIC)
+	if err != nil {
+		return false, fmt.Errorf("ipvs: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	var b netutil.Batch
+	b.Begin(unix.GENL_ID_CTRL, 0, unix.CTRL_CMD_GETFAMILY, 1, 0, 0)
+	err = netutil.Retry(func() error {
+		return conn.Dump(&b, func(_ uint16, p []byte) error {
+			each(attrs(p), func(a netutil.Attr) {
+				found = found || a.Type == unix.CTRL_ATTR_FAMILY_NAME && text(a.Data) == name
+			})
+			return nil
+		})
+	})
+	if err != nil {
+		return false, fmt.Errorf("list the kernel's netlink families: %w", err)
+	}
+	return found, nil
 }
 
 // Close closes the socket.

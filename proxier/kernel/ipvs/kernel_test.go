@@ -122,6 +122,20 @@ func TestOpenWithoutIPVS(t *testing.T) {
 	}
 }
 
+// Loaded is true just where the kernel has the table of IPVS, before and after.
+func TestLoaded(t *testing.T) {
+	_, before := os.Stat(tablePath)
+	loaded, err := Loaded()
+	must(t, err)
+	_, after := os.Stat(tablePath)
+	if (before == nil) != loaded || (after == nil) != loaded {
+		t.Errorf("it is loaded: %t; the table before: %v, and after: %v", loaded, before, after)
+	}
+	if has, err := hasFamily("nlctrl"); err != nil || !has {
+		t.Errorf("the list lacks the family that gives it: %v", err)
+	}
+}
+
 // In a user namespace of its own even root may not.
 func TestNotPermitted(t *testing.T) {
 	isolated(t)
