@@ -79,17 +79,15 @@ func (m *MissingModules) All() error {
 	return m
 }
 
-// Lacks returns the remedy for missing modules. It names the packages of several
-// distributions, since a container cannot see the node's.
+// Lacks returns the remedy for missing modules. Of all distributions it names the package of
+// RHEL, where modules are most often missing, since a container cannot see the node's.
 func Lacks(modules ...string) string {
 	load := "on the node, load the module with modprobe "
 	if len(modules) > 1 {
 		load = "on the node, load the modules with modprobe -a "
 	}
-	version := release()
-	return load + strings.Join(modules, " ") + ", or install the kernel package that carries it where modprobe finds none " +
-		"(Debian: linux-image-" + version + "; Ubuntu: linux-modules-" + version + ", linux-modules-extra-" + version +
-		"; RHEL: kernel-core, kernel-modules-core, kernel-modules, kernel-modules-extra; Amazon Linux 2: kernel)"
+	return load + strings.Join(modules, " ") +
+		", or install the package that has what modprobe does not find: kernel-modules-extra-" + release() + " on RHEL, else see docs/install.md"
 }
 
 // Older reports whether the kernel's release is before a version. Distributions backport: ask

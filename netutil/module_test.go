@@ -35,6 +35,15 @@ func TestMissingModules(t *testing.T) {
 	}
 }
 
+// The remedy fits a line of a log, and dnf takes what it names: a package of this very kernel.
+func TestLacksIsShort(t *testing.T) {
+	for _, text := range []string{Lacks("ip_vs"), Lacks("ip_vs", "ip_set")} {
+		if rest := len(text) - len(release()); rest > 190 || !strings.Contains(text, ": kernel-modules-extra-"+release()+" on RHEL") {
+			t.Errorf("%d bytes and the version: %s", rest, text)
+		}
+	}
+}
+
 func TestOlder(t *testing.T) {
 	for release, want := range map[string]bool{
 		"4.15.0-213-generic": true, "3.10.0-1160.el7.x86_64": true, "4.18.0-553.el8": false, "4.19": false, "5.4.0": false, "6.12.117+deb13-amd64": false, "unknown": false,
