@@ -1,10 +1,12 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel/ipvs"
@@ -54,21 +56,43 @@ func Loaded(ctx context.Context, backend netutil.Backend) ([]netutil.Backend, er
 }
 
 // loadIPVS tries to load IPVS by each installed variant of iptables, first by the one in use.
-// none is the error that IPVS is missing.
+// none is the error that IPVS is missing. A variant that refuses its rule gives no reason that
+// the operator does not know, since the remedy for both is the module.
 func loadIPVS(ctx context.Context, use netutil.Backend, none error) error {
 	all, err := netutil.Backends(ctx)
 	if err != nil {
 		return errors.Join(none, err)
 	}
+	var refusing []string
+	var other error // such as a lock that another program holds
 	others := slices.DeleteFunc(all, func(b netutil.Backend) bool { return b == use })
 	for _, b := range append([]netutil.Backend{use}, others...) {
 		failed := scratch(ctx, b, state.IPv4, map[string][]string{"filter": {"-m ipvs --ipvs"}})
 		if err := usable(); !errors.Is(err, ipvs.ErrNoIPVS) {
 			return err
 		}
-		if failed != nil {
-			none = fmt.Errorf("%w; iptables (%s) cannot load it either: %w", none, b, failed)
+		if saidNo(failed) {
+			refusing = append(refusing, "iptables-"+string(b))
+		} else {
+			other = cmp.Or(other, failed)
 		}
 	}
-	return none
+	return notLoaded(none, refusing, other)
+}
+
+// notLoaded adds to none, before its remedy, the variants of iptables that refuse a rule with the
+// match ipvs, and why another one could not be asked.
+func notLoaded(none error, refusing []string, other error) error {
+	var missing *netutil.MissingModules
+	if !errors.As(none, &missing) {
+		return errors.Join(none, other)
+	}
+	err := missing.Err
+	if len(refusing) > 0 {
+		err = fmt.Errorf("%w (a rule of %s does not load it)", err, strings.Join(refusing, " or "))
+	}
+	if other != nil {
+		err = fmt.Errorf("%w (%w)", err, other)
+	}
+	return &netutil.MissingModules{Err: err, Modules: missing.Modules}
 }

@@ -11,8 +11,8 @@ import (
 
 // The errors of Open and ProbeScheduler. Each names the remedy.
 var (
-	ErrNoIPVS       = errors.New("the kernel has no IPVS: " + netutil.Lacks("ip_vs"))
-	ErrNotPermitted = fmt.Errorf("IPVS needs CAP_NET_ADMIN in the initial user namespace: "+
+	ErrNoIPVS       error = &netutil.MissingModules{Err: errors.New("the kernel has no IPVS"), Modules: []string{"ip_vs"}}
+	ErrNotPermitted       = fmt.Errorf("IPVS needs CAP_NET_ADMIN in the initial user namespace: "+
 		"run as root or grant the capability, and not in a user namespace of its own (%w)", unix.EPERM)
 	ErrNoScheduler = errors.New("the kernel has no IPVS scheduler")
 )
