@@ -99,13 +99,15 @@ func TestUnplayed(t *testing.T) {
 // make lab-test plays.
 func TestChoose(t *testing.T) {
 	t.Chdir("../..")
-	table := tables["test-kernels"]
-	got, err := chooseSuites(table, []string{"wire", "test/wire"})
+	got, err := chooseSuites("test-kernels", []string{"wire", "test/wire"})
 	if err != nil || len(got) != 2 || got[0].run == "" || got[1].run != "" {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if _, err := chooseSuites(table, []string{"docs"}); err == nil || !strings.Contains(err.Error(), "nft-alone") {
+	if _, err := chooseSuites("test-kernels", []string{"docs"}); err == nil || !strings.Contains(err.Error(), "nft-alone") {
 		t.Errorf("a folder without tests: %v", err)
+	}
+	if _, err := chooseSuites("test-uml", []string{"wire"}); err == nil || !strings.Contains(err.Error(), "test-uml has no suite wire; there are: test/wire, ") {
+		t.Errorf("a suite of the other target: %v", err)
 	}
 	text, err := os.ReadFile("Makefile")
 	if err != nil {
@@ -120,47 +122,55 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// A kernel is known by its name; an unknown one is refused with the known ones.
+// A target plays its own kernels; others are refused with a list of its own.
 func TestChooseKernels(t *testing.T) {
-	table := tables["test-kernels"]
-	for _, tt := range []struct{ names, want []string }{
-		{nil, table.usual}, {[]string{"all"}, table.kernels}, {known, known},
-	} {
-		if got, err := chooseKernels(table, tt.names); err != nil || !slices.Equal(got, tt.want) {
-			t.Errorf("%q: %q, %v", tt.names, got, err)
+	for target, table := range tables {
+		for _, tt := range []struct{ names, want []string }{
+			{nil, table.usual}, {[]string{"all"}, table.kernels}, {known[target], known[target]}, {table.kernels, table.kernels},
+		} {
+			if got, err := chooseKernels(target, tt.names); err != nil || !slices.Equal(got, tt.want) {
+				t.Errorf("%s: %q: %q, %v", target, tt.names, got, err)
+			}
 		}
 	}
-	for _, name := range []string{"5.11", "uml/foo", "6", "", "all"} {
-		_, err := chooseKernels(table, []string{"5.10", name})
-		if err == nil || !strings.Contains(err.Error(), "no kernel "+name+"; there are: 4.15, 4.18, 5.4") {
-			t.Errorf("%s: %v", name, err)
+	for target, names := range map[string][]string{
+		"test-kernels": {"5.11", "uml/foo", "6", "", "all", "uml/bullseye"},
+		"test-uml":     {"5.10", "uml/foo"},
+	} {
+		for _, name := range names {
+			_, err := chooseKernels(target, []string{known[target][0], name})
+			want := target + " has no kernel " + name + "; there are: " + strings.Join(known[target], ", ") + ";"
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 }
 
-// The known kernels are those of fetch, and the lab's usage names the suites of the others.
+// The known kernels are those of fetch, and the suites of the others are those that the lab
+// accepts and that its usage names.
 func TestKnownKernels(t *testing.T) {
-	fetch, usage := contents(t, "fetch"), contents(t, "../lab/run")
-	var want, got []string
+	fetch, lab, usage := contents(t, "fetch"), contents(t, "../lab/lib.sh"), contents(t, "../lab/run")
+	var want []string
 	for _, m := range regexp.MustCompile(`(?m)^    ([0-9. |]+)\) echo `).FindAllStringSubmatch(fetch, -1) {
 		want = append(want, strings.Split(m[1], " | ")...)
 	}
-	for _, name := range known {
-		if suite, uml := strings.CutPrefix(name, "uml/"); !uml {
-			got = append(got, name)
-		} else if !strings.Contains(usage, suite) {
-			t.Errorf("test/lab/run does not name %s", suite)
-		}
-	}
-	if !slices.Equal(got, want) {
+	if got := known["test-kernels"]; !slices.Equal(got, want) {
 		t.Errorf("fetch has %q, and known are %q", want, got)
 	}
-	for target, table := range tables {
-		for _, name := range table.kernels {
-			if !slices.Contains(known, name) {
-				t.Errorf("%s of %s is not known", name, target)
-			}
+	list := regexp.MustCompile(`(?m)^kernel_sources=\((.*)\)$`).FindStringSubmatch(lab)
+	if list == nil {
+		t.Fatal("test/lab/lib.sh has no line kernel_sources=(...)")
+	}
+	want = nil
+	for _, suite := range strings.Fields(list[1]) {
+		want = append(want, "uml/"+suite)
+		if !strings.Contains(usage, suite) {
+			t.Errorf("the usage of test/lab/run does not name %s", suite)
 		}
+	}
+	if got := known["test-uml"]; !slices.Equal(got, want) {
+		t.Errorf("the lab has %q, and known are %q", want, got)
 	}
 }
 

@@ -24,7 +24,7 @@ func main() {
 	suites := flag.String("suites", "", "suites, with a space between; those of all columns if empty")
 	machines := flag.Int("machines", 2, "how many are to run side by side")
 	docs := flag.String("docs", "docs/kernels.md", "the document with the table, of which the rows are written that have been played whole")
-	check := flag.Bool("check", false, "only find out whether the names of kernels and suites are known")
+	check := flag.Bool("check", false, "only find out whether the target knows the names of kernels and suites")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -46,16 +46,15 @@ type round struct {
 	suites  []*suite
 }
 
-// newRound returns the round of these names. It fails if a name is unknown.
+// newRound returns the round of these names. It fails if the target does not know one.
 func newRound(target string, kernels, suites []string) (*round, error) {
-	t, ok := tables[target]
-	if !ok {
+	if _, ok := tables[target]; !ok {
 		return nil, fmt.Errorf("there is no table of %s", target)
 	}
 	r := &round{target: target}
 	var err, wrong error
-	r.kernels, err = chooseKernels(t, kernels)
-	r.suites, wrong = chooseSuites(t, suites)
+	r.kernels, err = chooseKernels(target, kernels)
+	r.suites, wrong = chooseSuites(target, suites)
 	return r, errors.Join(err, wrong)
 }
 

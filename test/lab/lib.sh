@@ -12,6 +12,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 # linux-source is taken, or the one of a version that stands behind a slash. The usual
 # one is new enough for today's CPUs, yet built for a stable Debian.
 usual_source=trixie-backports
+kernel_sources=(bullseye bookworm trixie trixie-backports jammy-updates/5.15 bionic-updates/4.18)
 kernel_source=${LAB_SUITE:-$usual_source}
 
 # config - prints what the kernel has, with what $LAB_CONFIG asks for, too: others than the
