@@ -188,8 +188,18 @@ func TestInterrupted(t *testing.T) {
 	for i, name := range []string{"first", "second", "third"} {
 		jobs = append(jobs, job{kernel{name: "5.10"}, &suite{name: name, packages: []string{name}, weight: 3 - i}})
 	}
-	var ended []string
-	stopped := run(ctx, 1, jobs, func(r Result) { ended = append(ended, r.Suite) })
+	var said, ended []string
+	begin := func(j job) { said = append(said, j.begins()) }
+	stopped := run(ctx, 1, jobs, begin, func(r Result) {
+		ended = append(ended, r.Suite)
+		said = append(said, r.Suite+" has ended")
+	})
+	if want := []string{
+		"5.10 first begins; its output is in out/kernels/5.10.first.log", "first has ended",
+		"5.10 second begins; its output is in out/kernels/5.10.second.log",
+	}; !slices.Equal(said, want) {
+		t.Errorf("%q, want %q", said, want)
+	}
 	if !slices.Equal(ended, []string{"first"}) || len(stopped) != 1 || stopped[0].suite.name != "second" {
 		t.Errorf("%q ended, and %v were stopped", ended, stopped)
 	}

@@ -96,7 +96,7 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 	limit := cmp.Or(os.Getenv("LAB_TIMEOUT"), fmt.Sprint(j.suite.weight*600))
 	cmd.Env = append(append(cmd.Env, "LAB_TIMEOUT="+limit), j.kernel.env...)
 	var said []byte
-	log, err := os.Create(filepath.Join(folder, strings.ReplaceAll(j.kernel.name+"."+j.suite.name, "/", "-")+try+".log"))
+	log, err := os.Create(j.log(try))
 	if err == nil {
 		cmd.Stdout, cmd.Stderr = log, log
 		err = errors.Join(cmd.Run(), log.Close())
@@ -107,6 +107,11 @@ func (j job) boot(ctx context.Context, named map[string][]string, try string) ou
 		out.broken = append(out.broken, fmt.Sprintf("the machine did not end well (%v)", err))
 	}
 	return out
+}
+
+// log is the file that keeps the output of a try: of the first one if empty.
+func (j job) log(try string) string {
+	return filepath.Join(folder, strings.ReplaceAll(j.kernel.name+"."+j.suite.name, "/", "-")+try+".log")
 }
 
 var line = regexp.MustCompile(`(?m)^(?:=== (PACKAGE|ENDED|RUN) +(\S+)$|( *)--- (PASS|FAIL|SKIP): (\S+) )`)

@@ -76,7 +76,8 @@ func (r *round) play(ctx context.Context, machines int, docs string) error {
 	jobs, wrong := r.jobs(ctx)
 	ended := 0
 	var lost error
-	stopped := run(ctx, machines, jobs, func(res Result) {
+	begin := func(j job) { fmt.Println("kernels:", j.begins()) }
+	stopped := run(ctx, machines, jobs, begin, func(res Result) {
 		ended++
 		all.put(res)
 		lost = errors.Join(lost, all.save())
@@ -139,9 +140,15 @@ type job struct {
 	suite  *suite
 }
 
-// run plays the jobs on so many machines side by side, the longest first. It returns those
-// that the end of ctx stopped; it begins none after that.
-func run(ctx context.Context, machines int, jobs []job, done func(Result)) (stopped []job) {
+// begins says that the job has begun, and where its output is to be seen meanwhile.
+func (j job) begins() string {
+	return fmt.Sprintf("%s %s begins; its output is in %s", j.kernel.name, j.suite.name, j.log(""))
+}
+
+// run plays the jobs on so many machines side by side, the longest first, and calls begin
+// and done one at a time. It returns those that the end of ctx stopped; it begins none after
+// that.
+func run(ctx context.Context, machines int, jobs []job, begin func(job), done func(Result)) (stopped []job) {
 	slices.SortStableFunc(jobs, func(a, b job) int { return b.suite.weight - a.suite.weight })
 	next := make(chan job)
 	var mu sync.Mutex
@@ -149,6 +156,9 @@ func run(ctx context.Context, machines int, jobs []job, done func(Result)) (stop
 	for range machines {
 		wg.Go(func() {
 			for j := range next {
+				mu.Lock()
+				begin(j)
+				mu.Unlock()
 				r := j.play(ctx)
 				mu.Lock()
 				if ctx.Err() == nil {
