@@ -258,10 +258,11 @@ func TestTakeOverReads(t *testing.T) {
 		}
 		l := openTakeOver(t, "198.51.100.0/24")
 		defer l.Close()
+		wrong := " " + state.WrongRoute.String()
 		want := []string{
-			"link kube-ipvs0",
+			"link kube-ipvs0 " + state.NoAlias.String(),
 			"real server 10.244.0.11:8080 of 10.96.0.10:80/tcp weight 1", "real server 10.244.0.11:8080 of 192.0.2.1:30080/tcp weight 1",
-			"vip 10.96.0.10", "vip 203.0.113.5", "vip fd96::a",
+			"vip 10.96.0.10" + wrong, "vip 203.0.113.5" + wrong, "vip fd96::a" + wrong,
 			"virtual server 10.96.0.10:80/tcp rr foreign", "virtual server 192.0.2.1:30080/tcp rr foreign", "virtual server 203.0.113.5:80/tcp rr foreign",
 			"virtual server [2001:db8::1]:30080/tcp rr foreign", "virtual server [fd96::a]:80/tcp rr foreign",
 		}
