@@ -67,7 +67,8 @@ func TestNothingLeaks(t *testing.T) {
 		n.enrich()
 		start := func() *daemon {
 			d := n.start("--audit-period", "1s")
-			d.awaitRound(0, func(r record) bool { return r.Round > 2 })
+			// By the first audit all sockets that stay are open; on a busy machine two were not, after round 2.
+			d.awaitRound(0, func(r record) bool { return r.Round > 2 && r.Full })
 			return d
 		}
 		d := start()
