@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 )
 
@@ -155,7 +156,7 @@ func (p *Ports) sync(ctx context.Context) time.Time {
 		}
 	}
 	p.closeOthers(want)
-	again = sooner(again, p.openAll(ctx, want))
+	again = pace.Earliest(again, p.openAll(ctx, want))
 	for at, t := range p.tries {
 		problems = append(problems, problem(want[at], fmt.Sprintf(
 			"load balancers get no answer at %s: %v; it is tried again", at, t.err)))
@@ -241,7 +242,7 @@ func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]report.Heal
 		}
 		t := p.tries[at]
 		if t != nil && time.Now().Before(t.at) {
-			again = sooner(again, t.at)
+			again = pace.Earliest(again, t.at)
 			continue
 		}
 		network := "tcp4"
@@ -263,15 +264,7 @@ func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]report.Heal
 		}
 		t.err, t.delay = reason(err), min(max(2*t.delay, retryFirst), retryLast)
 		t.at = time.Now().Add(t.delay)
-		again = sooner(again, t.at)
+		again = pace.Earliest(again, t.at)
 	}
 	return again
-}
-
-// sooner returns the earlier of two times; zero means never.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }

@@ -70,9 +70,7 @@ func (f *failing) ownedFailures(table *desired.Table) []*status {
 			continue
 		}
 		if at := s.since.Add(toldAfter); !pace.Due(at) {
-			if m := &f.missed; m.until.IsZero() || at.Before(m.until) {
-				m.until = at
-			}
+			f.missed.until = pace.Earliest(f.missed.until, at)
 			continue
 		}
 		ripe = append(ripe, s)
