@@ -86,7 +86,7 @@ func (v *View) openOthers() error {
 
 // openServers leaves v.ipvs nil where IPVS is not loaded and must not be.
 func (v *View) openServers() error {
-	if v.options.NoLoad {
+	if v.options.NoLoad && v.ipvs == nil {
 		if loaded, err := ipvs.Loaded(); err != nil || !loaded {
 			return err
 		}
