@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
 )
@@ -15,19 +14,13 @@ const moreName = "test-kernels: suites by name"
 // that each cell has its date; a cell that has no result in this tree stays as it is in the
 // document, unless the row becomes one of another version, and so does a newer one.
 func (all results) writeMore(path string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, old, after, err := cut(string(text), moreName)
-	if err != nil {
-		return err
-	}
-	body := headOf("| kernel |", more)
-	for _, k := range tables["test-kernels"].kernels {
-		body += all.moreRow(k, oldRow(old, headOf("| kernel |", more), k))
-	}
-	return os.WriteFile(path, []byte(before+body+"\n"+meaning(more)+after), 0o644)
+	return rewrite(path, moreName, func(old string) string {
+		body := headOf("| kernel |", more)
+		for _, k := range tables["test-kernels"].kernels {
+			body += all.moreRow(k, oldRow(old, headOf("| kernel |", more), k))
+		}
+		return body + "\n" + meaning(more)
+	})
 }
 
 // moreRow is the row of a kernel, from the results and the row that is there; nothing if

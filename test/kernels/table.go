@@ -32,14 +32,11 @@ var tables = map[string]table{
 // since the row that is there, keeps that row. If a row can be had from neither, nothing is
 // written.
 func (all results) write(path, target string) error {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	before, old, after, err := cut(string(text), target)
-	if err != nil {
-		return err
-	}
+	return rewrite(path, target, func(old string) string { return all.body(target, old) })
+}
+
+// body is the text that write puts into the place of the old one; nothing if a row is missing.
+func (all results) body(target, old string) string {
 	t, skips := tables[target], skipList{}
 	var rows []string
 	for _, k := range t.kernels {
@@ -55,12 +52,30 @@ func (all results) write(path, target string) error {
 			}
 		}
 		if row == "" {
-			return nil
+			return ""
 		}
 		rows = append(rows, row)
 	}
 	body := head(t.suites) + strings.Join(rows, "") + "\n" + reasons(t.suites) + skips.markdown(rows) + meaning(t.suites)
-	return os.WriteFile(path, []byte(before+strings.TrimRight(body, "\n")+"\n"+after), 0o644)
+	return strings.TrimRight(body, "\n") + "\n"
+}
+
+// rewrite gives the generated text of that name in a document to body, and puts what that
+// returns into its place. It writes nothing if that is nothing.
+func rewrite(path, name string, body func(old string) string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, old, after, err := cut(string(text), name)
+	if err != nil {
+		return err
+	}
+	now := body(old)
+	if now == "" {
+		return nil
+	}
+	return os.WriteFile(path, []byte(before+now+after), 0o644)
 }
 
 // cut returns the generated text of that name in a document, without the empty lines around
