@@ -149,7 +149,8 @@ cluster-down:
 # Upstream's end-to-end tests that concern a service proxy, with kube-proxy and kube-ipvs,
 # each in a cluster of its own: hours. FOCUS is a regular expression for their names; without
 # it they are all played, and docs/conformance.md is written; REST=true plays those only that
-# have not passed by out/e2e-results, and RUNS=5 all of them so often. e2e-quick plays those that tell most with kube-ipvs.
+# have not passed by out/e2e-results, and RUNS=5 all of them so often. e2e-quick plays those
+# that tell most with kube-ipvs.
 FOCUS ?=
 REST ?= false
 RUNS ?= 1
