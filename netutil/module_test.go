@@ -20,7 +20,7 @@ func TestMissingModules(t *testing.T) {
 		t.Error("something is missing from the start")
 	}
 	other := errors.New("no memory")
-	if err := all.Add(other); err != other || all.All() != nil {
+	if err := all.Add(other); err != other || all.All() != nil { //nolint:errorlint // it comes back unchanged, not wrapped
 		t.Errorf("another error became %v", err)
 	}
 	lacks := func(what string, modules ...string) error {

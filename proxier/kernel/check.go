@@ -136,7 +136,7 @@ func (l *Linux) checkFamily(ctx context.Context, family netip.Addr, n Needs) err
 
 var (
 	errIPv6Off   = errors.New("IPv6 is switched off on this node (net.ipv6.conf.all.disable_ipv6, or ipv6.disable=1), and is its primary family by --node-ip, --bind-address, --cluster-cidr or its addresses")
-	errTooOld    = errors.New("Linux before 4.18 is not supported: chains of type nat hide each other's rules, so that kube-ipvs does without its nftables table, and DNAT of other programs may take ports of ClusterIPs") //nolint:staticcheck // Linux is a name
+	errTooOld    = errors.New("Linux before 4.18 is not supported: chains of type nat hide each other's rules, so that kube-ipvs does without its nftables table, and DNAT of other programs may take ports of ClusterIPs")
 	errNoDummies = errors.New("the kernel has no dummy devices, so that ClusterIPs are routes only: " + netutil.Lacks("dummy"))
 	errNoFlows   = errors.New("UDP flows stay with removed endpoints, since conntrack cannot be read: " + netutil.Lacks("nf_conntrack_netlink"))
 )
