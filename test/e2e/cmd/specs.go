@@ -70,7 +70,7 @@ func (s selection) skipped(more ...string) string {
 func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	flags := flag.NewFlagSet("specs", flag.ContinueOnError)
 	together := flags.Int("together", atOnce, "how many at once")
-	last := flags.Bool("last", false, "keep those that burden others for the end, and note the results as a run of all")
+	last := flags.Bool("last", false, "keep the longest for the end, and note the results as a run of all")
 	rest := flags.Bool("rest", false, "only those that have not passed by what the file says, and add to that")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -102,17 +102,17 @@ func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	return errors.Join(err, r.write(path))
 }
 
-// play runs specs, and those that burden others after them, if that is asked for.
+// play runs specs, and the longest after them, if that is asked for.
 func (s selection) play(ctx context.Context, c *e2e.Cluster, focus, skip string, last bool, together int, log string) (map[string]e2e.Result, error) {
 	if !last {
 		return c.Specs(ctx, focus, skip, together, log+".log")
 	}
-	burden := strings.Join(s.Last, "|")
-	results, err := c.Specs(ctx, focus, skip+"|"+burden, together, log+".log")
+	longest := strings.Join(s.Last, "|")
+	results, err := c.Specs(ctx, focus, skip+"|"+longest, together, log+".log")
 	if err != nil {
 		return results, err
 	}
-	more, err := c.Specs(ctx, burden, skip, together, log+".last.log")
+	more, err := c.Specs(ctx, longest, skip, together, log+".last.log")
 	maps.Copy(results, more)
 	return results, err
 }
