@@ -107,7 +107,11 @@ func agnhost(root string) error {
 			return err
 		}
 	}
-	if err := registry(root, "pause", "testing", pauseImage); err != nil {
+	// Not the same image as the one that nodes have: a kubelet that has pulled an image
+	// under one name pulls it under all others too (KEP-2535), and no registry has those.
+	served := pauseImage
+	served.config.Env = paths
+	if err := registry(root, "pause", "testing", served); err != nil {
 		return err
 	}
 	shell := filepath.Join(root, "bin/sh")
