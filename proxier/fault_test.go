@@ -26,7 +26,7 @@ import (
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 // fault is a permanent fault of a node.

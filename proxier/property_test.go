@@ -19,7 +19,7 @@ import (
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 var nodeFacts = state.Facts{

@@ -18,7 +18,7 @@ import (
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 // givens are steps that do not have the process start.

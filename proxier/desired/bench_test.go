@@ -10,7 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-ipvs/proxier/model"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 // wide applies a Service of many frontends with some endpoints on this node.

@@ -16,7 +16,7 @@ import (
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 // said returns the problems of a table, one a line.

@@ -14,7 +14,7 @@ import (
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 func config(mode Mode) Config {

@@ -13,7 +13,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 var update = flag.Bool("update", false, "rewrite what the texts are")

@@ -12,7 +12,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 // draw returns a random cluster, all of it programmed.

@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kube-ipvs/proxier/model"
-	"kube-ipvs/test/world"
+	"kube-ipvs/test/lib/world"
 )
 
 // dress gives an object what API servers say of it and no proxy reads.

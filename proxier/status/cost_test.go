@@ -14,7 +14,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/status"
-	"kube-ipvs/test/showcase"
+	"kube-ipvs/test/lib/showcase"
 )
 
 // A page of 10,000 Services costs what it shows: the virtual servers of 50, and

@@ -21,7 +21,7 @@ import (
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/status"
-	"kube-ipvs/test/showcase"
+	"kube-ipvs/test/lib/showcase"
 )
 
 // ask requests a path of the page.

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	kube "kube-ipvs/test/cluster"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 const patience = 200 * time.Millisecond // of a client that asks for a Service

@@ -17,7 +17,7 @@ import (
 	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 
 	kube "kube-ipvs/test/cluster"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // lab is the cluster that the proxies serve one after another: a node with a

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	kube "kube-ipvs/test/cluster"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // settled waits until enough was asked for and nothing has come for a while. It

@@ -5,7 +5,7 @@ import (
 	"io"
 	"net"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // A request has this size, and so has its answer.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 
 	"sigs.k8s.io/yaml"
 )

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 const (

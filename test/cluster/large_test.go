@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 var large = flag.Bool("large", false, "measure memory and CPU with a large cluster, which takes minutes: make bench-cluster")

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // load is clients that ask all the time.

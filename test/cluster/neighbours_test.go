@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // neighbour returns the program of another project, from test/neighbours/build.

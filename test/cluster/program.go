@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Program is a server that runs on a host and can be ended and started again.

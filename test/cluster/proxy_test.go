@@ -5,7 +5,7 @@ import (
 	"regexp"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // refusal is kube-proxy's message about a kernel that is too old for its mode.

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Without the API server, and without etcd behind it, Services are served as before.

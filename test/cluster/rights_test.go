@@ -9,7 +9,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // other starts a control plane of the test's own beside the shared one, with

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // soakFor is how long TestSoak plays all modes together, unless KUBE_IPVS_SOAK says another

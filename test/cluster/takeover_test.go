@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // kube-proxy is stopped, which leaves all that it has programmed, and kube-ipvs

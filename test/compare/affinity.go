@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // affinityScenarios are Services that keep a client at its endpoint.

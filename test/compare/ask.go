@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Ask is a request that is made some times over, each time by a new connection

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // bridgeScenarios are pods that share a bridge of the node, and reach each other

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // The canary is a Service whose port and whose endpoints' port change each time

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // changeScenarios are changes of Services that clients use all the time.

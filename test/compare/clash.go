@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // clashScenarios are connections and Services that get into each other's way.

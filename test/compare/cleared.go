@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"kube-ipvs/test/cluster"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // cleared removes all virtual servers of the node behind the proxy's back: connections that

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // datagramScenarios are about UDP clients that keep their port.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // dnatScenarios are nodes on which a network plugin serves the numbers of a Service's

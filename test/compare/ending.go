@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // endingScenarios are about clients of endpoints that end.

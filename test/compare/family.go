@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // familyScenarios are Services of one family or both.

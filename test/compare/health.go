@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"sync"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // health asks at a health-check node port, as load balancers do and from inside, and

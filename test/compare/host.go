@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // hostScenarios are nodes on which others have rules, settings and addresses, too.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // idleScenarios are connections that say nothing for a while.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // inputScenarios are rules of others in filter INPUT: of the node's own firewall, where

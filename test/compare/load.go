@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // load is clients that ask all the time, each its own way, until it is halted.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/netip"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // localhostScenarios ask node ports at loopback addresses, where kube-proxy's iptables

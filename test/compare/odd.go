@@ -7,7 +7,7 @@ import (
 	"regexp"
 	"strings"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // oddScenarios are objects as older API servers let them in: every API server serves

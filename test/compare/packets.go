@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"kube-ipvs/test/cluster"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // packetScenarios are datagrams in fragments, and links that carry less.

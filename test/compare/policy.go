@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // policyScenarios are both traffic policies, with endpoints here and there.

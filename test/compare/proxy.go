@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"kube-ipvs/test/cluster"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Proxy is a service proxy that runs on both nodes.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // rangeScenarios are Services with loadBalancerSourceRanges.

@@ -1,6 +1,6 @@
 package main
 
-import "kube-ipvs/test/testbed"
+import "kube-ipvs/test/lib/testbed"
 
 // reachScenarios are about clients, the frontends that they reach, and the sources
 // that endpoints see.

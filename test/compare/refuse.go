@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // refuseScenarios are Services without endpoints that answer.

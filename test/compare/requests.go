@@ -4,7 +4,7 @@ import (
 	"errors"
 	"net/netip"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // crossing returns requests of clients to frontends, over networks and both families.

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // restartScenarios are about clients during a restart of the proxy.

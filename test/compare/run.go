@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // run has one proxy play the scenarios, and records the outcomes.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Scenario is a situation that every proxy is put into, and what is observed in

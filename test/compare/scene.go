@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Scene is the place of a scenario: the World with a proxy on both nodes.

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // sourceScenarios are where requests seem to come from: masqueraded where they

@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // stream is datagrams from one port to one address, several a second, with the

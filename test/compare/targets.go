@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // targetScenarios are secondary addresses of a Service, and addresses that it

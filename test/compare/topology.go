@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // topologyScenarios are endpoints with hints, as the EndpointSlice controller

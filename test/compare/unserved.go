@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // unservedScenarios are packets to virtual IPs that are not for a Service's port.

@@ -8,7 +8,7 @@ import (
 	"sync"
 
 	"kube-ipvs/test/cluster"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // World is the cluster that the proxies serve one after another: two nodes with

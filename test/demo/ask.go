@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // request is a line in a table: so many requests, one after the other, each

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 const drawing = `

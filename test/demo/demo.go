@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // demo is the cluster and its state.

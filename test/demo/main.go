@@ -17,7 +17,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // limit is far more than the demo takes.

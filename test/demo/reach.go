@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // outside makes the requests that clients outside may make, with both policies.

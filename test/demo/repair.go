@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // audits is the time between audits: long enough to see the damage before it

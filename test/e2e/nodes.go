@@ -10,7 +10,7 @@ import (
 	"strings"
 	"text/template"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 
 	"golang.org/x/sys/unix"
 )

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // program is a process of the cluster; its output goes to a file.

@@ -17,7 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"kube-ipvs/test/pod"
+	"kube-ipvs/test/lib/pod"
 )
 
 // daemonSet reads the DaemonSet that helm made.

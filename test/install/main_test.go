@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"kube-ipvs/test/cluster"
-	"kube-ipvs/test/pod"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/pod"
+	"kube-ipvs/test/lib/testbed"
 )
 
 var (

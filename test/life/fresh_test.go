@@ -15,7 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/netutil"
-	"kube-ipvs/test/pod"
+	"kube-ipvs/test/lib/pod"
 )
 
 // A machine on which no module is loaded that kube-ipvs needs: the first start

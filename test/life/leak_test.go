@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 
 	corev1 "k8s.io/api/core/v1"
 )

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/pod"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/pod"
+	"kube-ipvs/test/lib/testbed"
 )
 
 var binary = os.Getenv("KUBE_IPVS_BINARY")

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // daemon is a kube-ipvs that runs on a node.

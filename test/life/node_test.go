@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // node is a network namespace with an uplink: all of a node that the

@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // refused checks that a subcommand fails, says why and leaves the node alone.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // cluster is two nodes with a daemon each, and the Services of the examples

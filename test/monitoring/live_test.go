@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // patience is how long a condition may take to come true. It is long because

@@ -15,7 +15,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
-	"kube-ipvs/test/showcase"
+	"kube-ipvs/test/lib/showcase"
 )
 
 func main() {

@@ -21,7 +21,7 @@ import (
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // loop is the loop of the real program, in this process, on the node of a test bed. It

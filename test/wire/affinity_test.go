@@ -3,7 +3,7 @@ package wire
 import (
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestAffinity checks that a client keeps its endpoint while that exists and others

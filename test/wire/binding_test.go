@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Both ways in which a ClusterIP becomes the node's own give the same on the

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestBridge has the pods on a bridge of the node. With br_netfilter the kernel sends

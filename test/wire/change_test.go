@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestChangeType takes a Service through all types. Frontends that a type lacks must

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // choice is a set of endpoints and those of them that may answer; no client is refused.

@@ -3,7 +3,7 @@ package wire
 import (
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // clientPort is a port that no client has used yet.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestDNATOfOthers has others send the port of a Service at all local addresses to a

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // weight waits until ipvsadm shows p1 behind the Service's IPv4 ClusterIP with

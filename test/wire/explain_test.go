@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/explain"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // explained runs explain with the daemon's flags.

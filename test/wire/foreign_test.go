@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestExternalIPOfNode checks external IPs that are addresses of nodes: the

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // at returns a frontend with another port.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestHairpin lets a pod call Services that it is an endpoint of. When it

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 var backends = []string{"nft", "legacy"}

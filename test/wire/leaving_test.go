@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"kube-ipvs/proxier/state"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // sources is how many addresses a client sends from, for sh looks at nothing

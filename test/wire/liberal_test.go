@@ -5,7 +5,7 @@ import (
 	"syscall"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestOneHalf has the outside client reach an address of node2 by way of the

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestPodTraffic checks the ways to know traffic from pods: a pod's own address

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // localhost returns a Service's node port on the loopback addresses.

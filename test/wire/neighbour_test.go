@@ -3,7 +3,7 @@ package wire
 import (
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestColdNeighbour asks for a remote endpoint while the node does not know the

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestTCPOlder checks connections that were begun before their Service was

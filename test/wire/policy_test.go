@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 var externalLocal = []string{"externalTrafficPolicy: Local"}

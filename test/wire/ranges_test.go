@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestSourceRanges checks which clients get through loadBalancerSourceRanges to the

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // every is a Service of every kind, on TCP and UDP, in both families.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // unlimitICMP lifts the kernel's limit on ICMP errors, one a second for each

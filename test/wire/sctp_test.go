@@ -3,7 +3,7 @@ package wire
 import (
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestSCTP asks for a Service over SCTP.

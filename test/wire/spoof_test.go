@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // accomplice is a host that a forged packet is sent to, so that its own packets

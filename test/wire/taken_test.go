@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // externalIPs is the line of a Service that claims the addresses of a frontend.

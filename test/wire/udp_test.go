@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // talker is a client that sends over one UDP socket, so that for conntrack and

@@ -9,8 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"kube-ipvs/test/pod"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/pod"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // TestChart has the host's iptables write the usual rules of a node's programs. Then

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 const patience = 60 * time.Second

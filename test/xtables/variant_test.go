@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 const told = "the other variant of iptables has rules too, and both apply"

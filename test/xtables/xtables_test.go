@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/pod"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/pod"
+	"kube-ipvs/test/lib/testbed"
 )
 
 var (

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"kube-ipvs/test/e2e"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 var (

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"kube-ipvs/test/e2e"
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 )
 
 //go:embed testdata

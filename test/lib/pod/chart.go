@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"kube-ipvs/test/testbed"
+	"kube-ipvs/test/lib/testbed"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
