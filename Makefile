@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
-LAB_PACKAGES := test/wire test/life test/hostile test/cluster test/takeover test/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
+LAB_PACKAGES := test/wire test/life test/hostile test/suite/cluster test/takeover test/suite/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
 .PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs lint vulnerabilities fuzz clean
 
@@ -46,7 +46,7 @@ lab-test: build
 
 # Beside kube-router, which is built once, in some minutes, and Calico's felix, if it was
 # put beside that; not part of make test.
-test-neighbours: LAB_PACKAGES := test/cluster
+test-neighbours: LAB_PACKAGES := test/suite/cluster
 test-neighbours: LAB_FLAGS := -test.v -test.run 'TestKubeRouter|TestFelix'
 test-neighbours: export KUBE_IPVS_NEIGHBOURS = $(shell test/neighbours/build)
 test-neighbours: lab-test
@@ -61,7 +61,7 @@ test-xtables: image-rootfs lab-test
 # Ten changes a second and a fault every five seconds for HOURS, beside a real API server;
 # then kube-ipvs holds no more than before. make test plays it for half a minute.
 HOURS ?= 1
-soak: LAB_PACKAGES := test/cluster
+soak: LAB_PACKAGES := test/suite/cluster
 soak: LAB_FLAGS := -test.v -test.run ^TestSoak$$
 soak: LAB_TEST_TIMEOUT := 0
 soak: export LAB_TIMEOUT = 0
@@ -170,7 +170,7 @@ e2e-life: build image-rootfs
 	test/e2e/play life -test.run '$(RUN)' -requests $(REQUESTS) -away $(AWAY)
 
 # Memory and CPU with 10,000 Services of a real API server, beside kube-proxy's.
-bench-cluster: LAB_PACKAGES := test/cluster
+bench-cluster: LAB_PACKAGES := test/suite/cluster
 bench-cluster: LAB_FLAGS := -test.v -test.run TestLarge -large
 bench-cluster: LAB_TEST_TIMEOUT := 55m
 bench-cluster: export LAB_TIMEOUT := 3600

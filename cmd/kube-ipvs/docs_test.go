@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kube-ipvs/proxier/config"
-	"kube-ipvs/test/docs"
+	"kube-ipvs/test/lib/docs"
 )
 
 // described matches a flag in the help of a command: its letter if it has one,

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"kube-ipvs/test/docs"
+	"kube-ipvs/test/lib/docs"
 )
 
 // The tables of docs/configuration.md say what the code says: which fields and

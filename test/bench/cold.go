@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	kube "kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 

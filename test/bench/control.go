@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	kube "kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/lib/cluster"
 )
 
 const controlEndpoints = 10

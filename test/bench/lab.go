@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	discoveryclient "k8s.io/client-go/kubernetes/typed/discovery/v1"
 
-	kube "kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 

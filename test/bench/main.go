@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
-	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/lib/cluster"
 )
 
 // bench is a run.

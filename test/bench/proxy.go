@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	kube "kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/lib/cluster"
 )
 
 // proxy is a service proxy that can run on the node.

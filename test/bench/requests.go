@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	kube "kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/lib/cluster"
 )
 
 // requestLimits bound the time for one proxy at one size.

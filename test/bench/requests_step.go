@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	kube "kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 

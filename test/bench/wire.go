@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strings"
 
-	kube "kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/lib/cluster"
 )
 
 // requester is the user under which a proxy asks the API server in the part requests.

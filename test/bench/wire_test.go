@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	kube "kube-ipvs/test/cluster"
+	kube "kube-ipvs/test/lib/cluster"
 )
 
 func TestCounted(t *testing.T) {

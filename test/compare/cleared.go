@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 

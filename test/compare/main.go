@@ -19,7 +19,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/lib/cluster"
 )
 
 // errAgain says that there are differences that are to be looked at again: a

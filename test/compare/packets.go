@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 

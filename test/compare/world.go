@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"sync"
 
-	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 

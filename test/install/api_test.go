@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/restmapper"
 	"sigs.k8s.io/yaml"
 
-	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/lib/cluster"
 )
 
 const (

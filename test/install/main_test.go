@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/cluster"
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/pod"
 	"kube-ipvs/test/lib/testbed"
 )

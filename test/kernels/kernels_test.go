@@ -300,11 +300,11 @@ func TestSkipsAreNamed(t *testing.T) {
 		all[0].Skips, all[0].Skipped = skips, len(skips)
 		return all
 	}
-	refused := Skip{"test/cluster", "TestBack/nftables", "mode nftables requires kernel 5.13 or later (not 5.10)"}
+	refused := Skip{"test/suite/cluster", "TestBack/nftables", "mode nftables requires kernel 5.13 or later (not 5.10)"}
 	all := slices.Concat(play("uml/bullseye", "5.10.223", refused, Skip{"test/life", "TestFresh", ""}),
 		play("uml/bookworm", "6.1.176", Skip{"test/life", "TestFresh", ""}), play("uml/trixie", "6.12.117"))
 	want := "Skipped, and on which kernels:\n\n" +
-		"- TestBack/nftables of test/cluster: mode nftables requires kernel 5.13 or later (not 5.10) (5.10)\n" +
+		"- TestBack/nftables of test/suite/cluster: mode nftables requires kernel 5.13 or later (not 5.10) (5.10)\n" +
 		"- TestFresh of test/life: the test gives no reason (5.10, 6.1)\n"
 	path := writeTable(t, "test-uml", all, "old\n")
 	if text := contents(t, path); !strings.Contains(text, "\n\n"+want+"\n<!-- end") {

@@ -10,8 +10,8 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"kube-ipvs/test/docs"
 	"kube-ipvs/test/e2e"
+	"kube-ipvs/test/lib/docs"
 )
 
 // played are the commands of the documentation that tests have run, by file and heading.

@@ -13,11 +13,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
 // fill makes many Services, each with as many endpoints.
-func fill(t *testing.T, c *Cluster, many, endpoints int) {
+func fill(t *testing.T, c *cluster.Cluster, many, endpoints int) {
 	t.Helper()
 	var services []*corev1.Service
 	var slices []*discoveryv1.EndpointSlice
@@ -34,12 +35,12 @@ func fill(t *testing.T, c *Cluster, many, endpoints int) {
 }
 
 // readable checks that the API server shows all that has been seeded.
-func readable(t *testing.T, c *Cluster, many int) {
+func readable(t *testing.T, c *cluster.Cluster, many int) {
 	t.Helper()
 	one := metav1.ListOptions{Limit: 1}
-	services, err := c.Client().CoreV1().Services(Namespace).List(t.Context(), one)
+	services, err := c.Client().CoreV1().Services(cluster.Namespace).List(t.Context(), one)
 	must(t, err)
-	slices, err := c.Client().DiscoveryV1().EndpointSlices(Namespace).List(t.Context(), one)
+	slices, err := c.Client().DiscoveryV1().EndpointSlices(cluster.Namespace).List(t.Context(), one)
 	must(t, err)
 	for what, rest := range map[string]*int64{"Services": services.RemainingItemCount, "EndpointSlices": slices.RemainingItemCount} {
 		if rest == nil || *rest+1 < int64(many) {
@@ -97,8 +98,8 @@ func allServed(t *testing.T, limit time.Duration, virtual, real int) {
 const burstServices = 5000
 
 // Many Services that appear at once are all programmed.
-func burst(t *testing.T, c *Cluster) {
-	d := startWith(t, c.Kubeconfig(Admin))
+func burst(t *testing.T, c *cluster.Cluster) {
+	d := startWith(t, c.Kubeconfig(cluster.Admin))
 	settled(t, d)
 	virtual, real, err := servers()
 	must(t, err)

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -47,13 +48,13 @@ func TestEndpointSliceController(t *testing.T) {
 	})
 	ctx, labels := t.Context(), map[string]string{"app": "web"}
 	s := testbed.Service{Name: "web", Number: 1}
-	services, _, err := Objects(s.Manifest())
+	services, _, err := cluster.Objects(s.Manifest())
 	must(t, err)
 	services[0].Spec.Selector = labels
 	for i := range services[0].Spec.Ports {
 		services[0].Spec.Ports[i].TargetPort = intstr.FromInt32(testbed.TargetPort)
 	}
-	must(t, control.applyService(ctx, services[0]))
+	must(t, control.ApplyService(ctx, services[0]))
 	for _, h := range []*testbed.Host{bed.P1, bed.R1} {
 		must(t, control.Pod(ctx, h, labels))
 	}
@@ -82,7 +83,7 @@ func TestEndpointSliceController(t *testing.T) {
 func remove(t *testing.T, h *testbed.Host, seconds int64) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	must(t, control.Client().CoreV1().Pods(Namespace).Delete(ctx, h.Name, metav1.DeleteOptions{GracePeriodSeconds: &seconds}))
+	must(t, control.Client().CoreV1().Pods(cluster.Namespace).Delete(ctx, h.Name, metav1.DeleteOptions{GracePeriodSeconds: &seconds}))
 }
 
 // Two Services want the same external address. The older one gets it; an Event of the

@@ -8,20 +8,20 @@ import (
 	"testing"
 )
 
-// page is a file of the documentation, in Markdown.
-type page struct {
-	path string // from the root of the module
-	text string
+// Page is a file of the documentation, in Markdown.
+type Page struct {
+	Path string // from the root of the module
+	Text string
 }
 
-// pages are the README and the pages of docs/.
-func pages(t *testing.T) []page {
+// Pages returns the README and the pages of docs/.
+func Pages(t testing.TB) []Page {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(Root(t), "docs", "*.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out []page
+	var out []Page
 	for _, f := range append(files, filepath.Join(Root(t), "README.md")) {
 		data, err := os.ReadFile(f)
 		if err != nil {
@@ -31,22 +31,19 @@ func pages(t *testing.T) []page {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, page{filepath.ToSlash(path), string(data)})
+		out = append(out, Page{filepath.ToSlash(path), string(data)})
 	}
 	return out
 }
 
-// generated are pages that a command writes and that need not be there.
-var generated = map[string]bool{"docs/comparison.md": true, "docs/performance.md": true}
+// Span matches inline code.
+var Span = regexp.MustCompile("`([^`\n]+)`")
 
-// span is inline code.
-var span = regexp.MustCompile("`([^`\n]+)`")
-
-// block calls each with every line of the page and whether it is code: fenced,
+// Block calls each with every line of the page and whether it is code: fenced,
 // or indented behind an empty line.
-func (p page) block(each func(line string, code bool)) {
+func (p Page) Block(each func(line string, code bool)) {
 	fenced, indented, blank := false, false, true
-	for line := range strings.Lines(p.text) {
+	for line := range strings.Lines(p.Text) {
 		line = strings.TrimRight(line, "\n")
 		fence := strings.HasPrefix(strings.TrimSpace(line), "```")
 		indented = strings.HasPrefix(line, "    ") && (indented || blank)
@@ -59,35 +56,35 @@ func (p page) block(each func(line string, code bool)) {
 	}
 }
 
-// code returns the page's code: lines of blocks, and spans.
-func (p page) code() (out []string) {
-	p.block(func(line string, code bool) {
+// Code returns the page's code: lines of blocks, and spans.
+func (p Page) Code() (out []string) {
+	p.Block(func(line string, code bool) {
 		if code {
 			out = append(out, strings.TrimSpace(line))
 			return
 		}
-		for _, m := range span.FindAllStringSubmatch(line, -1) {
+		for _, m := range Span.FindAllStringSubmatch(line, -1) {
 			out = append(out, strings.ReplaceAll(m[1], `\|`, "|"))
 		}
 	})
 	return out
 }
 
-// prose returns the page without its code.
-func (p page) prose() string {
+// Prose returns the page without its code.
+func (p Page) Prose() string {
 	var b strings.Builder
-	p.block(func(line string, code bool) {
+	p.Block(func(line string, code bool) {
 		if !code {
-			b.WriteString(span.ReplaceAllString(line, "") + "\n")
+			b.WriteString(Span.ReplaceAllString(line, "") + "\n")
 		}
 	})
 	return b.String()
 }
 
-// anchors are the names of links to headings of the page, as GitHub makes them.
-func (p page) anchors() map[string]bool {
+// Anchors returns the names of links to headings of the page, as GitHub makes them.
+func (p Page) Anchors() map[string]bool {
 	out := map[string]bool{}
-	p.block(func(line string, code bool) {
+	p.Block(func(line string, code bool) {
 		title := strings.TrimLeft(line, "#")
 		if code || title == line || !strings.HasPrefix(title, " ") {
 			return

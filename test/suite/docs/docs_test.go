@@ -1,3 +1,5 @@
+// Package docs tests that the links, commands, messages and metrics that the documentation
+// names exist.
 package docs
 
 import (
@@ -7,36 +9,41 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"kube-ipvs/test/lib/docs"
 )
+
+// generated are pages that a command writes and that need not be there.
+var generated = map[string]bool{"docs/comparison.md": true, "docs/performance.md": true}
 
 var link = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 
 // Every relative link leads to a file that is there, and to a heading in it.
 func TestLinks(t *testing.T) {
-	byPath := map[string]page{}
-	for _, p := range pages(t) {
-		byPath[p.path] = p
+	byPath := map[string]docs.Page{}
+	for _, p := range docs.Pages(t) {
+		byPath[p.Path] = p
 	}
 	n := 0
-	for _, p := range pages(t) {
-		for _, m := range link.FindAllStringSubmatch(p.prose(), -1) {
+	for _, p := range docs.Pages(t) {
+		for _, m := range link.FindAllStringSubmatch(p.Prose(), -1) {
 			if strings.Contains(m[1], "://") {
 				continue
 			}
 			n++
 			file, at, _ := strings.Cut(m[1], "#")
 			if file == "" {
-				file = path.Base(p.path)
+				file = path.Base(p.Path)
 			}
-			target := path.Join(path.Dir(p.path), file)
-			if _, err := os.Stat(filepath.Join(Root(t), target)); err != nil {
+			target := path.Join(path.Dir(p.Path), file)
+			if _, err := os.Stat(filepath.Join(docs.Root(t), target)); err != nil {
 				if !generated[target] {
-					t.Errorf("%s: %s leads nowhere", p.path, m[1])
+					t.Errorf("%s: %s leads nowhere", p.Path, m[1])
 				}
 				continue
 			}
-			if to, ok := byPath[target]; at != "" && (!ok || !to.anchors()[at]) {
-				t.Errorf("%s: %s: %s has no such heading", p.path, m[1], target)
+			if to, ok := byPath[target]; at != "" && (!ok || !to.Anchors()[at]) {
+				t.Errorf("%s: %s: %s has no such heading", p.Path, m[1], target)
 			}
 		}
 	}
@@ -51,17 +58,17 @@ var metric = regexp.MustCompile(`\b(?:kube_ipvs|kubeproxy)_[a-z0-9_]+`)
 // holds to the registry.
 func TestMetrics(t *testing.T) {
 	known := map[string]bool{}
-	all := pages(t)
+	all := docs.Pages(t)
 	for _, p := range all {
-		if p.path == "docs/metrics.md" {
-			for _, name := range metric.FindAllString(p.text, -1) {
+		if p.Path == "docs/metrics.md" {
+			for _, name := range metric.FindAllString(p.Text, -1) {
 				known[name] = true
 			}
 		}
 	}
 	n := 0
 	for _, p := range all {
-		for _, name := range metric.FindAllString(p.text, -1) {
+		for _, name := range metric.FindAllString(p.Text, -1) {
 			n++
 			base := name
 			for _, part := range []string{"_bucket", "_sum", "_count"} { // of histograms
@@ -70,7 +77,7 @@ func TestMetrics(t *testing.T) {
 			// Those of endpoints are called as those of Services.
 			of := strings.Replace(base, "kube_ipvs_endpoint_", "kube_ipvs_service_", 1)
 			if !known[name] && !known[base] && !known[of] {
-				t.Errorf("%s: docs/metrics.md has no %s", p.path, name)
+				t.Errorf("%s: docs/metrics.md has no %s", p.Path, name)
 			}
 		}
 	}
@@ -81,14 +88,14 @@ func TestMetrics(t *testing.T) {
 
 // The objects that kube-ipvs writes are named where operators look for them.
 func TestObjects(t *testing.T) {
-	var operations page
-	for _, p := range pages(t) {
-		if p.path == "docs/operations.md" {
+	var operations docs.Page
+	for _, p := range docs.Pages(t) {
+		if p.Path == "docs/operations.md" {
 			operations = p
 		}
 	}
 	named := map[string]bool{}
-	for _, c := range operations.code() {
+	for _, c := range operations.Code() {
 		for word := range strings.FieldsSeq(c) {
 			named[word] = true
 		}

@@ -72,7 +72,7 @@ func (c *Cluster) Controllers(ctx context.Context, names ...string) (*Program, e
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	return p, p.ready(ctx, c.http, fmt.Sprintf("https://%s:%d/healthz", c.host.IPv4, port))
+	return p, p.Ready(ctx, c.http, fmt.Sprintf("https://%s:%d/healthz", c.host.IPv4, port))
 }
 
 // KubeProxy starts kube-proxy on the bed's node, in the mode iptables, nftables or
@@ -95,7 +95,7 @@ func (c *Cluster) Run(ctx context.Context, h *testbed.Host, path, ready string, 
 		return nil, err
 	}
 	transport := &http.Transport{DialContext: h.DialContext, DisableKeepAlives: true}
-	return p, p.ready(ctx, &http.Client{Transport: transport}, ready)
+	return p, p.Ready(ctx, &http.Client{Transport: transport}, ready)
 }
 
 // Launch starts a program on a host, and waits for nothing. Dismiss or Close ends it.

@@ -118,7 +118,7 @@ func (c *Cluster) StartEtcd(ctx context.Context) error {
 	if err := c.Etcd.Start(); err != nil {
 		return err
 	}
-	return c.Etcd.ready(ctx, http.DefaultClient, c.etcdURL()+"/readyz")
+	return c.Etcd.Ready(ctx, http.DefaultClient, c.etcdURL()+"/readyz")
 }
 
 // StartAPI starts kube-apiserver after it has ended, and waits until it is ready.
@@ -126,7 +126,7 @@ func (c *Cluster) StartAPI(ctx context.Context) error {
 	if err := c.API.Start(); err != nil {
 		return err
 	}
-	return c.API.ready(ctx, c.http, c.server()+"/readyz")
+	return c.API.Ready(ctx, c.http, c.server()+"/readyz")
 }
 
 // Close ends everything and removes the data.

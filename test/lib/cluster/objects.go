@@ -74,7 +74,7 @@ func (c *Cluster) Apply(ctx context.Context, text string) error {
 		return err
 	}
 	for _, s := range services {
-		if err := c.applyService(ctx, s); err != nil {
+		if err := c.ApplyService(ctx, s); err != nil {
 			return fmt.Errorf("apply Service %s: %w", s.Name, err)
 		}
 	}
@@ -91,7 +91,8 @@ func (c *Cluster) Apply(ctx context.Context, text string) error {
 	return nil
 }
 
-func (c *Cluster) applyService(ctx context.Context, s *corev1.Service) error {
+// ApplyService does what Apply does for one Service.
+func (c *Cluster) ApplyService(ctx context.Context, s *corev1.Service) error {
 	if len(s.Spec.IPFamilies) == 2 && s.Spec.IPFamilyPolicy == nil {
 		dual := corev1.IPFamilyPolicyRequireDualStack
 		s.Spec.IPFamilyPolicy = &dual

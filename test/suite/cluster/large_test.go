@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -22,9 +23,9 @@ const (
 	proxyPatience  = 5 * time.Minute
 )
 
-func usageOf(t *testing.T, pid int) Usage {
+func usageOf(t *testing.T, pid int) cluster.Usage {
 	t.Helper()
-	u, err := UsageOf(pid)
+	u, err := cluster.UsageOf(pid)
 	must(t, err)
 	return u
 }
@@ -36,7 +37,7 @@ func calm(t *testing.T, pid int) {
 	must(t, testbed.Await(t.Context(), 10*time.Minute, func() error {
 		time.Sleep(time.Second)
 		now := usageOf(t, pid).CPU
-		if now-last > 5*Tick {
+		if now-last > 5*cluster.Tick {
 			quiet = 0
 		}
 		quiet, last = quiet+1, now
@@ -48,7 +49,7 @@ func calm(t *testing.T, pid int) {
 }
 
 // measure returns the usage of a proxy that has programmed everything.
-func measure(t *testing.T, what string, services, pid int) Usage {
+func measure(t *testing.T, what string, services, pid int) cluster.Usage {
 	t.Helper()
 	calm(t, pid)
 	before := usageOf(t, pid)
@@ -86,7 +87,7 @@ func TestLarge(t *testing.T) {
 // filled returns a control plane that has many Services. An API server that
 // starts reads them once; one that runs is told of each, which in a slow lab
 // takes it too long.
-func filled(t *testing.T, many int) *Cluster {
+func filled(t *testing.T, many int) *cluster.Cluster {
 	t.Helper()
 	c := other(t)
 	must(t, c.API.Kill())
@@ -96,16 +97,16 @@ func filled(t *testing.T, many int) *Cluster {
 	return c
 }
 
-func measureOurs(t *testing.T, c *Cluster, many int) Usage {
+func measureOurs(t *testing.T, c *cluster.Cluster, many int) cluster.Usage {
 	t.Helper()
-	d := startWith(t, c.Kubeconfig(Admin))
+	d := startWith(t, c.Kubeconfig(cluster.Admin))
 	began := time.Now()
 	allServed(t, 3*time.Minute, many, many*largeEndpoints)
 	t.Logf("all were programmed %s after the start", time.Since(began).Round(time.Millisecond))
 	return measure(t, "kube-ipvs", many, d.PID())
 }
 
-func measureProxy(t *testing.T, c *Cluster, mode string, many int) {
+func measureProxy(t *testing.T, c *cluster.Cluster, mode string, many int) {
 	t.Helper()
 	began := time.Now()
 	p, err := kubeProxyOf(t, c, mode)
@@ -115,7 +116,7 @@ func measureProxy(t *testing.T, c *Cluster, mode string, many int) {
 	// It tells that it is healthy when it has written everything once, which may
 	// take it longer than it is given to start.
 	for err != nil && p.Runs() && time.Since(began) < proxyPatience {
-		err = p.ready(t.Context(), http.DefaultClient, "http://127.0.0.1:10256/healthz")
+		err = p.Ready(t.Context(), http.DefaultClient, "http://127.0.0.1:10256/healthz")
 	}
 	if err != nil {
 		t.Skipf("this lab is too slow for it: %v", err)

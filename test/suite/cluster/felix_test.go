@@ -12,6 +12,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -66,7 +67,7 @@ func furnish(t *testing.T, types string) {
 		return post(t, "/apis/crd.projectcalico.org/v1/clusterinformations", "apiVersion: crd.projectcalico.org/v1\nkind: ClusterInformation\nmetadata: {name: default}\nspec: {datastoreReady: true}\n")
 	})
 	for _, h := range []*testbed.Host{bed.P1, bed.P2, bed.C1} {
-		sum := sha1.Sum([]byte(Namespace + "." + h.Name))
+		sum := sha1.Sum([]byte(cluster.Namespace + "." + h.Name))
 		rename(t, h, "v"+h.Name, "cali"+hex.EncodeToString(sum[:])[:11])
 		t.Cleanup(func() { rename(t, h, "cali"+hex.EncodeToString(sum[:])[:11], "v"+h.Name) })
 	}
@@ -82,7 +83,7 @@ func post(t *testing.T, path, text string) error {
 	t.Helper()
 	body, err := yaml.YAMLToJSON([]byte(text))
 	must(t, err)
-	return control.client.CoreV1().RESTClient().Post().AbsPath(path).SetHeader("Content-Type", "application/json").Body(body).Do(t.Context()).Error()
+	return control.Client().CoreV1().RESTClient().Post().AbsPath(path).SetHeader("Content-Type", "application/json").Body(body).Do(t.Context()).Error()
 }
 
 // felix runs until the test ends. It ends by itself, to be started again, when the
@@ -90,7 +91,7 @@ func post(t *testing.T, path, text string) error {
 func felix(t *testing.T, path string) {
 	t.Helper()
 	const again = `trap 'kill $felix; exit' TERM; while :; do "$1" & felix=$!; wait $felix; done`
-	p, err := control.Run(t.Context(), bed.Node, "/usr/bin/env", "http://127.0.0.1:9099/readiness", "FELIX_DATASTORETYPE=kubernetes", "KUBECONFIG="+control.Kubeconfig(Admin), "FELIX_FELIXHOSTNAME="+bed.Node.Name,
+	p, err := control.Run(t.Context(), bed.Node, "/usr/bin/env", "http://127.0.0.1:9099/readiness", "FELIX_DATASTORETYPE=kubernetes", "KUBECONFIG="+control.Kubeconfig(cluster.Admin), "FELIX_FELIXHOSTNAME="+bed.Node.Name,
 		"FELIX_LOGFILEPATH=none", "FELIX_HEALTHENABLED=true", "FELIX_HEALTHHOST=127.0.0.1", "FELIX_USAGEREPORTINGENABLED=false", "FELIX_DEFAULTENDPOINTTOHOSTACTION=ACCEPT", "FELIX_IPTABLESBACKEND=nft",
 		"/bin/sh", "-c", again, "sh", path)
 	untilEnd(t, p, "iptables-save -t filter | grep -E '^-A (INPUT|OUTPUT|FORWARD|cali-INPUT|cali-OUTPUT|cali-forw|cali-set)'; ipset list cali40this-host")

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -45,7 +46,7 @@ func confined(t *testing.T) (allowed, other testbed.Service) {
 			}},
 		},
 	}
-	api := control.client.NetworkingV1().NetworkPolicies(Namespace)
+	api := control.Client().NetworkingV1().NetworkPolicies(cluster.Namespace)
 	_, err := api.Create(t.Context(), policy, metav1.CreateOptions{})
 	must(t, err)
 	t.Cleanup(func() {
@@ -131,7 +132,7 @@ func answered(d *testbed.Daemon) int {
 
 func kubeRouter(t *testing.T, path string, more ...string) {
 	t.Helper()
-	args := append([]string{without(t, "physdev", "NFLOG"), path, "--kubeconfig", control.Kubeconfig(Admin), "--hostname-override", bed.Node.Name,
+	args := append([]string{without(t, "physdev", "NFLOG"), path, "--kubeconfig", control.Kubeconfig(cluster.Admin), "--hostname-override", bed.Node.Name,
 		"--run-router=false", "--run-service-proxy=false", "--run-firewall=true", "--iptables-sync-period=4s", "--service-cluster-ip-range=" + bed.ServiceCIDR4.String()}, more...)
 	p, err := control.Run(t.Context(), bed.Node, "/usr/bin/env", "http://127.0.0.1:20244/healthz", args...)
 	untilEnd(t, p, "iptables-save -t filter")
@@ -140,7 +141,7 @@ func kubeRouter(t *testing.T, path string, more ...string) {
 
 // untilEnd has a neighbour end with the test. If that fails, it logs the neighbour's
 // output, and that of a script on the node.
-func untilEnd(t *testing.T, p *Program, script string) {
+func untilEnd(t *testing.T, p *cluster.Program, script string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {

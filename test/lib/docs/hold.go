@@ -1,5 +1,4 @@
-// Package docs holds the documentation to the program: parts that are made
-// from the code, and a test that links, commands and metrics that it names exist.
+// Package docs reads the documentation, and compares its generated parts with the code.
 package docs
 
 import (

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"kube-ipvs/test/lib/docs"
 )
 
 // foreign are flags of other programs that the text names by themselves, and
@@ -21,9 +23,9 @@ var flagName = regexp.MustCompile(`--[a-z][a-z0-9-]*`)
 func commandFlags(t *testing.T) map[string][]string {
 	t.Helper()
 	var text string
-	for _, p := range pages(t) {
-		if p.path == "docs/configuration.md" {
-			text = p.text
+	for _, p := range docs.Pages(t) {
+		if p.Path == "docs/configuration.md" {
+			text = p.Text
 		}
 	}
 	part := func(name string) string {
@@ -60,8 +62,8 @@ func commandFlags(t *testing.T) map[string][]string {
 func TestCommands(t *testing.T) {
 	commands := commandFlags(t)
 	n := 0
-	for _, p := range pages(t) {
-		for _, code := range p.code() {
+	for _, p := range docs.Pages(t) {
+		for _, code := range p.Code() {
 			code, _, _ = strings.Cut(code, " # ")
 			words := strings.Fields(code)
 			for i, w := range words {
@@ -70,7 +72,7 @@ func TestCommands(t *testing.T) {
 					continue
 				}
 				if problem := wrong(commands, words[i+1:]); problem != "" {
-					t.Errorf("%s: %s: %s", p.path, code, problem)
+					t.Errorf("%s: %s: %s", p.Path, code, problem)
 				}
 				n++
 			}
@@ -123,11 +125,11 @@ func TestFlags(t *testing.T) {
 		all = append(all, flags...)
 	}
 	n := 0
-	for _, p := range pages(t) {
-		if slices.Contains(aboutOthers, p.path) {
+	for _, p := range docs.Pages(t) {
+		if slices.Contains(aboutOthers, p.Path) {
 			continue
 		}
-		for _, code := range p.code() {
+		for _, code := range p.Code() {
 			word, _, _ := strings.Cut(code, " ")
 			flag, _, _ := strings.Cut(word, "=")
 			if loc := flagName.FindStringIndex(flag); loc == nil || loc[0] != 0 || strings.HasSuffix(flag, "*") || slices.Contains(foreign, flag) {
@@ -135,7 +137,7 @@ func TestFlags(t *testing.T) {
 			}
 			n++
 			if !slices.Contains(all, flag) {
-				t.Errorf("%s: there is no flag %s", p.path, flag)
+				t.Errorf("%s: there is no flag %s", p.Path, flag)
 			}
 		}
 	}

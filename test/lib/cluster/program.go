@@ -111,8 +111,8 @@ func (p *Program) Log(lines int) string {
 	return string(bytes.Join(all[max(0, len(all)-lines):], []byte("\n")))
 }
 
-// ready waits until a GET of url is answered by 200, as long as the program runs.
-func (p *Program) ready(ctx context.Context, client *http.Client, url string) error {
+// Ready waits until a GET of url is answered by 200, as long as the program runs.
+func (p *Program) Ready(ctx context.Context, client *http.Client, url string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {

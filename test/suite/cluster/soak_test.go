@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -229,7 +230,7 @@ func (s soakSample) String() string {
 
 func (s *soak) sample(t *testing.T) (now soakSample) {
 	t.Helper()
-	u, err := UsageOf(s.daemon.PID())
+	u, err := cluster.UsageOf(s.daemon.PID())
 	must(t, err)
 	goroutines, err := metric(t.Context(), "go_goroutines")
 	must(t, err)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -32,7 +33,7 @@ func flags(kubeconfig string, more ...string) []string {
 // start runs kube-ipvs against the shared control plane.
 func start(t *testing.T, more ...string) *testbed.Daemon {
 	t.Helper()
-	return startWith(t, control.Kubeconfig(Admin), more...)
+	return startWith(t, control.Kubeconfig(cluster.Admin), more...)
 }
 
 // startWith runs kube-ipvs until the test ends, and then removes its objects.

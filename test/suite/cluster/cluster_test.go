@@ -1,3 +1,5 @@
+// Package cluster tests kube-ipvs with a real control plane, and beside kube-proxy and
+// network plugins.
 package cluster
 
 import (
@@ -13,12 +15,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
 var (
 	bed     *testbed.Bed
-	control *Cluster
+	control *cluster.Cluster
 	binary  = os.Getenv("KUBE_IPVS_BINARY")
 	peers   = os.Getenv("KUBE_IPVS_PEERS")
 )
@@ -26,7 +29,7 @@ var (
 // The control plane runs where another machine of the LAN would be, and serves
 // all tests: each begins with an empty namespace.
 func TestMain(m *testing.M) {
-	testbed.Main(m, "make lab-test LAB_PACKAGES=test/cluster", prepare, func() {
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/suite/cluster", prepare, func() {
 		if control != nil {
 			_ = control.Close()
 		}
@@ -54,14 +57,14 @@ func prepare(ctx context.Context) error {
 	if _, err := bed.Node.Shell(ctx, "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1"); err != nil {
 		return err
 	}
-	if control, err = Start(ctx, bed, Options{Peers: peers, Host: bed.Ext}); err != nil {
+	if control, err = cluster.Start(ctx, bed, cluster.Options{Peers: peers, Host: bed.Ext}); err != nil {
 		return err
 	}
 	return control.Nodes(ctx)
 }
 
 // begin empties the API and has the test show the control plane's output if it fails.
-func begin(t *testing.T) *Cluster {
+func begin(t *testing.T) *cluster.Cluster {
 	t.Helper()
 	must(t, control.Clear(t.Context()))
 	sh(t, bed.Node, "conntrack -F 2>&1; conntrack -F -f ipv6 2>&1")

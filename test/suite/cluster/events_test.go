@@ -12,17 +12,18 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
 // A Service that cannot be served as it is has one Event for one cause, written
 // with the rights of a kube-proxy. A node that finds it made by another one
 // leaves it alone, and counts it up if that was long ago.
-func countsUp(t *testing.T, c *Cluster) {
+func countsUp(t *testing.T, c *cluster.Cluster) {
 	s := testbed.Service{Name: "odd", Number: 3}
 	s.Spec = []string{`externalIPs: ["239.1.2.3", "239.1.2.4"]`}
 	must(t, c.Apply(t.Context(), bed.With(s, testbed.Backends(bed.P1))))
-	events := c.Client().EventsV1().Events(Namespace)
+	events := c.Client().EventsV1().Events(cluster.Namespace)
 	find := func() (all []eventsv1.Event, err error) {
 		list, err := events.List(t.Context(), metav1.ListOptions{})
 		if err != nil {
@@ -46,7 +47,7 @@ func countsUp(t *testing.T, c *Cluster) {
 		})
 		return e
 	}
-	d := startWith(t, c.Kubeconfig(Guest))
+	d := startWith(t, c.Kubeconfig(cluster.Guest))
 	made := one(func(*eventsv1.Event) bool { return true })
 	t.Logf("%s %s: %s", made.Name, made.Reason, made.Note)
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -31,7 +32,7 @@ func TestTakeover(t *testing.T) {
 					t.Errorf("%s: says of the firewall: %s", when, text)
 				}
 			}
-			_, plan := exit(t, append(append([]string{"plan"}, flags(control.Kubeconfig(Admin))...), "--takeover")...)
+			_, plan := exit(t, append(append([]string{"plan"}, flags(control.Kubeconfig(cluster.Admin))...), "--takeover")...)
 			names("the plan", plan)
 			d := start(t, "--takeover")
 			settled(t, d)
@@ -92,7 +93,7 @@ func tracked(t *testing.T) {
 func refuses(t *testing.T) {
 	t.Helper()
 	before := snapshot(t)
-	code, out := exit(t, append([]string{"run"}, flags(control.Kubeconfig(Admin))...)...)
+	code, out := exit(t, append([]string{"run"}, flags(control.Kubeconfig(cluster.Admin))...)...)
 	if code == 0 || !strings.Contains(out, "kube-proxy") || !strings.Contains(out, "--takeover") {
 		t.Errorf("without --takeover: exit code %d, and it said: %s", code, out)
 	}

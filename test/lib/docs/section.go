@@ -28,7 +28,7 @@ func Sections(t testing.TB, file string) []Section {
 			out = append(out, now)
 		}
 	}
-	page{text: string(data)}.block(func(line string, code bool) {
+	Page{Text: string(data)}.Block(func(line string, code bool) {
 		switch text := strings.TrimSpace(line); {
 		case !code && strings.HasPrefix(line, "#"):
 			end()

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"kube-ipvs/test/lib/docs"
 )
 
 const nodeScript = `set -e
@@ -82,12 +84,12 @@ const cleanup = "kube-ipvs cleanup"
 // to see the objects on a node.
 func tried(t *testing.T) (blocks, shown []string) {
 	t.Helper()
-	for _, p := range pages(t) {
-		if p.path != "docs/operations.md" {
+	for _, p := range docs.Pages(t) {
+		if p.Path != "docs/operations.md" {
 			continue
 		}
 		table := false
-		p.block(func(line string, code bool) {
+		p.Block(func(line string, code bool) {
 			table = strings.HasPrefix(line, "|") && (table || strings.HasPrefix(line, "| what | how to see it |"))
 			switch {
 			case code && line != "":
@@ -96,7 +98,7 @@ func tried(t *testing.T) (blocks, shown []string) {
 					blocks = append(blocks, c)
 				}
 			case table:
-				for _, m := range span.FindAllStringSubmatch(line, -1) {
+				for _, m := range docs.Span.FindAllStringSubmatch(line, -1) {
 					if c := strings.ReplaceAll(m[1], `\|`, "|"); tools.MatchString(c) {
 						shown = append(shown, c)
 					}
@@ -122,7 +124,7 @@ func startNode(t *testing.T, binary string) *node {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	text := fmt.Sprintf(nodeConfig, filepath.Join(Root(t), "examples"))
+	text := fmt.Sprintf(nodeConfig, filepath.Join(docs.Root(t), "examples"))
 	if err := os.WriteFile(n.config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

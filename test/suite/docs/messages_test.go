@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"kube-ipvs/test/lib/docs"
 )
 
 var (
@@ -22,7 +24,7 @@ func sources(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
 	for _, dir := range []string{"cmd", "proxier", "netutil", "ipset"} {
-		err := filepath.WalkDir(filepath.Join(Root(t), dir), func(path string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(docs.Root(t), dir), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
@@ -42,7 +44,7 @@ func sources(t *testing.T) string {
 func TestMessages(t *testing.T) {
 	source := sources(t)
 	n := 0
-	quoted := func(p page, text string) {
+	quoted := func(p docs.Page, text string) {
 		for part := range strings.SplitSeq(text, "...") {
 			part = strings.Trim(part, ` ";:,()`)
 			const few = 6 // bytes that could be anywhere
@@ -51,25 +53,25 @@ func TestMessages(t *testing.T) {
 			}
 			n++
 			if !strings.Contains(source, part) {
-				t.Errorf("%s: nothing says %q", p.path, part)
+				t.Errorf("%s: nothing says %q", p.Path, part)
 			}
 		}
 	}
-	for _, p := range pages(t) {
-		for _, m := range logged.FindAllStringSubmatch(p.text, -1) {
+	for _, p := range docs.Pages(t) {
+		for _, m := range logged.FindAllStringSubmatch(p.Text, -1) {
 			quoted(p, m[1]+m[2])
 		}
-		if p.path != "docs/operations.md" {
+		if p.Path != "docs/operations.md" {
 			continue
 		}
 		inTable := false
-		for line := range strings.Lines(p.text) {
+		for line := range strings.Lines(p.Text) {
 			switch {
 			case !strings.HasPrefix(line, "|"):
 				inTable = false
 			case inTable:
 				first, _, _ := strings.Cut(strings.TrimPrefix(line, "|"), " | ")
-				for _, m := range span.FindAllStringSubmatch(first, -1) {
+				for _, m := range docs.Span.FindAllStringSubmatch(first, -1) {
 					if !strings.HasPrefix(m[1], "msg=") {
 						quoted(p, m[1])
 					}

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -97,7 +98,7 @@ func TestTypeChanges(t *testing.T) {
 		reached(t, bed.C1, plain.Frontends(), "p1")
 	}
 	outside := corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "example.com"}
-	api := control.Client().CoreV1().Services(Namespace)
+	api := control.Client().CoreV1().Services(cluster.Namespace)
 	old, err := api.Get(t.Context(), s.Name, metav1.GetOptions{})
 	must(t, err)
 	old.Spec = outside
@@ -121,7 +122,7 @@ func TestServicesWithoutAddress(t *testing.T) {
 		{ClusterIP: corev1.ClusterIPNone, Ports: []corev1.ServicePort{{Port: 80}}},
 		{Type: corev1.ServiceTypeExternalName, ExternalName: "example.com"},
 	} {
-		_, err := control.Client().CoreV1().Services(Namespace).Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{GenerateName: "none-"}, Spec: spec}, metav1.CreateOptions{})
+		_, err := control.Client().CoreV1().Services(cluster.Namespace).Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{GenerateName: "none-"}, Spec: spec}, metav1.CreateOptions{})
 		must(t, err)
 	}
 	// Events come in order: those two have been read when this is there.
@@ -151,7 +152,7 @@ func TestFamilies(t *testing.T) {
 			policy = corev1.IPFamilyPolicyRequireDualStack
 		}
 		spec := corev1.ServiceSpec{IPFamilies: c.families, IPFamilyPolicy: &policy, Ports: []corev1.ServicePort{{Name: "tcp", Port: 80}}}
-		made, err := control.Client().CoreV1().Services(Namespace).Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: c.name}, Spec: spec}, metav1.CreateOptions{})
+		made, err := control.Client().CoreV1().Services(cluster.Namespace).Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: c.name}, Spec: spec}, metav1.CreateOptions{})
 		must(t, err)
 		apply(t, bed.Slices(c.name, "tcp", "TCP", testbed.TargetPort, testbed.Backends(bed.P2)))
 		for _, ip := range made.Spec.ClusterIPs {
