@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
-LAB_PACKAGES := test/wire test/life test/hostile test/suite/cluster test/takeover test/suite/docs test/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
+LAB_PACKAGES := test/suite/wire test/suite/life test/suite/hostile test/suite/cluster test/suite/takeover test/suite/docs test/suite/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
 
 .PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs lint vulnerabilities fuzz clean
 
@@ -32,11 +32,11 @@ check:
 # the lab's tests without CGO, to share what they compile.
 unit:
 	go test -race -shuffle=on ./...
-	CGO_ENABLED=0 go test -C test/reading .
+	CGO_ENABLED=0 go test -C test/suite/reading .
 
 # The status page in a real browser; installs Chromium if there is none.
 test-browser:
-	test/browser/run
+	test/suite/browser/run
 
 # The first time, it builds a kernel and a control plane, and keeps them outside
 # the tree.
@@ -53,7 +53,7 @@ test-neighbours: lab-test
 
 # Every version of iptables that test/xtables/build fetches beside every other, and the
 # image's in the chart's containers: some minutes. make test plays some.
-test-xtables: LAB_PACKAGES := test/xtables
+test-xtables: LAB_PACKAGES := test/suite/xtables
 test-xtables: LAB_FLAGS := -test.v -every
 test-xtables: export KUBE_IPVS_ROOTFS = $(CURDIR)/out/image/root
 test-xtables: image-rootfs lab-test
@@ -79,13 +79,13 @@ image-rootfs: build
 # installed by helm into a real API server. The first time, it builds helm.
 test-chart: build image-rootfs
 	@helm=$$(test/helm/build) && peers=$$(test/peers/build) || exit 1; export KUBE_IPVS_HELM=$$helm KUBE_IPVS_BINARY=$(CURDIR)/bin/kube-ipvs; \
-	go test -count=1 ./test/chart || exit 1; \
+	go test -count=1 ./test/suite/chart || exit 1; \
 	KUBE_IPVS_PEERS=$$peers KUBE_IPVS_ROOTFS=$(CURDIR)/out/image/root \
-		LAB_TEST_TIMEOUT=$(LAB_TEST_TIMEOUT) LAB_FLAGS='$(LAB_FLAGS)' test/lab/packages test/install
+		LAB_TEST_TIMEOUT=$(LAB_TEST_TIMEOUT) LAB_FLAGS='$(LAB_FLAGS)' test/lab/packages test/suite/install
 
 # The chart's alerts and dashboards, with a real Prometheus.
 test-monitoring: build
-	test/monitoring/run
+	test/suite/monitoring/run
 
 # The same objects and packets for kube-proxy in each mode and for kube-ipvs. It
 # fails where kube-ipvs differs from iptables mode and test/compare/known.yaml
@@ -119,7 +119,7 @@ test-kernels:
 	$(PLAY_KERNELS) --machines $(MACHINES)
 
 # All lab tests on User-Mode Linux of distributions' sources, which are built once, in
-# minutes each: `make test-uml KERNELS=uml/bullseye SUITES='test/wire ipset'`. Without both
+# minutes each: `make test-uml KERNELS=uml/bullseye SUITES='test/suite/wire ipset'`. Without both
 # it plays and writes the whole table.
 test-uml:
 	CGO_ENABLED=0 go build -o out/play-kernels ./test/kernels

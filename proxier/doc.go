@@ -96,5 +96,5 @@
 //	netutil              netlink in batches, links, routes, conntrack, sysctls, iptables
 //	netutil/iptables     the rules of iptables: parsed, printed, compared
 //
-// test/arch tests the import rules between them.
+// test/suite/arch tests the import rules between them.
 package proxier

@@ -44,15 +44,15 @@ panic: test timed out after 3h
 --- FAIL: TestFive (0.01s)
 panic: a goroutine's
 === ENDED 2
-=== PACKAGE test/life
+=== PACKAGE test/suite/life
 === RUN   TestSix
 --- PASS: TestSeven (0.01s)
 === ENDED 0
-=== PACKAGE test/takeover
+=== PACKAGE test/suite/takeover
 testing: warning: no tests to run
 PASS
 === ENDED 0
-=== PACKAGE test/wire
+=== PACKAGE test/suite/wire
 --- PASS: TestReach (0.01s)
 `
 
@@ -60,13 +60,13 @@ PASS
 // tests, and a machine that stops within one, are not taken for good.
 func TestRead(t *testing.T) {
 	want := outcome{
-		passed: map[string][]string{"ipset": {"TestOne", "TestFour"}, "netutil": {"TestNine"}, "test/life": {"TestSeven"}, "test/wire": {"TestReach"}},
+		passed: map[string][]string{"ipset": {"TestOne", "TestFour"}, "netutil": {"TestNine"}, "test/suite/life": {"TestSeven"}, "test/suite/wire": {"TestReach"}},
 		failed: map[string][]string{"ipset": {"TestTwo"}, "proxier/node": {"TestFive"}}, parts: 1,
 		skips: []Skip{
 			{"ipset", "TestThree", ""}, {"ipset", "TestFour/part", ""},
 			{"netutil", "TestEight", "needs modules: a"}, {"netutil", "TestNine/part", "no kernel 5.13"},
 		},
-		broken: []string{"netutil (exit code 2)", "proxier/node (exit code 2)", "test/life: TestSix has not ended", "test/wire has not ended"},
+		broken: []string{"netutil (exit code 2)", "proxier/node (exit code 2)", "test/suite/life: TestSix has not ended", "test/suite/wire has not ended"},
 	}
 	if got := read(said); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -76,18 +76,18 @@ func TestRead(t *testing.T) {
 // A suite has not passed if a package, a chosen test or a chosen part of one was not played,
 // unless the kernel is known not to survive it.
 func TestUnplayed(t *testing.T) {
-	one := func(test string) map[string][]string { return map[string][]string{"test/life": {test}} }
+	one := func(test string) map[string][]string { return map[string][]string{"test/suite/life": {test}} }
 	for _, tt := range []struct {
 		suite suite
 		out   outcome
 		want  []string
 	}{
-		{suite{packages: []string{"ipset", "test/life"}}, outcome{passed: one("TestFresh")}, []string{"ipset: nothing was played"}},
-		{suite{packages: []string{"test/life"}, run: "^(TestOne|TestTwo)$"}, outcome{passed: one("TestOne")}, []string{"TestTwo was not played"}},
-		{suite{packages: []string{"test/life"}, run: "^TestOne$/^(ipvs|iptables)_to_image$"}, outcome{failed: one("TestOne"), parts: 1}, []string{"1 of 2 parts of a test were played"}},
-		{suite{packages: []string{"test/life"}, run: "^TestOne$/."}, outcome{passed: one("TestOne")}, []string{"0 of 1 parts of a test were played"}},
-		{suite{packages: []string{"test/life"}, run: "^TestOne$/^nft$"}, outcome{failed: one("TestOne"), parts: 1}, nil},
-		{suite{packages: []string{"test/life"}, name: limits[0].suite, run: "^(TestOne|" + limits[0].test + ")$"}, outcome{passed: one("TestOne")}, nil},
+		{suite{packages: []string{"ipset", "test/suite/life"}}, outcome{passed: one("TestFresh")}, []string{"ipset: nothing was played"}},
+		{suite{packages: []string{"test/suite/life"}, run: "^(TestOne|TestTwo)$"}, outcome{passed: one("TestOne")}, []string{"TestTwo was not played"}},
+		{suite{packages: []string{"test/suite/life"}, run: "^TestOne$/^(ipvs|iptables)_to_image$"}, outcome{failed: one("TestOne"), parts: 1}, []string{"1 of 2 parts of a test were played"}},
+		{suite{packages: []string{"test/suite/life"}, run: "^TestOne$/."}, outcome{passed: one("TestOne")}, []string{"0 of 1 parts of a test were played"}},
+		{suite{packages: []string{"test/suite/life"}, run: "^TestOne$/^nft$"}, outcome{failed: one("TestOne"), parts: 1}, nil},
+		{suite{packages: []string{"test/suite/life"}, name: limits[0].suite, run: "^(TestOne|" + limits[0].test + ")$"}, outcome{passed: one("TestOne")}, nil},
 	} {
 		if got := tt.suite.unplayed(limits[0].kernel, tt.out); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.suite.run, got, tt.want)
@@ -99,14 +99,14 @@ func TestUnplayed(t *testing.T) {
 // make lab-test plays.
 func TestChoose(t *testing.T) {
 	t.Chdir("../..")
-	got, err := chooseSuites("test-kernels", []string{"wire", "test/wire"})
+	got, err := chooseSuites("test-kernels", []string{"wire", "test/suite/wire"})
 	if err != nil || len(got) != 2 || got[0].run == "" || got[1].run != "" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := chooseSuites("test-kernels", []string{"docs"}); err == nil || !strings.Contains(err.Error(), "nft-alone") {
 		t.Errorf("a folder without tests: %v", err)
 	}
-	if _, err := chooseSuites("test-uml", []string{"wire"}); err == nil || !strings.Contains(err.Error(), "test-uml has no suite wire; there are: test/wire, ") {
+	if _, err := chooseSuites("test-uml", []string{"wire"}); err == nil || !strings.Contains(err.Error(), "test-uml has no suite wire; there are: test/suite/wire, ") {
 		t.Errorf("a suite of the other target: %v", err)
 	}
 	text, err := os.ReadFile("Makefile")
@@ -217,8 +217,8 @@ func TestInterrupted(t *testing.T) {
 
 // Failed parts, of the chosen ones, are played again.
 func TestScript(t *testing.T) {
-	s := &suite{packages: []string{"ipset", "test/life"}, run: "^TestFresh$/^nft$"}
-	got := s.script("5.10", map[string][]string{"test/life": {"TestFresh"}})
+	s := &suite{packages: []string{"ipset", "test/suite/life"}, run: "^TestFresh$/^nft$"}
+	got := s.script("5.10", map[string][]string{"test/suite/life": {"TestFresh"}})
 	if strings.Contains(got, "PACKAGE ipset") || !strings.Contains(got, "-test.run '^(TestFresh)$/^nft$'") {
 		t.Errorf("%s", got)
 	}
@@ -301,11 +301,11 @@ func TestSkipsAreNamed(t *testing.T) {
 		return all
 	}
 	refused := Skip{"test/suite/cluster", "TestBack/nftables", "mode nftables requires kernel 5.13 or later (not 5.10)"}
-	all := slices.Concat(play("uml/bullseye", "5.10.223", refused, Skip{"test/life", "TestFresh", ""}),
-		play("uml/bookworm", "6.1.176", Skip{"test/life", "TestFresh", ""}), play("uml/trixie", "6.12.117"))
+	all := slices.Concat(play("uml/bullseye", "5.10.223", refused, Skip{"test/suite/life", "TestFresh", ""}),
+		play("uml/bookworm", "6.1.176", Skip{"test/suite/life", "TestFresh", ""}), play("uml/trixie", "6.12.117"))
 	want := "Skipped, and on which kernels:\n\n" +
 		"- TestBack/nftables of test/suite/cluster: mode nftables requires kernel 5.13 or later (not 5.10) (5.10)\n" +
-		"- TestFresh of test/life: the test gives no reason (5.10, 6.1)\n"
+		"- TestFresh of test/suite/life: the test gives no reason (5.10, 6.1)\n"
 	path := writeTable(t, "test-uml", all, "old\n")
 	if text := contents(t, path); !strings.Contains(text, "\n\n"+want+"\n<!-- end") {
 		t.Errorf("the list is not\n%s\nin\n%s", want, text)

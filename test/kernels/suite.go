@@ -24,33 +24,33 @@ type suite struct {
 
 // suites are the columns of the table of make test-kernels.
 var suites = []*suite{
-	{name: "host", packages: []string{"test/life"}, run: "^TestFresh$/^host$", fresh: true, weight: 1,
+	{name: "host", packages: []string{"test/suite/life"}, run: "^TestFresh$/^host$", fresh: true, weight: 1,
 		what: "`kube-ipvs run` on the host, where none of its modules is loaded: the first start programs all, a second one writes nothing, and `kube-ipvs cleanup` leaves no trace"},
-	{name: "nft", packages: []string{"test/life"}, run: "^TestFresh$/^nft$", fresh: true, weight: 1,
+	{name: "nft", packages: []string{"test/suite/life"}, run: "^TestFresh$/^nft$", fresh: true, weight: 1,
 		what: "the same by the chart's two containers, in the image's files and with their rights, without kmod"},
-	{name: "legacy", packages: []string{"test/life"}, run: "^TestFresh$/^legacy$", fresh: true, weight: 1,
+	{name: "legacy", packages: []string{"test/suite/life"}, run: "^TestFresh$/^legacy$", fresh: true, weight: 1,
 		what: "the same with legacy iptables"},
-	{name: "unprivileged", packages: []string{"test/life"}, run: "^TestFresh$/^unprivileged$", fresh: true, weight: 1,
+	{name: "unprivileged", packages: []string{"test/suite/life"}, run: "^TestFresh$/^unprivileged$", fresh: true, weight: 1,
 		what: "as `host`, but without CAP_SYS_MODULE, so that no module can be loaded by its name"},
-	{name: "missing", packages: []string{"test/life"}, run: "^TestMissing$/.", fresh: true, weight: 2,
+	{name: "missing", packages: []string{"test/suite/life"}, run: "^TestMissing$/.", fresh: true, weight: 2,
 		what: "a kernel that lacks modules: the start ends with the names of those that are needed, and goes on without the rest"},
 	{name: "contract", packages: []string{"proxier/kernel", "proxier/kernel/ipvs", "ipset", "proxier/node", "netutil"}, skip: "Many|RandomEntries", weight: 4,
 		what: "what the packages that talk to the kernel promise to the others, without tests of sheer size"},
-	{name: "wire", packages: []string{"test/wire"}, run: wirePart, weight: 8,
+	{name: "wire", packages: []string{"test/suite/wire"}, run: wirePart, weight: 8,
 		what: "some of the tests by packets, at least one of each thing that the kernel does for kube-ipvs: also SCTP, flows of UDP, and connections whose endpoint goes"},
-	{name: "life", packages: []string{"test/life"}, run: "^(TestRestart|TestCleanupIsComplete|TestCleanupOfLegacyIPTables|TestCapabilitiesAreDropped)$", weight: 3,
+	{name: "life", packages: []string{"test/suite/life"}, run: "^(TestRestart|TestCleanupIsComplete|TestCleanupOfLegacyIPTables|TestCapabilitiesAreDropped)$", weight: 3,
 		what: "some of the tests of starts, stops and clean-up on a node"},
-	{name: "takeover", packages: []string{"test/takeover"}, run: "^TestHandover$/^(ipvs|iptables)_to_image$", weight: 2,
+	{name: "takeover", packages: []string{"test/suite/takeover"}, run: "^TestHandover$/^(ipvs|iptables)_to_image$", weight: 2,
 		what: "a node changes hands from kube-proxy in mode ipvs and iptables, while connections go on"},
 }
 
 // more suites are played where they are asked for.
 var more = []*suite{
-	{name: "nft-alone", packages: []string{"test/life"}, run: "^TestWithout$/^legacy$", fresh: true, weight: 2,
+	{name: "nft-alone", packages: []string{"test/suite/life"}, run: "^TestWithout$/^legacy$", fresh: true, weight: 2,
 		what: "a kernel without legacy tables, as RHEL 9's: the chart's two containers, and then a `kube-ipvs run` on the host, take nft unasked, serve, and are cleaned up, also while a sysctl switches IPv6 off"},
-	{name: "legacy-alone", packages: []string{"test/life"}, run: "^TestWithout$/^nftables$", fresh: true, weight: 2,
+	{name: "legacy-alone", packages: []string{"test/suite/life"}, run: "^TestWithout$/^nftables$", fresh: true, weight: 2,
 		what: "the same without nftables: they take legacy"},
-	{name: "ipv4-alone", packages: []string{"test/life"}, run: "^TestWithout$/^IPv6$", fresh: true, append: "ipv6.disable=1", weight: 2,
+	{name: "ipv4-alone", packages: []string{"test/suite/life"}, run: "^TestWithout$/^IPv6$", fresh: true, append: "ipv6.disable=1", weight: 2,
 		what: "the same with `ipv6.disable=1` on the kernel's command line: IPv4 is served, and IPv6 warned of once"},
 }
 

@@ -23,8 +23,8 @@ var series = map[string]string{"uml/bullseye": "5.10", "uml/bookworm": "6.1", "u
 // tables are those that a target of the Makefile plays and writes.
 var tables = map[string]table{
 	"test-kernels": {[]string{"4.18", "5.4", "5.10", "5.15", "6.1", "6.12", "7"}, []string{"4.18", "5.10", "6.1", "6.12", "7"}, suites},
-	"test-uml": {umls, umls, whole("test/wire", "test/life", "test/hostile", "test/suite/cluster",
-		"test/takeover", "test/suite/docs", "test/xtables", "proxier/kernel", "proxier/kernel/ipvs", "netutil", "ipset", "proxier/node")},
+	"test-uml": {umls, umls, whole("test/suite/wire", "test/suite/life", "test/suite/hostile", "test/suite/cluster",
+		"test/suite/takeover", "test/suite/docs", "test/suite/xtables", "proxier/kernel", "proxier/kernel/ipvs", "netutil", "ipset", "proxier/node")},
 }
 
 // write puts the table of a target, the skipped tests and the meaning of its columns into

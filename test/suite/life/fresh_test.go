@@ -120,7 +120,7 @@ func readSysctls(t *testing.T) sysctls {
 // documentation says that they stay.
 func (s sysctls) kept(t *testing.T) {
 	t.Helper()
-	page, err := os.ReadFile("../../docs/operations.md")
+	page, err := os.ReadFile("../../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-module kube-ipvs/test/browser
+module kube-ipvs/test/suite/browser
 
 go 1.26.0
 

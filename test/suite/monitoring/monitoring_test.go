@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const chart = "../../charts/kube-ipvs"
+const chart = "../../../charts/kube-ipvs"
 
 var helm = os.Getenv("KUBE_IPVS_HELM")
 

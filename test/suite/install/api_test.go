@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	chart     = "../../charts/kube-ipvs"
+	chart     = "../../../charts/kube-ipvs"
 	values    = "../chart/testdata/values/"
 	namespace = "kube-system"
 	release   = "kube-ipvs"

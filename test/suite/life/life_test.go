@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "container:", err)
 		os.Exit(125)
 	}
-	testbed.Main(m, "make lab-test LAB_PACKAGES=test/life", prepare, func() {})
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/suite/life", prepare, func() {})
 }
 
 func prepare(context.Context) error {

@@ -84,7 +84,7 @@ func takeOver(t *testing.T, mode desired.Mode, dir string, drain time.Duration) 
 var bed *testbed.Bed
 
 func TestMain(m *testing.M) {
-	testbed.Main(m, "make lab-test LAB_PACKAGES=test/takeover", prepare, func() { bed.Close() })
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/suite/takeover", prepare, func() { bed.Close() })
 }
 
 // prepare builds the bed with its endpoints.

@@ -12,7 +12,7 @@ import (
 // section returns what docs/architecture.md has below a heading.
 func section(t *testing.T, heading string) string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/architecture.md")
+	text, err := os.ReadFile("../../../docs/architecture.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestMapLeadsToFiles(t *testing.T) {
 			continue
 		}
 		paths++
-		if _, err := os.Stat("../../" + m[1]); err != nil {
+		if _, err := os.Stat("../../../" + m[1]); err != nil {
 			t.Errorf("docs/architecture.md leads to %s: %v", m[1], err)
 		}
 	}

@@ -1,4 +1,4 @@
-module kube-ipvs/test/reading
+module kube-ipvs/test/suite/reading
 
 go 1.26.0
 
@@ -54,7 +54,7 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 )
 
-replace kube-ipvs => ../..
+replace kube-ipvs => ../../..
 
 replace (
 	k8s.io/api => k8s.io/api v0.37.2

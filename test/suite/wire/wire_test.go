@@ -21,7 +21,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	testbed.Main(m, "make lab-test LAB_PACKAGES=test/wire", prepare, func() { bed.Close() })
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/suite/wire", prepare, func() { bed.Close() })
 }
 
 // prepare starts the endpoints: pods, and daemons of the nodes that no Service

@@ -41,7 +41,7 @@ func newCluster(t *testing.T, bed *testbed.Bed) *cluster {
 			t.Fatal(err)
 		}
 	}
-	files, err := filepath.Glob("../../examples/*.yaml")
+	files, err := filepath.Glob("../../../examples/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal(len(files), err)
 	}

@@ -1,6 +1,6 @@
 // Package chart tests the chart's objects for values: golden manifests, refusals and
 // their messages, and that the program accepts the configuration. It needs no cluster;
-// test/install has one.
+// test/suite/install has one.
 package chart
 
 import (
@@ -25,7 +25,7 @@ var (
 )
 
 // chart is where the chart lies, seen from this folder.
-const chart = "../../charts/kube-ipvs"
+const chart = "../../../charts/kube-ipvs"
 
 func TestMain(m *testing.M) {
 	if helm == "" {

@@ -30,7 +30,7 @@ var (
 const patience = 60 * time.Second
 
 func TestMain(m *testing.M) {
-	testbed.Main(m, "make lab-test LAB_PACKAGES=test/hostile", prepare, func() { bed.Close() })
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/suite/hostile", prepare, func() { bed.Close() })
 }
 
 // prepare builds the bed with its endpoints.

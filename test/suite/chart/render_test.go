@@ -41,7 +41,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
-				t.Errorf("not as golden (go test ./test/chart -update writes it; -want +got):\n%s", diff)
+				t.Errorf("not as golden (go test ./test/suite/chart -update writes it; -want +got):\n%s", diff)
 			}
 			validate(t, find(t, got, "ConfigMap").Data["config.yaml"])
 		})

@@ -207,7 +207,7 @@ func TestRunbooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	defaults := v.PrometheusRule.Alerts
-	text, err := os.ReadFile("../../docs/alerts.md")
+	text, err := os.ReadFile("../../../docs/alerts.md")
 	if err != nil {
 		t.Fatal(err)
 	}

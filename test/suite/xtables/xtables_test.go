@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "container:", err)
 		os.Exit(125)
 	}
-	testbed.Main(m, "make lab-test LAB_PACKAGES=test/xtables", prepare, func() { bed.Close() })
+	testbed.Main(m, "make lab-test LAB_PACKAGES=test/suite/xtables", prepare, func() { bed.Close() })
 }
 
 func prepare(ctx context.Context) (err error) {
