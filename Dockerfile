@@ -4,7 +4,7 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=$(git describe --tags --always) -t REGISTRY/kube-ipvs:TAG --push .
 #
 # Nothing of the other architecture is run: Go compiles for it, and the packages
-# are only unpacked. What the image holds is said by test/image/packages;
+# are only unpacked. What the image holds is said by cmd/image/packages;
 # make image-rootfs makes the same files without a container engine.
 
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
@@ -18,8 +18,8 @@ RUN CGO_ENABLED=0 GOARCH=$TARGETARCH go build -trimpath -buildvcs=false \
       -ldflags "-s -w -X main.version=$VERSION" -o /out/kube-ipvs ./cmd/kube-ipvs
 # Debian calls the ARM of TARGETARCH arm (version 7) armhf; the others have the same name.
 RUN apt-get update && \
-    SOURCE_DATE_EPOCH=0 test/image/rootfs /out/kube-ipvs /out/root "$(echo $TARGETARCH | sed 's/^arm$/armhf/; s/^ppc64le$/ppc64el/')" && \
-    go run ./test/image/sbom /out/root "$VERSION" >/out/sbom.spdx.json
+    SOURCE_DATE_EPOCH=0 cmd/image/rootfs /out/kube-ipvs /out/root "$(echo $TARGETARCH | sed 's/^arm$/armhf/; s/^ppc64le$/ppc64el/')" && \
+    go run ./cmd/image/sbom /out/root "$VERSION" >/out/sbom.spdx.json
 
 # docker buildx build --target sbom -o out . writes it to out/sbom.spdx.json.
 FROM scratch AS sbom

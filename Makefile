@@ -72,8 +72,8 @@ soak: lab-test
 # makes them, without a container engine.
 image-rootfs: build
 	rm -rf out/image
-	test/image/rootfs bin/kube-ipvs out/image/root
-	go run ./test/image/sbom out/image/root '$(VERSION)' >out/image/sbom.spdx.json
+	cmd/image/rootfs bin/kube-ipvs out/image/root
+	go run ./cmd/image/sbom out/image/root '$(VERSION)' >out/image/sbom.spdx.json
 
 # The chart: what it renders and refuses, and its containers in the image's files,
 # installed by helm into a real API server. The first time, it builds helm.

@@ -19,7 +19,7 @@ var played = map[string]map[string]bool{}
 
 // unplayed are those that are not, with the reason.
 var unplayed = map[string]string{
-	"install.md: The image":                      "there is no container engine here: test/image/rootfs makes the image of the same list",
+	"install.md: The image":                      "there is no container engine here: cmd/image/rootfs makes the image of the same list",
 	"install.md: Kernel modules":                 "the kernel of these nodes has no modules; make test-kernels plays some that have",
 	"install.md: Metrics":                        "the kinds of the Prometheus operator are not known to this cluster; make test-chart plays it",
 	"migrate.md: From mode ipvs: rules in INPUT": "make compare plays what rules there do",

@@ -28,6 +28,8 @@ var wallClock = map[string]bool{
 // onPurpose says for each function that has to do with such times why no age is
 // wrong for it.
 var onPurpose = map[string]string{
+	"cmd/image/sbom.now":               "when the image is built",
+	"cmd/image/sbom.write":             "printed",
 	"cmd/kube-ipvs.newTopTable":        "printed",
 	"proxier/metrics.seconds":          "Unix time is what the metric has",
 	"proxier/health.(Pages).statusz":   "printed",

@@ -4,7 +4,7 @@
 //
 //	sbom ROOT VERSION >FILE
 //
-// ROOT is the folder that test/image/rootfs has made, VERSION that of the program. The same ROOT gives the same text,
+// ROOT is the folder that cmd/image/rootfs has made, VERSION that of the program. The same ROOT gives the same text,
 // but for the time, which is SOURCE_DATE_EPOCH where that is set.
 package main
 
