@@ -47,7 +47,7 @@ lab-test: build
 # Beside kube-router, which is built once, in some minutes, and Calico's felix, if it was
 # put beside that; not part of make test.
 test-neighbours: LAB_PACKAGES := test/suite/cluster
-test-neighbours: LAB_FLAGS := -test.v -test.run 'TestKubeRouter|TestFelix'
+test-neighbours: LAB_FLAGS := -test.v -test.run TestKubeRouter|TestFelix
 test-neighbours: export KUBE_IPVS_NEIGHBOURS = $(shell test/neighbours/build)
 test-neighbours: lab-test
 
