@@ -14,6 +14,7 @@ import (
 	"time"
 
 	kube "kube-ipvs/test/lib/cluster"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // proxy is a service proxy that can run on the node.
@@ -25,8 +26,8 @@ type proxy struct {
 	lasting bool   // kube-proxy does not write everything anew from time to time
 	user    string // of the API server; an admin if empty
 
-	program *kube.Program // while it runs
-	config  string        // its file
+	program *testbed.Program // while it runs
+	config  string           // its file
 }
 
 // peers are kube-proxy in each of its modes.

@@ -21,7 +21,7 @@ type Proxy struct {
 	dir     string
 	variant Variant
 	canary  canary
-	running map[*testbed.Host]*cluster.Program
+	running map[*testbed.Host]*testbed.Program
 }
 
 // The proxies. The others are compared with the first.
@@ -40,7 +40,7 @@ func (p *Proxy) Ours() bool { return p.Mode == "" }
 
 // Start starts it on both nodes in a variant.
 func (p *Proxy) Start(ctx context.Context, w *World, v Variant) error {
-	p.variant, p.running = v, map[*testbed.Host]*cluster.Program{}
+	p.variant, p.running = v, map[*testbed.Host]*testbed.Program{}
 	for _, h := range []*testbed.Host{w.Node, w.Node2} {
 		if err := p.StartOn(ctx, w, h); err != nil {
 			return err

@@ -16,6 +16,8 @@ import (
 
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Options describe a cluster.
@@ -35,7 +37,7 @@ var Proxies = []string{"image", "direct", "iptables", "nftables", "ipvs", "none"
 // Cluster is one that runs, seen from within its network namespace.
 type Cluster struct {
 	Options
-	programs     []*program
+	programs     []*testbed.Program
 	client       kubernetes.Interface
 	stopBalancer func()
 }
@@ -93,7 +95,7 @@ func (c *Cluster) Close() error {
 	c.stopBalancer()
 	var errs []error
 	for _, p := range c.programs {
-		errs = append(errs, p.kill())
+		errs = append(errs, p.Kill())
 	}
 	return errors.Join(errs...)
 }

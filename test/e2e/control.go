@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"kube-ipvs/test/lib/testbed"
 )
 
 // ControlPlane are the programs that make it, but for etcd.
@@ -70,7 +72,7 @@ func (c *Cluster) apiReady(ctx context.Context) error {
 func (c *Cluster) awaitNodes(ctx context.Context) error {
 	for _, name := range c.names() {
 		if err := c.await(ctx, name+" to be ready", 5*time.Minute, func(ctx context.Context) error { return c.nodeReady(ctx, name, time.Time{}) }); err != nil {
-			return fmt.Errorf("%w; it said:\n%s", err, tail(c.path("log", name+".log"), 20))
+			return fmt.Errorf("%w; it said:\n%s", err, testbed.Tail(c.path("log", name+".log"), 20))
 		}
 		cidrs := c.podCIDRs(name)
 		patch := fmt.Sprintf(`{"spec":{"podCIDR":%q,"podCIDRs":[%s]}}`, cidrs[0], quoted(cidrs))

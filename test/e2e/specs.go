@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"kube-ipvs/test/lib/testbed"
 )
 
 // Result is the outcome of one of upstream's specs.
@@ -97,7 +99,7 @@ func (c *Cluster) playSpecs(ctx context.Context, focus, skip string, together in
 	ended := cmd.Run()
 	results, err := readReport(report)
 	if err != nil || len(results) == 0 && ended != nil {
-		return nil, errors.Join(fmt.Errorf("no spec has been run: %w; it said:\n%s", errors.Join(ended, err), tail(log, 20)))
+		return nil, errors.Join(fmt.Errorf("no spec has been run: %w; it said:\n%s", errors.Join(ended, err), testbed.Tail(log, 20)))
 	}
 	return results, context.Cause(ctx)
 }

@@ -47,11 +47,11 @@ const (
 
 // Cluster is a control plane.
 type Cluster struct {
-	Etcd, API  *Program
+	Etcd, API  *testbed.Program
 	bed        *testbed.Bed
 	host       *testbed.Host
 	peers, dir string
-	more       []*Program
+	more       []*testbed.Program
 	http       *http.Client
 	client     kubernetes.Interface
 }
@@ -118,7 +118,7 @@ func (c *Cluster) StartEtcd(ctx context.Context) error {
 	if err := c.Etcd.Start(); err != nil {
 		return err
 	}
-	return c.Etcd.Ready(ctx, http.DefaultClient, c.etcdURL()+"/readyz")
+	return Ready(ctx, c.Etcd, http.DefaultClient, c.etcdURL()+"/readyz")
 }
 
 // StartAPI starts kube-apiserver after it has ended, and waits until it is ready.
@@ -126,14 +126,14 @@ func (c *Cluster) StartAPI(ctx context.Context) error {
 	if err := c.API.Start(); err != nil {
 		return err
 	}
-	return c.API.Ready(ctx, c.http, c.server()+"/readyz")
+	return Ready(ctx, c.API, c.http, c.server()+"/readyz")
 }
 
 // Close ends everything and removes the data.
 func (c *Cluster) Close() error {
 	var errs []error
 	for _, p := range append(c.more, c.API, c.Etcd) {
-		if p != nil && p.Runs() {
+		if p != nil {
 			errs = append(errs, p.Kill())
 		}
 	}
@@ -143,7 +143,7 @@ func (c *Cluster) Close() error {
 // Log returns the last lines of the output of each program.
 func (c *Cluster) Log(lines int) string {
 	var out strings.Builder
-	for _, p := range append([]*Program{c.Etcd, c.API}, c.more...) {
+	for _, p := range append([]*testbed.Program{c.Etcd, c.API}, c.more...) {
 		fmt.Fprintf(&out, "%s said:\n%s\n", p.Name, p.Log(lines))
 	}
 	return out.String()

@@ -31,16 +31,23 @@ func KubeProxyVersion(ctx context.Context, peers string) (string, error) {
 	return version, err
 }
 
-func (c *Cluster) etcd() *Program {
+// program describes a program on a host; it does not start it.
+func (c *Cluster) program(h *testbed.Host, path string, args ...string) *testbed.Program {
+	name := filepath.Base(path)
+	return &testbed.Program{Name: name, Host: h, File: filepath.Join(c.dir, h.Name+"-"+name+".log"),
+		Command: func() *exec.Cmd { return exec.Command(path, args...) }}
+}
+
+func (c *Cluster) etcd() *testbed.Program {
 	peer := fmt.Sprintf("http://127.0.0.1:%d", peerPort)
-	return c.program(c.host, "etcd", "--name=lab", "--data-dir="+filepath.Join(c.dir, "etcd"),
+	return c.program(c.host, c.Peer("etcd"), "--name=lab", "--data-dir="+filepath.Join(c.dir, "etcd"),
 		"--listen-client-urls="+c.etcdURL(), "--advertise-client-urls="+c.etcdURL(),
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=lab="+peer,
 		"--unsafe-no-fsync", "--log-level=warn", "--quota-backend-bytes=4294967296")
 }
 
 // Compaction is left to the tests, and so is the life of endpoints.
-func (c *Cluster) apiserver(o Options) *Program {
+func (c *Cluster) apiserver(o Options) *testbed.Program {
 	mode := o.Authorization
 	if mode == "" {
 		mode = "AlwaysAllow"
@@ -53,7 +60,7 @@ func (c *Cluster) apiserver(o Options) *Program {
 	if o.Audit {
 		more = append(more, "--audit-policy-file="+filepath.Join(c.dir, auditPolicyFile), "--audit-log-path="+c.auditLog())
 	}
-	return c.program(c.host, "kube-apiserver", append(more,
+	return c.program(c.host, c.Peer("kube-apiserver"), append(more,
 		"--etcd-servers="+c.etcdURL(), "--etcd-compaction-interval=0",
 		"--bind-address="+c.host.IPv4.String(), "--advertise-address="+c.host.IPv4.String(), fmt.Sprintf("--secure-port=%d", apiPort),
 		"--cert-dir="+filepath.Join(c.dir, "certs"), "--token-auth-file="+filepath.Join(c.dir, "tokens.csv"), "--authorization-mode="+mode,
@@ -63,22 +70,22 @@ func (c *Cluster) apiserver(o Options) *Program {
 }
 
 // Controllers starts kube-controller-manager with some of its controllers.
-func (c *Cluster) Controllers(ctx context.Context, names ...string) (*Program, error) {
+func (c *Cluster) Controllers(ctx context.Context, names ...string) (*testbed.Program, error) {
 	const port = 10257
-	p := c.program(c.host, "kube-controller-manager", "--kubeconfig="+c.Kubeconfig(Admin), "--controllers="+strings.Join(names, ","),
+	p := c.program(c.host, c.Peer("kube-controller-manager"), "--kubeconfig="+c.Kubeconfig(Admin), "--controllers="+strings.Join(names, ","),
 		"--leader-elect=false", "--bind-address="+c.host.IPv4.String(), fmt.Sprintf("--secure-port=%d", port),
 		"--cert-dir="+filepath.Join(c.dir, "certs"), "--authorization-always-allow-paths=/healthz")
 	c.more = append(c.more, p)
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
-	return p, p.Ready(ctx, c.http, fmt.Sprintf("https://%s:%d/healthz", c.host.IPv4, port))
+	return p, Ready(ctx, p, c.http, fmt.Sprintf("https://%s:%d/healthz", c.host.IPv4, port))
 }
 
 // KubeProxy starts kube-proxy on the bed's node, in the mode iptables, nftables or
 // ipvs, and waits until it has programmed the objects of the API. The Node must exist:
 // see Nodes. Stop leaves the node programmed; see Wipe.
-func (c *Cluster) KubeProxy(ctx context.Context, mode string, more ...string) (*Program, error) {
+func (c *Cluster) KubeProxy(ctx context.Context, mode string, more ...string) (*testbed.Program, error) {
 	return c.Run(ctx, c.bed.Node, c.Peer("kube-proxy"), "http://127.0.0.1:10256/healthz", append(more, "--kubeconfig="+c.Kubeconfig(Admin), "--hostname-override="+c.bed.Node.Name,
 		"--cluster-cidr="+c.bed.PodCIDR4.String()+","+c.bed.PodCIDR6.String(), "--proxy-mode="+mode, "--conntrack-max-per-core=0",
 		"--healthz-bind-address=127.0.0.1:10256", "--metrics-bind-address=127.0.0.1:10249")...)
@@ -89,19 +96,18 @@ func (c *Cluster) Peer(name string) string { return filepath.Join(c.peers, name)
 
 // Run starts a program on a host, and waits until a GET of ready from there is
 // answered by 200. Dismiss or Close ends it.
-func (c *Cluster) Run(ctx context.Context, h *testbed.Host, path, ready string, args ...string) (*Program, error) {
+func (c *Cluster) Run(ctx context.Context, h *testbed.Host, path, ready string, args ...string) (*testbed.Program, error) {
 	p, err := c.Launch(h, path, args...)
 	if err != nil {
 		return nil, err
 	}
 	transport := &http.Transport{DialContext: h.DialContext, DisableKeepAlives: true}
-	return p, p.Ready(ctx, &http.Client{Transport: transport}, ready)
+	return p, Ready(ctx, p, &http.Client{Transport: transport}, ready)
 }
 
 // Launch starts a program on a host, and waits for nothing. Dismiss or Close ends it.
-func (c *Cluster) Launch(h *testbed.Host, path string, args ...string) (*Program, error) {
-	p := c.program(h, filepath.Base(path), args...)
-	p.path = path
+func (c *Cluster) Launch(h *testbed.Host, path string, args ...string) (*testbed.Program, error) {
+	p := c.program(h, path, args...)
 	if err := p.Start(); err != nil {
 		return nil, err
 	}
@@ -111,8 +117,8 @@ func (c *Cluster) Launch(h *testbed.Host, path string, args ...string) (*Program
 
 // Dismiss ends a program of Controllers, KubeProxy, Run or Launch. Its log goes with the next
 // of the same name.
-func (c *Cluster) Dismiss(p *Program) error {
-	c.more = slices.DeleteFunc(c.more, func(q *Program) bool { return q == p })
+func (c *Cluster) Dismiss(p *testbed.Program) error {
+	c.more = slices.DeleteFunc(c.more, func(q *testbed.Program) bool { return q == p })
 	if p == nil || !p.Runs() {
 		return nil
 	}

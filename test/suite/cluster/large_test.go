@@ -116,7 +116,7 @@ func measureProxy(t *testing.T, c *cluster.Cluster, mode string, many int) {
 	// It tells that it is healthy when it has written everything once, which may
 	// take it longer than it is given to start.
 	for err != nil && p.Runs() && time.Since(began) < proxyPatience {
-		err = p.Ready(t.Context(), http.DefaultClient, "http://127.0.0.1:10256/healthz")
+		err = cluster.Ready(t.Context(), p, http.DefaultClient, "http://127.0.0.1:10256/healthz")
 	}
 	if err != nil {
 		t.Skipf("this lab is too slow for it: %v", err)

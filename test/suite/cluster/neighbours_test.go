@@ -141,7 +141,7 @@ func kubeRouter(t *testing.T, path string, more ...string) {
 
 // untilEnd has a neighbour end with the test. If that fails, it logs the neighbour's
 // output, and that of a script on the node.
-func untilEnd(t *testing.T, p *cluster.Program, script string) {
+func untilEnd(t *testing.T, p *testbed.Program, script string) {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -14,7 +14,7 @@ var refusal = regexp.MustCompile("kube-proxy in .* mode requires kernel .* or la
 
 // kubeProxy is kubeProxyOf the control plane of all tests. Where kube-proxy refuses the
 // kernel, the test is skipped.
-func kubeProxy(t *testing.T, mode string, more ...string) *cluster.Program {
+func kubeProxy(t *testing.T, mode string, more ...string) *testbed.Program {
 	t.Helper()
 	p, err := kubeProxyOf(t, control, mode, more...)
 	if err != nil {
@@ -27,7 +27,7 @@ func kubeProxy(t *testing.T, mode string, more ...string) *cluster.Program {
 }
 
 // kubeProxyOf runs kube-proxy until the test ends, and then removes its objects.
-func kubeProxyOf(t *testing.T, c *cluster.Cluster, mode string, more ...string) (*cluster.Program, error) {
+func kubeProxyOf(t *testing.T, c *cluster.Cluster, mode string, more ...string) (*testbed.Program, error) {
 	t.Helper()
 	p, err := c.KubeProxy(t.Context(), mode, more...)
 	t.Cleanup(func() {

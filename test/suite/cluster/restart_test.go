@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"kube-ipvs/test/lib/cluster"
 	"kube-ipvs/test/lib/testbed"
 )
 
@@ -19,7 +18,7 @@ func TestControlPlaneKilled(t *testing.T) {
 	settled(t, d)
 	l := press(t, request{bed.C1, "tcp", old.ClusterIP()}, request{bed.Node, "udp", old.ClusterIP()}, request{bed.Ext, "tcp", old.NodePort()})
 	for i, which := range []struct {
-		program *cluster.Program
+		program *testbed.Program
 		again   func() error
 	}{
 		{control.API, func() error { return control.StartAPI(t.Context()) }},
