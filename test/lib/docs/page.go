@@ -14,7 +14,7 @@ type Page struct {
 	Text string
 }
 
-// Pages returns the README and the pages of docs/.
+// Pages returns the pages of docs/, and the READMEs of the module and of test/.
 func Pages(t testing.TB) []Page {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(Root(t), "docs", "*.md"))
@@ -22,7 +22,7 @@ func Pages(t testing.TB) []Page {
 		t.Fatal(err)
 	}
 	var out []Page
-	for _, f := range append(files, filepath.Join(Root(t), "README.md")) {
+	for _, f := range append(files, filepath.Join(Root(t), "README.md"), filepath.Join(Root(t), "test", "README.md")) {
 		data, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)

@@ -52,6 +52,24 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// test/README.md leads to each folder beside it.
+func TestFolders(t *testing.T) {
+	dir := filepath.Join(docs.Root(t), "test")
+	text, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		if f.IsDir() && !strings.Contains(string(text), "]("+f.Name()+")") {
+			t.Errorf("test/README.md does not lead to %s", f.Name())
+		}
+	}
+}
+
 var metric = regexp.MustCompile(`\b(?:kube_ipvs|kubeproxy)_[a-z0-9_]+`)
 
 // Every metric that is named stands in docs/metrics.md, which another test
