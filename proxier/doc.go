@@ -8,11 +8,12 @@
 //	kernel    applies the plan: it is the only writer
 //	report    describes what a round did, as a value: a Round
 //
-// This package has an inbox, timers, and one goroutine that takes rounds and writes. Four
-// packages keep the loop's knowledge, and none of them imports proxier. Cluster has the
-// desired objects. Ledger has the known objects of the kernel, and the status of each
-// object that fails. Checks and sweeper run goroutines beside the loop: checks read the
-// kernel, and the sweeper deletes conntrack entries, which are not objects of kube-ipvs.
+// This package has an inbox, timers, and one goroutine that takes rounds. Four packages
+// keep the loop's knowledge, and none of them imports proxier. Cluster has the desired
+// objects. Ledger has the known objects of the kernel and the status of each object that
+// fails; it compares and writes. Checks and sweeper run goroutines beside the loop: checks
+// read the kernel, and the sweeper deletes conntrack entries, which are not objects of
+// kube-ipvs.
 //
 // The desired objects never depend on which writes succeeded. A failed write stays a
 // difference, and the loop retries it with backoff. A failed read aborts the round, so
@@ -72,7 +73,7 @@
 //	cmd/kube-ipvs        the command: options, wiring, subcommands
 //	proxier              the loop
 //	proxier/cluster      the desired objects: model, desired, and the node's own facts
-//	proxier/ledger       the known objects of the kernel, and those that fail, drain or wait
+//	proxier/ledger       the known objects of the kernel, and those that fail, drain or wait; writes plans
 //	proxier/checks       reads of the kernel beside the loop: audits and looks
 //	proxier/journal      the log lines of rounds
 //	proxier/pace         when work is due, and the delays of retries

@@ -12,6 +12,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
@@ -161,7 +162,7 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 	rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 	faulty := &kernel.Faulty{Kernel: fake, Share: faults, Rand: rnd}
 	if rapid.Bool().Draw(t, "short turns") {
-		config.Turn = Turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
+		config.Turn = ledger.Turn{Writes: rapid.IntRange(1, 20).Draw(t, "writes"), AtOnce: rapid.IntRange(1, 5).Draw(t, "at once")}
 	}
 	p := New(faulty, config)
 	c := &clients{config: config.Desired, fake: fake}
@@ -195,7 +196,7 @@ func flowsThatEnd(t *rapid.T, mode desired.Mode, faults float64) {
 			if rapid.IntRange(0, 9).Draw(t, "client") == 0 {
 				c.open(t)
 			}
-			if config.Turn != (Turn{}) && rnd.IntN(3) == 0 {
+			if config.Turn != (ledger.Turn{}) && rnd.IntN(3) == 0 {
 				p.Events([]source.Event{{}}) // a change waits: the plan is left off
 			}
 		}

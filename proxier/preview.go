@@ -39,7 +39,7 @@ func (p *Proxier) Preview(ctx context.Context) (*Preview, error) {
 	}
 	c, actual := p.cluster, p.ledger.Actual()
 	all, _ := c.RenderAll(ctx, actual)
-	plan := state.NewPlan(c.Diff(all, actual, p.ledger))
+	plan := p.ledger.Plan(all)
 	p.problems(r)
 	return &Preview{
 		Plan: plan, Why: c.Table().Explain(c.Model()), Problems: r.Problems, Complete: c.Synced(),

@@ -17,6 +17,7 @@ import (
 	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 	"kube-ipvs/test/lib/world"
@@ -103,7 +104,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	faulty := &kernel.Faulty{Kernel: fake, Share: faults, Rand: rnd}
 	if rapid.Bool().Draw(t, "short turns") {
-		c.Turn = Turn{rapid.IntRange(1, 20).Draw(t, "writes"), rapid.IntRange(1, 5).Draw(t, "at once")}
+		c.Turn = ledger.Turn{Writes: rapid.IntRange(1, 20).Draw(t, "writes"), AtOnce: rapid.IntRange(1, 5).Draw(t, "at once")}
 	}
 	p := New(faulty, c)
 	meddled := false // the order of writes is not kept in a repair
@@ -116,7 +117,7 @@ func converges(t *rapid.T, mode desired.Mode, faults float64) {
 		if op.Verb == state.Delete && wantsNow(p, op.ID) {
 			t.Fatalf("%s, which is wanted", op)
 		}
-		if c.Turn != (Turn{}) && rnd.IntN(3) == 0 {
+		if c.Turn != (ledger.Turn{}) && rnd.IntN(3) == 0 {
 			p.Events([]source.Event{{}}) // a change waits: the plan is left off
 		}
 	}

@@ -34,16 +34,25 @@ type Proxier struct {
 
 // New returns a Proxier. It reads and writes nothing before Run.
 func New(k kernel.Kernel, c Config) *Proxier {
-	if c.Turn == (Turn{}) {
+	if c.Turn == (ledger.Turn{}) {
 		c.Turn = usualTurn
 	}
 	c.Large = c.Turn.Writes
 	p := &Proxier{config: c, kernel: k, inbox: newInbox(), journal: journal.New(c.Log), pulse: pulse{began: time.Now()}}
 	p.cluster = cluster.New(k, c.Log, c.Config)
-	p.ledger = ledger.New(p.cluster.Desired(), c.DrainTimeout, p.journal.Mended)
-	p.checks = checks.New(k, c.Log, func(r *checks.Reading) { p.inbox.put(func(m *mail) { m.read = append(m.read, r) }) })
 	p.sweeper = sweeper.New(k, c.Log, c.ObserveSweep)
+	p.ledger = ledger.New(ledger.Config{
+		Kernel: k, Sweeper: p.sweeper, Desired: p.cluster.Desired(), DrainTimeout: c.DrainTimeout, Turn: c.Turn,
+		Between: p.between, Mended: p.journal.Mended, Log: c.Log,
+	})
+	p.checks = checks.New(k, c.Log, func(r *checks.Reading) { p.inbox.put(func(m *mail) { m.read = append(m.read, r) }) })
 	return p
+}
+
+// between says that a stage of a plan is written, and reports whether changes wait.
+func (p *Proxier) between() bool {
+	p.pulse.beat()
+	return p.inbox.waits()
 }
 
 // Last returns the last round, or nil before the first. Callers must not change it. Safe

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/checks"
-	"kube-ipvs/proxier/cluster"
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
@@ -47,17 +47,15 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 		return
 	}
 	if start && p.ledger.Objects()[state.VirtualServer] == 0 {
-		p.write(ctx, r, p.cluster.First(ctx, p.ledger.Actual()), false)
+		p.ledger.Write(ctx, r, p.cluster.First(ctx, p.ledger.Actual()))
 	}
-	left := p.ledger.LeftOff()
-	for _, w := range p.wanted(ctx, r) {
-		p.write(ctx, r, w, true)
+	p.ledger.Program(ctx, r, p.wanted(ctx, r))
+	// The facts may have changed: the source address of a VIP has left the node, IPv6 is off,
+	// or the kernel has no dummy devices.
+	if slices.ContainsFunc(r.Failures, func(f report.Failure) bool { k := f.Op.ID.Kind; return k == state.VIP || k == state.Route }) {
+		p.cluster.FactsChanged()
 	}
-	p.goOn(ctx, r, left)
-	p.drain(ctx, r)
-	p.sweeper.Written(r.Failures, p.ledger, p.ledger.LeftOff() == 0)
-	p.checks.Begin(ctx, p.believed())
-	p.ledger.Schedule()
+	p.checks.Begin(ctx, p.ledger.Belief())
 	p.checks.Schedule(r.Full || r.Audited, p.config.AuditPeriod, p.config.CanaryPeriod)
 	r.Triggers = p.cluster.TakeTriggers()
 }
@@ -73,8 +71,8 @@ func (p *Proxier) receive(r *report.Round) mail {
 	if m.problems != nil {
 		p.cluster.SetProblems(*m.problems)
 	}
-	if m.synced && !p.cluster.Synced() {
-		p.ledger.ReadNow() // from now on the loop may delete objects that no Service needs
+	if m.synced {
+		p.ledger.Complete()
 	}
 	p.cluster.SetLoaded(m.loaded, m.synced)
 	if m.facts {
@@ -93,7 +91,7 @@ func (p *Proxier) reconfigure(c *Config) {
 // judge takes the results of the readings beside the loop. After an error the round must
 // not write.
 func (p *Proxier) judge(r *report.Round, back []*checks.Reading) error {
-	v := p.checks.Judge(back, p.believed())
+	v := p.checks.Judge(back, p.ledger.Belief())
 	r.Kernel = r.Kernel.Plus(v.Stats)
 	r.GivenUp = v.GivenUp
 	if v.Agrees || v.Differs {
@@ -101,10 +99,6 @@ func (p *Proxier) judge(r *report.Round, back []*checks.Reading) error {
 		r.Full, r.Audited = v.Differs, v.Agrees
 	}
 	return v.Err
-}
-
-func (p *Proxier) believed() checks.Belief {
-	return checks.Belief{Digest: p.ledger.Digest(), Entries: p.ledger.Objects()[state.Entry], Written: p.ledger.Written()}
 }
 
 // heed acts on Audit, and on hints of the kernel. It comes before the round writes, since the
@@ -143,7 +137,7 @@ func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 	if !r.Full {
 		return nil
 	}
-	if r.Drift, err = p.ledger.Read(ctx, p.kernel); err != nil {
+	if r.Drift, err = p.ledger.Read(ctx); err != nil {
 		return err
 	}
 	p.checks.Trust()
@@ -152,19 +146,15 @@ func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 }
 
 // wanted returns the objects that the round must compare, in parts with a plan each.
-func (p *Proxier) wanted(ctx context.Context, r *report.Round) []cluster.Part {
+func (p *Proxier) wanted(ctx context.Context, r *report.Round) []desired.Part {
 	if r.Full {
 		all, services := p.cluster.RenderAll(ctx, p.ledger.Actual())
 		r.Services = services
-		return []cluster.Part{all}
+		return []desired.Part{all}
 	}
 	parts, services := p.cluster.Render(ctx, p.ledger.Actual(), r.Audited)
 	r.Services = services
-	if failed := p.ledger.Due(); len(failed) > 0 {
-		r.Retried += len(failed)
-		parts = append(parts, cluster.Part{Some: failed, Failed: true})
-	}
-	return cluster.LastWord(parts)
+	return parts
 }
 
 // waiting publishes the problems before the source has delivered. It is not a round: it

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
@@ -120,7 +121,7 @@ func TestFirstAmongChanges(t *testing.T) {
 func TestNotReadyWhileWritesAreLeft(t *testing.T) {
 	k := newFake()
 	c := testConfig(desired.Image)
-	c.Turn = Turn{Writes: 2, AtOnce: 2}
+	c.Turn = ledger.Turn{Writes: 2, AtOnce: 2}
 	p := New(k, c)
 	p.Events([]source.Event{webService("10.96.0.1")})
 	p.Synced()

@@ -2,10 +2,12 @@ package ledger
 
 import (
 	"cmp"
+	"context"
 	"net/netip"
 	"slices"
 	"time"
 
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
@@ -25,7 +27,7 @@ type drain struct {
 // Draining is part of state.Drain. Behind a virtual server that was taken over, a real server
 // of any protocol drains, since its flows can only be cut and not be taken over.
 func (l *Ledger) Draining(real state.ID) bool {
-	if !l.desired.Drains(real) && !l.actual.Adopted(real.Server()) || !l.schedulerDrains(real) {
+	if !l.config.Desired.Drains(real) && !l.actual.Adopted(real.Server()) || !l.schedulerDrains(real) {
 		return false
 	}
 	d := l.drains[real]
@@ -33,7 +35,7 @@ func (l *Ledger) Draining(real state.ID) bool {
 		d = &drain{since: time.Now()}
 		l.drains[real] = d
 	}
-	return !d.empty && time.Since(d.since) < l.drainTimeout
+	return !d.empty && time.Since(d.since) < l.config.DrainTimeout
 }
 
 // schedulerDrains reports whether the scheduler of a real server skips weight 0. If it does
@@ -44,11 +46,25 @@ func (l *Ledger) schedulerDrains(real state.ID) bool {
 	return !ok || state.SchedulerDrains(server.Value().Scheduler) || l.actual.Adopted(real.Server())
 }
 
-// Drains returns the draining real servers whose connections the caller must count, sorted:
+// drain deletes the real servers that have finished draining.
+func (l *Ledger) drain(ctx context.Context, r *report.Round) {
+	at := l.counted(r.Full)
+	if len(at) == 0 {
+		return
+	}
+	connections, err := l.config.Kernel.Connections(ctx, at)
+	if err != nil {
+		l.config.Log.Warn("the connections of draining real servers cannot be counted: these real servers stay", "err", err)
+		connections = nil
+	}
+	l.Write(ctx, r, desired.Part{Some: l.drained(at, connections)})
+}
+
+// counted returns the draining real servers whose connections drain must count, sorted:
 // new ones at once, since most have no connections, and all of them each drainInterval or with
 // all. There may be hundreds of rounds a second, and a count costs as much as there are real
-// servers. Drains forgets real servers that are deleted or desired again.
-func (l *Ledger) Drains(all bool) []state.ID {
+// servers. counted forgets real servers that are deleted or desired again.
+func (l *Ledger) counted(all bool) []state.ID {
 	var at []state.ID
 	all = all || pace.Due(l.drainAt)
 	for id, d := range l.drains {
@@ -65,15 +81,15 @@ func (l *Ledger) Drains(all bool) []state.ID {
 	return at
 }
 
-// Drained returns the deletions after a count of connections; nil connections means that the
+// drained returns the deletions after a count of connections; nil connections means that the
 // count failed. It deletes a real server whose connections have ended, whose time has passed,
 // or whose virtual server has got a scheduler that does not drain.
-func (l *Ledger) Drained(at []state.ID, connections map[state.ID]uint32) []state.Want {
+func (l *Ledger) drained(at []state.ID, connections map[state.ID]uint32) []state.Want {
 	var wants []state.Want
 	for _, id := range at {
 		d := l.drains[id]
 		d.looked, d.empty = true, connections != nil && connections[id] == 0
-		if d.empty || time.Since(d.since) >= l.drainTimeout || !l.schedulerDrains(id) {
+		if d.empty || time.Since(d.since) >= l.config.DrainTimeout || !l.schedulerDrains(id) {
 			wants = append(wants, state.Want{ID: id})
 		}
 	}
@@ -127,7 +143,7 @@ func (l *Ledger) noteDrains(deleted state.ID) {
 	}
 	for id := range l.drains {
 		if id.Server() == deleted {
-			l.Note(state.Op{Verb: state.Delete, ID: id})
+			l.note(state.Op{Verb: state.Delete, ID: id})
 		}
 	}
 }

@@ -3,7 +3,6 @@ package ledger
 import (
 	"net/netip"
 	"testing"
-	"time"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -68,21 +67,21 @@ func TestDriftAfterAStaleWrite(t *testing.T) {
 		k := kernel.NewFake()
 		k.State.Put(server, state.Intern(state.Spec{Scheduler: "rr", Flags: state.FlagOurs}))
 		k.State.Put(real, state.Weight(1))
-		l := New(&desired.Config{Mode: desired.Direct, Images: desired.DefaultImages}, time.Minute, func([]report.Unwritten) {})
-		if drift, err := l.Read(t.Context(), k); err != nil || len(drift) > 0 {
+		l := newLedger(k, desired.Direct, func([]report.Unwritten) {})
+		if drift, err := l.Read(t.Context()); err != nil || len(drift) > 0 {
 			t.Fatal(err, drift)
 		}
 		k.State.Delete(server)
 		k.State.Delete(real)
-		w := l.Begin([]state.Want{{ID: real, Spec: state.Weight(0), Present: true}}, false)
-		l.Fail(state.Op{Verb: state.Change, ID: real, Spec: state.Weight(0), Old: state.Weight(1)}, kernel.ErrStale, w)
-		l.End(w)
+		w := l.begin([]state.Want{{ID: real, Spec: state.Weight(0), Present: true}}, false)
+		l.fail(&report.Round{}, state.Op{Verb: state.Change, ID: real, Spec: state.Weight(0), Old: state.Weight(1)}, kernel.ErrStale, 0, w)
+		l.end(w)
 		want := 2
 		if doubted {
 			l.Doubt()
 			want = 0
 		}
-		if drift, err := l.Read(t.Context(), k); err != nil || len(drift) != want || l.Has(real) {
+		if drift, err := l.Read(t.Context()); err != nil || len(drift) != want || l.Has(real) {
 			t.Errorf("doubted %t: drift %v, %v", doubted, drift, err)
 		}
 	}

@@ -91,9 +91,16 @@ func (s *status) unwritten() report.Unwritten {
 // Fails reports whether the last write of an object failed.
 func (l *Ledger) Fails(id state.ID) bool { return l.failing.of[id] != nil }
 
-// Fail records a write of a plan that failed or was not tried, so that it stays a difference.
+// A write that fails slowly, such as by an iptables that hangs, keeps the loop from other
+// work. So it rests for restShare times as long as it took, if it took restAfter or longer.
+const (
+	restAfter = time.Second
+	restShare = 10
+)
+
+// fail records a write of a plan that failed, or was not tried, so that it stays a difference.
 // The status of an earlier failure of the object goes on.
-func (l *Ledger) Fail(op state.Op, err error, w *Writing) {
+func (l *Ledger) fail(r *report.Round, op state.Op, err error, took time.Duration, w *writing) {
 	f, id := &l.failing, op.ID
 	old := f.of[id]
 	s := cmp.Or(w.earlier[id], old)
@@ -107,8 +114,12 @@ func (l *Ledger) Fail(op state.Op, err error, w *Writing) {
 		}
 	}
 	s.Failure, s.want, s.cause = report.Failure{Op: op, Err: err}, op.Want(), kernel.CauseOf(id, err)
+	r.Failures = append(r.Failures, s.Failure)
 	s.delay = pace.Backoff(s.delay)
 	s.next = time.Now().Add(s.delay)
+	if took >= restAfter {
+		s.until = time.Now().Add(restShare * took)
+	}
 	f.of[id] = s
 	f.changed, f.missed.known = true, false
 	if leaves {
@@ -120,20 +131,6 @@ func (l *Ledger) Fail(op state.Op, err error, w *Writing) {
 	// and then waits for the next audit.
 	if errors.Is(err, kernel.ErrStale) && !s.asked {
 		s.asked, l.stale = true, true
-	}
-}
-
-// A write that fails slowly, such as by an iptables that hangs, keeps the loop from other
-// work. So it rests for restShare times as long as it took, if it took restAfter or longer.
-const (
-	restAfter = time.Second
-	restShare = 10
-)
-
-// Took says how long a failed write took.
-func (l *Ledger) Took(id state.ID, took time.Duration) {
-	if took >= restAfter {
-		l.failing.of[id].until = time.Now().Add(restShare * took)
 	}
 }
 
@@ -208,8 +205,8 @@ func (l *Ledger) AskAgain() {
 	}
 }
 
-// Due returns the desired state of the failed objects that the loop should try again, sorted.
-func (l *Ledger) Due() []state.Want {
+// due returns the desired state of the failed objects that the loop should try again, sorted.
+func (l *Ledger) due() []state.Want {
 	if !pace.Due(l.Sum().Next) {
 		return nil
 	}
@@ -249,7 +246,7 @@ type Summary struct {
 }
 
 // Sum returns the summary. It makes a new one only if a failure has changed.
-func (l *Ledger) Sum() Summary { return l.failing.sum(l.desired) }
+func (l *Ledger) Sum() Summary { return l.failing.sum(l.config.Desired) }
 
 func (f *failing) sum(c *desired.Config) Summary {
 	if !f.changed {

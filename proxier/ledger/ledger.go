@@ -1,26 +1,40 @@
-// Package ledger keeps the known objects of the kernel, and a status for each object whose
-// last write failed, for each draining real server, and for each plan that was left off. It
-// writes nothing. The loop notes its writes in it, and asks it which writes have to wait, and
-// which to try again and when.
+// Package ledger is the loop's copy of the kernel, which it reads and writes through: it keeps
+// the known objects of the kernel, and a status for each object whose last write failed, for each
+// draining real server, and for each plan that was left off. So it knows which writes have to
+// wait, and which to try again and when.
 package ledger
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
+	"kube-ipvs/proxier/checks"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/proxier/sweeper"
 )
+
+// Config configures a Ledger. All fields are required.
+type Config struct {
+	Kernel       kernel.Kernel
+	Sweeper      *sweeper.Sweeper // learns of all plans and writes
+	Desired      *desired.Config  // the current configuration of rendering; it may change
+	DrainTimeout time.Duration    // how long the connections of a removed real server may go on
+	Turn         Turn
+	Between      func() bool              // the Ledger calls it after each stage of a plan; it reports whether changes wait
+	Mended       func([]report.Unwritten) // the Ledger calls it with failed writes that succeed again
+	Log          *slog.Logger
+}
 
 // Ledger has the loop's knowledge of the kernel. Only one goroutine may use it.
 type Ledger struct {
-	desired      *desired.Config
-	drainTimeout time.Duration
-	mended       func([]report.Unwritten)
+	config   Config
+	complete bool // the source has delivered everything: what no Service needs may go
 
 	actual  *state.State  // the objects in the kernel, as read and written since; nil: never read
 	digest  *state.Digest // of actual
@@ -34,21 +48,29 @@ type Ledger struct {
 	rereadDelay time.Duration
 
 	failing failing
-	plans   []*Writing // that gave way to changes; the next one comes first
+	plans   []*writing // that gave way to changes; the next one comes first
 	goOnAt  time.Time  // when to continue plans; zero: there are none, or the last round was aborted
 	drains  map[state.ID]*drain
 	drainAt time.Time  // when to count the connections of drains; zero: there are none
-	needs   []state.ID // a buffer for Needs
+	needs   []state.ID // a buffer for Config.Needs
 }
 
-// New returns a Ledger of a kernel that was never read. c is the current configuration of
-// rendering, and may change. The Ledger calls mended with failed writes that succeed again.
-func New(c *desired.Config, drainTimeout time.Duration, mended func([]report.Unwritten)) *Ledger {
-	return &Ledger{desired: c, drainTimeout: drainTimeout, mended: mended, failing: failing{of: map[state.ID]*status{}}, drains: map[state.ID]*drain{}}
+// New returns a Ledger of a kernel that was never read.
+func New(c Config) *Ledger {
+	return &Ledger{config: c, failing: failing{of: map[state.ID]*status{}}, drains: map[state.ID]*drain{}}
 }
 
 // SetDrainTimeout sets how long the connections of a draining real server may go on.
-func (l *Ledger) SetDrainTimeout(d time.Duration) { l.drainTimeout = d }
+func (l *Ledger) SetDrainTimeout(d time.Duration) { l.config.DrainTimeout = d }
+
+// Complete says that the source has delivered everything, so that the next round reads the
+// kernel, and deletes what no Service needs. Idempotent.
+func (l *Ledger) Complete() {
+	if !l.complete {
+		l.complete = true
+		l.ReadNow()
+	}
+}
 
 // Actual returns the known objects of the kernel, or nil before the first Read. Callers must
 // not change it.
@@ -57,18 +79,17 @@ func (l *Ledger) Actual() *state.State { return l.actual }
 // Has reports whether an object is known to be in the kernel.
 func (l *Ledger) Has(id state.ID) bool { return l.actual.Has(id) }
 
-// Digest returns the digest of the known objects.
-func (l *Ledger) Digest() *state.Digest { return l.digest }
-
 // Objects counts the known objects by kind.
 func (l *Ledger) Objects() state.Counts { return l.objects }
 
-// Written returns how many writes of set entries have ever succeeded.
-func (l *Ledger) Written() uint64 { return l.written }
+// Belief returns what checks compare the kernel with.
+func (l *Ledger) Belief() checks.Belief {
+	return checks.Belief{Digest: l.digest, Entries: l.objects[state.Entry], Written: l.written}
+}
 
-// Note notes a write that succeeded. The deletion of a virtual server includes that of its
+// note notes a write that succeeded. The deletion of a virtual server includes that of its
 // draining real servers.
-func (l *Ledger) Note(op state.Op) {
+func (l *Ledger) note(op state.Op) {
 	if old, had := l.actual.Apply(op); had {
 		l.digest.Remove(op.ID, old)
 		l.objects[op.ID.Kind]--
@@ -113,8 +134,8 @@ func (l *Ledger) backOff() {
 	l.rereadAt = time.Now().Add(l.rereadDelay)
 }
 
-// Schedule sets the timers of plans, drains and reads at the end of a round.
-func (l *Ledger) Schedule() {
+// schedule sets the timers of plans, drains and reads at the end of a round.
+func (l *Ledger) schedule() {
 	now := time.Now()
 	if l.goOnAt = (time.Time{}); len(l.plans) > 0 {
 		l.goOnAt = now
@@ -136,20 +157,20 @@ func (l *Ledger) Schedule() {
 // Next returns when the loop has to wake for failed writes, plans, drains or a read; zero:
 // never.
 func (l *Ledger) Next() time.Time {
-	return pace.Earliest(l.failing.sum(l.desired).Next, l.rereadAt, l.drainAt, l.goOnAt)
+	return pace.Earliest(l.failing.sum(l.config.Desired).Next, l.rereadAt, l.drainAt, l.goOnAt)
 }
 
 // Read reads the kernel, and returns the changes by other programs since the last Read,
 // sorted. After an error the ledger stays as it was.
-func (l *Ledger) Read(ctx context.Context, k kernel.Kernel) ([]report.Drift, error) {
-	read, err := k.Read(ctx)
+func (l *Ledger) Read(ctx context.Context) ([]report.Drift, error) {
+	read, err := l.config.Kernel.Read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the programmed objects: %w", err)
 	}
 	var drift []report.Drift
 	if l.actual != nil && !l.doubted {
 		if drift = differences(l.actual, read); len(drift) > 0 {
-			if read, err = k.Read(ctx); err != nil {
+			if read, err = l.config.Kernel.Read(ctx); err != nil {
 				return nil, fmt.Errorf("read the programmed objects again: %w", err)
 			}
 			drift = l.failing.othersOf(agreed(drift, l.actual, read))

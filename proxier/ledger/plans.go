@@ -9,23 +9,23 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Writing is a plan that the loop carries out.
-type Writing struct {
-	Plan    state.Plan           // the rest of it
+// writing is a plan that the loop carries out.
+type writing struct {
+	plan    state.Plan           // the rest of it
 	earlier map[state.ID]*status // statuses of its objects whose last write had failed
 	// leaving has the deletions of a plan that was left off, by each object that must not be
 	// deleted before them. Nil: the plan was not left off.
 	leaving map[state.ID]state.ID
 }
 
-// WasLeft reports whether the plan was left off before.
-func (w *Writing) WasLeft() bool { return w.leaving != nil }
+// wasLeft reports whether the plan was left off before.
+func (w *writing) wasLeft() bool { return w.leaving != nil }
 
-// Begin begins a plan for some objects, or for all. It removes these objects from the plans
+// begin begins a plan for some objects, or for all. It removes these objects from the plans
 // that were left off, which would grow without bound if a Service changed faster than the loop
 // writes it.
-func (l *Ledger) Begin(some []state.Want, all bool) *Writing {
-	w := &Writing{}
+func (l *Ledger) begin(some []state.Want, all bool) *writing {
+	w := &writing{}
 	if all {
 		w.earlier, l.plans = l.failing.takeAll(), nil
 	} else {
@@ -43,14 +43,14 @@ func (l *Ledger) supersede(wants []state.Want) {
 	for i := range wants {
 		newer[wants[i].ID] = true
 	}
-	l.plans = slices.DeleteFunc(l.plans, func(w *Writing) bool {
-		had := len(w.Plan)
-		w.Plan = slices.DeleteFunc(w.Plan, func(op state.Op) bool { return newer[op.ID] })
-		switch len(w.Plan) {
+	l.plans = slices.DeleteFunc(l.plans, func(w *writing) bool {
+		had := len(w.plan)
+		w.plan = slices.DeleteFunc(w.plan, func(op state.Op) bool { return newer[op.ID] })
+		switch len(w.plan) {
 		case had:
 			return false
 		case 0:
-			l.End(w)
+			l.end(w)
 			return true
 		}
 		l.noteLeaving(w)
@@ -58,8 +58,8 @@ func (l *Ledger) supersede(wants []state.Want) {
 	})
 }
 
-// End ends a plan, and reports the writes that had failed before it and succeeded now.
-func (l *Ledger) End(w *Writing) {
+// end ends a plan, and reports the writes that had failed before it and succeeded now.
+func (l *Ledger) end(w *writing) {
 	var mended []report.Unwritten
 	for id, s := range w.earlier {
 		if s.told && l.failing.of[id] == nil {
@@ -67,26 +67,16 @@ func (l *Ledger) End(w *Writing) {
 		}
 	}
 	if len(mended) > 0 {
-		l.mended(mended)
+		l.config.Mended(mended)
 	}
 }
 
-// Leave leaves a plan off: GoOn returns it later.
-func (l *Ledger) Leave(w *Writing) {
+// leave leaves a plan off for goOn.
+func (l *Ledger) leave(w *writing) {
 	l.plans = append(l.plans, w)
 	if w.leaving == nil {
 		l.noteLeaving(w)
 	}
-}
-
-// GoOn removes and returns the plan that was left off first, or nil if there is none.
-func (l *Ledger) GoOn() *Writing {
-	if len(l.plans) == 0 {
-		return nil
-	}
-	w := l.plans[0]
-	l.plans = l.plans[1:]
-	return w
 }
 
 // LeftOff returns how many plans were left off.
@@ -96,25 +86,22 @@ func (l *Ledger) LeftOff() int { return len(l.plans) }
 func (l *Ledger) Left() int {
 	n := 0
 	for _, w := range l.plans {
-		n += len(w.Plan)
+		n += len(w.plan)
 	}
 	return n
 }
 
-// Unblock makes the failed writes that wait for others due at once.
-func (l *Ledger) Unblock() { l.failing.wake(false) }
-
-// Free reports whether no write of a plan can have an Obstacle. If no write has failed and no
+// free reports whether no write of a plan can have an obstacle. If no write has failed and no
 // plan was left off, each object that another one needs is in the kernel or in an earlier
 // stage.
-func (l *Ledger) Free(w *Writing) bool {
+func (l *Ledger) free(w *writing) bool {
 	return len(l.failing.of)+len(w.earlier) == 0 && len(l.plans) == 0 && w.leaving == nil
 }
 
-// Obstacle returns why the loop must not try a write of a plan now, or nil. If a virtual
+// obstacle returns why the loop must not try a write of a plan now, or nil. If a virtual
 // server could not be added, its real servers could get into another program's virtual server
 // of the same address; and a published frontend needs the objects behind it.
-func (l *Ledger) Obstacle(op state.Op, w *Writing) error {
+func (l *Ledger) obstacle(op state.Op, w *writing) error {
 	if s := w.earlier[op.ID]; s != nil && s.rests() {
 		return s.Err
 	}
@@ -128,7 +115,7 @@ func (l *Ledger) Obstacle(op state.Op, w *Writing) error {
 		}
 		return nil
 	}
-	l.needs = l.desired.Needs(l.needs[:0], op.ID)
+	l.needs = l.config.Desired.Needs(l.needs[:0], op.ID)
 	for _, need := range l.needs {
 		if !l.actual.Has(need) {
 			return fmt.Errorf("%w %s", kernel.ErrBlocked, need)
@@ -157,17 +144,17 @@ func (l *Ledger) mustStay() map[state.ID]state.ID {
 
 // needed notes in held the objects that id needs.
 func (l *Ledger) needed(held map[state.ID]state.ID, id state.ID) {
-	l.needs = l.desired.Needs(l.needs[:0], id)
+	l.needs = l.config.Desired.Needs(l.needs[:0], id)
 	for _, need := range l.needs {
 		held[need] = id
 	}
 }
 
 // noteLeaving notes the deletions in a plan that was left off.
-func (l *Ledger) noteLeaving(w *Writing) {
+func (l *Ledger) noteLeaving(w *writing) {
 	w.leaving = map[state.ID]state.ID{}
-	for i := range w.Plan {
-		if op := &w.Plan[i]; !op.Want().Present && !l.failing.wants(op.ID) {
+	for i := range w.plan {
+		if op := &w.plan[i]; !op.Want().Present && !l.failing.wants(op.ID) {
 			l.needed(w.leaving, op.ID)
 		}
 	}
