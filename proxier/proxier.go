@@ -26,8 +26,7 @@ type Proxier struct {
 	kernel  kernel.Kernel
 	checks  *checks.Checks   // audits and looks beside the loop
 	sweeper *sweeper.Sweeper // deletes conntrack entries beside the loop
-	board   model.Board      // problems of Services, the Node and the source
-	journal *journal.Journal
+	journal *journal.Journal // the log lines of rounds, and all problems
 	last    atomic.Pointer[report.Round]
 	pulse   pulse
 }
@@ -43,7 +42,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 	p.sweeper = sweeper.New(k, c.Log, c.ObserveSweep)
 	p.ledger = ledger.New(ledger.Config{
 		Kernel: k, Sweeper: p.sweeper, Desired: p.cluster.Desired(), DrainTimeout: c.DrainTimeout, Turn: c.Turn,
-		Between: p.between, Mended: p.journal.Mended, Log: c.Log,
+		Between: p.between, Log: c.Log,
 	})
 	p.checks = checks.New(k, c.Log, func(r *checks.Reading) { p.inbox.put(func(m *mail) { m.read = append(m.read, r) }) })
 	return p

@@ -2,7 +2,6 @@ package proxier
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -57,7 +56,6 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 	}
 	p.checks.Begin(ctx, p.ledger.Belief())
 	p.checks.Schedule(r.Full || r.Audited, p.config.AuditPeriod, p.config.CanaryPeriod)
-	r.Triggers = p.cluster.TakeTriggers()
 }
 
 // receive takes the mail, and hands events and settings to cluster and ledger.
@@ -168,45 +166,21 @@ func (p *Proxier) waiting(r *report.Round) {
 
 // report publishes the round and logs it.
 func (p *Proxier) report(r *report.Round) {
-	r.Objects = p.ledger.Objects().Map()
+	p.ledger.Report(r)
+	p.cluster.Report(r)
 	r.Flows = p.sweeper.Sum()
-	r.Draining, r.Drains = p.ledger.SumDrains()
-	r.Known.Services, r.Known.Slices = p.cluster.Model().Size()
-	failing := p.ledger.Sum()
-	r.Failing, r.Unwritten = failing.Failing, failing.Longest
-	r.Checks, r.NoLocal = p.cluster.Tally()
-	r.Left = p.ledger.Left()
-	r.Unread = p.ledger.Unread()
-	r.NotReady = p.notReady(r, failing.Unready)
-	r.NodePort, r.NodeIPs = p.cluster.Desired().NodePortAddresses, p.cluster.Facts().NodeIPs
 	p.problems(r)
 	p.last.Store(r)
 	if p.config.Observe != nil {
 		p.config.Observe(r)
 	}
-	p.journal.Round(r, p.ledger.Untold)
-}
-
-// notReady returns why the start is not complete. Once it has returned "", it always does.
-func (p *Proxier) notReady(r *report.Round, unready string) string {
-	switch last := p.Last(); {
-	case last != nil && last.NotReady == "":
-		return ""
-	case r.Unread != nil:
-		return r.Unread.Error()
-	case !p.cluster.Synced():
-		return "not everything could be read at the start: see the problems in the log"
-	case unready != "":
-		return "a write fails: " + unready
-	case r.Left > 0:
-		return fmt.Sprintf("%d writes are still to come", r.Left)
-	}
-	return ""
+	p.journal.Round(r)
 }
 
 // problems collects all problems, and logs the new and the solved ones.
 func (p *Proxier) problems(r *report.Round) {
-	p.cluster.Tell(&p.board)
-	p.board.Replace("kernel", p.ledger.Problems(p.cluster.Table(), p.cluster.Model()))
-	r.Problems = p.journal.Problems(&p.board)
+	board := p.journal.Board()
+	p.cluster.Tell(board)
+	board.Replace("kernel", p.ledger.Problems(p.cluster.Table(), p.cluster.Model()))
+	r.Problems = p.journal.Problems()
 }

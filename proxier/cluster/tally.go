@@ -127,14 +127,13 @@ func (t *triggers) note(s *discoveryv1.EndpointSlice) {
 	}
 }
 
-// TakeTriggers returns the trigger times of the EndpointSlices that Take got since the last
-// TakeTriggers.
-func (c *Cluster) TakeTriggers() []time.Time {
-	out := c.triggers.at
-	c.triggers.at = nil
-	return out
+// Report puts into a round what the source has delivered, and the addresses of the node. The
+// trigger times of changes are in the first round that writes.
+func (c *Cluster) Report(r *report.Round) {
+	r.Known.Services, r.Known.Slices = c.model.Size()
+	r.Checks, r.NoLocal = c.tallies.sum()
+	r.NodePort, r.NodeIPs = c.config.Desired.NodePortAddresses, c.facts.NodeIPs
+	if r.Err == nil {
+		r.Triggers, c.triggers.at = c.triggers.at, nil
+	}
 }
-
-// Tally returns the health-check node ports of all Services, sorted, and counts the Services
-// with endpoints of which a policy Local allows none here.
-func (c *Cluster) Tally() ([]report.HealthCheck, map[report.Locality]int) { return c.tallies.sum() }

@@ -17,6 +17,7 @@ import (
 // Journal logs rounds and problems. Only one goroutine may use it.
 type Journal struct {
 	log       *slog.Logger
+	board     model.Board
 	teller    teller
 	abortedAt time.Time // start of the first round that could not read the kernel; zero: the loop has read it since
 }
@@ -24,19 +25,23 @@ type Journal struct {
 // New returns a Journal that has logged nothing.
 func New(log *slog.Logger) *Journal { return &Journal{log: log} }
 
-// Round logs a round. begin returns the new ones among its failures.
-func (j *Journal) Round(r *report.Round, begin func([]report.Failure) []report.Unwritten) {
+// Round logs a round.
+func (j *Journal) Round(r *report.Round) {
 	if j.logAborted(r); r.Err != nil {
 		return
 	}
-	j.logFailures(begin(r.Failures))
+	j.logMended(r.Mended)
+	j.logFailures(r.Begun)
 	j.logDrift(r)
 	j.logRound(r)
 }
 
-// Problems logs the new and the solved problems of a board, and returns all problems, sorted.
-func (j *Journal) Problems(b *model.Board) []model.Problem {
-	all, came, went := b.Sum()
+// Board returns the board of all problems, for their judges.
+func (j *Journal) Board() *model.Board { return &j.board }
+
+// Problems logs the new and the solved problems of the board, and returns all problems, sorted.
+func (j *Journal) Problems() []model.Problem {
+	all, came, went := j.board.Sum()
 	if len(came)+len(went) > 0 {
 		j.teller.tell(j.log, came, went)
 	}
@@ -64,8 +69,8 @@ func (j *Journal) logFailures(begun []report.Unwritten) {
 	lines.end("more writes fail")
 }
 
-// Mended logs failed writes that succeed again.
-func (j *Journal) Mended(writes []report.Unwritten) {
+// logMended logs failed writes that succeed again.
+func (j *Journal) logMended(writes []report.Unwritten) {
 	lines := bounded{log: j.log}
 	for _, u := range writes {
 		lines.write(slog.LevelInfo, "write succeeds again", "op", u.Op.String(), "after", time.Since(u.Since))

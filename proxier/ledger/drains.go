@@ -151,9 +151,9 @@ func (l *Ledger) noteDrains(deleted state.ID) {
 // mostDrains is the longest Round.Drains.
 const mostDrains = 50
 
-// SumDrains returns the number of draining real servers, and the mostDrains that have drained
+// sumDrains returns the number of draining real servers, and the mostDrains that have drained
 // the longest, the oldest first.
-func (l *Ledger) SumDrains() (int, []report.Drain) {
+func (l *Ledger) sumDrains() (int, []report.Drain) {
 	var out []report.Drain
 	for id, d := range l.drains {
 		out = keepFirst(out, report.Drain{ID: id, Since: d.since}, mostDrains, func(a, b report.Drain) int {

@@ -67,7 +67,7 @@ func TestDriftAfterAStaleWrite(t *testing.T) {
 		k := kernel.NewFake()
 		k.State.Put(server, state.Intern(state.Spec{Scheduler: "rr", Flags: state.FlagOurs}))
 		k.State.Put(real, state.Weight(1))
-		l := newLedger(k, desired.Direct, func([]report.Unwritten) {})
+		l := newLedger(k, desired.Direct)
 		if drift, err := l.Read(t.Context()); err != nil || len(drift) > 0 {
 			t.Fatal(err, drift)
 		}

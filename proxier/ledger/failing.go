@@ -21,7 +21,7 @@ type failing struct {
 	leaving int                   // the failed deletions among them
 	held    map[state.ID]state.ID // each object that a failed deletion needs, and the object of that; nil: to be made
 	changed bool                  // summary is out of date
-	summary Summary
+	summary summary
 	missed  missed
 }
 
@@ -207,7 +207,7 @@ func (l *Ledger) AskAgain() {
 
 // due returns the desired state of the failed objects that the loop should try again, sorted.
 func (l *Ledger) due() []state.Want {
-	if !pace.Due(l.Sum().Next) {
+	if !pace.Due(l.failing.sum(l.config.Desired).next) {
 		return nil
 	}
 	var out []state.Want
@@ -220,45 +220,26 @@ func (l *Ledger) due() []state.Want {
 	return out
 }
 
-// Untold returns the failures of a round that the log should have, each object once. It leaves
-// out writes that wait for another one, and those that are problems of a Service.
-func (l *Ledger) Untold(failures []report.Failure) []report.Unwritten {
-	var out []report.Unwritten
-	for i := range failures {
-		s := l.failing.of[failures[i].Op.ID]
-		if s == nil || s.told || s.cause == state.CauseBlocked || s.isProblem() {
-			continue
-		}
-		s.told = true
-		u := s.unwritten()
-		u.Failure = failures[i]
-		out = append(out, u)
-	}
-	return out
+// summary is what a Round says of all failures.
+type summary struct {
+	failing report.Failing
+	unready string    // the first failure that keeps the node from being ready; empty: none
+	next    time.Time // the next try; zero: nothing fails
+	longest []report.Unwritten
 }
 
-// Summary is what a Round says of a Ledger's failures.
-type Summary struct {
-	Failing report.Failing
-	Unready string    // the first failure that keeps the node from being ready; empty: none
-	Next    time.Time // the next try; zero: nothing fails
-	Longest []report.Unwritten
-}
-
-// Sum returns the summary. It makes a new one only if a failure has changed.
-func (l *Ledger) Sum() Summary { return l.failing.sum(l.config.Desired) }
-
-func (f *failing) sum(c *desired.Config) Summary {
+// sum returns the summary. It makes a new one only if a failure has changed.
+func (f *failing) sum(c *desired.Config) summary {
 	if !f.changed {
 		return f.summary
 	}
-	var out Summary
+	var out summary
 	var first, unready *status
 	now := time.Now()
 	for _, s := range f.of {
-		out.Failing.Add(s.cause)
+		out.failing.Add(s.cause)
 		next := pace.Later(pace.Later(s.next, s.until), now)
-		out.Next = pace.Earliest(out.Next, next)
+		out.next = pace.Earliest(out.next, next)
 		if s.cause == state.CauseNode && (first == nil || s.before(first) < 0) {
 			first = s
 		}
@@ -267,12 +248,12 @@ func (f *failing) sum(c *desired.Config) Summary {
 		}
 	}
 	if first != nil {
-		out.Failing.Since, out.Failing.First = first.since, first.String()
+		out.failing.Since, out.failing.First = first.since, first.String()
 	}
 	if unready != nil {
-		out.Unready = unready.String()
+		out.unready = unready.String()
 	}
-	out.Longest = f.longest()
+	out.longest = f.longest()
 	f.summary, f.changed = out, false
 	return out
 }

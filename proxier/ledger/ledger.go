@@ -26,15 +26,16 @@ type Config struct {
 	Desired      *desired.Config  // the current configuration of rendering; it may change
 	DrainTimeout time.Duration    // how long the connections of a removed real server may go on
 	Turn         Turn
-	Between      func() bool              // the Ledger calls it after each stage of a plan; it reports whether changes wait
-	Mended       func([]report.Unwritten) // the Ledger calls it with failed writes that succeed again
+	Between      func() bool // the Ledger calls it after each stage of a plan; it reports whether changes wait
 	Log          *slog.Logger
 }
 
 // Ledger has the loop's knowledge of the kernel. Only one goroutine may use it.
 type Ledger struct {
 	config   Config
-	complete bool // the source has delivered everything: what no Service needs may go
+	complete bool               // the source has delivered everything: what no Service needs may go
+	ready    bool               // all objects of the start have been programmed
+	mended   []report.Unwritten // failed writes that have succeeded since the last Report
 
 	actual  *state.State  // the objects in the kernel, as read and written since; nil: never read
 	digest  *state.Digest // of actual
@@ -126,9 +127,6 @@ func (l *Ledger) Aborted(err error) {
 	l.backOff()
 }
 
-// Unread returns the error of the last Aborted, or nil if Read has succeeded since.
-func (l *Ledger) Unread() error { return l.unread }
-
 func (l *Ledger) backOff() {
 	l.rereadDelay = pace.Backoff(l.rereadDelay)
 	l.rereadAt = time.Now().Add(l.rereadDelay)
@@ -157,7 +155,7 @@ func (l *Ledger) schedule() {
 // Next returns when the loop has to wake for failed writes, plans, drains or a read; zero:
 // never.
 func (l *Ledger) Next() time.Time {
-	return pace.Earliest(l.failing.sum(l.config.Desired).Next, l.rereadAt, l.drainAt, l.goOnAt)
+	return pace.Earliest(l.failing.sum(l.config.Desired).next, l.rereadAt, l.drainAt, l.goOnAt)
 }
 
 // Read reads the kernel, and returns the changes by other programs since the last Read,

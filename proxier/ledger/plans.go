@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"kube-ipvs/proxier/kernel"
-	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
@@ -58,16 +57,12 @@ func (l *Ledger) supersede(wants []state.Want) {
 	})
 }
 
-// end ends a plan, and reports the writes that had failed before it and succeeded now.
+// end ends a plan, and notes the writes that had failed before it and succeeded now.
 func (l *Ledger) end(w *writing) {
-	var mended []report.Unwritten
 	for id, s := range w.earlier {
 		if s.told && l.failing.of[id] == nil {
-			mended = append(mended, s.unwritten())
+			l.mended = append(l.mended, s.unwritten())
 		}
-	}
-	if len(mended) > 0 {
-		l.config.Mended(mended)
 	}
 }
 
@@ -81,15 +76,6 @@ func (l *Ledger) leave(w *writing) {
 
 // LeftOff returns how many plans were left off.
 func (l *Ledger) LeftOff() int { return len(l.plans) }
-
-// Left returns how many writes are left in the plans that were left off.
-func (l *Ledger) Left() int {
-	n := 0
-	for _, w := range l.plans {
-		n += len(w.plan)
-	}
-	return n
-}
 
 // free reports whether no write of a plan can have an obstacle. If no write has failed and no
 // plan was left off, each object that another one needs is in the kernel or in an earlier

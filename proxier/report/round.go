@@ -37,6 +37,8 @@ type Round struct {
 	Left      int              // writes of plans that gave way to waiting changes
 	Failing   Failing          // writes that have failed and not succeeded since
 	Unwritten []Unwritten      // the longest of Failing
+	Begun     []Unwritten      // those of Failures that the log has to have
+	Mended    []Unwritten      // failed writes that the log has, and that have succeeded now
 	Problems  []model.Problem  // of Services, endpoints, the Node and the source, sorted
 	Triggers  []time.Time      // when the endpoints that the round programmed changed: EndpointSlice annotation endpoints.kubernetes.io/last-change-trigger-time
 	Checks    []HealthCheck    // of all Services that have a health-check node port, sorted
