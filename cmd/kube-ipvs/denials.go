@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
 )
@@ -20,7 +20,7 @@ func fromIPVS(ctx context.Context) (bool, error) {
 }
 
 // takeoverText returns the lines that follow a plan for a takeover.
-func takeoverText(ctx context.Context, k *kernel.Linux, p *proxier.Preview) (string, error) {
+func takeoverText(ctx context.Context, k *kernel.Linux, p *desired.Preview) (string, error) {
 	var out strings.Builder
 	err := printLeft(ctx, &out)
 	if err == nil {
@@ -45,7 +45,7 @@ func printLeft(ctx context.Context, out io.Writer) error {
 
 // printDenials prints, after a plan for a takeover, the rules of the node's firewall that will
 // no longer apply to packets to Services.
-func printDenials(ctx context.Context, out io.Writer, k *kernel.Linux, p *proxier.Preview) error {
+func printDenials(ctx context.Context, out io.Writer, k *kernel.Linux, p *desired.Preview) error {
 	ipvs, err := fromIPVS(ctx)
 	if err != nil || !ipvs {
 		return err

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"kube-ipvs/netutil"
-	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/config"
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/explain"
 	"kube-ipvs/proxier/state"
 )
@@ -47,7 +47,7 @@ Exit code: 0 no object differs, 2 some differ, 1 failed, 64 wrong usage.`, out)
 	if err != nil {
 		return exitFailed, err
 	}
-	return o.compared(ctx, func(k *counted, p *proxier.Preview) (int, error) {
+	return o.compared(ctx, func(k *counted, p *desired.Preview) (int, error) {
 		e, err := ask(ctx, warnOn(os.Stderr), "read the rules and addresses", func() (*explain.Explanation, error) {
 			return explained(ctx, k, p, q, client)
 		})
@@ -93,11 +93,10 @@ func clientAddress(text string) (netip.Addr, error) {
 }
 
 // explained reads the rules, addresses and connections, and explains.
-func explained(ctx context.Context, k *counted, p *proxier.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
+func explained(ctx context.Context, k *counted, p *desired.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
 	var err error
 	n := &explain.Node{
-		Model: p.Model, Table: p.Table, Config: p.Config, Facts: p.Facts, Actual: p.Actual, Plan: p.Plan, Why: p.Why,
-		Problems: p.Problems, Complete: p.Complete, Conns: k.connections,
+		Preview: p, Conns: k.connections,
 		LinkOf: func(a netip.Addr) string {
 			name, err := netutil.LinkTo(a)
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/source"
@@ -27,7 +28,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 	if err := parse(fs, args); err != nil {
 		return exitUsage, err
 	}
-	return o.compared(ctx, func(k *counted, p *proxier.Preview) (int, error) {
+	return o.compared(ctx, func(k *counted, p *desired.Preview) (int, error) {
 		if err := refuseKubeProxy(ctx, warnOn(os.Stderr), o.effective); err != nil {
 			fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
 		}
@@ -50,7 +51,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 
 // compared reads the desired objects and the kernel once, and calls then, which returns the
 // exit code.
-func (o *options) compared(ctx context.Context, then func(*counted, *proxier.Preview) (int, error)) (code int, err error) {
+func (o *options) compared(ctx context.Context, then func(*counted, *desired.Preview) (int, error)) (code int, err error) {
 	c, ko, err := o.config()
 	if err != nil {
 		return exitUsage, err
@@ -93,7 +94,7 @@ func (k *counted) Read(ctx context.Context) (*state.State, error) {
 }
 
 // preview waits until the source has delivered, and compares.
-func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *objects) (*proxier.Preview, error) {
+func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *objects) (*desired.Preview, error) {
 	p := proxier.New(kernel.ReadOnly{Kernel: k}, c)
 	following, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -113,7 +114,7 @@ func preview(ctx context.Context, c proxier.Config, k kernel.Kernel, src *object
 	}
 	cancel()
 	wg.Wait()
-	return ask(ctx, warnOn(os.Stderr), "read the objects", func() (*proxier.Preview, error) {
+	return ask(ctx, warnOn(os.Stderr), "read the objects", func() (*desired.Preview, error) {
 		return p.Preview(context.WithoutCancel(ctx))
 	})
 }
@@ -152,7 +153,7 @@ func (s *onceLoaded) why() string {
 func (s *onceLoaded) Loaded() { s.Proxier.Loaded(); s.once.Do(func() { close(s.loaded) }) }
 func (s *onceLoaded) Synced() { s.Proxier.Synced(); s.once.Do(func() { close(s.loaded) }) }
 
-func printPlan(out io.Writer, p *proxier.Preview) {
+func printPlan(out io.Writer, p *desired.Preview) {
 	for _, text := range p.Problems {
 		fmt.Fprintln(out, "problem:", text)
 	}
@@ -184,7 +185,7 @@ func printPlan(out io.Writer, p *proxier.Preview) {
 const maxAligned = 100
 
 // why returns the reason of a write.
-func why(p *proxier.Preview, op state.Op) string {
+func why(p *desired.Preview, op state.Op) string {
 	switch text := p.Why[op.ID]; {
 	case text != "":
 		return text

@@ -9,28 +9,18 @@ import (
 
 	"kube-ipvs/netutil/iptables"
 	"kube-ipvs/proxier/desired"
-	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
 // Node has the objects of the cluster and of the kernel that explain needs.
 type Node struct {
-	Model  *model.Model
-	Table  *desired.Table // with all Services rendered
-	Config desired.Config
-	Facts  state.Facts
+	*desired.Preview
 
-	Actual    *state.State            // the objects of kube-ipvs in the kernel
 	Rules     [2]string               // the rules of kube-ipvs in the kernel, IPv4 and IPv6, as iptables-save prints them
 	Differ    [2][]string             // differences from the desired rules, a line each
 	Addresses []netip.Addr            // of the node's links
 	Conns     map[state.ID]uint32     // connections of real servers
 	LinkOf    func(netip.Addr) string // the link by which packets from an address come in, or ""
-
-	Plan     state.Plan          // the writes that repair the kernel
-	Why      map[state.ID]string // the reason of each desired object
-	Problems []model.Problem     // of Services, endpoints, the Node and the source
-	Complete bool                // the source has delivered everything
 
 	rules  [2]ruleset
 	parsed [2]string           // the texts of rules

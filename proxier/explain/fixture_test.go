@@ -33,9 +33,12 @@ func newNode(c desired.Config, m *model.Model) *Node {
 	table := desired.NewTable(c, facts)
 	table.Update(m, m.Keys())
 	n := &Node{
-		Model: m, Table: table, Config: c, Facts: facts, Actual: &state.State{}, Complete: true,
-		Rules: [2]string{c.Rules(state.IPv4), c.Rules(state.IPv6)}, Problems: append(m.Board().List(), table.Board().List()...),
-		Addresses: append([]netip.Addr{netip.MustParseAddr("127.0.0.1")}, facts.NodeIPs...), Why: table.Explain(m),
+		Preview: &desired.Preview{
+			Model: m, Table: table, Config: c, Facts: facts, Actual: &state.State{}, Complete: true,
+			Problems: append(m.Board().List(), table.Board().List()...), Why: table.Explain(m),
+		},
+		Rules:     [2]string{c.Rules(state.IPv4), c.Rules(state.IPv6)},
+		Addresses: append([]netip.Addr{netip.MustParseAddr("127.0.0.1")}, facts.NodeIPs...),
 	}
 	for id, spec := range table.All() {
 		n.Actual.Put(id, spec)
