@@ -1,7 +1,6 @@
 package proxier
 
 import (
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -10,9 +9,7 @@ import (
 	"kube-ipvs/proxier/journal"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/ledger"
-	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
-	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/sweeper"
 )
 
@@ -57,16 +54,6 @@ func (p *Proxier) between() bool {
 // Last returns the last round, or nil before the first. Callers must not change it. Safe
 // from any goroutine.
 func (p *Proxier) Last() *report.Round { return p.last.Load() }
-
-// Served returns the Service port of a virtual server of kube-ipvs, if Config.Names is
-// set. Safe from any goroutine.
-func (p *Proxier) Served(server state.ID) (report.ServedPort, bool) { return p.cluster.Served(server) }
-
-// PodOf returns the pod of a Service's endpoint, or "" if it is unknown or Config.Names is
-// not set. Safe from any goroutine.
-func (p *Proxier) PodOf(service model.Key, endpoint netip.Addr) string {
-	return p.cluster.PodOf(service, endpoint)
-}
 
 // Backlog returns the changes that are not programmed yet. Safe from any goroutine.
 func (p *Proxier) Backlog() report.Backlog { return p.inbox.backlog() }

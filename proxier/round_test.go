@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
@@ -192,7 +193,7 @@ func TestPodInterface(t *testing.T) {
 func TestNames(t *testing.T) {
 	for _, mode := range []desired.Mode{desired.Direct, desired.Image} {
 		c := testConfig(mode)
-		c.Names = true
+		c.Names = cluster.NewNames()
 		k := newFake()
 		p := New(k, c)
 		svc := webService("10.96.0.1")
@@ -205,7 +206,7 @@ func TestNames(t *testing.T) {
 		seen := map[string]int{}
 		for id := range k.State.All() {
 			if id.Kind == state.VirtualServer {
-				name, ok := p.Served(id)
+				name, ok := c.Names.Served(id)
 				if !ok {
 					t.Errorf("%s has no name", id)
 				}
@@ -224,7 +225,7 @@ func TestNames(t *testing.T) {
 		p.Events([]source.Event{slice})
 		p.round(t.Context())
 		pod := func() string {
-			return p.PodOf(model.Key{Namespace: "default", Name: nameOf("10.96.0.1")}, netip.MustParseAddr("10.244.0.1"))
+			return c.Names.PodOf(model.Key{Namespace: "default", Name: nameOf("10.96.0.1")}, netip.MustParseAddr("10.244.0.1"))
 		}
 		if pod() != "web-0" {
 			t.Errorf("the endpoint is pod %q", pod())

@@ -20,6 +20,7 @@ import (
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/health"
@@ -63,7 +64,9 @@ func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, lis
 	d.current.Store(d.config)
 	c.Observe = d.observe
 	c.ObserveSweep = func(s *report.Sweep) { d.metrics.ObserveSweep(s) }
-	c.Names = d.config.TrafficMetrics != config.TrafficOff
+	if d.config.TrafficMetrics != config.TrafficOff {
+		c.Names = cluster.NewNames()
+	}
 	d.proxier = proxier.New(k, c)
 	families := []corev1.IPFamily{corev1.IPv4Protocol}
 	if c.Desired.IPv6 {
@@ -90,7 +93,7 @@ func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, lis
 		}
 	}
 	d.addStatus(c.Desired)
-	return d, errors.Join(d.addMeter(c.Desired), d.addTraffic(c.Desired), d.addRelay(listeners))
+	return d, errors.Join(d.addMeter(c.Config), d.addTraffic(c.Config), d.addRelay(listeners))
 }
 
 // view returns a View of the kernel, for one goroutine at a time. close closes it.
@@ -127,15 +130,15 @@ func (d *daemon) prepare() {
 	d.log.Info("capabilities", "kept", strings.Join(kept, ","))
 }
 
-func (d *daemon) addMeter(c desired.Config) error {
-	return d.metrics.Register(metrics.NewProblems(d.problems), traffic.NewTablesCollector(d.view(c), c, d.proxier, d.config.TrafficMetricsTop, d.log))
+func (d *daemon) addMeter(c cluster.Config) error {
+	return d.metrics.Register(metrics.NewProblems(d.problems), traffic.NewTablesCollector(d.view(c.Desired), c.Desired, c.Names, d.config.TrafficMetricsTop, d.log))
 }
 
-func (d *daemon) addTraffic(c desired.Config) error {
+func (d *daemon) addTraffic(c cluster.Config) error {
 	if d.config.TrafficMetrics == config.TrafficOff {
 		return nil
 	}
-	r := &traffic.Reader{Counters: d.view(c), Names: d.proxier, Endpoints: d.config.TrafficMetrics == config.TrafficByEndpoint}
+	r := &traffic.Reader{Counters: d.view(c.Desired), Names: c.Names, Endpoints: d.config.TrafficMetrics == config.TrafficByEndpoint}
 	return d.metrics.Register(traffic.NewCollector(r, d.config.TrafficMetricsTop, d.log))
 }
 

@@ -29,7 +29,7 @@ type Config struct {
 	NodeIPs          []netip.Addr // configured addresses of the node; they come before those of the Node object
 	MostAddresses    int          // addresses of a family that a start may add to kube-ipvs0; 0: mostAddresses
 	Large            int          // a Service with more objects has a Part of its own
-	Names            bool         // keep the names that Served and PodOf return
+	Names            *Names       // gets the names of what is rendered; nil: none are kept
 }
 
 // Kernel is the part of kernel.Kernel that rendering needs.
@@ -40,7 +40,7 @@ type Kernel interface {
 }
 
 // Cluster has the state of the cluster and the node, and the desired objects. Only one
-// goroutine may use it, except for Served and PodOf.
+// goroutine may use it.
 type Cluster struct {
 	config     Config // its Desired is base, completed by the facts and the Node object
 	kernel     Kernel
@@ -60,7 +60,6 @@ type Cluster struct {
 	factsRead  time.Time        // the last read of the facts
 	schedulers map[string]error // results of the probes of state.Schedulers that Services name
 	tallies    *tallies
-	names      *names
 	triggers   triggers
 }
 
@@ -69,7 +68,7 @@ func New(k Kernel, log *slog.Logger, c Config) *Cluster {
 	out := &Cluster{
 		config: c, kernel: k, log: log,
 		model:      model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone}),
-		schedulers: map[string]error{}, tallies: newTallies(), names: newNames(c.Names), triggers: triggers{began: time.Now()},
+		schedulers: map[string]error{}, tallies: newTallies(), triggers: triggers{began: time.Now()},
 	}
 	out.config.Desired.Missing = func(name string) error { return out.schedulers[name] }
 	out.model.Reserve(out.config.Desired.Reserved)
@@ -87,7 +86,7 @@ func (c *Cluster) Take(events []source.Event, services, slices int) {
 
 func (c *Cluster) event(e source.Event) {
 	if e.Slice != nil {
-		c.names.slice(e.Slice, e.Deleted)
+		c.config.Names.slice(e.Slice, e.Deleted)
 	}
 	switch {
 	case e.Service != nil && e.Deleted:

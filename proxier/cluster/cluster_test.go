@@ -30,7 +30,7 @@ func TestTriggersAreMonotonic(t *testing.T) {
 // Names of Services and slices that have gone are forgotten.
 func TestNamesAreForgotten(t *testing.T) {
 	c := New(kernel.NewFake(), slog.New(slog.DiscardHandler), Config{
-		Desired: desired.Config{Mode: desired.Image, Scheduler: "rr", Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: "node"}, Large: 1000, Names: true,
+		Desired: desired.Config{Mode: desired.Image, Scheduler: "rr", Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: "node"}, Large: 1000, Names: NewNames(),
 	})
 	c.SetLoaded(true, true)
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
@@ -47,7 +47,8 @@ func TestNamesAreForgotten(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.Render(t.Context(), &state.State{}, false)
-		return len(c.names.servers) + len(c.names.of) + len(c.names.pods) + len(c.names.slices)
+		n := c.config.Names
+		return len(n.servers) + len(n.of) + len(n.pods) + len(n.slices)
 	}
 	if n := names(false); n != 4 {
 		t.Errorf("%d names, want one of each sort", n)

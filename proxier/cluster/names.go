@@ -14,28 +14,28 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// names has the Service port of each virtual server, and the pod of each endpoint.
-type names struct {
+// Names has the Service port of each virtual server, and the pod of each endpoint, as a Cluster
+// rendered and read them last. A nil Names has none. Served and PodOf are safe from any
+// goroutine.
+type Names struct {
 	mu      sync.RWMutex
-	servers map[state.ID]report.ServedPort // nil: names are not kept
+	servers map[state.ID]report.ServedPort
 	of      map[model.Key][]state.ID
 	pods    map[model.Key]map[string]map[netip.Addr]string // by Service and slice
 	slices  map[model.Key]model.Key                        // the Service of each slice
 }
 
-func newNames(wanted bool) *names {
-	if !wanted {
-		return &names{}
-	}
-	return &names{
+// NewNames returns Names for one Cluster.
+func NewNames() *Names {
+	return &Names{
 		servers: map[state.ID]report.ServedPort{}, of: map[model.Key][]state.ID{},
 		pods: map[model.Key]map[string]map[netip.Addr]string{}, slices: map[model.Key]model.Key{},
 	}
 }
 
 // update takes the names of the rendered Services.
-func (n *names) update(c desired.Config, t *desired.Table, m *model.Model, keys []model.Key) {
-	if n.servers == nil {
+func (n *Names) update(c desired.Config, t *desired.Table, m *model.Model, keys []model.Key) {
+	if n == nil {
 		return
 	}
 	n.mu.Lock()
@@ -61,8 +61,8 @@ func (n *names) update(c desired.Config, t *desired.Table, m *model.Model, keys 
 }
 
 // slice takes the pods of an EndpointSlice.
-func (n *names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
-	if n.servers == nil {
+func (n *Names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
+	if n == nil {
 		return
 	}
 	n.mu.Lock()
@@ -97,21 +97,25 @@ func (n *names) slice(s *discoveryv1.EndpointSlice, deleted bool) {
 	n.pods[service][s.Name] = pods
 }
 
-// Served returns the Service port of a virtual server of kube-ipvs, if Config.Names is set.
-// Safe from any goroutine.
-func (c *Cluster) Served(server state.ID) (report.ServedPort, bool) {
-	c.names.mu.RLock()
-	defer c.names.mu.RUnlock()
-	s, ok := c.names.servers[server]
+// Served returns the Service port of a virtual server of kube-ipvs.
+func (n *Names) Served(server state.ID) (report.ServedPort, bool) {
+	if n == nil {
+		return report.ServedPort{}, false
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	s, ok := n.servers[server]
 	return s, ok
 }
 
-// PodOf returns the pod of a Service's endpoint, or "" if it is unknown or Config.Names is
-// not set. Safe from any goroutine.
-func (c *Cluster) PodOf(service model.Key, endpoint netip.Addr) string {
-	c.names.mu.RLock()
-	defer c.names.mu.RUnlock()
-	for _, pods := range c.names.pods[service] {
+// PodOf returns the pod of a Service's endpoint, or "" if it is unknown.
+func (n *Names) PodOf(service model.Key, endpoint netip.Addr) string {
+	if n == nil {
+		return ""
+	}
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	for _, pods := range n.pods[service] {
 		if name := pods[endpoint]; name != "" {
 			return name
 		}

@@ -24,7 +24,7 @@ func (c *Cluster) First(ctx context.Context, actual *state.State) desired.Part {
 func (c *Cluster) RenderAll(ctx context.Context, actual *state.State) (desired.Part, int) {
 	keys := c.dirty(ctx, actual, true)
 	c.table.Refresh(tallying{c.model, c.tallies}, keys)
-	c.names.update(c.config.Desired, c.table, c.model, keys)
+	c.config.Names.update(c.config.Desired, c.table, c.model, keys)
 	return desired.Part{All: c.table, Some: c.config.Desired.TakenBack(actual)}, len(keys)
 }
 
@@ -36,7 +36,7 @@ func (c *Cluster) Render(ctx context.Context, actual *state.State, again bool) (
 	for _, g := range c.groups(keys) {
 		parts = append(parts, desired.Part{Some: c.table.Update(tallying{c.model, c.tallies}, g.keys), Large: g.large})
 	}
-	c.names.update(c.config.Desired, c.table, c.model, keys)
+	c.config.Names.update(c.config.Desired, c.table, c.model, keys)
 	return parts, len(keys)
 }
 
