@@ -5,9 +5,8 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/checks"
-	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/cluster"
 	"kube-ipvs/proxier/report"
-	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
 
@@ -16,20 +15,15 @@ import (
 type inbox struct {
 	mu      sync.Mutex
 	mail    mail
-	working mail          // the changes that the loop has taken and not programmed, as counts only
-	poke    chan struct{} // holds one: there is mail
+	working report.Backlog // the changes that the loop has taken and not programmed
+	poke    chan struct{}  // holds one: there is mail
 }
 
 // mail is the content of the inbox.
 type mail struct {
-	events   []source.Event
-	changes  report.Changes   // counts events
-	since    time.Time        // when the first of events came in
-	problems *[]model.Problem // of the source; nil: unchanged
-	loaded   bool
-	synced   bool
+	news     cluster.News
+	since    time.Time // when the first of its events came in
 	config   *Config
-	facts    bool // links, addresses or default routes have changed
 	audit    bool // Audit was called
 	rules    bool // RulesChanged was called
 	suspects []state.ID
@@ -52,14 +46,21 @@ func (in *inbox) put(f func(*mail)) {
 func (in *inbox) take() mail {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.working = in.sum()
 	m := in.mail
 	in.mail = mail{}
-	in.working.changes.Services += m.changes.Services
-	in.working.changes.Slices += m.changes.Slices
-	if in.working.since.IsZero() {
-		in.working.since = m.since
-	}
 	return m
+}
+
+// sum counts the changes that the loop has taken and not programmed, and those in the inbox.
+func (in *inbox) sum() report.Backlog {
+	b, n := in.working, in.mail.news.Changes
+	b.Services += n.Services
+	b.Slices += n.Slices
+	if b.Since.IsZero() {
+		b.Since = in.mail.since
+	}
+	return b
 }
 
 // waits reports whether changes wait. Hints do not count: during a first write the kernel
@@ -67,13 +68,13 @@ func (in *inbox) take() mail {
 func (in *inbox) waits() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.mail.events) > 0
+	return len(in.mail.news.Events) > 0
 }
 
 // done says that the loop has programmed all changes that it took.
 func (in *inbox) done() {
 	in.mu.Lock()
-	in.working = mail{}
+	in.working = report.Backlog{}
 	in.mu.Unlock()
 }
 
@@ -81,11 +82,5 @@ func (in *inbox) done() {
 func (in *inbox) backlog() report.Backlog {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	b := report.Backlog{Changes: in.working.changes, Since: in.working.since}
-	b.Services += in.mail.changes.Services
-	b.Slices += in.mail.changes.Slices
-	if b.Since.IsZero() {
-		b.Since = in.mail.since
-	}
-	return b
+	return in.sum()
 }

@@ -58,23 +58,16 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 	p.checks.Schedule(r.Full || r.Audited, p.config.AuditPeriod, p.config.CanaryPeriod)
 }
 
-// receive takes the mail, and hands events and settings to cluster and ledger.
+// receive takes the mail, and hands news and settings to cluster and ledger.
 func (p *Proxier) receive(r *report.Round) mail {
 	m := p.inbox.take()
-	r.Queued, r.Changes = m.since, m.changes
-	p.cluster.Take(m.events, m.changes.Services, m.changes.Slices)
+	r.Queued, r.Changes = m.since, m.news.Changes
+	p.cluster.Take(m.news)
 	if m.config != nil {
 		p.reconfigure(m.config)
 	}
-	if m.problems != nil {
-		p.cluster.SetProblems(*m.problems)
-	}
-	if m.synced {
+	if m.news.Synced {
 		p.ledger.Complete()
-	}
-	p.cluster.SetLoaded(m.loaded, m.synced)
-	if m.facts {
-		p.cluster.FactsChanged()
 	}
 	return m
 }

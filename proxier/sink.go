@@ -22,9 +22,9 @@ func (p *Proxier) Events(e []source.Event) {
 		}
 	}
 	p.inbox.put(func(m *mail) {
-		m.events = append(m.events, e...)
-		m.changes.Services += c.Services
-		m.changes.Slices += c.Slices
+		m.news.Events = append(m.news.Events, e...)
+		m.news.Changes.Services += c.Services
+		m.news.Changes.Slices += c.Slices
 		if m.since.IsZero() && len(e) > 0 {
 			m.since = time.Now()
 		}
@@ -32,14 +32,14 @@ func (p *Proxier) Events(e []source.Event) {
 }
 
 // Loaded is part of source.Sink.
-func (p *Proxier) Loaded() { p.inbox.put(func(m *mail) { m.loaded = true }) }
+func (p *Proxier) Loaded() { p.inbox.put(func(m *mail) { m.news.Loaded = true }) }
 
 // Synced is part of source.Sink.
-func (p *Proxier) Synced() { p.inbox.put(func(m *mail) { m.loaded, m.synced = true, true }) }
+func (p *Proxier) Synced() { p.inbox.put(func(m *mail) { m.news.Loaded, m.news.Synced = true, true }) }
 
 // Problems is part of source.Sink.
 func (p *Proxier) Problems(ps []model.Problem) {
-	p.inbox.put(func(m *mail) { m.problems = &ps })
+	p.inbox.put(func(m *mail) { m.news.Problems = &ps })
 }
 
 // Configure makes the loop follow another configuration: the periods, PrimaryNodePorts and,
@@ -50,7 +50,7 @@ func (p *Proxier) Configure(c Config) { p.inbox.put(func(m *mail) { m.config = &
 
 // FactsChanged says that the node's links, addresses or default routes may have
 // changed. Safe from any goroutine.
-func (p *Proxier) FactsChanged() { p.inbox.put(func(m *mail) { m.facts = true }) }
+func (p *Proxier) FactsChanged() { p.inbox.put(func(m *mail) { m.news.Facts = true }) }
 
 // mostSuspects is the longest mail.suspects.
 const mostSuspects = 64

@@ -17,21 +17,21 @@ const mostAddresses = 10_000
 // count, so that a node keeps its binding over a restart. Bind decides once, when the source
 // has delivered everything; call it before RenderAll with the objects in the kernel.
 func (c *Cluster) Bind(actual *state.State) {
-	if c.bound || !c.synced {
+	if c.settings.bound || !c.source.synced {
 		return
 	}
-	c.bound = true
-	if c.base.NoDevice {
+	c.settings.bound = true
+	if c.settings.Desired.NoDevice {
 		return
 	}
 	missing := c.unbound(actual)
-	most := cmp.Or(c.config.MostAddresses, mostAddresses)
+	most := cmp.Or(c.settings.MostAddresses, mostAddresses)
 	if max(missing[0], missing[1]) <= most {
 		return
 	}
 	c.log.Warn("more ClusterIPs than the kernel takes as addresses of kube-ipvs0 in good time: they become the node's own by routes alone, until the next start",
 		"IPv4", missing[0], "IPv6", missing[1], "most", most)
-	c.routes = true
+	c.settings.routes = true
 	if c.follow() {
 		c.model.SetAllDirty()
 	}

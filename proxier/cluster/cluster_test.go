@@ -32,7 +32,7 @@ func TestNamesAreForgotten(t *testing.T) {
 	c := New(kernel.NewFake(), slog.New(slog.DiscardHandler), Config{
 		Desired: desired.Config{Mode: desired.Image, Scheduler: "rr", Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: "node"}, Large: 1000, Names: NewNames(),
 	})
-	c.SetLoaded(true, true)
+	c.Take(News{Loaded: true, Synced: true})
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
 	service.Spec.ClusterIP = "10.96.0.1"
 	service.Spec.Ports = []corev1.ServicePort{{Port: 80}}
@@ -42,12 +42,12 @@ func TestNamesAreForgotten(t *testing.T) {
 		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.244.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "web-0"}}}}
 	model.DefaultSlice(slice)
 	names := func(deleted bool) int {
-		c.Take([]source.Event{{Service: service, Deleted: deleted}, {Slice: slice, Deleted: deleted}}, 1, 1)
+		c.Take(News{Events: []source.Event{{Service: service, Deleted: deleted}, {Slice: slice, Deleted: deleted}}})
 		if _, err := c.Look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		c.Render(t.Context(), &state.State{}, false)
-		n := c.config.Names
+		n := c.settings.Names
 		return len(n.servers) + len(n.of) + len(n.pods) + len(n.slices)
 	}
 	if n := names(false); n != 4 {

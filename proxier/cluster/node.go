@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
@@ -82,34 +83,54 @@ func (n *nodeObject) problems(c *Config, f state.Facts) []model.Problem {
 // may change while the process lives.
 func (c *Cluster) Configure(to Config) {
 	d := to.Desired
-	d.IPv6, d.Protected, d.Missing = c.base.IPv6, c.base.Protected, c.base.Missing
-	d.Localhost = c.base.Localhost // a change needs a restart: the relay keeps its listeners
-	c.base, c.rebased = d, true
-	c.config.PrimaryNodePorts = to.PrimaryNodePorts
+	s := &c.settings
+	d.IPv6, d.Protected, d.Missing = s.Desired.IPv6, s.Desired.Protected, s.Desired.Missing
+	d.Localhost = s.Desired.Localhost // a change needs a restart: the relay keeps its listeners
+	s.Desired, s.PrimaryNodePorts, s.changed = d, to.PrimaryNodePorts, true
+}
+
+// settings are the configured settings, and what completes them.
+type settings struct {
+	Config
+	now     desired.Config // Config.Desired, completed
+	changed bool           // Config has changed since now was completed
+	bound   bool           // Bind has decided
+	routes  bool           // Bind has decided for routes alone
+	node    nodeObject
+}
+
+// complete completes the configuration by the Node object and the facts, and reports whether
+// it has changed. While IPv6 is off, the node is an IPv4 node.
+func (s *settings) complete(f state.Facts) bool {
+	now, have := s.Desired, &s.now
+	now.IPv6 = now.IPv6 && !f.NoIPv6
+	now.NoDevice = now.NoDevice || s.routes || f.NoDevice
+	now.TCPBeLiberal = now.TCPBeLiberal || f.TCPBeLiberal
+	if s.NodeCIDR {
+		now.PodCIDRs = s.node.podCIDRs
+	}
+	if s.PrimaryNodePorts {
+		now.NodePortAddresses = append(slices.Clone(now.NodePortAddresses), primary(s.NodeIPs, s.node.ips, f)...)
+	}
+	same := now.IPv6 == have.IPv6 && now.NoDevice == have.NoDevice && now.TCPBeLiberal == have.TCPBeLiberal && now.PodCIDRs == have.PodCIDRs
+	if !s.changed && same && slices.Equal(now.NodePortAddresses, have.NodePortAddresses) {
+		return false
+	}
+	s.now, s.changed = now, false
+	return true
 }
 
 // follow applies the configuration, the Node object and the facts, and reports whether the
-// caller must render everything anew. While IPv6 is off, the node is an IPv4 node.
+// caller must render everything anew.
 func (c *Cluster) follow() bool {
-	now, have := c.base, &c.config.Desired
-	now.IPv6 = now.IPv6 && !c.facts.NoIPv6
-	now.NoDevice = now.NoDevice || c.routes || c.facts.NoDevice
-	now.TCPBeLiberal = now.TCPBeLiberal || c.facts.TCPBeLiberal
-	if c.config.NodeCIDR {
-		now.PodCIDRs = c.node.podCIDRs
-	}
-	if c.config.PrimaryNodePorts {
-		now.NodePortAddresses = append(slices.Clone(now.NodePortAddresses), primary(c.config.NodeIPs, c.node.ips, c.facts)...)
-	}
-	if now.IPv6 != have.IPv6 {
-		c.logIPv6(now.IPv6)
-	}
-	same := now.IPv6 == have.IPv6 && now.NoDevice == have.NoDevice && now.TCPBeLiberal == have.TCPBeLiberal && now.PodCIDRs == have.PodCIDRs
-	if !c.rebased && same && slices.Equal(now.NodePortAddresses, have.NodePortAddresses) {
+	had := c.settings.now.IPv6
+	if !c.settings.complete(c.facts.now) {
 		return false
 	}
-	c.config.Desired, c.rebased = now, false
-	c.table.SetConfig(now)
+	if now := c.settings.now.IPv6; now != had {
+		c.logIPv6(now)
+	}
+	c.table.SetConfig(c.settings.now)
 	c.expect()
 	return true
 }
@@ -124,7 +145,7 @@ func (c *Cluster) logIPv6(on bool) {
 
 // expect gives the kernel the desired rules.
 func (c *Cluster) expect() {
-	d := &c.config.Desired
+	d := &c.settings.now
 	c.kernel.Expect([2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)})
 }
 

@@ -15,7 +15,7 @@ import (
 func (c *Cluster) First(ctx context.Context, actual *state.State) desired.Part {
 	keys := c.model.First()
 	c.probeSchedulers(ctx, actual, keys, false)
-	c.table.Refresh(tallying{c.model, c.tallies}, keys)
+	c.table.Refresh(c.model, keys)
 	return desired.Part{Some: c.table.Of(keys)}
 }
 
@@ -23,9 +23,9 @@ func (c *Cluster) First(ctx context.Context, actual *state.State) desired.Part {
 // rendered Services. actual has the objects in the kernel.
 func (c *Cluster) RenderAll(ctx context.Context, actual *state.State) (desired.Part, int) {
 	keys := c.dirty(ctx, actual, true)
-	c.table.Refresh(tallying{c.model, c.tallies}, keys)
-	c.config.Names.update(c.config.Desired, c.table, c.model, keys)
-	return desired.Part{All: c.table, Some: c.config.Desired.TakenBack(actual)}, len(keys)
+	c.table.Refresh(c.model, keys)
+	c.settings.Names.update(c.settings.now, c.table, c.model.Model, keys)
+	return desired.Part{All: c.table, Some: c.settings.now.TakenBack(actual)}, len(keys)
 }
 
 // Render renders the changed Services, and returns the objects that this touches and the
@@ -34,9 +34,9 @@ func (c *Cluster) RenderAll(ctx context.Context, actual *state.State) (desired.P
 func (c *Cluster) Render(ctx context.Context, actual *state.State, again bool) (parts []desired.Part, services int) {
 	keys := c.dirty(ctx, actual, again)
 	for _, g := range c.groups(keys) {
-		parts = append(parts, desired.Part{Some: c.table.Update(tallying{c.model, c.tallies}, g.keys), Large: g.large})
+		parts = append(parts, desired.Part{Some: c.table.Update(c.model, g.keys), Large: g.large})
 	}
-	c.config.Names.update(c.config.Desired, c.table, c.model, keys)
+	c.settings.Names.update(c.settings.now, c.table, c.model.Model, keys)
 	return parts, len(keys)
 }
 
@@ -73,5 +73,5 @@ func (c *Cluster) groups(keys []model.Key) []group {
 // isLarge reports whether a Service has or will have so many objects that it gets a plan of
 // its own.
 func (c *Cluster) isLarge(k model.Key) bool {
-	return max(c.table.Objects(k), c.model.Objects(k)) > c.config.Large
+	return max(c.table.Objects(k), c.model.Objects(k)) > c.settings.Large
 }

@@ -131,8 +131,8 @@ func (t *triggers) note(s *discoveryv1.EndpointSlice) {
 // trigger times of changes are in the first round that writes.
 func (c *Cluster) Report(r *report.Round) {
 	r.Known.Services, r.Known.Slices = c.model.Size()
-	r.Checks, r.NoLocal = c.tallies.sum()
-	r.NodePort, r.NodeIPs = c.config.Desired.NodePortAddresses, c.facts.NodeIPs
+	r.Checks, r.NoLocal = c.model.tallies.sum()
+	r.NodePort, r.NodeIPs = c.settings.now.NodePortAddresses, c.facts.now.NodeIPs
 	if r.Err == nil {
 		r.Triggers, c.triggers.at = c.triggers.at, nil
 	}
