@@ -1,17 +1,19 @@
 package proxier
 
 import (
+	"slices"
 	"sync"
-	"time"
 
 	"kube-ipvs/proxier/checks"
 	"kube-ipvs/proxier/cluster"
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
 
-// inbox collects the events of sources and watchers, from any goroutine, until the loop
-// takes them.
+// inbox collects what sources and watchers tell, from any goroutine, until the loop takes it.
+// Its exported methods are methods of Proxier.
 type inbox struct {
 	mu      sync.Mutex
 	mail    mail
@@ -22,7 +24,6 @@ type inbox struct {
 // mail is the content of the inbox.
 type mail struct {
 	news     cluster.News
-	since    time.Time // when the first of its events came in
 	config   *Config
 	audit    bool // Audit was called
 	rules    bool // RulesChanged was called
@@ -46,21 +47,9 @@ func (in *inbox) put(f func(*mail)) {
 func (in *inbox) take() mail {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.working = in.sum()
 	m := in.mail
-	in.mail = mail{}
+	in.working, in.mail = in.working.Plus(m.news.Backlog), mail{}
 	return m
-}
-
-// sum counts the changes that the loop has taken and not programmed, and those in the inbox.
-func (in *inbox) sum() report.Backlog {
-	b, n := in.working, in.mail.news.Changes
-	b.Services += n.Services
-	b.Slices += n.Slices
-	if b.Since.IsZero() {
-		b.Since = in.mail.since
-	}
-	return b
 }
 
 // waits reports whether changes wait. Hints do not count: during a first write the kernel
@@ -78,9 +67,62 @@ func (in *inbox) done() {
 	in.mu.Unlock()
 }
 
-// backlog counts the changes that are not programmed yet.
-func (in *inbox) backlog() report.Backlog {
+// Backlog returns the changes that are not programmed yet. Safe from any goroutine.
+func (in *inbox) Backlog() report.Backlog {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.sum()
+	return in.working.Plus(in.mail.news.Backlog)
 }
+
+// Events is part of source.Sink.
+func (in *inbox) Events(e []source.Event) { in.put(func(m *mail) { m.news.Add(e) }) }
+
+// Loaded is part of source.Sink.
+func (in *inbox) Loaded() { in.put(func(m *mail) { m.news.Loaded = true }) }
+
+// Synced is part of source.Sink.
+func (in *inbox) Synced() { in.put(func(m *mail) { m.news.Loaded, m.news.Synced = true, true }) }
+
+// Problems is part of source.Sink.
+func (in *inbox) Problems(ps []model.Problem) {
+	in.put(func(m *mail) { m.news.Problems = &ps })
+}
+
+// Configure makes the loop follow another configuration: the periods, PrimaryNodePorts and,
+// in Desired, the scheduler, PodCIDRs, NodePortAddresses, MasqueradeAll, MaxFrontends,
+// NoExternalIPs and timeouts. All other settings stay as New got them. Safe from any
+// goroutine.
+func (in *inbox) Configure(c Config) { in.put(func(m *mail) { m.config = &c }) }
+
+// FactsChanged says that the node's links, addresses or default routes may have
+// changed. Safe from any goroutine.
+func (in *inbox) FactsChanged() { in.put(func(m *mail) { m.news.Facts = true }) }
+
+// mostSuspects is the longest mail.suspects.
+const mostSuspects = 64
+
+// Suspect says that the kernel reported a deletion or change of objects, and of others with
+// more. The loop ignores objects that it has deleted itself or does not know. Safe from any
+// goroutine.
+func (in *inbox) Suspect(objects []state.ID, more bool) {
+	in.put(func(m *mail) {
+		m.more = m.more || more
+		for _, id := range objects {
+			if len(m.suspects) == mostSuspects {
+				m.more = true
+				return
+			}
+			if !slices.Contains(m.suspects, id) {
+				m.suspects = append(m.suspects, id)
+			}
+		}
+	})
+}
+
+// RulesChanged says that the rules of kube-ipvs have changed; the loop itself may have done
+// it. Safe from any goroutine.
+func (in *inbox) RulesChanged() { in.put(func(m *mail) { m.rules = true }) }
+
+// Audit makes the loop read all facts anew, retry failed writes, and start an audit, as soon
+// as it has time. Safe from any goroutine.
+func (in *inbox) Audit() { in.put(func(m *mail) { m.audit = true }) }

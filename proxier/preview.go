@@ -21,8 +21,7 @@ func (p *Proxier) Preview(ctx context.Context) (*desired.Preview, error) {
 		return nil, err
 	}
 	c, actual := p.cluster, p.ledger.Actual()
-	all, _ := c.RenderAll(ctx, actual)
-	plan := p.ledger.Plan(all)
+	plan := p.ledger.Plan(c.Render(ctx, r, actual)[0])
 	p.problems(r)
 	return &desired.Preview{
 		Plan: plan, Why: c.Table().Explain(c.Model()), Problems: r.Problems, Complete: c.Synced(),

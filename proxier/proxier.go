@@ -10,14 +10,15 @@ import (
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/sweeper"
 )
 
 // Proxier is the loop. Run is its one goroutine and the kernel's only writer. The other
 // methods hand values to Run or read its last results.
 type Proxier struct {
-	config  Config // its Desired is that of the start: see cluster.Desired
-	inbox   *inbox
+	*inbox
+	config  Config           // its Desired is that of the start: see cluster.Desired
 	cluster *cluster.Cluster // the desired objects
 	ledger  *ledger.Ledger   // the known objects of the kernel, and the failed writes
 	kernel  kernel.Kernel
@@ -25,7 +26,7 @@ type Proxier struct {
 	sweeper *sweeper.Sweeper // deletes conntrack entries beside the loop
 	journal *journal.Journal // the log lines of rounds, and all problems
 	last    atomic.Pointer[report.Round]
-	pulse   pulse
+	step    atomic.Pointer[time.Time] // when the current step of the loop began; nil: the loop is idle
 }
 
 // New returns a Proxier. It reads and writes nothing before Run.
@@ -34,7 +35,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 		c.Turn = usualTurn
 	}
 	c.Large = c.Turn.Writes
-	p := &Proxier{config: c, kernel: k, inbox: newInbox(), journal: journal.New(c.Log), pulse: pulse{began: time.Now()}}
+	p := &Proxier{config: c, kernel: k, inbox: newInbox(), journal: journal.New(c.Log)}
 	p.cluster = cluster.New(k, c.Log, c.Config)
 	p.sweeper = sweeper.New(k, c.Log, c.ObserveSweep)
 	p.ledger = ledger.New(ledger.Config{
@@ -47,7 +48,7 @@ func New(k kernel.Kernel, c Config) *Proxier {
 
 // between says that a stage of a plan is written, and reports whether changes wait.
 func (p *Proxier) between() bool {
-	p.pulse.beat()
+	p.beat()
 	return p.inbox.waits()
 }
 
@@ -55,9 +56,20 @@ func (p *Proxier) between() bool {
 // from any goroutine.
 func (p *Proxier) Last() *report.Round { return p.last.Load() }
 
-// Backlog returns the changes that are not programmed yet. Safe from any goroutine.
-func (p *Proxier) Backlog() report.Backlog { return p.inbox.backlog() }
+// beat says that the loop has done one step.
+func (p *Proxier) beat() {
+	now := time.Now()
+	p.step.Store(&now)
+}
 
 // Stuck returns how long the current step of the loop has taken: one stage of a plan, or
 // one process. It is 0 while the loop is idle. Safe from any goroutine.
-func (p *Proxier) Stuck() time.Duration { return p.pulse.stuck() }
+func (p *Proxier) Stuck() time.Duration {
+	began := p.step.Load()
+	if began == nil {
+		return 0
+	}
+	return time.Since(*began)
+}
+
+var _ source.Sink = (*Proxier)(nil)

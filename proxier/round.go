@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/checks"
-	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
@@ -48,7 +47,7 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 	if start && p.ledger.Objects()[state.VirtualServer] == 0 {
 		p.ledger.Write(ctx, r, p.cluster.First(ctx, p.ledger.Actual()))
 	}
-	p.ledger.Program(ctx, r, p.wanted(ctx, r))
+	p.ledger.Program(ctx, r, p.cluster.Render(ctx, r, p.ledger.Actual()))
 	// The facts may have changed: the source address of a VIP has left the node, IPv6 is off,
 	// or the kernel has no dummy devices.
 	if slices.ContainsFunc(r.Failures, func(f report.Failure) bool { k := f.Op.ID.Kind; return k == state.VIP || k == state.Route }) {
@@ -61,22 +60,17 @@ func (p *Proxier) work(ctx context.Context, r *report.Round, start bool, m mail)
 // receive takes the mail, and hands news and settings to cluster and ledger.
 func (p *Proxier) receive(r *report.Round) mail {
 	m := p.inbox.take()
-	r.Queued, r.Changes = m.since, m.news.Changes
+	r.Queued, r.Changes = m.news.Backlog.Since, m.news.Backlog.Changes
 	p.cluster.Take(m.news)
 	if m.config != nil {
-		p.reconfigure(m.config)
+		p.cluster.Configure(m.config.Config)
+		p.ledger.SetDrainTimeout(m.config.DrainTimeout)
+		p.config.AuditPeriod, p.config.MinSyncPeriod = m.config.AuditPeriod, m.config.MinSyncPeriod
 	}
 	if m.news.Synced {
 		p.ledger.Complete()
 	}
 	return m
-}
-
-// reconfigure applies the settings of Configure.
-func (p *Proxier) reconfigure(c *Config) {
-	p.cluster.Configure(c.Config)
-	p.ledger.SetDrainTimeout(c.DrainTimeout)
-	p.config.AuditPeriod, p.config.MinSyncPeriod = c.AuditPeriod, c.MinSyncPeriod
 }
 
 // judge takes the results of the readings beside the loop. After an error the round must
@@ -132,20 +126,7 @@ func (p *Proxier) look(ctx context.Context, r *report.Round) error {
 		return err
 	}
 	p.checks.Trust()
-	p.cluster.Bind(p.ledger.Actual())
 	return nil
-}
-
-// wanted returns the objects that the round must compare, in parts with a plan each.
-func (p *Proxier) wanted(ctx context.Context, r *report.Round) []desired.Part {
-	if r.Full {
-		all, services := p.cluster.RenderAll(ctx, p.ledger.Actual())
-		r.Services = services
-		return []desired.Part{all}
-	}
-	parts, services := p.cluster.Render(ctx, p.ledger.Actual(), r.Audited)
-	r.Services = services
-	return parts
 }
 
 // waiting publishes the problems before the source has delivered. It is not a round: it

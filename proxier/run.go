@@ -29,9 +29,9 @@ func (p *Proxier) Run(ctx context.Context) {
 	defer stop()
 	sweeps.Go(func() { p.sweeper.Run(ctx) })
 	for ctx.Err() == nil {
-		p.pulse.beat()
+		p.beat()
 		p.round(whole)
-		p.pulse.rest()
+		p.step.Store(nil)
 		pace.Pause(ctx, p.config.MinSyncPeriod)
 		p.wait(ctx)
 	}

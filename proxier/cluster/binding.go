@@ -12,11 +12,11 @@ import (
 // program that does nothing else 40,000 took sixty times as long as 10,000.
 const mostAddresses = 10_000
 
-// Bind decides whether ClusterIPs become addresses of kube-ipvs0. They become routes alone if
+// bind decides whether ClusterIPs become addresses of kube-ipvs0. They become routes alone if
 // more than mostAddresses would have to be added. Existing addresses cost nothing and do not
-// count, so that a node keeps its binding over a restart. Bind decides once, when the source
-// has delivered everything; call it before RenderAll with the objects in the kernel.
-func (c *Cluster) Bind(actual *state.State) {
+// count, so that a node keeps its binding over a restart. bind decides once, when the source
+// has delivered everything; call it before all is rendered, with the objects in the kernel.
+func (c *Cluster) bind(actual *state.State) {
 	if c.settings.bound || !c.source.synced {
 		return
 	}

@@ -64,11 +64,28 @@ func New(k Kernel, log *slog.Logger, c Config) *Cluster {
 // News is what a Cluster learns.
 type News struct {
 	Events   []source.Event
-	Changes  report.Changes   // counts Events
+	Backlog  report.Backlog   // counts Events
 	Problems *[]model.Problem // of the source itself; nil: unchanged
 	Loaded   bool             // the source has delivered all that it can read
 	Synced   bool             // the source has delivered everything: a missing object does not exist
 	Facts    bool             // the node's links, addresses or default routes may have changed
+}
+
+// Add adds events of a source.
+func (n *News) Add(events []source.Event) {
+	n.Events = append(n.Events, events...)
+	add := report.Backlog{Since: time.Now()}
+	for i := range events {
+		switch {
+		case events[i].Service != nil:
+			add.Services++
+		case events[i].Slice != nil:
+			add.Slices++
+		}
+	}
+	if len(events) > 0 {
+		n.Backlog = n.Backlog.Plus(add)
+	}
 }
 
 // delivery is the progress of the source.
@@ -79,7 +96,7 @@ type delivery struct {
 
 // Take applies news.
 func (c *Cluster) Take(n News) {
-	c.model.Expect(n.Changes.Services, n.Changes.Slices)
+	c.model.Expect(n.Backlog.Services, n.Backlog.Slices)
 	for _, e := range n.Events {
 		c.event(e)
 	}

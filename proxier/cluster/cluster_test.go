@@ -13,6 +13,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
 	"kube-ipvs/proxier/state"
 )
@@ -46,7 +47,7 @@ func TestNamesAreForgotten(t *testing.T) {
 		if _, err := c.Look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		c.Render(t.Context(), &state.State{}, false)
+		c.Render(t.Context(), &report.Round{}, &state.State{})
 		n := c.settings.Names
 		return len(n.servers) + len(n.of) + len(n.pods) + len(n.slices)
 	}

@@ -36,7 +36,7 @@ func (c *Cluster) ReadFacts() { c.facts.next = time.Now() }
 func (c *Cluster) Next() time.Time { return c.facts.next }
 
 // Look reads the facts if they are due, and applies them, the configuration and the Node
-// object. anew says that the caller must render everything, by RenderAll. After an error
+// object. anew says that the caller must render everything, in a full round. After an error
 // nothing can be rendered.
 func (c *Cluster) Look(ctx context.Context) (anew bool, err error) {
 	if c.table == nil || pace.Due(c.facts.next) {

@@ -94,8 +94,8 @@ type settings struct {
 	Config
 	now     desired.Config // Config.Desired, completed
 	changed bool           // Config has changed since now was completed
-	bound   bool           // Bind has decided
-	routes  bool           // Bind has decided for routes alone
+	bound   bool           // bind has decided
+	routes  bool           // bind has decided for routes alone
 	node    nodeObject
 }
 

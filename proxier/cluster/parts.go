@@ -6,38 +6,41 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
 
 // First renders the Services that everything else in the cluster needs, before the others.
-// Use it only on a node without virtual servers: on others a virtual IP of two Services might
-// change hands for a moment.
+// actual has the objects in the kernel. Use it only on a node without virtual servers: on others
+// a virtual IP of two Services might change hands for a moment.
 func (c *Cluster) First(ctx context.Context, actual *state.State) desired.Part {
+	c.bind(actual)
 	keys := c.model.First()
 	c.probeSchedulers(ctx, actual, keys, false)
 	c.table.Refresh(c.model, keys)
 	return desired.Part{Some: c.table.Of(keys)}
 }
 
-// RenderAll renders the changed Services, and returns all desired objects and the number of
-// rendered Services. actual has the objects in the kernel.
-func (c *Cluster) RenderAll(ctx context.Context, actual *state.State) (desired.Part, int) {
-	keys := c.dirty(ctx, actual, true)
-	c.table.Refresh(c.model, keys)
-	c.settings.Names.update(c.settings.now, c.table, c.model.Model, keys)
-	return desired.Part{All: c.table, Some: c.settings.now.TakenBack(actual)}, len(keys)
-}
-
-// Render renders the changed Services, and returns the objects that this touches and the
-// number of rendered Services. The Services that the cluster needs come first, those with
-// many objects last. With again it probes again for schedulers that the kernel did not have.
-func (c *Cluster) Render(ctx context.Context, actual *state.State, again bool) (parts []desired.Part, services int) {
-	keys := c.dirty(ctx, actual, again)
-	for _, g := range c.groups(keys) {
-		parts = append(parts, desired.Part{Some: c.table.Update(c.model, g.keys), Large: g.large})
+// Render renders the changed Services, and returns the objects that a round compares: all in a
+// full round, else those that this touches. Then the Services that the cluster needs come
+// first, those with many objects last. A round that has compared everything probes again for
+// schedulers that the kernel did not have. actual has the objects in the kernel.
+func (c *Cluster) Render(ctx context.Context, r *report.Round, actual *state.State) (parts []desired.Part) {
+	if r.Full {
+		c.bind(actual)
 	}
+	keys := c.dirty(ctx, actual, r.Full || r.Audited)
+	if r.Full {
+		c.table.Refresh(c.model, keys)
+		parts = []desired.Part{{All: c.table, Some: c.settings.now.TakenBack(actual)}}
+	} else {
+		for _, g := range c.groups(keys) {
+			parts = append(parts, desired.Part{Some: c.table.Update(c.model, g.keys), Large: g.large})
+		}
+	}
+	r.Services = len(keys)
 	c.settings.Names.update(c.settings.now, c.table, c.model.Model, keys)
-	return parts, len(keys)
+	return parts
 }
 
 func (c *Cluster) dirty(ctx context.Context, actual *state.State, again bool) []model.Key {

@@ -149,6 +149,16 @@ type Backlog struct {
 	Since time.Time // when the oldest came in; zero: none waits
 }
 
+// Plus returns the sum of both; those of b are older.
+func (b Backlog) Plus(o Backlog) Backlog {
+	b.Services += o.Services
+	b.Slices += o.Slices
+	if b.Since.IsZero() {
+		b.Since = o.Since
+	}
+	return b
+}
+
 // Failing counts the writes that have failed and not succeeded since.
 type Failing struct {
 	Node, Object, Foreign, Blocked int       // by cause
