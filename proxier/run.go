@@ -55,7 +55,7 @@ func (p *Proxier) part(sweeps *sync.WaitGroup) {
 // wait returns when the loop has work, or ctx ends.
 func (p *Proxier) wait(ctx context.Context) {
 	var due <-chan time.Time
-	if at := p.nextDue(); !at.IsZero() {
+	if at := pace.Earliest(p.checks.Next(), p.ledger.Next(), p.cluster.Next()); !at.IsZero() {
 		timer := time.NewTimer(time.Until(at))
 		defer timer.Stop()
 		due = timer.C
@@ -65,9 +65,4 @@ func (p *Proxier) wait(ctx context.Context) {
 	case <-p.inbox.poke:
 	case <-due:
 	}
-}
-
-// nextDue returns when the loop has to wake by itself; zero: never.
-func (p *Proxier) nextDue() time.Time {
-	return pace.Earliest(p.checks.Next(), p.ledger.Next(), p.cluster.Next())
 }

@@ -24,16 +24,22 @@ type drain struct {
 	empty  bool // it had no connections then
 }
 
+// drains are all of them, and when to count their connections; zero: there are none.
+type drains struct {
+	of   map[state.ID]*drain
+	next time.Time
+}
+
 // Draining is part of state.Drain. Behind a virtual server that was taken over, a real server
 // of any protocol drains, since its flows can only be cut and not be taken over.
 func (l *Ledger) Draining(real state.ID) bool {
 	if !l.config.Desired.Drains(real) && !l.actual.Adopted(real.Server()) || !l.schedulerDrains(real) {
 		return false
 	}
-	d := l.drains[real]
+	d := l.drains.of[real]
 	if d == nil {
 		d = &drain{since: time.Now()}
-		l.drains[real] = d
+		l.drains.of[real] = d
 	}
 	return !d.empty && time.Since(d.since) < l.config.DrainTimeout
 }
@@ -66,12 +72,12 @@ func (l *Ledger) drain(ctx context.Context, r *report.Round) {
 // servers. counted forgets real servers that are deleted or desired again.
 func (l *Ledger) counted(all bool) []state.ID {
 	var at []state.ID
-	all = all || pace.Due(l.drainAt)
-	for id, d := range l.drains {
+	all = all || pace.Due(l.drains.next)
+	for id, d := range l.drains.of {
 		switch have, ok := l.actual.Get(id); {
 		case !ok || have.Value().Weight != 0:
 			if !l.Fails(id) && len(l.plans) == 0 {
-				delete(l.drains, id)
+				delete(l.drains.of, id)
 			}
 		case all || !d.looked || !l.schedulerDrains(id):
 			at = append(at, id)
@@ -87,7 +93,7 @@ func (l *Ledger) counted(all bool) []state.ID {
 func (l *Ledger) drained(at []state.ID, connections map[state.ID]uint32) []state.Want {
 	var wants []state.Want
 	for _, id := range at {
-		d := l.drains[id]
+		d := l.drains.of[id]
 		d.looked, d.empty = true, connections != nil && connections[id] == 0
 		if d.empty || time.Since(d.since) >= l.config.DrainTimeout || !l.schedulerDrains(id) {
 			wants = append(wants, state.Want{ID: id})
@@ -137,11 +143,11 @@ func (l *Ledger) emptied(going []state.Want) []state.Want {
 // noteDrains forgets the drains of a deleted real server, or of all behind a deleted virtual
 // server.
 func (l *Ledger) noteDrains(deleted state.ID) {
-	delete(l.drains, deleted)
+	delete(l.drains.of, deleted)
 	if deleted.Kind != state.VirtualServer {
 		return
 	}
-	for id := range l.drains {
+	for id := range l.drains.of {
 		if id.Server() == deleted {
 			l.note(state.Op{Verb: state.Delete, ID: id})
 		}
@@ -155,10 +161,10 @@ const mostDrains = 50
 // the longest, the oldest first.
 func (l *Ledger) sumDrains() (int, []report.Drain) {
 	var out []report.Drain
-	for id, d := range l.drains {
+	for id, d := range l.drains.of {
 		out = keepFirst(out, report.Drain{ID: id, Since: d.since}, mostDrains, func(a, b report.Drain) int {
 			return cmp.Or(a.Since.Compare(b.Since), a.ID.Compare(b.ID))
 		})
 	}
-	return len(l.drains), out
+	return len(l.drains.of), out
 }

@@ -130,7 +130,7 @@ func (l *Ledger) fail(r *report.Round, op state.Op, err error, took time.Duratio
 	// A read of the kernel costs the more, the larger the cluster is. So an object causes one,
 	// and then waits for the next audit.
 	if errors.Is(err, kernel.ErrStale) && !s.asked {
-		s.asked, l.stale = true, true
+		s.asked, l.reading.stale = true, true
 	}
 }
 

@@ -37,28 +37,42 @@ type Ledger struct {
 	ready    bool               // all objects of the start have been programmed
 	mended   []report.Unwritten // failed writes that have succeeded since the last Report
 
-	actual  *state.State  // the objects in the kernel, as read and written since; nil: never read
-	digest  *state.Digest // of actual
-	objects state.Counts  // in actual
-	written uint64        // writes of entries that succeeded
-
-	stale       bool      // the kernel must be read before the next comparison
-	unread      error     // the last read that failed, until one succeeds
-	doubted     bool      // the next Read cannot tell drift
-	rereadAt    time.Time // when to read it; zero: at once
-	rereadDelay time.Duration
-
+	actual  *state.State // the objects in the kernel, as read and written since; nil: never read
+	sums    sums
+	reading reading
 	failing failing
 	plans   []*writing // that gave way to changes; the next one comes first
 	goOnAt  time.Time  // when to continue plans; zero: there are none, or the last round was aborted
-	drains  map[state.ID]*drain
-	drainAt time.Time  // when to count the connections of drains; zero: there are none
+	drains  drains
 	needs   []state.ID // a buffer for Config.Needs
+}
+
+// sums are sums over the objects in the kernel.
+type sums struct {
+	digest  *state.Digest
+	objects state.Counts
+	written uint64 // writes of entries that succeeded
+}
+
+// reading is the next read of the kernel.
+type reading struct {
+	stale   bool      // it must come before the next comparison
+	doubted bool      // it cannot tell drift
+	err     error     // of the last read that failed, until one succeeds
+	at      time.Time // when it comes; zero: at once
+	delay   time.Duration
+}
+
+func (r *reading) due() bool { return r.stale && (r.at.IsZero() || pace.Due(r.at)) }
+
+func (r *reading) backOff() {
+	r.delay = pace.Backoff(r.delay)
+	r.at = time.Now().Add(r.delay)
 }
 
 // New returns a Ledger of a kernel that was never read.
 func New(c Config) *Ledger {
-	return &Ledger{config: c, failing: failing{of: map[state.ID]*status{}}, drains: map[state.ID]*drain{}}
+	return &Ledger{config: c, failing: failing{of: map[state.ID]*status{}}, drains: drains{of: map[state.ID]*drain{}}}
 }
 
 // SetDrainTimeout sets how long the connections of a draining real server may go on.
@@ -81,55 +95,49 @@ func (l *Ledger) Actual() *state.State { return l.actual }
 func (l *Ledger) Has(id state.ID) bool { return l.actual.Has(id) }
 
 // Objects counts the known objects by kind.
-func (l *Ledger) Objects() state.Counts { return l.objects }
+func (l *Ledger) Objects() state.Counts { return l.sums.objects }
 
 // Belief returns what checks compare the kernel with.
 func (l *Ledger) Belief() checks.Belief {
-	return checks.Belief{Digest: l.digest, Entries: l.objects[state.Entry], Written: l.written}
+	return checks.Belief{Digest: l.sums.digest, Entries: l.sums.objects[state.Entry], Written: l.sums.written}
 }
 
 // note notes a write that succeeded. The deletion of a virtual server includes that of its
 // draining real servers.
 func (l *Ledger) note(op state.Op) {
+	s := &l.sums
 	if old, had := l.actual.Apply(op); had {
-		l.digest.Remove(op.ID, old)
-		l.objects[op.ID.Kind]--
+		s.digest.Remove(op.ID, old)
+		s.objects[op.ID.Kind]--
 	}
 	if op.ID.Kind == state.Entry {
-		l.written++
+		s.written++
 	}
 	if op.Verb != state.Delete {
-		l.digest.Add(op.ID, op.Spec)
-		l.objects[op.ID.Kind]++
-	} else if len(l.drains) > 0 {
+		s.digest.Add(op.ID, op.Spec)
+		s.objects[op.ID.Kind]++
+	} else if len(l.drains.of) > 0 {
 		l.noteDrains(op.ID)
 	}
 }
 
 // Stale reports whether the loop must read the kernel before the next comparison.
-func (l *Ledger) Stale() bool { return l.stale }
+func (l *Ledger) Stale() bool { return l.reading.stale }
 
 // Doubt says that the desired rules or the facts of the node have changed, so that differences
 // that the next Read finds need not be drift.
-func (l *Ledger) Doubt() { l.doubted = true }
+func (l *Ledger) Doubt() { l.reading.doubted = true }
 
 // ReadNow makes the next round read the kernel.
-func (l *Ledger) ReadNow() { l.stale, l.rereadAt = true, time.Time{} }
+func (l *Ledger) ReadNow() { l.reading.stale, l.reading.at = true, time.Time{} }
 
 // MustRead reports whether the round has to read the kernel now.
-func (l *Ledger) MustRead() bool {
-	return l.actual == nil || l.stale && (l.rereadAt.IsZero() || pace.Due(l.rereadAt))
-}
+func (l *Ledger) MustRead() bool { return l.actual == nil || l.reading.due() }
 
 // Aborted says that a read failed. The loop reads the kernel again, with growing delay.
 func (l *Ledger) Aborted(err error) {
-	l.stale, l.unread, l.goOnAt = true, err, time.Time{}
-	l.backOff()
-}
-
-func (l *Ledger) backOff() {
-	l.rereadDelay = pace.Backoff(l.rereadDelay)
-	l.rereadAt = time.Now().Add(l.rereadDelay)
+	l.reading.stale, l.reading.err, l.goOnAt = true, err, time.Time{}
+	l.reading.backOff()
 }
 
 // schedule sets the timers of plans, drains and reads at the end of a round.
@@ -139,23 +147,23 @@ func (l *Ledger) schedule() {
 		l.goOnAt = now
 	}
 	switch {
-	case len(l.drains) == 0:
-		l.drainAt = time.Time{}
-	case l.drainAt.IsZero() || pace.Due(l.drainAt):
-		l.drainAt = now.Add(drainInterval)
+	case len(l.drains.of) == 0:
+		l.drains.next = time.Time{}
+	case l.drains.next.IsZero() || pace.Due(l.drains.next):
+		l.drains.next = now.Add(drainInterval)
 	}
-	switch {
-	case !l.stale:
-		l.rereadAt, l.rereadDelay = time.Time{}, 0
-	case l.rereadAt.IsZero() || pace.Due(l.rereadAt):
-		l.backOff()
+	switch r := &l.reading; {
+	case !r.stale:
+		r.at, r.delay = time.Time{}, 0
+	case r.due():
+		r.backOff()
 	}
 }
 
 // Next returns when the loop has to wake for failed writes, plans, drains or a read; zero:
 // never.
 func (l *Ledger) Next() time.Time {
-	return pace.Earliest(l.failing.sum(l.config.Desired).next, l.rereadAt, l.drainAt, l.goOnAt)
+	return pace.Earliest(l.failing.sum(l.config.Desired).next, l.reading.at, l.drains.next, l.goOnAt)
 }
 
 // Read reads the kernel, and returns the changes by other programs since the last Read,
@@ -166,7 +174,7 @@ func (l *Ledger) Read(ctx context.Context) ([]report.Drift, error) {
 		return nil, fmt.Errorf("read the programmed objects: %w", err)
 	}
 	var drift []report.Drift
-	if l.actual != nil && !l.doubted {
+	if l.actual != nil && !l.reading.doubted {
 		if drift = differences(l.actual, read); len(drift) > 0 {
 			if read, err = l.config.Kernel.Read(ctx); err != nil {
 				return nil, fmt.Errorf("read the programmed objects again: %w", err)
@@ -174,10 +182,11 @@ func (l *Ledger) Read(ctx context.Context) ([]report.Drift, error) {
 			drift = l.failing.othersOf(agreed(drift, l.actual, read))
 		}
 	}
-	l.actual, l.stale, l.unread, l.doubted = read, false, nil, false
-	l.digest, l.objects = &state.Digest{}, read.Count()
+	l.actual = read
+	l.reading.stale, l.reading.doubted, l.reading.err = false, false, nil
+	l.sums.digest, l.sums.objects = &state.Digest{}, read.Count()
 	for id, spec := range read.All() {
-		l.digest.Add(id, spec)
+		l.sums.digest.Add(id, spec)
 	}
 	return drift, nil
 }

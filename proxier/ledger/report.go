@@ -11,14 +11,14 @@ import (
 // log has each failure once: it is in Begun of one round only.
 func (l *Ledger) Report(r *report.Round) {
 	sum := l.failing.sum(l.config.Desired)
-	r.Objects = l.objects.Map()
+	r.Objects = l.sums.objects.Map()
 	r.Draining, r.Drains = l.sumDrains()
 	r.Failing, r.Unwritten = sum.failing, sum.longest
 	r.Begun, r.Mended, l.mended = l.untold(r.Failures), l.mended, nil
 	for _, w := range l.plans {
 		r.Left += len(w.plan)
 	}
-	r.Unread = l.unread
+	r.Unread = l.reading.err
 	r.NotReady = l.notReady(r.Left, sum.unready)
 }
 
@@ -26,8 +26,8 @@ func (l *Ledger) Report(r *report.Round) {
 func (l *Ledger) notReady(left int, unready string) string {
 	switch {
 	case l.ready:
-	case l.unread != nil:
-		return l.unread.Error()
+	case l.reading.err != nil:
+		return l.reading.err.Error()
 	case !l.complete:
 		return "not everything could be read at the start: see the problems in the log"
 	case unready != "":
