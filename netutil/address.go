@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // HasIPv6 reports whether this network namespace has IPv6. It has none if the kernel was
@@ -131,25 +133,26 @@ func DeleteAddress(b *Batch, link int, a netip.Addr) {
 
 func address(b *Batch, typ uint16, flags int, link int, scope uint8, a netip.Addr) {
 	var h [unix.SizeofIfAddrmsg]byte
-	h[0], h[1], h[3] = family(a), uint8(a.BitLen()), scope
+	h[0], h[1], h[3] = ipfamily.Of(a).Inet(), uint8(a.BitLen()), scope
 	binary.NativeEndian.PutUint32(h[4:], uint32(link))
 	b.Begin(typ, flags, h[:]...)
 	b.Attr(unix.IFA_LOCAL, a.AsSlice()...)
 	b.Attr(unix.IFA_ADDRESS, a.AsSlice()...)
 }
 
-// family returns AF_INET or AF_INET6.
-func family(a netip.Addr) uint8 {
-	if a.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
-}
+// Family is the one type for IP families, by its name in this package.
+type Family = ipfamily.Family
 
-// addr reads an address of a family; it is invalid when the length is wrong.
+// The families.
+const (
+	IPv4 = ipfamily.IPv4
+	IPv6 = ipfamily.IPv6
+)
+
+// addr reads an address of a family, AF_INET or AF_INET6; it is invalid when the length is wrong.
 func (a Attr) addr(family uint8) netip.Addr {
 	got, ok := netip.AddrFromSlice(a.Data)
-	if !ok || got.Is4() != (family == unix.AF_INET) {
+	if !ok || ipfamily.Of(got).Inet() != family {
 		return netip.Addr{}
 	}
 	return got

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // Flow is a conntrack entry.
@@ -80,7 +82,7 @@ func (c *Conntrack) Stats() Stats {
 	return Stats{a.Sends + b.Sends, a.Messages + b.Messages, a.Dumps + b.Dumps, a.Errors + b.Errors, a.Bytes + b.Bytes}
 }
 
-// Delete deletes the flows of a family, AF_INET or AF_INET6, for which doomed is true, and
+// Delete deletes the flows of a family for which doomed is true, and
 // returns their number. It may skip flows that fit none of to; if to is empty it looks at all.
 // It calls doomed when it finds a flow, and again right before the deletion. Idempotent. After
 // an error some flows may be left; it stops soon after ctx ends.
@@ -92,7 +94,7 @@ func (c *Conntrack) Stats() Stats {
 // CAP_SYS_ADMIN to make one. To list by filter, from 5.8 on, takes the same one walk
 // inside the kernel and no more than CAP_NET_ADMIN, and a kernel that filters too
 // little does no harm, for what is listed is compared here.
-func (c *Conntrack) Delete(ctx context.Context, family uint8, to []Dialled, doomed func(Flow) bool) (int, error) {
+func (c *Conntrack) Delete(ctx context.Context, family Family, to []Dialled, doomed func(Flow) bool) (int, error) {
 	d := deletion{conn: c.deletes, family: family, doomed: doomed}
 	var errs []error
 	for _, f := range filtersOf(family, to) {
@@ -113,7 +115,7 @@ func (c *Conntrack) Delete(ctx context.Context, family uint8, to []Dialled, doom
 // in the network namespace of c. ENOENT: conntrack has no such flow.
 func (c *Conntrack) Origin(proto uint8, client, at netip.AddrPort) (netip.AddrPort, error) {
 	var b Batch
-	ctnetlink(&b, ctGet, 0, family(at.Addr()))
+	ctnetlink(&b, ctGet, 0, ipfamily.Of(at.Addr()).Inet())
 	tuple{proto: proto, src: at, dst: client}.add(&b, ctaTupleReply)
 	var found entry
 	err := c.dumps.Get(&b, func(_ uint16, data []byte) error {
@@ -129,7 +131,7 @@ func (c *Conntrack) Origin(proto uint8, client, at netip.AddrPort) (netip.AddrPo
 // deletion collects the entries to delete.
 type deletion struct {
 	conn    *Conn
-	family  uint8
+	family  Family
 	doomed  func(Flow) bool
 	waiting []entry
 	batch   Batch
@@ -172,9 +174,9 @@ func (d *deletion) flush() {
 }
 
 // list calls each with every entry of a family that fits a filter.
-func (c *Conntrack) list(ctx context.Context, family uint8, f filter, each func(entry)) error {
+func (c *Conntrack) list(ctx context.Context, family Family, f filter, each func(entry)) error {
 	var b Batch
-	ctnetlink(&b, ctGet, 0, family)
+	ctnetlink(&b, ctGet, 0, family.Inet())
 	f.add(&b)
 	n := 0
 	return c.dumps.Dump(&b, func(_ uint16, data []byte) error {

@@ -24,8 +24,8 @@ func (e entry) clone() entry {
 
 // addDelete adds a request to delete exactly e: the id keeps a newer entry
 // with the same tuple.
-func (e entry) addDelete(b *Batch, family uint8) {
-	ctnetlink(b, ctDelete, 0, family)
+func (e entry) addDelete(b *Batch, family Family) {
+	ctnetlink(b, ctDelete, 0, family.Inet())
 	b.Attr(ctaTupleOrig|unix.NLA_F_NESTED, e.orig...)
 	if e.zone != nil {
 		b.Attr(ctaZone, e.zone...)

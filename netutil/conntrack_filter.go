@@ -59,14 +59,14 @@ type filter Dialled
 
 // filtersOf returns filters that let all entries to one of to pass. If to is empty, or too long
 // for filters to be cheaper, it returns the zero filter.
-func filtersOf(family uint8, to []Dialled) []filter {
+func filtersOf(family Family, to []Dialled) []filter {
 	var out []filter
 	for _, t := range to {
 		f := filter(t)
 		// From 5.8 up to 6.18 at least, the kernel's comparison of IPv6
 		// addresses is the wrong way round. It compares the ports of TCP and
 		// UDP only, and takes those of others for equal.
-		if family == unix.AF_INET6 {
+		if family == IPv6 {
 			f.To = netip.AddrPortFrom(netip.Addr{}, f.To.Port())
 		}
 		if !slices.Contains(out, f) {

@@ -20,16 +20,11 @@ const (
 )
 
 // Open calls each with the protocol and the original destination of every flow
-// of a family, 4 or 6, that is open: a TCP connection that is established, or
-// a flow of another protocol that was answered and went on. It lists the whole
-// table.
-func (c *Conntrack) Open(family int, each func(proto uint8, to netip.AddrPort)) error {
-	af := uint8(unix.AF_INET)
-	if family == 6 {
-		af = unix.AF_INET6
-	}
+// of a family that is open: a TCP connection that is established, or a flow of
+// another protocol that was answered and went on. It lists the whole table.
+func (c *Conntrack) Open(family Family, each func(proto uint8, to netip.AddrPort)) error {
 	var b Batch
-	ctnetlink(&b, ctGet, 0, af)
+	ctnetlink(&b, ctGet, 0, family.Inet())
 	err := c.dumps.Dump(&b, func(_ uint16, data []byte) error {
 		if e, ok := parseEntry(data); ok && isOpen(e.Proto, data) {
 			each(e.Proto, e.Dst)
@@ -37,7 +32,7 @@ func (c *Conntrack) Open(family int, each func(proto uint8, to netip.AddrPort)) 
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("list conntrack entries of IPv%d: %w", family, err)
+		return fmt.Errorf("list conntrack entries of %s: %w", family, err)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // nat is an entry to create: client asks dst, endpoint answers.
@@ -21,7 +23,7 @@ type nat struct {
 
 func createNAT(b *Batch, n nat) {
 	client, dst, end := netip.MustParseAddrPort(n.client), netip.MustParseAddrPort(n.dst), netip.MustParseAddrPort(n.endpoint)
-	ctnetlink(b, ctNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, family(dst.Addr()))
+	ctnetlink(b, ctNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL, ipfamily.Of(dst.Addr()).Inet())
 	tuple{proto: n.proto, src: client, dst: dst}.add(b, ctaTupleOrig)
 	tuple{proto: n.proto, src: end, dst: client}.add(b, ctaTupleReply)
 	b.Be32(ctaTimeout, 600)
@@ -63,8 +65,8 @@ func openConntrack(t testing.TB) *Conntrack {
 func (c *Conntrack) all(t testing.TB) []string {
 	t.Helper()
 	var out []string
-	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		must(t, c.list(t.Context(), fam, filter{}, func(e entry) { out = append(out, e.String()) }))
+	for _, family := range []Family{IPv4, IPv6} {
+		must(t, c.list(t.Context(), family, filter{}, func(e entry) { out = append(out, e.String()) }))
 	}
 	slices.Sort(out)
 	return out
@@ -133,16 +135,16 @@ func TestDeleteFlows(t *testing.T) {
 func testDeleteFlows(t *testing.T, to []Dialled, seen []int) {
 	c := openConntrack(t)
 	fill(t, c, natEntries)
-	family := uint8(unix.AF_INET)
+	family := IPv4
 	if len(to) > 0 {
-		family = familyTo(to[0])
+		family = ipfamily.Of(to[0].To.Addr())
 	}
 	all := c.all(t)
 	filtered := knowsFilters(t, c)
 	if !filtered {
 		seen = nil
 		for i, n := range natEntries {
-			if familyOf(n) == family {
+			if ipfamily.Of(n.flow().Dst.Addr()) == family {
 				seen = append(seen, i)
 			}
 		}
@@ -184,15 +186,11 @@ func testDeleteFlows(t *testing.T, to []Dialled, seen []int) {
 	}
 }
 
-func familyTo(d Dialled) uint8 { return family(d.To.Addr()) }
-
-func familyOf(n nat) uint8 { return family(n.flow().Dst.Addr()) }
-
 // knowsFilters reports whether the kernel filters what it lists, as it does since 5.8.
 func knowsFilters(t *testing.T, c *Conntrack) bool {
 	t.Helper()
 	filtered := true
-	must(t, c.list(t.Context(), unix.AF_INET, filter{Proto: unix.IPPROTO_TCP}, func(e entry) {
+	must(t, c.list(t.Context(), IPv4, filter{Proto: unix.IPPROTO_TCP}, func(e entry) {
 		filtered = filtered && e.Proto == unix.IPPROTO_TCP
 	}))
 	return filtered
@@ -208,7 +206,7 @@ func TestDeleteFlowsAsksTwice(t *testing.T) {
 		c := openConntrack(t)
 		fill(t, c, natEntries)
 		asked := map[Flow]int{}
-		n, err := c.Delete(t.Context(), unix.AF_INET, nil, func(f Flow) bool { asked[f]++; return asked[f] == 1 })
+		n, err := c.Delete(t.Context(), IPv4, nil, func(f Flow) bool { asked[f]++; return asked[f] == 1 })
 		must(t, err)
 		if got := len(c.all(t)); n != 0 || got != len(natEntries) {
 			t.Errorf("deleted %d, %d entries left of %d", n, got, len(natEntries))
@@ -226,7 +224,7 @@ func TestDeleteFlowsMany(t *testing.T) {
 		}
 		fill(t, c, entries)
 		before := c.Stats()
-		n, err := c.Delete(t.Context(), unix.AF_INET, nil, func(f Flow) bool { return f.Dst.Port() == 53 })
+		n, err := c.Delete(t.Context(), IPv4, nil, func(f Flow) bool { return f.Dst.Port() == 53 })
 		must(t, err)
 		s := c.Stats()
 		if dumps, sends := s.Dumps-before.Dumps, s.Sends-before.Sends; dumps != 1 || sends != 4 {
@@ -249,11 +247,11 @@ func TestDeleteFlowsEnds(t *testing.T) {
 		fill(t, c, entries)
 		ctx, cancel := context.WithCancel(t.Context())
 		asked := 0
-		n, err := c.Delete(ctx, unix.AF_INET, nil, func(Flow) bool { asked++; cancel(); return false })
+		n, err := c.Delete(ctx, IPv4, nil, func(Flow) bool { asked++; cancel(); return false })
 		if n != 0 || !errors.Is(err, context.Canceled) || asked > 200 {
 			t.Errorf("deleted %d, asked %d times, %v", n, asked, err)
 		}
-		n, err = c.Delete(t.Context(), unix.AF_INET, nil, func(Flow) bool { return true })
+		n, err = c.Delete(t.Context(), IPv4, nil, func(Flow) bool { return true })
 		if n != 1000 || err != nil {
 			t.Errorf("then deleted %d, %v", n, err)
 		}
@@ -264,19 +262,19 @@ func BenchmarkDeleteFlows(b *testing.B) {
 	ap := netip.MustParseAddrPort
 	for _, tt := range []struct {
 		name   string
-		family uint8
+		family Family
 		to     []Dialled
 	}{
-		{"IPv4/filter", unix.AF_INET, []Dialled{{6, ap("10.96.0.2:80")}}},
-		{"IPv4/all", unix.AF_INET, nil},
-		{"IPv6/filter", unix.AF_INET6, []Dialled{{6, ap("[fd96::2]:80")}}},
-		{"IPv6/all", unix.AF_INET6, nil},
+		{"IPv4/filter", IPv4, []Dialled{{6, ap("10.96.0.2:80")}}},
+		{"IPv4/all", IPv4, nil},
+		{"IPv6/filter", IPv6, []Dialled{{6, ap("[fd96::2]:80")}}},
+		{"IPv6/all", IPv6, nil},
 	} {
 		b.Run(tt.name, func(b *testing.B) { benchmarkDelete(b, tt.family, tt.to) })
 	}
 }
 
-func benchmarkDelete(b *testing.B, family uint8, to []Dialled) {
+func benchmarkDelete(b *testing.B, family Family, to []Dialled) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -286,7 +284,7 @@ func benchmarkDelete(b *testing.B, family uint8, to []Dialled) {
 		var batch Batch
 		for i := range many {
 			n := nat{17, fmt.Sprintf("10.1.%d.%d:%d", i>>8&255, i&255, 1+i>>16), "10.96.0.1:53", "10.2.0.1:53", true}
-			if family == unix.AF_INET6 {
+			if family == IPv6 {
 				n = nat{17, fmt.Sprintf("[fd01::%x:%x]:1000", i>>16, i&0xffff), "[fd96::1]:53", "[fd02::1]:53", true}
 			}
 			createNAT(&batch, n)
@@ -320,7 +318,7 @@ func TestHasConntrack(t *testing.T) {
 		c, err := OpenConntrack()
 		must(t, err)
 		defer c.Close()
-		if err := c.Open(4, func(uint8, netip.AddrPort) {}); (err == nil) != has {
+		if err := c.Open(IPv4, func(uint8, netip.AddrPort) {}); (err == nil) != has {
 			t.Errorf("it says %t, and a look: %v", has, err)
 		}
 	})
@@ -336,7 +334,7 @@ func TestOpenFlows(t *testing.T) {
 		createNAT(&b, nat{17, "10.1.0.1:1000", "10.96.0.20:53", "10.2.0.1:5353", true}) // answered once
 		must(t, errors.Join(c.deletes.Exec(&b)...))
 		var got []string
-		for _, family := range []int{4, 6} {
+		for _, family := range []Family{IPv4, IPv6} {
 			must(t, c.Open(family, func(proto uint8, to netip.AddrPort) { got = append(got, fmt.Sprintf("%d %s", proto, to)) }))
 		}
 		if want := []string{"6 10.96.0.20:80", "6 [fd96::20]:80"}; !slices.Equal(got, want) {

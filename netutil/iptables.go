@@ -93,10 +93,10 @@ func backends(ctx context.Context) ([]listing, error) {
 	var usable []listing
 	var errs []error
 	for _, b := range []Backend{NFT, Legacy} {
-		_, err := b.tool(ctx, 4, "restore")
+		_, err := b.tool(ctx, IPv4, "restore")
 		l := listing{Backend: b}
 		if err == nil {
-			l.chains, err = b.chains(4)
+			l.chains, err = b.chains(IPv4)
 		}
 		if errors.Is(err, ErrAbsent) {
 			errs = append(errs, err)
@@ -105,7 +105,7 @@ func backends(ctx context.Context) ([]listing, error) {
 		if err != nil {
 			return nil, fmt.Errorf("find out which iptables is in use: %w", err)
 		}
-		if v6, err := b.chains(6); err == nil {
+		if v6, err := b.chains(IPv6); err == nil {
 			l.chains = append(l.chains, v6...)
 		}
 		usable = append(usable, l)
@@ -119,11 +119,8 @@ func backends(ctx context.Context) ([]listing, error) {
 // tool finds the program of this backend for a family that does save or
 // restore: the one with the backend in its name, else the plain one if it is
 // of this backend.
-func (b Backend) tool(ctx context.Context, family int, does string) (string, error) {
-	base := "iptables"
-	if family == 6 {
-		base = "ip6tables"
-	}
+func (b Backend) tool(ctx context.Context, family Family, does string) (string, error) {
+	base := [...]string{"iptables", "ip6tables"}[family]
 	named := base + "-" + string(b) + "-" + does
 	if path, err := exec.LookPath(named); err == nil {
 		return path, nil
@@ -146,14 +143,14 @@ func (b Backend) tool(ctx context.Context, family int, does string) (string, err
 	return path, nil
 }
 
-// Restore runs iptables-restore with input for family, 4 or 6, and --noflush, so that only
+// Restore runs iptables-restore with input for a family and --noflush, so that only
 // chains declared in input lose their rules. Each table in input is one transaction, but
 // earlier tables stay written if a later one fails. An empty input does nothing.
 //
 // The error quotes the first line that failed and the tool's own message. It is ErrBusy if
 // another program held the lock. Restore kills a tool that hangs: the error says so, and each
 // table may be written or not.
-func (b Backend) Restore(ctx context.Context, family int, input string) error {
+func (b Backend) Restore(ctx context.Context, family Family, input string) error {
 	if input == "" {
 		return nil
 	}

@@ -22,12 +22,12 @@ type Reach struct {
 type PortRange struct{ First, Last uint16 }
 
 // Denials returns the rules that drop or reject packets in a built-in chain of the table filter
-// of family, 4 or 6, or in chains to which it leads, as iptables-save prints them, with " > "
+// of a family, or in chains to which it leads, as iptables-save prints them, with " > "
 // between a rule and the one to which it leads; and a policy DROP. It leaves out chains by name,
 // and rules for whose Reach mayHit is false. It may return a rule that other rules keep packets
 // from. The tool prints the whole table. It is an error if the tool does not print the table,
 // since a newer iptables or another program has made a rule.
-func (b Backend) Denials(ctx context.Context, family int, chain string, leaveOut func(chain string) bool, mayHit func(Reach) bool) ([]string, error) {
+func (b Backend) Denials(ctx context.Context, family Family, chain string, leaveOut func(chain string) bool, mayHit func(Reach) bool) ([]string, error) {
 	if there, err := b.hasFilter(family); !there || err != nil {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func (b Backend) Denials(ctx context.Context, family int, chain string, leaveOut
 }
 
 // hasFilter reports whether there is a table filter, which asking the tool would make.
-func (b Backend) hasFilter(family int) (bool, error) {
+func (b Backend) hasFilter(family Family) (bool, error) {
 	if b == Legacy {
 		return slices.Contains(legacyTables(family), "filter"), nil
 	}

@@ -44,16 +44,16 @@ func TestDenials(t *testing.T) {
 // A table that the tool does not print is not one without such rules.
 func TestDenialsNotPrinted(t *testing.T) {
 	inNetns(t, func() {
-		if err := NFT.Restore(t.Context(), 4, "*filter\n-A INPUT -j DROP\nCOMMIT\n"); err != nil {
+		if err := NFT.Restore(t.Context(), IPv4, "*filter\n-A INPUT -j DROP\nCOMMIT\n"); err != nil {
 			lacks(t, "iptables-nft: %v", err)
 		}
 		look := func() ([]string, error) {
-			return NFT.Denials(t.Context(), 4, "INPUT", func(string) bool { return false }, func(Reach) bool { return true })
+			return NFT.Denials(t.Context(), IPv4, "INPUT", func(string) bool { return false }, func(Reach) bool { return true })
 		}
 		if got, err := look(); len(got) != 1 || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}
-		unprintable(t, 4, "filter", "INPUT")
+		unprintable(t, IPv4, "filter", "INPUT")
 		if got, err := look(); err == nil || !strings.Contains(err.Error(), "incompatible") {
 			t.Errorf("beside a rule that is not iptables': %q, %v", got, err)
 		}

@@ -16,17 +16,13 @@ import (
 // process, and without making text of what others have.
 type legacySocket struct {
 	fd     int
-	family int
+	family Family
 }
 
-func openLegacy(family int) (*legacySocket, error) {
-	domain := unix.AF_INET
-	if family == 6 {
-		domain = unix.AF_INET6
-	}
-	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+func openLegacy(family Family) (*legacySocket, error) {
+	fd, err := unix.Socket(int(family.Inet()), unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err != nil {
-		return nil, fmt.Errorf("open a socket for legacy rules of IPv%d: %w", family, err)
+		return nil, fmt.Errorf("open a socket for legacy rules of %s: %w", family, err)
 	}
 	return &legacySocket{fd, family}, nil
 }
@@ -38,9 +34,9 @@ func (s *legacySocket) Close() error { return unix.Close(s.fd) }
 // register tables and hooks on some kernels. Of IPv6 there are none where the kernel was
 // told to do without it: a module may list them all the same, but nothing can ask for
 // their rules, and no packet comes to them.
-func legacyTables(family int) []string {
-	p, err := os.ReadFile(legacyNames(family))
-	if err != nil || family == 6 && !HasIPv6() {
+func legacyTables(family Family) []string {
+	p, err := os.ReadFile(legacyNames[family])
+	if err != nil || family == IPv6 && !HasIPv6() {
 		return nil
 	}
 	there := strings.Fields(string(p))
@@ -71,10 +67,7 @@ func (s *legacySocket) info(table string) (legacyInfo, error) {
 }
 
 func (s *legacySocket) get(option uintptr, p []byte) error {
-	level := uintptr(unix.SOL_IP)
-	if s.family == 6 {
-		level = unix.SOL_IPV6
-	}
+	level := [...]uintptr{unix.SOL_IP, unix.SOL_IPV6}[s.family]
 	size := uint32(len(p))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), level, option,
 		uintptr(unsafe.Pointer(&p[0])), uintptr(unsafe.Pointer(&size)), 0)
@@ -113,7 +106,7 @@ func (s *legacySocket) chains(table string) ([]legacyChain, error) {
 
 // eachLegacy hands each chain of some tables to each. Without tables it does not
 // ask the kernel, which may lack the family.
-func eachLegacy(family int, tables []string, each func(legacyChain)) error {
+func eachLegacy(family Family, tables []string, each func(legacyChain)) error {
 	if len(tables) == 0 {
 		return nil
 	}
@@ -136,7 +129,7 @@ func eachLegacy(family int, tables []string, each func(legacyChain)) error {
 
 // legacySizes returns what the rules of tables come to, each at its place among
 // ourTables.
-func legacySizes(family int, tables []string) (out [3]legacyInfo, err error) {
+func legacySizes(family Family, tables []string) (out [3]legacyInfo, err error) {
 	if len(tables) == 0 {
 		return out, nil
 	}
@@ -154,5 +147,5 @@ func legacySizes(family int, tables []string) (out [3]legacyInfo, err error) {
 }
 
 func (s *legacySocket) failed(table string, err error) error {
-	return fmt.Errorf("read the legacy table %s of IPv%d: %w", table, s.family, err)
+	return fmt.Errorf("read the legacy table %s of %s: %w", table, s.family, err)
 }

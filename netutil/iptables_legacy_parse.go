@@ -47,7 +47,7 @@ type legacyJump struct{ chain, rule, to int }
 
 func (s *legacySocket) parse(table string, info legacyInfo, p []byte) ([]legacyChain, error) {
 	l := legacyParser{table: table, addresses: 84, counters: 96, bases: map[int]string{}, heads: map[int]string{}}
-	if s.family == 6 {
+	if s.family == IPv6 {
 		l.addresses, l.counters = 136, 152
 	}
 	for i, name := range hookNames {

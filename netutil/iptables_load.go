@@ -10,15 +10,15 @@ import (
 )
 
 // legacyModules are those that the legacy variant of each family rests on.
-var legacyModules = map[int]string{4: "ip_tables", 6: "ip6_tables"}
+var legacyModules = [...]string{"ip_tables", "ip6_tables"}
 
 // natChains are names by which modprobe knows on every kernel what brings chains of type nat
 // of a family: nft_chain_nat, or on older ones nft_chain_nat_ipv4 and nft_chain_nat_ipv6.
-var natChains = map[int]string{4: "nft-chain-2-nat", 6: "nft-chain-10-nat"}
+var natChains = [...]string{"nft-chain-2-nat", "nft-chain-10-nat"}
 
 // routeChains are the same for chains of type route, which nf_tables itself brings since Linux
 // 5.2.
-var routeChains = map[int]string{4: "nft-chain-2-route", 6: "nft-chain-10-route"}
+var routeChains = [...]string{"nft-chain-2-route", "nft-chain-10-route"}
 
 // Load makes the kernel load the modules of the legacy variant, as LoadModule does. For nft it
 // does nothing, since requests load its modules.
@@ -26,8 +26,8 @@ func (b Backend) Load() error {
 	if b != Legacy {
 		return nil
 	}
-	for _, family := range []int{4, 6} {
-		if _, err := os.Stat(legacyNames(family)); err == nil {
+	for family, names := range legacyNames {
+		if _, err := os.Stat(names); err == nil {
 			continue
 		}
 		if err := LoadModule(legacyModules[family]); err != nil {
@@ -59,7 +59,7 @@ func rulePart(module, expression string) part {
 }
 
 // ownParts are those on which OwnTable rests.
-func ownParts(family int) []part {
+func ownParts(family Family) []part {
 	return []part{
 		{what: "no nftables", modules: []string{"nf_tables", "nft_compat", natChains[family]}},
 		chainPart(natChains[family], "PREROUTING", "nat"),
@@ -71,13 +71,13 @@ func ownParts(family int) []part {
 
 // toolParts are those on which the nft variant rests: the tool makes a built-in chain when
 // rules of ours come to stand in it, and not before. It writes NAT by nft_compat.
-func toolParts(family int) []part {
+func toolParts(family Family) []part {
 	return append(ownParts(family)[:4], chainPart(routeChains[family], "OUTPUT", "route"))
 }
 
-// Probe has the kernel load the parts of nftables on which the nft variant rests for a family,
-// 4 or 6. The error is a MissingModules if the kernel lacks some. The legacy variant has none.
-func (b Backend) Probe(family int) error {
+// Probe has the kernel load the parts of nftables on which the nft variant rests for a family.
+// The error is a MissingModules if the kernel lacks some. The legacy variant has none.
+func (b Backend) Probe(family Family) error {
 	if b != NFT {
 		return nil
 	}
@@ -86,14 +86,14 @@ func (b Backend) Probe(family int) error {
 		return err
 	}
 	if missing.Err != nil {
-		missing.Err = fmt.Errorf("iptables (nft) of IPv%d does not work on this node: %w", family, missing.Err)
+		missing.Err = fmt.Errorf("iptables (nft) of %s does not work on this node: %w", family, missing.Err)
 	}
 	return missing.All()
 }
 
 // probeParts tries each part in a table that the same transaction deletes; it does nothing
 // where another program has a table of that name.
-func probeParts(family int, parts []part) error {
+func probeParts(family Family, parts []part) error {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func probeParts(family int, parts []part) error {
 		case err == nil, p.rule != nil && errors.Is(err, unix.EINVAL): // the expression is known, and wants attributes
 			continue
 		case !absent(err):
-			return fmt.Errorf("try nftables of IPv%d: %w", family, err)
+			return fmt.Errorf("try nftables of %s: %w", family, err)
 		}
 		_ = missing.Add(&MissingModules{fmt.Errorf("the kernel has %s (%w)", p.what, err), p.modules})
 		if p.chain == nil && p.rule == nil {
@@ -118,7 +118,7 @@ func probeParts(family int, parts []part) error {
 	return missing.All()
 }
 
-func (p part) try(c *Conn, family int) error {
+func (p part) try(c *Conn, family Family) error {
 	t := beginTransaction(family)
 	t.request(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, text(unix.NFTA_TABLE_NAME, probeTable)) // one that is there is another program's
 	if p.chain != nil {
@@ -133,31 +133,25 @@ func (p part) try(c *Conn, family int) error {
 	return t.commit(c)
 }
 
-// Missing returns the missing modules of the legacy variant for a family, 4 or 6, after a
-// request for its tables has failed. Probe names those of nft.
-func (b Backend) Missing(family int) []string {
-	v := map[int]string{4: "", 6: "6"}[family]
+// Missing returns the missing modules of the legacy variant for a family, after a request for
+// its tables has failed. Probe names those of nft.
+func (b Backend) Missing(family Family) []string {
 	if b != Legacy {
 		return nil
 	}
-	if _, err := os.Stat(legacyNames(family)); err != nil {
+	if _, err := os.Stat(legacyNames[family]); err != nil {
 		return []string{legacyModules[family]}
 	}
 	there := legacyTables(family)
 	var out []string
 	for _, t := range ourTables {
 		if !slices.Contains(there, t) {
-			out = append(out, "ip"+v+"table_"+t)
+			out = append(out, [...]string{"iptable_", "ip6table_"}[family]+t)
 		}
 	}
 	return out
 }
 
-// legacyNames is the file that lists the legacy tables of a family. There is none where
+// legacyNames are the files that list the legacy tables of each family. There is none where
 // the kernel has not loaded the legacy variant.
-func legacyNames(family int) string {
-	if family == 6 {
-		return "/proc/thread-self/net/ip6_tables_names"
-	}
-	return "/proc/thread-self/net/ip_tables_names"
-}
+var legacyNames = [...]string{"/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names"}

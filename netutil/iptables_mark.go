@@ -46,7 +46,7 @@ func (m Mark) Same(o Mark) bool {
 // the kernel only returns as a whole, also rules in the place of as many others of the same
 // size. With the zero Mark it compares all: the cost then grows with the rules of other programs
 // in built-in chains, and with Legacy with all rules.
-func (b Backend) MarkRules(family int, ours Ours, of Ruleset, before Mark) (Mark, error) {
+func (b Backend) MarkRules(family Family, ours Ours, of Ruleset, before Mark) (Mark, error) {
 	if b == Legacy {
 		return markLegacy(family, ours, of, before)
 	}
@@ -62,7 +62,7 @@ func (b Backend) MarkRules(family int, ours Ours, of Ruleset, before Mark) (Mark
 	return m, err
 }
 
-func markNFT(c *Conn, family int, ours Ours, of Ruleset, before Mark) (out Mark, err error) {
+func markNFT(c *Conn, family Family, ours Ours, of Ruleset, before Mark) (out Mark, err error) {
 	out.chains = map[Chain]digest{}
 	for _, in := range ownChains(of) {
 		if out.chains[in], err = nftDigest(c, family, in); err != nil {
@@ -103,7 +103,7 @@ func standOf(jumps []nftRule, k rank) stand {
 }
 
 // nftDigest sums up a chain; one that is not there is like one without rules.
-func nftDigest(c *Conn, family int, in Chain) (digest, error) {
+func nftDigest(c *Conn, family Family, in Chain) (digest, error) {
 	rules, err := nftRules(c, family, in, func(nftRule) bool { return true })
 	sum := marker{sha256.New()}
 	for _, r := range rules {
@@ -113,7 +113,7 @@ func nftDigest(c *Conn, family int, in Chain) (digest, error) {
 }
 
 // stillThere reports whether the jumps of all chains are there, and stand as they did.
-func stillThere(c *Conn, family int, ours Ours, stands map[Chain]stand) (bool, error) {
+func stillThere(c *Conn, family Family, ours Ours, stands map[Chain]stand) (bool, error) {
 	for in, before := range stands {
 		if ours.Places[in] != Anywhere {
 			jumps, k, err := nftHead(c, family, in, ours, len(before.handles))
@@ -156,7 +156,7 @@ func builtIn() (out []Chain) {
 	return out
 }
 
-func markLegacy(family int, ours Ours, of Ruleset, before Mark) (out Mark, err error) {
+func markLegacy(family Family, ours Ours, of Ruleset, before Mark) (out Mark, err error) {
 	tables := legacyTables(family)
 	out.sizes, err = legacySizes(family, tables) // before the rules: a change between the two shows the next time
 	if err != nil {

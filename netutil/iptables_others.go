@@ -15,10 +15,10 @@ import (
 // Chain names a chain of one table.
 type Chain struct{ Table, Name string }
 
-// Chains lists the user-defined chains of family, 4 or 6, in the tables mangle,
+// Chains lists the user-defined chains of a family in the tables mangle,
 // nat and filter, of any program; none if the kernel lacks this variant. It starts no process
 // and reads only the rules that it needs.
-func (b Backend) Chains(family int) ([]Chain, error) {
+func (b Backend) Chains(family Family) ([]Chain, error) {
 	chains, err := b.chains(family)
 	if errors.Is(err, ErrAbsent) {
 		return nil, nil
@@ -27,7 +27,7 @@ func (b Backend) Chains(family int) ([]Chain, error) {
 }
 
 // chains is Chains, with ErrAbsent where the kernel lacks nftables.
-func (b Backend) chains(family int) ([]Chain, error) {
+func (b Backend) chains(family Family) ([]Chain, error) {
 	var out []Chain
 	if b == Legacy {
 		err := eachLegacy(family, legacyTables(family), func(c legacyChain) {
@@ -57,7 +57,7 @@ func (b Backend) chains(family int) ([]Chain, error) {
 // CountRules returns the number of rules in the tables mangle, nat and filter of both
 // families, of any program; 0 if the kernel lacks this variant. It starts no process.
 func (b Backend) CountRules() (n int, err error) {
-	for _, family := range []int{4, 6} {
+	for _, family := range []Family{IPv4, IPv6} {
 		var more int
 		if b == Legacy {
 			more, err = legacyCount(family)
@@ -71,21 +71,21 @@ func (b Backend) CountRules() (n int, err error) {
 	return n, nil
 }
 
-func legacyCount(family int) (n int, err error) {
+func legacyCount(family Family) (n int, err error) {
 	err = eachLegacy(family, legacyTables(family), func(c legacyChain) {
 		n += len(c.rules) - 1 // the last one is the chain's policy, or its end
 	})
 	return n, err
 }
 
-func nftCount(family int) (int, error) {
+func nftCount(family Family) (int, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close()
 	var b Batch
-	b.Begin(nftTable|unix.NFT_MSG_GETRULE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+	b.Begin(nftTable|unix.NFT_MSG_GETRULE, 0, family.Inet(), unix.NFNETLINK_V0, 0, 0)
 	n := 0
 	err = c.Dump(&b, func(_ uint16, data []byte) error {
 		if in, _ := decodeNFTRule(data); slices.Contains(ourTables, in.Table) {
@@ -97,16 +97,16 @@ func nftCount(family int) (int, error) {
 		err = nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("count the nftables rules of IPv%d: %w", family, err)
+		return 0, fmt.Errorf("count the nftables rules of %s: %w", family, err)
 	}
 	return n, nil
 }
 
-// RemoveChains removes the user-defined chains of family, 4 or 6, for which meant is true, and
+// RemoveChains removes the user-defined chains of a family for which meant is true, and
 // the jumps to them from built-in chains. It returns the number of removed chains. A chain to
 // which another program's user-defined chain jumps stays, with the chains that it needs. Each
 // table is one transaction. Idempotent.
-func (b Backend) RemoveChains(ctx context.Context, family int, meant func(Chain) bool) (removed int, err error) {
+func (b Backend) RemoveChains(ctx context.Context, family Family, meant func(Chain) bool) (removed int, err error) {
 	if b == NFT {
 		return removeNFTChains(family, meant)
 	}

@@ -70,9 +70,9 @@ COMMIT
 // beside.
 func TestRemoveChains(t *testing.T) {
 	rules := strings.Replace(savedByOthers, "-A POSTROUTING -m strange --option ! -x -j MASQUERADE\n", "", 1)
-	eachBackend(t, func(t *testing.T, b Backend, family int) {
+	eachBackend(t, func(t *testing.T, b Backend, family Family) {
 		input := rules
-		if family == 6 {
+		if family == IPv6 {
 			input = strings.Replace(rules, "10.244.0.11:8080", "[fd44::11]:8080", 1)
 		}
 		must(t, b.Restore(t.Context(), family, input))
@@ -104,7 +104,7 @@ func TestRemoveChains(t *testing.T) {
 	})
 }
 
-func nftJumpsOf(t *testing.T, family int, from Chain) ([]string, bool, error) {
+func nftJumpsOf(t *testing.T, family Family, from Chain) ([]string, bool, error) {
 	t.Helper()
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	must(t, err)
@@ -116,9 +116,9 @@ func nftJumpsOf(t *testing.T, family int, from Chain) ([]string, bool, error) {
 
 // unprintable adds a rule that iptables cannot express to chains, each named by its
 // table and itself.
-func unprintable(t *testing.T, family int, chains ...string) {
+func unprintable(t *testing.T, family Family, chains ...string) {
 	t.Helper()
-	ip := map[int]string{4: "ip", 6: "ip6"}[family]
+	ip := map[Family]string{IPv4: "ip", IPv6: "ip6"}[family]
 	for i := 0; i < len(chains); i += 2 {
 		nft(t, "add table "+ip+" "+chains[i], "add chain "+ip+" "+chains[i]+" "+chains[i+1],
 			"add rule "+ip+" "+chains[i]+" "+chains[i+1]+" meta mark 1234 numgen random mod 2 vmap { 0 : accept, 1 : drop }")
@@ -139,13 +139,13 @@ func TestNFTable(t *testing.T) {
 	inNetns(t, func() {
 		const table = "table ip theirs { chain c { type nat hook prerouting priority dstnat; tcp dport 80 dnat to 10.244.0.11; }; set s { type ipv4_addr; elements = { 10.0.0.1 }; }; }"
 		nft(t, table, "table ip6 theirs { }", "table ip other { }")
-		for _, family := range []int{4, 6} {
+		for _, family := range []Family{IPv4, IPv6} {
 			for _, there := range []bool{true, false} {
 				if has, err := HasNFTable(family, "theirs"); has != there || err != nil {
-					t.Errorf("IPv%d: %v %v, want %v", family, has, err, there)
+					t.Errorf("%s: %v %v, want %v", family, has, err, there)
 				}
 				if gone, err := DeleteNFTable(family, "theirs"); gone != there || err != nil {
-					t.Errorf("IPv%d: deleted %v %v, want %v", family, gone, err, there)
+					t.Errorf("%s: deleted %v %v, want %v", family, gone, err, there)
 				}
 			}
 		}

@@ -46,8 +46,8 @@ var inFronts = []inFront{
 // Our jumps are put where they are to stand, and only if they do not; what is in the
 // way is named, and seen with a look.
 func TestPlaces(t *testing.T) {
-	eachBackend(t, func(t *testing.T, b Backend, family int) {
-		if family == 6 {
+	eachBackend(t, func(t *testing.T, b Backend, family Family) {
+		if family == IPv6 {
 			return // which differs in nothing that matters here, and takes seconds
 		}
 		const chains = "*filter\n:KIPVS-A - [0:0]\n:KIPVS-B - [0:0]\n"
@@ -110,7 +110,7 @@ func fillInput(rules string) string {
 }
 
 // order returns what fillInput has taken, of what there is.
-func order(t *testing.T, b Backend, family int) string {
+func order(t *testing.T, b Backend, family Family) string {
 	t.Helper()
 	var out []string
 	for _, l := range strings.Split(saved(t, b, family), "\n") {
@@ -125,7 +125,7 @@ func order(t *testing.T, b Backend, family int) string {
 // A look at a place costs nothing for rules behind it, and little for those in front,
 // however many there are.
 func TestPlacesBesideManyRules(t *testing.T) {
-	eachFamily(t, func(t *testing.T, family int) {
+	eachFamily(t, func(t *testing.T, family Family) {
 		const n = 3000
 		many := strings.Repeat("-A INPUT -p tcp --dport 1 -j ACCEPT\n", n)
 		want := parse(t, "*filter\n:KIPVS-A - [0:0]\n-A INPUT -j KIPVS-A\nCOMMIT\n")
@@ -157,7 +157,7 @@ func TestPlacesBesideManyRules(t *testing.T) {
 }
 
 // countNFT returns how many rules a look at our jumps in INPUT takes in.
-func countNFT(t *testing.T, family int, o Ours, jumps int) int {
+func countNFT(t *testing.T, family Family, o Ours, jumps int) int {
 	t.Helper()
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	must(t, err)

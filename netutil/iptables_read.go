@@ -14,7 +14,7 @@ import (
 	"kube-ipvs/netutil/iptables"
 )
 
-// ReadRules reads our rules of family, 4 or 6, in the tables mangle, nat and filter: our
+// ReadRules reads our rules of a family in the tables mangle, nat and filter: our
 // chains, the jumps to them from built-in chains, and their places. It changes nothing.
 //
 // Rules of others are no hindrance. The nft tools print a chain only if they can
@@ -23,14 +23,14 @@ import (
 // chain of ours with a rule that is not iptables' is taken for one with a rule
 // that is too much. A jump from such a chain of others counts only if it has no
 // match, as ours have none.
-func (b Backend) ReadRules(ctx context.Context, family int, ours Ours) (Ruleset, error) {
+func (b Backend) ReadRules(ctx context.Context, family Family, ours Ours) (Ruleset, error) {
 	return b.ReadChangedRules(ctx, family, ours, Ruleset{}, Mark{})
 }
 
 // ReadChangedRules is ReadRules for rules of which it is known that they were those of
 // was when they had a Mark. With NFT it need not have the tool print chains, then: those
 // that are as they were hold the rules that they held, and others hold others.
-func (b Backend) ReadChangedRules(ctx context.Context, family int, ours Ours, was Ruleset, mark Mark) (Ruleset, error) {
+func (b Backend) ReadChangedRules(ctx context.Context, family Family, ours Ours, was Ruleset, mark Mark) (Ruleset, error) {
 	var rules Ruleset
 	var err error
 	if b == Legacy {
@@ -39,14 +39,14 @@ func (b Backend) ReadChangedRules(ctx context.Context, family int, ours Ours, wa
 		rules, err = b.readNFT(ctx, family, ours, was, mark)
 	}
 	if err != nil {
-		return Ruleset{}, fmt.Errorf("read rules of IPv%d: %w", family, err)
+		return Ruleset{}, fmt.Errorf("read rules of %s: %w", family, err)
 	}
 	return rules, nil
 }
 
 // readLegacy costs with all rules in the tables, those of other programs too. The tool is not kept
 // from its end by changes of others, and takes no lock.
-func (b Backend) readLegacy(ctx context.Context, family int, ours Ours) (Ruleset, error) {
+func (b Backend) readLegacy(ctx context.Context, family Family, ours Ours) (Ruleset, error) {
 	text, err := b.savedLegacy(ctx, family)
 	if err != nil {
 		return Ruleset{}, err
@@ -55,7 +55,7 @@ func (b Backend) readLegacy(ctx context.Context, family int, ours Ours) (Ruleset
 }
 
 // savedLegacy returns what iptables-legacy-save prints of ourTables.
-func (b Backend) savedLegacy(ctx context.Context, family int) (string, error) {
+func (b Backend) savedLegacy(ctx context.Context, family Family) (string, error) {
 	var text strings.Builder
 	for _, table := range legacyTables(family) {
 		tool, err := b.tool(ctx, family, "save")
@@ -71,7 +71,7 @@ func (b Backend) savedLegacy(ctx context.Context, family int) (string, error) {
 	return text.String(), nil
 }
 
-func (b Backend) readNFT(ctx context.Context, family int, ours Ours, was Ruleset, mark Mark) (Ruleset, error) {
+func (b Backend) readNFT(ctx context.Context, family Family, ours Ours, was Ruleset, mark Mark) (Ruleset, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return Ruleset{}, err
@@ -122,7 +122,7 @@ func (b Backend) readNFT(ctx context.Context, family int, ours Ours, was Ruleset
 
 // unchanged returns the rules of those chains of was that are as they were when they
 // had the mark.
-func unchanged(c *Conn, family int, was Ruleset, mark Mark) (map[Chain][]rule, error) {
+func unchanged(c *Conn, family Family, was Ruleset, mark Mark) (map[Chain][]rule, error) {
 	out := map[Chain][]rule{}
 	for in, before := range mark.chains {
 		now, err := nftDigest(c, family, in)
@@ -213,7 +213,7 @@ var errSlow = errors.New("the tool is too slow")
 // begins anew at each change. Writing, which has to read none of that, does end. 1.8.4
 // may crash when it is asked for chains of several tables at once: each is asked for alone
 // then, as where there is one that it cannot print.
-func (b Backend) list(ctx context.Context, family int, chains []Chain) (map[Chain][]string, error) {
+func (b Backend) list(ctx context.Context, family Family, chains []Chain) (map[Chain][]string, error) {
 	out := map[Chain][]string{}
 	if len(chains) == 0 {
 		return out, nil

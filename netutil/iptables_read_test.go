@@ -14,7 +14,7 @@ import (
 )
 
 // ours writes what is ours in TestRulesLife beside what is foreign.
-func ours(t *testing.T, b Backend, family int) Ruleset {
+func ours(t *testing.T, b Backend, family Family) Ruleset {
 	t.Helper()
 	must(t, b.Restore(t.Context(), family, foreign))
 	want := parse(t, wanted(family))
@@ -23,8 +23,8 @@ func ours(t *testing.T, b Backend, family int) Ruleset {
 }
 
 // eachFamily runs f in fresh namespaces that have nftables.
-func eachFamily(t *testing.T, f func(t *testing.T, family int)) {
-	eachBackend(t, func(t *testing.T, b Backend, family int) {
+func eachFamily(t *testing.T, f func(t *testing.T, family Family)) {
+	eachBackend(t, func(t *testing.T, b Backend, family Family) {
 		if b == NFT {
 			f(t, family)
 		}
@@ -38,7 +38,7 @@ func TestReadBesideWhatIPTablesCannotExpress(t *testing.T) {
 		{"raw", "MINE"}, {"raw", "PREROUTING"}, {"nat", "MINE"}, {"nat", "OUTPUT"}, {"filter", "INPUT"}, {"filter", "KIPVS-FILTER"}, {"nat", "KIPVS-NAT"},
 	} {
 		t.Run(tt.table+" "+tt.chain, func(t *testing.T) {
-			eachFamily(t, func(t *testing.T, family int) {
+			eachFamily(t, func(t *testing.T, family Family) {
 				want := ours(t, NFT, family)
 				if tt.table == "raw" {
 					must(t, NFT.Restore(t.Context(), family, "*raw\n-A PREROUTING -p tcp -j ACCEPT\n-D PREROUTING -p tcp -j ACCEPT\nCOMMIT\n"))
@@ -84,8 +84,8 @@ func TestReadBesideWhatIPTablesCannotExpress(t *testing.T) {
 // the rules anew, and makes no chain. Old kernels count a transaction of nothing, with
 // which the tools end.
 func TestReadingChangesNothing(t *testing.T) {
-	eachFamily(t, func(t *testing.T, family int) {
-		ip := map[int]string{4: "ip", 6: "ip6"}[family]
+	eachFamily(t, func(t *testing.T, family Family) {
+		ip := map[Family]string{IPv4: "ip", IPv6: "ip6"}[family]
 		nft(t, "add table "+ip+" filter", "add chain "+ip+" filter KIPVS-FILTER", "add rule "+ip+" filter KIPVS-FILTER counter accept")
 		before := chainsOf(t, family)
 		file, err := subscribeRules()
@@ -126,7 +126,7 @@ func changeNothing(t *testing.T) {
 	must(t, c.send(b.buf, b.Len()))
 }
 
-func chainsOf(t *testing.T, family int) []nftChain {
+func chainsOf(t *testing.T, family Family) []nftChain {
 	t.Helper()
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	must(t, err)
@@ -139,7 +139,7 @@ func chainsOf(t *testing.T, family int) []nftChain {
 // The tool is asked for our chains only, among any others: the number of
 // rules of others does not come into it.
 func TestReadAsksForOurChainsOnly(t *testing.T) {
-	eachFamily(t, func(t *testing.T, family int) {
+	eachFamily(t, func(t *testing.T, family Family) {
 		want := ours(t, NFT, family)
 		tool, err := NFT.tool(t.Context(), family, "restore")
 		must(t, err)
@@ -202,9 +202,9 @@ func TestParseListErrors(t *testing.T) {
 // FuzzLegacyParser wants an error and no more where the kernel's answer is
 // not what was expected.
 func FuzzLegacyParser(f *testing.F) {
-	f.Add([]byte(strings.Repeat("\x00\x70\x00\xa0\x00", 80)), 4)
-	f.Fuzz(func(t *testing.T, p []byte, family int) {
-		s := &legacySocket{family: family}
+	f.Add([]byte(strings.Repeat("\x00\x70\x00\xa0\x00", 80)), false)
+	f.Fuzz(func(t *testing.T, p []byte, ipv6 bool) {
+		s := &legacySocket{family: map[bool]Family{true: IPv6}[ipv6]}
 		if _, err := s.parse("nat", legacyInfo{hooks: 1}, p); err != nil && !errors.Is(err, errLegacyShape) {
 			t.Error(err)
 		}
@@ -213,7 +213,7 @@ func FuzzLegacyParser(f *testing.F) {
 
 // MarkRules of both variants tells what of ours has changed from what has not.
 func TestMarkRules(t *testing.T) {
-	eachBackend(t, func(t *testing.T, b Backend, family int) {
+	eachBackend(t, func(t *testing.T, b Backend, family Family) {
 		want := ours(t, b, family)
 		restore := func(input string) { t.Helper(); must(t, b.Restore(t.Context(), family, input)) }
 		mark := func() Mark {
@@ -261,12 +261,12 @@ func TestMarkRules(t *testing.T) {
 	})
 }
 
-func host(family int) string { return map[int]string{4: "10.0.0.1", 6: "fd00::1"}[family] }
+func host(family Family) string { return map[Family]string{IPv4: "10.0.0.1", IPv6: "fd00::1"}[family] }
 
 // A look at legacy rules that have not grown or shrunk is a look at nothing else; a
 // close one is not.
 func TestMarkRulesLooksClosely(t *testing.T) {
-	eachBackend(t, func(t *testing.T, b Backend, family int) {
+	eachBackend(t, func(t *testing.T, b Backend, family Family) {
 		want := ours(t, b, family)
 		before, err := b.MarkRules(family, Ours{Prefix: "KIPVS-"}, want, Mark{})
 		must(t, err)
@@ -311,9 +311,9 @@ func benchmarkRules(b *testing.B, backend Backend, n int) Ruleset {
 		}
 		input.WriteString("COMMIT\n")
 	}
-	want := parse(b, wanted(4))
+	want := parse(b, wanted(IPv4))
 	for _, in := range []string{input.String(), RestoreInput(want, Ruleset{})} {
-		if err := backend.Restore(b.Context(), 4, in); err != nil {
+		if err := backend.Restore(b.Context(), IPv4, in); err != nil {
 			lacks(b, "iptables of backend %s: %v", backend, err)
 		}
 	}
@@ -328,7 +328,7 @@ func BenchmarkRules(b *testing.B) {
 			for _, how := range []string{"look", "close", "read"} {
 				b.Run(fmt.Sprintf("%s/others=%d/%s", backend, n, how), func(b *testing.B) {
 					want := benchmarkRules(b, backend, n)
-					first, err := backend.MarkRules(4, Ours{Prefix: "KIPVS-"}, want, Mark{})
+					first, err := backend.MarkRules(IPv4, Ours{Prefix: "KIPVS-"}, want, Mark{})
 					must(b, err)
 					before := first
 					if how == "close" {
@@ -336,11 +336,11 @@ func BenchmarkRules(b *testing.B) {
 					}
 					for b.Loop() {
 						if how == "read" {
-							have, err := backend.ReadRules(b.Context(), 4, Ours{Prefix: "KIPVS-"})
+							have, err := backend.ReadRules(b.Context(), IPv4, Ours{Prefix: "KIPVS-"})
 							if err != nil || !Equal(have, want) {
 								b.Fatal(err, Missing(have, want))
 							}
-						} else if m, err := backend.MarkRules(4, Ours{Prefix: "KIPVS-"}, want, before); err != nil || !m.Same(first) {
+						} else if m, err := backend.MarkRules(IPv4, Ours{Prefix: "KIPVS-"}, want, before); err != nil || !m.Same(first) {
 							b.Fatal(err)
 						}
 					}

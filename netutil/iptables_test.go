@@ -11,9 +11,9 @@ import (
 )
 
 // wanted is written as a person would; the tools spell much of it otherwise.
-func wanted(family int) string {
+func wanted(family Family) string {
 	host, icmp := "10.0.0.1", "-p icmp --icmp-type 8"
-	if family == 6 {
+	if family == IPv6 {
 		host, icmp = "fd00:0::1", "-p icmpv6 --icmpv6-type 135"
 	}
 	return strings.NewReplacer("HOST", host, "ICMP", icmp).Replace(`
@@ -65,10 +65,10 @@ func parse(t testing.TB, text string) Ruleset {
 }
 
 // eachBackend runs f for both backends and families in fresh namespaces.
-func eachBackend(t *testing.T, f func(t *testing.T, b Backend, family int)) {
+func eachBackend(t *testing.T, f func(t *testing.T, b Backend, family Family)) {
 	for _, b := range []Backend{NFT, Legacy} {
-		for _, family := range []int{4, 6} {
-			t.Run(fmt.Sprintf("%s/IPv%d", b, family), func(t *testing.T) {
+		for _, family := range []Family{IPv4, IPv6} {
+			t.Run(fmt.Sprintf("%s/%s", b, family), func(t *testing.T) {
 				inNetns(t, func() {
 					if err := b.Restore(t.Context(), family, "*nat\nCOMMIT\n"); err != nil {
 						lacks(t, "iptables of backend %s: %v", b, err)
@@ -81,7 +81,7 @@ func eachBackend(t *testing.T, f func(t *testing.T, b Backend, family int)) {
 }
 
 func TestRulesLife(t *testing.T) {
-	eachBackend(t, func(t *testing.T, b Backend, family int) {
+	eachBackend(t, func(t *testing.T, b Backend, family Family) {
 		read := func() Ruleset {
 			t.Helper()
 			r, err := b.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS"})
@@ -129,7 +129,7 @@ func TestRulesLife(t *testing.T) {
 }
 
 // saved returns what iptables-save prints: the rules of all programs.
-func saved(t testing.TB, b Backend, family int) string {
+func saved(t testing.TB, b Backend, family Family) string {
 	t.Helper()
 	tool, err := b.tool(t.Context(), family, "save")
 	must(t, err)
@@ -150,7 +150,7 @@ func bare(saved string) []string {
 }
 
 func TestRestoreErrors(t *testing.T) {
-	eachBackend(t, func(t *testing.T, b Backend, family int) {
+	eachBackend(t, func(t *testing.T, b Backend, family Family) {
 		for _, tt := range []struct{ input, line string }{
 			{"*nat\n:KIPVS-A - [0:0]\n-A KIPVS-A -m nonsuch -j ACCEPT\nCOMMIT\n", `line 3 of its input failed: "-A KIPVS-A -m nonsuch -j ACCEPT"`},
 			{"*nat\n-A KIPVS-NONE -j ACCEPT\nCOMMIT\n", `line 2 of its input failed: "-A KIPVS-NONE -j ACCEPT"`},
@@ -185,7 +185,7 @@ func TestRestoreBusy(t *testing.T) {
 }
 
 func TestDetectBackend(t *testing.T) {
-	for _, family := range []int{4, 6} {
+	for _, family := range []Family{IPv4, IPv6} {
 		for _, tt := range []struct {
 			name        string
 			nft, legacy string
@@ -202,7 +202,7 @@ func TestDetectBackend(t *testing.T) {
 			{"ours beat rules", "*nat\n:KIPVS-NAT - [0:0]\nCOMMIT\n", "*filter\n-A FORWARD -j DROP\nCOMMIT\n", NFT},
 			{"hint beats ours", "*nat\n:KIPVS-NAT - [0:0]\nCOMMIT\n", "*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n", Legacy},
 		} {
-			t.Run(fmt.Sprintf("%s/IPv%d", tt.name, family), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%s", tt.name, family), func(t *testing.T) {
 				inNetns(t, func() {
 					for b, input := range map[Backend]string{NFT: tt.nft, Legacy: tt.legacy} {
 						if err := b.Restore(t.Context(), family, input); err != nil {
@@ -213,7 +213,7 @@ func TestDetectBackend(t *testing.T) {
 					if got != tt.want || err != nil {
 						t.Errorf("%q %v, want %q", got, err, tt.want)
 					}
-					if tt.legacy == "" && len(legacyTables(4))+len(legacyTables(6)) > 0 {
+					if tt.legacy == "" && len(legacyTables(IPv4))+len(legacyTables(IPv6)) > 0 {
 						t.Error("looking made legacy tables")
 					}
 				})
@@ -227,7 +227,7 @@ func TestNoTools(t *testing.T) {
 	if _, err := DetectBackend(context.Background(), "KIPVS"); !errors.Is(err, ErrAbsent) {
 		t.Error(err)
 	}
-	if err := NFT.Restore(context.Background(), 4, "*nat\nCOMMIT\n"); !errors.Is(err, ErrAbsent) {
+	if err := NFT.Restore(context.Background(), IPv4, "*nat\nCOMMIT\n"); !errors.Is(err, ErrAbsent) {
 		t.Error(err)
 	}
 }
@@ -247,8 +247,8 @@ func TestParseRulesErrors(t *testing.T) {
 // FuzzParseRules wants the parser to survive, and its own output to be equal
 // to what it came from.
 func FuzzParseRules(f *testing.F) {
-	f.Add(wanted(4), foreign)
-	f.Add(wanted(6), wanted(4))
+	f.Add(wanted(IPv4), foreign)
+	f.Add(wanted(IPv6), wanted(IPv4))
 	f.Add("*nat\n[1:2] -A OUTPUT -j KIPVS-X\nCOMMIT\n", "*nat\n:KIPVS-X - [0:0]\nCOMMIT\n")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		have, err := ParseRules(a, "KIPVS")

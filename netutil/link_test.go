@@ -96,7 +96,7 @@ func TestTogether(t *testing.T) {
 			return l.Stats().Dumps - before
 		}
 		source := func() error {
-			_, _, err := l.DefaultSource(4, 0)
+			_, _, err := l.DefaultSource(IPv4, 0)
 			return err
 		}
 		count := 0
@@ -311,46 +311,46 @@ func TestImageRoute(t *testing.T) {
 func TestDefaultSource(t *testing.T) {
 	inNetns(t, func() {
 		l := openLinks(t)
-		if a, _, err := l.DefaultSource(4, 0); a.IsValid() || err != nil {
+		if a, _, err := l.DefaultSource(IPv4, 0); a.IsValid() || err != nil {
 			t.Errorf("an empty node has %v, %v", a, err)
 		}
 		one := upLink(t, l, "one", "10.1.0.1/24", "fd01::1/64")
 		// As keepalived has them: host addresses of others' networks, before the link's own.
 		two := upLink(t, l, "two", "10.9.0.9/32", "10.2.0.1/24", "10.2.0.2/24", "fd02::1/64")
-		check := func(what string, family int, want string) {
+		check := func(what string, family Family, want string) {
 			t.Helper()
 			a, mtu, err := l.DefaultSource(family, 0)
 			if err != nil || a.String() != want || mtu != 1400 {
-				t.Errorf("%s: IPv%d: %v %d %v, want %s", what, family, a, mtu, err, want)
+				t.Errorf("%s: %s: %v %d %v, want %s", what, family, a, mtu, err, want)
 			}
 		}
-		check("no default route", 4, "10.1.0.1")
-		check("no default route", 6, "fd01::1")
+		check("no default route", IPv4, "10.1.0.1")
+		check("no default route", IPv6, "fd01::1")
 		for _, gw := range []string{"10.2.0.9", "fd02::9"} {
 			must(t, l.handle.RouteAdd(&netlink.Route{LinkIndex: two, Gw: netip.MustParseAddr(gw).AsSlice()}))
 		}
-		check("default route", 4, "10.2.0.1")
-		check("default route", 6, "fd02::1")
+		check("default route", IPv4, "10.2.0.1")
+		check("default route", IPv6, "fd02::1")
 		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: two, Gw: []byte{10, 2, 0, 9}, Src: []byte{10, 2, 0, 2}}))
-		check("preferred source", 4, "10.2.0.2")
+		check("preferred source", IPv4, "10.2.0.2")
 		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: one, Gw: []byte{10, 1, 0, 9}})) // no link changes
-		check("another default route", 4, "10.1.0.1")
+		check("another default route", IPv4, "10.1.0.1")
 		_, bogons, _ := net.ParseCIDR("203.0.113.0/24")
 		must(t, l.handle.RouteAdd(&netlink.Route{Dst: bogons, Type: unix.RTN_BLACKHOLE}))
-		check("documentation thrown away", 4, "10.1.0.1")
+		check("documentation thrown away", IPv4, "10.1.0.1")
 
 		must(t, l.handle.RouteAdd(&netlink.Route{LinkIndex: two, Gw: []byte{10, 2, 0, 9}, Table: 100}))
 		rule := netlink.NewRule()
 		rule.Table, rule.Priority, rule.Family = 100, 100, unix.AF_INET
 		must(t, l.handle.RuleAdd(rule))
-		check("policy routing", 4, "10.2.0.1")
+		check("policy routing", IPv4, "10.2.0.1")
 		must(t, l.handle.RuleDel(rule))
 
 		// An exit without an address: the kernel takes one of any link, VIPs too.
 		none := upLink(t, l, "none")
 		must(t, l.handle.RouteReplace(&netlink.Route{LinkIndex: none, Scope: unix.RT_SCOPE_LINK, Dst: &net.IPNet{IP: make(net.IP, 4), Mask: make(net.IPMask, 4)}}))
-		check("exit without an address", 4, "10.1.0.1")
-		if a, _, err := l.DefaultSource(4, one); a.String() != "10.2.0.1" || err != nil {
+		check("exit without an address", IPv4, "10.1.0.1")
+		if a, _, err := l.DefaultSource(IPv4, one); a.String() != "10.2.0.1" || err != nil {
 			t.Errorf("the kernel would take a VIP: %v, %v", a, err)
 		}
 	})
@@ -400,7 +400,7 @@ func TestChooseSource(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if a, mtu := chooseSource(false, devices, tt.addrs, tt.exit, vips); a.String() != tt.want || mtu != tt.mtu {
+			if a, mtu := chooseSource(IPv6, devices, tt.addrs, tt.exit, vips); a.String() != tt.want || mtu != tt.mtu {
 				t.Errorf("%v %d, want %s %d", a, mtu, tt.want, tt.mtu)
 			}
 		})

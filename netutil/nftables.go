@@ -11,29 +11,29 @@ import (
 const nftTable = unix.NFNL_SUBSYS_NFTABLES << 8
 
 // HasNFTable reports whether the network namespace has the table called name
-// in family, 4 or 6. A kernel without nftables has none.
-func HasNFTable(family int, name string) (bool, error) {
+// in a family. A kernel without nftables has none.
+func HasNFTable(family Family, name string) (bool, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return false, err
 	}
 	defer c.Close()
 	var b Batch
-	b.Begin(nftTable|unix.NFT_MSG_GETTABLE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+	b.Begin(nftTable|unix.NFT_MSG_GETTABLE, 0, family.Inet(), unix.NFNETLINK_V0, 0, 0)
 	b.String(unix.NFTA_TABLE_NAME, name)
 	err = c.Get(&b, func(uint16, []byte) error { return nil })
 	if absent(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for the nftables table %s of IPv%d: %w", name, family, err)
+		return false, fmt.Errorf("look for the nftables table %s of %s: %w", name, family, err)
 	}
 	return true, nil
 }
 
-// DeleteNFTable deletes the table called name of family, 4 or 6, with its chains and rules, at
-// once. It reports whether there was one.
-func DeleteNFTable(family int, name string) (bool, error) {
+// DeleteNFTable deletes the table called name of a family, with its chains and rules, at once. It
+// reports whether there was one.
+func DeleteNFTable(family Family, name string) (bool, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return false, err
@@ -46,7 +46,7 @@ func DeleteNFTable(family int, name string) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("delete the nftables table %s of IPv%d: %w", name, family, err)
+		return false, fmt.Errorf("delete the nftables table %s of %s: %w", name, family, err)
 	}
 	return true, nil
 }
@@ -56,24 +56,17 @@ func absent(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EAFNOSUPPORT)
 }
 
-func nfprotocol(family int) byte {
-	if family == 6 {
-		return unix.NFPROTO_IPV6
-	}
-	return unix.NFPROTO_IPV4
-}
-
 // transaction is a list of changes of a family's tables: the kernel makes all or none. nftables
 // takes changes in no other way (linux/netfilter/nfnetlink.h).
 type transaction struct {
 	batch  Batch
-	family int
+	family Family
 }
 
 // subsystem is the header of the two messages between which a transaction stands.
 var subsystem = []byte{unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, unix.NFNL_SUBSYS_NFTABLES}
 
-func beginTransaction(family int) *transaction {
+func beginTransaction(family Family) *transaction {
 	t := &transaction{family: family}
 	t.batch.Begin(unix.NFNL_MSG_BATCH_BEGIN, 0, subsystem...)
 	return t
@@ -81,7 +74,7 @@ func beginTransaction(family int) *transaction {
 
 // request adds a change, of which attrs are encoded.
 func (t *transaction) request(typ uint16, flags int, attrs ...[]byte) {
-	t.batch.Begin(nftTable|typ, flags, nfprotocol(t.family), unix.NFNETLINK_V0, 0, 0)
+	t.batch.Begin(nftTable|typ, flags, t.family.Inet(), unix.NFNETLINK_V0, 0, 0)
 	for _, a := range attrs {
 		t.batch.buf = append(t.batch.buf, a...)
 	}

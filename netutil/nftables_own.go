@@ -40,11 +40,11 @@ func (r Ruleset) Split() (others, own Ruleset) {
 // Join returns the tables of both.
 func (r Ruleset) Join(o Ruleset) Ruleset { return Ruleset{slices.Concat(r.tables, o.tables)} }
 
-// ReadOwn reads OwnTable of family, 4 or 6; the result is empty if there is none. The kernel
+// ReadOwn reads OwnTable of a family; the result is empty if there is none. The kernel
 // does not have the rules as text: ReadOwn returns the rules of want for a chain that does the
 // same, and an unreadable rule for another chain. It leaves out a built-in chain that does
 // something else.
-func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
+func ReadOwn(family Family, want Ruleset, index SetIndex) (Ruleset, error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return Ruleset{}, err
@@ -52,7 +52,7 @@ func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
 	defer c.Close()
 	have, err := ownInKernel(c, family)
 	if err != nil {
-		return Ruleset{}, fmt.Errorf("read the nftables table %s of IPv%d: %w", OwnTable, family, err)
+		return Ruleset{}, fmt.Errorf("read the nftables table %s of %s: %w", OwnTable, family, err)
 	}
 	var out Ruleset
 	if len(have) == 0 {
@@ -81,17 +81,17 @@ func ReadOwn(family int, want Ruleset, index SetIndex) (Ruleset, error) {
 	return out, nil
 }
 
-// WriteOwn replaces OwnTable of family, 4 or 6, by that of want, or removes it if want has
+// WriteOwn replaces OwnTable of a family by that of want, or removes it if want has
 // none. It is one transaction: each packet meets the old table or the new one. Idempotent. It
 // returns ErrNoNFTables if the kernel lacks a part of nftables.
-func WriteOwn(family int, want Ruleset, index SetIndex) error {
+func WriteOwn(family Family, want Ruleset, index SetIndex) error {
 	if len(want.get(OwnTable).own) == 0 {
 		_, err := DeleteNFTable(family, OwnTable)
 		return err
 	}
 	before := []tableRequest{makeTable, deleteTable, makeTable} // to delete one there must be one
 	if err := transactOwn(family, want, index, before, nil); err != nil {
-		return fmt.Errorf("write the nftables table %s of IPv%d: %w", OwnTable, family, err)
+		return fmt.Errorf("write the nftables table %s of %s: %w", OwnTable, family, err)
 	}
 	return nil
 }
@@ -100,19 +100,19 @@ func WriteOwn(family int, want Ruleset, index SetIndex) error {
 // One transaction makes the table and deletes it again; an existing one, as of a kube-ipvs that
 // has started meanwhile, stays and proves it. It returns ErrNoNFTables if the kernel lacks a
 // part of nftables, with a MissingModules.
-func ProbeOwn(family int, want Ruleset, index SetIndex) error {
+func ProbeOwn(family Family, want Ruleset, index SetIndex) error {
 	err := transactOwn(family, want, index, []tableRequest{makeNew}, []tableRequest{deleteTable})
 	if errors.Is(err, unix.EEXIST) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("try the nftables table %s of IPv%d: %w", OwnTable, family, err)
+		return fmt.Errorf("try the nftables table %s of %s: %w", OwnTable, family, err)
 	}
 	return nil
 }
 
 // transactOwn makes the chains of OwnTable between requests about the table.
-func transactOwn(family int, want Ruleset, index SetIndex, before, after []tableRequest) error {
+func transactOwn(family Family, want Ruleset, index SetIndex, before, after []tableRequest) error {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func ownChainsOf(want Ruleset) (out []ownChain) {
 }
 
 // does reports whether a chain of the kernel is what c is to be.
-func (c ownChain) does(is kernelChain, family int, index SetIndex) bool {
+func (c ownChain) does(is kernelChain, family Family, index SetIndex) bool {
 	if len(is.rules) != len(c.rules) || !covers(is.attrs, c.encode()) {
 		return false
 	}
@@ -170,10 +170,10 @@ type kernelChain struct {
 }
 
 // ownInKernel reads the chains of OwnTable.
-func ownInKernel(c *Conn, family int) (map[string]kernelChain, error) {
+func ownInKernel(c *Conn, family Family) (map[string]kernelChain, error) {
 	out := map[string]kernelChain{}
 	var b Batch
-	b.Begin(nftTable|unix.NFT_MSG_GETCHAIN, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+	b.Begin(nftTable|unix.NFT_MSG_GETCHAIN, 0, family.Inet(), unix.NFNETLINK_V0, 0, 0)
 	chains, err := messages(c, &b, func(data []byte) []byte {
 		if decodeNFTChain(data).Table != OwnTable {
 			return nil

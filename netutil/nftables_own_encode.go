@@ -34,7 +34,7 @@ var (
 
 // encodeOwn is a transaction that makes the chains of OwnTable between requests about
 // that table.
-func encodeOwn(family int, chains []ownChain, index SetIndex, before, after []tableRequest) (*transaction, error) {
+func encodeOwn(family Family, chains []ownChain, index SetIndex, before, after []tableRequest) (*transaction, error) {
 	t := beginTransaction(family)
 	table := func(requests []tableRequest) {
 		for _, r := range requests {
@@ -77,9 +77,9 @@ func baseChain(table, name, typ string, hook int, priority int32) []byte {
 // encodeOwnRule returns the expressions of a rule. It knows the matches and targets that
 // OwnTable needs. NETMAP to a prefix of no bits leaves the destination as it is, and keeps
 // all NAT that comes later from it.
-func encodeOwnRule(rule iptables.Rule, family int, index SetIndex) ([]byte, error) {
-	e := ownRule{family: uint32(nfprotocol(family)), width: 4, source: 12, destination: 16}
-	if family == 6 {
+func encodeOwnRule(rule iptables.Rule, family Family, index SetIndex) ([]byte, error) {
+	e := ownRule{family: uint32(family.Inet()), width: 4, source: 12, destination: 16}
+	if family == IPv6 {
 		e.width, e.source, e.destination = 16, 8, 24
 	}
 	for _, o := range rule.Options {

@@ -9,7 +9,7 @@ import (
 
 // removeNFTChains is RemoveChains by the kernel's own words: the tools would have
 // to print all rules of each table, which they cannot do of every one.
-func removeNFTChains(family int, meant func(Chain) bool) (removed int, err error) {
+func removeNFTChains(family Family, meant func(Chain) bool) (removed int, err error) {
 	c, err := Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return 0, err
@@ -32,7 +32,7 @@ func removeNFTChains(family int, meant func(Chain) bool) (removed int, err error
 			continue
 		}
 		if err := removal(t, family, gone).commit(c); err != nil {
-			return removed, fmt.Errorf("remove chains of the nftables table %s of IPv%d: %w", name, family, err)
+			return removed, fmt.Errorf("remove chains of the nftables table %s of %s: %w", name, family, err)
 		}
 		removed += len(gone)
 	}
@@ -41,7 +41,7 @@ func removeNFTChains(family int, meant func(Chain) bool) (removed int, err error
 
 // nftTargets reads which rules of a table lead to a chain, if one of its chains is
 // meant.
-func nftTargets(c *Conn, family int, table string, chains []nftChain, meant func(Chain) bool) (savedTable, error) {
+func nftTargets(c *Conn, family Family, table string, chains []nftChain, meant func(Chain) bool) (savedTable, error) {
 	t := savedTable{name: table, isUser: map[string]bool{}}
 	some := false
 	for _, ch := range chains {
@@ -67,7 +67,7 @@ func nftTargets(c *Conn, family int, table string, chains []nftChain, meant func
 
 // removal is the transaction that deletes the jumps, empties the chains and
 // deletes them.
-func removal(t savedTable, family int, gone map[string]bool) *transaction {
+func removal(t savedTable, family Family, gone map[string]bool) *transaction {
 	out := beginTransaction(family)
 	rule := func(chain string, handle ...byte) {
 		out.request(unix.NFT_MSG_DELRULE, 0, text(unix.NFTA_RULE_TABLE, t.name), text(unix.NFTA_RULE_CHAIN, chain), handle)

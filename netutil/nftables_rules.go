@@ -35,9 +35,9 @@ type nftRule struct {
 // nftChains lists the chains of a family in ourTables, in the order of that. It
 // costs with how many chains others have there, but not with their rules. A
 // kernel without nftables is an error for which absent holds.
-func nftChains(c *Conn, family int) ([]nftChain, error) {
+func nftChains(c *Conn, family Family) ([]nftChain, error) {
 	var b Batch
-	b.Begin(nftTable|unix.NFT_MSG_GETCHAIN, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+	b.Begin(nftTable|unix.NFT_MSG_GETCHAIN, 0, family.Inet(), unix.NFNETLINK_V0, 0, 0)
 	out, err := steady(func() (out []nftChain, err error) {
 		err = c.Dump(&b, func(_ uint16, data []byte) error {
 			if ch := decodeNFTChain(data); slices.Contains(ourTables, ch.Table) {
@@ -48,7 +48,7 @@ func nftChains(c *Conn, family int) ([]nftChain, error) {
 		return out, err
 	}, func(a, b nftChain) bool { return a == b })
 	if err != nil {
-		return nil, fmt.Errorf("list the nftables chains of IPv%d: %w", family, err)
+		return nil, fmt.Errorf("list the nftables chains of %s: %w", family, err)
 	}
 	slices.SortStableFunc(out, func(a, b nftChain) int {
 		return slices.Index(ourTables, a.Table) - slices.Index(ourTables, b.Table)
@@ -73,7 +73,7 @@ func decodeNFTChain(data []byte) nftChain {
 
 // nftRules returns the rules of one chain that are meant, in their order; none if
 // there is no such chain. It costs with the rules of that chain alone.
-func nftRules(c *Conn, family int, of Chain, meant func(nftRule) bool) ([]nftRule, error) {
+func nftRules(c *Conn, family Family, of Chain, meant func(nftRule) bool) ([]nftRule, error) {
 	out, err := steady(func() (out []nftRule, err error) {
 		err = eachNFTRule(c, family, of, func(r nftRule) error {
 			if meant(r) {
@@ -88,16 +88,16 @@ func nftRules(c *Conn, family int, of Chain, meant func(nftRule) bool) ([]nftRul
 
 func sameHandle(a, b nftRule) bool { return a.handle == b.handle }
 
-func nftFailed(of Chain, family int, err error) error {
+func nftFailed(of Chain, family Family, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("list the nftables rules of %s %s of IPv%d: %w", of.Table, of.Name, family, err)
+	return fmt.Errorf("list the nftables rules of %s %s of %s: %w", of.Table, of.Name, family, err)
 }
 
 // eachNFTRule hands each rule of a chain to each, in their order, up to an error of
 // that.
-func eachNFTRule(c *Conn, family int, of Chain, each func(nftRule) error) error {
+func eachNFTRule(c *Conn, family Family, of Chain, each func(nftRule) error) error {
 	var b Batch
 	beginGetRule(&b, family, of)
 	return c.Dump(&b, func(_ uint16, data []byte) error {
@@ -110,7 +110,7 @@ func eachNFTRule(c *Conn, family int, of Chain, each func(nftRule) error) error 
 
 // nftJumps returns the jumps of a built-in chain to chains of ours, and where they
 // stand. It costs with the rules of that chain.
-func nftJumps(c *Conn, family int, from Chain, ours Ours) (jumps []nftRule, k rank, err error) {
+func nftJumps(c *Conn, family Family, from Chain, ours Ours) (jumps []nftRule, k rank, err error) {
 	jumps, err = steady(func() (out []nftRule, err error) {
 		k = rank{place: ours.Places[from]}
 		err = eachNFTRule(c, family, from, func(r nftRule) error {
@@ -141,7 +141,7 @@ var errHead = errors.New("enough rules have been read")
 
 // nftHead is nftJumps of the first rules of a chain. It ends behind n jumps if what comes
 // then does not matter.
-func nftHead(c *Conn, family int, from Chain, ours Ours, n int) (jumps []nftRule, k rank, err error) {
+func nftHead(c *Conn, family Family, from Chain, ours Ours, n int) (jumps []nftRule, k rank, err error) {
 	k = rank{place: ours.Places[from]}
 	seen := 0
 	err = eachNFTRule(c, family, from, func(r nftRule) error {
@@ -161,7 +161,7 @@ func nftHead(c *Conn, family int, from Chain, ours Ours, n int) (jumps []nftRule
 
 // hasNFTRule reports whether a chain has the rule that got a handle, which no other
 // ever gets.
-func hasNFTRule(c *Conn, family int, of Chain, handle uint64) (bool, error) {
+func hasNFTRule(c *Conn, family Family, of Chain, handle uint64) (bool, error) {
 	var b Batch
 	beginGetRule(&b, family, of)
 	b.Attr(unix.NFTA_RULE_HANDLE, binary.BigEndian.AppendUint64(nil, handle)...)
@@ -172,8 +172,8 @@ func hasNFTRule(c *Conn, family int, of Chain, handle uint64) (bool, error) {
 	return err == nil, err
 }
 
-func beginGetRule(b *Batch, family int, of Chain) {
-	b.Begin(nftTable|unix.NFT_MSG_GETRULE, 0, nfprotocol(family), unix.NFNETLINK_V0, 0, 0)
+func beginGetRule(b *Batch, family Family, of Chain) {
+	b.Begin(nftTable|unix.NFT_MSG_GETRULE, 0, family.Inet(), unix.NFNETLINK_V0, 0, 0)
 	b.String(unix.NFTA_RULE_TABLE, of.Table)
 	b.String(unix.NFTA_RULE_CHAIN, of.Name)
 }

@@ -28,9 +28,9 @@ func tellsAppended(t *testing.T, family string) bool {
 
 // Each change is one transaction, of which the kernel has told when the tool ends.
 func TestRuleEvents(t *testing.T) {
-	eachFamily(t, func(t *testing.T, family int) {
+	eachFamily(t, func(t *testing.T, family Family) {
 		ip, other := "ip", "ip6"
-		if family == 6 {
+		if family == IPv6 {
 			ip, other = other, ip
 		}
 		ours(t, NFT, family)
@@ -77,9 +77,9 @@ func TestRuleEvents(t *testing.T) {
 
 // Changes are told of, also after more than the socket holds, and end with ctx.
 func TestWatchRules(t *testing.T) {
-	eachFamily(t, func(t *testing.T, family int) {
+	eachFamily(t, func(t *testing.T, family Family) {
 		ours(t, NFT, family)
-		ip := map[int]string{4: "ip", 6: "ip6"}[family]
+		ip := map[Family]string{IPv4: "ip", IPv6: "ip6"}[family]
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		calls := 0

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // Users returns the users of addresses of p on this node, one line each: addresses of links,
@@ -21,12 +23,8 @@ func (l *Links) Users(p netip.Prefix) ([]string, error) {
 			out = append(out, fmt.Sprintf("address %s", a.Prefix))
 		}
 	}
-	family := uint8(unix.AF_INET)
-	if p.Addr().Is6() {
-		family = unix.AF_INET6
-	}
 	for _, table := range []uint8{unix.RT_TABLE_MAIN, unix.RT_TABLE_LOCAL} {
-		routes, err := l.routes(family, table)
+		routes, err := l.routes(ipfamily.Of(p.Addr()), table)
 		if err != nil {
 			return nil, fmt.Errorf("list routes of table %d: %w", table, err)
 		}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // RouteProtocol is the rtm_protocol of the routes of kube-ipvs, which marks them as its own. The
@@ -50,8 +52,8 @@ type route struct {
 // LocalRoutes lists the routes of type local in table local, both families.
 func (l *Links) LocalRoutes() ([]LocalRoute, error) {
 	var all []LocalRoute
-	for _, fam := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		routes, err := l.routes(fam, unix.RT_TABLE_LOCAL)
+	for _, family := range []Family{IPv4, IPv6} {
+		routes, err := l.routes(family, unix.RT_TABLE_LOCAL)
 		if err != nil {
 			return nil, fmt.Errorf("list local routes: %w", err)
 		}
@@ -65,12 +67,12 @@ func (l *Links) LocalRoutes() ([]LocalRoute, error) {
 }
 
 // routes dumps a table of a family.
-func (l *Links) routes(family uint8, table uint8) ([]route, error) {
+func (l *Links) routes(family Family, table uint8) ([]route, error) {
 	var all []route
 	err := Retry(func() error {
 		all = all[:0]
 		var h [unix.SizeofRtMsg]byte
-		h[0] = family
+		h[0] = family.Inet()
 		var b Batch
 		b.Begin(unix.RTM_GETROUTE, 0, h[:]...)
 		b.U32(unix.RTA_TABLE, uint32(table))
@@ -211,7 +213,7 @@ func localRoute(b *Batch, typ uint16, flags int, link int, p netip.Prefix, proto
 	if p.Addr().Is4() {
 		scope = unix.RT_SCOPE_HOST
 	}
-	b.Begin(typ, flags, family(p.Addr()), uint8(p.Bits()), 0, 0, unix.RT_TABLE_LOCAL, protocol, scope, unix.RTN_LOCAL, 0, 0, 0, 0)
+	b.Begin(typ, flags, ipfamily.Of(p.Addr()).Inet(), uint8(p.Bits()), 0, 0, unix.RT_TABLE_LOCAL, protocol, scope, unix.RTN_LOCAL, 0, 0, 0, 0)
 	b.Attr(unix.RTA_DST, p.Addr().AsSlice()...)
 	if link != anyLink {
 		b.U32(unix.RTA_OIF, uint32(link))

@@ -7,10 +7,12 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
-// DefaultSource returns the node's own address of a family, 4 or 6, as the
-// kernel chooses it for packets to strangers, and the MTU in bytes of the
+// DefaultSource returns the node's own address of a family, as the kernel
+// chooses it for packets to strangers, and the MTU in bytes of the
 // link that they leave by. The address is invalid, without an error, when the
 // node has none of that family. vips is the index of the link whose addresses are
 // not the node's own, 0 for none.
@@ -22,7 +24,7 @@ import (
 // by which packets leave, or of any link that is up: it prefers one in a subnet to a host
 // address, and one of another link to one of lo. It ignores dummy devices, whose addresses are
 // virtual.
-func (l *Links) DefaultSource(family, vips int) (addr netip.Addr, mtu uint32, err error) {
+func (l *Links) DefaultSource(family Family, vips int) (addr netip.Addr, mtu uint32, err error) {
 	devices, err := l.devices()
 	if err != nil {
 		return netip.Addr{}, 0, err
@@ -33,23 +35,23 @@ func (l *Links) DefaultSource(family, vips int) (addr netip.Addr, mtu uint32, er
 	}
 	exit, err := l.wayOut(family)
 	if err != nil {
-		return netip.Addr{}, 0, fmt.Errorf("look up the way out of IPv%d: %w", family, err)
+		return netip.Addr{}, 0, fmt.Errorf("look up the way out of %s: %w", family, err)
 	}
-	addr, mtu = chooseSource(family == 4, devices, addrs, exit, vips)
+	addr, mtu = chooseSource(family, devices, addrs, exit, vips)
 	return addr, mtu, nil
 }
 
 // outside are destinations that a node only reaches by its way out: of documentation
 // (RFC 5737, RFC 3849), and, where routers throw these away or know all networks by
 // name, a root name server. Nothing is ever sent there.
-var outside = map[int][2]netip.Addr{
-	4: {netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("198.41.0.4")},
-	6: {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:503:ba3e::2:30")},
+var outside = [...][2]netip.Addr{
+	IPv4: {netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("198.41.0.4")},
+	IPv6: {netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:503:ba3e::2:30")},
 }
 
 // wayOut asks the kernel how it would send to strangers. Without a way the route
 // has no link.
-func (l *Links) wayOut(family int) (exit route, err error) {
+func (l *Links) wayOut(family Family) (exit route, err error) {
 	for _, to := range outside[family] {
 		if exit, err = l.lookup(to); err != nil || exit.Link != 0 {
 			return exit, err
@@ -66,7 +68,7 @@ var noWay = []error{unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVA
 // answer has the source that it would get, and no link when there is no way.
 func (l *Links) lookup(to netip.Addr) (found route, err error) {
 	var h [unix.SizeofRtMsg]byte
-	h[0], h[1] = family(to), uint8(to.BitLen())
+	h[0], h[1] = ipfamily.Of(to).Inet(), uint8(to.BitLen())
 	var b Batch
 	b.Begin(unix.RTM_GETROUTE, 0, h[:]...)
 	b.Attr(unix.RTA_DST, to.AsSlice()...)
@@ -81,7 +83,7 @@ func (l *Links) lookup(to netip.Addr) (found route, err error) {
 }
 
 // chooseSource makes the choice that DefaultSource describes.
-func chooseSource(v4 bool, devices []device, addrs []Address, exit route, vips int) (netip.Addr, uint32) {
+func chooseSource(family Family, devices []device, addrs []Address, exit route, vips int) (netip.Addr, uint32) {
 	links := map[int]device{}
 	for _, d := range devices {
 		links[d.index] = d
@@ -94,7 +96,7 @@ func chooseSource(v4 bool, devices []device, addrs []Address, exit route, vips i
 	}
 	best, rank := Address{}, 0
 	for _, a := range addrs {
-		if a.Prefix.Addr().Is4() != v4 || a.Link == vips || !a.isSource() || !links[a.Link].carries() {
+		if ipfamily.Of(a.Prefix.Addr()) != family || a.Link == vips || !a.isSource() || !links[a.Link].carries() {
 			continue
 		}
 		if r := a.rank(links[a.Link], a.Link == exit.Link); r > rank {

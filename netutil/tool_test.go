@@ -49,7 +49,7 @@ func gone(t *testing.T, file string) {
 // What hangs is killed with all that it has started, and the error tells which tool
 // it was.
 func TestToolsHaveADeadline(t *testing.T) {
-	restore := func(ctx context.Context) error { return NFT.Restore(ctx, 4, "*nat\nCOMMIT\n") }
+	restore := func(ctx context.Context) error { return NFT.Restore(ctx, IPv4, "*nat\nCOMMIT\n") }
 	detect := func(ctx context.Context) error { _, err := DetectBackend(ctx, "KIPVS-"); return err }
 	for _, tt := range []struct {
 		name, tool, script string
@@ -75,9 +75,9 @@ func TestToolsHaveADeadline(t *testing.T) {
 // Where the nft tool hangs, chains of ours are not taken for those that are wanted, and
 // not for missing: the write that follows tells what is wrong. A legacy one is an error.
 func TestReadBesideAToolThatHangs(t *testing.T) {
-	eachBackend(t, func(t *testing.T, b Backend, family int) {
+	eachBackend(t, func(t *testing.T, b Backend, family Family) {
 		want := ours(t, b, family)
-		tool := map[int]string{4: "iptables", 6: "ip6tables"}[family] + "-" + string(b) + map[Backend]string{NFT: "-restore", Legacy: "-save"}[b]
+		tool := map[Family]string{IPv4: "iptables", IPv6: "ip6tables"}[family] + "-" + string(b) + map[Backend]string{NFT: "-restore", Legacy: "-save"}[b]
 		group := hangingTool(t, tool, "sleep 1000")
 		have, err := b.ReadRules(t.Context(), family, Ours{Prefix: "KIPVS-"})
 		gone(t, group)
@@ -113,7 +113,7 @@ func TestToolsEndWithTheirContext(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	if err := NFT.Restore(ctx, 4, "*nat\nCOMMIT\n"); !errors.Is(err, context.Canceled) {
+	if err := NFT.Restore(ctx, IPv4, "*nat\nCOMMIT\n"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	gone(t, group)
@@ -153,7 +153,7 @@ func TestPlainName(t *testing.T) {
 	} {
 		must(t, os.WriteFile(file, []byte("#!/bin/sh\n"+tt.does+"\n"), 0o755))
 		for _, b := range []Backend{NFT, Legacy} {
-			got, err := b.tool(t.Context(), 4, "restore")
+			got, err := b.tool(t.Context(), IPv4, "restore")
 			switch {
 			case b == tt.of:
 				if got != file || err != nil {

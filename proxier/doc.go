@@ -95,6 +95,7 @@
 //	proxier/kernel/ipvs  IPVS over netlink
 //	ipset                ipsets over netlink
 //	netutil              netlink in batches, links, routes, conntrack, sysctls, iptables
+//	netutil/ipfamily     the type Family: IPv4 or IPv6
 //	netutil/iptables     the rules of iptables: parsed, printed, compared
 //
 // test/suite/arch tests the import rules between them.

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/report"
@@ -55,7 +56,7 @@ func (k *hanging) Flows(ctx context.Context) (kernel.Flows, error) {
 	return hangingFlows{f, k}, err
 }
 
-func (f hangingFlows) Delete(ctx context.Context, family int, to []state.ID, doomed func(kernel.Flow) bool) (int, error) {
+func (f hangingFlows) Delete(ctx context.Context, family state.Family, to []state.ID, doomed func(kernel.Flow) bool) (int, error) {
 	if f.kernel.hangs.Load() {
 		<-ctx.Done()
 		return 0, ctx.Err()
@@ -105,7 +106,7 @@ func TestSweepThatHangs(t *testing.T) {
 				t.Errorf("logged %d times: %s", n, line)
 			}
 		}
-		if last := sweeps[len(sweeps)-1]; last.Deleted != 1 || last.Err != nil || last.Family != 4 || len(sweeps) < 2 || sweeps[0].Took != sweepDeadline {
+		if last := sweeps[len(sweeps)-1]; last.Deleted != 1 || last.Err != nil || last.Family != ipfamily.IPv4 || len(sweeps) < 2 || sweeps[0].Took != sweepDeadline {
 			t.Errorf("sweeps: %+v", sweeps)
 		}
 		k.hangs.Store(true)

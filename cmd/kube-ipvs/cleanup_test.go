@@ -28,9 +28,9 @@ func TestCleanupLeavesNoTrace(t *testing.T) {
 			t.Errorf("cleanup: %v: %s", err, out)
 		}
 	}
-	for _, family := range []int{4, 6} {
+	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
 		if has, err := netutil.HasNFTable(family, "filter"); err != nil || has {
-			t.Errorf("there is a table filter of nftables for IPv%d: %v, %v", family, has, err)
+			t.Errorf("there is a table filter of nftables for %s: %v, %v", family, has, err)
 		}
 	}
 	if tables, err := os.ReadFile("/proc/thread-self/net/ip_tables_names"); err == nil && len(tables) > 0 {

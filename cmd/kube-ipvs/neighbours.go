@@ -13,7 +13,7 @@ import (
 
 // warnOfNeighbours logs the settings that known programs on this node need beside kube-ipvs.
 func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c desired.Config, binding netutil.Binding) {
-	chains, _ := k.Backend().Chains(4)
+	chains, _ := k.Backend().Chains(netutil.IPv4)
 	has := func(chain string) bool {
 		return slices.ContainsFunc(chains, func(ch netutil.Chain) bool { return ch.Name == chain })
 	}

@@ -295,7 +295,7 @@ func (l *Linux) applyOne(ctx context.Context, op state.Op) error {
 		if op.Verb == state.Delete {
 			return l.ipset.Destroy(name)
 		}
-		return l.ipset.Create(ipset.Set{Name: name, Type: ipset.Type(op.ID.Set.Type()), Family: inet(op.ID.Addr()), Comments: op.ID.Set.Comments(), Counters: op.ID.Set.Refuses()})
+		return l.ipset.Create(ipset.Set{Name: name, Type: ipset.Type(op.ID.Set.Type()), Family: op.ID.Family().Inet(), Comments: op.ID.Set.Comments(), Counters: op.ID.Set.Refuses()})
 	case state.Rules:
 		return l.restore(ctx, op)
 	}

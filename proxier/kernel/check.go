@@ -118,7 +118,7 @@ func primaryIPv6(configured, found []netip.Addr) bool {
 
 // checkFamily tries what the rules of a family need, and IPVS of IPv6.
 func (l *Linux) checkFamily(ctx context.Context, family netip.Addr, n Needs) error {
-	rules := n.Rules[number(family)/6]
+	rules := n.Rules[number(family)]
 	want, _, err := l.parse(family, rules)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ var (
 // checkOptional tries features that kube-ipvs can do without. device: kube-ipvs0 must be made.
 func (l *Linux) checkOptional(n Needs, device bool) (lacks []error, err error) {
 	for _, family := range l.families() {
-		err := l.checkOwn(family, n.Rules[number(family)/6])
+		err := l.checkOwn(family, n.Rules[number(family)])
 		if err != nil && !errors.Is(err, netutil.ErrNoNFTables) {
 			return nil, err
 		}
@@ -225,9 +225,9 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 		return err
 	}
 	used := extensionsOf(rules, family, scratchName(family))
-	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: inet(family)}
+	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: number(family).Inet()}
 	for _, t := range state.SetTypes {
-		failed := l.ipset.Probe(ipset.Type(t), inet(family))
+		failed := l.ipset.Probe(ipset.Type(t), number(family).Inet())
 		if err := missing.Add(failed); err != nil {
 			return err
 		}
@@ -287,7 +287,7 @@ func (l *Linux) checkExtensions(ctx context.Context, family netip.Addr, used []e
 		return err // what has failed meanwhile proves nothing
 	}
 	return missing.Add(&netutil.MissingModules{
-		Err:     fmt.Errorf("the kernel or iptables (%s) of IPv%d cannot do %s: %w", l.backend, number(family), strings.Join(cannot, ", "), first),
+		Err:     fmt.Errorf("the kernel or iptables (%s) of %s cannot do %s: %w", l.backend, number(family), strings.Join(cannot, ", "), first),
 		Modules: modules,
 	})
 }
@@ -296,7 +296,7 @@ func (l *Linux) checkExtensions(ctx context.Context, family netip.Addr, used []e
 // missing modules and those of all extensions, which cannot be tried. It returns an error if
 // no module explains err.
 func (l *Linux) unusable(family netip.Addr, used []extension, missing *netutil.MissingModules, err error) error {
-	err = fmt.Errorf("iptables (%s) of IPv%d does not work on this node, and its matches and targets were not tried: %w", l.backend, number(family), err)
+	err = fmt.Errorf("iptables (%s) of %s does not work on this node, and its matches and targets were not tried: %w", l.backend, number(family), err)
 	modules := l.backend.Missing(number(family))
 	if !saidNo(err) || len(modules) == 0 && missing.Err == nil {
 		return err

@@ -308,7 +308,7 @@ func skeleton(t *testing.T, l *Linux) {
 	for _, broken := range []string{
 		"*nat\n-F KIPVS-CLUSTER\nCOMMIT\n", "*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n", "*mangle\n-A KIPVS-GATE -j ACCEPT\nCOMMIT\n",
 	} {
-		if err := l.backend.Restore(ctx, 4, broken); err != nil {
+		if err := l.backend.Restore(ctx, netutil.IPv4, broken); err != nil {
 			t.Fatal(err)
 		}
 		ops := differences()
@@ -343,12 +343,12 @@ func TestCheckLeavesNothing(t *testing.T) {
 		if err != nil || len(sets) > 0 {
 			t.Errorf("left sets %v, %v", sets, err)
 		}
-		for _, family := range []int{4, 6} {
+		for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
 			if chains, err := l.backend.Chains(family); err != nil || len(chains) > 0 {
-				t.Errorf("left chains of IPv%d %v, %v", family, chains, err)
+				t.Errorf("left chains of %s %v, %v", family, chains, err)
 			}
 			if there, err := netutil.HasNFTable(family, netutil.OwnTable); there || err != nil {
-				t.Errorf("left our table of IPv%d: %v, %v", family, there, err)
+				t.Errorf("left our table of %s: %v, %v", family, there, err)
 			}
 		}
 		if _, _, exists, err := l.links.FindDummy("kube-ipvs-probe"); exists || err != nil {
@@ -370,7 +370,7 @@ func TestLoadLeavesNothing(t *testing.T) {
 			if used, err := Load(ctx, b); err != nil || used != b {
 				t.Errorf("%s: %v", b, err)
 			}
-			if chains, err := netutil.NFT.Chains(4); err != nil || len(chains) > 0 {
+			if chains, err := netutil.NFT.Chains(netutil.IPv4); err != nil || len(chains) > 0 {
 				t.Errorf("%s: written %v, %v", b, chains, err)
 			}
 			for _, rules := range []string{"-p tcp -j ACCEPT", "-m nosuchmatch"} {
@@ -378,7 +378,7 @@ func TestLoadLeavesNothing(t *testing.T) {
 				if (err == nil) != (rules == "-p tcp -j ACCEPT") {
 					t.Errorf("%s: try %q: %v", b, rules, err)
 				}
-				if chains, err := b.Chains(4); err != nil || len(chains) > 0 {
+				if chains, err := b.Chains(netutil.IPv4); err != nil || len(chains) > 0 {
 					t.Errorf("%s: left by %q: %v, %v", b, rules, chains, err)
 				}
 			}
@@ -392,7 +392,7 @@ func TestScratchIsNotLeft(t *testing.T) {
 	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
 		inNetns(t, func() {
 			left := func(when string) {
-				if chains, err := b.Chains(4); err != nil || len(chains) > 0 {
+				if chains, err := b.Chains(netutil.IPv4); err != nil || len(chains) > 0 {
 					t.Errorf("%s: %s: left %v, %v", b, when, chains, err)
 				}
 			}
@@ -449,7 +449,7 @@ func TestScratchOfOneThatWasKilled(t *testing.T) {
 				}
 			}
 			text := "*nat\n:" + set + " - [0:0]\n-A " + set + " -m set --match-set " + set + " dst,dst\nCOMMIT\n"
-			if err := l.backend.Restore(ctx, 4, text); err != nil {
+			if err := l.backend.Restore(ctx, netutil.IPv4, text); err != nil {
 				t.Error(err)
 			}
 			if have, err := l.Read(ctx); err != nil || have.Has(state.RulesID(state.IPv4)) {
@@ -458,7 +458,7 @@ func TestScratchOfOneThatWasKilled(t *testing.T) {
 			if err := remove(l); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			chains, err := l.backend.Chains(4)
+			chains, err := l.backend.Chains(netutil.IPv4)
 			sets, failed := l.ipset.Sets()
 			if err := errors.Join(err, failed); err != nil || len(chains)+len(sets) > 0 {
 				t.Errorf("%s: left %v %v, %v", name, chains, sets, err)

@@ -93,7 +93,7 @@ func Denials(ctx context.Context, s *Served) (named []string, more int, err erro
 		return slices.ContainsFunc([]string{"KIPVS", "KUBE-", "cali-", "CILIUM_", "FLANNEL-"}, func(p string) bool { return strings.HasPrefix(chain, p) })
 	}
 	for _, b := range backends {
-		for family, tool := range map[int]string{4: "iptables", 6: "ip6tables"} {
+		for family, tool := range map[netutil.Family]string{netutil.IPv4: "iptables", netutil.IPv6: "ip6tables"} {
 			found, err := b.Denials(ctx, family, "INPUT", leaveOut, s.mayHit)
 			if err != nil {
 				return nil, 0, err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/state"
 )
 
@@ -63,13 +64,13 @@ func (*fakeFlows) Close() error { return nil }
 
 // Delete is part of Flows. It asks doomed as Linux does: for each flow of a dump, and again
 // before the deletion.
-func (f *fakeFlows) Delete(ctx context.Context, family int, to []state.ID, doomed func(Flow) bool) (int, error) {
+func (f *fakeFlows) Delete(ctx context.Context, family state.Family, to []state.ID, doomed func(Flow) bool) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var found []int
 	for _, at := range slices.Sorted(maps.Keys(f.tracked)) {
 		flow := f.tracked[at]
-		if (family == 4) == flow.To.Addr().Is4() && fits(flow, to) && doomed(flow) {
+		if ipfamily.Of(flow.To.Addr()) == family && fits(flow, to) && doomed(flow) {
 			found = append(found, at)
 		}
 	}

@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/state"
 )
@@ -16,12 +14,12 @@ import (
 // Flows deletes conntrack entries while the Kernel's goroutine writes. A search takes the
 // longer the more entries the node has, of any program: up to seconds.
 type Flows interface {
-	// Delete deletes the flows of a family, 4 or 6, for which doomed is true, and returns
-	// their number. It may skip flows that are not to one of the frontends to; if to is
+	// Delete deletes the flows of a family for which doomed is true, and returns their
+	// number. It may skip flows that are not to one of the frontends to; if to is
 	// empty it looks at all. It calls doomed again right before the deletion, and deletes
 	// a flow only if it is still the same one. Idempotent: no such flow is no error. After
 	// an error some may be left.
-	Delete(ctx context.Context, family int, to []state.ID, doomed func(Flow) bool) (int, error)
+	Delete(ctx context.Context, family state.Family, to []state.ID, doomed func(Flow) bool) (int, error)
 	Close() error
 }
 
@@ -57,7 +55,7 @@ type linuxFlows struct {
 func (f *linuxFlows) Close() error { return errors.Join(f.conntrack.Close(), f.links.Close()) }
 
 // Delete is part of Flows.
-func (f *linuxFlows) Delete(ctx context.Context, family int, to []state.ID, doomed func(Flow) bool) (int, error) {
+func (f *linuxFlows) Delete(ctx context.Context, family state.Family, to []state.ID, doomed func(Flow) bool) (int, error) {
 	node, err := f.node()
 	if err != nil {
 		return 0, err
@@ -70,18 +68,14 @@ func (f *linuxFlows) Delete(ctx context.Context, family int, to []state.ID, doom
 		}
 		dialled = append(dialled, d)
 	}
-	af := uint8(unix.AF_INET)
-	if family == 6 {
-		af = unix.AF_INET6
-	}
-	n, err := f.conntrack.Delete(ctx, af, dialled, func(e netutil.Flow) bool {
+	n, err := f.conntrack.Delete(ctx, family, dialled, func(e netutil.Flow) bool {
 		if slices.Contains(f.relays, e.Endpoint.Addr()) {
 			return false // a flow to the relay, which dials the Service by a flow of its own
 		}
 		return doomed(Flow{Proto: state.Protocol(e.Proto), To: e.Dst, By: e.Endpoint, Answered: !e.Unreplied, Node: node[e.Dst.Addr()]})
 	})
 	if err != nil {
-		err = fmt.Errorf("delete conntrack entries of IPv%d: %w", family, err)
+		err = fmt.Errorf("delete conntrack entries of %s: %w", family, err)
 	}
 	return n, err
 }

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"kube-ipvs/netutil"
+	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/state"
 )
 
@@ -60,10 +61,10 @@ func drawFlow(t *rapid.T) Flow {
 	return f
 }
 
-func drawFrontend(t *rapid.T, family int) state.ID {
+func drawFrontend(t *rapid.T, family netutil.Family) state.ID {
 	f := drawFlow(t)
-	if f.To.Addr().Is4() != (family == 4) {
-		f.To = netip.AddrPortFrom(map[int]netip.Addr{4: netip.MustParseAddr(contractNode), 6: netip.MustParseAddr("fd50::1")}[family], 30053)
+	if ipfamily.Of(f.To.Addr()) != family {
+		f.To = netip.AddrPortFrom([...]netip.Addr{netip.MustParseAddr(contractNode), netip.MustParseAddr("fd50::1")}[family], 30053)
 	}
 	if rapid.Bool().Draw(t, "node port") {
 		return state.NetEntryID(state.SetNodePort, f.Proto, netip.PrefixFrom(f.To.Addr(), 1), f.To.Port()).Flows()
@@ -100,7 +101,7 @@ func flowsContract(t *rapid.T, l *Linux) {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	family := rapid.SampledFrom([]int{4, 6}).Draw(t, "family")
+	family := rapid.SampledFrom([]netutil.Family{netutil.IPv4, netutil.IPv6}).Draw(t, "family")
 	var to []state.ID
 	for range rapid.IntRange(0, 6).Draw(t, "frontends") {
 		to = append(to, drawFrontend(t, family))
@@ -129,7 +130,7 @@ func flowsContract(t *rapid.T, l *Linux) {
 // tracked lists what conntrack has.
 func tracked(t *rapid.T, k Flows) []string {
 	var out []string
-	for _, family := range []int{4, 6} {
+	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
 		if _, err := k.Delete(ctx, family, nil, func(f Flow) bool { out = append(out, fmt.Sprint(f)); return false }); err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +162,7 @@ func TestFlowsNeedNoOtherRight(t *testing.T) {
 			return
 		}
 		defer k.Close()
-		n, err := k.Delete(ctx, 4, []state.ID{state.FlowID(state.UDP, netip.MustParseAddrPort(contractVIP+":53"))}, func(Flow) bool { return true })
+		n, err := k.Delete(ctx, netutil.IPv4, []state.ID{state.FlowID(state.UDP, netip.MustParseAddrPort(contractVIP+":53"))}, func(Flow) bool { return true })
 		if n != 1 || err != nil {
 			t.Errorf("deleted %d, %v", n, err)
 		}

@@ -68,14 +68,10 @@ var kubeProxySets = []string{
 // maxSetName is IPSET_MAXNAMELEN of linux/netfilter/ipset/ip_set.h less the NUL.
 const maxSetName = 31
 
-// kubeProxySet returns the set's name in the kernel for family 4 or 6. kube-proxy truncates
+// kubeProxySet returns the set's name in the kernel for a family. kube-proxy truncates
 // long names.
-func kubeProxySet(name string, family int) string {
-	prefix := "KUBE-"
-	if family == 6 {
-		prefix = "KUBE-6-"
-	}
-	full := prefix + name
+func kubeProxySet(name string, family netutil.Family) string {
+	full := [...]string{"KUBE-", "KUBE-6-"}[family] + name
 	return full[:min(len(full), maxSetName)]
 }
 
@@ -83,7 +79,7 @@ func kubeProxySet(name string, family int) string {
 func setsOfKubeProxy(c *ipset.Client) ([]ipset.Set, error) {
 	names := map[string]bool{}
 	for _, n := range kubeProxySets {
-		names[kubeProxySet(n, 4)], names[kubeProxySet(n, 6)] = true, true
+		names[kubeProxySet(n, netutil.IPv4)], names[kubeProxySet(n, netutil.IPv6)] = true, true
 	}
 	all, err := c.Sets()
 	if err != nil {

@@ -95,7 +95,7 @@ func (v *View) findSets(_ context.Context, f *Found) error {
 
 func (v *View) findChains(_ context.Context, f *Found) error {
 	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
-		for _, family := range []int{4, 6} {
+		for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
 			chains, err := b.Chains(family)
 			if err != nil {
 				return err
@@ -114,7 +114,7 @@ func (v *View) findChains(_ context.Context, f *Found) error {
 			}
 			if len(names) > 0 {
 				slices.Sort(names)
-				f.add(mode, "%d chains of iptables-%s for IPv%d (%s)", len(names), b, family, some(names))
+				f.add(mode, "%d chains of iptables-%s for %s (%s)", len(names), b, family, some(names))
 			}
 		}
 	}
@@ -122,13 +122,13 @@ func (v *View) findChains(_ context.Context, f *Found) error {
 }
 
 func (v *View) findTables(_ context.Context, f *Found) error {
-	for _, family := range []int{4, 6} {
+	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
 		has, err := netutil.HasNFTable(family, kubeProxyTable)
 		if err != nil {
 			return err
 		}
 		if has {
-			f.add(modeNFTables, "nftables table %s for IPv%d", kubeProxyTable, family)
+			f.add(modeNFTables, "nftables table %s for %s", kubeProxyTable, family)
 		}
 	}
 	return nil

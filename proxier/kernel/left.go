@@ -17,8 +17,8 @@ import (
 // chains that it removed; idempotent. It writes nothing if there are none.
 func RemoveLeft(ctx context.Context, unused netutil.Backend) (removed int, err error) {
 	var errs []error
-	for _, family := range []int{4, 6} {
-		ours := map[int]string{4: state.Prefix4, 6: state.Prefix6}[family]
+	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
+		ours := [...]string{state.Prefix4, state.Prefix6}[family]
 		meant := func(c netutil.Chain) bool { return strings.HasPrefix(c.Name, ours) }
 		chains, err := unused.Chains(family)
 		if err == nil && slices.ContainsFunc(chains, meant) {
@@ -27,7 +27,7 @@ func RemoveLeft(ctx context.Context, unused netutil.Backend) (removed int, err e
 			removed += n
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("remove rules of kube-ipvs from iptables-%s of IPv%d: %w", unused, family, err))
+			errs = append(errs, fmt.Errorf("remove rules of kube-ipvs from iptables-%s of %s: %w", unused, family, err))
 		}
 	}
 	return removed, errors.Join(errs...)

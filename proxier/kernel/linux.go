@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"kube-ipvs/netutil"
+	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/kernel/ipvs"
 	"kube-ipvs/proxier/state"
 )
@@ -111,13 +112,13 @@ func (l *Linux) facts() (state.Facts, error) {
 		return f, err
 	}
 	f.NoDevice = f.NoDevice || l.noDummy && !exists
-	for _, family := range []int{4, 6} {
+	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
 		ip, mtu, err := l.links.DefaultSource(family, vips)
 		if err != nil {
 			return f, err
 		}
 		for _, o := range l.options.NodeIPs {
-			if o.Is4() == (family == 4) {
+			if ipfamily.Of(o) == family {
 				ip = o
 			}
 		}

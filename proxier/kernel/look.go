@@ -15,7 +15,7 @@ func (v *View) Rules(ctx context.Context, family netip.Addr) (text string, diffe
 	if err := v.open(ctx); err != nil {
 		return "", nil, err
 	}
-	want, own, err := v.parse(family, v.expected[number(family)/6])
+	want, own, err := v.parse(family, v.expected[number(family)])
 	if err != nil {
 		return "", nil, err
 	}

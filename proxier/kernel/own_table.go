@@ -41,7 +41,7 @@ func (l *Linux) checkOwn(family netip.Addr, rules string) (err error) {
 	if err != nil || netutil.Equal(own, netutil.Ruleset{}) || !netutil.Equal(have, netutil.Ruleset{}) {
 		return err
 	}
-	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: inet(family)}
+	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: number(family).Inet()}
 	if err := l.ipset.Create(set); err != nil {
 		return err
 	}

@@ -10,9 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"kube-ipvs/netutil"
+	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/state"
 )
 
@@ -24,7 +23,7 @@ import (
 func (v *View) readRules(ctx context.Context, note put, closely bool) error {
 	v.fresh = map[netip.Addr]netutil.Ruleset{}
 	for _, family := range v.families() {
-		spec := state.Spec{Text: v.expected[number(family)/6]}
+		spec := state.Spec{Text: v.expected[number(family)]}
 		want, own, err := v.parse(family, spec.Text)
 		if err != nil {
 			return err
@@ -62,7 +61,7 @@ func (v *View) EachRule(ctx context.Context, note func(state.ID, state.SpecRef))
 // differences returns the differences from the wanted rules, on one line.
 func (v *View) differences(family netip.Addr, have, want netutil.Ruleset) string {
 	const most = 300
-	if len(v.expected[number(family)/6]) == 0 {
+	if len(v.expected[number(family)]) == 0 {
 		return "not compared"
 	}
 	all := netutil.Missing(have, want)
@@ -93,7 +92,7 @@ type proof struct {
 func (p *proof) of(family netip.Addr, rules string) netutil.Mark {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := number(family) / 6; p.rules[i] == rules {
+	if i := number(family); p.rules[i] == rules {
 		return p.marks[i]
 	}
 	return netutil.Mark{}
@@ -102,21 +101,21 @@ func (p *proof) of(family netip.Addr, rules string) netutil.Mark {
 func (p *proof) set(family netip.Addr, rules string, mark netutil.Mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := number(family) / 6
+	i := number(family)
 	p.rules[i], p.marks[i] = rules, mark
 }
 
 func (p *proof) contest(family netip.Addr) contest {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.contests[number(family)/6]
+	return p.contests[number(family)]
 }
 
 // moved notes that jumps were moved to their place.
 func (p *proof) moved(family netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.contests[number(family)/6].moved(time.Now())
+	p.contests[number(family)].moved(time.Now())
 }
 
 // provedRules returns the rules of a family. It reads them by a process unless they are
@@ -125,7 +124,7 @@ func (v *View) provedRules(ctx context.Context, family netip.Addr, want netutil.
 	if netutil.Equal(want, netutil.Ruleset{}) {
 		return v.rules(ctx, family, want, netutil.Mark{}) // no rules are expected
 	}
-	rules := v.expected[number(family)/6]
+	rules := v.expected[number(family)]
 	proved := v.proof.of(family, rules)
 	before := proved
 	if closely {
@@ -269,17 +268,4 @@ func prefix(family netip.Addr) string {
 	return state.Prefix6
 }
 
-// inet returns the address family as in sockets, sets and IPVS: AF_INET or AF_INET6.
-func inet(family netip.Addr) uint8 {
-	if family.Is6() {
-		return unix.AF_INET6
-	}
-	return unix.AF_INET
-}
-
-func number(family netip.Addr) int {
-	if family.Is4() {
-		return 4
-	}
-	return 6
-}
+func number(family netip.Addr) netutil.Family { return ipfamily.Of(family) }

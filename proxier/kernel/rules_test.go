@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -62,8 +61,8 @@ func seen(t *testing.T, l *Linux, audit bool) (right string, processes uint64) {
 	}
 	rules := testRules()
 	err = read(ctx, func(id state.ID, spec state.SpecRef) {
-		if id.Kind == state.Rules && spec.Value().Text == rules[number(id.Addr())/6] {
-			right += fmt.Sprint(number(id.Addr()))
+		if id.Kind == state.Rules && spec.Value().Text == rules[id.Family()] {
+			right += strings.TrimPrefix(id.Family().String(), "IPv")
 		}
 	})
 	if err != nil {
@@ -94,7 +93,7 @@ func TestRulesAreProved(t *testing.T) {
 		}
 		restore := func(input string) {
 			t.Helper()
-			if err := backend.Restore(ctx, 4, input); err != nil {
+			if err := backend.Restore(ctx, netutil.IPv4, input); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -144,7 +143,7 @@ func TestRulesInAContest(t *testing.T) {
 		l := ruled(t, backend)
 		moves := 0
 		for ; moves < 2*freeMoves; moves++ {
-			if err := backend.Restore(ctx, 4, "*filter\n-I INPUT -p tcp -j ACCEPT\nCOMMIT\n"); err != nil {
+			if err := backend.Restore(ctx, netutil.IPv4, "*filter\n-I INPUT -p tcp -j ACCEPT\nCOMMIT\n"); err != nil {
 				t.Fatal(err)
 			}
 			if len(mend(t, l)) == 0 {
@@ -154,14 +153,14 @@ func TestRulesInAContest(t *testing.T) {
 		if right, n := seen(t, l, true); moves != freeMoves || right != "46" || n != 0 {
 			t.Errorf("%d moves, right are %q, %d processes", moves, right, n)
 		}
-		if err := backend.Restore(ctx, 4, "*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n"); err != nil {
+		if err := backend.Restore(ctx, netutil.IPv4, "*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n"); err != nil {
 			t.Fatal(err)
 		}
 		if ids := mend(t, l); len(ids) != 1 {
 			t.Errorf("mended %v", ids)
 		}
 		l.proof.contests[0].next = time.Time{}
-		if err := backend.Restore(ctx, 4, "*filter\n-I INPUT -p tcp -j ACCEPT\nCOMMIT\n"); err != nil {
+		if err := backend.Restore(ctx, netutil.IPv4, "*filter\n-I INPUT -p tcp -j ACCEPT\nCOMMIT\n"); err != nil {
 			t.Fatal(err)
 		}
 		have, err := l.Read(ctx)
@@ -214,7 +213,7 @@ func TestRulesBesideWhatIPTablesCannotExpress(t *testing.T) {
 					if _, err := RemoveKubeProxy(ctx); err != nil {
 						t.Error(err)
 					}
-					if err := netutil.NFT.Restore(ctx, 4, "*mangle\n-F KIPVS-PRE\nCOMMIT\n*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n"); err != nil {
+					if err := netutil.NFT.Restore(ctx, netutil.IPv4, "*mangle\n-F KIPVS-PRE\nCOMMIT\n*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n"); err != nil {
 						t.Fatal(err)
 					}
 					if ids := mend(t, l); len(ids) != 1 {
@@ -268,7 +267,7 @@ func TestRulesByAToolThatHangs(t *testing.T) {
 	needLab(t)
 	inNetns(t, func() {
 		l := ruled(t, netutil.NFT)
-		if err := netutil.NFT.Restore(ctx, 4, "*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n"); err != nil {
+		if err := netutil.NFT.Restore(ctx, netutil.IPv4, "*filter\n-D INPUT -j KIPVS-IN\nCOMMIT\n"); err != nil {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()

@@ -19,7 +19,7 @@ import (
 // Its address is in the buffer.
 func service(id state.ID, spec state.Spec, in *[net.IPv6len]byte) moby.Service {
 	return moby.Service{
-		AddressFamily: uint16(inet(id.Addr())), Protocol: uint16(id.Proto), Address: octets(id.Addr(), in), Port: id.Port,
+		AddressFamily: uint16(id.Family().Inet()), Protocol: uint16(id.Proto), Address: octets(id.Addr(), in), Port: id.Port,
 		SchedName: spec.Scheduler, Flags: spec.Flags, Timeout: spec.Timeout,
 	}
 }

@@ -115,7 +115,7 @@ type nodePorts struct {
 }
 
 type nodePort struct {
-	family int
+	family netutil.Family
 	proto  uint16
 	port   uint16
 }
@@ -133,7 +133,7 @@ func (v *View) nodePorts() (nodePorts, error) {
 		return n, err
 	}
 	kinds := map[string]nodePort{}
-	for _, family := range []int{4, 6} {
+	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
 		kinds[kubeProxySet("NODE-PORT-TCP", family)] = nodePort{family: family, proto: unix.IPPROTO_TCP}
 		kinds[kubeProxySet("NODE-PORT-UDP", family)] = nodePort{family: family, proto: unix.IPPROTO_UDP}
 		kinds[kubeProxySet("NODE-PORT-SCTP-HASH", family)] = nodePort{family: family, proto: unix.IPPROTO_SCTP}

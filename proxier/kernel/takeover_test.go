@@ -97,7 +97,7 @@ const iptablesRules = `*nat
 COMMIT
 `
 
-func restore(t *testing.T, b netutil.Backend, family int, rules string) {
+func restore(t *testing.T, b netutil.Backend, family netutil.Family, rules string) {
 	t.Helper()
 	if err := b.Restore(ctx, family, rules); err != nil {
 		t.Fatal(err)
@@ -124,19 +124,19 @@ func TestFindAndRemoveKubeProxy(t *testing.T) {
 					lines = append(lines, l)
 				}
 			}
-			restore(t, netutil.NFT, 4, strings.Join(lines, "\n"))
+			restore(t, netutil.NFT, netutil.IPv4, strings.Join(lines, "\n"))
 		}, "", 2, []string{"-A OUTPUT -j KUBE-ROUTER-OUTPUT"}},
 		{"ipvs mode", func(t *testing.T) {
 			sh(t, ipvsMode)
-			restore(t, netutil.NFT, 4, ipvsRules)
+			restore(t, netutil.NFT, netutil.IPv4, ipvsRules)
 		}, "ipvs mode: device kube-ipvs0 with 4 addresses, 4 virtual servers on its addresses, 6 ipsets (KUBE-6-LOAD-BALANCER-SOURCE-CID, KUBE-6-NODE-PORT-TCP, KUBE-CLUSTER-IP, ...), " +
 			"3 chains of iptables-nft for IPv4 (filter KUBE-FORWARD, filter KUBE-IPVS-FILTER, nat KUBE-SERVICES)", 5 + 3, []string{
 			"-A OUTPUT -j KUBE-ROUTER-OUTPUT", "-A PREROUTING -j CNI-HOSTPORT", "-A INPUT -j KUBE-FIREWALL", "-A KUBE-MARK-DROP", ":KUBE-KUBELET-CANARY", ":KUBE-IPTABLES-HINT",
 		}},
-		{"iptables mode, legacy", func(t *testing.T) { restore(t, netutil.Legacy, 4, iptablesRules) },
+		{"iptables mode, legacy", func(t *testing.T) { restore(t, netutil.Legacy, netutil.IPv4, iptablesRules) },
 			"iptables mode: 5 chains of iptables-legacy for IPv4 (nat KUBE-NODEPORTS, nat KUBE-PROXY-CANARY, nat KUBE-SEP-SNH5OG4T6JZQRPE7, ...)", 5, []string{":KUBE-POD-FW-SNH5OG4T6JZQRPE7"}},
 		{"iptables mode, IPv6", func(t *testing.T) {
-			restore(t, netutil.NFT, 6, strings.NewReplacer("10.96.0.1/32", "fd96::1/128", "10.244.0.11:6443", "[fd44::11]:6443").Replace(iptablesRules))
+			restore(t, netutil.NFT, netutil.IPv6, strings.NewReplacer("10.96.0.1/32", "fd96::1/128", "10.244.0.11:6443", "[fd44::11]:6443").Replace(iptablesRules))
 		}, "iptables mode: 5 chains of iptables-nft for IPv6 (nat KUBE-NODEPORTS, nat KUBE-PROXY-CANARY, nat KUBE-SEP-SNH5OG4T6JZQRPE7, ...)", 5, []string{":KUBE-POD-FW-SNH5OG4T6JZQRPE7"}},
 		{"nftables mode", func(t *testing.T) {
 			sh(t, "nft add table ip kube-proxy; nft add table ip6 kube-proxy; nft add table ip other")
@@ -205,7 +205,7 @@ func TestRemoveKubeProxyInSteps(t *testing.T) {
 func TestRemoveKubeProxySpares(t *testing.T) {
 	needLab(t)
 	inNetns(t, func() {
-		restore(t, netutil.NFT, 4, strings.Replace(iptablesRules, "COMMIT\n", ":CNI - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000\n-A CNI -j KUBE-MARK-MASQ\nCOMMIT\n", 1))
+		restore(t, netutil.NFT, netutil.IPv4, strings.Replace(iptablesRules, "COMMIT\n", ":CNI - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000\n-A CNI -j KUBE-MARK-MASQ\nCOMMIT\n", 1))
 		if n, err := RemoveKubeProxy(ctx); n != 5 || err != nil {
 			t.Errorf("removed %d, %v", n, err)
 		}

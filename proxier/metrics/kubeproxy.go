@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -100,7 +99,7 @@ func (k *kubeProxyMetrics) observe(r *report.Round) {
 }
 
 func (k *kubeProxyMetrics) observeSweep(s *report.Sweep) {
-	family := fmt.Sprintf("IPv%d", s.Family)
+	family := s.Family.String()
 	k.sweeps.WithLabelValues(family).Observe(s.Took.Seconds())
 	k.deleted.WithLabelValues(family).Add(float64(s.Deleted))
 }
@@ -108,7 +107,7 @@ func (k *kubeProxyMetrics) observeSweep(s *report.Sweep) {
 // observeRestores counts failures to write rules. It does not count the rules of a
 // family with a set that could not be made: they waited for the set and were not tried.
 func (k *kubeProxyMetrics) observeRestores(r *report.Round) {
-	waits := map[int]bool{}
+	waits := map[state.Family]bool{}
 	for _, f := range r.Failures {
 		if f.Op.ID.Kind == state.Set {
 			waits[f.Op.ID.Family()] = true
@@ -116,16 +115,9 @@ func (k *kubeProxyMetrics) observeRestores(r *report.Round) {
 	}
 	for _, f := range r.Failures {
 		if id := f.Op.ID; id.Kind == state.Rules && !waits[id.Family()] {
-			k.restores.WithLabelValues(familyOf(id)).Inc()
+			k.restores.WithLabelValues(id.Family().String()).Inc()
 		}
 	}
-}
-
-func familyOf(id state.ID) string {
-	if id.Family() == 4 {
-		return "IPv4"
-	}
-	return "IPv6"
 }
 
 var syncBuckets = prometheus.ExponentialBuckets(0.001, 2, 15)

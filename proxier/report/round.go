@@ -121,7 +121,7 @@ func (r *Round) Writes() int {
 
 // Sweep is one search of the conntrack entries of a family.
 type Sweep struct {
-	Family  int // 4 or 6
+	Family  state.Family
 	Took    time.Duration
 	Deleted int
 	Err     error // some entries may be left; the next sweep finds them

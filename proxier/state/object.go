@@ -3,6 +3,8 @@ package state
 import (
 	"cmp"
 	"net/netip"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // Kind is the kind of object that an ID names.
@@ -109,6 +111,9 @@ const (
 	SCTP Protocol = 132
 )
 
+// Family is the one type for IP families, by its name in this package.
+type Family = ipfamily.Family
+
 // IPv4 and IPv6 stand for a family in IDs that have no address of their own.
 var (
 	IPv4 = netip.IPv4Unspecified()
@@ -129,12 +134,12 @@ func (id ID) Compare(o ID) int {
 		cmp.Compare(id.PeerPort, o.PeerPort), cmp.Compare(id.Bits, o.Bits), cmp.Compare(id.Setting, o.Setting))
 }
 
-// Family returns 4 or 6.
-func (id ID) Family() int {
+// Family returns the family of the object.
+func (id ID) Family() Family {
 	if id.addr.is4() {
-		return 4
+		return ipfamily.IPv4
 	}
-	return 6
+	return ipfamily.IPv6
 }
 
 // FamilyOf returns IPv4 or IPv6 for a.

@@ -38,7 +38,7 @@ func (id ID) String() string {
 	case Set:
 		return fmt.Sprintf("set %s %s", id.Set.Kernel(id.Addr()), id.Set.Type())
 	case Rules:
-		return fmt.Sprintf("rules IPv%d", id.Family())
+		return fmt.Sprintf("rules %s", id.Family())
 	case Route:
 		return fmt.Sprintf("route local %s", netip.PrefixFrom(id.Addr(), int(id.Bits)))
 	case VirtualServer:

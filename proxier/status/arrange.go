@@ -121,7 +121,7 @@ func kindOf(entry state.ID) (kind, address string) {
 	case state.SetExternal, state.SetExternalLocal:
 		return "external", entry.AddrPort().String()
 	case state.SetNodePort, state.SetNodePortLocal:
-		return desired.NodePort.String(), fmt.Sprintf("*:%d (IPv%d)", entry.Port, entry.Family())
+		return desired.NodePort.String(), fmt.Sprintf("*:%d (%s)", entry.Port, entry.Family())
 	}
 	return desired.ClusterIP.String(), entry.AddrPort().String()
 }

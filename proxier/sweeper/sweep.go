@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
@@ -78,7 +79,7 @@ func (f *Sweeper) outcome(err error) {
 // Sweep searches once for the entries of the queued frontends, and deletes the wrong ones.
 func (f *Sweeper) Sweep(ctx context.Context, k kernel.Flows) error {
 	var errs []error
-	for _, family := range []int{4, 6} {
+	for _, family := range []state.Family{ipfamily.IPv4, ipfamily.IPv6} {
 		s := f.take(family)
 		if s == nil {
 			continue
@@ -101,7 +102,7 @@ func (f *Sweeper) Sweep(ctx context.Context, k kernel.Flows) error {
 // sweep has the frontends of one search.
 type sweep struct {
 	of     *Sweeper
-	family int
+	family state.Family
 	taken  map[state.ID]uint64 // from Sweeper.queued
 	ports  nodePorts           // the node ports in taken
 	all    uint64              // from Sweeper.all
@@ -114,7 +115,7 @@ type parsed struct {
 }
 
 // take returns a sweep of the queued frontends of a family, or nil if there are none.
-func (f *Sweeper) take(family int) *sweep {
+func (f *Sweeper) take(family state.Family) *sweep {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := &sweep{of: f, family: family, taken: map[state.ID]uint64{}, ports: nodePorts{}, parsed: map[state.ID]parsed{}}
@@ -124,7 +125,7 @@ func (f *Sweeper) take(family int) *sweep {
 			s.ports.add(id)
 		}
 	}
-	all := &f.all[family/6]
+	all := &f.all[family]
 	if *all != 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(f.answers)), func(id state.ID) bool { return id.Family() == family }) {
 		*all = 0 // no UDP frontend of the family, and the node may lack the family
 	}
@@ -153,7 +154,7 @@ func (s *sweep) done() {
 			f.dequeue(id)
 		}
 	}
-	if all := &f.all[s.family/6]; *all == s.all {
+	if all := &f.all[s.family]; *all == s.all {
 		*all = 0
 	}
 }
@@ -204,11 +205,7 @@ func (n nodePorts) dialled(flow kernel.Flow) []state.ID {
 	if !flow.Node || len(n) == 0 {
 		return nil
 	}
-	family := 6
-	if flow.To.Addr().Is4() {
-		family = 4
-	}
-	all := n[nodePort{family, flow.To.Port()}]
+	all := n[nodePort{ipfamily.Of(flow.To.Addr()), flow.To.Port()}]
 	return slices.DeleteFunc(slices.Clone(all), func(id state.ID) bool { return !id.Network().Contains(flow.To.Addr()) })
 }
 

@@ -68,7 +68,7 @@ type Sweeper struct {
 type nodePorts map[nodePort][]state.ID
 
 type nodePort struct {
-	family int
+	family state.Family
 	port   uint16
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
 )
@@ -76,7 +77,7 @@ func TestDoomed(t *testing.T) {
 			if tt.all {
 				f.queueAll()
 			}
-			s := f.take(4)
+			s := f.take(ipfamily.IPv4)
 			if s == nil {
 				if len(tt.go_) > 0 {
 					t.Fatal("nothing is looked through")

@@ -247,7 +247,7 @@ func (s *sockets) read(ctx context.Context) error {
 	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, f, make([]byte, 256<<10)); err != nil {
 		return err
 	}
-	for family, prefix := range map[int]string{4: state.Prefix4, 6: state.Prefix6} {
+	for family, prefix := range map[netutil.Family]string{netutil.IPv4: state.Prefix4, netutil.IPv6: state.Prefix6} {
 		if _, err := s.rest.Backend().ReadRules(ctx, family, netutil.Ours{Prefix: prefix}); err != nil {
 			return err
 		}

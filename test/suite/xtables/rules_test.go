@@ -25,22 +25,22 @@ func TestRulesOfAnotherVersion(t *testing.T) {
 	for _, mode := range modes {
 		config := desired.Config{Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14,
 			PodCIDRs: [2]netip.Prefix{bed.PodCIDR4, bed.PodCIDR6}, Localhost: [2]bool{true, true}}
-		for family, number := range map[netip.Addr]int{state.IPv4: 4, state.IPv6: 6} {
-			prefix := map[int]string{4: state.Prefix4, 6: state.Prefix6}[number]
-			parsed, err := netutil.ParseRules(config.Rules(family), prefix)
+		for addr, family := range map[netip.Addr]netutil.Family{state.IPv4: netutil.IPv4, state.IPv6: netutil.IPv6} {
+			prefix := [...]string{state.Prefix4, state.Prefix6}[family]
+			parsed, err := netutil.ParseRules(config.Rules(addr), prefix)
 			if err != nil {
 				t.Fatal(err)
 			}
 			want, _ := parsed.Split()
 			for _, backend := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
-				r := rules{backend: backend, family: number, ours: netutil.Ours{Prefix: prefix}, want: want}
-				r.makeSets(t, family)
+				r := rules{backend: backend, family: family, ours: netutil.Ours{Prefix: prefix}, want: want}
+				r.makeSets(t, addr)
 				for _, a := range all {
 					for _, b := range all {
 						if a != image && b != image && !*every {
 							continue
 						}
-						t.Run(fmt.Sprintf("%s/IPv%d/%s/%s then %s", mode, number, backend, a, b), func(t *testing.T) { r.play(t, a, b) })
+						t.Run(fmt.Sprintf("%s/%s/%s/%s then %s", mode, family, backend, a, b), func(t *testing.T) { r.play(t, a, b) })
 					}
 				}
 				on(t, "ipset destroy; nft flush ruleset")
@@ -52,7 +52,7 @@ func TestRulesOfAnotherVersion(t *testing.T) {
 // rules are ours of a family.
 type rules struct {
 	backend netutil.Backend
-	family  int
+	family  netutil.Family
 	ours    netutil.Ours
 	want    netutil.Ruleset
 }
@@ -60,7 +60,7 @@ type rules struct {
 func (r rules) makeSets(t *testing.T, family netip.Addr) {
 	t.Helper()
 	for _, n := range state.SetNames() {
-		on(t, "ipset create %s %s family %s", n.Kernel(family), n.Type(), map[int]string{4: "inet", 6: "inet6"}[r.family])
+		on(t, "ipset create %s %s family %s", n.Kernel(family), n.Type(), [...]string{"inet", "inet6"}[r.family])
 	}
 }
 
@@ -77,7 +77,7 @@ func (r rules) play(t *testing.T, a, b version) {
 		t.Error("rules that did not change have another mark")
 	}
 	chain := r.ours.Prefix + "POST"
-	on(t, "%s -w -t nat -D %s 1", a.tool(map[int]string{4: "iptables-", 6: "ip6tables-"}[r.family]+string(r.backend)), chain)
+	on(t, "%s -w -t nat -D %s 1", a.tool([...]string{"iptables-", "ip6tables-"}[r.family]+string(r.backend)), chain)
 	if before.Same(r.mark(t)) || netutil.Equal(r.read(t), r.want) {
 		t.Errorf("a rule of %s is gone, and that is not seen", chain)
 	}
