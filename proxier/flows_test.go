@@ -43,7 +43,7 @@ func (c *clients) open(t *rapid.T) {
 	for _, entry := range entries {
 		to, node := entry.AddrPort(), entry.Bits != 0
 		if node {
-			if to = netip.AddrPortFrom(nodeFacts.NodeIP(entry.Addr()), entry.Port); !entry.Flows().Network().Contains(to.Addr()) {
+			if to = netip.AddrPortFrom(nodeFacts.NodeIP(entry.Family()), entry.Port); !entry.Flows().Network().Contains(to.Addr()) {
 				continue
 			}
 		}

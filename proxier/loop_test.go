@@ -263,7 +263,7 @@ func TestSlowFailuresRest(t *testing.T) {
 		p.Synced()
 		synctest.Wait()
 		k.takes = 15 * time.Second
-		for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+		for _, family := range state.Families(true) {
 			k.State.Put(state.RulesID(family), state.Intern(state.Spec{Condition: state.Differs, Text: "changed"}))
 		}
 		p.Audit()

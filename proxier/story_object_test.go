@@ -100,7 +100,7 @@ func serverSpec(line string, word []string) state.Spec {
 // entry reads the member of a set, which has commas between the dimensions.
 func (s *story) entry(set, member string) state.ID {
 	part := append(strings.Split(member, ","), "", "")
-	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+	for _, family := range state.Families(true) {
 		for _, name := range state.SetNames() {
 			if name.Kernel(family) != set {
 				continue

@@ -300,7 +300,7 @@ func (s *story) holds(begins string) []string {
 
 func (s *story) rules(text string) []string {
 	var out []string
-	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+	for _, family := range state.Families(true) {
 		for line := range strings.Lines(specOf(s.kernel.Fake, state.RulesID(family)).Text) {
 			if strings.Contains(line, text) {
 				out = append(out, strings.TrimSuffix(line, "\n"))

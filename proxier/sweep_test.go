@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/report"
@@ -106,7 +105,7 @@ func TestSweepThatHangs(t *testing.T) {
 				t.Errorf("logged %d times: %s", n, line)
 			}
 		}
-		if last := sweeps[len(sweeps)-1]; last.Deleted != 1 || last.Err != nil || last.Family != ipfamily.IPv4 || len(sweeps) < 2 || sweeps[0].Took != sweepDeadline {
+		if last := sweeps[len(sweeps)-1]; last.Deleted != 1 || last.Err != nil || last.Family != state.IPv4 || len(sweeps) < 2 || sweeps[0].Took != sweepDeadline {
 			t.Errorf("sweeps: %+v", sweeps)
 		}
 		k.hangs.Store(true)

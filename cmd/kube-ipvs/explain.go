@@ -105,12 +105,12 @@ func explained(ctx context.Context, k *counted, p *desired.Preview, q explain.Qu
 			return name
 		},
 	}
-	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
-		n.Rules[i] = p.Config.Rules(family)
-		if spec, ok := p.Actual.Get(state.RulesID(family)); ok && spec.Value().Condition == state.Sound || i == 1 && !p.Config.IPv6 {
+	for _, family := range state.Families(true) {
+		n.Rules[family] = p.Config.Rules(family)
+		if spec, ok := p.Actual.Get(state.RulesID(family)); ok && spec.Value().Condition == state.Sound || family == state.IPv6 && !p.Config.IPv6 {
 			continue // read and found equal
 		}
-		if n.Rules[i], n.Differ[i], err = k.Rules(ctx, family); err != nil {
+		if n.Rules[family], n.Differ[family], err = k.Rules(ctx, family); err != nil {
 			return nil, err
 		}
 	}

@@ -117,7 +117,7 @@ func programmed() (*state.State, map[state.ID]status.Connections) {
 	s.Put(state.EntryID(state.SetAll, state.TCP, lb), spec("default/api"))
 	s.Put(state.EntryID(state.SetExternalLocal, state.TCP, lb), state.None)
 	s.Put(state.EntryID(state.SetNoLocal, state.TCP, lb), state.None)
-	for _, half := range state.Halves(netip.PrefixFrom(state.IPv4, 0)) {
+	for _, half := range state.Halves(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
 		s.Put(state.NetEntryID(state.SetNodePort, state.TCP, half, 30080), spec("default/api"))
 	}
 	s.Put(state.VIPID(cluster.Addr()), state.None)

@@ -146,7 +146,7 @@ func kernelOptions(e *config.Config, d desired.Config) kernel.Options {
 	for _, im := range d.Images {
 		k.Images = append(k.Images, im.All()...)
 	}
-	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+	for _, family := range state.Families(true) {
 		if at := d.Relay(family); at.IsValid() {
 			k.Relays = append(k.Relays, at.Addr())
 		}

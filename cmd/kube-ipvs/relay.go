@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
@@ -15,14 +14,14 @@ import (
 // addresses. If it cannot for a family, that family is served without them, since another
 // program with that port would get the clients.
 func listen(c *desired.Config, log *slog.Logger) (all []*relay.Listener) {
-	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
+	for _, family := range state.Families(true) {
 		at := c.Relay(family)
 		if !at.IsValid() {
 			continue
 		}
 		l, err := relay.Listen(at)
 		if err != nil {
-			c.Localhost[i] = false
+			c.Localhost[family] = false
 			log.Error("node ports on loopback addresses are refused: their relay cannot listen. Free its port, and start kube-ipvs again",
 				"address", at.Addr(), "port", at.Port(), "find", fmt.Sprintf("ss -lntup sport = %d", at.Port()), "err", err)
 			continue

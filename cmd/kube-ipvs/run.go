@@ -123,7 +123,7 @@ func openKernel(ctx context.Context, d desired.Config, e *config.Config, backend
 	lacks, err = askUnlocked(ctx, warn, "try the features of the kernel", func() ([]error, error) {
 		return k.Check(ctx, kernel.Needs{
 			Scheduler: d.Scheduler, Rules: [2]string{d.Rules(state.IPv4), d.Rules(state.IPv6)}, Device: !d.NoDevice,
-			OnlyIPv6: !e.PodCIDRs[0].IsValid() && e.PodCIDRs[1].IsValid(),
+			OnlyIPv6: !e.PodCIDRs[state.IPv4].IsValid() && e.PodCIDRs[state.IPv6].IsValid(),
 		})
 	})
 	if err != nil {

@@ -26,11 +26,11 @@ func (c *Cluster) bind(actual *state.State) {
 	}
 	missing := c.unbound(actual)
 	most := cmp.Or(c.settings.MostAddresses, mostAddresses)
-	if max(missing[0], missing[1]) <= most {
+	if max(missing[state.IPv4], missing[state.IPv6]) <= most {
 		return
 	}
 	c.log.Warn("more ClusterIPs than the kernel takes as addresses of kube-ipvs0 in good time: they become the node's own by routes alone, until the next start",
-		"IPv4", missing[0], "IPv6", missing[1], "most", most)
+		"IPv4", missing[state.IPv4], "IPv6", missing[state.IPv6], "most", most)
 	c.settings.routes = true
 	if c.follow() {
 		c.model.SetAllDirty()
@@ -46,7 +46,7 @@ func (c *Cluster) unbound(actual *state.State) (n [2]int) {
 		}
 		for _, ip := range s.ClusterIPs {
 			if spec, there := actual.Get(state.VIPID(ip)); !there || spec.Value().Bare {
-				n[number(ip)]++
+				n[state.FamilyOf(ip)]++
 			}
 		}
 	}

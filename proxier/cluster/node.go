@@ -35,7 +35,7 @@ func (n *nodeObject) read(node *corev1.Node, c *Config) {
 			n.bad = append(n.bad, fmt.Sprintf("%s overlaps %s: kube-ipvs cannot use pods in it as endpoints", p, image))
 			continue
 		}
-		if at := &n.podCIDRs[number(p.Addr())]; !at.IsValid() {
+		if at := &n.podCIDRs[state.FamilyOf(p.Addr())]; !at.IsValid() {
 			*at = p
 		}
 	}
@@ -45,19 +45,11 @@ func (n *nodeObject) read(node *corev1.Node, c *Config) {
 			if !ok || a.Type != kind {
 				continue
 			}
-			if at := &n.ips[number(ip)]; !at.IsValid() {
+			if at := &n.ips[state.FamilyOf(ip)]; !at.IsValid() {
 				*at = ip
 			}
 		}
 	}
-}
-
-// number returns 0 for IPv4 and 1 for IPv6.
-func number(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
 }
 
 // problems returns the faults of podCIDRs, and the node's addresses that lie in prefixes of
@@ -153,10 +145,10 @@ func (c *Cluster) expect() {
 // configured one, or else that of the Node object, or else the source of the default route.
 func primary(given []netip.Addr, ips [2]netip.Addr, f state.Facts) []netip.Prefix {
 	var out []netip.Prefix
-	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
+	for _, family := range state.Families(true) {
 		ip := state.Facts{NodeIPs: given}.NodeIP(family)
 		if !ip.IsValid() {
-			ip = ips[i]
+			ip = ips[family]
 		}
 		if !ip.IsValid() {
 			ip = f.NodeIP(family)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
 )
 
 // nodePortWords has the CIDRs of the keywords of nodePortAddresses. Those of primary come from the Node
@@ -44,18 +45,18 @@ func (l *layers) nodePorts(c *Config) {
 func (l *layers) localhost(c *Config) {
 	for _, p := range c.NodePortAddresses {
 		if p.Addr().IsLoopback() {
-			c.Localhost[family(p.Addr())] = true
+			c.Localhost[state.FamilyOf(p.Addr())] = true
 		}
 	}
 	const path = "iptables.localhostNodePorts"
 	switch said := l.docs.proxy.IPTables.LocalhostNodePorts; {
 	case said == nil:
-	case !*said && c.Localhost[0]:
-		c.Localhost[0] = false
+	case !*said && c.Localhost[state.IPv4]:
+		c.Localhost[state.IPv4] = false
 		l.warn(path, "false keeps node ports off 127.0.0.0/8, which nodePortAddresses names")
-	case *said && !c.Localhost[0]:
-		c.Localhost[0] = c.holds127()
-		if !c.Localhost[0] {
+	case *said && !c.Localhost[state.IPv4]:
+		c.Localhost[state.IPv4] = c.holds127()
+		if !c.Localhost[state.IPv4] {
 			l.warn(path, "true has no effect: nodePortAddresses holds no address of 127.0.0.0/8")
 		}
 	}
@@ -73,12 +74,4 @@ func (c *Config) holds127() bool {
 		}
 	}
 	return none
-}
-
-// family returns 0 for IPv4 and 1 for IPv6.
-func family(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
 }

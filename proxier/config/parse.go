@@ -13,6 +13,7 @@ import (
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
 )
 
 func addr(s string) (netip.Addr, error) {
@@ -37,7 +38,7 @@ func cidrs(list []string) ([]netip.Prefix, error) {
 	return out, errors.Join(errs...)
 }
 
-// perFamily parses at most one CIDR for each family, IPv4 first in the result.
+// perFamily parses at most one CIDR for each family.
 func perFamily(list []string) ([2]netip.Prefix, error) {
 	var out [2]netip.Prefix
 	ps, err := cidrs(list)
@@ -45,10 +46,7 @@ func perFamily(list []string) ([2]netip.Prefix, error) {
 		return out, err
 	}
 	for _, p := range ps {
-		at := &out[0]
-		if p.Addr().Is6() {
-			at = &out[1]
-		}
+		at := &out[state.FamilyOf(p.Addr())]
 		if at.IsValid() {
 			return out, fmt.Errorf("%s and %s are of the same family", *at, p)
 		}
@@ -87,8 +85,8 @@ var families = [2]string{"imagePrefixes.ipv4", "imagePrefixes.ipv6"}
 func (l *layers) images() [2]desired.Images {
 	var out [2]desired.Images
 	sets := [2]ImagePrefixSet{l.docs.own.ImagePrefixes.IPv4, l.docs.own.ImagePrefixes.IPv6}
-	for f, family := range families {
-		im := &out[f]
+	for _, f := range state.Families(true) {
+		im, path := &out[f], families[f]
 		good := true
 		for _, one := range []struct {
 			name, text string
@@ -96,13 +94,13 @@ func (l *layers) images() [2]desired.Images {
 		}{{"cluster", sets[f].Cluster, &im.Cluster}, {"local", sets[f].Local, &im.Local}, {"nodePort", sets[f].NodePort, &im.NodePort}} {
 			p, err := netip.ParsePrefix(one.text)
 			if err != nil {
-				l.check(family+"."+one.name, fmt.Errorf("%q is not a CIDR", one.text))
+				l.check(path+"."+one.name, fmt.Errorf("%q is not a CIDR", one.text))
 				good = false
 			}
 			*one.to = p
 		}
 		if good {
-			l.check(family+".cluster", im.Validate(f == 0))
+			l.check(path+".cluster", im.Validate(f))
 		}
 	}
 	return out

@@ -84,12 +84,11 @@ var DefaultImages = [2]Images{
 	{netip.MustParsePrefix("4000::/3"), netip.MustParsePrefix("6000::/3"), netip.MustParsePrefix("8000::/126")},
 }
 
-// Validate returns why the prefixes are unusable, or nil. They must be of IPv4 if four
-// is true, else of IPv6.
-func (im Images) Validate(four bool) error {
+// Validate returns why the prefixes are unusable for a family, or nil.
+func (im Images) Validate(family state.Family) error {
 	all := im.All()
 	for i, p := range all {
-		if !p.IsValid() || p.Addr().Is4() != four || p != p.Masked() {
+		if !p.IsValid() || state.FamilyOf(p.Addr()) != family || p != p.Masked() {
 			return fmt.Errorf("image prefix %s is not a network of the right family", p)
 		}
 		for _, q := range all[:i] {
@@ -151,12 +150,12 @@ func (im Images) sink() netip.Prefix {
 const relayPort = 1024 // a lower port needs CAP_NET_BIND_SERVICE
 
 // Relay returns the address to which the rules send connections from loopback addresses
-// to node ports, in the family of a. It is invalid if these are not served.
-func (c *Config) Relay(a netip.Addr) netip.AddrPort {
-	if !c.Localhost[index(a)] || a.Is6() && !c.IPv6 {
+// to node ports of a family. It is invalid if these are not served.
+func (c *Config) Relay(family state.Family) netip.AddrPort {
+	if !c.Localhost[family] || family == state.IPv6 && !c.IPv6 {
 		return netip.AddrPort{}
 	}
-	return netip.AddrPortFrom(c.images(a).NodePort.Addr(), relayPort)
+	return netip.AddrPortFrom(c.Images[family].NodePort.Addr(), relayPort)
 }
 
 // ImageOf returns the mapped address of a: NETMAP replaces its leading bits by those of p.
@@ -179,32 +178,18 @@ func ImageOf(a netip.Addr, p netip.Prefix) netip.Addr {
 	return image
 }
 
-// index returns 0 for IPv4 and 1 for IPv6.
-func index(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
-}
-
-// images returns the prefixes for the family of a.
-func (c *Config) images(a netip.Addr) Images { return c.Images[index(a)] }
-
 // SeesAll reports whether IPVS sees every packet of a virtual server's connections, so
 // that its counters of packets, bytes and open connections are right. With a mapped
 // address IPVS sees the first packet of a connection only.
 func (c *Config) SeesAll(server state.ID) bool { return !c.isImage(server.Addr()) }
 
 // families returns the families in use.
-func (c *Config) families() []netip.Addr {
-	if c.IPv6 {
-		return []netip.Addr{state.IPv4, state.IPv6}
-	}
-	return []netip.Addr{state.IPv4}
-}
+func (c *Config) families() []state.Family { return state.Families(c.IPv6) }
 
 // Overlap is Images.Overlap for the family of p.
-func (c *Config) Overlap(p netip.Prefix) string { return c.images(p.Addr()).Overlap(p) }
+func (c *Config) Overlap(p netip.Prefix) string {
+	return c.Images[state.FamilyOf(p.Addr())].Overlap(p)
+}
 
 // Reserved returns why a is a mapped address, which nothing but kube-ipvs may use; "":
 // it is none.
@@ -217,7 +202,7 @@ func (c *Config) Reserved(a netip.Addr) string {
 
 // isImage reports whether a lies in a prefix of mapped addresses.
 func (c *Config) isImage(a netip.Addr) bool {
-	im := &c.Images[index(a)]
+	im := &c.Images[state.FamilyOf(a)]
 	return im.Cluster.Contains(a) || im.Local.Contains(a) || im.NodePort.Contains(a)
 }
 

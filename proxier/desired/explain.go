@@ -20,7 +20,7 @@ func (t *Table) Frontends(v *model.Service) []Frontend {
 	for i := range fs.all {
 		f := &fs.all[i]
 		if f.Reach == NodePort {
-			f.Networks = t.config.nodePortNetworks(f.Addr.Addr())
+			f.Networks = t.config.nodePortNetworks(f.Family())
 		}
 		if w := t.winner(s, f); w != nil {
 			f.Lost = w.rank.key

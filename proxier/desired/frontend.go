@@ -46,6 +46,9 @@ type Frontend struct {
 	Lost     model.Key      // the other Service that has the frontend; zero: this one has it
 }
 
+// Family returns the family of the frontend's address.
+func (f *Frontend) Family() state.Family { return state.FamilyOf(f.Addr.Addr()) }
+
 // String returns the frontend's name in problems and reasons.
 func (f Frontend) String() string {
 	if f.Reach == NodePort {
@@ -112,7 +115,7 @@ type frontends struct {
 func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) bool) {
 	*fs = frontends{all: fs.all[:0], claims: fs.claims[:0]}
 	for _, n := range s.SourceRanges {
-		fs.ranges[index(n.Addr())]++
+		fs.ranges[state.FamilyOf(n.Addr())]++
 	}
 	fs.each(s, s.ClusterIPs, func(i int, proto state.Protocol, ip netip.Addr) {
 		if barred(ip) {
@@ -122,12 +125,12 @@ func (fs *frontends) list(c *Config, s *model.Service, barred func(netip.Addr) b
 	})
 	fs.each(s, s.ClusterIPs, func(i int, proto state.Protocol, ip netip.Addr) { // node ports answer in the Service's families
 		if n := s.Ports[i].NodePort; n != 0 {
-			fs.add(c, c.frontend(s, NodePort, i, proto, netip.AddrPortFrom(state.FamilyOf(ip), n)))
+			fs.add(c, c.frontend(s, NodePort, i, proto, netip.AddrPortFrom(state.FamilyOf(ip).Unspecified(), n)))
 		}
 	})
 	fs.each(s, s.LoadBalancerIPs, func(i int, proto state.Protocol, ip netip.Addr) {
 		f := c.frontend(s, LoadBalancer, i, proto, netip.AddrPortFrom(ip, s.Ports[i].Port))
-		f.sourced = fs.ranges[index(ip)] > 0
+		f.sourced = fs.ranges[f.Family()] > 0
 		fs.add(c, f)
 	})
 	fs.each(s, c.externalIPs(s), func(i int, proto state.Protocol, ip netip.Addr) {
@@ -145,7 +148,7 @@ func (*frontends) each(s *model.Service, ips []netip.Addr, add func(port int, pr
 }
 
 func (fs *frontends) add(c *Config, f Frontend) {
-	if f.Addr.Addr().Is6() && !c.IPv6 || c.isImage(f.Addr.Addr()) {
+	if f.Family() == state.IPv6 && !c.IPv6 || c.isImage(f.Addr.Addr()) {
 		return
 	}
 	cost := fs.costs(&f)
@@ -184,7 +187,7 @@ func (fs *frontends) add(c *Config, f Frontend) {
 // count: a thousand ports and two thousand ranges, an object of 50 kB, make two million entries.
 func (fs *frontends) costs(f *Frontend) int {
 	if f.sourced {
-		return 1 + fs.ranges[index(f.Addr.Addr())]
+		return 1 + fs.ranges[f.Family()]
 	}
 	return 1
 }
@@ -269,7 +272,7 @@ func (c *Config) Servers(entry state.ID) []state.ID {
 
 // servers appends the virtual servers behind an entry, see Servers.
 func (c *Config) servers(to []state.ID, entry state.ID) []state.ID {
-	im := c.images(entry.Addr())
+	im := &c.Images[entry.Family()]
 	at := func(a netip.Addr) state.ID {
 		return state.VirtualServerID(entry.Proto, netip.AddrPortFrom(a, entry.Port))
 	}

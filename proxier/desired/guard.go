@@ -32,7 +32,7 @@ func newGuard() guard {
 // barred returns why an address cannot be a ClusterIP on this node; "": it can.
 func (t *Table) barred(key model.Key, a netip.Addr) string {
 	switch {
-	case a == t.facts.NodeIP(a):
+	case a == t.facts.NodeIP(state.FamilyOf(a)):
 		return "this node's own address"
 	case key != apiServer && slices.Contains(t.guard.addrs, a):
 		return "the address of an API server"

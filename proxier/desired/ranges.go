@@ -11,7 +11,7 @@ import (
 func (r *render) sources(f *Frontend, what string) {
 	const why = "loadBalancerSourceRanges"
 	for _, n := range r.view.SourceRanges {
-		if n.Addr().Is4() != f.Addr.Addr().Is4() {
+		if state.FamilyOf(n.Addr()) != f.Family() {
 			continue
 		}
 		for _, half := range state.Halves(n) {
@@ -21,7 +21,7 @@ func (r *render) sources(f *Frontend, what string) {
 	// If the node has bound the address, as with keepalived, the node's packets to the
 	// address come from it.
 	ip := f.Addr.Addr()
-	if node := r.facts.NodeIP(ip); node.IsValid() && inRanges(r.view.SourceRanges, node) && !inRanges(r.view.SourceRanges, ip) {
+	if node := r.facts.NodeIP(state.FamilyOf(ip)); node.IsValid() && inRanges(r.view.SourceRanges, node) && !inRanges(r.view.SourceRanges, ip) {
 		r.own(state.SourceEntryID(f.Proto, f.Addr, netip.PrefixFrom(ip, ip.BitLen())), state.None, what, why, "the ranges contain the node, which may dial from this address")
 	}
 	r.enter(f, state.SetSourceFiltered, 0, what, why)

@@ -165,10 +165,10 @@ func (r *render) frontend(f *Frontend) {
 			r.server(f.LocalServer, eps.Local, f, what+", from outside, external policy Local")
 		}
 	}
-	if f.Addr.Addr().Is6() {
+	if f.Family() == state.IPv6 {
 		r.share(forwardIPv6.ID, forwardIPv6.Spec, "a Service with an IPv6 address")
 	}
-	if done := &r.hairpin[f.Port][index(f.Addr.Addr())]; !*done {
+	if done := &r.hairpin[f.Port][f.Family()]; !*done {
 		*done = true
 		for _, ep := range eps.OnNode {
 			r.share(state.HairpinID(f.Proto, ep), state.None, "endpoint on this node")
@@ -241,8 +241,9 @@ func (c *Config) missing(scheduler string) error {
 // vip returns the Spec of a VIP. The node's own packets to it must leave with the node's
 // address and the MTU of its link, not with the VIP and the MTU of lo.
 func (r *render) vip(a netip.Addr) state.SpecRef {
-	bare := r.config.NoDevice || r.facts.NoVIPv6 && a.Is6()
-	return r.intern(ofVIP4+index(a), state.Spec{Source: r.facts.NodeIP(a), MTU: r.facts.MTU, Bare: bare})
+	family := state.FamilyOf(a)
+	bare := r.config.NoDevice || r.facts.NoVIPv6 && family == state.IPv6
+	return r.intern(ofVIP4+int(family), state.Spec{Source: r.facts.NodeIP(family), MTU: r.facts.MTU, Bare: bare})
 }
 
 // gates adds the entries that refuse, drop or filter.
@@ -275,7 +276,7 @@ func (r *render) enter(f *Frontend, addresses, nodePorts state.SetName, why ...s
 		r.own(state.EntryID(set, f.Proto, f.Addr), spec, why...)
 		return
 	}
-	for _, n := range r.config.nodePortNetworks(f.Addr.Addr()) {
+	for _, n := range r.config.nodePortNetworks(f.Family()) {
 		r.own(state.NetEntryID(set, f.Proto, n, f.Addr.Port()), spec, why...)
 	}
 }
@@ -302,7 +303,7 @@ func (r *render) publish(f *Frontend, what string) {
 // endpoint of any node, regardless of policies and hints, as in kube-proxy. It keeps the
 // answer for the next frontend of the same port.
 func (r *render) answering(f *Frontend) state.SpecRef {
-	last := &r.answers[index(f.Addr.Addr())]
+	last := &r.answers[f.Family()]
 	if !last.known || last.port != f.Port {
 		*last = answers{true, f.Port, state.Answering(r.endpoints(f).Serving)}
 	}
@@ -321,17 +322,17 @@ func (r *render) comment(f *Frontend) state.SpecRef {
 	return state.Intern(state.Spec{Text: text[:min(len(text), maxComment)]})
 }
 
-// nodePortNetworks returns the networks of node addresses that serve node ports in the
-// family of a, as ipset takes them. No network lies in another.
-func (c *Config) nodePortNetworks(a netip.Addr) []netip.Prefix {
+// nodePortNetworks returns the networks of node addresses of a family that serve node
+// ports, as ipset takes them. No network lies in another.
+func (c *Config) nodePortNetworks(family state.Family) []netip.Prefix {
 	var out []netip.Prefix
 	for i, p := range c.NodePortAddresses {
-		if p.Addr().Is4() == a.Is4() && !held(p, i, c.NodePortAddresses) {
+		if state.FamilyOf(p.Addr()) == family && !held(p, i, c.NodePortAddresses) {
 			out = append(out, state.Halves(p)...)
 		}
 	}
 	if out == nil {
-		out = state.Halves(netip.PrefixFrom(a, 0))
+		out = state.Halves(netip.PrefixFrom(family.Unspecified(), 0))
 	}
 	return out
 }

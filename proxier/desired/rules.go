@@ -5,11 +5,13 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"kube-ipvs/proxier/state"
 )
 
-// Rules returns all chains of a family, which is state.IPv4 or state.IPv6, in the form
-// that iptables-restore reads. They do not depend on Services: the sets that they look
-// into do. The source has their IPv4 text, so that grep finds a node's rule here.
+// Rules returns all chains of a family in the form that iptables-restore reads. They do not
+// depend on Services: the sets that they look into do. The source has their IPv4 text, so
+// that grep finds a node's rule here.
 //
 // A new flow meets them in this order. mangle shuts the back doors to mapped addresses
 // and drops packets that a policy forbids. nat marks packets that must be masqueraded,
@@ -17,21 +19,21 @@ import (
 // itself. IPVS, behind the INPUT or OUTPUT hook, picks a real server. filter lets these
 // packets pass on hosts that drop by default, refuses frontends without endpoints, and
 // guards the ports of VIPs that no Service has.
-func (c Config) Rules(family netip.Addr) string {
+func (c Config) Rules(family state.Family) string {
 	mark := uint32(1) << c.MasqueradeBit
-	r := &rules{config: c, images: c.images(family), relayed: c.Relay(family),
-		itself: "-j NETMAP --to " + netip.PrefixFrom(family, 0).String(),
+	r := &rules{config: c, images: c.Images[family], relayed: c.Relay(family),
+		itself: "-j NETMAP --to " + netip.PrefixFrom(family.Unspecified(), 0).String(),
 		unmark: fmt.Sprintf("0x0/0x%x", mark), mark: fmt.Sprintf("0x%x/0x%x", mark, mark),
 		icmp: "icmp", loopback: "127.0.0.0/8", unreachable: "icmp-port-unreachable"}
-	if family.Is6() {
+	if family == state.IPv6 {
 		r.icmp, r.loopback, r.unreachable = "ipv6-icmp", "::1/128", "icmp6-port-unreachable"
 	}
-	r.matchPods(c.PodCIDRs[index(family)])
+	r.matchPods(c.PodCIDRs[family])
 	r.mangle()
 	r.own()
 	r.nat()
 	r.filter()
-	if family.Is6() {
+	if family == state.IPv6 {
 		return ofIPv6.Replace(r.text.String())
 	}
 	return r.text.String()

@@ -47,8 +47,8 @@ func TestRulesText(t *testing.T) {
 	} {
 		c := config(tt.mode)
 		tt.change(&c)
-		for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
-			name := tt.name + ", " + map[bool]string{true: "IPv4", false: "IPv6"}[family.Is4()]
+		for _, family := range state.Families(true) {
+			name := tt.name + ", " + family.String()
 			got := c.Rules(family)
 			if diff := cmp.Diff(want[name], got); diff != "" && !*update {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -71,7 +71,7 @@ func TestRulesNameWhatIsThere(t *testing.T) {
 	for _, mode := range []Mode{Image, Direct} {
 		c := config(mode)
 		c.Localhost = [2]bool{true, true}
-		for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+		for _, family := range state.Families(true) {
 			sets := map[string]state.SetName{}
 			for _, set := range state.SetNames() {
 				sets[set.Kernel(family)] = set

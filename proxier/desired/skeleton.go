@@ -23,8 +23,7 @@ func Skeleton(c Config) []state.Object {
 			out = append(out, state.Object{ID: state.SetID(name, family), Spec: state.None})
 		}
 		out = append(out, state.Object{ID: state.RulesID(family), Spec: state.Intern(state.Spec{Text: c.Rules(family)})})
-		im := c.images(family)
-		for _, p := range im.All() {
+		for _, p := range c.Images[family].All() {
 			out = append(out, state.Object{ID: state.RouteID(p), Spec: state.None})
 		}
 	}

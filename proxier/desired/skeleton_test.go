@@ -89,15 +89,15 @@ func TestTakenBack(t *testing.T) {
 func TestAllAddressesArePods(t *testing.T) {
 	some, all := config(Image), config(Image)
 	all.PodCIDRs = [2]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
-	for f, family := range []netip.Addr{state.IPv4, state.IPv6} {
+	for _, family := range state.Families(true) {
 		var want []string
 		for line := range strings.Lines(some.Rules(family)) {
-			if !strings.Contains(line, "! -s "+some.PodCIDRs[f].String()) {
-				want = append(want, strings.ReplaceAll(line, some.PodCIDRs[f].String(), all.PodCIDRs[f].String()))
+			if !strings.Contains(line, "! -s "+some.PodCIDRs[family].String()) {
+				want = append(want, strings.ReplaceAll(line, some.PodCIDRs[family].String(), all.PodCIDRs[family].String()))
 			}
 		}
 		if got := all.Rules(family); got != strings.Join(want, "") {
-			t.Errorf("with %s:\n%s", all.PodCIDRs[f], cmp.Diff(strings.Join(want, ""), got))
+			t.Errorf("with %s:\n%s", all.PodCIDRs[family], cmp.Diff(strings.Join(want, ""), got))
 		}
 	}
 }

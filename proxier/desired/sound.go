@@ -29,14 +29,13 @@ func (c *Config) Needs(to []state.ID, id state.ID) []state.ID {
 	if id.Kind != state.VIP || !c.NoDevice {
 		to = state.Needs(to, id)
 	}
-	family := state.FamilyOf(id.Addr())
 	switch {
 	case id.Kind == state.VIP:
 		to = append(to, state.VIPEntryID(id.Addr()))
 	case id.Kind == state.Route:
-		to = append(to, state.RulesID(family))
+		to = append(to, state.RulesID(id.Family()))
 	case id.Kind == state.Entry && id.Set.Publishes():
-		to = append(c.servers(to, id), state.RulesID(family))
+		to = append(c.servers(to, id), state.RulesID(id.Family()))
 		if id.Set != state.SetNodePort && id.Set != state.SetNodePortLocal {
 			to = append(to, state.EntryID(state.SetAll, id.Proto, id.AddrPort()))
 		}

@@ -195,19 +195,19 @@ func TestImagesValidate(t *testing.T) {
 	tests := []struct {
 		name   string
 		images Images
-		four   bool
+		family state.Family
 		says   string
 	}{
-		{"IPv4 default", DefaultImages[0], true, ""},
-		{"IPv6 default", DefaultImages[1], false, ""},
-		{"wrong family", DefaultImages[1], true, "right family"},
-		{"overlap", Images{p("240.0.0.0/5"), p("244.0.0.0/6"), p("252.0.0.0/30")}, true, "overlap"},
-		{"too small", Images{p("240.0.0.0/5"), p("248.0.0.0/6"), p("252.0.0.0/31")}, true, "fewer than the four"},
-		{"host bits", Images{p("240.0.0.1/5"), p("248.0.0.0/6"), p("252.0.0.0/30")}, true, "not a network"},
+		{"IPv4 default", DefaultImages[0], state.IPv4, ""},
+		{"IPv6 default", DefaultImages[1], state.IPv6, ""},
+		{"wrong family", DefaultImages[1], state.IPv4, "right family"},
+		{"overlap", Images{p("240.0.0.0/5"), p("244.0.0.0/6"), p("252.0.0.0/30")}, state.IPv4, "overlap"},
+		{"too small", Images{p("240.0.0.0/5"), p("248.0.0.0/6"), p("252.0.0.0/31")}, state.IPv4, "fewer than the four"},
+		{"host bits", Images{p("240.0.0.1/5"), p("248.0.0.0/6"), p("252.0.0.0/30")}, state.IPv4, "not a network"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := tt.images.Validate(tt.four)
+			err := tt.images.Validate(tt.family)
 			if tt.says == "" && err != nil || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
 				t.Errorf("got %v, want %q", err, tt.says)
 			}

@@ -30,7 +30,7 @@ func (n *Node) Explain(q Query, from netip.Addr) (*Explanation, error) {
 	}
 	for i := range frontends {
 		f := &frontends[i]
-		if from.IsValid() && from.Is4() != f.Addr.Addr().Is4() {
+		if from.IsValid() && state.FamilyOf(from) != f.Family() {
 			continue
 		}
 		out.Frontends = append(out.Frontends, n.frontend(s, f, q.At, n.clients(f, q.At.Addr(), from)))
@@ -62,21 +62,9 @@ func (n *Node) prepare() {
 	}
 }
 
-// index returns 0 for IPv4 and 1 for IPv6.
-func index(a netip.Addr) int {
-	if a.Is4() {
-		return 0
-	}
-	return 1
-}
-
 func (n *Node) frontend(s *model.Service, f *desired.Frontend, dialled netip.AddrPort, clients []Client) Frontend {
-	family := 4
-	if f.Addr.Addr().Is6() {
-		family = 6
-	}
 	out := Frontend{
-		Kind: f.Reach.String(), Address: f.Addr.String(), Family: family, Protocol: f.Proto.String(), Port: s.Ports[f.Port].Name,
+		Kind: f.Reach.String(), Address: f.Addr.String(), Family: [...]int{4, 6}[f.Family()], Protocol: f.Proto.String(), Port: s.Ports[f.Port].Name,
 		Policy: "Cluster", Takes: n.takesFacts(f), Ways: []Way{}, Servers: []Server{},
 	}
 	if f.Local {
@@ -110,9 +98,9 @@ func (n *Node) frontend(s *model.Service, f *desired.Frontend, dialled netip.Add
 // nodeAddress returns an address of the node that serves the frontend's node port: the node's own
 // one, if it does.
 func (n *Node) nodeAddress(f *desired.Frontend) netip.AddrPort {
-	all := append([]netip.Addr{n.Facts.NodeIP(f.Addr.Addr())}, n.Addresses...)
+	all := append([]netip.Addr{n.Facts.NodeIP(f.Family())}, n.Addresses...)
 	for _, a := range all {
-		if !a.IsValid() || a.Is4() != f.Addr.Addr().Is4() || a.IsLoopback() || a.IsLinkLocalUnicast() || n.Actual.Has(state.VIPID(a)) {
+		if !a.IsValid() || state.FamilyOf(a) != f.Family() || a.IsLoopback() || a.IsLinkLocalUnicast() || n.Actual.Has(state.VIPID(a)) {
 			continue
 		}
 		if slices.ContainsFunc(f.Networks, func(p netip.Prefix) bool { return p.Contains(a) }) {

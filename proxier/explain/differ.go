@@ -12,9 +12,9 @@ import (
 // all Services of their families need.
 func (n *Node) differences(s *model.Service, frontends []desired.Frontend, q Query) []Difference {
 	own := n.owned(s, frontends, q)
-	families := map[int]bool{}
+	var families [2]bool
 	for i := range frontends {
-		families[index(frontends[i].Addr.Addr())] = true
+		families[frontends[i].Family()] = true
 	}
 	out := []Difference{}
 	for _, op := range n.Plan {
@@ -23,7 +23,7 @@ func (n *Node) differences(s *model.Service, frontends []desired.Frontend, q Que
 		case state.Setting, state.Link:
 			common = true
 		case state.Set, state.Rules, state.Route:
-			common = families[index(op.ID.Addr())]
+			common = families[op.ID.Family()]
 		}
 		if common || own(op) {
 			out = append(out, n.difference(op, common))
@@ -77,7 +77,7 @@ func about(id state.ID, f *desired.Frontend) bool {
 		case state.HashIPPortIP:
 			return false
 		case state.HashNetPort:
-			return f.Reach == desired.NodePort && id.Proto == f.Proto && id.Port == f.Addr.Port() && index(id.Addr()) == index(f.Addr.Addr())
+			return f.Reach == desired.NodePort && id.Proto == f.Proto && id.Port == f.Addr.Port() && id.Family() == f.Family()
 		}
 		return id.Proto == f.Proto && id.AddrPort() == f.Addr
 	}
@@ -98,7 +98,7 @@ func (n *Node) difference(op state.Op, common bool) Difference {
 		d.What, d.Want, d.Have = "changed", spell(op.Spec), spell(op.Old)
 	}
 	if op.ID.Kind == state.Rules {
-		d.Detail, d.Want, d.Have = n.Differ[index(op.ID.Addr())], "", ""
+		d.Detail, d.Want, d.Have = n.Differ[op.ID.Family()], "", ""
 	}
 	switch why := n.Why[op.ID]; {
 	case why != "":

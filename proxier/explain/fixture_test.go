@@ -64,16 +64,16 @@ func (n *Node) compare(t interface{ Fatal(...any) }) {
 			wants = append(wants, state.Want{ID: id})
 		}
 	}
-	for i, family := range []netip.Addr{state.IPv4, state.IPv6} {
-		have, err := netutil.ParseRules(n.Rules[i], []string{state.Prefix4, state.Prefix6}[i])
+	for _, family := range state.Families(true) {
+		have, err := netutil.ParseRules(n.Rules[family], []string{state.Prefix4, state.Prefix6}[family])
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := netutil.ParseRules(n.Config.Rules(family), []string{state.Prefix4, state.Prefix6}[i])
+		want, err := netutil.ParseRules(n.Config.Rules(family), []string{state.Prefix4, state.Prefix6}[family])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n.Differ[i] = netutil.Missing(have, want); n.Differ[i] != nil {
+		if n.Differ[family] = netutil.Missing(have, want); n.Differ[family] != nil {
 			n.Actual.Put(state.RulesID(family), state.Intern(state.Spec{Condition: state.Differs, Text: "changed"}))
 		}
 	}

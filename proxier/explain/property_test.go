@@ -131,7 +131,7 @@ func expected(n *Node, v model.View, f desired.Frontend, from netip.Addr) string
 		eps = v.V6[f.Port]
 	}
 	node := slices.Contains(facts.NodeIPs, from)
-	pod := n.Config.PodCIDRs[index(from)].Contains(from)
+	pod := n.Config.PodCIDRs[state.FamilyOf(from)].Contains(from)
 	outside := f.Reach != desired.ClusterIP && f.Local && !node && !pod
 	chosen, server := eps.Cluster, f.Server
 	if f.Reach == desired.ClusterIP && f.Local {

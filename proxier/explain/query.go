@@ -182,7 +182,7 @@ func (n *Node) serves(f *desired.Frontend, q Query) bool {
 		return false
 	case f.Reach != desired.NodePort:
 		return f.Addr.Addr() == q.At.Addr()
-	case f.Addr.Addr().Is4() != q.At.Addr().Is4() || !n.isLocal(q.At.Addr()) || n.Actual.Has(state.VIPID(q.At.Addr())):
+	case f.Family() != state.FamilyOf(q.At.Addr()) || !n.isLocal(q.At.Addr()) || n.Actual.Has(state.VIPID(q.At.Addr())):
 		return false
 	}
 	return slices.ContainsFunc(f.Networks, func(p netip.Prefix) bool { return p.Contains(q.At.Addr()) })

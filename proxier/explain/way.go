@@ -26,7 +26,7 @@ func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
 	case dialled.IsLoopback():
 		return []Client{{Kind: FromNode, addr: dialled}}
 	}
-	at := index(f.Addr.Addr())
+	at := f.Family()
 	var out []Client
 	unknown := false
 	if n.Config.PodInterface != "" {
@@ -40,7 +40,7 @@ func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
 	} else {
 		unknown = true
 	}
-	if node := n.Facts.NodeIP(f.Addr.Addr()); node.IsValid() {
+	if node := n.Facts.NodeIP(f.Family()); node.IsValid() {
 		out = append(out, Client{Kind: FromNode, addr: node})
 	}
 	return append(out, Client{Kind: FromOutside, allOfKind: true, orPod: unknown, addr: outsiders[at]})
@@ -49,7 +49,7 @@ func (n *Node) clients(f *desired.Frontend, dialled, from netip.Addr) []Client {
 // client returns the client with an address, and its kind.
 func (n *Node) client(a netip.Addr) Client {
 	c := Client{Kind: FromOutside, Address: a.String(), addr: a}
-	p, prefix := n.Config.PodCIDRs[index(a)], n.Config.PodInterface
+	p, prefix := n.Config.PodCIDRs[state.FamilyOf(a)], n.Config.PodInterface
 	if n.LinkOf != nil && prefix != "" {
 		c.Link = n.LinkOf(a)
 	}
@@ -93,7 +93,7 @@ func (n *Node) imageRoute(a netip.Addr) (state.ID, bool) {
 
 // way follows a client's first packet to an address and port.
 func (n *Node) way(f *desired.Frontend, c Client, to netip.AddrPort) Way {
-	t := &tracer{node: n, rules: n.rules[index(to.Addr())],
+	t := &tracer{node: n, rules: n.rules[state.FamilyOf(to.Addr())],
 		packet: packet{client: c, source: c.addr, in: c.Link, proto: f.Proto, to: to}}
 	w := Way{Client: c, To: fmt.Sprintf("%s/%s", to, f.Proto)}
 	w.Outcome, w.Why = n.follow(t)
@@ -184,8 +184,9 @@ func (t *tracer) unserved() bool {
 // relayed reports whether the rules have sent the packet to the relay. If so, the tracer
 // continues with the relay's own packet, from the node's address to the dialled address.
 func (n *Node) relayed(t *tracer, dialled netip.AddrPort) bool {
-	node := n.Facts.NodeIP(dialled.Addr())
-	if at := n.Config.Relay(dialled.Addr()); t.packet.to != at || !at.IsValid() || !node.IsValid() {
+	family := state.FamilyOf(dialled.Addr())
+	node := n.Facts.NodeIP(family)
+	if at := n.Config.Relay(family); t.packet.to != at || !at.IsValid() || !node.IsValid() {
 		return false
 	}
 	t.packet = packet{client: t.packet.client, source: node, proto: t.packet.proto, to: dialled}
@@ -196,7 +197,7 @@ func (n *Node) relayed(t *tracer, dialled netip.AddrPort) bool {
 
 // unrelayedWhy returns why a node port is not served at a loopback address.
 func (n *Node) unrelayedWhy(a netip.Addr) string {
-	if n.Config.Relay(a).IsValid() {
+	if n.Config.Relay(state.FamilyOf(a)).IsValid() {
 		return "no TCP or UDP node port that the relay serves has it"
 	}
 	return "IPVS does not take loopback sources, and node ports are relayed only where nodePortAddresses says localhost"

@@ -92,7 +92,7 @@ func (n *Node) masqueradeWhy(w *Way, steps []Step) string {
 }
 
 func (n *Node) keptWhy(w *Way, through desired.Chain) string {
-	at, kind := index(w.Client.addr), w.Client.Kind
+	at, kind := state.FamilyOf(w.Client.addr), w.Client.Kind
 	local := through == desired.ChainExtLocal || through == desired.ChainNodePortLocal
 	switch {
 	case local && kind == FromPod:
@@ -138,11 +138,8 @@ func (n *Node) takesFacts(f *desired.Frontend) []Fact {
 }
 
 func (n *Node) nodePortText(f *desired.Frontend) string {
-	family, at := "IPv4", "127.0.0.1"
-	if f.Addr.Addr().Is6() {
-		family, at = "IPv6", "::1"
-	}
-	relay := n.Config.Relay(f.Addr.Addr()).IsValid() && f.Proto != state.SCTP
+	at := [...]string{"127.0.0.1", "::1"}[f.Family()]
+	relay := n.Config.Relay(f.Family()).IsValid() && f.Proto != state.SCTP
 	served := ""
 	if relay {
 		served = fmt.Sprintf("; the relay serves clients at loopback addresses (--from %s)", at)
@@ -152,13 +149,13 @@ func (n *Node) nodePortText(f *desired.Frontend) string {
 		if relay {
 			but = "ClusterIPs"
 		}
-		return fmt.Sprintf("every %s address of this node has port %d, but for %s", family, f.Addr.Port(), but) + served
+		return fmt.Sprintf("every %s address of this node has port %d, but for %s", f.Family(), f.Addr.Port(), but) + served
 	}
 	var nets []string
 	for _, p := range f.Networks {
 		nets = append(nets, p.String())
 	}
-	return fmt.Sprintf("the %s addresses of this node in %s have port %d", family, strings.Join(nets, ", "), f.Addr.Port()) + served
+	return fmt.Sprintf("the %s addresses of this node in %s have port %d", f.Family(), strings.Join(nets, ", "), f.Addr.Port()) + served
 }
 
 // publishing returns the set entries that make the rules rewrite packets to a frontend, and the

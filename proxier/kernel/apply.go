@@ -152,7 +152,7 @@ func (l *Linux) encodeEntry(b *netutil.Batch, op *state.Op) error {
 	case state.HashIPPortNet:
 		e.PeerBits = id.Bits
 	}
-	name, kind := id.Set.Kernel(id.Addr()), ipset.Type(id.Set.Type())
+	name, kind := id.Set.Kernel(id.Family()), ipset.Type(id.Set.Type())
 	if op.Verb == state.Delete {
 		ipset.DeleteEntry(b, name, kind, e)
 	} else {
@@ -291,7 +291,7 @@ func (l *Linux) applyOne(ctx context.Context, op state.Op) error {
 	case state.Link:
 		return l.link(op)
 	case state.Set:
-		name := op.ID.Set.Kernel(op.ID.Addr())
+		name := op.ID.Set.Kernel(op.ID.Family())
 		if op.Verb == state.Delete {
 			return l.ipset.Destroy(name)
 		}

@@ -117,8 +117,8 @@ func primaryIPv6(configured, found []netip.Addr) bool {
 }
 
 // checkFamily tries what the rules of a family need, and IPVS of IPv6.
-func (l *Linux) checkFamily(ctx context.Context, family netip.Addr, n Needs) error {
-	rules := n.Rules[number(family)]
+func (l *Linux) checkFamily(ctx context.Context, family state.Family, n Needs) error {
+	rules := n.Rules[family]
 	want, _, err := l.parse(family, rules)
 	if err != nil {
 		return err
@@ -126,7 +126,7 @@ func (l *Linux) checkFamily(ctx context.Context, family netip.Addr, n Needs) err
 	if have, ok := l.fresh[family]; ok && rules != "" && netutil.Equal(have, want) {
 		return nil
 	}
-	if family.Is6() {
+	if family == state.IPv6 {
 		if err := l.ipvs.ProbeIPv6(n.Scheduler); err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ var (
 // checkOptional tries features that kube-ipvs can do without. device: kube-ipvs0 must be made.
 func (l *Linux) checkOptional(n Needs, device bool) (lacks []error, err error) {
 	for _, family := range l.families() {
-		err := l.checkOwn(family, n.Rules[number(family)])
+		err := l.checkOwn(family, n.Rules[family])
 		if err != nil && !errors.Is(err, netutil.ErrNoNFTables) {
 			return nil, err
 		}
@@ -219,15 +219,15 @@ func (l *Linux) checkIPVS(ctx context.Context, have *state.State, scheduler stri
 
 // checkRules tries the parts of nftables, all set types, and all extensions of iptables in
 // rules. The error is a netutil.MissingModules of all that the kernel lacks.
-func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string) (err error) {
+func (l *Linux) checkRules(ctx context.Context, family state.Family, rules string) (err error) {
 	var missing netutil.MissingModules
-	if err := missing.Add(l.backend.Probe(number(family))); err != nil {
+	if err := missing.Add(l.backend.Probe(family)); err != nil {
 		return err
 	}
 	used := extensionsOf(rules, family, scratchName(family))
-	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: number(family).Inet()}
+	set := ipset.Set{Name: scratchName(family), Type: ipset.HashIPPort, Family: family.Inet()}
 	for _, t := range state.SetTypes {
-		failed := l.ipset.Probe(ipset.Type(t), number(family).Inet())
+		failed := l.ipset.Probe(ipset.Type(t), family.Inet())
 		if err := missing.Add(failed); err != nil {
 			return err
 		}
@@ -249,7 +249,7 @@ func (l *Linux) checkRules(ctx context.Context, family netip.Addr, rules string)
 
 // withoutSets returns used without the match set, which cannot be tried without a set. It adds
 // the match's module to missing, since that may be missing, too.
-func withoutSets(used []extension, family netip.Addr, missing *netutil.MissingModules) []extension {
+func withoutSets(used []extension, family state.Family, missing *netutil.MissingModules) []extension {
 	return slices.DeleteFunc(used, func(e extension) bool {
 		if e.name != "set" {
 			return false
@@ -261,7 +261,7 @@ func withoutSets(used []extension, family netip.Addr, missing *netutil.MissingMo
 
 // checkExtensions tries extensions in scratch chains. If that fails, it tries them one by one,
 // and adds to missing those that fail while a chain without rules does not.
-func (l *Linux) checkExtensions(ctx context.Context, family netip.Addr, used []extension, missing *netutil.MissingModules) error {
+func (l *Linux) checkExtensions(ctx context.Context, family state.Family, used []extension, missing *netutil.MissingModules) error {
 	if err := scratch(ctx, l.backend, family, probesOf(used)); !saidNo(err) {
 		return err
 	}
@@ -287,7 +287,7 @@ func (l *Linux) checkExtensions(ctx context.Context, family netip.Addr, used []e
 		return err // what has failed meanwhile proves nothing
 	}
 	return missing.Add(&netutil.MissingModules{
-		Err:     fmt.Errorf("the kernel or iptables (%s) of %s cannot do %s: %w", l.backend, number(family), strings.Join(cannot, ", "), first),
+		Err:     fmt.Errorf("the kernel or iptables (%s) of %s cannot do %s: %w", l.backend, family, strings.Join(cannot, ", "), first),
 		Modules: modules,
 	})
 }
@@ -295,9 +295,9 @@ func (l *Linux) checkExtensions(ctx context.Context, family netip.Addr, used []e
 // unusable adds to missing that the variant of iptables does not work because of err, with its
 // missing modules and those of all extensions, which cannot be tried. It returns an error if
 // no module explains err.
-func (l *Linux) unusable(family netip.Addr, used []extension, missing *netutil.MissingModules, err error) error {
-	err = fmt.Errorf("iptables (%s) of %s does not work on this node, and its matches and targets were not tried: %w", l.backend, number(family), err)
-	modules := l.backend.Missing(number(family))
+func (l *Linux) unusable(family state.Family, used []extension, missing *netutil.MissingModules, err error) error {
+	err = fmt.Errorf("iptables (%s) of %s does not work on this node, and its matches and targets were not tried: %w", l.backend, family, err)
+	modules := l.backend.Missing(family)
 	if !saidNo(err) || len(modules) == 0 && missing.Err == nil {
 		return err
 	}

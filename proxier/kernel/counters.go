@@ -81,7 +81,7 @@ func (v *View) OpenConnections(each func(state.Protocol, netip.AddrPort)) error 
 		return fmt.Errorf("open conntrack: %w", err)
 	}
 	for _, family := range v.families() {
-		err := v.conntrack.Open(number(family), func(proto uint8, to netip.AddrPort) { each(state.Protocol(proto), to) })
+		err := v.conntrack.Open(family, func(proto uint8, to netip.AddrPort) { each(state.Protocol(proto), to) })
 		if err != nil {
 			return err
 		}

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 	"kube-ipvs/netutil/iptables"
+	"kube-ipvs/proxier/state"
 )
 
 // extension is a match or a target that may be a module of the kernel, with rules that try
@@ -29,13 +29,10 @@ type probe struct{ table, text string }
 var carriers = map[string]string{"MARK": "xt_mark", "DNAT": "xt_nat"}
 
 // module returns the extension's module by a name that modprobe knows on every kernel.
-func (e extension) module(family netip.Addr) string {
+func (e extension) module(family state.Family) string {
 	// Since Linux 5.2 both families share xt_MASQUERADE, which has the older names as aliases.
 	if e.name == "REJECT" || e.name == "MASQUERADE" {
-		if family.Is6() {
-			return "ip6t_" + e.name
-		}
-		return "ipt_" + e.name
+		return [...]string{"ipt_", "ip6t_"}[family] + e.name
 	}
 	if name, ok := carriers[e.name]; ok {
 		return name
@@ -48,7 +45,7 @@ var verdicts = []string{"ACCEPT", "DROP", "RETURN"}
 
 // extensionsOf lists the extensions of iptables that rules use, with set in the place of all
 // sets. It skips the nftables table, which iptables does not write.
-func extensionsOf(rules string, family netip.Addr, set string) []extension {
+func extensionsOf(rules string, family state.Family, set string) []extension {
 	var out []extension
 	for l, err := range iptables.Lines(rules) {
 		if err != nil || l.Policy != "" || l.Table == netutil.OwnTable {
@@ -112,13 +109,13 @@ func probesOf(extensions []extension) map[string][]string {
 // has not the prefix of kube-ipvs: if a start is killed, the next one must not take a
 // scratch chain for rules of kube-ipvs, which show the variant of iptables in use and prove
 // that all features work.
-func scratchName(family netip.Addr) string {
+func scratchName(family state.Family) string {
 	return "PROBE-" + strings.TrimSuffix(prefix(family), "-")
 }
 
 // scratch writes rules into a scratch chain of each named table, and removes the chains
 // again, also if ctx ends meanwhile. No rule jumps to them.
-func scratch(ctx context.Context, b netutil.Backend, family netip.Addr, rules map[string][]string) error {
+func scratch(ctx context.Context, b netutil.Backend, family state.Family, rules map[string][]string) error {
 	chain := scratchName(family)
 	tables := slices.Sorted(maps.Keys(rules))
 	var add strings.Builder
@@ -129,7 +126,7 @@ func scratch(ctx context.Context, b netutil.Backend, family netip.Addr, rules ma
 		}
 		add.WriteString("COMMIT\n")
 	}
-	failed := b.Restore(ctx, number(family), add.String())
+	failed := b.Restore(ctx, family, add.String())
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
 	defer cancel()
 	return cmp.Or(failed, removeScratch(ctx, b, family, tables))
@@ -137,12 +134,12 @@ func scratch(ctx context.Context, b netutil.Backend, family netip.Addr, rules ma
 
 // removeScratch removes the scratch chains from tables, in order. The tool stops at the
 // first missing one; the tables behind it have none either.
-func removeScratch(ctx context.Context, b netutil.Backend, family netip.Addr, tables []string) error {
+func removeScratch(ctx context.Context, b netutil.Backend, family state.Family, tables []string) error {
 	var remove strings.Builder
 	for _, table := range tables {
 		fmt.Fprintf(&remove, "*%[1]s\n:%[2]s - [0:0]\n-X %[2]s\nCOMMIT\n", table, scratchName(family))
 	}
-	return b.Restore(ctx, number(family), remove.String())
+	return b.Restore(ctx, family, remove.String())
 }
 
 // RemoveScratch removes the scratch chains and sets of killed starts, in both variants of
@@ -155,7 +152,7 @@ func (l *Linux) RemoveScratch(ctx context.Context) error {
 	errs := []error{l.ipset.Destroy(ipset.ProbeName)}
 	for _, family := range l.families() {
 		for _, b := range all {
-			chains, err := b.Chains(number(family))
+			chains, err := b.Chains(family)
 			var tables []string
 			for _, c := range chains {
 				if c.Name == scratchName(family) {

@@ -47,7 +47,7 @@ func TestExtensionsOfRules(t *testing.T) {
 	}
 	_, command, _ := strings.Cut(string(page), " modprobe -n -a ")
 	command, _, _ = strings.Cut(command, "\n\n")
-	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+	for _, family := range state.Families(true) {
 		for _, c := range configurations() {
 			rules := c.Rules(family)
 			used := extensionsOf(rules, family, "SET")

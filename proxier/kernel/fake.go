@@ -185,7 +185,7 @@ func (f *Fake) refuseValue(op state.Op) error {
 	case kind == state.Entry && op.ID.Set.Type() == state.HashNetPort && op.ID.Bits == 0:
 		return fmt.Errorf("prefix length 0 is refused")
 	case kind == state.Set && op.Verb == state.Delete:
-		if f.State.Has(state.RulesID(state.FamilyOf(op.ID.Addr()))) {
+		if f.State.Has(state.RulesID(op.ID.Family())) {
 			return fmt.Errorf("set is in use by a rule")
 		}
 	}

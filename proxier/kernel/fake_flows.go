@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/state"
 )
 
@@ -70,7 +69,7 @@ func (f *fakeFlows) Delete(ctx context.Context, family state.Family, to []state.
 	var found []int
 	for _, at := range slices.Sorted(maps.Keys(f.tracked)) {
 		flow := f.tracked[at]
-		if ipfamily.Of(flow.To.Addr()) == family && fits(flow, to) && doomed(flow) {
+		if state.FamilyOf(flow.To.Addr()) == family && fits(flow, to) && doomed(flow) {
 			found = append(found, at)
 		}
 	}

@@ -64,7 +64,7 @@ func (f *linuxFlows) Delete(ctx context.Context, family state.Family, to []state
 	for _, id := range to {
 		d := netutil.Dialled{Proto: uint8(id.Proto), To: id.AddrPort()}
 		if id.Network().IsValid() {
-			d.To = netip.AddrPortFrom(state.FamilyOf(id.Addr()), id.Port)
+			d.To = netip.AddrPortFrom(id.Family().Unspecified(), id.Port)
 		}
 		dialled = append(dialled, d)
 	}

@@ -12,7 +12,6 @@ import (
 	"pgregory.net/rapid"
 
 	"kube-ipvs/netutil"
-	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/state"
 )
 
@@ -63,7 +62,7 @@ func drawFlow(t *rapid.T) Flow {
 
 func drawFrontend(t *rapid.T, family netutil.Family) state.ID {
 	f := drawFlow(t)
-	if ipfamily.Of(f.To.Addr()) != family {
+	if state.FamilyOf(f.To.Addr()) != family {
 		f.To = netip.AddrPortFrom([...]netip.Addr{netip.MustParseAddr(contractNode), netip.MustParseAddr("fd50::1")}[family], 30053)
 	}
 	if rapid.Bool().Draw(t, "node port") {

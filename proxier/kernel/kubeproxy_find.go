@@ -70,7 +70,7 @@ func (v *View) findDevice(_ context.Context, f *Found) error {
 // on the device.
 func (v *View) ownVIPs() (map[netip.Addr]bool, error) {
 	out := map[netip.Addr]bool{}
-	for _, family := range []netip.Addr{state.IPv4, state.IPv6} {
+	for _, family := range state.Families(true) {
 		err := v.ipset.List(state.SetVIPs.Kernel(family), func(e ipset.Entry) { out[e.Addr] = true })
 		if err != nil && !errors.Is(err, ipset.ErrNotFound) {
 			return nil, err
@@ -95,7 +95,7 @@ func (v *View) findSets(_ context.Context, f *Found) error {
 
 func (v *View) findChains(_ context.Context, f *Found) error {
 	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
-		for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
+		for _, family := range state.Families(true) {
 			chains, err := b.Chains(family)
 			if err != nil {
 				return err
@@ -122,7 +122,7 @@ func (v *View) findChains(_ context.Context, f *Found) error {
 }
 
 func (v *View) findTables(_ context.Context, f *Found) error {
-	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
+	for _, family := range state.Families(true) {
 		has, err := netutil.HasNFTable(family, kubeProxyTable)
 		if err != nil {
 			return err

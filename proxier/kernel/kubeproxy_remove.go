@@ -40,7 +40,7 @@ func RemoveKubeProxy(ctx context.Context) (removed int, err error) {
 func removeTables() (int, error) {
 	n := 0
 	var errs []error
-	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
+	for _, family := range state.Families(true) {
 		gone, err := netutil.DeleteNFTable(family, kubeProxyTable)
 		if gone {
 			n++
@@ -55,7 +55,7 @@ func removeChains(ctx context.Context) (int, error) {
 	removed := 0
 	var errs []error
 	for _, b := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
-		for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
+		for _, family := range state.Families(true) {
 			n, err := b.RemoveChains(ctx, family, removable)
 			if err != nil {
 				err = fmt.Errorf("remove the chains of kube-proxy from iptables-%s: %w", b, err)

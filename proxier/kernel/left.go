@@ -17,8 +17,8 @@ import (
 // chains that it removed; idempotent. It writes nothing if there are none.
 func RemoveLeft(ctx context.Context, unused netutil.Backend) (removed int, err error) {
 	var errs []error
-	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
-		ours := [...]string{state.Prefix4, state.Prefix6}[family]
+	for _, family := range state.Families(true) {
+		ours := prefix(family)
 		meant := func(c netutil.Chain) bool { return strings.HasPrefix(c.Name, ours) }
 		chains, err := unused.Chains(family)
 		if err == nil && slices.ContainsFunc(chains, meant) {

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"kube-ipvs/netutil"
-	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/kernel/ipvs"
 	"kube-ipvs/proxier/state"
 )
@@ -112,13 +111,13 @@ func (l *Linux) facts() (state.Facts, error) {
 		return f, err
 	}
 	f.NoDevice = f.NoDevice || l.noDummy && !exists
-	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
+	for _, family := range state.Families(true) {
 		ip, mtu, err := l.links.DefaultSource(family, vips)
 		if err != nil {
 			return f, err
 		}
 		for _, o := range l.options.NodeIPs {
-			if ipfamily.Of(o) == family {
+			if state.FamilyOf(o) == family {
 				ip = o
 			}
 		}

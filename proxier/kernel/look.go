@@ -5,17 +5,17 @@ import (
 	"net/netip"
 
 	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/state"
 )
 
-// Rules returns kube-ipvs's present chains of a family, which is state.IPv4 or state.IPv6,
-// and the jumps to them, in the format of iptables-save. differ has the differences from
-// the rules of Expect, one a line: "+" a missing rule or chain, "-" one too many, "!" one in
-// another place or order.
-func (v *View) Rules(ctx context.Context, family netip.Addr) (text string, differ []string, err error) {
+// Rules returns kube-ipvs's present chains of a family, and the jumps to them, in the format of
+// iptables-save. differ has the differences from the rules of Expect, one a line: "+" a missing
+// rule or chain, "-" one too many, "!" one in another place or order.
+func (v *View) Rules(ctx context.Context, family state.Family) (text string, differ []string, err error) {
 	if err := v.open(ctx); err != nil {
 		return "", nil, err
 	}
-	want, own, err := v.parse(family, v.expected[number(family)])
+	want, own, err := v.parse(family, v.expected[family])
 	if err != nil {
 		return "", nil, err
 	}

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"kube-ipvs/netutil"
-	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/state"
 )
 
@@ -21,9 +19,9 @@ import (
 // read as Differs: no other object depends on them, and the error of their write tells the
 // reason.
 func (v *View) readRules(ctx context.Context, note put, closely bool) error {
-	v.fresh = map[netip.Addr]netutil.Ruleset{}
+	v.fresh = map[state.Family]netutil.Ruleset{}
 	for _, family := range v.families() {
-		spec := state.Spec{Text: v.expected[number(family)]}
+		spec := state.Spec{Text: v.expected[family]}
 		want, own, err := v.parse(family, spec.Text)
 		if err != nil {
 			return err
@@ -59,9 +57,9 @@ func (v *View) EachRule(ctx context.Context, note func(state.ID, state.SpecRef))
 }
 
 // differences returns the differences from the wanted rules, on one line.
-func (v *View) differences(family netip.Addr, have, want netutil.Ruleset) string {
+func (v *View) differences(family state.Family, have, want netutil.Ruleset) string {
 	const most = 300
-	if len(v.expected[number(family)]) == 0 {
+	if len(v.expected[family]) == 0 {
 		return "not compared"
 	}
 	all := netutil.Missing(have, want)
@@ -89,42 +87,41 @@ type proof struct {
 }
 
 // of returns the mark of proved rules; zero: they are not proved.
-func (p *proof) of(family netip.Addr, rules string) netutil.Mark {
+func (p *proof) of(family state.Family, rules string) netutil.Mark {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if i := number(family); p.rules[i] == rules {
-		return p.marks[i]
+	if p.rules[family] == rules {
+		return p.marks[family]
 	}
 	return netutil.Mark{}
 }
 
-func (p *proof) set(family netip.Addr, rules string, mark netutil.Mark) {
+func (p *proof) set(family state.Family, rules string, mark netutil.Mark) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := number(family)
-	p.rules[i], p.marks[i] = rules, mark
+	p.rules[family], p.marks[family] = rules, mark
 }
 
-func (p *proof) contest(family netip.Addr) contest {
+func (p *proof) contest(family state.Family) contest {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.contests[number(family)]
+	return p.contests[family]
 }
 
 // moved notes that jumps were moved to their place.
-func (p *proof) moved(family netip.Addr) {
+func (p *proof) moved(family state.Family) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.contests[number(family)].moved(time.Now())
+	p.contests[family].moved(time.Now())
 }
 
 // provedRules returns the rules of a family. It reads them by a process unless they are
 // proved to be the wanted ones. It tolerates misplaced jumps while their contest waits.
-func (v *View) provedRules(ctx context.Context, family netip.Addr, want netutil.Ruleset, closely bool) (netutil.Ruleset, error) {
+func (v *View) provedRules(ctx context.Context, family state.Family, want netutil.Ruleset, closely bool) (netutil.Ruleset, error) {
 	if netutil.Equal(want, netutil.Ruleset{}) {
 		return v.rules(ctx, family, want, netutil.Mark{}) // no rules are expected
 	}
-	rules := v.expected[number(family)]
+	rules := v.expected[family]
 	proved := v.proof.of(family, rules)
 	before := proved
 	if closely {
@@ -151,19 +148,19 @@ func (v *View) provedRules(ctx context.Context, family netip.Addr, want netutil.
 
 // prove notes rules that equal the wanted ones as proved, if mark, taken before they were
 // read, is still the same.
-func (v *View) prove(family netip.Addr, rules string, want netutil.Ruleset, mark netutil.Mark) {
+func (v *View) prove(family state.Family, rules string, want netutil.Ruleset, mark netutil.Mark) {
 	if after, err := v.mark(family, want, netutil.Mark{}); err == nil && after.Same(mark) {
 		v.proof.set(family, rules, after)
 	}
 }
 
-func (v *View) mark(family netip.Addr, want netutil.Ruleset, before netutil.Mark) (netutil.Mark, error) {
-	return v.backend.MarkRules(number(family), ours(family), want, before)
+func (v *View) mark(family state.Family, want netutil.Ruleset, before netutil.Mark) (netutil.Mark, error) {
+	return v.backend.MarkRules(family, ours(family), want, before)
 }
 
 // rules reads the rules of a family. proved is the mark of some, or zero.
-func (v *View) rules(ctx context.Context, family netip.Addr, some netutil.Ruleset, proved netutil.Mark) (netutil.Ruleset, error) {
-	return v.backend.ReadChangedRules(v.counted(ctx), number(family), ours(family), some, proved)
+func (v *View) rules(ctx context.Context, family state.Family, some netutil.Ruleset, proved netutil.Mark) (netutil.Ruleset, error) {
+	return v.backend.ReadChangedRules(v.counted(ctx), family, ours(family), some, proved)
 }
 
 // counted returns a context that counts the processes of iptables tools for Stats.
@@ -183,7 +180,7 @@ const freshFor = time.Second
 func (l *Linux) restore(ctx context.Context, op state.Op) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, restoreTime, fmt.Errorf("iptables did not end within %s", restoreTime))
 	defer cancel()
-	family, rules := op.ID.Addr(), ""
+	family, rules := op.ID.Family(), ""
 	if op.Verb != state.Delete {
 		rules = op.Spec.Value().Text
 	}
@@ -204,7 +201,7 @@ func (l *Linux) restore(ctx context.Context, op state.Op) error {
 			return err
 		}
 	}
-	if err := l.backend.Restore(l.counted(ctx), number(family), netutil.RestoreInput(want, have)); err != nil {
+	if err := l.backend.Restore(l.counted(ctx), family, netutil.RestoreInput(want, have)); err != nil {
 		return err
 	}
 	if len(have.Misplaced()) > 0 {
@@ -224,7 +221,7 @@ func (l *Linux) restore(ctx context.Context, op state.Op) error {
 // blind: iptables cannot print them, and they count as proved, since writing them again and
 // again would not help. Before 1.8.6 the nft tools print no rule of a table that has a single
 // rule which iptables did not write.
-func (l *Linux) proveWritten(ctx context.Context, family netip.Addr, rules string, want netutil.Ruleset, blind bool) {
+func (l *Linux) proveWritten(ctx context.Context, family state.Family, rules string, want netutil.Ruleset, blind bool) {
 	mark, err := l.mark(family, want, netutil.Mark{})
 	if err != nil {
 		return
@@ -245,7 +242,7 @@ func (l *Linux) proveWritten(ctx context.Context, family netip.Addr, rules strin
 // kube-router would judge packets to mapped addresses as packets to the node, and so would
 // host ports for "local" addresses. In FORWARD the place does not matter, and the rules that
 // an operator puts in front hold, as with kube-proxy.
-func ours(family netip.Addr) netutil.Ours {
+func ours(family state.Family) netutil.Ours {
 	return netutil.Ours{Prefix: prefix(family), Guests: "cali-", Places: places}
 }
 
@@ -261,11 +258,6 @@ func RuleEvents() netutil.Ours {
 	return o
 }
 
-func prefix(family netip.Addr) string {
-	if family.Is4() {
-		return state.Prefix4
-	}
-	return state.Prefix6
+func prefix(family state.Family) string {
+	return [...]string{state.Prefix4, state.Prefix6}[family]
 }
-
-func number(family netip.Addr) netutil.Family { return ipfamily.Of(family) }

@@ -13,6 +13,7 @@ import (
 	"kube-ipvs/ipset"
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel/ipvs"
+	"kube-ipvs/proxier/state"
 )
 
 // device has the present state of kube-ipvs0, and the addresses of the node.
@@ -123,7 +124,7 @@ type nodePort struct {
 // has reports whether a virtual server is one of kube-proxy's node ports.
 func (n nodePorts) has(s *moby.Service) bool {
 	key := ipvs.KeyOf(s)
-	return key.FWMark == 0 && n.node[key.Addr.Addr()] && n.ports[nodePort{number(key.Addr.Addr()), uint16(key.Proto), key.Addr.Port()}]
+	return key.FWMark == 0 && n.node[key.Addr.Addr()] && n.ports[nodePort{state.FamilyOf(key.Addr.Addr()), uint16(key.Proto), key.Addr.Port()}]
 }
 
 func (v *View) nodePorts() (nodePorts, error) {
@@ -133,7 +134,7 @@ func (v *View) nodePorts() (nodePorts, error) {
 		return n, err
 	}
 	kinds := map[string]nodePort{}
-	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
+	for _, family := range state.Families(true) {
 		kinds[kubeProxySet("NODE-PORT-TCP", family)] = nodePort{family: family, proto: unix.IPPROTO_TCP}
 		kinds[kubeProxySet("NODE-PORT-UDP", family)] = nodePort{family: family, proto: unix.IPPROTO_UDP}
 		kinds[kubeProxySet("NODE-PORT-SCTP-HASH", family)] = nodePort{family: family, proto: unix.IPPROTO_SCTP}

@@ -3,7 +3,6 @@ package kernel
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +29,8 @@ type View struct {
 	sockets   []socket // the open ones
 
 	execs   atomic.Uint64
-	adopts  adoption                       // found by the last Read
-	fresh   map[netip.Addr]netutil.Ruleset // by family: found by the last Read and not written since
+	adopts  adoption                         // found by the last Read
+	fresh   map[state.Family]netutil.Ruleset // found by the last Read and not written since
 	freshAt time.Time
 	proof   *proof        // shared by Linux and its Readers
 	began   time.Duration // cpuTime when a Reader was opened
@@ -131,9 +130,4 @@ func cpuTime() time.Duration {
 	return sum
 }
 
-func (v *View) families() []netip.Addr {
-	if v.options.IPv6 {
-		return []netip.Addr{state.IPv4, state.IPv6}
-	}
-	return []netip.Addr{state.IPv4}
-}
+func (v *View) families() []state.Family { return state.Families(v.options.IPv6) }

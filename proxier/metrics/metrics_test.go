@@ -19,7 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/metrics"
 
-	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
@@ -278,7 +277,7 @@ func TestRoundAsMetrics(t *testing.T) {
 			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv6}":                        "0/0",
 			"kube_ipvs_conntrack_oldest_wait_age_seconds":                                                 "7",
 		})
-		m.ObserveSweep(&report.Sweep{Family: ipfamily.IPv6, Took: 3 * time.Second, Deleted: 17})
+		m.ObserveSweep(&report.Sweep{Family: state.IPv6, Took: 3 * time.Second, Deleted: 17})
 		expect("after a sweep", map[string]string{
 			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv6}": "1/3",
 			"kubeproxy_conntrack_reconciler_sync_duration_seconds{ip_family=IPv4}": "0/0",

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // Config configures a Relay.
@@ -72,14 +73,10 @@ func (r *Relay) Observe(round *report.Round) {
 	}
 }
 
-// source returns the node's own address of a family, or an invalid address.
-func (r *Relay) source(family netip.Addr) netip.Addr {
+// source returns the node's own address for packets to another, or an invalid address.
+func (r *Relay) source(to netip.Addr) netip.Addr {
 	if all := r.sources.Load(); all != nil {
-		for _, a := range *all {
-			if a.Is4() == family.Is4() {
-				return a
-			}
-		}
+		return state.Facts{NodeIPs: *all}.NodeIP(state.FamilyOf(to))
 	}
 	return netip.Addr{}
 }

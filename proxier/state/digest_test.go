@@ -72,7 +72,7 @@ func digestOf(s *State) *Digest {
 
 func TestDigestSeesEveryField(t *testing.T) {
 	id := VirtualServerID(TCP, netip.MustParseAddrPort("10.96.0.1:80"))
-	specs := []Spec{{}, {Scheduler: "rr"}, {Flags: 1}, {Timeout: 1}, {Weight: 1}, {MTU: 1}, {Source: IPv4}, {Source: IPv6}, {Text: "rr"}}
+	specs := []Spec{{}, {Scheduler: "rr"}, {Flags: 1}, {Timeout: 1}, {Weight: 1}, {MTU: 1}, {Source: netip.IPv4Unspecified()}, {Source: netip.IPv6Unspecified()}, {Text: "rr"}}
 	seen := map[uint64]string{}
 	for _, s := range specs {
 		h := hash(id, Intern(s))

@@ -13,7 +13,7 @@ import (
 // drawID names anything, out of so few that they meet.
 func drawID(t *rapid.T) ID {
 	addr := func(what string) netip.Addr {
-		return rapid.SampledFrom([]netip.Addr{{}, IPv4, IPv6, netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("10.96.1.255"),
+		return rapid.SampledFrom([]netip.Addr{{}, netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("10.96.1.255"),
 			netip.MustParseAddr("fd96::1"), netip.MustParseAddr("::ffff:10.96.0.1")}).Draw(t, what)
 	}
 	small := func(what string) uint8 { return rapid.SampledFrom([]uint8{0, 1, 2, 255}).Draw(t, what) }

@@ -18,7 +18,7 @@ var kindTable = [kinds]struct {
 	VirtualServer: {turn: turn{stepServer, stepUnserver}},
 	RealServer:    {turn{stepReal, stepUnreal}, func(to []ID, id ID) []ID { return append(to, id.Server()) }},
 	VIP:           {turn{stepVIP, stepUnVIP}, func(to []ID, _ ID) []ID { return append(to, LinkID()) }},
-	Entry:         {needs: func(to []ID, id ID) []ID { return append(to, SetID(id.Set, FamilyOf(id.Addr()))) }},
+	Entry:         {needs: func(to []ID, id ID) []ID { return append(to, SetID(id.Set, id.Family())) }},
 }
 
 var useTurns = [setUses]turn{
@@ -28,7 +28,7 @@ var useTurns = [setUses]turn{
 
 func allSets(to []ID, rules ID) []ID {
 	for _, n := range SetNames() {
-		to = append(to, SetID(n, rules.Addr()))
+		to = append(to, SetID(n, rules.Family()))
 	}
 	return to
 }

@@ -114,11 +114,22 @@ const (
 // Family is the one type for IP families, by its name in this package.
 type Family = ipfamily.Family
 
-// IPv4 and IPv6 stand for a family in IDs that have no address of their own.
-var (
-	IPv4 = netip.IPv4Unspecified()
-	IPv6 = netip.IPv6Unspecified()
+// The families.
+const (
+	IPv4 = ipfamily.IPv4
+	IPv6 = ipfamily.IPv6
 )
+
+// Families returns the families, without IPv6 unless ipv6 is true.
+func Families(ipv6 bool) []Family {
+	if ipv6 {
+		return []Family{IPv4, IPv6}
+	}
+	return []Family{IPv4}
+}
+
+// FamilyOf returns the family of an address.
+func FamilyOf(a netip.Addr) Family { return ipfamily.Of(a) }
 
 // Compare orders IDs: by kind, then address, then the rest.
 func (id ID) Compare(o ID) int {
@@ -137,14 +148,6 @@ func (id ID) Compare(o ID) int {
 // Family returns the family of the object.
 func (id ID) Family() Family {
 	if id.addr.is4() {
-		return ipfamily.IPv4
-	}
-	return ipfamily.IPv6
-}
-
-// FamilyOf returns IPv4 or IPv6 for a.
-func FamilyOf(a netip.Addr) netip.Addr {
-	if a.Is4() {
 		return IPv4
 	}
 	return IPv6
@@ -182,18 +185,20 @@ func RouteID(p netip.Prefix) ID {
 }
 
 // LinkID names the dummy device.
-func LinkID() ID { return ID{Kind: Link, addr: addressOf(IPv4)} }
+func LinkID() ID { return ID{Kind: Link, addr: addressOf(IPv4.Unspecified())} }
 
-// SetID names the set of family, which is IPv4 or IPv6.
-func SetID(name SetName, family netip.Addr) ID {
-	return ID{Kind: Set, Set: name, addr: addressOf(family)}
+// SetID names the set of a family.
+func SetID(name SetName, family Family) ID {
+	return ID{Kind: Set, Set: name, addr: addressOf(family.Unspecified())}
 }
 
-// RulesID names the rules of family, which is IPv4 or IPv6.
-func RulesID(family netip.Addr) ID { return ID{Kind: Rules, addr: addressOf(family)} }
+// RulesID names the rules of a family.
+func RulesID(family Family) ID { return ID{Kind: Rules, addr: addressOf(family.Unspecified())} }
 
 // SettingID names a setting.
-func SettingID(k SettingKey) ID { return ID{Kind: Setting, Setting: k, addr: addressOf(k.family())} }
+func SettingID(k SettingKey) ID {
+	return ID{Kind: Setting, Setting: k, addr: addressOf(k.family().Unspecified())}
+}
 
 // Facts are what rendering must know of the node. Read afresh at start and
 // when links or addresses change.
@@ -210,10 +215,10 @@ type Facts struct {
 	InImages []netip.Prefix // addresses of the node's links that lie in prefixes of images
 }
 
-// NodeIP returns the node's own address of the family of a, or an invalid one.
-func (f Facts) NodeIP(a netip.Addr) netip.Addr {
+// NodeIP returns the node's own address of a family, or an invalid one.
+func (f Facts) NodeIP(family Family) netip.Addr {
 	for _, ip := range f.NodeIPs {
-		if ip.Is4() == a.Is4() {
+		if FamilyOf(ip) == family {
 			return ip
 		}
 	}

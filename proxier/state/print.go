@@ -36,7 +36,7 @@ func (id ID) String() string {
 	case Link:
 		return "link kube-ipvs0"
 	case Set:
-		return fmt.Sprintf("set %s %s", id.Set.Kernel(id.Addr()), id.Set.Type())
+		return fmt.Sprintf("set %s %s", id.Set.Kernel(id.Family()), id.Set.Type())
 	case Rules:
 		return fmt.Sprintf("rules %s", id.Family())
 	case Route:
@@ -48,7 +48,7 @@ func (id ID) String() string {
 	case VIP:
 		return fmt.Sprintf("vip %s", id.Addr())
 	case Entry:
-		return fmt.Sprintf("entry %s %s", id.Set.Kernel(id.Addr()), id.member())
+		return fmt.Sprintf("entry %s %s", id.Set.Kernel(id.Family()), id.member())
 	case Flow:
 		return "flow " + id.flow()
 	}

@@ -97,9 +97,9 @@ const (
 	Prefix6 = "KIPVS6-"
 )
 
-// Kernel returns the set's name in the kernel for family, IPv4 or IPv6.
-func (n SetName) Kernel(family netip.Addr) string {
-	if family.Is4() {
+// Kernel returns the set's name in the kernel for a family.
+func (n SetName) Kernel(family Family) string {
+	if family == IPv4 {
 		return setTable[n].name
 	}
 	return Prefix6 + setTable[n].name[len(Prefix4):]

@@ -1,7 +1,5 @@
 package state
 
-import "net/netip"
-
 // SettingKey is one of the kernel settings that kube-ipvs sets. It never sets them back,
 // since other programs may rely on them by then.
 type SettingKey uint8
@@ -49,7 +47,7 @@ func (k SettingKey) String() string { return settingTable[k].name }
 // Path returns the file below /proc/sys; "": the setting is no sysctl.
 func (k SettingKey) Path() string { return settingTable[k].path }
 
-func (k SettingKey) family() netip.Addr {
+func (k SettingKey) family() Family {
 	if k == IPv6Forward {
 		return IPv6
 	}

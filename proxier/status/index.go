@@ -124,7 +124,7 @@ func wrong(text string) bool {
 // each network.
 func bare(entry state.ID) state.ID {
 	if entry.Set.Type() == state.HashNetPort {
-		entry = entry.At(state.FamilyOf(entry.Addr()))
+		entry = entry.At(entry.Family().Unspecified())
 		entry.Bits = 0
 	}
 	entry.Set = 0

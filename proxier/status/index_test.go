@@ -19,7 +19,7 @@ func TestIndexNames(t *testing.T) {
 		note(state.EntryID(state.SetCluster, state.TCP, cluster), state.None)
 		note(state.EntryID(state.SetAll, state.TCP, lb), comment("default/api"))
 		note(state.EntryID(state.SetExternalLocal, state.TCP, lb), state.None)
-		for _, half := range state.Halves(netip.PrefixFrom(state.IPv4, 0)) {
+		for _, half := range state.Halves(netip.PrefixFrom(netip.IPv4Unspecified(), 0)) {
 			note(state.NetEntryID(state.SetNodePort, state.TCP, half, 30080), comment("default/api"))
 		}
 		note(state.VIPID(cluster.Addr()), state.None)

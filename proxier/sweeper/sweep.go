@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
@@ -79,7 +78,7 @@ func (f *Sweeper) outcome(err error) {
 // Sweep searches once for the entries of the queued frontends, and deletes the wrong ones.
 func (f *Sweeper) Sweep(ctx context.Context, k kernel.Flows) error {
 	var errs []error
-	for _, family := range []state.Family{ipfamily.IPv4, ipfamily.IPv6} {
+	for _, family := range state.Families(true) {
 		s := f.take(family)
 		if s == nil {
 			continue
@@ -205,7 +204,7 @@ func (n nodePorts) dialled(flow kernel.Flow) []state.ID {
 	if !flow.Node || len(n) == 0 {
 		return nil
 	}
-	all := n[nodePort{ipfamily.Of(flow.To.Addr()), flow.To.Port()}]
+	all := n[nodePort{state.FamilyOf(flow.To.Addr()), flow.To.Port()}]
 	return slices.DeleteFunc(slices.Clone(all), func(id state.ID) bool { return !id.Network().Contains(flow.To.Addr()) })
 }
 

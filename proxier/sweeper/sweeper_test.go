@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/state"
 )
@@ -77,7 +76,7 @@ func TestDoomed(t *testing.T) {
 			if tt.all {
 				f.queueAll()
 			}
-			s := f.take(ipfamily.IPv4)
+			s := f.take(state.IPv4)
 			if s == nil {
 				if len(tt.go_) > 0 {
 					t.Fatal("nothing is looked through")

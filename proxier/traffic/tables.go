@@ -74,7 +74,7 @@ func (c *tablesCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	sets, errSets := c.tables.Sets()
 	for id, fill := range sets {
-		tell(c.set, c.setLimit, fill, id.Set.Kernel(id.Addr()))
+		tell(c.set, c.setLimit, fill, id.Set.Kernel(id.Family()))
 	}
 	c.readings.done(errors.Join(err, errSets))
 	c.readings.Collect(ch)

@@ -146,9 +146,9 @@ func (s *sockets) message(b *netutil.Batch, op state.Op) {
 	case state.Entry:
 		e := ipset.Entry{Addr: id.Addr(), Bits: uint8(id.Addr().BitLen()), Proto: uint8(id.Proto), Port: id.Port, Peer: id.Peer(), Comment: spec.Text}
 		if gone {
-			ipset.DeleteEntry(b, id.Set.Kernel(id.Addr()), ipset.Type(id.Set.Type()), e)
+			ipset.DeleteEntry(b, id.Set.Kernel(id.Family()), ipset.Type(id.Set.Type()), e)
 		} else {
-			ipset.AddEntry(b, id.Set.Kernel(id.Addr()), ipset.Type(id.Set.Type()), e)
+			ipset.AddEntry(b, id.Set.Kernel(id.Family()), ipset.Type(id.Set.Type()), e)
 		}
 	}
 }

@@ -25,16 +25,16 @@ func TestRulesOfAnotherVersion(t *testing.T) {
 	for _, mode := range modes {
 		config := desired.Config{Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14,
 			PodCIDRs: [2]netip.Prefix{bed.PodCIDR4, bed.PodCIDR6}, Localhost: [2]bool{true, true}}
-		for addr, family := range map[netip.Addr]netutil.Family{state.IPv4: netutil.IPv4, state.IPv6: netutil.IPv6} {
+		for _, family := range state.Families(true) {
 			prefix := [...]string{state.Prefix4, state.Prefix6}[family]
-			parsed, err := netutil.ParseRules(config.Rules(addr), prefix)
+			parsed, err := netutil.ParseRules(config.Rules(family), prefix)
 			if err != nil {
 				t.Fatal(err)
 			}
 			want, _ := parsed.Split()
 			for _, backend := range []netutil.Backend{netutil.NFT, netutil.Legacy} {
 				r := rules{backend: backend, family: family, ours: netutil.Ours{Prefix: prefix}, want: want}
-				r.makeSets(t, addr)
+				r.makeSets(t)
 				for _, a := range all {
 					for _, b := range all {
 						if a != image && b != image && !*every {
@@ -52,15 +52,15 @@ func TestRulesOfAnotherVersion(t *testing.T) {
 // rules are ours of a family.
 type rules struct {
 	backend netutil.Backend
-	family  netutil.Family
+	family  state.Family
 	ours    netutil.Ours
 	want    netutil.Ruleset
 }
 
-func (r rules) makeSets(t *testing.T, family netip.Addr) {
+func (r rules) makeSets(t *testing.T) {
 	t.Helper()
 	for _, n := range state.SetNames() {
-		on(t, "ipset create %s %s family %s", n.Kernel(family), n.Type(), [...]string{"inet", "inet6"}[r.family])
+		on(t, "ipset create %s %s family %s", n.Kernel(r.family), n.Type(), [...]string{"inet", "inet6"}[r.family])
 	}
 }
 
