@@ -120,7 +120,7 @@ func backends(ctx context.Context) ([]listing, error) {
 // restore: the one with the backend in its name, else the plain one if it is
 // of this backend.
 func (b Backend) tool(ctx context.Context, family Family, does string) (string, error) {
-	base := [...]string{"iptables", "ip6tables"}[family]
+	base := family.Tool()
 	named := base + "-" + string(b) + "-" + does
 	if path, err := exec.LookPath(named); err == nil {
 		return path, nil

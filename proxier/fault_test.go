@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
 	"pgregory.net/rapid"
 
 	"kube-ipvs/proxier"
@@ -185,7 +184,7 @@ func playFault(t *testing.T, mode desired.Mode, f fault, events []source.Event, 
 	var h *health.Health
 	c.Observe = func(r *report.Round) { h.Observe(r) }
 	p := proxier.New(k, c)
-	h = health.New(health.Config{Families: []corev1.IPFamily{corev1.IPv4Protocol}, SyncPeriod: 30 * time.Second, Backlog: p.Backlog, Stuck: p.Stuck})
+	h = health.New(health.Config{Families: state.Families(false), SyncPeriod: 30 * time.Second, Backlog: p.Backlog, Stuck: p.Stuck})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); p.Run(ctx) }()

@@ -102,11 +102,7 @@ func (c *clients) rightful(p *Proxier, o opened) bool {
 		return false
 	}
 	v, _ := p.cluster.Model().View(want.key)
-	eps := v.V4
-	if o.To.Addr().Is6() {
-		eps = v.V6
-	}
-	return slices.Contains(eps[want.port].Serving, o.By)
+	return slices.Contains(v.Endpoints[o.entry.Family()][want.port].Serving, o.By)
 }
 
 // forget drops the flows of removed frontends, which a process that starts cannot know.

@@ -16,8 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/cluster"
@@ -31,6 +29,7 @@ import (
 	"kube-ipvs/proxier/relay"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/source"
+	"kube-ipvs/proxier/state"
 	"kube-ipvs/proxier/status"
 	"kube-ipvs/proxier/traffic"
 )
@@ -68,10 +67,7 @@ func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, lis
 		c.Names = cluster.NewNames()
 	}
 	d.proxier = proxier.New(k, c)
-	families := []corev1.IPFamily{corev1.IPv4Protocol}
-	if c.Desired.IPv6 {
-		families = append(families, corev1.IPv6Protocol)
-	}
+	families := state.Families(c.Desired.IPv6)
 	d.health = health.New(health.Config{
 		Families: families, SyncPeriod: d.config.SyncPeriod, NodeExpected: from.servers != nil,
 		Backlog: d.proxier.Backlog, Stuck: d.proxier.Stuck,

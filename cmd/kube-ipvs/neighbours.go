@@ -9,6 +9,7 @@ import (
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/state"
 )
 
 // warnOfNeighbours logs the settings that known programs on this node need beside kube-ipvs.
@@ -19,7 +20,7 @@ func warnOfNeighbours(warn func(msg string, args ...any), k *kernel.Linux, c des
 	}
 	if has("KUBE-ROUTER-INPUT") {
 		var images []string
-		for _, p := range c.Images[0].All() {
+		for _, p := range c.Images[state.IPv4].All() {
 			images = append(images, p.String())
 		}
 		warn("kube-router applies its policies to packets to Services for a moment of each of its syncs: give it the prefixes of mapped addresses", "setting", "--service-external-ip-range="+strings.Join(images, ","))

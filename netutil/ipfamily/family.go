@@ -31,6 +31,12 @@ func (f Family) String() string { return [...]string{"IPv4", "IPv6"}[f] }
 // NFPROTO_IPV6).
 func (f Family) Inet() uint8 { return [...]uint8{syscall.AF_INET, syscall.AF_INET6}[f] }
 
+// Tool returns iptables or ip6tables.
+func (f Family) Tool() string { return [...]string{"iptables", "ip6tables"}[f] }
+
+// Network returns the name of a protocol in package net, such as tcp4 or udp6.
+func (f Family) Network(protocol string) string { return protocol + [...]string{"4", "6"}[f] }
+
 // Unspecified returns 0.0.0.0 or ::.
 func (f Family) Unspecified() netip.Addr {
 	return [...]netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}[f]

@@ -11,6 +11,7 @@ import (
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // tallies are counts over all Services. Rendering updates them.
@@ -87,9 +88,8 @@ func (t *tallies) sum() ([]report.HealthCheck, map[report.Locality]int) {
 // withoutLocal returns the policies Local of a Service that leave none of its endpoints.
 func withoutLocal(v model.View) []report.Locality {
 	var out []report.Locality
-	for i, eps := range [...][]model.Endpoints{v.V4, v.V6} {
-		family := [...]string{"IPv4", "IPv6"}[i]
-		if !slices.ContainsFunc(eps, func(e model.Endpoints) bool { return e.Any && len(e.Local) == 0 }) {
+	for _, family := range state.Families(true) {
+		if !slices.ContainsFunc(v.Endpoints[family], func(e model.Endpoints) bool { return e.Any && len(e.Local) == 0 }) {
 			continue
 		}
 		if v.InternalLocal {

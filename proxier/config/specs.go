@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/state"
 )
 
 // specs are the flags, in the order of the help, with the default, check and text of each setting.
@@ -70,12 +71,12 @@ var specs = []spec{
 	{path: "trafficMetrics", name: "traffic-metrics", def: "off", check: oneOf("off", "service", "endpoint"), usage: "export IPVS's counters of traffic: off, service (by Service port) or endpoint (by endpoint, too)"},
 	{path: "trafficMetricsTop", name: "traffic-metrics-top", def: "1000", check: noLess(1), usage: "most series of traffic, the busiest first"},
 
-	{path: "imagePrefixes.ipv4.cluster", name: "image-prefix", def: desired.DefaultImages[0].Cluster.String(), usage: imageUsage[0]},
-	{path: "imagePrefixes.ipv4.local", name: "image-prefix-local", def: desired.DefaultImages[0].Local.String(), usage: imageUsage[1]},
-	{path: "imagePrefixes.ipv4.nodePort", name: "image-prefix-nodeport", def: desired.DefaultImages[0].NodePort.String(), usage: imageUsage[2]},
-	{path: "imagePrefixes.ipv6.cluster", name: "image-prefix6", def: desired.DefaultImages[1].Cluster.String(), usage: imageUsage[0]},
-	{path: "imagePrefixes.ipv6.local", name: "image-prefix-local6", def: desired.DefaultImages[1].Local.String(), usage: imageUsage[1]},
-	{path: "imagePrefixes.ipv6.nodePort", name: "image-prefix-nodeport6", def: desired.DefaultImages[1].NodePort.String(), usage: imageUsage[2]},
+	{path: "imagePrefixes.ipv4.cluster", name: "image-prefix", def: desired.DefaultImages[state.IPv4].Cluster.String(), usage: imageUsage[0]},
+	{path: "imagePrefixes.ipv4.local", name: "image-prefix-local", def: desired.DefaultImages[state.IPv4].Local.String(), usage: imageUsage[1]},
+	{path: "imagePrefixes.ipv4.nodePort", name: "image-prefix-nodeport", def: desired.DefaultImages[state.IPv4].NodePort.String(), usage: imageUsage[2]},
+	{path: "imagePrefixes.ipv6.cluster", name: "image-prefix6", def: desired.DefaultImages[state.IPv6].Cluster.String(), usage: imageUsage[0]},
+	{path: "imagePrefixes.ipv6.local", name: "image-prefix-local6", def: desired.DefaultImages[state.IPv6].Local.String(), usage: imageUsage[1]},
+	{path: "imagePrefixes.ipv6.nodePort", name: "image-prefix-nodeport6", def: desired.DefaultImages[state.IPv6].NodePort.String(), usage: imageUsage[2]},
 
 	{path: "featureGates", name: "feature-gates", live: true, usage: "as in kube-proxy, over those of the file; a warning names each gate without effect"},
 	{path: "logging.format", name: "log-format", def: "text", check: oneOf("text", "json"), aliases: []string{"logging-format"}, usage: "text or json"},

@@ -43,7 +43,7 @@ func (t *Table) barred(key model.Key, a netip.Addr) string {
 // serves stores the endpoints of default/kubernetes.
 func (g *guard) serves(v model.View) {
 	var now []netip.AddrPort
-	for _, family := range [...][]model.Endpoints{v.V4, v.V6} {
+	for _, family := range v.Endpoints {
 		for i := range family {
 			now = slices.Concat(now, family[i].Cluster, family[i].OnNode)
 		}
@@ -76,11 +76,7 @@ func (g *guard) admit(protected []netip.AddrPort, v model.View, fs *frontends) {
 
 // leads reports whether a frontend has endpoints, and all are endpoints of default/kubernetes.
 func (g *guard) leads(f *Frontend, v model.View) bool {
-	family := v.V4
-	if f.Addr.Addr().Is6() {
-		family = v.V6
-	}
-	to := &family[f.Port]
+	to := &v.Endpoints[f.Family()][f.Port]
 	return len(to.Cluster) > 0 && !slices.ContainsFunc(slices.Concat(to.Cluster, to.Local), func(e netip.AddrPort) bool {
 		_, found := slices.BinarySearchFunc(g.endpoints, e, netip.AddrPort.Compare)
 		return !found

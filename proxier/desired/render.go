@@ -139,10 +139,7 @@ func (r *render) tell(id state.ID, why []string) {
 
 // endpoints returns the endpoints of the frontend's port in its family.
 func (r *render) endpoints(f *Frontend) model.Endpoints {
-	if f.Addr.Addr().Is4() {
-		return r.view.V4[f.Port]
-	}
-	return r.view.V6[f.Port]
+	return r.view.Endpoints[f.Family()][f.Port]
 }
 
 func (r *render) frontend(f *Frontend) {

@@ -131,7 +131,7 @@ func (n *Node) sourceRanges(f *desired.Frontend) []string {
 
 // servers returns the virtual servers of a frontend, each with every endpoint.
 func (n *Node) servers(s *model.Service, f *desired.Frontend) []Server {
-	verdicts := n.Model.Verdicts(s.Key, f.Port, f.Addr.Addr().Is6())
+	verdicts := n.Model.Verdicts(s.Key, f.Port, f.Family())
 	wanted := map[state.ID]state.SpecRef{}
 	for _, o := range n.Table.Wanted(s.Key) {
 		wanted[o.ID] = o.Spec

@@ -42,7 +42,7 @@ func (n *Node) owned(s *model.Service, frontends []desired.Frontend, q Query) fu
 	ends := map[state.ID]bool{} // hairpin entries that endpoints of the Service may have
 	for i := range frontends {
 		f := &frontends[i]
-		for _, v := range n.Model.Verdicts(s.Key, f.Port, f.Addr.Addr().Is6()) {
+		for _, v := range n.Model.Verdicts(s.Key, f.Port, f.Family()) {
 			ends[state.HairpinID(f.Proto, v.At)] = true
 		}
 	}

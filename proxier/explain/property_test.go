@@ -126,10 +126,7 @@ func spell(w Way) string {
 
 // expected says the same from the Service alone.
 func expected(n *Node, v model.View, f desired.Frontend, from netip.Addr) string {
-	eps := v.V4[f.Port]
-	if from.Is6() {
-		eps = v.V6[f.Port]
-	}
+	eps := v.Endpoints[state.FamilyOf(from)][f.Port]
 	node := slices.Contains(facts.NodeIPs, from)
 	pod := n.Config.PodCIDRs[state.FamilyOf(from)].Contains(from)
 	outside := f.Reach != desired.ClusterIP && f.Local && !node && !pod

@@ -7,12 +7,11 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/health"
 	"kube-ipvs/proxier/metrics"
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // How a daemon puts the parts together.
@@ -22,7 +21,7 @@ func Example() {
 	var log *slog.Logger
 	var wg sync.WaitGroup
 
-	families := []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	families := state.Families(true)
 
 	h := health.New(health.Config{
 		Families: families, SyncPeriod: 30 * time.Second, NodeExpected: true,

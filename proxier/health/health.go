@@ -11,12 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // Config configures a Health. Each field but NodeExpected must be set. Any goroutine may call
 // the functions.
 type Config struct {
-	Families     []corev1.IPFamily     // families that the node serves; one loop serves them all, so that they share one verdict
+	Families     []state.Family        // families that the node serves; one loop serves them all, so that they share one verdict
 	SyncPeriod   time.Duration         // changes may wait, and the loop may be stuck, for less than twice this time
 	NodeExpected bool                  // the node is eligible only with a Node object; false: without one too
 	Backlog      func() report.Backlog // changes that are not programmed yet

@@ -17,9 +17,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
-var both = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+var both = state.Families(true)
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 

@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // port answers at one address and port.
 type port struct {
 	check    atomic.Pointer[report.HealthCheck] // the Service for which it answers
-	family   int                                // family of its address, as in HealthCheck.Local
+	family   state.Family                       // of its address
 	healthy  func() bool
 	listener net.Listener
 	server   *http.Server
@@ -28,10 +29,7 @@ type port struct {
 }
 
 func (p *Ports) serve(ln net.Listener, at netip.Addr, c report.HealthCheck) *port {
-	l := &port{healthy: p.config.Healthy, listener: ln}
-	if at.Is6() {
-		l.family = 1
-	}
+	l := &port{family: state.FamilyOf(at), healthy: p.config.Healthy, listener: ln}
 	l.check.Store(&c)
 	l.server = newServer(l, p.crowd, p.config.Log)
 	p.servers.Go(func() {
@@ -82,15 +80,13 @@ func reason(err error) error {
 	return err
 }
 
-var everywhere = [2]netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
-
 // where returns the addresses to listen at.
 func (p *Ports) where(prefixes []netip.Prefix) []netip.Addr {
 	var out []netip.Addr
-	for _, all := range p.families() {
-		of := ofFamily(prefixes, all)
+	for _, family := range p.families() {
+		of := ofFamily(prefixes, family)
 		if matchAll(of) || !p.known {
-			out = append(out, all) // not known: all addresses answer, as with kube-proxy
+			out = append(out, family.Unspecified()) // not known: all addresses answer, as with kube-proxy
 			continue
 		}
 		for _, a := range p.addresses {
@@ -104,16 +100,11 @@ func (p *Ports) where(prefixes []netip.Prefix) []netip.Addr {
 	return out
 }
 
-func (p *Ports) families() []netip.Addr {
-	if p.config.IPv6 {
-		return everywhere[:]
-	}
-	return everywhere[:1]
-}
+func (p *Ports) families() []state.Family { return state.Families(p.config.IPv6) }
 
-func ofFamily(prefixes []netip.Prefix, a netip.Addr) (of []netip.Prefix) {
+func ofFamily(prefixes []netip.Prefix, family state.Family) (of []netip.Prefix) {
 	for _, q := range prefixes {
-		if q.Addr().Is4() == a.Is4() {
+		if state.FamilyOf(q.Addr()) == family {
 			of = append(of, q)
 		}
 	}
@@ -127,7 +118,7 @@ func matchAll(of []netip.Prefix) bool {
 // readAddresses lists the node's addresses if they matter and may have changed. It returns
 // the time of its next call; zero: none.
 func (p *Ports) readAddresses(prefixes []netip.Prefix) (again time.Time) {
-	if !slices.ContainsFunc(p.families(), func(a netip.Addr) bool { return !matchAll(ofFamily(prefixes, a)) }) {
+	if !slices.ContainsFunc(p.families(), func(f state.Family) bool { return !matchAll(ofFamily(prefixes, f)) }) {
 		return time.Time{}
 	}
 	p.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // PortsConfig configures Ports. Each field but IPv6 and Changed must be set.
@@ -245,11 +246,7 @@ func (p *Ports) openAll(ctx context.Context, want map[netip.AddrPort]report.Heal
 			again = pace.Earliest(again, t.at)
 			continue
 		}
-		network := "tcp4"
-		if at.Addr().Is6() {
-			network = "tcp6" // "tcp" would take IPv4 too, which has ports of its own
-		}
-		ln, err := p.listen(ctx, network, at.String())
+		ln, err := p.listen(ctx, state.FamilyOf(at.Addr()).Network("tcp"), at.String()) // by "tcp", a listener at :: would take IPv4 too
 		if err == nil {
 			p.open[at] = p.serve(ln, at.Addr(), c)
 			if delete(p.tries, at); t != nil {

@@ -8,17 +8,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // answer is the answer of /healthz and /livez, with kube-proxy's fields and a reason.
 type answer struct {
-	LastUpdated  time.Time                  `json:"lastUpdated"` // of a 200: now
-	CurrentTime  time.Time                  `json:"currentTime"`
-	NodeEligible *bool                      `json:"nodeEligible,omitempty"` // /healthz
-	Healthy      bool                       `json:"healthy"`                // the proxy, regardless of the Node
-	Reason       string                     `json:"reason,omitempty"`
-	Status       map[corev1.IPFamily]status `json:"status,omitempty"`
+	LastUpdated  time.Time         `json:"lastUpdated"` // of a 200: now
+	CurrentTime  time.Time         `json:"currentTime"`
+	NodeEligible *bool             `json:"nodeEligible,omitempty"` // /healthz
+	Healthy      bool              `json:"healthy"`                // the proxy, regardless of the Node
+	Reason       string            `json:"reason,omitempty"`
+	Status       map[string]status `json:"status,omitempty"`
 }
 
 type status struct {
@@ -56,9 +55,9 @@ func (h *Health) probeLife(w http.ResponseWriter) {
 
 // answer completes a, which is good if it gives no reason, and sends it.
 func (h *Health) answer(w http.ResponseWriter, count *prometheus.CounterVec, v verdict, a answer) {
-	a.CurrentTime, a.LastUpdated, a.Status = time.Now(), v.updated, map[corev1.IPFamily]status{}
+	a.CurrentTime, a.LastUpdated, a.Status = time.Now(), v.updated, map[string]status{}
 	for _, f := range h.config.Families {
-		a.Status[f] = status{v.updated, a.Healthy}
+		a.Status[f.String()] = status{v.updated, a.Healthy}
 	}
 	good := a.Reason == ""
 	if good {

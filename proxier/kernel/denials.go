@@ -93,13 +93,13 @@ func Denials(ctx context.Context, s *Served) (named []string, more int, err erro
 		return slices.ContainsFunc([]string{"KIPVS", "KUBE-", "cali-", "CILIUM_", "FLANNEL-"}, func(p string) bool { return strings.HasPrefix(chain, p) })
 	}
 	for _, b := range backends {
-		for family, tool := range map[netutil.Family]string{netutil.IPv4: "iptables", netutil.IPv6: "ip6tables"} {
+		for _, family := range state.Families(true) {
 			found, err := b.Denials(ctx, family, "INPUT", leaveOut, s.mayHit)
 			if err != nil {
 				return nil, 0, err
 			}
 			for _, rule := range found {
-				named = append(named, fmt.Sprintf("%s-%s %s", tool, b, rule))
+				named = append(named, fmt.Sprintf("%s-%s %s", family.Tool(), b, rule))
 			}
 		}
 	}

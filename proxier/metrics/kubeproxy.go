@@ -14,7 +14,7 @@ import (
 // dashboards and alerts go on. One loop serves both families: a metric that does not
 // differ by family has the same value for both values of ip_family.
 type kubeProxyMetrics struct {
-	families []string
+	families []state.Family
 	since    time.Time // triggers before it were another process's to program
 	syncs    *prometheus.HistogramVec
 	last     *prometheus.GaugeVec
@@ -48,9 +48,10 @@ func newKubeProxyMetrics(to maker, c *Config) *kubeProxyMetrics {
 		sweeps:   to.histograms("kubeproxy_conntrack_reconciler_sync_duration_seconds", "Duration of conntrack sweeps, which delete the entries of removed endpoints. No change waits for a sweep.", syncBuckets, ipFamily),
 		deleted:  to.counters("kubeproxy_conntrack_reconciler_deleted_entries_total", "Conntrack entries that sweeps deleted.", ipFamily),
 		queued:   &lastQueued{backlog: c.Backlog},
+		families: c.Families,
 	}
 	for _, f := range c.Families {
-		k.start(string(f), to)
+		k.start(f.String(), to)
 	}
 	to.gaugeOf("kubeproxy_sync_proxy_rules_service_changes_pending", "Changes of Services that are not programmed yet.", func() float64 { return float64(c.Backlog().Services) })
 	to.gaugeOf("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "Changes of EndpointSlices that are not programmed yet.", func() float64 { return float64(c.Backlog().Slices) })
@@ -59,7 +60,6 @@ func newKubeProxyMetrics(to maker, c *Config) *kubeProxyMetrics {
 
 // start makes the series of a family, so that the first scrape has them.
 func (k *kubeProxyMetrics) start(family string, to maker) {
-	k.families = append(k.families, family)
 	k.syncs.WithLabelValues(family)
 	k.last.WithLabelValues(family)
 	k.latency.WithLabelValues(family)
@@ -79,7 +79,8 @@ func (k *kubeProxyMetrics) observe(r *report.Round) {
 	k.slices.Add(float64(r.Changes.Slices))
 	k.queued.set(r.Queued)
 	k.observeRestores(r)
-	for _, f := range k.families {
+	for _, family := range k.families {
+		f := family.String()
 		k.syncs.WithLabelValues(f).Observe(r.Took.Seconds())
 		if r.Err != nil {
 			continue
@@ -93,7 +94,7 @@ func (k *kubeProxyMetrics) observe(r *report.Round) {
 			}
 		}
 		for _, policy := range []string{internalName, externalName} {
-			k.noLocal.WithLabelValues(policy, f).Set(float64(r.NoLocal[report.Locality{Policy: policy, Family: f}]))
+			k.noLocal.WithLabelValues(policy, f).Set(float64(r.NoLocal[report.Locality{Policy: policy, Family: family}]))
 		}
 	}
 }

@@ -12,16 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // Config configures Metrics. Each field must be set. Each scrape calls the functions,
 // from any goroutine.
 type Config struct {
 	Version  string
-	Families []corev1.IPFamily     // address families that the node serves
+	Families []state.Family        // address families that the node serves
 	Backlog  func() report.Backlog // changes that are not programmed yet
 	Healthy  func() bool           // as Health.Healthy
 	Ready    func() (bool, string) // as Health.Ready

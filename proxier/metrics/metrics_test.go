@@ -16,7 +16,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/metrics"
 
 	"kube-ipvs/proxier/health"
@@ -31,7 +30,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 // newMetrics returns the Metrics of a daemon with probes, and the backlog that both see.
 func newMetrics(t *testing.T, version string) (*Metrics, *health.Health, *report.Backlog) {
 	t.Helper()
-	b, families := &report.Backlog{}, []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	b, families := &report.Backlog{}, state.Families(true)
 	backlog := func() report.Backlog { return *b }
 	h := health.New(health.Config{Families: families, SyncPeriod: 30 * time.Second, Backlog: backlog, Stuck: func() time.Duration { return 0 }})
 	m := New(Config{Version: version, Families: families, Backlog: backlog, Healthy: h.Healthy, Ready: h.Ready})
@@ -215,7 +214,7 @@ func fullRound(started time.Time) *report.Round {
 		Flows:    report.Flows{Waiting: 2, Since: started.Add(-5 * time.Second)},
 		Failing:  report.Failing{Node: 2, Object: 3, Foreign: 1, Blocked: 4, Since: started, First: "x"},
 		Problems: make([]model.Problem, 8), Triggers: []time.Time{started.Add(time.Second), started.Add(-time.Hour), started.Add(time.Hour)},
-		NoLocal: map[report.Locality]int{{Policy: "internal", Family: "IPv4"}: 9, {Policy: "external", Family: "IPv6"}: 11},
+		NoLocal: map[report.Locality]int{{Policy: "internal", Family: state.IPv4}: 9, {Policy: "external", Family: state.IPv6}: 11},
 		Drift:   []report.Drift{{ID: state.VIPID(netip.MustParseAddr("10.96.0.1")), What: "is gone"}},
 		Failures: []report.Failure{
 			{Op: state.Op{Verb: state.Change, ID: state.RulesID(state.IPv6)}, Err: errors.New("bad rule")},

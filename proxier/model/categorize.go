@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // candidate is an endpoint for one port of a service.
@@ -19,15 +21,13 @@ func (m *Model) view(e *entry) View {
 	m.endpoints, m.cluster, m.serving = slices.Grow(m.endpoints[:0], 2*n), m.cluster[:0], m.serving[:0]
 	both := m.endpoints[:2*n]
 	clear(both)
-	v := View{Service: s, Origin: e.origin.Value(), V4: both[:n:n], V6: both[n:]}
+	v := View{Service: s, Origin: e.origin.Value(), Endpoints: [2][]Endpoints{both[:n:n], both[n:]}}
 	for _, a := range s.ClusterIPs {
-		into, family := v.V4, 0
-		if a.Is6() {
-			into, family = v.V6, 1
-		}
+		family := ipfamily.Of(a)
+		into := v.Endpoints[family]
 		var ready map[netip.Addr]bool
 		for i := range s.Ports {
-			m.gather(e.slices, &s.Ports[i], a.Is6())
+			m.gather(e.slices, &s.Ports[i], family)
 			into[i] = m.categorize()
 			if s.Ports[i].Protocol == corev1.ProtocolUDP {
 				into[i].Serving = m.answering()
@@ -36,7 +36,7 @@ func (m *Model) view(e *entry) View {
 		}
 		v.LocalReady[family] = len(ready)
 		if len(s.ClusterIPs) == 1 { // requests by the other family ask for this one
-			v.LocalReady[1-family] = len(ready)
+			v.LocalReady = [2]int{len(ready), len(ready)}
 		}
 	}
 	clear(m.candidates) // they must not keep deleted slices in memory
@@ -45,10 +45,10 @@ func (m *Model) view(e *entry) View {
 
 // gather sets m.candidates to all endpoints of a port and a family, sorted and without
 // duplicates.
-func (m *Model) gather(first *slice, p *Port, v6 bool) {
+func (m *Model) gather(first *slice, p *Port, family ipfamily.Family) {
 	all := m.candidates[:0]
 	for s := first; s != nil; s = s.next {
-		if s.v6 != v6 {
+		if s.family != family {
 			continue
 		}
 		port := s.port(p)

@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 func TestChoose(t *testing.T) {
@@ -41,7 +43,7 @@ func TestChoose(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := mustView(t, modelOf(t, service(), endpoints(tt.in...)), web).V4[0]
+			got := mustView(t, modelOf(t, service(), endpoints(tt.in...)), web).Endpoints[ipfamily.IPv4][0]
 			if s := short(got.Cluster); s != tt.cluster {
 				t.Errorf("cluster %q, want %q", s, tt.cluster)
 			}
@@ -79,12 +81,12 @@ func TestServing(t *testing.T) {
 			})
 			es := endpoints(tt.in...)
 			es.Ports[0].Protocol = new(corev1.ProtocolUDP)
-			if s := short(mustView(t, modelOf(t, udp, es), web).V4[0].Serving); s != tt.serving {
+			if s := short(mustView(t, modelOf(t, udp, es), web).Endpoints[ipfamily.IPv4][0].Serving); s != tt.serving {
 				t.Errorf("serving %q, want %q", s, tt.serving)
 			}
 		})
 	}
-	if got := mustView(t, modelOf(t, service(), endpoints("10.0.0.1")), web).V4[0].Serving; got != nil {
+	if got := mustView(t, modelOf(t, service(), endpoints("10.0.0.1")), web).Endpoints[ipfamily.IPv4][0].Serving; got != nil {
 		t.Errorf("of a TCP port: %v", got)
 	}
 }
@@ -101,7 +103,7 @@ func TestDuplicateEndpoints(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, order := range [][2]string{{tt.one, tt.other}, {tt.other, tt.one}} {
 				m := modelOf(t, service(), named("web-a", endpoints(order[0])), named("web-b", endpoints(order[1])))
-				e := mustView(t, m, web).V4[0]
+				e := mustView(t, m, web).Endpoints[ipfamily.IPv4][0]
 				if short(e.Cluster) != tt.cluster || short(e.Local) != tt.local {
 					t.Errorf("%v: cluster %q, local %q", order, short(e.Cluster), short(e.Local))
 				}
@@ -113,7 +115,7 @@ func TestDuplicateEndpoints(t *testing.T) {
 func TestNodeWithoutNameOrZone(t *testing.T) {
 	m := New(Node{})
 	apply(t, m, service(), endpoints("10.0.0.1 node= zone=", "10.0.0.2 zone="))
-	e := mustView(t, m, web).V4[0]
+	e := mustView(t, m, web).Endpoints[ipfamily.IPv4][0]
 	if short(e.Cluster) != "1 2" || e.Local != nil || e.OnNode != nil {
 		t.Errorf("got %+v", e)
 	}
@@ -134,7 +136,7 @@ func TestPortsMatchByNameAndProtocol(t *testing.T) {
 	other.Ports = []discoveryv1.EndpointPort{{Name: new("dns"), Port: new(int32(53)), Protocol: new(corev1.ProtocolUDP)}}
 	v := mustView(t, modelOf(t, svc, es, other), web)
 	for i, want := range []string{"10.0.0.1:5300 10.0.0.2:53", "10.0.0.1:5301", ""} {
-		if got := texts(v.V4[i].Cluster); got != want {
+		if got := texts(v.Endpoints[ipfamily.IPv4][i].Cluster); got != want {
 			t.Errorf("%s: %q, want %q", v.Ports[i].Name, got, want)
 		}
 	}
@@ -143,15 +145,15 @@ func TestPortsMatchByNameAndProtocol(t *testing.T) {
 func TestFamilies(t *testing.T) {
 	four, six := endpoints("10.0.0.1"), named("web-6", endpoints("fd00::1 node=n1", "fd00::2 node=n1"))
 	v := mustView(t, modelOf(t, service(dual), four, six), web)
-	if got := texts(v.V4[0].Cluster) + " " + texts(v.V6[0].Cluster); got != "10.0.0.1:8080 [fd00::1]:8080 [fd00::2]:8080" {
+	if got := texts(v.Endpoints[ipfamily.IPv4][0].Cluster) + " " + texts(v.Endpoints[ipfamily.IPv6][0].Cluster); got != "10.0.0.1:8080 [fd00::1]:8080 [fd00::2]:8080" {
 		t.Errorf("dual: %s", got)
 	}
 	if v.LocalReady != [2]int{0, 2} {
 		t.Errorf("local ready %v", v.LocalReady)
 	}
 	v = mustView(t, modelOf(t, service(), four, six), web)
-	if len(v.V6) != 1 || v.V6[0].Cluster != nil || v.V6[0].Any || v.LocalReady != [2]int{} {
-		t.Errorf("single stack has %+v", v.V6)
+	if len(v.Endpoints[ipfamily.IPv6]) != 1 || v.Endpoints[ipfamily.IPv6][0].Cluster != nil || v.Endpoints[ipfamily.IPv6][0].Any || v.LocalReady != [2]int{} {
+		t.Errorf("single stack has %+v", v.Endpoints[ipfamily.IPv6])
 	}
 }
 

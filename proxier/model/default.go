@@ -6,6 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // Default sets the empty fields of svc that an API server sets and a proxy reads. It keeps set
@@ -82,12 +84,7 @@ func defaultAddresses(spec *corev1.ServiceSpec) {
 	setNil(&spec.IPFamilyPolicy, policy)
 }
 
-func familyOf(a netip.Addr) corev1.IPFamily {
-	if a.Is4() {
-		return corev1.IPv4Protocol
-	}
-	return corev1.IPv6Protocol
-}
+func familyOf(a netip.Addr) corev1.IPFamily { return corev1.IPFamily(ipfamily.Of(a).String()) }
 
 func hasNodePorts(t corev1.ServiceType) bool {
 	return t == corev1.ServiceTypeNodePort || t == corev1.ServiceTypeLoadBalancer

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // Reason says why an endpoint is chosen for a kind of virtual IP, or not.
@@ -50,19 +52,19 @@ func (m *Model) Here() Node { return m.node }
 
 // Verdicts returns every endpoint of every slice of a service, sorted by address, with the
 // Reason why View has it or not for a port and a family. It costs more than View.
-func (m *Model) Verdicts(key Key, port int, v6 bool) []Verdict {
+func (m *Model) Verdicts(key Key, port int, family ipfamily.Family) []Verdict {
 	e := m.services.Get(key)
 	if e == nil || e.service == nil || port < 0 || port >= len(e.service.Ports) {
 		return nil
 	}
 	var out []Verdict
-	if slices.ContainsFunc(e.service.ClusterIPs, func(a netip.Addr) bool { return a.Is6() == v6 }) {
-		m.gather(e.slices, &e.service.Ports[port], v6)
-		out = m.verdicts(e.slices, &e.service.Ports[port], v6)
+	if slices.ContainsFunc(e.service.ClusterIPs, func(a netip.Addr) bool { return ipfamily.Of(a) == family }) {
+		m.gather(e.slices, &e.service.Ports[port], family)
+		out = m.verdicts(e.slices, &e.service.Ports[port], family)
 		clear(m.candidates)
 	} else {
 		for s := e.slices; s != nil; s = s.next {
-			if s.v6 == v6 {
+			if s.family == family {
 				out = s.unused(out, OtherFamily)
 			}
 		}
@@ -74,7 +76,7 @@ func (m *Model) Verdicts(key Key, port int, v6 bool) []Verdict {
 }
 
 // verdicts judges the endpoints of a family's slices. Call gather before.
-func (m *Model) verdicts(first *slice, p *Port, v6 bool) []Verdict {
+func (m *Model) verdicts(first *slice, p *Port, family ipfamily.Family) []Verdict {
 	kept := map[candidate]bool{}
 	for _, c := range m.candidates {
 		kept[c] = true
@@ -82,7 +84,7 @@ func (m *Model) verdicts(first *slice, p *Port, v6 bool) []Verdict {
 	near := m.topology()
 	var out []Verdict
 	for s := first; s != nil; s = s.next {
-		if s.v6 != v6 {
+		if s.family != family {
 			continue
 		}
 		port := s.port(p)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 // What is said of the choice is the choice, whatever the cluster.
@@ -18,8 +20,8 @@ func TestVerdictsAreTheChoice(t *testing.T) {
 		}
 		for key, view := range views(m) {
 			for port := range view.Ports {
-				agrees(t, key, view.V4[port], m.Verdicts(key, port, false))
-				agrees(t, key, view.V6[port], m.Verdicts(key, port, true))
+				agrees(t, key, view.Endpoints[ipfamily.IPv4][port], m.Verdicts(key, port, ipfamily.IPv4))
+				agrees(t, key, view.Endpoints[ipfamily.IPv6][port], m.Verdicts(key, port, ipfamily.IPv6))
 			}
 		}
 	})
@@ -72,7 +74,7 @@ func TestVerdicts(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			m := modelOf(t, service(), endpoints(tt.in...))
-			if got := spell(m.Verdicts(Key{"default", "web"}, 0, false)); got != tt.want {
+			if got := spell(m.Verdicts(Key{"default", "web"}, 0, ipfamily.IPv4)); got != tt.want {
 				t.Errorf("%s\nwant %s", got, tt.want)
 			}
 		})
@@ -81,13 +83,13 @@ func TestVerdicts(t *testing.T) {
 	other := named("web-3", endpoints("10.0.0.3"))
 	other.Ports[0].Name = new("other")
 	apply(t, m, other)
-	if got, want := spell(m.Verdicts(Key{"default", "web"}, 0, false)), "1 chosen/not-local, 1 duplicate/duplicate, 3 no-port/no-port"; got != want {
+	if got, want := spell(m.Verdicts(Key{"default", "web"}, 0, ipfamily.IPv4)), "1 chosen/not-local, 1 duplicate/duplicate, 3 no-port/no-port"; got != want {
 		t.Errorf("slices: %s, want %s", got, want)
 	}
-	if got, want := spell(m.Verdicts(Key{"default", "web"}, 0, true)), "1 other-family/other-family"; got != want {
+	if got, want := spell(m.Verdicts(Key{"default", "web"}, 0, ipfamily.IPv6)), "1 other-family/other-family"; got != want {
 		t.Errorf("slice of another family: %s, want %s", got, want)
 	}
-	if got := m.Verdicts(Key{"default", "nobody"}, 0, false); got != nil {
+	if got := m.Verdicts(Key{"default", "nobody"}, 0, ipfamily.IPv4); got != nil {
 		t.Errorf("no service: %v", got)
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 func wantDirty(t *testing.T, m *Model, after, want string) {
@@ -59,7 +61,7 @@ func TestDirty(t *testing.T) {
 func TestNodeChangesTheView(t *testing.T) {
 	m := modelOf(t, service(), endpoints("10.0.0.1 node=n1 zone=za", "10.0.0.2 node=n2 zone=zb"))
 	m.SetNode(Node{Name: "n2", Zone: "zb"})
-	if e := mustView(t, m, web).V4[0]; short(e.Cluster) != "2" || short(e.Local) != "2" {
+	if e := mustView(t, m, web).Endpoints[ipfamily.IPv4][0]; short(e.Cluster) != "2" || short(e.Local) != "2" {
 		t.Errorf("got %+v", e)
 	}
 }
@@ -71,7 +73,7 @@ func TestServiceComesAndGoes(t *testing.T) {
 	}
 	for range 2 {
 		apply(t, m, service())
-		if got := short(mustView(t, m, web).V4[0].Cluster); got != "1" {
+		if got := short(mustView(t, m, web).Endpoints[ipfamily.IPv4][0].Cluster); got != "1" {
 			t.Errorf("got %q", got)
 		}
 		m.DeleteService(web)
@@ -143,7 +145,7 @@ func TestFaultHoldsNothingBack(t *testing.T) {
 		t.Errorf("problems %v", p)
 	}
 	apply(t, m, service())
-	if got := short(mustView(t, m, web).V4[0].Cluster); got != "2" || len(m.Board().List()) != 1 {
+	if got := short(mustView(t, m, web).Endpoints[ipfamily.IPv4][0].Cluster); got != "2" || len(m.Board().List()) != 1 {
 		t.Errorf("endpoints %q, problems %v", got, m.Board().List())
 	}
 	apply(t, m, service(func(s *corev1.Service) { s.Spec.ClusterIP = "10.96.0.300" }))

@@ -135,10 +135,10 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 
 // kept returns v for longer than until the next View.
 func kept(v View, _ bool) View {
-	for _, eps := range []*[]Endpoints{&v.V4, &v.V6} {
-		*eps = slices.Clone(*eps)
-		for i := range *eps {
-			e := &(*eps)[i]
+	for f := range v.Endpoints {
+		v.Endpoints[f] = slices.Clone(v.Endpoints[f])
+		for i := range v.Endpoints[f] {
+			e := &v.Endpoints[f][i]
 			e.Cluster = slices.Clone(e.Cluster)
 		}
 	}
@@ -181,7 +181,7 @@ func TestEndpointsAreSortedAndPlausible(t *testing.T) {
 			e.apply(m)
 		}
 		for key, v := range views(m) {
-			for _, e := range append(v.V4, v.V6...) {
+			for _, e := range slices.Concat(v.Endpoints[:]...) {
 				for _, list := range [][]string{stringsOf(e.Cluster), stringsOf(e.Local), stringsOf(e.OnNode)} {
 					if len(slices.Compact(slices.Clone(list))) != len(list) {
 						t.Fatalf("%s has duplicates: %v", key, list)

@@ -9,6 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 const maxEndpoints = 1000 // the limit of API servers for a slice
@@ -18,7 +20,7 @@ const maxEndpoints = 1000 // the limit of API servers for a slice
 type slice struct {
 	key       Key
 	service   string // name of its service; empty: none
-	v6        bool
+	family    ipfamily.Family
 	ports     []slicePort // sorted by name, without duplicates
 	endpoints []endpoint
 	next      *slice // of the same service
@@ -59,7 +61,7 @@ func nameOf(text string) name {
 func (s *slice) owner() Key { return Key{s.key.Namespace, s.service} }
 
 func (s *slice) equal(o *slice) bool {
-	return s.service == o.service && s.v6 == o.v6 && slices.Equal(s.ports, o.ports) && slices.Equal(s.endpoints, o.endpoints)
+	return s.service == o.service && s.family == o.family && slices.Equal(s.ports, o.ports) && slices.Equal(s.endpoints, o.endpoints)
 }
 
 // port returns the number of a service's port in s, or 0 if s does not have it. Both may have
@@ -75,7 +77,7 @@ func (s *slice) port(p *Port) uint16 {
 // addr returns the address of an endpoint of s.
 func (s *slice) addr(e *endpoint) netip.Addr {
 	a := netip.AddrFrom16(e.addr)
-	if !s.v6 {
+	if s.family == ipfamily.IPv4 {
 		a = a.Unmap()
 	}
 	return a
@@ -99,7 +101,7 @@ func readSlice(es *discoveryv1.EndpointSlice, c *critic, reserved func(netip.Add
 	switch es.AddressType {
 	case discoveryv1.AddressTypeIPv4:
 	case discoveryv1.AddressTypeIPv6:
-		s.v6 = true
+		s.family = ipfamily.IPv6
 	case discoveryv1.AddressTypeFQDN:
 		return s
 	default:
@@ -171,7 +173,7 @@ func (s *slice) readEndpoints(in []discoveryv1.Endpoint, c *critic, reserved fun
 		switch {
 		case why != "":
 			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s", why)
-		case a.Is6() != s.v6:
+		case ipfamily.Of(a) != s.family:
 			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s is %s, and addressType is not", a, familyOf(a))
 		case reserved != nil && reserved(a) != "":
 			c.fault(at("endpoints", i, "addresses[0]"), omit, "%s", reserved(a))

@@ -10,6 +10,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"pgregory.net/rapid"
+
+	"kube-ipvs/netutil/ipfamily"
 )
 
 func TestSliceFaults(t *testing.T) {
@@ -68,7 +70,7 @@ func TestSliceFaults(t *testing.T) {
 			es := endpoints("10.0.0.1", "10.0.0.2")
 			tt.edit(es)
 			m := modelOf(t, service(), es)
-			if got := texts(mustView(t, m, web).V4[0].Cluster); got != tt.want {
+			if got := texts(mustView(t, m, web).Endpoints[ipfamily.IPv4][0].Cluster); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 			problems := m.Board().List()
@@ -100,7 +102,7 @@ func TestSliceTooLarge(t *testing.T) {
 		specs = append(specs, fmt.Sprintf("10.1.%d.%d", i/250, 1+i%250))
 	}
 	m := modelOf(t, service(), endpoints(specs...))
-	if n := len(mustView(t, m, web).V4[0].Cluster); n != maxEndpoints {
+	if n := len(mustView(t, m, web).Endpoints[ipfamily.IPv4][0].Cluster); n != maxEndpoints {
 		t.Errorf("%d endpoints are used", n)
 	}
 	if p := m.Board().List(); len(p) != 1 || p[0].Field != "endpoints" {

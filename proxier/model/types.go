@@ -79,8 +79,8 @@ type Endpoints struct {
 // View has a Service and its endpoints, for rendering.
 type View struct {
 	*Service
-	Origin string      // the source of the Service, for messages
-	V4, V6 []Endpoints // by index of Ports; all empty in a family that the service does not serve
+	Origin    string         // the source of the Service, for messages
+	Endpoints [2][]Endpoints // by family and index of Ports; all empty in a family that the service does not serve
 	// LocalReady is the number of different ready addresses on this node, IPv4 and IPv6, that
 	// HealthCheckPort answers with. A Service of one family has the same number for both, as
 	// kube-proxy's listener of that family serves clients of both.

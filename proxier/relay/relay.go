@@ -123,10 +123,5 @@ func (r *Relay) keep(ctx context.Context, at netip.AddrPort, protocol string, se
 	}
 }
 
-// network returns the name of a protocol in a family.
-func network(protocol string, a netip.Addr) string {
-	if a.Is4() {
-		return protocol + "4"
-	}
-	return protocol + "6"
-}
+// network returns the name of a protocol in package net, for the family of an address.
+func network(protocol string, a netip.Addr) string { return state.FamilyOf(a).Network(protocol) }

@@ -86,7 +86,7 @@ type HealthCheck struct {
 // Locality is a traffic policy Local: of internal or external traffic, in a family.
 type Locality struct {
 	Policy string // internal or external
-	Family string // IPv4 or IPv6
+	Family state.Family
 }
 
 // Failure is a failed write.

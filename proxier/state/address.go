@@ -33,8 +33,6 @@ func (a address) netip() netip.Addr {
 	return netip.Addr{}
 }
 
-func (a address) is4() bool { return a.family == 4 }
-
 // compare orders as netip.Addr.Compare does.
 func (a address) compare(b address) int {
 	if c := cmp.Compare(a.family, b.family); c != 0 {

@@ -147,7 +147,7 @@ func (id ID) Compare(o ID) int {
 
 // Family returns the family of the object.
 func (id ID) Family() Family {
-	if id.addr.is4() {
+	if id.addr.family == 4 {
 		return IPv4
 	}
 	return IPv6

@@ -59,7 +59,7 @@ func New(mode desired.Mode) *Node {
 		}
 	}
 	n.Proxier = proxier.New(n.Kernel, c)
-	n.Health = health.New(health.Config{Families: []corev1.IPFamily{corev1.IPv4Protocol}, SyncPeriod: time.Minute, Backlog: n.Proxier.Backlog, Stuck: n.Proxier.Stuck})
+	n.Health = health.New(health.Config{Families: state.Families(false), SyncPeriod: time.Minute, Backlog: n.Proxier.Backlog, Stuck: n.Proxier.Stuck})
 	n.Config = status.Config{
 		Node: NodeName, Version: "v0.0.0-showcase", Desired: c.Desired, Board: board, Kernel: n.Kernel, Last: n.Proxier.Last, Backlog: n.Proxier.Backlog,
 		Unhealthy: n.Health.Unhealthy, Ready: n.Health.Ready, Log: c.Log,

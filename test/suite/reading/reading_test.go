@@ -28,6 +28,7 @@ import (
 	utilsnet "k8s.io/utils/net"
 	"pgregory.net/rapid"
 
+	"kube-ipvs/netutil/ipfamily"
 	"kube-ipvs/proxier/model"
 )
 
@@ -214,7 +215,7 @@ func checkSlice(t *rapid.T) {
 		}
 		slices.SortFunc(want, netip.AddrPort.Compare)
 		v, _ := m.View(model.Key{Namespace: s.Namespace, Name: "web"})
-		if got := slices.Concat(v.V4[0].Cluster, v.V6[0].Cluster); !slices.Equal(got, want) {
+		if got := slices.Concat(v.Endpoints[ipfamily.IPv4][0].Cluster, v.Endpoints[ipfamily.IPv6][0].Cluster); !slices.Equal(got, want) {
 			t.Errorf("endpoints of port %d are %v, want %v", i, got, want)
 		}
 	}
