@@ -63,13 +63,13 @@ func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, lis
 	d.current.Store(d.config)
 	c.Observe = d.observe
 	c.ObserveSweep = func(s *report.Sweep) { d.metrics.ObserveSweep(s) }
-	if d.config.TrafficMetrics != config.TrafficOff {
+	if d.config.Own.TrafficMetrics != config.TrafficOff {
 		c.Names = cluster.NewNames()
 	}
 	d.proxier = proxier.New(k, c)
 	families := state.Families(c.Desired.IPv6)
 	d.health = health.New(health.Config{
-		Families: families, SyncPeriod: d.config.SyncPeriod, NodeExpected: from.servers != nil,
+		Families: families, SyncPeriod: d.config.Proxy.IPVS.SyncPeriod.Duration, NodeExpected: from.servers != nil,
 		Backlog: d.proxier.Backlog, Stuck: d.proxier.Stuck,
 	})
 	d.metrics = metrics.New(metrics.Config{Version: version, Families: families, Backlog: d.proxier.Backlog, Healthy: d.health.Healthy, Ready: d.health.Ready})
@@ -109,7 +109,8 @@ func (d *daemon) addStatus(c desired.Config) {
 // prepare sets up the node and drops the capabilities that the daemon does not need. It logs
 // failures, and the daemon serves Services without these settings.
 func (d *daemon) prepare() {
-	done, err := node.Setup(node.Config{Sysctls: sysctls(d.config), OOMScoreAdj: &d.config.OOMScoreAdj})
+	score := int(*d.config.Proxy.OOMScoreAdj)
+	done, err := node.Setup(node.Config{Sysctls: sysctls(d.config), OOMScoreAdj: &score})
 	for _, text := range done.Changed {
 		d.log.Info("set", "what", text)
 	}
@@ -127,15 +128,15 @@ func (d *daemon) prepare() {
 }
 
 func (d *daemon) addMeter(c cluster.Config) error {
-	return d.metrics.Register(metrics.NewProblems(d.problems), traffic.NewTablesCollector(d.view(c.Desired), c.Desired, c.Names, d.config.TrafficMetricsTop, d.log))
+	return d.metrics.Register(metrics.NewProblems(d.problems), traffic.NewTablesCollector(d.view(c.Desired), c.Desired, c.Names, int(d.config.Own.TrafficMetricsTop), d.log))
 }
 
 func (d *daemon) addTraffic(c cluster.Config) error {
-	if d.config.TrafficMetrics == config.TrafficOff {
+	if d.config.Own.TrafficMetrics == config.TrafficOff {
 		return nil
 	}
-	r := &traffic.Reader{Counters: d.view(c.Desired), Names: c.Names, Endpoints: d.config.TrafficMetrics == config.TrafficByEndpoint}
-	return d.metrics.Register(traffic.NewCollector(r, d.config.TrafficMetricsTop, d.log))
+	r := &traffic.Reader{Counters: d.view(c.Desired), Names: c.Names, Endpoints: d.config.Own.TrafficMetrics == config.TrafficByEndpoint}
+	return d.metrics.Register(traffic.NewCollector(r, int(d.config.Own.TrafficMetricsTop), d.log))
 }
 
 // close closes the sockets, after run has returned.
@@ -335,12 +336,12 @@ func (d *daemon) serve(ctx context.Context, addr netip.AddrPort, h http.Handler)
 	if addr.IsValid() {
 		text = addr.String()
 	}
-	return health.Serve(ctx, text, h, d.config.BindAddressHardFail, d.log)
+	return health.Serve(ctx, text, h, d.config.Proxy.BindAddressHardFail, d.log)
 }
 
 func (d *daemon) pages() http.Handler {
 	return health.Pages{
 		Version: version, Mode: "ipvs", Started: d.started, Metrics: d.metrics.Handler(d.log), Config: func() (any, any) { return d.current.Load().Documents() },
-		Flags: d.flags.set, Profiling: d.config.Profiling, Level: d.flags.level, More: d.status.Handlers(),
+		Flags: d.flags.set, Profiling: d.config.Proxy.EnableProfiling, Level: d.flags.level, More: d.status.Handlers(),
 	}.Handler()
 }

@@ -19,20 +19,21 @@ type objects struct {
 
 // openObjects returns the manifests, or the API server if there are none.
 func openObjects(e *config.Config, log *slog.Logger) (*objects, error) {
-	if len(e.Manifests) > 0 {
-		return &objects{Source: source.Manifests(e.Manifests, log), name: "manifests"}, nil
+	if len(e.Own.Manifests) > 0 {
+		return &objects{Source: source.Manifests(e.Own.Manifests, log), name: "manifests"}, nil
 	}
 	klog.SetSlogLogger(log) // for client-go
+	c := e.Proxy.ClientConnection
 	servers, err := source.LoadConfigs(source.ClientOptions{
-		Kubeconfig: e.Client.Kubeconfig, Servers: e.APIServers, AcceptContentTypes: e.Client.AcceptContentTypes,
-		ContentType: e.Client.ContentType, QPS: e.Client.QPS, Burst: e.Client.Burst, UserAgent: "kube-ipvs/" + version,
+		Kubeconfig: c.Kubeconfig, Servers: e.Own.APIServers, AcceptContentTypes: c.AcceptContentTypes,
+		ContentType: c.ContentType, QPS: c.QPS, Burst: int(c.Burst), UserAgent: "kube-ipvs/" + version,
 	})
 	if err != nil {
 		return nil, err
 	}
 	src, err := source.API(source.APIOptions{
-		Configs: servers, NodeName: e.NodeName, ServiceProxyName: e.ServiceProxyName,
-		Pods: e.TrafficMetrics == config.TrafficByEndpoint,
+		Configs: servers, NodeName: e.NodeName, ServiceProxyName: e.Own.ServiceProxyName,
+		Pods: e.Own.TrafficMetrics == config.TrafficByEndpoint,
 	})
 	if err != nil {
 		return nil, err

@@ -111,23 +111,23 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 func proxierConfig(e *config.Config) proxier.Config {
 	return proxier.Config{
 		Config: cluster.Config{
-			Desired: desiredConfig(e), Zone: e.Zone, NodeCIDR: e.PodTraffic == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts, NodeIPs: nodeIPs(e),
+			Desired: desiredConfig(e), Zone: e.Own.Zone, NodeCIDR: e.Proxy.DetectLocalMode == config.ByNodeCIDR, PrimaryNodePorts: e.PrimaryNodePorts, NodeIPs: nodeIPs(e),
 		},
-		AuditPeriod: e.AuditPeriod, CanaryPeriod: canaryPeriod, DrainTimeout: e.DrainTimeout, MinSyncPeriod: e.MinSyncPeriod,
+		AuditPeriod: e.Own.AuditPeriod.Duration, CanaryPeriod: canaryPeriod, DrainTimeout: e.Own.DrainTimeout.Duration, MinSyncPeriod: e.Proxy.IPVS.MinSyncPeriod.Duration,
 	}
 }
 
 func desiredConfig(e *config.Config) desired.Config {
 	d := e.Config
-	d.IPv6, d.NoDevice, d.TCPBeLiberal = netutil.HasIPv6(), e.VIPBinding == netutil.BindRoute, e.Conntrack.TCPBeLiberal
+	d.IPv6, d.NoDevice, d.TCPBeLiberal = netutil.HasIPv6(), e.Own.VIPBinding == netutil.BindRoute, e.Conntrack.TCPBeLiberal
 	d.EstablishedTimeout, d.CloseWaitTimeout = orLeave(e.Conntrack.TCPEstablishedTimeout), orLeave(e.Conntrack.TCPCloseWaitTimeout)
-	switch e.PodTraffic {
+	switch local := e.Proxy.DetectLocal; e.Proxy.DetectLocalMode {
 	case config.ByClusterCIDR:
 		return d
 	case config.ByBridgeInterface:
-		d.PodInterface = e.BridgeInterface
+		d.PodInterface = local.BridgeInterface
 	case config.ByInterfacePrefix:
-		d.PodInterface = e.InterfaceNamePrefix + "+"
+		d.PodInterface = local.InterfaceNamePrefix + "+"
 	}
 	d.PodCIDRs = [2]netip.Prefix{}
 	return d
@@ -142,7 +142,7 @@ func orLeave(d time.Duration) time.Duration {
 }
 
 func kernelOptions(e *config.Config, d desired.Config) kernel.Options {
-	k := kernel.Options{IPv6: d.IPv6, Backend: e.IPTablesBackend, NodeIPs: nodeIPs(e), TakeOver: e.Takeover, ExcludeCIDRs: e.ExcludeCIDRs}
+	k := kernel.Options{IPv6: d.IPv6, Backend: e.IPTablesBackend, NodeIPs: nodeIPs(e), TakeOver: e.Own.Takeover, ExcludeCIDRs: e.ExcludeCIDRs}
 	for _, im := range d.Images {
 		k.Images = append(k.Images, im.All()...)
 	}
@@ -175,7 +175,7 @@ func (o *options) imagePrefixes() ([2]desired.Images, error) {
 
 // level returns the least level that the log has.
 func level(e *config.Config) slog.Level {
-	if e.Verbosity >= config.DebugVerbosity {
+	if e.Proxy.Logging.Verbosity >= config.DebugVerbosity {
 		return slog.LevelDebug
 	}
 	return slog.LevelInfo
@@ -185,7 +185,7 @@ func (o *options) logger() *slog.Logger {
 	o.level = &slog.LevelVar{}
 	o.level.Set(level(o.effective))
 	opts := &slog.HandlerOptions{Level: o.level}
-	if o.effective.LogFormat == "json" {
+	if o.effective.Proxy.Logging.Format == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, opts))

@@ -33,7 +33,7 @@ Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`,
 			fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
 		}
 		printPlan(out, p)
-		if o.effective.Takeover {
+		if o.effective.Own.Takeover {
 			text, err := ask(ctx, warnOn(os.Stderr), "look for kube-proxy and the node's firewall", func() (string, error) {
 				return takeoverText(ctx, k.Linux, p)
 			})

@@ -101,7 +101,7 @@ func run(ctx context.Context, o *options, c proxier.Config, from *objects) error
 	defer d.close()
 	d.prepare()
 	c.Log.Info("started", "version", version, "node", e.NodeName, "clusterIPServers", c.Desired.Mode, "iptables", k.Backend(), "source", from.name)
-	warnOfNeighbours(c.Log.Warn, k, c.Desired, e.VIPBinding)
+	warnOfNeighbours(c.Log.Warn, k, c.Desired, e.Own.VIPBinding)
 	return d.run(ctx)
 }
 
@@ -139,7 +139,7 @@ func openLinux(ctx context.Context, warn warning, o kernel.Options) (*kernel.Lin
 
 // refuseKubeProxy returns an error if kube-proxy has the node, unless --takeover is set.
 func refuseKubeProxy(ctx context.Context, warn warning, e *config.Config) error {
-	if e.Takeover {
+	if e.Own.Takeover {
 		return nil
 	}
 	found, err := ask(ctx, warn, "read the objects of this node", func() (kernel.Found, error) { return kernel.FindKubeProxy(ctx) })
@@ -196,7 +196,7 @@ func sysctls(e *config.Config) []node.Sysctl {
 		MaxPerCore: ct.MaxPerCore, Min: ct.Min, UDPTimeout: ct.UDPTimeout, UDPStreamTimeout: ct.UDPStreamTimeout, TCPBeLiberal: ct.TCPBeLiberal,
 	}, node.Cores())
 	out = append(out, node.RouteSysctls()...)
-	if e.StrictARP {
+	if e.Proxy.IPVS.StrictARP {
 		out = append(out, node.StrictARPSysctls()...)
 	}
 	return out

@@ -19,7 +19,7 @@ const retryRemoving = time.Minute
 func (d *daemon) succeed(ctx context.Context) error {
 	type remove func(context.Context, *report.Round) (done bool, err error)
 	var left []remove
-	if d.config.Takeover {
+	if d.config.Own.Takeover {
 		left = append(left, d.takeOver())
 	}
 	left = append(left, d.leaveOtherVariant) // last, to log whose rules it has without those of kube-proxy

@@ -53,8 +53,24 @@ func write(t testing.TB, path, text string) {
 	}
 }
 
+// asGiven are the fields that their readers take from Proxy and Own as they are.
+var asGiven = []string{
+	"apiServers", "auditPeriod", "drainTimeout", "manifests", "serviceProxyName", "takeover", "trafficMetrics", "trafficMetricsTop", "vipBinding", "zone",
+	"bindAddressHardFail", "clientConnection.acceptContentTypes", "clientConnection.burst", "clientConnection.contentType", "clientConnection.kubeconfig",
+	"clientConnection.qps", "configSyncPeriod", "detectLocal.bridgeInterface", "detectLocal.interfaceNamePrefix", "detectLocalMode", "enableProfiling",
+	"featureGates", "ipvs.minSyncPeriod", "ipvs.strictARP", "ipvs.syncPeriod", "logging.format", "logging.verbosity", "oomScoreAdj",
+}
+
+func givenOf(d *documents) map[string]any {
+	out := map[string]any{}
+	for _, path := range asGiven {
+		out[path] = d.fields()[path].Interface()
+	}
+	return out
+}
+
 // values leaves what is programmed, without where it comes from.
-var values = cmp.Options{cmpopts.IgnoreFields(Config{}, "Origins", "Warnings", "File", "Digest"), cmpopts.IgnoreUnexported(Config{}),
+var values = cmp.Options{cmpopts.IgnoreFields(Config{}, "Origins", "Warnings", "File", "Digest"), cmp.AllowUnexported(Config{}), cmp.Transformer("asGiven", givenOf),
 	cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty()}
 
 func TestPrecedence(t *testing.T) {
@@ -72,14 +88,14 @@ func TestPrecedence(t *testing.T) {
 		{"file over default", file, nil, "ipvs.scheduler", "wrr", func(c *Config) any { return c.Scheduler }, "file"},
 		{"flag over default", "", []string{"--scheduler=lc"}, "ipvs.scheduler", "lc", func(c *Config) any { return c.Scheduler }, "flag --scheduler"},
 		{"flag over file", file, []string{"--ipvs-scheduler=lc"}, "ipvs.scheduler", "lc", func(c *Config) any { return c.Scheduler }, "flag --ipvs-scheduler"},
-		{"flag of the default over file", file, []string{"--ipvs-sync-period=30s"}, "ipvs.syncPeriod", 30 * time.Second, func(c *Config) any { return c.SyncPeriod }, "flag --ipvs-sync-period"},
+		{"flag of the default over file", file, []string{"--ipvs-sync-period=30s"}, "ipvs.syncPeriod", 30 * time.Second, func(c *Config) any { return c.Proxy.IPVS.SyncPeriod.Duration }, "flag --ipvs-sync-period"},
 		{"flag of false over file", file, []string{"--masquerade-all=false"}, "iptables.masqueradeAll", false, func(c *Config) any { return c.MasqueradeAll }, "flag --masquerade-all"},
 		{"zero of a pointer in the file", file, nil, "conntrack.maxPerCore", 0, func(c *Config) any { return c.Conntrack.MaxPerCore }, "file"},
 		{"beside it the default", file, nil, "conntrack.min", 131072, func(c *Config) any { return c.Conntrack.Min }, "default"},
-		{"zero in our own document", file, nil, "drainTimeout", time.Duration(0), func(c *Config) any { return c.DrainTimeout }, "file"},
+		{"zero in our own document", file, nil, "drainTimeout", time.Duration(0), func(c *Config) any { return c.Own.DrainTimeout.Duration }, "file"},
 		{"a flag's list replaces the file's", file, []string{"--nodeport-addresses=11.0.0.0/8", "--nodeport-addresses", "12.0.0.0/8"}, "nodePortAddresses", "[11.0.0.0/8 12.0.0.0/8]",
 			func(c *Config) any { return text(c.NodePortAddresses) }, "flag --nodeport-addresses"},
-		{"the last of the same flag", "", []string{"--zone=a", "--zone=b"}, "zone", "b", func(c *Config) any { return c.Zone }, "flag --zone"},
+		{"the last of the same flag", "", []string{"--zone=a", "--zone=b"}, "zone", "b", func(c *Config) any { return c.Own.Zone }, "flag --zone"},
 		{"an empty flag over the file", file, []string{"--nodeport-addresses="}, "nodePortAddresses", "[]", func(c *Config) any { return text(c.NodePortAddresses) }, "flag --nodeport-addresses"},
 	}
 	for _, tt := range tests {

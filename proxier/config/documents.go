@@ -8,47 +8,31 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/kube-proxy/config/v1alpha1"
+
+	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/desired"
 )
 
-// KubeIPVSConfiguration has the settings of kube-ipvs that kube-proxy does not have.
+// KubeIPVSConfiguration has the settings of kube-ipvs that kube-proxy does not have. The flags in
+// specs, and docs/configuration.md, say what each means.
 type KubeIPVSConfiguration struct {
 	metav1.TypeMeta `json:",inline"`
 
-	// ClusterIPServers says where the virtual servers of ClusterIPs stand: image (default), at
-	// mapped addresses, or direct.
-	ClusterIPServers string `json:"clusterIPServers"`
-	// Manifests are files and folders with Services and EndpointSlices. Empty:
-	// the API server.
-	Manifests []string `json:"manifests"`
-	// APIServers are used instead of the server that the kubeconfig names.
-	APIServers []string `json:"apiServers"`
-	// ServiceProxyName is the value of the label
-	// service.kubernetes.io/service-proxy-name of the Services to serve.
-	// Empty: Services without the label.
-	ServiceProxyName string `json:"serviceProxyName"`
-	// Zone of the node, for topology hints. Empty: the Node object has it.
-	Zone string `json:"zone"`
-	// NodeIPs are the node's own addresses, at most one for each family.
-	NodeIPs []string `json:"nodeIPs"`
-	// AuditPeriod is the longest time between full comparisons with the kernel.
-	AuditPeriod metav1.Duration `json:"auditPeriod"`
-	// DrainTimeout is how long connections of a removed endpoint may go on.
-	DrainTimeout metav1.Duration `json:"drainTimeout"`
-	// MaxServiceFrontends is how many frontends one Service may have, each an
-	// address, port and protocol. 0: any number.
-	MaxServiceFrontends int32 `json:"maxServiceFrontends"`
-	// VIPBinding is address or route.
-	VIPBinding string `json:"vipBinding"`
-	// IPTablesBackend is nft, legacy or auto.
-	IPTablesBackend string `json:"iptablesBackend"`
-	// ImagePrefixes are the prefixes of mapped addresses of each family.
-	ImagePrefixes ImagePrefixes `json:"imagePrefixes"`
-	// TrafficMetrics is off, service or endpoint.
-	TrafficMetrics string `json:"trafficMetrics"`
-	// TrafficMetricsTop is the largest number of series of traffic.
-	TrafficMetricsTop int32 `json:"trafficMetricsTop"`
-	// Takeover adopts the virtual servers of kube-proxy.
-	Takeover bool `json:"takeover"`
+	ClusterIPServers    desired.Mode    `json:"clusterIPServers"`
+	Manifests           []string        `json:"manifests"`
+	APIServers          []string        `json:"apiServers"`
+	ServiceProxyName    string          `json:"serviceProxyName"`
+	Zone                string          `json:"zone"`
+	NodeIPs             []string        `json:"nodeIPs"`
+	AuditPeriod         metav1.Duration `json:"auditPeriod"`
+	DrainTimeout        metav1.Duration `json:"drainTimeout"`
+	MaxServiceFrontends int32           `json:"maxServiceFrontends"`
+	VIPBinding          netutil.Binding `json:"vipBinding"`
+	IPTablesBackend     string          `json:"iptablesBackend"`
+	ImagePrefixes       ImagePrefixes   `json:"imagePrefixes"`
+	TrafficMetrics      TrafficMetrics  `json:"trafficMetrics"`
+	TrafficMetricsTop   int32           `json:"trafficMetricsTop"`
+	Takeover            bool            `json:"takeover"`
 }
 
 // ImagePrefixes are the prefixes of mapped addresses of both families.
@@ -75,16 +59,16 @@ const (
 
 // documents has both documents. They have no path in common, so that a path names one field.
 type documents struct {
-	proxy v1alpha1.KubeProxyConfiguration
-	own   KubeIPVSConfiguration
+	Proxy v1alpha1.KubeProxyConfiguration
+	Own   KubeIPVSConfiguration
 }
 
 // document returns a document for reflection, by its kind.
 func (d *documents) document(kind string) reflect.Value {
 	if kind == ownKind {
-		return reflect.ValueOf(&d.own).Elem()
+		return reflect.ValueOf(&d.Own).Elem()
 	}
-	return reflect.ValueOf(&d.proxy).Elem()
+	return reflect.ValueOf(&d.Proxy).Elem()
 }
 
 // fields returns all fields of both documents by path.

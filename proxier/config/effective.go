@@ -18,22 +18,11 @@ import (
 
 // effective returns the documents as typed values, and notes all errors.
 func (l *layers) effective() *Config {
-	p, o := &l.docs.proxy, &l.docs.own
-	c := &Config{
-		Zone: o.Zone, Manifests: o.Manifests, APIServers: o.APIServers, ConfigSyncPeriod: p.ConfigSyncPeriod.Duration, ServiceProxyName: o.ServiceProxyName,
-		Client: Client{p.ClientConnection.Kubeconfig, p.ClientConnection.AcceptContentTypes, p.ClientConnection.ContentType,
-			p.ClientConnection.QPS, int(p.ClientConnection.Burst)},
-		Config: desired.Config{
-			Mode: desired.Mode(o.ClusterIPServers), Scheduler: p.IPVS.Scheduler, MasqueradeAll: p.IPTables.MasqueradeAll,
-			MaxFrontends: int(o.MaxServiceFrontends), IPVSTCPTimeout: p.IPVS.TCPTimeout.Duration,
-			IPVSTCPFinTimeout: p.IPVS.TCPFinTimeout.Duration, IPVSUDPTimeout: p.IPVS.UDPTimeout.Duration,
-		},
-		DrainTimeout: o.DrainTimeout.Duration, Takeover: o.Takeover,
-		SyncPeriod: p.IPVS.SyncPeriod.Duration, MinSyncPeriod: p.IPVS.MinSyncPeriod.Duration, AuditPeriod: o.AuditPeriod.Duration,
-		StrictARP: p.IPVS.StrictARP, BindAddressHardFail: p.BindAddressHardFail, Profiling: p.EnableProfiling,
-		TrafficMetrics: TrafficMetrics(o.TrafficMetrics), TrafficMetricsTop: int(o.TrafficMetricsTop),
-		FeatureGates: p.FeatureGates, LogFormat: p.Logging.Format, Verbosity: int(p.Logging.Verbosity),
-	}
+	p, o := &l.docs.Proxy, &l.docs.Own
+	c := &Config{documents: l.docs, Config: desired.Config{
+		Mode: o.ClusterIPServers, Scheduler: p.IPVS.Scheduler, MasqueradeAll: p.IPTables.MasqueradeAll, MaxFrontends: int(o.MaxServiceFrontends),
+		IPVSTCPTimeout: p.IPVS.TCPTimeout.Duration, IPVSTCPFinTimeout: p.IPVS.TCPFinTimeout.Duration, IPVSUDPTimeout: p.IPVS.UDPTimeout.Duration,
+	}}
 	for i := range specs {
 		if s := &specs[i]; s.check != nil {
 			l.check(s.path, s.check(plain(l.fields[s.path])))
@@ -51,7 +40,7 @@ func (l *layers) effective() *Config {
 }
 
 func (l *layers) node(c *Config) {
-	name := l.docs.proxy.HostnameOverride
+	name := l.docs.Proxy.HostnameOverride
 	if name == "" {
 		host, err := os.Hostname()
 		l.check("hostnameOverride", err)
@@ -61,13 +50,13 @@ func (l *layers) node(c *Config) {
 	switch bad := validation.IsDNS1123Subdomain(c.NodeName); {
 	case c.NodeName == "":
 		l.check("hostnameOverride", errors.New("the name of the node is empty"))
-	case l.docs.proxy.HostnameOverride != "" && len(bad) > 0: // such as a $(NODE_NAME) that was not replaced
+	case l.docs.Proxy.HostnameOverride != "" && len(bad) > 0: // such as a $(NODE_NAME) that was not replaced
 		l.check("hostnameOverride", fmt.Errorf("%q is not a name of a node: %s", name, strings.Join(bad, "; ")))
 	}
-	bind, err := addr(l.docs.proxy.BindAddress)
+	bind, err := addr(l.docs.Proxy.BindAddress)
 	l.check("bindAddress", err)
 	c.BindAddress = bind
-	for _, s := range l.docs.own.NodeIPs {
+	for _, s := range l.docs.Own.NodeIPs {
 		ip, err := addr(s)
 		if err == nil && slices.ContainsFunc(c.NodeIPs, func(o netip.Addr) bool { return o.Is4() == ip.Is4() }) {
 			err = fmt.Errorf("%s is the second address of its family", ip)
@@ -78,30 +67,27 @@ func (l *layers) node(c *Config) {
 }
 
 func (l *layers) traffic(c *Config) {
-	p := &l.docs.proxy
-	c.PodTraffic = LocalMode(p.DetectLocalMode)
-	c.BridgeInterface, c.InterfaceNamePrefix = p.DetectLocal.BridgeInterface, p.DetectLocal.InterfaceNamePrefix
-	switch c.PodTraffic {
+	p := &l.docs.Proxy
+	switch p.DetectLocalMode {
 	case ByBridgeInterface:
-		l.check("detectLocal.bridgeInterface", interfaceName(c.BridgeInterface))
+		l.check("detectLocal.bridgeInterface", interfaceName(p.DetectLocal.BridgeInterface))
 	case ByInterfacePrefix:
-		l.check("detectLocal.interfaceNamePrefix", interfaceName(c.InterfaceNamePrefix))
+		l.check("detectLocal.interfaceNamePrefix", interfaceName(p.DetectLocal.InterfaceNamePrefix))
 	}
 	var err error
-	if c.PodCIDRs, err = perFamily(items(p.ClusterCIDR)); c.PodTraffic == ByClusterCIDR {
+	if c.PodCIDRs, err = perFamily(items(p.ClusterCIDR)); p.DetectLocalMode == ByClusterCIDR {
 		l.check("clusterCIDR", err)
 	} else if err != nil {
-		l.warn("clusterCIDR", "it has no effect with detectLocalMode %s: %v", c.PodTraffic, err)
+		l.warn("clusterCIDR", "it has no effect with detectLocalMode %s: %v", p.DetectLocalMode, err)
 	}
 	l.nodePorts(c)
 	c.MasqueradeBit = uint8(*p.IPTables.MasqueradeBit)
-	c.VIPBinding = netutil.Binding(l.docs.own.VIPBinding)
-	if b := l.docs.own.IPTablesBackend; b != "auto" {
+	if b := l.docs.Own.IPTablesBackend; b != "auto" {
 		c.IPTablesBackend = netutil.Backend(b)
 	}
 	c.ExcludeCIDRs, err = cidrs(p.IPVS.ExcludeCIDRs)
 	l.check("ipvs.excludeCIDRs", err)
-	if len(c.ExcludeCIDRs) > 0 && !c.Takeover {
+	if len(c.ExcludeCIDRs) > 0 && !c.Own.Takeover {
 		l.warn("ipvs.excludeCIDRs", "it has an effect with takeover only: without it kube-ipvs never touches virtual servers of other programs")
 	}
 }
@@ -121,13 +107,13 @@ func schedulerProblem(name string) error {
 }
 
 func (l *layers) loop(c *Config) {
-	if c.MinSyncPeriod > c.SyncPeriod && c.SyncPeriod > 0 {
-		l.check("ipvs.minSyncPeriod", fmt.Errorf("%s is more than ipvs.syncPeriod, %s", c.MinSyncPeriod, c.SyncPeriod))
+	if least, most := c.Proxy.IPVS.MinSyncPeriod.Duration, c.Proxy.IPVS.SyncPeriod.Duration; least > most && most > 0 {
+		l.check("ipvs.minSyncPeriod", fmt.Errorf("%s is more than ipvs.syncPeriod, %s", least, most))
 	}
 }
 
 func (l *layers) kernel(c *Config) {
-	t := &l.docs.proxy.Conntrack
+	t := &l.docs.Proxy.Conntrack
 	c.Conntrack = Conntrack{int(*t.MaxPerCore), int(*t.Min), t.TCPEstablishedTimeout.Duration, t.TCPCloseWaitTimeout.Duration,
 		t.UDPTimeout.Duration, t.UDPStreamTimeout.Duration, t.TCPBeLiberal}
 	l.seconds("conntrack.tcpEstablishedTimeout", &c.Conntrack.TCPEstablishedTimeout)
@@ -137,12 +123,11 @@ func (l *layers) kernel(c *Config) {
 	l.seconds("ipvs.tcpTimeout", &c.IPVSTCPTimeout)
 	l.seconds("ipvs.tcpFinTimeout", &c.IPVSTCPFinTimeout)
 	l.seconds("ipvs.udpTimeout", &c.IPVSUDPTimeout)
-	c.OOMScoreAdj = int(*l.docs.proxy.OOMScoreAdj)
 }
 
 func (l *layers) served(c *Config) {
 	healthz, metrics := bindDefaults(c.BindAddress)
-	p := &l.docs.proxy
+	p := &l.docs.Proxy
 	var err error
 	c.HealthzAddress, err = bindAddress(&p.HealthzBindAddress, healthz, healthzPort)
 	l.check("healthzBindAddress", err)
@@ -154,15 +139,15 @@ func (l *layers) served(c *Config) {
 }
 
 func (l *layers) source(c *Config) {
-	for _, s := range c.APIServers {
+	for _, s := range c.Own.APIServers {
 		l.check("apiServers", server(s))
 	}
-	for _, s := range c.Manifests {
+	for _, s := range c.Own.Manifests {
 		if s == "" {
 			l.check("manifests", errors.New("an empty path"))
 		}
 	}
-	if len(c.Manifests) > 0 && len(c.APIServers) > 0 {
+	if len(c.Own.Manifests) > 0 && len(c.Own.APIServers) > 0 {
 		l.warn("apiServers", "it has no effect beside manifests")
 	}
 }

@@ -24,7 +24,7 @@ func (d *decoder) switches(n *yaml.Node, path string) map[string]bool {
 // gates applies the one feature gate of kube-ipvs, and warns of other gates that are set and have no
 // effect. KubeProxyIPVS needs no warning.
 func (l *layers) gates(c *Config) {
-	given := c.FeatureGates
+	given := c.Proxy.FeatureGates
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		switch on := given[name]; {
 		case on && (name == "KubeProxyIPVS" || name == "AllowServiceExternalIPs"):

@@ -8,8 +8,8 @@ import (
 // Changes returns the fields that differ in another configuration, sorted: those that a running daemon
 // can follow, and those that need a restart.
 func (c *Config) Changes(to *Config) (live, restart []string) {
-	next := to.docs.fields()
-	for path, v := range c.docs.fields() {
+	next := to.fields()
+	for path, v := range c.fields() {
 		_, honoured := c.Origins[path]
 		switch {
 		case !honoured || reflect.DeepEqual(v.Interface(), next[path].Interface()):

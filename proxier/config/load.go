@@ -44,7 +44,7 @@ func (l *layers) finish() (*Config, error) {
 	l.fill()
 	c := l.effective()
 	l.gates(c)
-	c.Warnings, c.Origins, c.docs = l.warnings, map[string]string{}, l.docs
+	c.Warnings, c.Origins = l.warnings, map[string]string{}
 	for path := range l.fields {
 		if classes[path].effect == honoured {
 			c.Origins[path] = l.originOf(path)

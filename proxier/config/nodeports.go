@@ -20,7 +20,7 @@ var nodePortWords = map[string][]string{
 func (l *layers) nodePorts(c *Config) {
 	const path = "nodePortAddresses"
 	var list []string
-	for i, w := range l.docs.proxy.NodePortAddresses {
+	for i, w := range l.docs.Proxy.NodePortAddresses {
 		more, isWord := nodePortWords[w]
 		_, isPrefix := model.ParsePrefix(w)
 		switch {
@@ -28,7 +28,7 @@ func (l *layers) nodePorts(c *Config) {
 			l.check(path, fmt.Errorf("%q is not a CIDR such as 192.168.0.0/24, and none of primary, localhost, all", w))
 		case !isWord:
 			more = []string{w}
-		case slices.Contains(l.docs.proxy.NodePortAddresses[:i], w):
+		case slices.Contains(l.docs.Proxy.NodePortAddresses[:i], w):
 			l.check(path, fmt.Errorf("%s is in it twice", w))
 		}
 		c.PrimaryNodePorts = c.PrimaryNodePorts || w == "primary"
@@ -49,7 +49,7 @@ func (l *layers) localhost(c *Config) {
 		}
 	}
 	const path = "iptables.localhostNodePorts"
-	switch said := l.docs.proxy.IPTables.LocalhostNodePorts; {
+	switch said := l.docs.Proxy.IPTables.LocalhostNodePorts; {
 	case said == nil:
 	case !*said && c.Localhost[state.IPv4]:
 		c.Localhost[state.IPv4] = false

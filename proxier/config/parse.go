@@ -84,7 +84,7 @@ var families = [2]string{"imagePrefixes.ipv4", "imagePrefixes.ipv6"}
 // images parses the six prefixes of mapped addresses.
 func (l *layers) images() [2]desired.Images {
 	var out [2]desired.Images
-	sets := [2]ImagePrefixSet{l.docs.own.ImagePrefixes.IPv4, l.docs.own.ImagePrefixes.IPv6}
+	sets := [2]ImagePrefixSet{l.docs.Own.ImagePrefixes.IPv4, l.docs.Own.ImagePrefixes.IPv6}
 	for _, f := range state.Families(true) {
 		im, path := &out[f], families[f]
 		good := true
@@ -109,7 +109,7 @@ func (l *layers) images() [2]desired.Images {
 // overlaps notes addresses of pods and of the node in the prefixes of mapped addresses.
 func (l *layers) overlaps(c *Config) {
 	for f, p := range c.PodCIDRs {
-		if !p.IsValid() || c.PodTraffic != ByClusterCIDR {
+		if !p.IsValid() || c.Proxy.DetectLocalMode != ByClusterCIDR {
 			continue
 		}
 		switch q := c.Images[f].Overlap(p); {

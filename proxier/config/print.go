@@ -20,7 +20,7 @@ func (c *Config) WriteYAML(w io.Writer) error {
 			b.WriteString("---\n")
 		}
 		fmt.Fprintf(&b, "apiVersion: %s\nkind: %s\n", versionOf(kind), kind)
-		c.yaml(&b, c.docs.document(kind), "", 0)
+		c.yaml(&b, c.documents.document(kind), "", 0)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -120,7 +120,7 @@ func (c *Config) Documents() (kubeProxy, own any) {
 
 func (c *Config) document(kind string) map[string]any {
 	doc := map[string]any{"apiVersion": versionOf(kind), "kind": kind}
-	for path, v := range leaves(c.docs.document(kind)) {
+	for path, v := range leaves(c.documents.document(kind)) {
 		if _, ok := c.Origins[path]; !ok {
 			continue
 		}

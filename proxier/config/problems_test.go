@@ -174,8 +174,8 @@ func TestReadOver(t *testing.T) {
 		if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], tt.warning) {
 			t.Errorf("%s: warnings %q, want %q", tt.name, c.Warnings, tt.warning)
 		}
-		if c.Scheduler != "lc" || c.StrictARP {
-			t.Errorf("%s: scheduler %s, strictARP %t", tt.name, c.Scheduler, c.StrictARP)
+		if c.Scheduler != "lc" || c.Proxy.IPVS.StrictARP {
+			t.Errorf("%s: scheduler %s, strictARP %t", tt.name, c.Scheduler, c.Proxy.IPVS.StrictARP)
 		}
 		// Nothing is done about what is refused.
 		strict := strings.TrimSuffix(strings.TrimSuffix(tt.warning, "; it is left out"), "; this one counts")
@@ -208,14 +208,14 @@ func TestTruth(t *testing.T) {
 	for _, yes := range []string{"true", "yes", "On", "!!bool yes", "!!bool true", "&a yes"} {
 		c := mustLoad(t, proxyHead+"featureGates: {AllowServiceExternalIPs: no, KubeProxyIPVS: "+yes+"}\n"+
 			"iptables: {localhostNodePorts: "+yes+"}\nipvs: {strictARP: "+yes+"}\n")
-		if !c.StrictARP || !*c.docs.proxy.IPTables.LocalhostNodePorts || !c.NoExternalIPs || !c.FeatureGates["KubeProxyIPVS"] || len(c.Warnings) > 0 {
-			t.Errorf("%s: strictARP %t, localhostNodePorts %t, gates %v, warnings %q", yes, c.StrictARP, *c.docs.proxy.IPTables.LocalhostNodePorts, c.FeatureGates, c.Warnings)
+		if !c.Proxy.IPVS.StrictARP || !*c.Proxy.IPTables.LocalhostNodePorts || !c.NoExternalIPs || !c.Proxy.FeatureGates["KubeProxyIPVS"] || len(c.Warnings) > 0 {
+			t.Errorf("%s: strictARP %t, localhostNodePorts %t, gates %v, warnings %q", yes, c.Proxy.IPVS.StrictARP, *c.Proxy.IPTables.LocalhostNodePorts, c.Proxy.FeatureGates, c.Warnings)
 		}
 	}
 	for _, no := range []string{"false", "no", "Off", "!!bool no"} {
 		c := mustLoad(t, proxyHead+"featureGates: {AllowServiceExternalIPs: null}\niptables: {localhostNodePorts: "+no+"}\nipvs: {strictARP: "+no+"}\n")
-		if c.StrictARP || !c.NoExternalIPs || *c.docs.proxy.IPTables.LocalhostNodePorts {
-			t.Errorf("%s: strictARP %t, localhostNodePorts %t", no, c.StrictARP, *c.docs.proxy.IPTables.LocalhostNodePorts)
+		if c.Proxy.IPVS.StrictARP || !c.NoExternalIPs || *c.Proxy.IPTables.LocalhostNodePorts {
+			t.Errorf("%s: strictARP %t, localhostNodePorts %t", no, c.Proxy.IPVS.StrictARP, *c.Proxy.IPTables.LocalhostNodePorts)
 		}
 	}
 }

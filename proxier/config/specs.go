@@ -114,7 +114,7 @@ func bindPort(metrics bool) func(*layers, reflect.Value, string) error {
 			host = h
 		}
 		if host == "" || host == none {
-			bind, _ := addr(l.docs.proxy.BindAddress)
+			bind, _ := addr(l.docs.Proxy.BindAddress)
 			all, local := bindDefaults(bind)
 			if host = all.String(); metrics {
 				host = local.String()
