@@ -45,7 +45,10 @@ func WatchRules(ctx context.Context, ours Ours, changed func()) error {
 	for some := true; ctx.Err() == nil; {
 		if some {
 			changed()
-			pause(ctx, rulesPause)
+			select {
+			case <-ctx.Done():
+			case <-time.After(rulesPause):
+			}
 		}
 		var failed error
 		err := raw.Read(func(fd uintptr) bool {
@@ -58,15 +61,6 @@ func WatchRules(ctx context.Context, ours Ours, changed func()) error {
 		}
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
 
 // subscribeRules opens a socket that gets the events of nftables.

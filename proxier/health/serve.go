@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"kube-ipvs/proxier/pace"
 )
 
 const (
@@ -42,7 +44,7 @@ func (s *server) run(ctx context.Context) error {
 	if s.addr == "" {
 		return nil
 	}
-	for told := false; ; {
+	for told := false; ctx.Err() == nil; {
 		ln, err := s.listen("tcp", s.addr)
 		if err == nil {
 			if told {
@@ -60,12 +62,9 @@ func (s *server) run(ctx context.Context) error {
 			s.log.Error("address cannot be served; it is tried again", "address", s.addr, "every", retryListen, "err", err)
 			told = true
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(retryListen):
-		}
+		pace.Pause(ctx, retryListen)
 	}
+	return nil
 }
 
 // serve returns when ctx ends or the listener fails.

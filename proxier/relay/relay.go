@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/report"
 	"kube-ipvs/proxier/state"
 )
@@ -108,18 +109,14 @@ func (r *Relay) Run(ctx context.Context) {
 // keep calls serve again after each failure, such as no free file or memory. The socket stays open, since
 // another program could get its port otherwise.
 func (r *Relay) keep(ctx context.Context, at netip.AddrPort, protocol string, serve func() error) {
-	for {
+	for ctx.Err() == nil {
 		err := serve()
 		if ctx.Err() != nil {
 			return
 		}
 		r.metrics.failed("listen")
 		r.config.Log.Warn("node ports on loopback addresses are not served; it is tried again", "protocol", protocol, "at", at, "again", retryAfter, "err", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(retryAfter):
-		}
+		pace.Pause(ctx, retryAfter)
 	}
 }
 

@@ -285,7 +285,7 @@ func (lw *listerWatcher) list(ctx context.Context, o metav1.ListOptions) (runtim
 
 // WatchWithContext is part of cache.ListerWatcherWithContext.
 func (lw *listerWatcher) WatchWithContext(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
-	<-impatient{ctx: ctx}.After(time.Until(lw.opened.Add(pace)))
+	<-impatient{ctx: ctx}.After(time.Until(lw.opened.Add(watchPace)))
 	w, err := lw.watch(ctx, o)
 	if lw.unknownField(err) {
 		w, err = lw.watch(ctx, o)

@@ -16,9 +16,9 @@ import (
 // steady is how long a stream must last to count as good after bad ones. Tests set less.
 var steady = 10 * time.Second
 
-// pace is the least time from an answered watch to the next watch of the kind. A reflector does not
+// watchPace is the least time from an answered watch to the next watch of the kind. A reflector does not
 // wait after a stream with an event, and no limit of requests applies to watches. Tests set less.
-var pace = time.Second
+var watchPace = time.Second
 
 // follow passes on the events of w until w ends or Stop is called. It reports errors in the stream,
 // after which a reflector silently starts another watch.

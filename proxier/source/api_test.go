@@ -19,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	nodeWait, steady, pace = time.Second, 300*time.Millisecond, 20*time.Millisecond
+	nodeWait, steady, watchPace = time.Second, 300*time.Millisecond, 20*time.Millisecond
 	metrics.RequestLatency = &measured
 	os.Exit(m.Run())
 }

@@ -50,8 +50,8 @@ func TestWatchesThatEndAreNotAskedInALoop(t *testing.T) {
 	s := tellAPI(t, f.URL)
 	s.awaitSynced(t)
 	f.await(t, "some watches", func() bool { return f.count("/endpointslices", "watch=true") >= 20 })
-	if took := time.Since(began); took < 19*pace {
-		t.Errorf("20 watches in %s, want %s between two", took, pace)
+	if took := time.Since(began); took < 19*watchPace {
+		t.Errorf("20 watches in %s, want %s between two", took, watchPace)
 	}
 	f.setFault(nil)
 	f.put(apiSlice("web-1", "web", "10.0.0.1"))

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"kube-ipvs/proxier/pace"
 )
 
 // root is one of the given paths, a file or a folder.
@@ -129,11 +131,11 @@ func (r *root) scan(now time.Time, marks marks) (changed bool, next time.Time) {
 			r.files[path], changed = f, true
 		}
 		if again, waits := marks.wait(path, now); waits {
-			next = earliest(next, again)
+			next = pace.Earliest(next, again)
 			continue
 		}
 		c, again := f.refresh(now, marks.has(path))
-		changed, next = changed || c, earliest(next, again)
+		changed, next = changed || c, pace.Earliest(next, again)
 	}
 	return changed, next
 }
@@ -149,11 +151,11 @@ func (r *root) sweep(now time.Time, marks marks, busy bool) (changed bool, next 
 			continue
 		}
 		if again, waits := marks.wait(path, now); waits {
-			next = earliest(next, again)
+			next = pace.Earliest(next, again)
 			continue
 		}
 		if again := f.missing.Add(2 * settle); busy && again.After(now) {
-			next = earliest(next, again)
+			next = pace.Earliest(next, again)
 			continue
 		}
 		delete(r.files, path)
@@ -200,13 +202,6 @@ func (r *root) complete() bool {
 		}
 	}
 	return r.seen
-}
-
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
-		return b
-	}
-	return a
 }
 
 // marks has, by path, until when a file that was just written is not read.

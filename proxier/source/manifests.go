@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/pace"
 )
 
 const (
@@ -74,7 +75,7 @@ func (m *manifests) Run(ctx context.Context, sink Sink) error {
 			for _, path := range paths {
 				m.marks[path] = until
 			}
-			wake = earliest(wake, until)
+			wake = pace.Earliest(wake, until)
 		case err, ok := <-failures:
 			if !ok {
 				failures = nil
@@ -98,12 +99,12 @@ func (m *manifests) scan(now time.Time, watchProblem string, sink Sink) time.Tim
 	changed, next := false, time.Time{} // next: when a file is waited for
 	for _, r := range m.roots {
 		c, again := r.scan(now, m.marks)
-		changed, next = changed || c, earliest(next, again)
+		changed, next = changed || c, pace.Earliest(next, again)
 	}
 	busy := !next.IsZero()
 	for _, r := range m.roots {
 		c, again := r.sweep(now, m.marks, busy)
-		changed, next = changed || c, earliest(next, again)
+		changed, next = changed || c, pace.Earliest(next, again)
 	}
 	m.marks.drop(now)
 	files := m.files()
@@ -116,7 +117,7 @@ func (m *manifests) scan(now time.Time, watchProblem string, sink Sink) time.Tim
 	}
 	m.tell(m.problems(files, watchProblem), sink)
 	m.tellProgress(now, !next.IsZero(), sink)
-	return earliest(now.Add(m.rescan), next)
+	return pace.Earliest(now.Add(m.rescan), next)
 }
 
 // tellProgress calls Loaded and Synced once each, when they are due. It waits a moment for a file that is

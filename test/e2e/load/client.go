@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"kube-ipvs/proxier/pace"
 )
 
 // Client names the server and the amount of requests.
@@ -113,7 +115,7 @@ func (c *Client) request(ctx context.Context) {
 		}
 		n.Servers[name]++
 	})
-	pause(ctx, c.Pause)
+	pace.Pause(ctx, c.Pause)
 }
 
 // get returns the name of the server that answered, and whether the kernel had to send a
@@ -177,7 +179,7 @@ func (c *Client) last(ctx context.Context) {
 			n.Failed++
 			n.wrong("connection", err)
 		})
-		pause(ctx, c.Period)
+		pace.Pause(ctx, c.Period)
 		return
 	}
 	defer conn.Close()
@@ -218,13 +220,6 @@ func (c *Client) exchange(ctx context.Context, conn net.Conn) error {
 			return fmt.Errorf("the byte %d came back", b[0])
 		}
 		c.count(func(n *Counts) { n.Exchanged++ })
-		pause(ctx, c.Period)
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+		pace.Pause(ctx, c.Period)
 	}
 }
