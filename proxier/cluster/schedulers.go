@@ -24,19 +24,36 @@ func (c *Cluster) probeSchedulers(ctx context.Context, actual *state.State, keys
 	var fresh map[string]bool
 	for _, k := range keys {
 		s, ok := c.model.Service(k)
-		if !ok || !slices.Contains(state.Schedulers, s.Scheduler) {
-			continue // the start has probed the default, and an unknown name is never probed
+		if !ok {
+			continue
 		}
-		if _, known := c.schedulers[s.Scheduler]; !known {
-			if fresh == nil {
-				fresh = map[string]bool{}
+		for _, name := range c.needs(s) {
+			if _, known := c.schedulers[name]; !known && slices.Contains(state.Schedulers, name) {
+				if fresh == nil {
+					fresh = map[string]bool{}
+				}
+				fresh[name] = true
 			}
-			fresh[s.Scheduler] = true
 		}
 	}
 	if fresh != nil {
 		c.probe(ctx, actual, fresh)
 	}
+}
+
+// needs returns the schedulers that a Service needs. The start has probed the default. An
+// unknown name, which is among them, is never probed.
+func (c *Cluster) needs(s *model.Service) []string {
+	name := s.Balance.Scheduler.Name
+	if !s.Balance.Weighted() {
+		if name == "" {
+			return nil
+		}
+		return []string{name}
+	}
+	ofDefault, _ := state.WeightedScheduler(c.config.Desired.Scheduler)
+	weighted, _ := state.WeightedScheduler(name)
+	return []string{name, weighted, ofDefault}
 }
 
 // probe asks the kernel for the schedulers that no virtual server in actual proves. It looks

@@ -65,11 +65,7 @@ func (t *Table) faults(s *service, v model.View, fs *frontends, wrong *faults) {
 			wrong.add("spec.clusterIPs", a.String(), "left out: it is "+why)
 		}
 	}
-	if v.Scheduler != "" {
-		if err := c.missing(v.Scheduler); err != nil {
-			wrong.add("metadata.annotations[kube-ipvs/scheduler]", "", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
-		}
-	}
+	t.schedulerFaults(v, wrong)
 	for _, at := range [...]struct {
 		field string
 		addrs []netip.Addr
@@ -89,5 +85,25 @@ func (t *Table) faults(s *service, v model.View, fs *frontends, wrong *faults) {
 	if fs.over > 0 {
 		wrong.add("spec", "", fmt.Sprintf("%d frontends (address, port and protocol) are left out: more than --max-service-frontends, %d; "+
 			"external IPs are left out first, then load-balancer IPs, then node ports", fs.over, c.MaxFrontends))
+	}
+}
+
+// schedulerFaults adds what keeps a Service from the scheduler that it asks for.
+func (t *Table) schedulerFaults(v model.View, wrong *faults) {
+	c, asked := &t.config, v.Balance.Scheduler.Name
+	if asked != "" {
+		if err := c.missing(asked); err != nil {
+			wrong.add("metadata.annotations["+model.SchedulerAnnotation+"]", "", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
+		}
+	}
+	if !v.Balance.Weighted() {
+		return
+	}
+	field := "metadata.annotations[" + model.WeightsAnnotation + "]"
+	if len(v.Balance.Weights) == 0 {
+		field = "metadata.annotations[" + model.SlowStartAnnotation + "]"
+	}
+	if why := c.weighs(v.Service); why != "" {
+		wrong.add(field, "", "without effect: "+why)
 	}
 }

@@ -149,17 +149,17 @@ func (r *render) frontend(f *Frontend) {
 		what = f.String()
 	}
 	if f.Reach == ClusterIP {
-		use, why := eps.Cluster, what
 		if f.Local {
-			use, why = eps.Local, what+", internal policy Local"
+			r.server(f.Server, eps.Local, eps.LocalWeights, f, what+", internal policy Local")
+		} else {
+			r.server(f.Server, eps.Cluster, eps.ClusterWeights, f, what)
 		}
-		r.server(f.Server, use, f, why)
 		r.share(state.VIPEntryID(f.Addr.Addr()), state.None, what)
 		r.share(state.VIPID(f.Addr.Addr()), r.vip(f.Addr.Addr()), what)
 	} else {
-		r.server(f.Server, eps.Cluster, f, what)
+		r.server(f.Server, eps.Cluster, eps.ClusterWeights, f, what)
 		if f.Local {
-			r.server(f.LocalServer, eps.Local, f, what+", from outside, external policy Local")
+			r.server(f.LocalServer, eps.Local, eps.LocalWeights, f, what+", from outside, external policy Local")
 		}
 	}
 	if f.Family() == state.IPv6 {
@@ -175,12 +175,17 @@ func (r *render) frontend(f *Frontend) {
 	r.publish(f, what)
 }
 
-// server adds a virtual server and its real servers.
-func (r *render) server(id state.ID, endpoints []netip.AddrPort, f *Frontend, why string) {
+// server adds a virtual server and its real servers, with weights if there are any.
+func (r *render) server(id state.ID, endpoints []netip.AddrPort, weights []uint32, f *Frontend, why string) {
 	r.own(id, r.serverSpec(), why)
 	r.order = shuffle(r.order[:0], endpoints, r.config.NodeName, r.view.Key, f.Port)
+	weighs := r.config.weighs(r.view.Service) == ""
 	for i := range r.order {
-		r.own(state.RealServerID(id, r.order[i].endpoint), state.Weight(1), why, "endpoint")
+		weight := uint32(1)
+		if weights != nil && weighs {
+			weight = weights[r.order[i].index]
+		}
+		r.own(state.RealServerID(id, r.order[i].endpoint), state.Serving(weight, r.view.Balance.MaxConnections), why, "endpoint")
 	}
 	if id.Proto == state.UDP && r.config.SeesAll(id) && state.SchedulerDrains(r.config.SchedulerOf(r.view.Service)) {
 		r.staying(id, endpoints, f, why)
@@ -206,7 +211,7 @@ func contains(sorted []netip.AddrPort, ep netip.AddrPort) bool {
 
 func (r *render) serverSpec() state.SpecRef {
 	s := state.Spec{Scheduler: r.config.SchedulerOf(r.view.Service)}
-	s.Flags = state.FlagOurs | state.SchedulerFlags(s.Scheduler)
+	s.Flags = state.FlagOurs | schedulerFlags(s.Scheduler, r.view.Balance.Scheduler)
 	if r.view.Affinity > 0 {
 		s.Flags |= state.FlagPersistent
 		s.Timeout = uint32(r.view.Affinity / time.Second)
@@ -214,13 +219,45 @@ func (r *render) serverSpec() state.SpecRef {
 	return r.intern(ofServer, s)
 }
 
-// SchedulerOf returns the scheduler of a Service's virtual servers: that of its
-// annotation if the kernel has it, else the default.
-func (c *Config) SchedulerOf(s *model.Service) string {
-	if s.Scheduler == "" || c.missing(s.Scheduler) != nil {
-		return c.Scheduler
+// schedulerFlags returns the flags of a scheduler: those that the Service chooses, if it
+// has that scheduler.
+func schedulerFlags(name string, chosen model.Scheduler) (flags uint32) {
+	if !chosen.Chosen || chosen.Name != name {
+		return state.SchedulerFlags(name)
 	}
-	return s.Scheduler
+	if chosen.Fallback {
+		flags |= state.FlagSchedFallback
+	}
+	if chosen.Port {
+		flags |= state.FlagSchedPort
+	}
+	return flags
+}
+
+// SchedulerOf returns the scheduler of a Service's virtual servers: that of its
+// annotation if the kernel has it, else the default; if its endpoints may have different
+// weights, the one that reads them.
+func (c *Config) SchedulerOf(s *model.Service) string {
+	name := s.Balance.Scheduler.Name
+	if name == "" || c.missing(name) != nil {
+		name = c.Scheduler
+	}
+	if weighted, _ := state.WeightedScheduler(name); s.Balance.Weighted() && c.missing(weighted) == nil {
+		return weighted
+	}
+	return name
+}
+
+// weighs returns why the weights of a Service's endpoints have no effect; "": they have.
+func (c *Config) weighs(s *model.Service) string {
+	weighted, ok := state.WeightedScheduler(c.SchedulerOf(s))
+	if err := c.missing(weighted); err != nil {
+		return err.Error()
+	}
+	if !ok {
+		return fmt.Sprintf("the scheduler %s does not read weights", weighted)
+	}
+	return ""
 }
 
 // missing returns why virtual servers cannot have a scheduler that a Service names; nil:
@@ -348,6 +385,7 @@ func held(p netip.Prefix, i int, list []netip.Prefix) bool {
 // ranked is an endpoint and its place in the order.
 type ranked struct {
 	rank     uint64
+	index    int // in the list of endpoints
 	endpoint netip.AddrPort
 }
 
@@ -359,13 +397,13 @@ func shuffle(to []ranked, endpoints []netip.AddrPort, node string, key model.Key
 		return append(to, ranked{endpoint: endpoints[0]})
 	}
 	seed := fnv64a(node, "\x00", key.Namespace, "/", key.Name, "\x00", strconv.Itoa(port))
-	for _, e := range endpoints {
+	for i, e := range endpoints {
 		x := seed
-		for i, c := range e.Addr().As16() {
-			x ^= uint64(c) << (8 * (i % 8))
+		for at, c := range e.Addr().As16() {
+			x ^= uint64(c) << (8 * (at % 8))
 			x = mix(x)
 		}
-		to = append(to, ranked{mix(x ^ uint64(e.Port())), e})
+		to = append(to, ranked{mix(x ^ uint64(e.Port())), i, e})
 	}
 	slices.SortFunc(to, func(a, b ranked) int {
 		if c := cmp.Compare(a.rank, b.rank); c != 0 {

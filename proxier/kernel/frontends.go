@@ -60,7 +60,7 @@ func (v *View) server(id state.ID, note func(state.ID, state.SpecRef, uint32, ui
 	}
 	note(id, serverSpec(&svc), 0, 0)
 	for _, d := range dests {
-		note(state.RealServerID(id, d.Addr), state.Weight(d.Weight), d.Active, d.Inactive)
+		note(state.RealServerID(id, d.Addr), realSpec(d.Dest), d.Active, d.Inactive)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (v *View) EachCounted(ctx context.Context, counted func(id state.ID, spec s
 	if err := v.readVIPs(listed, note); err != nil {
 		return err
 	}
-	err = v.readServers(ctx, note, func(real state.ID, d ipvs.Dest) { counted(real, state.Weight(d.Weight), d.Active, d.Inactive) })
+	err = v.readServers(ctx, note, func(real state.ID, d ipvs.Dest) { counted(real, realSpec(d), d.Active, d.Inactive) })
 	if err != nil {
 		return err
 	}

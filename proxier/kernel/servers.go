@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	moby "github.com/moby/ipvs"
 	"golang.org/x/sys/unix"
@@ -58,6 +59,9 @@ func (l *Linux) encodeServer(b *netutil.Batch, op *state.Op) error {
 	dest := moby.Destination{
 		AddressFamily: svc.AddressFamily, Address: octets(id.Peer(), &there), Port: id.PeerPort,
 		Weight: int(spec.Weight), ConnectionFlags: moby.ConnectionFlagMasq,
+		// Without a lower threshold the kernel would give it no connections before it has a
+		// quarter less.
+		UpperThreshold: spec.Upper, LowerThreshold: spec.Upper,
 	}
 	switch op.Verb {
 	case state.Add:
@@ -107,14 +111,23 @@ func (v *View) readServers(ctx context.Context, server put, real func(state.ID, 
 	return eachReal(v.ipvs, ours, true, func(server state.ID, d ipvs.Dest) { real(state.RealServerID(server, d.Addr), d) })
 }
 
+// realSpec returns the Spec of a real server.
+func realSpec(d ipvs.Dest) state.SpecRef {
+	if d.Upper == 0 {
+		return state.Weight(d.Weight)
+	}
+	return state.Intern(state.Spec{Weight: d.Weight, Upper: d.Upper})
+}
+
 // eachReal calls each with the real servers of the virtual servers in of, and empties of. It
-// reads the table in /proc, and asks one by one for the virtual servers that it lacks: older
-// kernels, as 5.10, leave some out if another network namespace has virtual servers too.
+// reads the table in /proc, and asks one by one for the virtual servers whose real servers
+// may have limits (see state.Serving), and for those that the table lacks: older kernels, as
+// 5.10, leave some out if another network namespace has virtual servers too.
 func eachReal(c *ipvs.Client, of map[state.ID]bool, byTable bool, each func(state.ID, ipvs.Dest)) error {
 	if byTable {
 		err := ipvs.ReadTable(func(key ipvs.ServiceKey, dests []ipvs.Dest) {
 			server := serverID(key)
-			if !of[server] {
+			if !of[server] || slices.ContainsFunc(dests, func(d ipvs.Dest) bool { return d.Weight > 1 }) {
 				return
 			}
 			delete(of, server) // the table may have it twice

@@ -5,27 +5,30 @@ import (
 	"strings"
 )
 
-// AnnotationPrefix begins the annotations of a Service that are for kube-ipvs.
+// AnnotationPrefix begins the annotations that are for kube-ipvs.
 const AnnotationPrefix = "kube-ipvs/"
+
+// known are the annotations of a Service that kube-ipvs reads.
+var known = []string{MaxConnectionsAnnotation, SchedulerAnnotation, SlowStartAnnotation, WeightsAnnotation}
 
 // noteUnknown notes the annotations with kube-ipvs's prefix that it does not know, such as
 // misspelled ones. It makes one remark for all.
-func noteUnknown(annotations map[string]string, c *critic) {
+func noteUnknown(annotations map[string]string, known []string, c *critic) {
 	var unknown []string
 	for name := range annotations {
-		if strings.HasPrefix(name, AnnotationPrefix) && name != SchedulerAnnotation {
+		if strings.HasPrefix(name, AnnotationPrefix) && !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
 	}
 	if len(unknown) == 0 {
 		return
 	}
-	first := slices.Min(unknown)
+	first, are := slices.Min(unknown), strings.Join(known, ", ")
 	// The field becomes a label of metrics and part of an Event's name: it has no text of tenants.
 	const field = "metadata.annotations"
 	if more := len(unknown) - 1; more > 0 {
-		c.fault(field, "they are ignored", "%d annotations such as %q are unknown; the one known with this prefix is %s", more+1, first, SchedulerAnnotation)
+		c.fault(field, "they are ignored", "%d annotations such as %.64q are unknown; known with this prefix: %s", more+1, first, are)
 		return
 	}
-	c.fault(field, "it is ignored", "%q is unknown; the one known annotation with this prefix is %s", first, SchedulerAnnotation)
+	c.fault(field, "it is ignored", "%.64q is unknown; known with this prefix: %s", first, are)
 }

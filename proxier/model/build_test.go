@@ -71,6 +71,10 @@ func endpointOf(spec string) (e discoveryv1.Endpoint) {
 			for n := range strings.SplitSeq(value, ",") {
 				e.Hints.ForNodes = append(e.Hints.ForNodes, discoveryv1.ForNode{Name: n})
 			}
+		case "in": // the endpoint's own zone
+			e.Zone = &value
+		case "pod":
+			e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: value}
 		case "notready":
 			e.Conditions.Ready = new(false)
 		case "notserving":

@@ -11,7 +11,8 @@ import (
 
 // candidate is an endpoint for one port of a service.
 type candidate struct {
-	at netip.AddrPort
+	at     netip.AddrPort
+	weight uint32 // of its slice
 	*endpoint
 }
 
@@ -29,6 +30,8 @@ func (m *Model) view(e *entry) View {
 		for i := range s.Ports {
 			m.gather(e.slices, &s.Ports[i], family)
 			into[i] = m.categorize()
+			into[i].ClusterWeights = m.weigh(s.Balance.Weights, into[i].Cluster)
+			into[i].LocalWeights = m.weigh(s.Balance.Weights, into[i].Local)
 			if s.Ports[i].Protocol == corev1.ProtocolUDP {
 				into[i].Serving = m.answering()
 			}
@@ -57,7 +60,7 @@ func (m *Model) gather(first *slice, p *Port, family ipfamily.Family) {
 		}
 		for i := range s.endpoints {
 			e := &s.endpoints[i]
-			all = append(all, candidate{netip.AddrPortFrom(s.addr(e), port), e})
+			all = append(all, candidate{netip.AddrPortFrom(s.addr(e), port), s.weight, e})
 		}
 	}
 	// Stable, so that the names of slices decide between equals, and not the order of events.

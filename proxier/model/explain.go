@@ -97,7 +97,7 @@ func (m *Model) verdicts(first *slice, p *Port, family ipfamily.Family) []Verdic
 			v := s.verdict(e, port)
 			v.OnNode = m.local(e)
 			v.Cluster, v.Local = m.reasons(e, near)
-			if !kept[candidate{v.At, e}] {
+			if !kept[candidate{v.At, s.weight, e}] {
 				v.Cluster, v.Local = Duplicate, Duplicate
 			}
 			out = append(out, v)

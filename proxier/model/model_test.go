@@ -164,7 +164,7 @@ func TestBadSchedulerDoesNotHoldBackTheRest(t *testing.T) {
 		s.Spec.Ports[0].Port = 81
 		s.Annotations = map[string]string{SchedulerAnnotation: "Round Robin"}
 	}))
-	if v := mustView(t, m, web); v.Ports[0].Port != 81 || v.Scheduler != "" || len(m.Board().List()) != 1 {
+	if v := mustView(t, m, web); v.Ports[0].Port != 81 || v.Balance.Scheduler.Name != "" || len(m.Board().List()) != 1 {
 		t.Errorf("got %q, problems %v", line(v.Service), m.Board().List())
 	}
 }

@@ -4,19 +4,12 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-const (
-	// SchedulerAnnotation names the IPVS scheduler of a Service.
-	SchedulerAnnotation = "kube-ipvs/scheduler"
-
-	labelProxyName = "service.kubernetes.io/service-proxy-name"
-	maxScheduler   = 15 // IP_VS_SCHEDNAME_MAXLEN of linux/ip_vs.h, without the NUL
-)
+const labelProxyName = "service.kubernetes.io/service-proxy-name"
 
 // readService reduces svc to the fields that a proxy needs, and notes its faults in c. It
 // returns nil if svc is not for kube-ipvs. Fields that API servers set may be missing.
@@ -39,10 +32,10 @@ func readService(svc *corev1.Service, c *critic) *Service {
 		Created:    svc.CreationTimestamp.UTC(),
 		ClusterIPs: readClusterIPs(&svc.Spec, c),
 		Affinity:   readAffinity(&svc.Spec, c),
-		Scheduler:  readScheduler(svc.Annotations, c),
+		Balance:    readBalance(svc.Annotations, c),
 		Ports:      readPorts(svc.Spec.Ports, kind, c),
 	}
-	noteUnknown(svc.Annotations, c)
+	noteUnknown(svc.Annotations, known, c)
 	if len(s.ClusterIPs) == 0 {
 		return nil
 	}
@@ -136,17 +129,6 @@ func readAffinity(spec *corev1.ServiceSpec, c *critic) time.Duration {
 		}
 	}
 	return time.Duration(seconds) * time.Second
-}
-
-func readScheduler(annotations map[string]string, c *critic) string {
-	name := annotations[SchedulerAnnotation]
-	bad := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
-	if len(name) > maxScheduler || strings.ContainsFunc(name, bad) {
-		c.fault("metadata.annotations["+SchedulerAnnotation+"]", "the node's scheduler is used",
-			"%.64q is not a scheduler name of up to %d lower-case letters and digits", name, maxScheduler)
-		return ""
-	}
-	return name
 }
 
 // readPolicies reads the traffic policies. s already has its external addresses and ports.

@@ -21,6 +21,7 @@ type slice struct {
 	key       Key
 	service   string // name of its service; empty: none
 	family    ipfamily.Family
+	weight    uint32      // annotation kube-ipvs/weight
 	ports     []slicePort // sorted by name, without duplicates
 	endpoints []endpoint
 	next      *slice // of the same service
@@ -35,19 +36,26 @@ type slicePort struct {
 	port     uint16
 }
 
-// endpoint takes 48 bytes. Endpoints share equal names, which live as long as the last of them.
+// endpoint takes 56 bytes. Endpoints share equal names, which live as long as the last of them.
 type endpoint struct {
 	addr               [16]byte
 	node               name
+	traits             unique.Handle[traits]
 	forNodes, forZones name // hints, separated by commas
 	ready              bool
 	serving            bool
 	terminating        bool
 }
 
+// traits are attributes of an endpoint that many have together.
+type traits struct{ zone, workload string }
+
 type name = unique.Handle[string]
 
-var noName = unique.Make("")
+var (
+	noName   = unique.Make("")
+	noTraits = unique.Make(traits{})
+)
 
 // nameOf returns the handle of a name. It is fast for the empty name, the most frequent one.
 func nameOf(text string) name {
@@ -61,7 +69,7 @@ func nameOf(text string) name {
 func (s *slice) owner() Key { return Key{s.key.Namespace, s.service} }
 
 func (s *slice) equal(o *slice) bool {
-	return s.service == o.service && s.family == o.family && slices.Equal(s.ports, o.ports) && slices.Equal(s.endpoints, o.endpoints)
+	return s.service == o.service && s.family == o.family && s.weight == o.weight && slices.Equal(s.ports, o.ports) && slices.Equal(s.endpoints, o.endpoints)
 }
 
 // port returns the number of a service's port in s, or 0 if s does not have it. Both may have
@@ -109,6 +117,8 @@ func readSlice(es *discoveryv1.EndpointSlice, c *critic, reserved func(netip.Add
 		return s
 	}
 	s.service = service
+	s.weight = readSliceWeight(es.Annotations, c)
+	noteUnknown(es.Annotations, []string{SliceWeightAnnotation}, c)
 	s.readPorts(es.Ports, c)
 	s.readEndpoints(es.Endpoints, c, reserved)
 	return s
@@ -185,7 +195,7 @@ func (s *slice) readEndpoints(in []discoveryv1.Endpoint, c *critic, reserved fun
 
 func readEndpoint(a netip.Addr, in *discoveryv1.Endpoint) endpoint {
 	e := endpoint{
-		addr: a.As16(), node: noName, forNodes: noName, forZones: noName,
+		addr: a.As16(), node: noName, traits: traitsOf(in), forNodes: noName, forZones: noName,
 		ready:       orTrue(in.Conditions.Ready),
 		serving:     orTrue(in.Conditions.Serving),
 		terminating: in.Conditions.Terminating != nil && *in.Conditions.Terminating,
@@ -198,6 +208,20 @@ func readEndpoint(a netip.Addr, in *discoveryv1.Endpoint) endpoint {
 		e.forZones = joined(in.Hints.ForZones, func(z discoveryv1.ForZone) string { return z.Name })
 	}
 	return e
+}
+
+func traitsOf(in *discoveryv1.Endpoint) unique.Handle[traits] {
+	var t traits
+	if in.Zone != nil {
+		t.zone = *in.Zone
+	}
+	if ref := in.TargetRef; ref != nil && ref.Kind == "Pod" {
+		t.workload = Workload(ref.Name)
+	}
+	if t == (traits{}) {
+		return noTraits
+	}
+	return unique.Make(t)
 }
 
 func orTrue(b *bool) bool { return b == nil || *b }

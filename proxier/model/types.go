@@ -48,7 +48,7 @@ type Service struct {
 	InternalLocal   bool           // internalTrafficPolicy Local
 	HealthCheckPort uint16         // healthCheckNodePort of a LoadBalancer with ExternalLocal; 0 for none
 	Affinity        time.Duration  // ClientIP session affinity, 0 for none
-	Scheduler       string         // annotation kube-ipvs/scheduler, empty for the node's default
+	Balance         *Balance       // by annotations, never nil
 	Ports           []Port
 }
 
@@ -73,7 +73,10 @@ type Endpoints struct {
 	Local   []netip.AddrPort // for virtual IPs with policy Local
 	OnNode  []netip.AddrPort // every endpoint on this node, ready or not, for hairpin traffic
 	Serving []netip.AddrPort // of a UDP port: all endpoints that still answer, ready or terminating, on any node: flows stay with them
-	Any     bool             // an endpoint on some node may serve. If not, a frontend is refused; if so, it is at most dropped
+	// ClusterWeights and LocalWeights are the weights of Cluster and Local, in their order;
+	// nil: all are equal.
+	ClusterWeights, LocalWeights []uint32
+	Any                          bool // an endpoint on some node may serve. If not, a frontend is refused; if so, it is at most dropped
 }
 
 // View has a Service and its endpoints, for rendering.

@@ -139,7 +139,7 @@ func read(name string) bool {
 // which are most of it, and lets objects share strings. Safe from several goroutines, and
 // idempotent.
 func slimmer(pods bool) cache.TransformFunc {
-	s := &slim{pods: pods, shared: map[string]*string{}}
+	s := &slim{pods: pods, shared: map[string]*string{}, workloads: map[string]*corev1.ObjectReference{}}
 	return func(obj any) (any, error) {
 		switch o := obj.(type) {
 		case *corev1.Service:
@@ -162,9 +162,10 @@ func slimmer(pods bool) cache.TransformFunc {
 }
 
 type slim struct {
-	pods   bool
-	mu     sync.Mutex
-	shared map[string]*string
+	pods      bool
+	mu        sync.Mutex
+	shared    map[string]*string
+	workloads map[string]*corev1.ObjectReference // by the part of a pod's name that all share
 }
 
 func (s *slim) meta(m *metav1.ObjectMeta, label string) metav1.ObjectMeta {
@@ -192,7 +193,7 @@ var yes, no = true, false
 func (s *slim) endpoint(e *discoveryv1.Endpoint) {
 	e.Hostname, e.DeprecatedTopology = nil, nil
 	if !s.pods {
-		e.TargetRef = nil
+		e.TargetRef = s.workload(e.TargetRef)
 	}
 	for _, p := range []**bool{&e.Conditions.Ready, &e.Conditions.Serving, &e.Conditions.Terminating} {
 		switch {
@@ -203,7 +204,29 @@ func (s *slim) endpoint(e *discoveryv1.Endpoint) {
 			*p = &no
 		}
 	}
-	e.NodeName, e.Zone = s.share(e.NodeName), nil
+	e.NodeName, e.Zone = s.share(e.NodeName), s.share(e.Zone)
+}
+
+// workload returns a reference that all pods of a workload share: their name without the
+// part that differs, by which model.Workload is the same.
+func (s *slim) workload(pod *corev1.ObjectReference) *corev1.ObjectReference {
+	if pod == nil || pod.Kind != "Pod" {
+		return nil
+	}
+	stem := pod.Name[:strings.LastIndexByte(pod.Name, '-')+1]
+	if stem == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if same, ok := s.workloads[stem]; ok {
+		return same
+	}
+	ref := &corev1.ObjectReference{Kind: pod.Kind, Name: strings.Clone(stem)}
+	if len(s.workloads) < maxShared {
+		s.workloads[ref.Name] = ref
+	}
+	return ref
 }
 
 // maxShared is how many strings are shared: a cluster has fewer nodes.

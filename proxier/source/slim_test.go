@@ -30,7 +30,7 @@ func zones(t *rapid.T, s *discoveryv1.EndpointSlice) {
 		e := &s.Endpoints[i]
 		zone := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "zone")
 		e.Zone, e.Hostname = &zone, &zone
-		e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: "pod"}
+		e.TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: "web-7d4b9c8f6d-xk2p1"}
 		if rapid.Bool().Draw(t, "hints") {
 			e.Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: zone}}, ForNodes: []discoveryv1.ForNode{{Name: world.Node}}}
 		}
@@ -113,7 +113,7 @@ func TestSlimDropsWhatNobodyReads(t *testing.T) {
 		slice := apiSlice("web-1", "web", "10.0.0.1")
 		dress(&slice.ObjectMeta, map[string]string{discoveryv1.LabelManagedBy: "x"})
 		metav1.SetMetaDataAnnotation(&slice.ObjectMeta, corev1.EndpointsLastChangeTriggerTime, "2024-01-01T00:00:00Z")
-		slice.Endpoints[0].TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: "pod"}
+		slice.Endpoints[0].TargetRef = &corev1.ObjectReference{Kind: "Pod", Name: "web-7d4b9c8f6d-xk2p1"}
 		slim := slimmer(pods)
 		for _, o := range []apiObject{svc, node, slice} {
 			_, err := slim(o)
@@ -122,8 +122,8 @@ func TestSlimDropsWhatNobodyReads(t *testing.T) {
 				t.Errorf("%T: %+v", o, o)
 			}
 		}
-		if has := slice.Endpoints[0].TargetRef != nil; has != pods {
-			t.Errorf("names of pods are there: %t, asked for: %t", has, pods)
+		if name := slice.Endpoints[0].TargetRef.Name; name == "web-7d4b9c8f6d-xk2p1" != pods || model.Workload(name) != "web" {
+			t.Errorf("pod %s; names of pods asked for: %t", name, pods)
 		}
 		want := map[string]string{discoveryv1.LabelServiceName: "web"}
 		if !reflect.DeepEqual(slice.Labels, want) || len(slice.Annotations) != 1 {

@@ -143,7 +143,17 @@ func (s *State) Adopted(server ID) bool {
 
 var weights = [...]SpecRef{Intern(Spec{Weight: 0}), Intern(Spec{Weight: 1})}
 
-// Weight returns the Spec of a real server that serves (1) or drains (0).
+// Serving returns the Spec of a real server with a weight that takes at most as many
+// connections; 0: any number. With a limit all weights are doubled: a weight over 1 tells
+// readers of the table in /proc, which has no limits, to ask for them.
+func Serving(weight, connections uint32) SpecRef {
+	if connections == 0 || weight == 0 {
+		return Weight(weight)
+	}
+	return Intern(Spec{Weight: 2 * weight, Upper: connections})
+}
+
+// Weight returns the Spec of a real server with a weight; 0: it drains.
 func Weight(w uint32) SpecRef {
 	if int(w) < len(weights) {
 		return weights[w]

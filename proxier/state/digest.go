@@ -36,13 +36,13 @@ var seed = maphash.MakeSeed()
 func hash(id ID, ref SpecRef) uint64 {
 	spec := ref.Value()
 	return maphash.Comparable(seed, struct {
-		id                          ID
-		flags, timeout, weight, mtu uint32
-		source                      address
-		scheduler, text             string
-		bare                        bool
-		condition                   Condition
-	}{id, spec.Flags, spec.Timeout, spec.Weight, spec.MTU, addressOf(spec.Source), spec.Scheduler, spec.Text, spec.Bare, spec.Condition})
+		id                                 ID
+		flags, timeout, weight, upper, mtu uint32
+		source                             address
+		scheduler, text                    string
+		bare                               bool
+		condition                          Condition
+	}{id, spec.Flags, spec.Timeout, spec.Weight, spec.Upper, spec.MTU, addressOf(spec.Source), spec.Scheduler, spec.Text, spec.Bare, spec.Condition})
 }
 
 // Add adds an object, which must not be in d.

@@ -58,7 +58,8 @@ type Spec struct {
 	Scheduler string     // VirtualServer: name as the kernel knows it, such as "rr"
 	Flags     uint32     // VirtualServer: the Flag bits
 	Timeout   uint32     // VirtualServer: persistence timeout in seconds, 0 without FlagPersistent
-	Weight    uint32     // RealServer: 1 serves, 0 drains
+	Weight    uint32     // RealServer: 0 drains; most that serve have 1
+	Upper     uint32     // RealServer: the connections at which it gets no new ones, 0 for any number
 	MTU       uint32     // VIP: MTU locked on its local route in bytes, 0 for none
 	Bare      bool       // VIP: a local route only, no address of kube-ipvs0
 	Condition Condition  // how an object that was read differs; wanted objects are Sound

@@ -114,6 +114,9 @@ func (s Spec) describe(k Kind) string {
 		}
 		return t
 	case RealServer:
+		if s.Upper != 0 {
+			return fmt.Sprintf("weight %d at most %d connections", s.Weight, s.Upper)
+		}
 		return fmt.Sprintf("weight %d", s.Weight)
 	case VIP:
 		var t []string

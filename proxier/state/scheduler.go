@@ -22,3 +22,16 @@ func SchedulerFlags(scheduler string) uint32 {
 // of weight 0 to another. dh does not: a connection that hashes to such a server fails,
 // and no flag changes that (ip_vs_dh.c).
 func SchedulerDrains(scheduler string) bool { return scheduler != "dh" }
+
+// WeightedScheduler returns the scheduler that takes the place of one where real servers
+// have different weights: rr and lc do not read them. ok is false for dh, which does not
+// either, and has no other in its place.
+func WeightedScheduler(scheduler string) (weighted string, ok bool) {
+	switch scheduler {
+	case "rr":
+		return "wrr", true
+	case "lc":
+		return "wlc", true
+	}
+	return scheduler, scheduler != "dh"
+}

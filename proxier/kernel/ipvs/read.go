@@ -43,6 +43,7 @@ func KeyOf(s *moby.Service) ServiceKey {
 type Dest struct {
 	Addr     netip.AddrPort
 	Weight   uint32
+	Upper    uint32 // the connections at which it gets no new ones, 0 for any number; ReadTable does not have it
 	Active   uint32 // established connections
 	Inactive uint32 // connections in other states, and all of a protocol without states
 }
@@ -201,6 +202,8 @@ func parseDest(p []byte) (DestDetail, error) {
 			d.Forward = u32(a.Data) & moby.ConnectionFlagFwdMask
 		case destWeight:
 			d.Weight = u32(a.Data)
+		case destUpper:
+			d.Upper = u32(a.Data)
 		case destActive:
 			d.Active = u32(a.Data)
 		case destInactive:

@@ -35,7 +35,7 @@ func key(proto uint8, addr string) ServiceKey {
 }
 
 func dest(addr string, weight, active, inactive uint32) Dest {
-	return Dest{netip.MustParseAddrPort(addr), weight, active, inactive}
+	return Dest{Addr: netip.MustParseAddrPort(addr), Weight: weight, Active: active, Inactive: inactive}
 }
 
 // collect returns a function for parseTable and ReadTable that fills all.
