@@ -45,7 +45,7 @@ var happenings = map[string]func(s *story, arg, data string){
 	"audit":        func(s *story, _, _ string) { s.proxier.Audit(); s.settle() },
 	"stop":         func(s *story, _, _ string) { s.end() },
 	"restart":      func(s *story, _, _ string) { s.start() },
-	"later":        func(s *story, _, _ string) { s.wait(s.config.DrainTimeout) },
+	"later":        (*story).later,
 }
 
 // views are steps that expect something, by their whole name or by its first word.
@@ -236,6 +236,18 @@ func (s *story) has(data string) {
 		o := s.object(line)
 		s.kernel.State.Put(o.ID, o.Spec)
 	}
+}
+
+// later lets a time pass, or that of a drain.
+func (s *story) later(arg, _ string) {
+	d := s.config.DrainTimeout
+	if arg != "" {
+		var err error
+		if d, err = time.ParseDuration(arg); err != nil {
+			s.Fatal(err)
+		}
+	}
+	s.wait(d)
 }
 
 // lacks takes objects out of the kernel.

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"kube-ipvs/proxier/balance"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
@@ -35,6 +36,7 @@ type Kernel interface {
 	Facts(context.Context) (state.Facts, error)
 	Expect(rules [2]string)
 	ProbeScheduler(context.Context, string) error
+	Loads(ctx context.Context, server state.ID) ([]state.Load, error)
 }
 
 // Cluster has the state of the cluster and the node, and the desired objects. Only one
@@ -54,8 +56,9 @@ type Cluster struct {
 // New returns an empty Cluster.
 func New(k Kernel, log *slog.Logger, c Config) *Cluster {
 	m := model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone})
-	out := &Cluster{kernel: k, log: log, schedulers: map[string]error{}, model: tallying{m, newTallies()}, triggers: triggers{began: time.Now()}}
+	out := &Cluster{kernel: k, log: log, schedulers: map[string]error{}, model: tallying{m, newTallies(), balance.New(c.Desired.NodeName)}, triggers: triggers{began: time.Now()}}
 	c.Desired.Missing = func(name string) error { return out.schedulers[name] }
+	c.Desired.Rising = out.model.starts.Weights
 	out.settings = settings{Config: c, now: c.Desired}
 	m.Reserve(out.settings.now.Reserved)
 	return out

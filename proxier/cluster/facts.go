@@ -32,11 +32,12 @@ func (c *Cluster) FactsChanged() {
 // ReadFacts makes the next Look read the node's facts.
 func (c *Cluster) ReadFacts() { c.facts.next = time.Now() }
 
-// Next returns when Look has to read the facts; zero: never.
-func (c *Cluster) Next() time.Time { return c.facts.next }
+// Next returns when Look has to read the facts, or the weights of new endpoints have to rise;
+// zero: never.
+func (c *Cluster) Next() time.Time { return pace.Earliest(c.facts.next, c.model.starts.Next()) }
 
 // Look reads the facts if they are due, and applies them, the configuration and the Node
-// object. anew says that the caller must render everything, in a full round. After an error
+// object, and raises the weights of new endpoints. anew says that the caller must render everything, in a full round. After an error
 // nothing can be rendered.
 func (c *Cluster) Look(ctx context.Context) (anew bool, err error) {
 	if c.table == nil || pace.Due(c.facts.next) {
@@ -55,6 +56,9 @@ func (c *Cluster) Look(ctx context.Context) (anew bool, err error) {
 	anew = c.follow() || anew
 	if anew {
 		c.model.SetAllDirty()
+	}
+	for _, key := range c.model.starts.Rise(func(server state.ID) ([]state.Load, error) { return c.kernel.Loads(ctx, server) }) {
+		c.model.SetDirty(key)
 	}
 	return anew, nil
 }

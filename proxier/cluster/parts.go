@@ -15,6 +15,8 @@ import (
 // a virtual IP of two Services might change hands for a moment.
 func (c *Cluster) First(ctx context.Context, actual *state.State) desired.Part {
 	c.bind(actual)
+	c.model.starts.Follow(actual)
+	defer c.model.starts.Follow(nil)
 	keys := c.model.First()
 	c.probeSchedulers(ctx, actual, keys, false)
 	c.table.Refresh(c.model, keys)
@@ -29,6 +31,8 @@ func (c *Cluster) Render(ctx context.Context, r *report.Round, actual *state.Sta
 	if r.Full {
 		c.bind(actual)
 	}
+	c.model.starts.Follow(actual)
+	defer c.model.starts.Follow(nil)
 	keys := c.dirty(ctx, actual, r.Full || r.Audited)
 	if r.Full {
 		c.table.Refresh(c.model, keys)

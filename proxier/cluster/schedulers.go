@@ -51,7 +51,7 @@ func (c *Cluster) needs(s *model.Service) []string {
 		}
 		return []string{name}
 	}
-	ofDefault, _ := state.WeightedScheduler(c.config.Desired.Scheduler)
+	ofDefault, _ := state.WeightedScheduler(c.settings.now.Scheduler)
 	weighted, _ := state.WeightedScheduler(name)
 	return []string{name, weighted, ofDefault}
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
+	"kube-ipvs/proxier/balance"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
@@ -26,10 +27,11 @@ func newTallies() *tallies {
 	return &tallies{checks: map[model.Key]report.HealthCheck{}, without: map[model.Key][]report.Locality{}, noLocal: map[report.Locality]int{}}
 }
 
-// tallying gives the Table views of Services, and updates the tallies.
+// tallying gives the Table views of Services, and updates what depends on renderings.
 type tallying struct {
 	*model.Model
 	tallies *tallies
+	starts  *balance.Starts
 }
 
 var _ desired.Views = tallying{}
@@ -44,6 +46,7 @@ func (t tallying) View(key model.Key) (model.View, bool) {
 		without = withoutLocal(v)
 	}
 	t.tallies.set(key, check, without)
+	t.starts.Renders(key, ok)
 	return v, ok
 }
 

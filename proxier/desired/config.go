@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
@@ -56,6 +57,9 @@ type Config struct {
 
 	NodeName string // makes each node's order of real servers its own
 
+	// Rising returns the weights of a virtual server's endpoints, of a Service with slow
+	// start; see balance.Starts. nil: all have their full weight.
+	Rising func(s *model.Service, scheduler string, server state.ID, endpoints []netip.AddrPort, full []uint32) []uint32
 	// Missing returns why this kernel lacks one of state.Schedulers; nil: the kernel has
 	// it. If Missing is nil, the kernel has all.
 	Missing func(scheduler string) error

@@ -179,10 +179,14 @@ func (r *render) frontend(f *Frontend) {
 func (r *render) server(id state.ID, endpoints []netip.AddrPort, weights []uint32, f *Frontend, why string) {
 	r.own(id, r.serverSpec(), why)
 	r.order = shuffle(r.order[:0], endpoints, r.config.NodeName, r.view.Key, f.Port)
-	weighs := r.config.weighs(r.view.Service) == ""
+	if s := r.view.Service; r.config.weighs(s) != "" {
+		weights = nil
+	} else if s.Balance.SlowStart > 0 && r.config.Rising != nil {
+		weights = r.config.Rising(s, r.config.SchedulerOf(s), id, endpoints, weights)
+	}
 	for i := range r.order {
 		weight := uint32(1)
-		if weights != nil && weighs {
+		if weights != nil {
 			weight = weights[r.order[i].index]
 		}
 		r.own(state.RealServerID(id, r.order[i].endpoint), state.Serving(weight, r.view.Balance.MaxConnections), why, "endpoint")

@@ -206,6 +206,17 @@ func (f *Fake) Connections(_ context.Context, reals []state.ID) (map[state.ID]ui
 	return out, f.ReadErr
 }
 
+// Loads is part of Kernel. All connections of Conns are active.
+func (f *Fake) Loads(_ context.Context, server state.ID) ([]state.Load, error) {
+	var out []state.Load
+	for id, spec := range f.State.All() {
+		if id.Kind == state.RealServer && id.Server() == server {
+			out = append(out, state.Load{Real: id, Weight: spec.Value().Weight, Active: f.Conns[id], Began: uint64(f.Conns[id])})
+		}
+	}
+	return out, f.ReadErr
+}
+
 // ProbeScheduler is part of Kernel.
 func (f *Fake) ProbeScheduler(_ context.Context, name string) error {
 	if !slices.Contains(f.Schedulers, name) {

@@ -42,6 +42,10 @@ type Kernel interface {
 	// servers. A missing real server has none.
 	Connections(context.Context, []state.ID) (map[state.ID]uint32, error)
 
+	// Loads returns what the real servers of a virtual server do. It costs one request. A
+	// missing virtual server has none.
+	Loads(ctx context.Context, server state.ID) ([]state.Load, error)
+
 	// Stats counts the requests of all calls together.
 	Stats() Stats
 

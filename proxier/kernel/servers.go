@@ -201,6 +201,22 @@ func (v *View) Connections(_ context.Context, reals []state.ID) (map[state.ID]ui
 	return out, nil
 }
 
+// Loads is part of Kernel.
+func (v *View) Loads(_ context.Context, server state.ID) ([]state.Load, error) {
+	if err := v.openServers(); err != nil {
+		return nil, err
+	}
+	dests, err := v.ipvs.Destinations(named(server))
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return nil, err
+	}
+	var out []state.Load
+	for _, d := range dests {
+		out = append(out, state.Load{Real: state.RealServerID(server, d.Addr), Weight: d.Weight, Active: d.Active, Inactive: d.Inactive, Began: d.Stats.Connections})
+	}
+	return out, nil
+}
+
 // serverID returns the ID of the virtual server with a key of IPVS.
 func serverID(key ipvs.ServiceKey) state.ID {
 	return state.VirtualServerID(state.Protocol(key.Proto), key.Addr)

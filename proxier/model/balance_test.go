@@ -106,7 +106,7 @@ func TestWeights(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			local := balanced("weights", tt.rules)
-			e := mustView(t, modelOf(t, service(local), endpoints(tt.endpoints...)), web).V4[0]
+			e := mustView(t, modelOf(t, service(local), endpoints(tt.endpoints...)), web).Endpoints[0][0]
 			if got := fmt.Sprint(e.ClusterWeights); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
@@ -118,14 +118,14 @@ func TestWeightsOfSlices(t *testing.T) {
 	blue, green := named("web-blue", endpoints("10.0.0.1")), named("web-green", endpoints("10.0.0.2", "10.0.0.3"))
 	green.Annotations = map[string]string{SliceWeightAnnotation: "4"}
 	m := modelOf(t, service(balanced("weights", "slices")), blue, green)
-	if got := fmt.Sprint(mustView(t, m, web).V4[0].ClusterWeights); got != "[1 4 4]" {
+	if got := fmt.Sprint(mustView(t, m, web).Endpoints[0][0].ClusterWeights); got != "[1 4 4]" {
 		t.Error(got)
 	}
 	m.TakeDirty()
 	green.Annotations[SliceWeightAnnotation] = "x"
 	apply(t, m, green)
 	wantDirty(t, m, "another weight", "default/web")
-	if got := mustView(t, m, web).V4[0].ClusterWeights; got != nil {
+	if got := mustView(t, m, web).Endpoints[0][0].ClusterWeights; got != nil {
 		t.Error(got)
 	}
 	if ps := m.Board().List(); len(ps) != 1 || ps[0].Object != "EndpointSlice default/web-green" || ps[0].Field != "metadata.annotations[kube-ipvs/weight]" {
@@ -136,7 +136,7 @@ func TestWeightsOfSlices(t *testing.T) {
 // Both policies have weights of their own endpoints.
 func TestWeightsOfPolicyLocal(t *testing.T) {
 	m := modelOf(t, service(balanced("weights", "workload=c:10%")), endpoints("10.0.0.1 pod=web-0", "10.0.0.2 pod=c-0 node=n1", "10.0.0.3 pod=web-1 node=n1"))
-	e := mustView(t, m, web).V4[0]
+	e := mustView(t, m, web).Endpoints[0][0]
 	if got := fmt.Sprint(e.ClusterWeights, e.LocalWeights); got != "[9 2 9] [1 9]" {
 		t.Error(got)
 	}

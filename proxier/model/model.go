@@ -223,6 +223,13 @@ func (m *Model) entry(key Key) *entry {
 	return e
 }
 
+// SetDirty makes a service dirty, if it exists.
+func (m *Model) SetDirty(key Key) {
+	if e := m.services.Get(key); e != nil && e.service != nil {
+		m.markDirty(e)
+	}
+}
+
 // markDirty makes a service dirty.
 func (m *Model) markDirty(e *entry) {
 	if !e.dirty {

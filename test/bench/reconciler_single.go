@@ -157,9 +157,10 @@ func (sink) Apply(context.Context, state.Plan) []error  { return nil }
 func (sink) Reader(context.Context) (kernel.Reader, error) {
 	return nil, errors.ErrUnsupported
 }
-func (sink) Flows(context.Context) (kernel.Flows, error)  { return nil, errors.ErrUnsupported }
-func (sink) Stats() kernel.Stats                          { return kernel.Stats{} }
-func (sink) ProbeScheduler(context.Context, string) error { return nil }
+func (sink) Flows(context.Context) (kernel.Flows, error)           { return nil, errors.ErrUnsupported }
+func (sink) Stats() kernel.Stats                                   { return kernel.Stats{} }
+func (sink) ProbeScheduler(context.Context, string) error          { return nil }
+func (sink) Loads(context.Context, state.ID) ([]state.Load, error) { return nil, nil }
 func (sink) Connections(context.Context, []state.ID) (map[state.ID]uint32, error) {
 	return nil, nil
 }

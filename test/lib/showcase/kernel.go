@@ -238,6 +238,13 @@ func (k *Kernel) Connections(_ context.Context, reals []state.ID) (map[state.ID]
 	return out, nil
 }
 
+// Loads is part of kernel.Kernel.
+func (k *Kernel) Loads(ctx context.Context, server state.ID) ([]state.Load, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fake.Loads(ctx, server)
+}
+
 // Stats is part of kernel.Kernel.
 func (k *Kernel) Stats() kernel.Stats {
 	k.mu.Lock()

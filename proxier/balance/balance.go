@@ -1,0 +1,334 @@
+// Package balance raises the weights of new endpoints (slow start). It decides, and reads and
+// writes nothing: the weights are part of the desired objects, and the kernel keeps the state,
+// so that a restart goes on where the process was.
+package balance
+
+import (
+	"hash/fnv"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// Steps is in how many steps a weight rises to its full value.
+const Steps = 20
+
+// fine is the full weight behind a scheduler that counts connections. It picks the endpoint
+// with the fewest for its weight: a weight says how many connections an endpoint may have,
+// and coarse ones would let it have too many.
+const fine = 1000
+
+// counts reports whether a scheduler chooses by the number of connections, so that an endpoint
+// without any gets all new ones.
+func counts(scheduler string) bool {
+	switch scheduler {
+	case "wlc", "sed", "nq", "lblc", "lblcr", "twos":
+		return true
+	}
+	return false
+}
+
+// Starts has the endpoints whose weights rise. Only one goroutine may use it.
+type Starts struct {
+	node   string
+	of     map[model.Key]*service
+	next   time.Time
+	actual *state.State
+}
+
+// service has the endpoints of one Service whose weights rise.
+type service struct {
+	rendering int // counts the renderings
+	reals     map[state.ID]*start
+	servers   map[state.ID]*server // at the last step, those whose scheduler counts
+}
+
+// start is an endpoint whose weight rises.
+type start struct {
+	rendered int // the rendering that has used it last
+	began    time.Time
+	during   time.Duration
+	full     uint32
+	counts   bool
+	weight   uint32 // as it is now
+	steady   int    // steps for which the weight has been full, or no connection has come
+	done     bool   // the weight stays full
+
+	looked bool       // load is known
+	load   state.Load // at the last step, behind a scheduler that counts
+	credit float64    // connections that it may get more than it has, behind a scheduler that counts
+}
+
+// New returns Starts of a node.
+func New(node string) *Starts { return &Starts{node: node, of: map[model.Key]*service{}} }
+
+// Follow says which objects the kernel has, for renderings; nil: no weight begins to rise.
+func (s *Starts) Follow(actual *state.State) { s.actual = actual }
+
+// Renders says that a Service is rendered now, or that it has gone. Endpoints of it that
+// Weights does not get until the next time are forgotten.
+func (s *Starts) Renders(key model.Key, exists bool) {
+	if of := s.of[key]; !exists {
+		delete(s.of, key)
+	} else if of != nil {
+		of.rendering++
+	}
+}
+
+// Weights returns the weights of a virtual server's endpoints, of a Service with slow start.
+// given are those by the Service; nil: all are equal. A weight rises if the endpoint is new to
+// the virtual server, which serves others already, or if it had risen in part before a
+// restart. The others get at most twice their share: in a rolling update all endpoints may
+// soon be new.
+func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, endpoints []netip.AddrPort, given []uint32) []uint32 {
+	of := s.of[v.Key]
+	if of == nil {
+		of = &service{reals: map[state.ID]*start{}}
+		s.of[v.Key] = of
+	}
+	out, had := s.given(scheduler, server, endpoints, given)
+	settled, all := 0.0, 0.0
+	rising := make([]*start, len(endpoints))
+	for i, e := range endpoints {
+		if out[i] == 0 {
+			continue
+		}
+		real := state.RealServerID(server, e)
+		one := of.reals[real]
+		if weight, begins := s.first(of, had, i, scheduler, out[i]); one == nil && begins {
+			one = &start{began: time.Now().Add(-v.Balance.SlowStart * time.Duration(weight) / time.Duration(out[i])), full: out[i], weight: weight}
+			of.reals[real] = one
+			s.plan(v.Balance.SlowStart)
+		}
+		if all++; one == nil {
+			settled++
+			continue
+		}
+		one.use(of.rendering, v.Balance.SlowStart, counts(scheduler), out[i])
+		rising[i] = one
+	}
+	least := max(0, (all/2-settled)/(all-settled))
+	for i, one := range rising {
+		if one != nil {
+			out[i] = max(one.weight, uint32(math.Ceil(least*float64(one.full))))
+		}
+	}
+	return out
+}
+
+// kernel is what the kernel has of a virtual server.
+type kernel struct {
+	weights      []uint32 // by endpoint, 0 for those that it lacks
+	serves, full bool     // some endpoint has a weight, the full one
+}
+
+// given returns the full weights of a virtual server's endpoints, and what the kernel has.
+func (s *Starts) given(scheduler string, server state.ID, endpoints []netip.AddrPort, given []uint32) (full []uint32, had kernel) {
+	full, had.weights = make([]uint32, len(endpoints)), make([]uint32, len(endpoints))
+	scale := scaleOf(scheduler, given)
+	for i, e := range endpoints {
+		full[i] = scale
+		if given != nil {
+			full[i] *= given[i]
+		}
+		if s.actual == nil {
+			continue
+		}
+		if spec, ok := s.actual.Get(state.RealServerID(server, e)); ok {
+			had.weights[i] = spec.Value().Weight
+		}
+		had.serves = had.serves || had.weights[i] > 0
+		had.full = had.full || had.weights[i] > 0 && had.weights[i] == full[i]
+	}
+	return full, had
+}
+
+// first returns the weight with which an endpoint begins, and false if that is full. A
+// weight between none and full is one that had risen in part, if the process renders the
+// Service for the first time and others have their full weights.
+func (s *Starts) first(of *service, had kernel, i int, scheduler string, full uint32) (uint32, bool) {
+	switch weight := had.weights[i]; {
+	case !had.serves:
+		return full, false
+	case weight > 0:
+		return weight, weight < full && had.full && of.rendering == 0
+	case counts(scheduler):
+		return 0, true // with any weight it would get a connection at once, on all nodes
+	}
+	return max(1, full/Steps), true
+}
+
+// use says that a rendering uses an endpoint, and follows the Service.
+func (one *start) use(rendering int, during time.Duration, counts bool, full uint32) {
+	if one.full != full {
+		one.weight, one.full = uint32(uint64(one.weight)*uint64(full)/uint64(one.full)), full
+	}
+	one.rendered, one.during, one.counts = rendering, during, counts
+}
+
+// scaleOf returns the factor of all weights of a virtual server, by which they can rise in
+// small steps.
+func scaleOf(scheduler string, given []uint32) uint32 {
+	full, heaviest := uint32(Steps), uint32(1)
+	if counts(scheduler) {
+		full = fine
+	}
+	if given != nil {
+		heaviest = max(1, slices.Max(given))
+	}
+	return (full + heaviest - 1) / heaviest
+}
+
+// plan sets when Rise has to be called.
+func (s *Starts) plan(during time.Duration) {
+	if at := time.Now().Add(during / Steps); s.next.IsZero() || at.Before(s.next) {
+		s.next = at
+	}
+}
+
+// Next returns when Rise has to be called; zero: never.
+func (s *Starts) Next() time.Time { return s.next }
+
+// Rise raises weights once it is time, and returns the Services that must be rendered anew.
+// read returns the real servers of a virtual server; after an error their weights stay.
+func (s *Starts) Rise(read func(server state.ID) ([]state.Load, error)) []model.Key {
+	if s.next.IsZero() || time.Now().Before(s.next) {
+		return nil
+	}
+	s.next = time.Time{}
+	var keys []model.Key
+	for key, of := range s.of {
+		if len(of.reals) == 0 {
+			continue
+		}
+		of.rise(s.offset, read)
+		keys = append(keys, key)
+		for _, one := range of.reals {
+			s.plan(one.during)
+		}
+	}
+	return keys
+}
+
+// rise raises the weights of a Service's endpoints. It forgets those that were done before:
+// their full weight has been rendered.
+func (of *service) rise(offset func(state.ID) float64, read func(state.ID) ([]state.Load, error)) {
+	servers := map[state.ID]*server{}
+	for real, one := range of.reals {
+		if one.rendered != of.rendering || one.done {
+			delete(of.reals, real)
+			continue
+		}
+		var at *server
+		if one.counts {
+			if at = servers[real.Server()]; at == nil {
+				at = of.look(real.Server(), read)
+				servers[real.Server()] = at
+			}
+			if at.reals == nil {
+				continue
+			}
+		}
+		one.rise(time.Now(), at.load(real), at.mean(one.full), offset(real))
+	}
+	of.servers = servers
+}
+
+// server is a virtual server whose scheduler counts connections, at a step.
+type server struct {
+	reals             map[state.ID]state.Load // nil: they could not be read
+	began             uint64                  // sum over all
+	arrivals          uint64                  // since the step before
+	weights, overhead float64                 // sums over those whose weight is full
+}
+
+// look reads a virtual server.
+func (of *service) look(id state.ID, read func(state.ID) ([]state.Load, error)) *server {
+	reals, err := read(id)
+	if err != nil {
+		return &server{}
+	}
+	at := &server{reals: map[state.ID]state.Load{}}
+	for _, r := range reals {
+		at.reals[r.Real] = r
+		at.began += r.Began
+		if of.reals[r.Real] == nil && r.Weight > 0 {
+			at.weights += float64(r.Weight)
+			at.overhead += r.Overhead()
+		}
+	}
+	if last := of.servers[id]; last != nil && last.reals != nil && at.began > last.began {
+		at.arrivals = at.began - last.began
+	}
+	return at
+}
+
+func (at *server) load(real state.ID) state.Load {
+	if at == nil {
+		return state.Load{}
+	}
+	return at.reals[real]
+}
+
+// mean returns what the others do for a full weight.
+func (at *server) mean(full uint32) mean {
+	if at == nil || at.weights == 0 {
+		return mean{}
+	}
+	n := at.weights / float64(full)
+	return mean{at.overhead / n, float64(at.arrivals) / (n + 1)}
+}
+
+// offset is a number in [0, 1) that differs by node and endpoint. It rounds: nodes with few
+// connections each would otherwise all give the first of them to a new endpoint at once.
+func (s *Starts) offset(real state.ID) float64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s.node + real.String())) // never fails
+	return float64(h.Sum64()>>11) / (1 << 53)
+}
+
+// part returns how much of its weight an endpoint has by the time that has passed.
+func (one *start) part(now time.Time) float64 {
+	return min(1, float64(now.Sub(one.began))/float64(one.during))
+}
+
+// share is how many of the new connections a new endpoint gets at most, by the mean of all.
+const share = 1.1
+
+// mean is what the other real servers of a virtual server do, for the full weight of one.
+type mean struct{ overhead, arrivals float64 }
+
+// rise sets the weight of a step. Behind a scheduler that counts, the endpoint may have its
+// part of the mean, and gets share of the arrivals. It is done once it has had its full weight
+// for a while, and so gets no more of the new connections than the others. Without counts the weight rises with time alone.
+func (one *start) rise(now time.Time, load state.Load, others mean, offset float64) {
+	part := one.part(now)
+	if !one.counts || others.overhead <= 0 {
+		one.weight = max(1, uint32(part*float64(one.full)))
+		one.done = part >= 1
+		return
+	}
+	if !one.looked { // at the first step
+		one.looked, one.load, one.credit = true, load, offset-0.5
+	}
+	got := max(float64(load.Began-one.load.Began), float64(load.Active)-float64(one.load.Active))
+	one.credit, one.load = min(one.credit-got, 1)+share*others.arrivals, load
+	more := math.Floor(part*others.overhead+offset) - float64(load.Active)
+	if part >= 1 {
+		more = max(more, 1) // the scheduler itself sees to it that it has no more than the others
+	}
+	more = min(more, math.Floor(one.credit))
+	if one.weight = 0; more > 0 {
+		one.weight = uint32(min(1, (load.Overhead()+more)/others.overhead) * float64(one.full))
+	}
+	if one.steady++; part < 1 || one.weight < one.full && others.arrivals > 0 {
+		one.steady = 0
+	}
+	if one.done = one.steady == Steps/2; one.done {
+		one.weight = one.full
+	}
+}

@@ -1,0 +1,166 @@
+package balance
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+var vs = state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.1:80"))
+
+// addresses returns the endpoints of pods.
+func addresses(pods []int) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, pod := range pods {
+		out = append(out, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, byte(pod >> 8), byte(pod)}), 8080))
+	}
+	return out
+}
+
+func realOf(pod int) state.ID { return state.RealServerID(vs, addresses([]int{pod})[0]) }
+
+func loads(all []dest) []state.Load {
+	var out []state.Load
+	for _, d := range all {
+		out = append(out, d.Load)
+	}
+	return out
+}
+
+func actual(all []dest) *state.State {
+	s := &state.State{}
+	for _, d := range all {
+		s.Put(d.Real, state.Weight(d.Weight))
+	}
+	return s
+}
+
+// node is one node with a Service and its kernel.
+type node struct {
+	*Starts
+	service   model.Service
+	scheduler string
+	kernel    map[int]uint32 // weights by pod
+	read      error
+}
+
+func newNode(scheduler string) *node {
+	return &node{Starts: New("node"), scheduler: scheduler, kernel: map[int]uint32{}, service: model.Service{Balance: &model.Balance{SlowStart: 20 * time.Second}}}
+}
+
+// render renders the Service with pods, and returns their weights.
+func (n *node) render(given []uint32, pods ...int) string {
+	var have []dest
+	for pod, weight := range n.kernel {
+		have = append(have, dest{pod, state.Load{Real: realOf(pod), Weight: weight}})
+	}
+	n.Renders(n.service.Key, true)
+	n.Follow(actual(have))
+	defer n.Follow(nil)
+	out := n.Weights(&n.service, n.scheduler, vs, addresses(pods), given)
+	clear(n.kernel)
+	for i, pod := range pods {
+		n.kernel[pod] = out[i]
+	}
+	return fmt.Sprint(out)
+}
+
+// later lets time pass, and returns the weights then.
+func (n *node) later(d time.Duration, given []uint32, pods ...int) string {
+	for range d / time.Second {
+		time.Sleep(time.Second)
+		n.Rise(func(state.ID) ([]state.Load, error) {
+			var out []state.Load
+			for pod, weight := range n.kernel {
+				out = append(out, state.Load{Real: realOf(pod), Weight: weight})
+			}
+			return out, n.read
+		})
+		n.render(given, pods...)
+	}
+	return n.render(given, pods...)
+}
+
+func want(t *testing.T, when, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: weights %s, want %s", when, got, want)
+	}
+}
+
+func TestWeightsRise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wrr")
+		want(t, "the first endpoints", n.render(nil, 1, 2, 3, 4), "[20 20 20 20]")
+		if !n.Next().IsZero() {
+			t.Error("there is something to do")
+		}
+		want(t, "a new one", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 1]")
+		want(t, "half the time", n.later(10*time.Second, nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
+		want(t, "another Service's change", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
+		n.Starts = New("node")
+		want(t, "a restart", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
+		want(t, "and another new one", n.later(5*time.Second, nil, 1, 2, 3, 4, 5, 6), "[20 20 20 20 16 5]")
+		want(t, "the rest of the time", n.later(17*time.Second, nil, 1, 2, 3, 4, 5, 6), "[20 20 20 20 20 20]")
+		if !n.Next().IsZero() || len(n.of[n.service.Key].reals) != 0 {
+			t.Errorf("there is something to do: %v", n.of)
+		}
+	})
+}
+
+// An endpoint that goes before its time is forgotten, and begins anew if it comes again.
+func TestEndpointGoesWhileItRises(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wrr")
+		n.render(nil, 1, 2, 3)
+		n.render(nil, 1, 2, 3, 4)
+		n.later(10*time.Second, nil, 1, 2, 3, 4)
+		n.later(2*time.Second, nil, 1, 2, 3)
+		if !n.Next().IsZero() || len(n.of[n.service.Key].reals) != 0 {
+			t.Errorf("there is something to do: %v", n.of)
+		}
+		want(t, "again", n.render(nil, 1, 2, 3, 4), "[20 20 20 1]")
+	})
+}
+
+// In a rolling update the endpoints that are left get at most twice their share, and if all are
+// new none is refused.
+func TestRollingUpdate(t *testing.T) {
+	for scheduler, wants := range map[string][2]string{"wrr": {"[20 7 7 7]", "[10 10 10]"}, "wlc": {"[1000 334 334 334]", "[500 500 500]"}} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNode(scheduler)
+			n.render(nil, 1, 2, 3)
+			want(t, scheduler+", one old one is left", n.render(nil, 1, 4, 5, 6), wants[0])
+			want(t, scheduler+", all are new", n.render(nil, 4, 5, 6), wants[1])
+		})
+	}
+}
+
+func TestGivenWeights(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wrr")
+		want(t, "at first", n.render([]uint32{9, 1, 9}, 1, 2, 3), "[27 3 27]")
+		want(t, "a new one", n.render([]uint32{9, 1, 9, 9}, 1, 2, 3, 4), "[27 3 27 1]")
+		want(t, "half the time, other weights", n.later(10*time.Second, []uint32{18, 1, 18, 18}, 1, 2, 3, 4), "[36 2 36 19]")
+		want(t, "none for the new one", n.render([]uint32{9, 1, 9, 0}, 1, 2, 3, 4), "[27 3 27 0]")
+	})
+}
+
+// If the kernel cannot be read, weights behind a scheduler that counts stay.
+func TestFailedRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wlc")
+		n.render(nil, 1, 2, 3)
+		want(t, "at first", n.render(nil, 1, 2, 3, 4), "[1000 1000 1000 0]")
+		n.read = errors.New("interrupted")
+		want(t, "unread", n.later(30*time.Second, nil, 1, 2, 3, 4), "[1000 1000 1000 0]")
+		n.read = nil
+		want(t, "read", n.later(2*time.Second, nil, 1, 2, 3, 4), "[1000 1000 1000 1000]")
+	})
+}
