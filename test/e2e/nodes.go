@@ -84,6 +84,9 @@ func (c *Cluster) plugins(name string) error {
 	return errors.Join(os.Mkdir(c.path("conf", name, "cni"), 0o755), os.WriteFile(c.path("conf", name, "cni", "10-e2e.conflist"), text, 0o644))
 }
 
+// machineName is the nodes' kernel among the programs, and in the names of logs.
+const machineName = "kernel"
+
 // startMachine boots the kernel that the nodes are in. It stays on one CPU, the last,
 // since its processes wait for each other at every system call.
 func (c *Cluster) startMachine() error {
@@ -97,7 +100,7 @@ func (c *Cluster) startMachine() error {
 		"vec0:transport=tap,ifname="+tap, "con=null", "con0=null,fd:2", "panic=-1")
 	// Its memory is a file, which is faster in memory.
 	cmd.Env = append(os.Environ(), "TMPDIR=/dev/shm")
-	return c.run("kernel", cmd)
+	return c.run(machineName, cmd)
 }
 
 func lastCPU() (int, error) {

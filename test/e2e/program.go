@@ -24,6 +24,12 @@ func (c *Cluster) run(name string, cmd *exec.Cmd) error {
 	return nil
 }
 
+// MachineEnded is closed when the nodes' kernel has ended, as it does after a panic.
+func (c *Cluster) MachineEnded() <-chan struct{} {
+	i := slices.IndexFunc(c.programs, func(p *testbed.Program) bool { return p.Name == machineName })
+	return c.programs[i].Done()
+}
+
 // Stop ends programs of the control plane at once, as the end of their machine does.
 func (c *Cluster) Stop(names ...string) error {
 	var errs []error

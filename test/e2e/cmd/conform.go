@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"kube-ipvs/test/lib/testbed"
 )
 
 // conformFlags are those of conform.
@@ -98,11 +100,31 @@ func one(ctx context.Context, dir string, f conformFlags, proxy, focus, path str
 		return err
 	}
 	began := time.Now()
+	ctx, stop := whileUp(ctx, dir)
+	defer stop()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "--dir", dir, "specs", fmt.Sprintf("--together=%d", f.together),
 		fmt.Sprintf("--last=%t", f.whole()), fmt.Sprintf("--rest=%t", f.rest), focus, path)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	err = cmd.Run()
+	err = errors.Join(cmd.Run(), context.Cause(ctx))
 	fmt.Fprintf(os.Stderr, "e2e: specs took %.0f s; what they said: %s\n", time.Since(began).Seconds(), strings.TrimSuffix(path, ".json")+".log")
 	return err
+}
+
+// whileUp returns a context that ends with the cluster, with what its kernel has said last as
+// the cause. Specs wait for hours for nodes that have gone.
+func whileUp(ctx context.Context, dir string) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		for ctx.Err() == nil {
+			if _, ok := process(dir); !ok {
+				cancel(fmt.Errorf("the cluster has ended by itself; its kernel said:\n%s", testbed.Tail(filepath.Join(dir, "log", "kernel.log"), 5)))
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	}()
+	return ctx, func() { cancel(nil) }
 }

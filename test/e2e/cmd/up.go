@@ -87,7 +87,10 @@ func serve(ctx context.Context, dir string, args []string) error {
 	if err := syscall.Dup2(int(null.Fd()), 2); err != nil {
 		return errors.Join(err, c.Close())
 	}
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-c.MachineEnded(): // those who use the cluster see that this process has gone
+	}
 	return c.Close()
 }
 

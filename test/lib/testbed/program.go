@@ -63,6 +63,9 @@ func (p *Program) Runs() bool {
 	}
 }
 
+// Done is closed when the program that was started last has ended.
+func (p *Program) Done() <-chan struct{} { return p.done }
+
 // Err returns why it has ended: nil if it runs, or has ended without an error.
 func (p *Program) Err() error {
 	if p.cmd == nil || p.Runs() {
