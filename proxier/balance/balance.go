@@ -190,6 +190,14 @@ func (s *Starts) plan(during time.Duration) {
 	}
 }
 
+// Rising returns the number of endpoints whose weights rise, for each virtual server.
+func (s *Starts) Rising() (n int) {
+	for _, of := range s.of {
+		n += len(of.reals)
+	}
+	return n
+}
+
 // Next returns when Rise has to be called; zero: never.
 func (s *Starts) Next() time.Time { return s.next }
 

@@ -135,6 +135,7 @@ func (t *triggers) note(s *discoveryv1.EndpointSlice) {
 func (c *Cluster) Report(r *report.Round) {
 	r.Known.Services, r.Known.Slices = c.model.Size()
 	r.Checks, r.NoLocal = c.model.tallies.sum()
+	r.Rising = c.model.starts.Rising()
 	r.NodePort, r.NodeIPs = c.settings.now.NodePortAddresses, c.facts.now.NodeIPs
 	if r.Err == nil {
 		r.Triggers, c.triggers.at = c.triggers.at, nil

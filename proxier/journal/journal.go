@@ -86,10 +86,12 @@ func (j *Journal) logDrift(r *report.Round) {
 	lines.end("more drift")
 }
 
-// logRound logs a round: for debugging only, if it wrote nothing and found no drift.
+// logRound logs a round: for debugging only, if it wrote nothing and found no drift, or if it
+// took no change while weights rise, which they do in many steps.
 func (j *Journal) logRound(r *report.Round) {
 	level := slog.LevelInfo
-	if r.Writes() == 0 && len(r.Drift) == 0 && r.Number > 1 { // a new failure has a line of its own
+	quiet := r.Writes() == 0 || r.Rising > 0 && r.Changes == (report.Changes{}) && !r.Full
+	if quiet && len(r.Drift) == 0 && r.Number > 1 { // a new failure has a line of its own
 		level = slog.LevelDebug
 	}
 	if !j.log.Enabled(context.Background(), level) {
