@@ -31,7 +31,7 @@ func readConformFlags(args []string) (conformFlags, error) {
 	flags.IntVar(&f.runs, "runs", 1, "how often each proxy is played")
 	flags.BoolVar(&f.quick, "quick", false, "only those that tell most")
 	flags.BoolVar(&f.rest, "rest", false, "only those that have not passed by what the folder says")
-	flags.StringVar(&f.out, "out", "out/e2e-results", "folder for PROXY.json and PROXY.log, or PROXY.some.json and PROXY.some.log if not all specs are chosen")
+	flags.StringVar(&f.out, "out", "out/e2e-results", "folder for PROXY.json and PROXY.log (PROXY.MMDD-HHMM.log of a run with failures), or PROXY.some.json and PROXY.some.log if not all specs are chosen")
 	flags.StringVar(&f.document, "document", "", "Markdown file to write")
 	return f, flags.Parse(args)
 }

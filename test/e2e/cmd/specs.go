@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -90,8 +91,12 @@ func specs(ctx context.Context, c *e2e.Cluster, args []string) error {
 	if !*rest {
 		r = results{Runs: r.Runs}
 	}
-	began := time.Now()
-	played, err := s.play(ctx, c, focus, s.skipped(r.settled()...), *last, *together, strings.TrimSuffix(path, ".json"))
+	began, log := time.Now(), strings.TrimSuffix(path, ".json")
+	played, err := s.play(ctx, c, focus, s.skipped(r.settled()...), *last, *together, log)
+	if slices.ContainsFunc(slices.Collect(maps.Values(played)), func(r e2e.Result) bool { return r.Result == "flake" || r.Result == "failed" }) {
+		// The next run writes to the same file, and a flake may not come again for weeks.
+		err = errors.Join(err, os.Rename(log+".log", log+began.UTC().Format(".0102-1504.log")))
+	}
 	if r.add(played); len(r.Specs) == 0 {
 		return cmp.Or(err, fmt.Errorf("no spec has a name like %s", focus))
 	}
