@@ -11,11 +11,17 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/state"
 )
 
-// Steps is in how many steps a weight rises to its full value.
+// Steps is in how many steps a weight rises to its full value, if they take leastStep or more.
 const Steps = 20
+
+// leastStep bounds what a Service costs: each step renders it.
+const leastStep = 500 * time.Millisecond
+
+func step(during time.Duration) time.Duration { return max(during/Steps, leastStep) }
 
 // fine is the full weight behind a scheduler that counts connections. It picks the endpoint
 // with the fewest for its weight: a weight says how many connections an endpoint may have,
@@ -36,13 +42,13 @@ func counts(scheduler string) bool {
 type Starts struct {
 	node   string
 	of     map[model.Key]*service
-	next   time.Time
 	actual *state.State
 }
 
 // service has the endpoints of one Service whose weights rise.
 type service struct {
-	rendering int // counts the renderings
+	rendering int       // counts the renderings
+	next      time.Time // when rise has to be called; zero: never
 	reals     map[state.ID]*start
 	servers   map[state.ID]*server // at the last step, those whose scheduler counts
 }
@@ -102,7 +108,7 @@ func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, en
 		if weight, begins := s.first(of, had, i, scheduler, out[i]); one == nil && begins {
 			one = &start{began: time.Now().Add(-v.Balance.SlowStart * time.Duration(weight) / time.Duration(out[i])), full: out[i], weight: weight}
 			of.reals[real] = one
-			s.plan(v.Balance.SlowStart)
+			of.next = pace.Earliest(of.next, time.Now().Add(step(v.Balance.SlowStart)))
 		}
 		if all++; one == nil {
 			settled++
@@ -139,7 +145,7 @@ func (s *Starts) given(scheduler string, server state.ID, endpoints []netip.Addr
 			continue
 		}
 		if spec, ok := s.actual.Get(state.RealServerID(server, e)); ok {
-			had.weights[i] = spec.Value().Weight
+			had.weights[i] = spec.Value().ServingWeight()
 		}
 		had.serves = had.serves || had.weights[i] > 0
 		had.full = had.full || had.weights[i] > 0 && had.weights[i] == full[i]
@@ -183,13 +189,6 @@ func scaleOf(scheduler string, given []uint32) uint32 {
 	return (full + heaviest - 1) / heaviest
 }
 
-// plan sets when Rise has to be called.
-func (s *Starts) plan(during time.Duration) {
-	if at := time.Now().Add(during / Steps); s.next.IsZero() || at.Before(s.next) {
-		s.next = at
-	}
-}
-
 // Rising returns the number of endpoints whose weights rise, for each virtual server.
 func (s *Starts) Rising() (n int) {
 	for _, of := range s.of {
@@ -199,24 +198,21 @@ func (s *Starts) Rising() (n int) {
 }
 
 // Next returns when Rise has to be called; zero: never.
-func (s *Starts) Next() time.Time { return s.next }
+func (s *Starts) Next() (at time.Time) {
+	for _, of := range s.of {
+		at = pace.Earliest(at, of.next)
+	}
+	return at
+}
 
 // Rise raises weights once it is time, and returns the Services that must be rendered anew.
 // read returns the real servers of a virtual server; after an error their weights stay.
 func (s *Starts) Rise(read func(server state.ID) ([]state.Load, error)) []model.Key {
-	if s.next.IsZero() || time.Now().Before(s.next) {
-		return nil
-	}
-	s.next = time.Time{}
 	var keys []model.Key
 	for key, of := range s.of {
-		if len(of.reals) == 0 {
-			continue
-		}
-		of.rise(s.offset, read)
-		keys = append(keys, key)
-		for _, one := range of.reals {
-			s.plan(one.during)
+		if pace.Due(of.next) {
+			of.rise(s.offset, read)
+			keys = append(keys, key)
 		}
 	}
 	return keys
@@ -243,7 +239,10 @@ func (of *service) rise(offset func(state.ID) float64, read func(state.ID) ([]st
 		}
 		one.rise(time.Now(), at.load(real), at.mean(one.full), offset(real))
 	}
-	of.servers = servers
+	of.servers, of.next = servers, time.Time{}
+	for _, one := range of.reals {
+		of.next = pace.Earliest(of.next, time.Now().Add(step(one.during)))
+	}
 }
 
 // server is a virtual server whose scheduler counts connections, at a step.
@@ -312,7 +311,8 @@ type mean struct{ overhead, arrivals float64 }
 
 // rise sets the weight of a step. Behind a scheduler that counts, the endpoint may have its
 // part of the mean, and gets share of the arrivals. It is done once it has had its full weight
-// for a while, and so gets no more of the new connections than the others. Without counts the weight rises with time alone.
+// for a while, and so gets no more of the new connections than the others. Without counts the
+// weight rises with time alone.
 func (one *start) rise(now time.Time, load state.Load, others mean, offset float64) {
 	part := one.part(now)
 	if !one.counts || others.overhead <= 0 {

@@ -56,12 +56,12 @@ func newNode(scheduler string) *node {
 
 // render renders the Service with pods, and returns their weights.
 func (n *node) render(given []uint32, pods ...int) string {
-	var have []dest
+	have := &state.State{}
 	for pod, weight := range n.kernel {
-		have = append(have, dest{pod, state.Load{Real: realOf(pod), Weight: weight}})
+		have.Put(realOf(pod), state.Serving(weight, n.service.Balance.MaxConnections))
 	}
 	n.Renders(n.service.Key, true)
-	n.Follow(actual(have))
+	n.Follow(have)
 	defer n.Follow(nil)
 	out := n.Weights(&n.service, n.scheduler, vs, addresses(pods), given)
 	clear(n.kernel)
@@ -95,23 +95,28 @@ func want(t *testing.T, when, got, want string) {
 }
 
 func TestWeightsRise(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNode("wrr")
-		want(t, "the first endpoints", n.render(nil, 1, 2, 3, 4), "[20 20 20 20]")
-		if !n.Next().IsZero() {
-			t.Error("there is something to do")
-		}
-		want(t, "a new one", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 1]")
-		want(t, "half the time", n.later(10*time.Second, nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
-		want(t, "another Service's change", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
-		n.Starts = New("node")
-		want(t, "a restart", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
-		want(t, "and another new one", n.later(5*time.Second, nil, 1, 2, 3, 4, 5, 6), "[20 20 20 20 16 5]")
-		want(t, "the rest of the time", n.later(17*time.Second, nil, 1, 2, 3, 4, 5, 6), "[20 20 20 20 20 20]")
-		if !n.Next().IsZero() || len(n.of[n.service.Key].reals) != 0 {
-			t.Errorf("there is something to do: %v", n.of)
-		}
-	})
+	for _, limit := range []uint32{0, 100} {
+		synctest.Test(t, func(t *testing.T) { rises(t, limit) })
+	}
+}
+
+func rises(t *testing.T, limit uint32) {
+	n := newNode("wrr")
+	n.service.Balance.MaxConnections = limit
+	want(t, "the first endpoints", n.render(nil, 1, 2, 3, 4), "[20 20 20 20]")
+	if !n.Next().IsZero() {
+		t.Error("there is something to do")
+	}
+	want(t, "a new one", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 1]")
+	want(t, "half the time", n.later(10*time.Second, nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
+	want(t, "another Service's change", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
+	n.Starts = New("node")
+	want(t, "a restart", n.render(nil, 1, 2, 3, 4, 5), "[20 20 20 20 11]")
+	want(t, "and another new one", n.later(5*time.Second, nil, 1, 2, 3, 4, 5, 6), "[20 20 20 20 16 5]")
+	want(t, "the rest of the time", n.later(17*time.Second, nil, 1, 2, 3, 4, 5, 6), "[20 20 20 20 20 20]")
+	if !n.Next().IsZero() || len(n.of[n.service.Key].reals) != 0 {
+		t.Errorf("there is something to do: %v", n.of)
+	}
 }
 
 // An endpoint that goes before its time is forgotten, and begins anew if it comes again.
@@ -149,6 +154,19 @@ func TestGivenWeights(t *testing.T) {
 		want(t, "a new one", n.render([]uint32{9, 1, 9, 9}, 1, 2, 3, 4), "[27 3 27 1]")
 		want(t, "half the time, other weights", n.later(10*time.Second, []uint32{18, 1, 18, 18}, 1, 2, 3, 4), "[36 2 36 19]")
 		want(t, "none for the new one", n.render([]uint32{9, 1, 9, 0}, 1, 2, 3, 4), "[27 3 27 0]")
+	})
+}
+
+// However short the time is, a Service is not rendered more often than twice a second.
+func TestStepsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wrr")
+		n.service.Balance.SlowStart = time.Second
+		n.render(nil, 1, 2, 3)
+		n.render(nil, 1, 2, 3, 4)
+		if d := time.Until(n.Next()); d < leastStep {
+			t.Errorf("the next step comes in %v", d)
+		}
 	})
 }
 

@@ -153,6 +153,14 @@ func Serving(weight, connections uint32) SpecRef {
 	return Intern(Spec{Weight: 2 * weight, Upper: connections})
 }
 
+// ServingWeight returns the weight that Serving was given.
+func (s Spec) ServingWeight() uint32 {
+	if s.Upper != 0 {
+		return s.Weight / 2
+	}
+	return s.Weight
+}
+
 // Weight returns the Spec of a real server with a weight; 0: it drains.
 func Weight(w uint32) SpecRef {
 	if int(w) < len(weights) {

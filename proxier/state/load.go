@@ -3,7 +3,7 @@ package state
 // Load is what a real server does.
 type Load struct {
 	Real             ID
-	Weight           uint32
+	Weight           uint32 // as ServingWeight returns it
 	Active, Inactive uint32 // connections, as Dest of package kernel/ipvs counts them
 	Began            uint64 // connections since it was added; the kernel updates it every two seconds
 }
