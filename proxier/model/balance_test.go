@@ -146,7 +146,7 @@ func TestWeightsOfPolicyLocal(t *testing.T) {
 func TestWholeNumbers(t *testing.T) {
 	for percent := uint32(1); percent < 100; percent++ {
 		for _, n := range [][2]int{{1, 1}, {1, 9}, {3, 7}, {10, 1}, {1, 100}} {
-			shares := []share{{rule: 0, n: n[0]}, {rule: -1, weight: 1, n: n[1]}}
+			shares := []share{{judgement{0, 0}, n[0], 0}, {judgement{-1, 1}, n[1], 0}}
 			divide(shares, []WeightRule{{By: ByAny, Weight: percent, Percent: true}})
 			w := wholeNumbers(shares)
 			canary, rest := float64(n[0])*float64(w[0]), float64(n[1])*float64(w[1])

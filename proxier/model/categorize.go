@@ -42,6 +42,7 @@ func (m *Model) view(e *entry) View {
 			v.LocalReady = [2]int{len(ready), len(ready)}
 		}
 	}
+	clear(m.judged)
 	clear(m.candidates) // they must not keep deleted slices in memory
 	return v
 }

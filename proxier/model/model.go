@@ -25,10 +25,11 @@ type Model struct {
 	dirty          []*entry // some may be removed since
 	board          Board
 	reserved       func(netip.Addr) string // nil: no address is reserved
-	candidates     []candidate             // a buffer for View, as the three below
+	candidates     []candidate             // a buffer for View, as the four below
 	endpoints      []Endpoints
-	cluster        []netip.AddrPort // for Endpoints.Cluster
-	serving        []netip.AddrPort // for Endpoints.Serving
+	cluster        []netip.AddrPort    // for Endpoints.Cluster
+	serving        []netip.AddrPort    // for Endpoints.Serving
+	judged         map[alike]judgement // what the rules of a Service say
 }
 
 // entry is a service, its slices, or both.

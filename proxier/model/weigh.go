@@ -3,15 +3,20 @@ package model
 import (
 	"math"
 	"net/netip"
-	"slices"
+	"unique"
 )
+
+// judgement is what rules say of an endpoint.
+type judgement struct {
+	percent int    // index of a rule that gives a percentage, or -1
+	weight  uint32 // without a percentage
+}
 
 // share is the endpoints of a port that get the same weight.
 type share struct {
-	rule   int     // index of a percent rule, or -1
-	weight uint32  // without a percent rule
-	n      int     // endpoints
-	each   float64 // the part of all connections that one of them gets, by any measure
+	judgement
+	n    int     // endpoints
+	each float64 // the part of all connections that one of them gets, by any measure
 }
 
 // weigh returns the weights of chosen endpoints, which are sorted and candidates of a port. It
@@ -25,18 +30,21 @@ func (m *Model) weigh(rules []WeightRule, chosen []netip.AddrPort) []uint32 {
 		return nil
 	}
 	var shares []share
-	of := make([]int, 0, len(chosen)) // index into shares, by endpoint
+	places := map[judgement]int{}     // in shares
+	of := make([]int, 0, len(chosen)) // place in shares, by endpoint
 	for i := range m.candidates {
-		if c := &m.candidates[i]; len(of) < len(chosen) && c.at == chosen[len(of)] {
-			rule, weight := m.rule(rules, c)
-			at := slices.IndexFunc(shares, func(s share) bool { return s.rule == rule && s.weight == weight })
-			if at < 0 {
-				at = len(shares)
-				shares = append(shares, share{rule: rule, weight: weight})
-			}
-			shares[at].n++
-			of = append(of, at)
+		c := &m.candidates[i]
+		if len(of) == len(chosen) || c.at != chosen[len(of)] {
+			continue
 		}
+		j := m.judge(rules, c)
+		at, known := places[j]
+		if !known {
+			at = len(shares)
+			places[j], shares = at, append(shares, share{judgement: j})
+		}
+		shares[at].n++
+		of = append(of, at)
 	}
 	if len(shares) < 2 || !divide(shares, rules) {
 		return nil
@@ -49,8 +57,29 @@ func (m *Model) weigh(rules []WeightRule, chosen []netip.AddrPort) []uint32 {
 	return out
 }
 
-// rule returns the rule of an endpoint, if that is a percentage, or its weight.
-func (m *Model) rule(rules []WeightRule, c *candidate) (percent int, weight uint32) {
+// alike is what all endpoints have in common that rules cannot tell apart.
+type alike struct {
+	node   name
+	traits unique.Handle[traits]
+	weight uint32 // of the slice
+}
+
+// judge returns what rules say of an endpoint. It asks them once for all that are alike: a
+// Service may have a thousand ports, as many endpoints, and maxRules rules.
+func (m *Model) judge(rules []WeightRule, c *candidate) judgement {
+	key := alike{c.node, c.traits, c.weight}
+	j, known := m.judged[key]
+	if !known {
+		if m.judged == nil {
+			m.judged = map[alike]judgement{}
+		}
+		j = m.rule(rules, c)
+		m.judged[key] = j
+	}
+	return j
+}
+
+func (m *Model) rule(rules []WeightRule, c *candidate) judgement {
 	has := c.traits.Value()
 	for i, r := range rules {
 		var matches bool
@@ -64,24 +93,24 @@ func (m *Model) rule(rules []WeightRule, c *candidate) (percent int, weight uint
 		case ByAny:
 			matches = true
 		case BySlice:
-			return -1, c.weight
+			return judgement{-1, c.weight}
 		}
 		switch {
 		case matches && r.Percent:
-			return i, 0
+			return judgement{i, 0}
 		case matches:
-			return -1, r.Weight
+			return judgement{-1, r.Weight}
 		}
 	}
-	return -1, 1
+	return judgement{-1, 1}
 }
 
 // divide sets each of the shares, and reports whether any is more than 0.
 func divide(shares []share, rules []WeightRule) bool {
 	rest, sum := 100.0, 0.0
 	for _, s := range shares {
-		if s.rule >= 0 {
-			rest -= float64(rules[s.rule].Weight)
+		if s.percent >= 0 {
+			rest -= float64(rules[s.percent].Weight)
 		}
 		sum += float64(s.n) * float64(s.weight)
 	}
@@ -89,8 +118,8 @@ func divide(shares []share, rules []WeightRule) bool {
 	for i := range shares {
 		s := &shares[i]
 		switch {
-		case s.rule >= 0:
-			s.each = float64(rules[s.rule].Weight) / float64(s.n)
+		case s.percent >= 0:
+			s.each = float64(rules[s.percent].Weight) / float64(s.n)
 		case sum > 0:
 			s.each = rest * float64(s.weight) / sum
 		}
@@ -111,7 +140,8 @@ func wholeNumbers(shares []share) []uint32 {
 		heaviest = max(heaviest, s.each)
 	}
 	whole := make([]uint32, len(shares))
-	for scale := 1.0; scale <= most; scale++ {
+	// All small scales are tried, and of the large ones some.
+	for scale := 1.0; scale <= most; scale = math.Ceil(scale * 1.01) {
 		sum := 0.0
 		for i, s := range shares {
 			whole[i] = 0
@@ -120,14 +150,20 @@ func wholeNumbers(shares []share) []uint32 {
 			}
 			sum += float64(s.n) * float64(whole[i])
 		}
-		met := true
-		for i, s := range shares {
-			n := float64(s.n)
-			met = met && math.Abs(n*float64(whole[i])/sum-n*s.each/all) <= min(0.005, 0.02*n*s.each/all)
-		}
-		if met {
+		if met(shares, whole, sum, all) {
 			break
 		}
 	}
 	return whole
+}
+
+// met reports whether weights with a sum give each of the shares what it ought to have of all.
+func met(shares []share, whole []uint32, sum, all float64) bool {
+	for i, s := range shares {
+		got, ought := float64(s.n)*float64(whole[i])/sum, float64(s.n)*s.each/all
+		if math.Abs(got-ought) > min(0.005, 0.02*ought) {
+			return false
+		}
+	}
+	return true
 }
