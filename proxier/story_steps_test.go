@@ -67,6 +67,14 @@ var views = map[string]func(s *story, arg string) []string{
 	"not ready": func(s *story, _ string) []string {
 		return slices.DeleteFunc([]string{s.proxier.Last().NotReady}, isEmpty)
 	},
+	"reduced": func(s *story, _ string) []string {
+		var lines []string
+		for id, why := range s.proxier.Last().Reduced {
+			lines = append(lines, string(why)+" "+id.String())
+		}
+		slices.Sort(lines)
+		return lines
+	},
 	"health": (*story).health,
 }
 

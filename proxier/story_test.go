@@ -63,6 +63,7 @@ var update = flag.Bool("update", false, "rewrite what stories expect")
 //	unwritten            what cannot be written, "CAUSE: WRITE" a line
 //	problems             what is reported of manifests
 //	errors               why nothing could be compared or written, since the last such part
+//	reduced              the real servers whose desired weight is reduced, "STANDING ID" a line
 //	not ready            why the node is not ready
 //	health               what health-check node ports answer, and how many Services lack local endpoints
 //

@@ -126,6 +126,15 @@ func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, en
 	return out
 }
 
+// Rises reports whether an endpoint that Weights got has less than its full weight.
+func (s *Starts) Rises(key model.Key, real state.ID) bool {
+	of := s.of[key]
+	if of == nil || of.reals[real] == nil {
+		return false
+	}
+	return of.reals[real].weight < of.reals[real].full
+}
+
 // kernel is what the kernel has of a virtual server.
 type kernel struct {
 	weights      []uint32 // by endpoint, 0 for those that it lacks
@@ -264,7 +273,7 @@ func (of *service) look(id state.ID, read func(state.ID) ([]state.Load, error)) 
 		at.reals[r.Real] = r
 		at.began += r.Began
 		if of.reals[r.Real] == nil && r.Weight > 0 {
-			at.weights += float64(r.Weight)
+			at.weights += float64(state.Spec{Weight: r.Weight, Upper: r.Upper}.ServingWeight())
 			at.overhead += r.Overhead()
 		}
 	}

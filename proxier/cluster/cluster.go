@@ -58,7 +58,7 @@ func New(k Kernel, log *slog.Logger, c Config) *Cluster {
 	m := model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone})
 	out := &Cluster{kernel: k, log: log, schedulers: map[string]error{}, model: tallying{m, newTallies(), balance.New(c.Desired.NodeName)}, triggers: triggers{began: time.Now()}}
 	c.Desired.Missing = func(name string) error { return out.schedulers[name] }
-	c.Desired.Rising = out.model.starts.Weights
+	c.Desired.Rising = out.model.weights
 	out.settings = settings{Config: c, now: c.Desired}
 	m.Reserve(out.settings.now.Reserved)
 	return out

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"cmp"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -21,10 +23,12 @@ type tallies struct {
 	sorted  []report.HealthCheck // of checks; nil: they have changed
 	without map[model.Key][]report.Locality
 	noLocal map[report.Locality]int
+	reduced map[model.Key]state.Reduced
+	all     state.Reduced // of all Services; nil: they have changed
 }
 
 func newTallies() *tallies {
-	return &tallies{checks: map[model.Key]report.HealthCheck{}, without: map[model.Key][]report.Locality{}, noLocal: map[report.Locality]int{}}
+	return &tallies{checks: map[model.Key]report.HealthCheck{}, without: map[model.Key][]report.Locality{}, noLocal: map[report.Locality]int{}, reduced: map[model.Key]state.Reduced{}}
 }
 
 // tallying gives the Table views of Services, and updates what depends on renderings.
@@ -46,8 +50,50 @@ func (t tallying) View(key model.Key) (model.View, bool) {
 		without = withoutLocal(v)
 	}
 	t.tallies.set(key, check, without)
+	if t.tallies.reduced[key] != nil {
+		delete(t.tallies.reduced, key)
+		t.tallies.all = nil
+	}
 	t.starts.Renders(key, ok)
 	return v, ok
+}
+
+// weights returns the weights of a virtual server's endpoints, of a Service with weights or
+// slow start, and notes which are reduced. given are those by the Service; nil: all are equal.
+func (t tallying) weights(s *model.Service, scheduler string, server state.ID, endpoints []netip.AddrPort, given []uint32) []uint32 {
+	weights := given
+	if s.Balance.SlowStart > 0 {
+		weights = t.starts.Weights(s, scheduler, server, endpoints, given)
+	}
+	for i, e := range endpoints {
+		switch real := state.RealServerID(server, e); {
+		case given != nil && given[i] == 0:
+			t.tallies.reduce(s.Key, real, state.ZeroWeight)
+		case s.Balance.SlowStart > 0 && t.starts.Rises(s.Key, real):
+			t.tallies.reduce(s.Key, real, state.SlowStart)
+		}
+	}
+	return weights
+}
+
+func (t *tallies) reduce(key model.Key, real state.ID, why state.Standing) {
+	if t.reduced[key] == nil {
+		t.reduced[key] = state.Reduced{}
+	}
+	t.reduced[key][real], t.all = why, nil
+}
+
+// Reduced returns the reduced real servers of all Services, never nil. Callers must not change
+// it.
+func (c *Cluster) Reduced() state.Reduced {
+	t := c.model.tallies
+	if t.all == nil {
+		t.all = state.Reduced{}
+		for _, of := range t.reduced {
+			maps.Copy(t.all, of)
+		}
+	}
+	return t.all
 }
 
 func (t *tallies) set(key model.Key, check report.HealthCheck, without []report.Locality) {
@@ -136,6 +182,7 @@ func (c *Cluster) Report(r *report.Round) {
 	r.Known.Services, r.Known.Slices = c.model.Size()
 	r.Checks, r.NoLocal = c.model.tallies.sum()
 	r.Rising = c.model.starts.Rising()
+	r.Reduced = c.Reduced()
 	r.NodePort, r.NodeIPs = c.settings.now.NodePortAddresses, c.facts.now.NodeIPs
 	if r.Err == nil {
 		r.Triggers, c.triggers.at = c.triggers.at, nil

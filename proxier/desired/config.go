@@ -57,8 +57,8 @@ type Config struct {
 
 	NodeName string // makes each node's order of real servers its own
 
-	// Rising returns the weights of a virtual server's endpoints, of a Service with slow
-	// start; see balance.Starts. nil: all have their full weight.
+	// Rising returns the weights of a virtual server's endpoints, of a Service with weights
+	// or slow start; see balance.Starts. nil: all have their full weight.
 	Rising func(s *model.Service, scheduler string, server state.ID, endpoints []netip.AddrPort, full []uint32) []uint32
 	// Missing returns why this kernel lacks one of state.Schedulers; nil: the kernel has
 	// it. If Missing is nil, the kernel has all.

@@ -181,7 +181,7 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, weights []uint3
 	r.order = shuffle(r.order[:0], endpoints, r.config.NodeName, r.view.Key, f.Port)
 	if s := r.view.Service; r.config.weighs(s) != "" {
 		weights = nil
-	} else if s.Balance.SlowStart > 0 && r.config.Rising != nil {
+	} else if s.Balance.Weighted() && r.config.Rising != nil {
 		weights = r.config.Rising(s, r.config.SchedulerOf(s), id, endpoints, weights)
 	}
 	for i := range r.order {

@@ -211,7 +211,7 @@ func (f *Fake) Loads(_ context.Context, server state.ID) ([]state.Load, error) {
 	var out []state.Load
 	for id, spec := range f.State.All() {
 		if id.Kind == state.RealServer && id.Server() == server {
-			out = append(out, state.Load{Real: id, Weight: spec.Value().ServingWeight(), Active: f.Conns[id], Began: uint64(f.Conns[id])})
+			out = append(out, state.Load{Real: id, Weight: spec.Value().Weight, Upper: spec.Value().Upper, Active: f.Conns[id], Began: uint64(f.Conns[id])})
 		}
 	}
 	return out, f.ReadErr

@@ -212,7 +212,7 @@ func (v *View) Loads(_ context.Context, server state.ID) ([]state.Load, error) {
 	}
 	var out []state.Load
 	for _, d := range dests {
-		out = append(out, state.Load{Real: state.RealServerID(server, d.Addr), Weight: realSpec(d.Dest).Value().ServingWeight(), Active: d.Active, Inactive: d.Inactive, Began: d.Stats.Connections})
+		out = append(out, state.Load{Real: state.RealServerID(server, d.Addr), Weight: d.Weight, Upper: d.Upper, Active: d.Active, Inactive: d.Inactive, Began: d.Stats.Connections})
 	}
 	return out, nil
 }

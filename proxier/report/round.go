@@ -33,6 +33,7 @@ type Round struct {
 	Kernel    kernel.Stats     // the messages and processes of the round
 	Draining  int              // real servers that finish their connections
 	Drains    []Drain          // the longest of Draining
+	Reduced   state.Reduced    // not nil after the first round that has rendered
 	Known     Known            // the objects that the source has delivered
 	Objects   map[string]int   // in the kernel, after the round, by kind
 	Left      int              // writes of plans that gave way to waiting changes
