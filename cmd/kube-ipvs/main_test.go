@@ -141,7 +141,7 @@ default/web:http
   ClusterIP         10.96.0.10:80/tcp
     virtual server  10.96.0.10:80/tcp  mh, affinity 60s
       endpoint      10.244.0.1:8080    weight 1, 0 connections
-      endpoint      10.244.0.2:8080    weight 0, 3 connections, draining
+      endpoint      10.244.0.2:8080    weight 0, 3 connections, no new ones
 virtual servers of kube-ipvs without a frontend
     virtual server  10.96.0.99:80/tcp  rr
 5 virtual servers, 4 real servers, 1 VIPs, 7 set entries
@@ -157,7 +157,7 @@ func TestStateJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"service":"default/web:http"`, `"kind":"node port","address":"*:30080 (IPv4)"`, `"weight":0,"connections":3,"active":1,"inactive":2`,
+	for _, want := range []string{`"service":"default/web:http"`, `"kind":"node port","address":"*:30080 (IPv4)"`, `"weight":0,"standing":"no_new","connections":3,"active":1,"inactive":2`,
 		`"affinitySeconds":60`, `"vips":["10.96.0.10"]`, `"unpublished":[{"address":"10.96.0.99:80"`} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("no %s in\n%s", want, b)

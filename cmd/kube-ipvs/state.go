@@ -99,10 +99,6 @@ func printServer(w io.Writer, v status.Server) {
 	}
 	fmt.Fprintf(w, "    virtual server\t%s/%s\t%s\n", v.Address, v.Protocol, about)
 	for _, e := range v.Endpoints {
-		about := fmt.Sprintf("weight %d, %d connections", e.Weight, e.Total)
-		if e.Weight == 0 {
-			about += ", draining"
-		}
-		fmt.Fprintf(w, "      endpoint\t%s\t%s\n", e.Address, about)
+		fmt.Fprintf(w, "      endpoint\t%s\tweight %d, %d connections%s\n", e.Address, e.Weight, e.Total, e.Note())
 	}
 }

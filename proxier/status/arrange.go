@@ -13,7 +13,7 @@ import (
 // Arrange groups the objects of the kernel by Service. It uses only the prefixes of mapped
 // addresses of c, and finds by itself which mode has programmed the node.
 func Arrange(c desired.Config, s *state.State, connections map[state.ID]Connections) *Node {
-	entries, known := newSorter(), newServers()
+	entries, known := newSorter(), newServers(nil)
 	out := &Node{Objects: s.Count().Map(), VIPs: []netip.Addr{}, Services: []Service{}}
 	for id, spec := range s.All() {
 		entries.note(id, spec)
@@ -48,12 +48,13 @@ func Arrange(c desired.Config, s *state.State, connections map[state.ID]Connecti
 
 // servers are the virtual servers of the kernel.
 type servers struct {
-	specs map[state.ID]state.SpecRef
-	reals map[state.ID][]Endpoint
+	specs   map[state.ID]state.SpecRef
+	reals   map[state.ID][]Endpoint
+	reduced state.Reduced // nil: not known
 }
 
-func newServers() *servers {
-	return &servers{map[state.ID]state.SpecRef{}, map[state.ID][]Endpoint{}}
+func newServers(reduced state.Reduced) *servers {
+	return &servers{map[state.ID]state.SpecRef{}, map[state.ID][]Endpoint{}, reduced}
 }
 
 // note takes a virtual or a real server, and ignores all other objects.
@@ -62,8 +63,9 @@ func (s *servers) note(id state.ID, spec state.SpecRef, c Connections) {
 	case state.VirtualServer:
 		s.specs[id] = spec
 	case state.RealServer:
-		server := id.Server()
-		s.reals[server] = append(s.reals[server], Endpoint{id.Endpoint(), spec.Value().Weight, c.Active + c.Inactive, c})
+		server, has := id.Server(), spec.Value()
+		load := state.Load{Real: id, Weight: has.Weight, Upper: has.Upper, Active: c.Active, Inactive: c.Inactive}
+		s.reals[server] = append(s.reals[server], Endpoint{id.Endpoint(), has.Weight, has.Upper, load.Standing(s.reduced), c.Active + c.Inactive, c})
 	}
 }
 

@@ -2,6 +2,7 @@ package status
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed" // of the page
 	"encoding/base64"
@@ -11,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"kube-ipvs/proxier/state"
 )
 
 //go:embed page.html
@@ -28,7 +31,7 @@ func digest(text string) string {
 }
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": number, "took": took, "plural": plural, "clock": clock, "machine": machine, "wrong": wrong,
+	"number": number, "took": took, "plural": plural, "clock": clock, "machine": machine, "wrong": wrong, "share": share,
 }).Parse(pageText))
 
 // shown is the data of the template.
@@ -141,19 +144,49 @@ func (s Service) Rows() int {
 	return n
 }
 
-// Drains counts the draining endpoints.
-func (v Server) Drains() int {
+// Serves counts the endpoints that may get connections.
+func (v Server) Serves() int {
 	n := 0
 	for _, e := range v.Endpoints {
-		if e.Weight == 0 {
+		if e.Weight > 0 {
 			n++
 		}
 	}
 	return n
 }
 
-// Serves counts the endpoints that get connections.
-func (v Server) Serves() int { return len(v.Endpoints) - v.Drains() }
+// standing counts endpoints.
+type standing struct {
+	Number int
+	Text   string
+	Warn   bool
+}
+
+// Standings counts the endpoints that take less than their full part.
+func (v Server) Standings() []standing {
+	var out []standing
+	for _, at := range state.Standings {
+		n := 0
+		for _, e := range v.Endpoints {
+			if e.Standing == at {
+				n++
+			}
+		}
+		if n > 0 {
+			out = append(out, standing{n, standings[at].many, at == state.Draining || at == state.AtLimit})
+		}
+	}
+	return out
+}
+
+// Most returns the connections of the busiest endpoint.
+func (v Server) Most() uint32 {
+	most := uint32(0)
+	for _, e := range v.Endpoints {
+		most = max(most, e.Total)
+	}
+	return most
+}
 
 // Busy returns the sum of the connections.
 func (v Server) Busy() Connections {
@@ -165,7 +198,8 @@ func (v Server) Busy() Connections {
 	return c
 }
 
-// FirstEndpoints returns the first endpoints, the draining ones before the others.
+// FirstEndpoints returns the first endpoints, those that take less than their full part before
+// the others.
 func (v Server) FirstEndpoints(most int) []Endpoint {
 	if len(v.Endpoints) <= most {
 		return v.Endpoints
@@ -175,13 +209,19 @@ func (v Server) FirstEndpoints(most int) []Endpoint {
 	return all[:most]
 }
 
-func order(e Endpoint) int { return int(min(e.Weight, 1)) }
+func order(e Endpoint) int { return cmp.Compare("", e.Standing) }
 
 // Left returns how many endpoints FirstEndpoints leaves out.
 func (v Server) Left(most int) int { return max(0, len(v.Endpoints)-most) }
 
 // IsMissing reports whether the kernel has no such virtual server.
 func (v Server) IsMissing() bool { return v.Scheduler == Missing }
+
+// share returns a share of connections in per cent.
+func share(part uint32, of Connections) string {
+	all := max(1, float64(of.Active)+float64(of.Inactive))
+	return strconv.FormatFloat(100*float64(part)/all, 'f', 0, 64) + " %"
+}
 
 // number returns a number with separated thousands.
 func number(n any) string {

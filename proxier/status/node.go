@@ -1,8 +1,11 @@
 package status
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
+
+	"kube-ipvs/proxier/state"
 )
 
 // Node has the programmed objects of a node, as the command state prints them.
@@ -51,10 +54,37 @@ type Server struct {
 
 // Endpoint is one real server.
 type Endpoint struct {
-	Address netip.AddrPort `json:"address"`
-	Weight  uint32         `json:"weight"`      // 0: drains
-	Total   uint32         `json:"connections"` // active and inactive
+	Address  netip.AddrPort `json:"address"`
+	Weight   uint32         `json:"weight"`             // 0: gets no new connections
+	Limit    uint32         `json:"limit,omitempty"`    // the connections at which it gets no new ones; 0: none
+	Standing state.Standing `json:"standing,omitempty"` // why it takes less than its full part; only Page knows all reasons
+	Total    uint32         `json:"connections"`        // active and inactive
 	Connections
+}
+
+// standings has the words for an endpoint, and for a number of them.
+var standings = map[state.Standing]struct{ one, many string }{
+	state.Draining:   {"draining", "draining"},
+	state.ZeroWeight: {"by a weight rule", "with weight 0"},
+	state.SlowStart:  {"slow start", "in slow start"},
+	state.AtLimit:    {"at its limit", "at the limit"},
+	state.NoNew:      {"no new ones", "without new connections"},
+}
+
+// Note returns the limit and the standing in words, such as ", at its limit of 100"; "": it
+// has neither.
+func (e Endpoint) Note() string {
+	note := ""
+	if e.Standing != "" {
+		note = ", " + standings[e.Standing].one
+	}
+	switch {
+	case e.Standing == state.AtLimit:
+		note += fmt.Sprintf(" of %d", e.Limit)
+	case e.Limit > 0:
+		note += fmt.Sprintf(", at most %d", e.Limit)
+	}
+	return note
 }
 
 // Connections counts the connections of a real server as IPVS does.

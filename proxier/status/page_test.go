@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"html"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/report"
@@ -166,8 +168,52 @@ func TestProblems(t *testing.T) {
 			t.Errorf("the problems that a search finds: %+v", v.Problems)
 		}
 		body := ask(t, n.Page, "/?q=shop/c").Body.String()
-		for _, want := range []string{"<details open><summary>2, <strong class=\"warn\">1 draining</strong>", "0, drains", "dropped from outside: external policy Local",
+		for _, want := range []string{"<details open><summary>2, <strong class=\"warn\">1 draining</strong>", "0, draining", "dropped from outside: external policy Local",
 			"traffic from outside, policy Local", "problem</a>", "fail</a>"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("the page has no %s", want)
+			}
+		}
+	})
+}
+
+// The page shows the balance: why an endpoint takes less than its full part, its limit, and its
+// share of the connections.
+func TestBalance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := showcase.New(desired.Direct)
+		defer n.Close()
+		at := []string{"10.244.1.1", "10.244.1.2", "10.244.1.3", "10.244.1.4"}
+		paid := showcase.Service("shop", "paid", "10.90.0.20", 80, at[:2]...)
+		paid[0].Service.Annotations = map[string]string{"kube-ipvs/slow-start": "1h", "kube-ipvs/max-connections": "1000", "kube-ipvs/weights": "node=node-3:0"}
+		n.Tell(paid...)
+		later := showcase.Service("shop", "paid", "10.90.0.20", 80, at...)
+		later[1].Slice.Endpoints = append(later[1].Slice.Endpoints[1:], discoveryv1.Endpoint{Addresses: []string{"10.244.1.5"}, NodeName: new("node-3")})
+		n.Tell(later[1])
+		full := showcase.Service("shop", "full", "10.90.0.21", 80, at[0])
+		full[0].Service.Annotations = map[string]string{"kube-ipvs/max-connections": "1"}
+		n.Tell(full...)
+
+		var got []string
+		for _, s := range view(t, n.Page, "q=shop").Services {
+			for _, e := range s.Frontends[0].Servers[0].Endpoints {
+				got = append(got, fmt.Sprintf("%s weight %d%s (%s)", e.Address.Addr(), e.Weight, e.Note(), e.Standing))
+			}
+		}
+		want := []string{
+			"10.244.1.1 weight 2, at its limit of 1 (at_limit)",
+			"10.244.1.1 weight 0, draining (draining)",
+			"10.244.1.2 weight 40, at most 1000 ()",
+			"10.244.1.3 weight 10, slow start, at most 1000 (slow_start)",
+			"10.244.1.4 weight 10, slow start, at most 1000 (slow_start)",
+			"10.244.1.5 weight 0, by a weight rule (zero_weight)",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		body := ask(t, n.Page, "/?q=shop").Body.String()
+		for _, want := range []string{"<summary>3, <strong class=\"warn\">1 draining</strong>, 1 with weight 0, 2 in slow start</summary>",
+			"<td class=\"n\">0, by a weight rule</td>", "<strong class=\"warn\">1 at the limit</strong>", "aria-label=\"100 % of the connections\""} {
 			if !strings.Contains(body, want) {
 				t.Errorf("the page has no %s", want)
 			}

@@ -131,7 +131,11 @@ func (p *Page) read(ctx context.Context, ports []*port) (*servers, error) {
 			}
 		}
 	}
-	known := newServers()
+	var reduced state.Reduced
+	if r := p.config.Last(); r != nil {
+		reduced = r.Reduced
+	}
+	known := newServers(reduced)
 	err := p.config.Kernel.Servers(ctx, ids, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
 		known.note(id, spec, Connections{active, inactive})
 	})
