@@ -25,6 +25,6 @@ func (p *Proxier) Preview(ctx context.Context) (*desired.Preview, error) {
 	p.problems(r)
 	return &desired.Preview{
 		Plan: plan, Why: c.Table().Explain(c.Model()), Problems: r.Problems, Complete: c.Synced(),
-		Model: c.Model(), Table: c.Table(), Config: *c.Desired(), Facts: c.Facts(), Actual: actual,
+		Model: c.Model(), Table: c.Table(), Config: *c.Desired(), Facts: c.Facts(), Actual: actual, Reduced: c.Reduced(),
 	}, nil
 }

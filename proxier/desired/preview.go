@@ -18,4 +18,6 @@ type Preview struct {
 	Config Config // completed by the Node object
 	Facts  state.Facts
 	Actual *state.State // the objects in the kernel
+
+	Reduced state.Reduced
 }

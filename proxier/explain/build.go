@@ -180,19 +180,29 @@ func (n *Node) server(id state.ID, verdicts []model.Verdict, wanted map[state.ID
 	return out
 }
 
-// weigh adds the weight and connections of an endpoint in the kernel.
+// weigh adds the weight, limit and connections of an endpoint in the kernel, and why it takes
+// less than its full part.
 func (n *Node) weigh(e *Endpoint, server state.ID, at netip.AddrPort, wanted map[state.ID]state.SpecRef) {
 	id := state.RealServerID(server, at)
 	spec, ok := n.Actual.Get(id)
 	if !ok {
 		return
 	}
-	w := spec.Value().Weight
-	e.Weight, e.Connections = &w, n.Conns[id]
-	if _, is := wanted[id]; w == 0 && !e.Chosen && is {
+	has := spec.Value()
+	e.Weight, e.Connections, e.Limit = &has.Weight, n.Conns[id], has.Upper
+	e.Standing = state.Load{Real: id, Weight: has.Weight, Upper: has.Upper, Active: e.Connections}.Standing(n.Reduced)
+	_, is := wanted[id]
+	switch {
+	case e.Standing == state.Draining && !e.Chosen && is:
 		e.Why += "; flows that it has go on"
-	} else if w == 0 && !e.Chosen {
+	case e.Standing == state.Draining && !e.Chosen:
 		e.Why += "; its connections may end in peace"
+	case e.Standing == state.ZeroWeight:
+		e.Why += "; a weight rule gives it no new connections"
+	case e.Standing == state.SlowStart:
+		e.Why += "; its weight rises (slow start)"
+	case e.Standing == state.AtLimit:
+		e.Why += fmt.Sprintf("; it gets no new connections: it has %d, and may have %d", e.Connections, e.Limit)
 	}
 }
 

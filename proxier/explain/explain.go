@@ -157,6 +157,9 @@ type Endpoint struct {
 	Why         string  `json:"why"`
 	Weight      *uint32 `json:"weight"` // in the kernel; null: there is no real server
 	Connections uint32  `json:"connections"`
+
+	Limit    uint32         `json:"limit,omitempty"`    // the connections at which it gets no new ones
+	Standing state.Standing `json:"standing,omitempty"` // why it takes less than its full part
 }
 
 // Difference is an object that differs from the desired one.

@@ -3,6 +3,7 @@ package explain
 import (
 	"encoding/json"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +108,38 @@ func TestAskedForAnImage(t *testing.T) {
 		}
 		if _, err = n.Explain(q, netip.Addr{}); err == nil || !strings.Contains(err.Error(), "is a mapped address, which clients do not dial: "+says) {
 			t.Errorf("%s: %v", at, err)
+		}
+	}
+}
+
+// An endpoint says why it takes less than its full part, and its limit.
+func TestBalance(t *testing.T) {
+	n := webNode(t, nil)
+	web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("242.96.0.10:80"))
+	real := state.RealServerID(web, netip.MustParseAddrPort("10.244.0.11:8080"))
+	for _, c := range []struct {
+		has     state.Spec
+		reduced state.Reduced
+		want    string
+		json    string
+	}{
+		{state.Spec{Weight: 1}, state.Reduced{}, `weight 1 +chosen: +ready$`, `"weight":1,"connections":5}`},
+		{state.Spec{}, state.Reduced{real: state.ZeroWeight}, `weight 0 +chosen: +ready; a weight rule gives it no new connections$`, `"standing":"zero_weight"`},
+		{state.Spec{}, state.Reduced{real: state.SlowStart}, `weight 0 +chosen: +ready; its weight rises \(slow start\)$`, `"standing":"slow_start"`},
+		{state.Spec{Weight: 7}, state.Reduced{real: state.SlowStart}, `weight 7 +chosen: +ready; its weight rises \(slow start\)$`, `"standing":"slow_start"`},
+		{state.Spec{Weight: 2, Upper: 9}, state.Reduced{}, `weight 2, at most 9 connections +chosen: +ready$`, `"limit":9}`},
+		{state.Spec{Weight: 2, Upper: 5}, state.Reduced{}, `chosen: +ready; it gets no new connections: it has 5, and may have 5$`, `"limit":5,"standing":"at_limit"`},
+	} {
+		n.Actual.Put(real, state.Intern(c.has))
+		n.Reduced, n.Conns = c.reduced, map[state.ID]uint32{real: 5}
+		e := mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.Addr{})
+		var out strings.Builder
+		e.Print(&out)
+		if !regexp.MustCompile(`(?m)10\.244\.0\.11:8080 .*` + c.want).MatchString(out.String()) {
+			t.Errorf("no %s in\n%s", c.want, out.String())
+		}
+		if b, err := json.Marshal(e); err != nil || !strings.Contains(string(b), c.json) {
+			t.Errorf("no %s in\n%s", c.json, b)
 		}
 	}
 }

@@ -35,7 +35,7 @@ func newNode(c desired.Config, m *model.Model) *Node {
 	n := &Node{
 		Preview: &desired.Preview{
 			Model: m, Table: table, Config: c, Facts: facts, Actual: &state.State{}, Complete: true,
-			Problems: append(m.Board().List(), table.Board().List()...), Why: table.Explain(m),
+			Problems: append(m.Board().List(), table.Board().List()...), Why: table.Explain(m), Reduced: state.Reduced{},
 		},
 		Rules:     [2]string{c.Rules(state.IPv4), c.Rules(state.IPv6)},
 		Addresses: append([]netip.Addr{netip.MustParseAddr("127.0.0.1")}, facts.NodeIPs...),

@@ -208,7 +208,7 @@ func (c *Client) name() string {
 // schedulers has the usual schedulers in words.
 var schedulers = map[string]string{
 	"rr": "the endpoints in turn", "wrr": "the endpoints in turn, by weight", "lc": "the endpoint with the fewest connections",
-	"wlc": "the endpoint with the fewest connections", "sh": "by a hash of the client's address", "mh": "by a hash of the client's address and port",
+	"wlc": "the endpoint with the fewest connections for its weight", "sh": "by a hash of the client's address", "mh": "by a hash of the client's address and port",
 }
 
 func (p *printer) server(s *Server) {
@@ -248,6 +248,8 @@ func yesNo(chosen bool) string {
 
 func (e *Endpoint) weightText() string {
 	switch {
+	case e.Weight != nil && e.Limit > 0:
+		return fmt.Sprintf("weight %d, at most %d connections", *e.Weight, e.Limit)
 	case e.Weight != nil:
 		return fmt.Sprintf("weight %d", *e.Weight)
 	case e.Chosen:
