@@ -135,8 +135,16 @@ func (d *daemon) addTraffic(c cluster.Config) error {
 	if d.config.Own.TrafficMetrics == config.TrafficOff {
 		return nil
 	}
-	r := &traffic.Reader{Counters: d.view(c.Desired), Names: c.Names, Endpoints: d.config.Own.TrafficMetrics == config.TrafficByEndpoint}
+	r := &traffic.Reader{Counters: d.view(c.Desired), Names: c.Names, Endpoints: d.config.Own.TrafficMetrics == config.TrafficByEndpoint, Reduced: d.reduced}
 	return d.metrics.Register(traffic.NewCollector(r, int(d.config.Own.TrafficMetricsTop), d.log))
+}
+
+// reduced returns the real servers whose desired weight is reduced, nil before the first round.
+func (d *daemon) reduced() state.Reduced {
+	if r := d.proxier.Last(); r != nil {
+		return r.Reduced
+	}
+	return nil
 }
 
 // close closes the sockets, after run has returned.

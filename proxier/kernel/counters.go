@@ -14,10 +14,11 @@ import (
 )
 
 // Counted has the traffic of a virtual or real server since it was added, and its present
-// connections.
+// connections; of a real server also its weight and limit, as in state.Spec.
 type Counted struct {
 	ipvs.Stats
 	Active, Inactive uint64
+	Weight, Upper    uint32
 }
 
 // runEstimation makes the kernel sum up the counters of its CPUs (Linux 5.16).
@@ -69,7 +70,7 @@ func (v *View) RealServerCounts(server state.ID) (map[state.ID]Counted, error) {
 	}
 	out := make(map[state.ID]Counted, len(dests))
 	for _, d := range dests {
-		out[state.RealServerID(server, d.Addr)] = Counted{d.Stats, uint64(d.Active), uint64(d.Inactive)}
+		out[state.RealServerID(server, d.Addr)] = Counted{d.Stats, uint64(d.Active), uint64(d.Inactive), d.Weight, d.Upper}
 	}
 	return out, nil
 }

@@ -19,9 +19,10 @@ import (
 // row that is not whole exports Connections only, so that no exported value is too low.
 type Row struct {
 	report.ServedPort
-	Endpoint       string   // the pod's name if known, else its address; empty: the row counts for the virtual server alone
-	Of             state.ID // the virtual or real server; two rows with the same Of are one that was read twice
-	kernel.Counted          // since Of was made
+	Endpoint       string         // the pod's name if known, else its address; empty: the row counts for the virtual server alone
+	Of             state.ID       // the virtual or real server; two rows with the same Of are one that was read twice
+	kernel.Counted                // since Of was made
+	Standing       state.Standing // of a real server
 }
 
 // Counters reads the counters of IPVS; kernel.View implements it.
@@ -41,7 +42,8 @@ type Names interface {
 type Reader struct {
 	Counters  Counters
 	Names     Names
-	Endpoints bool // true: one row a real server; false: one row a virtual server
+	Endpoints bool                 // true: one row a real server; false: one row a virtual server
+	Reduced   func() state.Reduced // the desired weights that are reduced; it may return nil: not known
 }
 
 // Rows reads the counters, in no order. A virtual server that Names does not know has
@@ -52,16 +54,20 @@ func (r *Reader) Rows(ctx context.Context) ([]Row, error) {
 		return nil, err
 	}
 	rows := make([]Row, 0, len(servers))
+	var reduced state.Reduced
+	if r.Endpoints && r.Reduced != nil {
+		reduced = r.Reduced()
+	}
 	for id, counted := range servers {
 		served, ok := r.Names.Served(id)
 		switch {
 		case !ok:
 		case r.Endpoints:
-			if rows, err = r.endpoints(rows, id, served); err != nil {
+			if rows, err = r.endpoints(rows, id, served, reduced); err != nil {
 				return nil, err
 			}
 		default:
-			rows = append(rows, Row{served, "", id, counted})
+			rows = append(rows, Row{served, "", id, counted, ""})
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -72,7 +78,7 @@ func (r *Reader) Rows(ctx context.Context) ([]Row, error) {
 
 // endpoints appends a row for each real server. A virtual server without real servers
 // gets a row of its own, so that the metrics keep its Service.
-func (r *Reader) endpoints(rows []Row, server state.ID, served report.ServedPort) ([]Row, error) {
+func (r *Reader) endpoints(rows []Row, server state.ID, served report.ServedPort, reduced state.Reduced) ([]Row, error) {
 	reals, err := r.Counters.RealServerCounts(server)
 	if err != nil {
 		return nil, err
@@ -85,7 +91,8 @@ func (r *Reader) endpoints(rows []Row, server state.ID, served report.ServedPort
 		if pod == "" {
 			pod = real.Peer().String()
 		}
-		rows = append(rows, Row{served, pod, real, counted})
+		load := state.Load{Real: real, Weight: counted.Weight, Upper: counted.Upper, Active: uint32(counted.Active), Inactive: uint32(counted.Inactive)}
+		rows = append(rows, Row{served, pod, real, counted, load.Standing(reduced)})
 	}
 	return rows, nil
 }

@@ -57,19 +57,21 @@ func TestReader(t *testing.T) {
 	web, empty, unknown := at("10.96.0.10:80"), at("10.96.0.20:80"), at("10.96.0.30:80")
 	one := state.RealServerID(web, netip.MustParseAddrPort("10.244.0.11:8080"))
 	two := state.RealServerID(web, netip.MustParseAddrPort("10.244.0.12:8080"))
+	full, rises := connections(10), connections(20)
+	full.Weight, full.Upper, full.Active, full.Inactive, rises.Weight = 2, 3, 2, 1, 7
 	n := &node{
 		servers: map[state.ID]kernel.Counted{web: connections(30), empty: connections(4), unknown: connections(5)},
-		reals:   map[state.ID]kernel.Counted{one: connections(10), two: connections(20)},
+		reals:   map[state.ID]kernel.Counted{one: full, two: rises},
 		names:   map[state.ID]report.ServedPort{web: {Key: key("web"), Port: "http", Whole: true}, empty: {Key: key("empty"), Port: "80"}},
 	}
 	for _, tt := range []struct {
 		level bool
 		want  []Row
 	}{
-		{services, []Row{{n.names[empty], "", empty, connections(4)}, {n.names[web], "", web, connections(30)}}},
-		{endpoints, []Row{{n.names[empty], "", empty, kernel.Counted{}}, {n.names[web], "10.244.0.12", two, connections(20)}, {n.names[web], "pod-1", one, connections(10)}}},
+		{services, []Row{{n.names[empty], "", empty, connections(4), ""}, {n.names[web], "", web, connections(30), ""}}},
+		{endpoints, []Row{{n.names[empty], "", empty, kernel.Counted{}, ""}, {n.names[web], "10.244.0.12", two, rises, state.SlowStart}, {n.names[web], "pod-1", one, full, state.AtLimit}}},
 	} {
-		r := &Reader{Counters: n, Names: n, Endpoints: tt.level}
+		r := &Reader{Counters: n, Names: n, Endpoints: tt.level, Reduced: func() state.Reduced { return state.Reduced{two: state.SlowStart} }}
 		got, err := r.Rows(t.Context())
 		slices.SortFunc(got, func(a, b Row) int { return strings.Compare(a.Name+a.Endpoint, b.Name+b.Endpoint) })
 		if diff := cmp.Diff(tt.want, got, cmp.Comparer(func(a, b state.ID) bool { return a == b })); diff != "" || err != nil {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"kube-ipvs/proxier/state"
 )
 
 // others is the service label of the series that sums up all rows without their own.
@@ -33,6 +35,22 @@ type series struct {
 	delta            counts
 	active, inactive uint64
 	partial          bool // a row was not whole
+	balance          balance
+}
+
+// balance is how the real servers of an endpoint, one for each frontend, take part in it.
+type balance struct {
+	weight    uint32    // the highest
+	limit     uint64    // the sum
+	standings [5]uint32 // how many stand so, by index of state.Standings
+}
+
+func (b *balance) add(r *Row) {
+	b.weight = max(b.weight, r.Weight)
+	b.limit += uint64(r.Upper)
+	if i := slices.Index(state.Standings, r.Standing); i >= 0 {
+		b.standings[i]++
+	}
 }
 
 // labels are the labels of one series, sorted by name: without a direction, in, and out.
@@ -47,7 +65,10 @@ type table struct {
 	order   []*series // those of the last reading, sorted by key: Gather, which sorts too, then has less to do
 	others  series
 	folded  int // number of series among the others in the last reading
-	metrics struct{ connections, packets, bytes, active, inactive, folded *prometheus.Desc }
+	metrics struct {
+		connections, packets, bytes, active, inactive, folded *prometheus.Desc
+		weight, limit, standing                               *prometheus.Desc // nil: the level has none
+	}
 }
 
 // level says what has series: Service ports, or their endpoints.
@@ -57,6 +78,7 @@ type level struct {
 	others     seriesKey
 
 	connections, packets, bytes, active, inactive string // names of metrics
+	weight, limit, standing                       string // empty: the level has none
 }
 
 var serviceLevel = level{
@@ -76,6 +98,9 @@ var endpointLevel = level{
 	bytes:       "kube_ipvs_endpoint_bytes_total",
 	active:      "kube_ipvs_endpoint_active_connections",
 	inactive:    "kube_ipvs_endpoint_inactive_connections",
+	weight:      "kube_ipvs_endpoint_weight",
+	limit:       "kube_ipvs_endpoint_connections_limit",
+	standing:    "kube_ipvs_endpoint_standing",
 }
 
 func newTable(l *level, limit int) *table {
@@ -89,6 +114,11 @@ func newTable(l *level, limit int) *table {
 	t.metrics.bytes = desc(l.bytes, "Bytes of "+l.what+", if IPVS carries them all.", directed)
 	t.metrics.active = desc(l.active, "Established connections of "+l.what+", if IPVS carries all their packets.", l.labels)
 	t.metrics.inactive = desc(l.inactive, "Connections of "+l.what+" that are not established yet or are ending, if IPVS carries all their packets.", l.labels)
+	if l.weight != "" {
+		t.metrics.weight = desc(l.weight, "IPVS weight of "+l.what+", the highest of its frontends.", l.labels)
+		t.metrics.limit = desc(l.limit, "Connections at which IPVS gives no new ones to "+l.what+", summed over its frontends. Only where there is a limit.", l.labels)
+		t.metrics.standing = desc(l.standing, "Virtual servers in which "+l.what+" takes less than its full part, by the reason.", append(slices.Clone(l.labels), "standing"))
+	}
 	t.metrics.folded = prometheus.NewDesc("kube_ipvs_traffic_folded_rows", "Number of series that are summed up with service \""+others+"\", since there are too many.",
 		nil, prometheus.Labels{"level": l.name})
 	t.others = series{key: l.others, labels: t.label(l.others)}
@@ -122,13 +152,14 @@ func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r
 	}
 	if s.number != number {
 		s.number, s.at = number, now
-		s.delta, s.active, s.inactive, s.partial = counts{}, 0, 0, false
+		s.delta, s.active, s.inactive, s.partial, s.balance = counts{}, 0, 0, false, balance{}
 	}
 	s.partial = s.partial || !r.Whole
 	s.delta = s.delta.plus(delta)
 	s.rank += delta.Connections
 	s.active += r.Active
 	s.inactive += r.Inactive
+	s.balance.add(r)
 	return s
 }
 
@@ -136,7 +167,7 @@ func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r
 // of their own, and adds each delta to one series.
 func (t *table) settle(number uint64, now time.Time) {
 	t.choose(number, now)
-	t.others.active, t.others.inactive, t.others.partial, t.folded = 0, 0, false, 0
+	t.others.active, t.others.inactive, t.others.partial, t.others.balance, t.folded = 0, 0, false, balance{}, 0
 	for _, s := range t.order {
 		if s.own {
 			s.total = s.total.plus(s.delta)
@@ -148,6 +179,9 @@ func (t *table) settle(number uint64, now time.Time) {
 		o.active += s.active
 		o.inactive += s.inactive
 		o.partial = o.partial || s.partial
+		for i, n := range s.balance.standings {
+			o.balance.standings[i] += n
+		}
 	}
 	t.others.own = t.others.own || t.folded > 0 // a counter stays once it was exported
 	slices.SortFunc(t.order, func(a, b *series) int { return a.key.compare(b.key) })
@@ -198,8 +232,10 @@ func compareBool(a, b bool) int {
 
 func (t *table) describe(ch chan<- *prometheus.Desc) {
 	m := t.metrics
-	for _, d := range []*prometheus.Desc{m.connections, m.packets, m.bytes, m.active, m.inactive, m.folded} {
-		ch <- d
+	for _, d := range []*prometheus.Desc{m.connections, m.packets, m.bytes, m.active, m.inactive, m.folded, m.weight, m.limit, m.standing} {
+		if d != nil {
+			ch <- d
+		}
 	}
 }
 
@@ -222,6 +258,9 @@ func (t *table) collect(ch chan<- prometheus.Metric) {
 func (t *table) samples(to []sample, s *series) []sample {
 	m := &t.metrics
 	to = append(to, sample{m.connections, s.labels.plain, float64(s.total.Connections), false})
+	if m.weight != nil {
+		to = t.balanceSamples(to, s)
+	}
 	if s.partial {
 		return to
 	}
@@ -233,6 +272,26 @@ func (t *table) samples(to []sample, s *series) []sample {
 		sample{m.active, s.labels.plain, float64(s.active), true},
 		sample{m.inactive, s.labels.plain, float64(s.inactive), true},
 	)
+}
+
+// balanceSamples appends the samples of an endpoint's balance. The others have no weight and
+// no limit.
+func (t *table) balanceSamples(to []sample, s *series) []sample {
+	m := &t.metrics
+	if s != &t.others {
+		to = append(to, sample{m.weight, s.labels.plain, float64(s.balance.weight), true})
+	}
+	if s != &t.others && s.balance.limit > 0 {
+		to = append(to, sample{m.limit, s.labels.plain, float64(s.balance.limit), true})
+	}
+	for i, n := range s.balance.standings {
+		if n > 0 { // few have one, so that its labels are not kept
+			standing := append(slices.Clone(s.labels.plain), pair("standing", string(state.Standings[i])))
+			slices.SortFunc(standing, func(a, b *dto.LabelPair) int { return cmp.Compare(a.GetName(), b.GetName()) })
+			to = append(to, sample{m.standing, standing, float64(n), true})
+		}
+	}
+	return to
 }
 
 // sample is a metric with labels made before: the client library would make them

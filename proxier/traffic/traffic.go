@@ -13,7 +13,8 @@ import (
 )
 
 // DefaultRows is the default number of Service ports, and of endpoints, with series of
-// their own: at most seven thousand series for either.
+// their own: at most seven thousand series of Service ports, and about ten thousand of
+// endpoints.
 const DefaultRows = 1000
 
 const (

@@ -136,12 +136,46 @@ func TestTrafficNames(t *testing.T) {
 			"kube_ipvs_endpoint_connections_total{" + ep + "}": n, "kube_ipvs_endpoint_active_connections{" + ep + "}": 6, "kube_ipvs_endpoint_inactive_connections{" + ep + "}": 7,
 			"kube_ipvs_endpoint_packets_total{direction=in," + ep + "}": 2 * n, "kube_ipvs_endpoint_packets_total{direction=out," + ep + "}": 3 * n,
 			"kube_ipvs_endpoint_bytes_total{direction=in," + ep + "}": 4 * n, "kube_ipvs_endpoint_bytes_total{direction=out," + ep + "}": 5 * n,
-			"kube_ipvs_traffic_folded_rows{level=endpoint}": 0,
+			"kube_ipvs_endpoint_weight{" + ep + "}": 0, "kube_ipvs_traffic_folded_rows{level=endpoint}": 0,
 		} {
 			want[name] = v
 		}
 	}
 	diff(t, "endpoint", scrape(t, collect(f, endpoints, 0)), want)
+}
+
+// An endpoint has its weight, its limit if there is one, and why it takes less than its full
+// part: also where it is not whole, and its standing also among the others.
+func TestTrafficBalance(t *testing.T) {
+	with := func(r Row, weight, limit uint32, standing state.Standing) Row {
+		r.Weight, r.Upper, r.Standing = weight, limit, standing
+		return r
+	}
+	again := with(partial("web", "pod-1", 50), 9, 100, state.AtLimit)
+	again.Of = state.VIPID(netip.MustParseAddr("192.0.2.1")) // behind another frontend
+	f := &fakeTraffic{rows: []Row{
+		with(partial("web", "pod-1", 50), 7, 100, state.SlowStart), again, with(row("web", "pod-2", 20), 0, 0, state.Draining),
+		with(row("web", "pod-3", 2), 0, 0, state.Draining), with(row("web", "pod-4", 1), 9, 100, ""),
+	}}
+	got := scrape(t, collect(f, endpoints, 2))
+	for name := range got {
+		if !strings.HasPrefix(name, "kube_ipvs_endpoint_weight") && !strings.HasPrefix(name, "kube_ipvs_endpoint_connections_limit") && !strings.HasPrefix(name, "kube_ipvs_endpoint_standing") {
+			delete(got, name)
+		}
+	}
+	diff(t, "balance", got, map[string]float64{
+		"kube_ipvs_endpoint_weight{endpoint=pod-1,namespace=default,port=http,service=web}":                       9,
+		"kube_ipvs_endpoint_weight{endpoint=pod-2,namespace=default,port=http,service=web}":                       0,
+		"kube_ipvs_endpoint_connections_limit{endpoint=pod-1,namespace=default,port=http,service=web}":            200,
+		"kube_ipvs_endpoint_standing{endpoint=pod-1,namespace=default,port=http,service=web,standing=slow_start}": 1,
+		"kube_ipvs_endpoint_standing{endpoint=pod-1,namespace=default,port=http,service=web,standing=at_limit}":   1,
+		"kube_ipvs_endpoint_standing{endpoint=pod-2,namespace=default,port=http,service=web,standing=draining}":   1,
+		"kube_ipvs_endpoint_standing{endpoint=(others),namespace=,port=,service=(others),standing=draining}":      1,
+	})
+	f.rows = []Row{with(row("web", "pod-1", 50), 9, 0, "")}
+	if got := scrape(t, collect(f, endpoints, 0)); got["kube_ipvs_endpoint_standing{endpoint=pod-1,namespace=default,port=http,service=web,standing=slow_start}"] != 0 {
+		t.Error("a standing stays that has ended")
+	}
 }
 
 // Where one row is not whole, its series have connections alone.
