@@ -28,7 +28,7 @@ const fillers = 120 // Services that only fill the cluster
 // Their numbers give them addresses that no example has.
 var (
 	churning = testbed.Service{Name: "churning", Number: 5, Type: "LoadBalancer"}
-	drained  = testbed.Service{Name: "drained", Number: 6, Protocols: []string{"TCP"}}
+	drained  = testbed.Service{Name: "drained", Number: 6, Protocols: []string{"TCP"}, Annotations: `kube-ipvs/max-connections: "100"`}
 	far      = testbed.Service{Name: "far", Number: 7, Type: "LoadBalancer", Protocols: []string{"TCP"}, Spec: []string{"externalTrafficPolicy: Local"}}
 )
 

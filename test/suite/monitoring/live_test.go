@@ -58,6 +58,8 @@ var facts = []string{
 	`sum by (instance) (kube_ipvs_ipset_entries{set="KIPVS-ALL"}) == sum by (instance) (kube_ipvs_ipset_entries{set=~"KIPVS-(CLUSTER|EXT|EXT-LOCAL)"})`,
 	`kube_ipvs_ipset_limit{set="KIPVS6-VIPS"} == 1048576`,
 	`kube_ipvs_oldest_drain_age_seconds{instance="node"} > 1 and kube_ipvs_draining_real_servers > 0`,
+	`kube_ipvs_endpoint_standing{service="drained", standing="draining", instance="node"} == 1`,
+	`kube_ipvs_endpoint_weight{service="drained", instance="node"} == 2 and kube_ipvs_endpoint_connections_limit == 100`,
 	`kube_ipvs_followed_objects{kind="service", instance="node"} > 100`,
 	`count(node_ipvs_backend_weight * on (local_address, local_port, proto) group_left (namespace, service, port) kube_ipvs_virtual_server_info{instance="node"}) > 100`,
 	`kube_ipvs_object_problems{kind="Service", namespace="default", name="blocked-too", instance="node"} > 0`,
