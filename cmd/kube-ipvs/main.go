@@ -29,7 +29,7 @@ func commands() []command {
 		{"plan", "print what run would write now, and why; write nothing", planCommand},
 		{"state", "print what is programmed on this node, by Service", stateCommand},
 		{"explain", "tell the way of a packet to one Service, and the differences from the desired objects", explainCommand},
-		{"top", "show the busiest Services of this node", topCommand},
+		{"top", "show the busiest Services of this node, or the endpoints of one", topCommand},
 		{"config", "print the effective configuration, or list the errors of a file", configCommand},
 		{"cleanup", "remove everything of kube-ipvs from this node, and only that", cleanupCommand},
 		{"version", "print the version", versionCommand},

@@ -43,7 +43,7 @@ func TestDispatch(t *testing.T) {
 		{"top at once", []string{"top", "--interval", "0s"}, exitUsage, "", "--interval: 0s is shorter than 2s"},
 		{"top by colour", []string{"top", "--sort", "colour"}, exitUsage, "", `"colour" is none of active, bytes, new, packets, total`},
 		{"top in XML", []string{"top", "-o", "xml"}, exitUsage, "", `"xml" is neither`},
-		{"top of a Service", []string{"top", "default/web"}, exitUsage, "", `"default/web" is not a flag`},
+		{"top of a port", []string{"top", "default/web:http"}, exitUsage, "", `"default/web:http" is not one Service`},
 		{"cleanup with an argument", []string{"cleanup", "all"}, exitUsage, "", `"all" is not a flag`},
 		{"cleanup with a bad backend", []string{"cleanup", "--iptables-backend", "ebt"}, exitUsage, "", `"ebt" is neither nft nor legacy`},
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs/netutil"
+	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/traffic"
@@ -24,6 +26,7 @@ type topOptions struct {
 	format   string
 	sort     string
 	flows    bool
+	service  model.Key // whose endpoints top shows; zero: it shows Services
 }
 
 // countersAge is how old the counters of IPVS may be: the kernel sums them up every two seconds
@@ -33,25 +36,26 @@ const countersAge = 2 * time.Second
 func topCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
 	var o options
 	var top topOptions
-	fs := newFlags("top", `
-Shows the busiest Services of this node: connections that are open, new ones,
-packets and bytes a second, from two readings of IPVS's counters. On a terminal
-it goes on until it is interrupted. No kube-ipvs need be running.
+	fs := newFlags("top [NAMESPACE/NAME]", `
+Shows the busiest Services of this node, or the endpoints of one with their
+weights and limits: connections that are open, new ones, packets and bytes a
+second, from two readings of IPVS's counters. On a terminal it goes on until it
+is interrupted. No kube-ipvs need be running.
 At a mapped address (node ports, load-balancer and external IPs, and all with
 --cluster-ip-servers=image) conntrack carries a connection past IPVS after its
 first packet. Open connections are then those of conntrack, and "-" stands for
 numbers that IPVS does not count in full.`, out)
 	fs.DurationVar(&top.interval, "interval", countersAge, "time between two readings; the longer, the steadier the rates")
 	fs.IntVar(&top.count, "count", 0, "how many tables to print; 0: until interrupted on a terminal, else one")
-	fs.IntVarP(&top.rows, "rows", "n", 20, "how many Services to show; 0: all")
+	fs.IntVarP(&top.rows, "rows", "n", 20, "how many Services or endpoints to show; 0: all")
 	fs.StringVarP(&top.format, "output", "o", "text", "text, or json: one object a line")
 	fs.StringVar(&top.sort, "sort", "new", "what to sort by: "+strings.Join(sortNames(), ", "))
 	fs.BoolVar(&top.flows, "conntrack", true, "look for open connections in conntrack where IPVS does not see them: lists its whole table each time")
 	o.addImages(fs)
-	if err := parse(fs, args); err != nil {
+	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
 		return exitUsage, err
 	}
-	if err := top.check(); err != nil {
+	if err := errors.Join(top.of(fs.Args()), top.check()); err != nil {
 		return exitUsage, err
 	}
 	images, err := o.imagePrefixes()
@@ -62,9 +66,22 @@ numbers that IPVS does not count in full.`, out)
 	if top.count == 0 && !terminal {
 		top.count = 1
 	}
-	reader := openTop(desired.Config{Images: images, IPv6: netutil.HasIPv6()}, top.flows)
+	reader := openTop(desired.Config{Images: images, IPv6: netutil.HasIPv6()}, top.flows, top.service)
 	err = top.run(ctx, reader, out, terminal && top.format == "text")
 	return result(closeAnswered(reader.view, err))
+}
+
+// of takes the arguments: none, or a Service.
+func (o *topOptions) of(args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	namespace, name, ok := strings.Cut(args[0], "/")
+	if !ok || namespace == "" || name == "" || strings.ContainsAny(name, "/:") || len(args) > 1 {
+		return fmt.Errorf("%q is not one Service: write NAMESPACE/NAME", strings.Join(args, " "))
+	}
+	o.service = model.Key{Namespace: namespace, Name: name}
+	return nil
 }
 
 // check returns the first fault of the flags, or nil.

@@ -50,6 +50,44 @@ and 1 more
 	}
 }
 
+// ends are the rates of two endpoints of a Service.
+func ends() []traffic.Rate {
+	web := model.Key{Namespace: "default", Name: "web"}
+	return []traffic.Rate{
+		{Key: web, Endpoint: "10.244.0.11:8080", Balance: traffic.Balance{Weight: 2, Limit: 100, Standings: [5]uint32{3: 1}}, Connections: 5000, New: 12, Whole: true, Active: 90, Inactive: 10},
+		{Key: web, Endpoint: "10.244.0.12:8080", Balance: traffic.Balance{Weight: 0, Standings: [5]uint32{4: 1}}, Connections: 70, Whole: true, Active: 7},
+	}
+}
+
+// With a Service top shows its endpoints, with weights and limits.
+func TestTopOfService(t *testing.T) {
+	var o topOptions
+	if err := o.of([]string{"default/web"}); err != nil {
+		t.Fatal(err)
+	}
+	o.sort = "new"
+	var out bytes.Buffer
+	if err := newTopTable(ends(), nil, &o, time.Time{}).write(&out, "text"); err != nil {
+		t.Fatal(err)
+	}
+	want := `  new/s  active  inactive  packets in/s  out/s  bytes in/s  out/s  connections  endpoint of default/web
+     12      90        10             0      0           0      0         5000  10.244.0.11:8080  weight 2, at its limit of 100
+      0       7         0             0      0           0      0           70  10.244.0.12:8080  weight 0, no new ones
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	out.Reset()
+	if err := newTopTable(nil, nil, &o, time.Time{}).write(&out, "text"); err != nil || !strings.HasSuffix(out.String(), "Service default/web has no endpoint here\n") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	for _, args := range [][]string{{"web"}, {"/web"}, {"default/"}, {"default/web:http"}, {"default/web", "default/api"}} {
+		if err := o.of(args); err == nil {
+			t.Errorf("%q is taken for a Service", args)
+		}
+	}
+}
+
 // The documentation shows what is printed.
 func TestTopIsDocumented(t *testing.T) {
 	docs, err := os.ReadFile("../../docs/explain.md")
@@ -66,7 +104,7 @@ func TestTopIsDocumented(t *testing.T) {
 	if text := indent(out.String()); !strings.Contains(string(docs), text) {
 		t.Errorf("docs/explain.md does not have\n%s", text)
 	}
-	b, err := json.Marshal(table)
+	b, err := json.Marshal([]*topTable{table, newTopTable(ends(), nil, &topOptions{sort: "new"}, time.Time{})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,14 +17,15 @@ import (
 // set entries.
 type topReader struct {
 	config  desired.Config
-	flows   bool // count in conntrack, too
+	flows   bool      // count in conntrack, too
+	service model.Key // its endpoints are read; zero: all Services are
 	view    *kernel.View
 	behind  map[state.ID]model.Key // by virtual server
 	dialled status.Dialled
 }
 
-func openTop(c desired.Config, flows bool) *topReader {
-	return &topReader{config: c, flows: flows, view: kernel.NewView(c.IPv6)}
+func openTop(c desired.Config, flows bool, service model.Key) *topReader {
+	return &topReader{config: c, flows: flows && service == model.Key{}, service: service, view: kernel.NewView(c.IPv6)}
 }
 
 // Rows is part of counters.
@@ -36,9 +37,33 @@ func (r *topReader) Rows(ctx context.Context) ([]traffic.Row, error) {
 	if err := r.name(ctx, servers); err != nil {
 		return nil, err
 	}
+	if r.service != (model.Key{}) {
+		return r.endpoints(servers)
+	}
 	rows := make([]traffic.Row, 0, len(servers))
 	for id, c := range servers {
 		rows = append(rows, traffic.Row{ServedPort: report.ServedPort{Key: r.behind[id], Whole: r.config.SeesAll(id)}, Of: id, Counted: c})
+	}
+	return rows, nil
+}
+
+// endpoints returns the rows of the Service's endpoints. Their addresses name them.
+func (r *topReader) endpoints(servers map[state.ID]kernel.Counted) ([]traffic.Row, error) {
+	var rows []traffic.Row
+	for id := range servers {
+		if r.behind[id] != r.service {
+			continue
+		}
+		reals, err := r.view.RealServerCounts(id)
+		if err != nil {
+			return nil, err
+		}
+		for real, c := range reals {
+			rows = append(rows, traffic.Row{
+				ServedPort: report.ServedPort{Key: r.service, Whole: r.config.SeesAll(id)}, Endpoint: real.Endpoint().String(), Of: real,
+				Counted: c, Standing: c.Load(real).Standing(nil),
+			})
+		}
 	}
 	return rows, nil
 }

@@ -21,6 +21,11 @@ type Counted struct {
 	Weight, Upper    uint32
 }
 
+// Load returns the counts of a real server as a state.Load.
+func (c *Counted) Load(real state.ID) state.Load {
+	return state.Load{Real: real, Weight: c.Weight, Upper: c.Upper, Active: uint32(c.Active), Inactive: uint32(c.Inactive), Began: c.Connections}
+}
+
 // runEstimation makes the kernel sum up the counters of its CPUs (Linux 5.16).
 const runEstimation = "net/ipv4/vs/run_estimation"
 

@@ -17,6 +17,13 @@ func ofServer(number uint8, service string, n uint64) Row {
 	return r
 }
 
+// ofEndpoint returns the row of an endpoint of web with four connections.
+func ofEndpoint(number uint8, endpoint string, weight, limit uint32, standing state.Standing) Row {
+	r := ofServer(number, "web", 4)
+	r.Endpoint, r.Weight, r.Upper, r.Standing = endpoint, weight, limit, standing
+	return r
+}
+
 func key(service string) model.Key { return model.Key{Namespace: "default", Name: service} }
 
 func TestRates(t *testing.T) {
@@ -46,6 +53,12 @@ func TestRates(t *testing.T) {
 		}},
 		{"a part that is not whole", []Row{ofServer(1, "web", 24), incomplete}, []Rate{
 			{Key: key("web"), Connections: 26, New: 2},
+		}},
+		{"endpoints, one behind two virtual servers", []Row{
+			ofEndpoint(5, "10.244.0.1:80", 1, 5, state.SlowStart), ofEndpoint(6, "10.244.0.1:80", 20, 5, ""), ofEndpoint(7, "10.244.0.2:80", 0, 0, state.Draining),
+		}, []Rate{
+			{Key: key("web"), Endpoint: "10.244.0.1:80", Balance: Balance{20, 10, [5]uint32{2: 1}}, Connections: 8, New: 4, Whole: true, Active: 12, Inactive: 14, PacketsIn: 8, PacketsOut: 12, BytesIn: 16, BytesOut: 20},
+			{Key: key("web"), Endpoint: "10.244.0.2:80", Balance: Balance{0, 0, [5]uint32{0: 1}}, Connections: 4, New: 2, Whole: true, Active: 6, Inactive: 7, PacketsIn: 4, PacketsOut: 6, BytesIn: 8, BytesOut: 10},
 		}},
 	}
 	for _, s := range steps {

@@ -91,8 +91,7 @@ func (r *Reader) endpoints(rows []Row, server state.ID, served report.ServedPort
 		if pod == "" {
 			pod = real.Peer().String()
 		}
-		load := state.Load{Real: real, Weight: counted.Weight, Upper: counted.Upper, Active: uint32(counted.Active), Inactive: uint32(counted.Inactive)}
-		rows = append(rows, Row{served, pod, real, counted, load.Standing(reduced)})
+		rows = append(rows, Row{served, pod, real, counted, counted.Load(real).Standing(reduced)})
 	}
 	return rows, nil
 }

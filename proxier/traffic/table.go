@@ -35,22 +35,32 @@ type series struct {
 	delta            counts
 	active, inactive uint64
 	partial          bool // a row was not whole
-	balance          balance
+	balance          Balance
 }
 
-// balance is how the real servers of an endpoint, one for each frontend, take part in it.
-type balance struct {
-	weight    uint32    // the highest
-	limit     uint64    // the sum
-	standings [5]uint32 // how many stand so, by index of state.Standings
+// Balance is how the real servers of an endpoint, one for each frontend, take part in it.
+type Balance struct {
+	Weight    uint32    // the highest
+	Limit     uint64    // the sum
+	Standings [5]uint32 // how many stand so, by index of state.Standings
 }
 
-func (b *balance) add(r *Row) {
-	b.weight = max(b.weight, r.Weight)
-	b.limit += uint64(r.Upper)
+func (b *Balance) add(r *Row) {
+	b.Weight = max(b.Weight, r.Weight)
+	b.Limit += uint64(r.Upper)
 	if i := slices.Index(state.Standings, r.Standing); i >= 0 {
-		b.standings[i]++
+		b.Standings[i]++
 	}
+}
+
+// Standing returns the first of the standings; "": there is none.
+func (b *Balance) Standing() state.Standing {
+	for i, n := range b.Standings {
+		if n > 0 {
+			return state.Standings[i]
+		}
+	}
+	return ""
 }
 
 // labels are the labels of one series, sorted by name: without a direction, in, and out.
@@ -152,7 +162,7 @@ func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r
 	}
 	if s.number != number {
 		s.number, s.at = number, now
-		s.delta, s.active, s.inactive, s.partial, s.balance = counts{}, 0, 0, false, balance{}
+		s.delta, s.active, s.inactive, s.partial, s.balance = counts{}, 0, 0, false, Balance{}
 	}
 	s.partial = s.partial || !r.Whole
 	s.delta = s.delta.plus(delta)
@@ -167,7 +177,7 @@ func (t *table) add(key seriesKey, number uint64, now time.Time, delta counts, r
 // of their own, and adds each delta to one series.
 func (t *table) settle(number uint64, now time.Time) {
 	t.choose(number, now)
-	t.others.active, t.others.inactive, t.others.partial, t.others.balance, t.folded = 0, 0, false, balance{}, 0
+	t.others.active, t.others.inactive, t.others.partial, t.others.balance, t.folded = 0, 0, false, Balance{}, 0
 	for _, s := range t.order {
 		if s.own {
 			s.total = s.total.plus(s.delta)
@@ -179,8 +189,8 @@ func (t *table) settle(number uint64, now time.Time) {
 		o.active += s.active
 		o.inactive += s.inactive
 		o.partial = o.partial || s.partial
-		for i, n := range s.balance.standings {
-			o.balance.standings[i] += n
+		for i, n := range s.balance.Standings {
+			o.balance.Standings[i] += n
 		}
 	}
 	t.others.own = t.others.own || t.folded > 0 // a counter stays once it was exported
@@ -279,12 +289,12 @@ func (t *table) samples(to []sample, s *series) []sample {
 func (t *table) balanceSamples(to []sample, s *series) []sample {
 	m := &t.metrics
 	if s != &t.others {
-		to = append(to, sample{m.weight, s.labels.plain, float64(s.balance.weight), true})
+		to = append(to, sample{m.weight, s.labels.plain, float64(s.balance.Weight), true})
 	}
-	if s != &t.others && s.balance.limit > 0 {
-		to = append(to, sample{m.limit, s.labels.plain, float64(s.balance.limit), true})
+	if s != &t.others && s.balance.Limit > 0 {
+		to = append(to, sample{m.limit, s.labels.plain, float64(s.balance.Limit), true})
 	}
-	for i, n := range s.balance.standings {
+	for i, n := range s.balance.Standings {
 		if n > 0 { // few have one, so that its labels are not kept
 			standing := append(slices.Clone(s.labels.plain), pair("standing", string(state.Standings[i])))
 			slices.SortFunc(standing, func(a, b *dto.LabelPair) int { return cmp.Compare(a.GetName(), b.GetName()) })
