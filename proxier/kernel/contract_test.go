@@ -108,7 +108,7 @@ func drawOp(t *rapid.T) state.Op {
 		}).Draw(t, "server"))
 	case 2, 3:
 		op.ID = state.RealServerID(state.VirtualServerID(proto, at), endpoint)
-		op.Spec = state.Weight(uint32(rapid.IntRange(0, 1).Draw(t, "weight")))
+		op.Spec = state.Serving(uint32(rapid.IntRange(0, 3).Draw(t, "weight")), rapid.SampledFrom([]uint32{0, 0, 1, 100}).Draw(t, "limit"))
 	case 4:
 		op.ID = state.VIPID(addr)
 		op.Spec = state.Intern(rapid.SampledFrom([]state.Spec{{}, {Source: source}, {Source: source, MTU: 1400}, {Bare: true}, {Source: source, Bare: true}}).Draw(t, "vip"))
