@@ -9,8 +9,17 @@ import (
 type Backend struct {
 	Host  *Host
 	State string // "", "unready", "terminating" (and serving), "dead" (terminating, not serving) or "published" (terminating, but ready, by publishNotReadyAddresses)
+	Pod   string // name of the pod, which shows its workload; "": none
 	// Zones and Nodes are topology hints.
 	Zones, Nodes []string
+}
+
+// targetRef returns the field of that name, or nothing.
+func (e Backend) targetRef() string {
+	if e.Pod == "" {
+		return ""
+	}
+	return fmt.Sprintf(", targetRef: {kind: Pod, name: %s}", e.Pod)
 }
 
 // hints returns the field of that name, or nothing.
@@ -57,8 +66,8 @@ endpoints:
 			}
 			ready := e.State == "" || e.State == "published"
 			serving, terminating := ready || e.State == "terminating", e.State == "published" || e.State == "terminating" || e.State == "dead"
-			fmt.Fprintf(&out, "- {addresses: [%q], nodeName: %s, conditions: {ready: %v, serving: %v, terminating: %v}%s}\n",
-				addr, b.NodeOf(e.Host), ready, serving, terminating, e.hints())
+			fmt.Fprintf(&out, "- {addresses: [%q], nodeName: %s, conditions: {ready: %v, serving: %v, terminating: %v}%s%s}\n",
+				addr, b.NodeOf(e.Host), ready, serving, terminating, e.hints(), e.targetRef())
 		}
 		if len(backends) == 0 {
 			out.WriteString("  []\n")
