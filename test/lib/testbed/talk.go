@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -35,7 +36,7 @@ func greeting(name string, peer net.Addr) string { return fmt.Sprintf("%s %s\n",
 
 // Serve answers on a port of the host, both families, TCP and UDP, until the bed or
 // the returned function closes it: with its name and the peer's address, then, on TCP,
-// with an echo of all data.
+// with an echo of all data until the client takes leave.
 func (b *Bed) Serve(h *Host, port uint16, name string) (stop func(), err error) {
 	return b.ServeAt(h, fmt.Sprintf(":%d", port), name)
 }
@@ -77,7 +78,7 @@ func serveTCP(l net.Listener, name string) {
 			buf := make([]byte, 4096)
 			for {
 				n, err := c.Read(buf)
-				if err != nil {
+				if err != nil || string(buf[:n]) == leave {
 					return
 				}
 				if _, err := c.Write(buf[:n]); err != nil {
@@ -196,6 +197,22 @@ func (s *Session) Ask() (Answer, error) {
 		err = fmt.Errorf("strange echo %q", line)
 	}
 	return s.First, err
+}
+
+// leave has a listener end a TCP connection.
+const leave = "leave\n"
+
+// Leave has the listener end the session, waits for that, and closes it. TCP only.
+func (s *Session) Leave() error {
+	defer s.Close()
+	if _, err := s.conn.Write([]byte(leave)); err != nil {
+		return err
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(s.patience))
+	if line, err := s.r.ReadString('\n'); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read %q, %w; want the end", line, err)
+	}
+	return nil
 }
 
 // Close ends the session.
