@@ -198,14 +198,6 @@ func scaleOf(scheduler string, given []uint32) uint32 {
 	return (full + heaviest - 1) / heaviest
 }
 
-// Rising returns the number of endpoints whose weights rise, for each virtual server.
-func (s *Starts) Rising() (n int) {
-	for _, of := range s.of {
-		n += len(of.reals)
-	}
-	return n
-}
-
 // Next returns when Rise has to be called; zero: never.
 func (s *Starts) Next() (at time.Time) {
 	for _, of := range s.of {

@@ -181,7 +181,6 @@ func (t *triggers) note(s *discoveryv1.EndpointSlice) {
 func (c *Cluster) Report(r *report.Round) {
 	r.Known.Services, r.Known.Slices = c.model.Size()
 	r.Checks, r.NoLocal = c.model.tallies.sum()
-	r.Rising = c.model.starts.Rising()
 	r.Reduced = c.Reduced()
 	r.NodePort, r.NodeIPs = c.settings.now.NodePortAddresses, c.facts.now.NodeIPs
 	if r.Err == nil {

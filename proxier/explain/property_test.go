@@ -20,7 +20,9 @@ func draw(t *rapid.T, change func(*desired.Config)) *Node {
 	m := model.New(model.Node{Name: world.Node})
 	for range rapid.IntRange(1, 20).Draw(t, "events") {
 		if rapid.Bool().Draw(t, "service") {
-			m.ApplyService(world.Service(t), "")
+			s := world.Service(t)
+			delete(s.Annotations, model.WeightsAnnotation) // an endpoint of weight 0 is chosen, and gets no packet
+			m.ApplyService(s, "")
 		} else {
 			m.ApplySlice(world.Slice(t), "")
 		}

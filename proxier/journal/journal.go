@@ -12,6 +12,7 @@ import (
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // Journal logs rounds and problems. Only one goroutine may use it.
@@ -90,7 +91,7 @@ func (j *Journal) logDrift(r *report.Round) {
 // took no change while weights rise, which they do in many steps.
 func (j *Journal) logRound(r *report.Round) {
 	level := slog.LevelInfo
-	quiet := r.Writes() == 0 || r.Rising > 0 && r.Changes == (report.Changes{}) && !r.Full
+	quiet := r.Writes() == 0 || rising(r) && r.Changes == (report.Changes{}) && !r.Full
 	if quiet && len(r.Drift) == 0 && r.Number > 1 { // a new failure has a line of its own
 		level = slog.LevelDebug
 	}
@@ -105,6 +106,11 @@ func (j *Journal) logRound(r *report.Round) {
 		args = append(args, w.String(), r.Ops[w])
 	}
 	j.log.Log(context.Background(), level, "round", args...)
+}
+
+// rising reports whether the weight of an endpoint rises.
+func rising(r *report.Round) bool {
+	return slices.Contains(slices.Collect(maps.Values(r.Reduced)), state.SlowStart)
 }
 
 // logged is how many lines of a kind a round logs.

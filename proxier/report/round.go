@@ -21,7 +21,6 @@ type Round struct {
 	Took      time.Duration
 	Queued    time.Time        // when the oldest change of the round came in; zero: the round took none
 	Changes   Changes          // the changes that the round took
-	Rising    int              // endpoints whose weights rise
 	Full      bool             // the round itself read the whole kernel and compared it
 	Audited   bool             // an audit beside the loop ended with the round, and found no difference
 	GivenUp   bool             // an audit or a look beside the loop hung

@@ -5,7 +5,9 @@ package world
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,10 +44,21 @@ func Service(t *rapid.T) *corev1.Service {
 	if rapid.Bool().Draw(t, "sticky") {
 		s.Spec.SessionAffinity = corev1.ServiceAffinityClientIP
 	}
-	if name := rapid.SampledFrom([]string{"", "lc", "mh", "dh", "nosuch"}).Draw(t, "scheduler"); name != "" {
-		s.Annotations = map[string]string{"kube-ipvs/scheduler": name}
+	s.Annotations = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(balance)) {
+		if value := rapid.SampledFrom(balance[name]).Draw(t, name); value != "" {
+			s.Annotations["kube-ipvs/"+name] = value
+		}
 	}
 	return s
+}
+
+// balance has values of annotations, some of them wrong. Weights that rise are not among them:
+// they depend on what was there before.
+var balance = map[string][]string{
+	"scheduler":       {"", "lc", "mh", "mh,fallback", "dh", "nosuch"},
+	"weights":         {"", "", "workload=web:10%", "zone=own:3,*:1", "node=n2:0", "slices", "*:0", "zone=z1"},
+	"max-connections": {"", "", "5", "none"},
 }
 
 func families(t *rapid.T, s *corev1.Service, i int) {
@@ -136,6 +149,9 @@ func Slice(t *rapid.T) *discoveryv1.EndpointSlice {
 			s.Ports = append(s.Ports, discoveryv1.EndpointPort{Name: &p.name, Protocol: &p.proto, Port: &p.port})
 		}
 	}
+	if weight := rapid.SampledFrom([]string{"", "", "4"}).Draw(t, "weight"); weight != "" {
+		s.Annotations = map[string]string{"kube-ipvs/weight": weight}
+	}
 	hinted := rapid.IntRange(0, 2).Draw(t, "hinted") == 2
 	for _, at := range rapid.SliceOfNDistinct(rapid.IntRange(1, 6), 0, 4, rapid.ID).Draw(t, "endpoints") {
 		e := endpoint(t, fmt.Sprintf(format, at), at)
@@ -155,6 +171,10 @@ func endpoint(t *rapid.T, addr string, at int) discoveryv1.Endpoint {
 	ready := rapid.IntRange(0, 4).Draw(t, "ready") > 0
 	terminating := !ready && rapid.Bool().Draw(t, "terminating")
 	serving := ready || rapid.Bool().Draw(t, "serving")
-	return discoveryv1.Endpoint{Addresses: []string{addr}, NodeName: &node,
+	zone, pod := Zone, fmt.Sprintf("web-%d", at)
+	if at > 2 {
+		zone, pod = "z2", fmt.Sprintf("canary-%d", at)
+	}
+	return discoveryv1.Endpoint{Addresses: []string{addr}, NodeName: &node, Zone: &zone, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: pod},
 		Conditions: discoveryv1.EndpointConditions{Ready: &ready, Serving: &serving, Terminating: &terminating}}
 }
