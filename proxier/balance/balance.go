@@ -64,9 +64,12 @@ type start struct {
 	steady   int    // steps for which the weight has been full, or no connection has come
 	done     bool   // the weight stays full
 
-	looked bool       // load is known
-	load   state.Load // at the last step, behind a scheduler that counts
-	credit float64    // connections that it may get more than it has, behind a scheduler that counts
+	// Behind a scheduler that counts:
+	looked bool       // first and load are known
+	first  uint64     // connections that had begun at the first step
+	load   state.Load // at the last step
+	got    float64    // connections since the first step
+	credit float64    // connections that it may get more than it has
 }
 
 // New returns Starts of a node.
@@ -231,7 +234,7 @@ func (of *service) rise(offset func(state.ID) float64, read func(state.ID) ([]st
 		var at *server
 		if one.counts {
 			if at = servers[real.Server()]; at == nil {
-				at = of.look(real.Server(), read)
+				at = of.look(real.Server(), step(one.during), read)
 				servers[real.Server()] = at
 			}
 			if at.reals == nil {
@@ -249,29 +252,39 @@ func (of *service) rise(offset func(state.ID) float64, read func(state.ID) ([]st
 // server is a virtual server whose scheduler counts connections, at a step.
 type server struct {
 	reals             map[state.ID]state.Load // nil: they could not be read
-	began             uint64                  // sum over all
-	arrivals          uint64                  // since the step before
+	began             []uint64                // sums over all, at the steps of the last publish, the latest last
+	arrivals          float64                 // in a step, by the mean of those steps
 	weights, overhead float64                 // sums over those whose weight is full
 }
 
-// look reads a virtual server.
-func (of *service) look(id state.ID, read func(state.ID) ([]state.Load, error)) *server {
+// publish is how often the kernel publishes what has begun (ip_vs_est.c): a step that sees
+// it would otherwise take the connections of several steps for its own.
+const publish = 2 * time.Second
+
+// look reads a virtual server, at a step of the given length.
+func (of *service) look(id state.ID, step time.Duration, read func(state.ID) ([]state.Load, error)) *server {
 	reals, err := read(id)
 	if err != nil {
 		return &server{}
 	}
 	at := &server{reals: map[state.ID]state.Load{}}
+	began := uint64(0)
 	for _, r := range reals {
 		at.reals[r.Real] = r
-		at.began += r.Began
+		began += r.Began
 		if of.reals[r.Real] == nil && r.Weight > 0 {
 			at.weights += float64(state.Spec{Weight: r.Weight, Upper: r.Upper}.ServingWeight())
 			at.overhead += r.Overhead()
 		}
 	}
-	if last := of.servers[id]; last != nil && last.reals != nil && at.began > last.began {
-		at.arrivals = at.began - last.began
+	steps := int((publish + step - 1) / step)
+	if last := of.servers[id]; last != nil {
+		at.began = last.began[max(0, len(last.began)-steps):]
 	}
+	if len(at.began) > 0 && began > at.began[0] {
+		at.arrivals = float64(began-at.began[0]) / float64(steps)
+	}
+	at.began = append(slices.Clone(at.began), began)
 	return at
 }
 
@@ -288,7 +301,7 @@ func (at *server) mean(full uint32) mean {
 		return mean{}
 	}
 	n := at.weights / float64(full)
-	return mean{at.overhead / n, float64(at.arrivals) / (n + 1)}
+	return mean{at.overhead / n, at.arrivals / (n + 1)}
 }
 
 // offset is a number in [0, 1) that differs by node and endpoint. It rounds: nodes with few
@@ -322,17 +335,21 @@ func (one *start) rise(now time.Time, load state.Load, others mean, offset float
 		return
 	}
 	if !one.looked { // at the first step
-		one.looked, one.load, one.credit = true, load, offset-0.5
+		one.looked, one.first, one.load, one.credit = true, load.Began, load, offset-0.5
 	}
-	got := max(float64(load.Began-one.load.Began), float64(load.Active)-float64(one.load.Active))
-	one.credit, one.load = min(one.credit-got, 1)+share*others.arrivals, load
+	// What has begun is published late; what is active now shows it before, but for those that have ended.
+	got := max(one.got+max(0, float64(load.Active)-float64(one.load.Active)), float64(load.Began-one.first))
+	one.credit = min(one.credit-(got-one.got), 1) + share*others.arrivals
+	one.got, one.load = got, load
 	more := math.Floor(part*others.overhead+offset) - float64(load.Active)
 	if part >= 1 {
 		more = max(more, 1) // the scheduler itself sees to it that it has no more than the others
 	}
-	more = min(more, math.Floor(one.credit))
-	if one.weight = 0; more > 0 {
-		one.weight = uint32(min(1, (load.Overhead()+more)/others.overhead) * float64(one.full))
+	credit := math.Floor(one.credit)
+	if one.weight = 0; more > 0 && credit > 0 {
+		ended := others.arrivals * float64(load.Active) / others.overhead // in a step, which makes room for new ones
+		more = min(more, credit-math.Floor(ended))
+		one.weight = uint32(min(1, max(0, load.Overhead()+more)/others.overhead) * float64(one.full))
 	}
 	if one.steady++; part < 1 || one.weight < one.full && others.arrivals > 0 {
 		one.steady = 0
