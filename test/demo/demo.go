@@ -44,6 +44,7 @@ const (
 	edgeBalancer = "192.168.50.202:80"
 	edgeNodePort = "192.168.50.1:30043"
 	edgeCluster  = "10.96.0.43:80"
+	shopCluster  = "10.96.0.84:80"
 )
 
 var archive = [][2]string{
@@ -67,6 +68,7 @@ func (d *demo) apps() []app {
 		{"cart", 8081, []*testbed.Host{p1, p2, r1}},
 		{"hello", 8082, []*testbed.Host{p2, r1}},
 		{"edge", 8083, []*testbed.Host{p2, r1}},
+		{"shop", 8084, []*testbed.Host{p1, p2, r1}},
 	}
 }
 

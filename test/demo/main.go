@@ -65,6 +65,7 @@ func (d *demo) steps() []step {
 		{"No endpoints: the Service archive", d.refused},
 		{"Scale web from 2 to 3, by editing a file", d.scale},
 		{"A pod of web is deleted while a client talks to it", d.drain},
+		{"A canary, least connection and slow start: the Service shop", d.balance},
 		{"kube-ipvs is restarted", d.restart},
 		{"Another program deletes behind our back", d.sabotage},
 		{"What is programmed now", d.show},

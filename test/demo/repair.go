@@ -102,7 +102,7 @@ func (d *demo) show(ctx context.Context) error {
 	}
 	d.page.command("kube-ipvs state", all)
 	text := strings.Join(all, "\n")
-	for _, name := range []string{"web:http", "dns:dns", "dns:dns-tcp", "cart:http", "hello:http", "edge:http", "archive:http"} {
+	for _, name := range []string{"web:http", "dns:dns", "dns:dns-tcp", "cart:http", "hello:http", "edge:http", "archive:http", "shop:http"} {
 		if !strings.Contains(text, "default/"+name+"\n") {
 			return &falsehood{"the state has every port of every Service", "default/" + name, "it is missing"}
 		}
