@@ -2,6 +2,7 @@ package balance
 
 import (
 	"container/heap"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/test/lib/docs"
 )
 
 // The simulated cluster: each node balances the same pods, and counts its own connections only.
@@ -144,33 +146,27 @@ func (c *cluster) ofMean(pod int) (its, most float64) {
 	return count[pod] / mean, most
 }
 
+var figures = flag.Bool("figures", false, "simulate more, which takes minutes, and hold docs/balancing.md to it")
+
+// arrival is a case of TestNewEndpoint.
+type arrival struct {
+	rate, life float64 // new connections a second, of all nodes, and how long they last in the mean
+	within     float64 // seconds for which the new pod is followed
+}
+
 // TestNewEndpoint has a cluster balance connections by wlc, which every node counts for itself,
 // and adds a pod. The pod never gets more than its share of the new connections (but for
 // 20 %), nor has more than the others, and in the end has as many. Without slow start it gets
 // nearly all new connections of every node at once (k/k 114619): the test shows that too.
 func TestNewEndpoint(t *testing.T) {
-	for _, tt := range []struct{ rate, life, within float64 }{
-		{1000, 10, 200},
-		{500, 60, 300},
-	} {
-		t.Run(fmt.Sprintf("%.0f a second of %.0f s", tt.rate, tt.life), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(tt.rate, tt.life)
-				c.run(3*tt.life+2*closed, 0)
-				_, most := c.ofMean(0)
-				lasting := tt.life >= 60 // of others too few are there at a time to show more than chance
-				if lasting && most > 1.1 {
-					t.Errorf("before: one pod has %.3f of the mean", most)
-				}
-				r := c.start(30*time.Second, tt.within)
-				if r.newest > 1.2 || lasting && r.most > 1.2 || r.end < 0.9 {
-					t.Errorf("the new pod got up to %.2f of its share of new connections, had up to %.2f of the mean, and %.2f in the end", r.newest, r.most, r.end)
-				}
-				if r.rising > nodes/2 {
-					t.Errorf("its weight rises on %d nodes after %v s", r.rising, tt.within)
-				}
-				t.Logf("max/mean %.3f before; the new pod got up to %.2f of its share of new connections, had up to %.2f of the mean, %.2f after %v s", most, r.newest, r.most, r.end, tt.within)
-			})
+	cases := []arrival{{1000, 10, 200}, {500, 60, 300}}
+	if *figures {
+		cases = []arrival{{10000, 1, 300}, {1000, 10, 200}, {1000, 60, 400}, {200, 600, 3000}}
+	}
+	var rows [][]string
+	for _, a := range cases {
+		t.Run(fmt.Sprintf("%.0f a second of %.0f s", a.rate, a.life), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { rows = append(rows, a.simulate(t)) })
 		})
 	}
 	c := newCluster(300, 60)
@@ -178,9 +174,36 @@ func TestNewEndpoint(t *testing.T) {
 	for n := range nodes {
 		c.add(n, pods, fine)
 	}
-	if got := float64(c.run(10, pods)) / (300 * 10 / (pods + 1)); got < 5 {
+	got := float64(c.run(10, pods)) / (300 * 10 / (pods + 1))
+	if got < 5 {
 		t.Errorf("without slow start the new pod got %.1f of its share: the simulation floods nothing", got)
 	}
+	if *figures {
+		rows = append(rows, []string{"300", "60 s", "", fmt.Sprintf("without slow start: %.0f", got), "", ""})
+		docs.Hold(t, "balancing.md", "simulation", docs.Table([]string{"new connections a second", "that last", "max/mean before",
+			"the new pod's new connections, × its share", "its connections at most, × the mean", "in the end"}, rows))
+	}
+}
+
+// simulate plays a case, and returns what docs/balancing.md says of it.
+func (a arrival) simulate(t *testing.T) []string {
+	c := newCluster(a.rate, a.life)
+	c.run(3*a.life+2*closed, 0)
+	_, most := c.ofMean(0)
+	lasting := a.life >= 60 // of others too few are there at a time to show more than chance
+	if lasting && most > 1.1 {
+		t.Errorf("before: one pod has %.3f of the mean", most)
+	}
+	r := c.start(30*time.Second, a.within)
+	if r.newest > 1.2 || lasting && r.most > 1.2 || r.end < 0.9 {
+		t.Errorf("the new pod got up to %.2f of its share of new connections, had up to %.2f of the mean, and %.2f in the end", r.newest, r.most, r.end)
+	}
+	if r.rising > nodes/2 {
+		t.Errorf("its weight rises on %d nodes after %v s", r.rising, a.within)
+	}
+	t.Logf("max/mean %.3f before; the new pod got up to %.2f of its share of new connections, had up to %.2f of the mean, %.2f after %v s", most, r.newest, r.most, r.end, a.within)
+	two := func(x float64) string { return fmt.Sprintf("%.2f", x) }
+	return []string{fmt.Sprintf("%.0f", a.rate), fmt.Sprintf("%.0f s", a.life), two(most), two(r.newest), two(r.most), fmt.Sprintf("%.2f after %.0f s", r.end, a.within)}
 }
 
 // result is what became of a new pod, by what each pod has or gets in the mean.

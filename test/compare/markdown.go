@@ -18,9 +18,20 @@ func (r *Results) Markdown(path, version string, known []*Known, ours []string) 
 	w("the nodes' own network. Endpoints: p1 and p2 are pods on the node, r1 is one on node2. The same proxy runs on both nodes.\n")
 	w("%s.\n", r.summary(ours))
 	r.better(w, ours)
+	alone(w)
 	r.different(w, known)
 	r.cases(w)
 	return os.WriteFile(path, []byte(out.String()), 0o644)
+}
+
+// alone lists what has no counterpart in kube-proxy, so that no case compares it.
+func alone(w func(string, ...any)) {
+	w("## Without a counterpart\n\nkube-proxy has nothing for these. [balancing.md](balancing.md) measures both on the same connections.\n")
+	w("| what | kube-proxy | kube-ipvs |\n|---|---|---|")
+	w("| a scheduler of one Service, with flags | one for the node, in IPVS mode | annotation `kube-ipvs/scheduler` |")
+	w("| weights: a canary by percentage, by zone, node or EndpointSlice | by the number of pods | annotation `kube-ipvs/weights` |")
+	w("| slow start of new endpoints | none | annotation `kube-ipvs/slow-start` |")
+	w("| a limit of an endpoint's connections | none | annotation `kube-ipvs/max-connections` |\n")
 }
 
 // better lists the cases in which kube-ipvs is better than all of kube-proxy's modes.
