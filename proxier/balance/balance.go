@@ -254,6 +254,7 @@ type server struct {
 	reals             map[state.ID]state.Load // nil: they could not be read
 	began             []uint64                // sums over all, at the steps of the last publish, the latest last
 	arrivals          float64                 // in a step, by the mean of those steps
+	stale             int                     // steps until the kernel has published what began before the first one
 	weights, overhead float64                 // sums over those whose weight is full
 }
 
@@ -278,9 +279,15 @@ func (of *service) look(id state.ID, step time.Duration, read func(state.ID) ([]
 		}
 	}
 	steps := int((publish + step - 1) / step)
-	if last := of.servers[id]; last != nil {
-		at.began = last.began[max(0, len(last.began)-steps):]
+	last := of.servers[id]
+	if last == nil || last.reals == nil {
+		at.stale = steps
+		return at
 	}
+	if at.stale = max(0, last.stale-1); at.stale > 0 {
+		return at
+	}
+	at.began = last.began[max(0, len(last.began)-steps):]
 	if len(at.began) > 0 && began > at.began[0] {
 		at.arrivals = float64(began-at.began[0]) / float64(steps)
 	}

@@ -48,6 +48,7 @@ type node struct {
 	scheduler string
 	kernel    map[int]uint32 // weights by pod
 	read      error
+	loads     map[int]state.Load // by pod; its weight is that of kernel
 }
 
 func newNode(scheduler string) *node {
@@ -78,7 +79,9 @@ func (n *node) later(d time.Duration, given []uint32, pods ...int) string {
 		n.Rise(func(state.ID) ([]state.Load, error) {
 			var out []state.Load
 			for pod, weight := range n.kernel {
-				out = append(out, state.Load{Real: realOf(pod), Weight: weight})
+				l := n.loads[pod]
+				l.Real, l.Weight = realOf(pod), weight
+				out = append(out, l)
 			}
 			return out, n.read
 		})
@@ -166,6 +169,22 @@ func TestStepsAreBounded(t *testing.T) {
 		n.render(nil, 1, 2, 3, 4)
 		if d := time.Until(n.Next()); d < leastStep {
 			t.Errorf("the next step comes in %v", d)
+		}
+	})
+}
+
+// The kernel publishes late what began before the first step: a new endpoint gets no share of
+// that.
+func TestBurstBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wlc")
+		n.render(nil, 1, 2)
+		n.loads = map[int]state.Load{1: {Active: 50}, 2: {Active: 50}}
+		n.render(nil, 1, 2, 3)
+		n.later(time.Second, nil, 1, 2, 3)
+		n.loads = map[int]state.Load{1: {Active: 50, Began: 50}, 2: {Active: 50, Began: 50}}
+		for range 10 {
+			want(t, "after a burst", n.later(time.Second, nil, 1, 2, 3), "[1000 1000 0]")
 		}
 	})
 }
