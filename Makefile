@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 15m
 # The longest first: they run side by side.
-LAB_PACKAGES := test/suite/wire test/suite/life test/suite/hostile test/suite/cluster test/suite/takeover test/suite/docs test/suite/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node
+LAB_PACKAGES := test/suite/wire test/suite/life test/suite/hostile test/suite/cluster test/suite/takeover test/suite/docs test/suite/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node proxier/balance
 
 .PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs lint vulnerabilities fuzz clean
 
