@@ -2,6 +2,7 @@ package netutil
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -109,6 +110,17 @@ func (c *Conntrack) Delete(ctx context.Context, family Family, to []Dialled, doo
 	}
 	d.flush()
 	return d.deleted, errors.Join(append(errs, d.err)...)
+}
+
+// EachUnreplied calls note with each TCP entry of a family to which no reply has come: its
+// endpoint, and the number by which the kernel names the entry. It stops soon after ctx ends.
+func (c *Conntrack) EachUnreplied(ctx context.Context, family Family, note func(endpoint netip.AddrPort, id uint32)) error {
+	f := filter{Dialled{Proto: unix.IPPROTO_TCP}, true}
+	return c.list(ctx, family, f, func(e entry) {
+		if e.Proto == unix.IPPROTO_TCP && e.Unreplied && len(e.id) == 4 {
+			note(e.Endpoint, binary.BigEndian.Uint32(e.id))
+		}
+	})
 }
 
 // Origin returns the address that the client of a flow dialled before NAT translated it to at,

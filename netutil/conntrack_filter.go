@@ -21,6 +21,7 @@ const (
 	ctaID         = 12
 	ctaZone       = 18
 	ctaFilter     = 25
+	ctaStatusMask = 26
 
 	seenReply = 1 << 1 // IPS_SEEN_REPLY
 	confirmed = 1 << 3 // IPS_CONFIRMED, which a new entry has
@@ -55,14 +56,17 @@ func ctnetlink(b *Batch, typ uint16, flags int, family uint8) {
 
 // filter is the kernel's filter of a list of entries. It may let other entries pass too, but
 // never stops one that fits. The zero filter lets all pass.
-type filter Dialled
+type filter struct {
+	Dialled
+	unreplied bool // only entries to which no reply has come
+}
 
 // filtersOf returns filters that let all entries to one of to pass. If to is empty, or too long
 // for filters to be cheaper, it returns the zero filter.
 func filtersOf(family Family, to []Dialled) []filter {
 	var out []filter
 	for _, t := range to {
-		f := filter(t)
+		f := filter{Dialled: t}
 		// From 5.8 up to 6.18 at least, the kernel's comparison of IPv6
 		// addresses is the wrong way round. It compares the ports of TCP and
 		// UDP only, and takes those of others for equal.
@@ -82,11 +86,15 @@ func filtersOf(family Family, to []Dialled) []filter {
 	return out
 }
 
-// add adds the filter to a request for a dump. A kernel that does not know it,
-// before 5.8, lists everything.
+// add adds the filter to a request for a dump. A kernel that does not know it, before 5.8,
+// lists everything; before 5.16 it does not know unreplied.
 func (f filter) add(b *Batch) {
 	if f == (filter{}) {
 		return
+	}
+	if f.unreplied {
+		b.Be32(ctaStatus, 0)
+		b.Be32(ctaStatusMask, seenReply)
 	}
 	bits := tuple{proto: f.Proto, dst: f.To}.add(b, ctaTupleOrig)
 	at := b.Nest(ctaFilter)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -190,7 +191,7 @@ func testDeleteFlows(t *testing.T, to []Dialled, seen []int) {
 func knowsFilters(t *testing.T, c *Conntrack) bool {
 	t.Helper()
 	filtered := true
-	must(t, c.list(t.Context(), IPv4, filter{Proto: unix.IPPROTO_TCP}, func(e entry) {
+	must(t, c.list(t.Context(), IPv4, filter{Dialled: Dialled{Proto: unix.IPPROTO_TCP}}, func(e entry) {
 		filtered = filtered && e.Proto == unix.IPPROTO_TCP
 	}))
 	return filtered
@@ -198,6 +199,29 @@ func knowsFilters(t *testing.T, c *Conntrack) bool {
 
 func (n nat) flow() Flow {
 	return Flow{n.proto, netip.MustParseAddrPort(n.dst), netip.MustParseAddrPort(n.endpoint), !n.replied}
+}
+
+// Of TCP entries without a reply alone it tells, and names two entries differently.
+func TestEachUnreplied(t *testing.T) {
+	inNetns(t, func() {
+		c := openConntrack(t)
+		fill(t, c, append([]nat{
+			{6, "10.1.0.2:1000", "10.96.0.10:53", "10.2.0.1:5353", false},
+			{6, "10.1.0.3:1000", "10.96.0.10:53", "10.2.0.3:5353", true},
+			{6, "[fd01::1]:1000", "[fd96::10]:53", "[fd02::1]:5353", false},
+			{6, "[fd01::2]:1000", "[fd96::10]:53", "[fd02::1]:5353", true},
+		}, natEntries...))
+		for family, want := range map[Family][]string{
+			IPv4: {"10.2.0.1:5353", "10.2.0.1:5353"},
+			IPv6: {"[fd02::1]:5353"},
+		} {
+			ids := map[uint32]string{}
+			must(t, c.EachUnreplied(t.Context(), family, func(at netip.AddrPort, id uint32) { ids[id] = at.String() }))
+			if got := slices.Sorted(maps.Values(ids)); !slices.Equal(got, want) {
+				t.Errorf("%s: %q, want %q", family, got, want)
+			}
+		}
+	})
 }
 
 // What is not doomed any more when its turn to be deleted comes stays.

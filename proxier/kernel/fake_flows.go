@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -86,6 +87,18 @@ func (f *fakeFlows) Delete(ctx context.Context, family state.Family, to []state.
 		}
 	}
 	return n, errors.Join(f.err, ctx.Err())
+}
+
+// Unanswered is part of Flows.
+func (f *fakeFlows) Unanswered(_ context.Context, family state.Family, note func(netip.AddrPort, uint32)) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for at, flow := range f.tracked {
+		if flow.Proto == state.TCP && !flow.Answered && state.FamilyOf(flow.By.Addr()) == family {
+			note(flow.By, uint32(at))
+		}
+	}
+	return f.err
 }
 
 // fits reports whether the kernel's filter for to lets a flow pass.

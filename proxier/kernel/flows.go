@@ -11,7 +11,7 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Flows deletes conntrack entries while the Kernel's goroutine writes. A search takes the
+// Flows reads and deletes conntrack entries while the Kernel's goroutine writes. A search takes the
 // longer the more entries the node has, of any program: up to seconds.
 type Flows interface {
 	// Delete deletes the flows of a family for which doomed is true, and returns their
@@ -20,6 +20,9 @@ type Flows interface {
 	// a flow only if it is still the same one. Idempotent: no such flow is no error. After
 	// an error some may be left.
 	Delete(ctx context.Context, family state.Family, to []state.ID, doomed func(Flow) bool) (int, error)
+	// Unanswered calls note with each TCP connection of a family that has begun and to which
+	// no packet has come back: its endpoint, and a number that no other connection has.
+	Unanswered(ctx context.Context, family state.Family, note func(endpoint netip.AddrPort, number uint32)) error
 	Close() error
 }
 
@@ -78,6 +81,14 @@ func (f *linuxFlows) Delete(ctx context.Context, family state.Family, to []state
 		err = fmt.Errorf("delete conntrack entries of %s: %w", family, err)
 	}
 	return n, err
+}
+
+// Unanswered is part of Flows.
+func (f *linuxFlows) Unanswered(ctx context.Context, family state.Family, note func(netip.AddrPort, uint32)) error {
+	if err := f.conntrack.EachUnreplied(ctx, family, note); err != nil {
+		return fmt.Errorf("read conntrack entries of %s: %w", family, err)
+	}
+	return nil
 }
 
 // node returns the addresses at which the rules serve node ports: those of the node without

@@ -124,6 +124,21 @@ func flowsContract(t *rapid.T, l *Linux) {
 	if got := tracked(t, k); !slices.Equal(got, left) {
 		t.Fatalf("left\n%q, the fake\n%q", got, left)
 	}
+	if got, want := unanswered(t, k), unanswered(t, fakes); !slices.Equal(got, want) {
+		t.Fatalf("unanswered\n%q, the fake\n%q", got, want)
+	}
+}
+
+// unanswered lists the endpoints of TCP connections without an answer, one each.
+func unanswered(t *rapid.T, k Flows) []string {
+	var out []string
+	for _, family := range []netutil.Family{netutil.IPv4, netutil.IPv6} {
+		if err := k.Unanswered(ctx, family, func(at netip.AddrPort, _ uint32) { out = append(out, at.String()) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // tracked lists what conntrack has.
