@@ -224,6 +224,30 @@ func TestEachUnreplied(t *testing.T) {
 	})
 }
 
+// BenchmarkEachUnreplied reads 100 entries without a reply, beside others with one.
+func BenchmarkEachUnreplied(b *testing.B) {
+	for _, others := range []int{1000, 20_000} {
+		b.Run(fmt.Sprint(others), func(b *testing.B) {
+			inNetns(b, func() {
+				c := openConntrack(b)
+				var entries []nat
+				for i := range others + 100 {
+					entries = append(entries, nat{6, fmt.Sprintf("10.%d.%d.%d:1000", i>>16, i>>8&255, i&255), "10.96.0.10:80", "10.2.0.1:80", i >= 100})
+				}
+				fill(b, c, entries)
+				n := 0
+				for b.Loop() {
+					n = 0
+					must(b, c.EachUnreplied(b.Context(), IPv4, func(netip.AddrPort, uint32) { n++ }))
+				}
+				if n != 100 {
+					b.Errorf("%d entries", n)
+				}
+			})
+		})
+	}
+}
+
 // What is not doomed any more when its turn to be deleted comes stays.
 func TestDeleteFlowsAsksTwice(t *testing.T) {
 	inNetns(t, func() {

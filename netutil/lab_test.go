@@ -11,7 +11,7 @@ import (
 
 // inNetns runs f in a new network namespace on a thread of its own, which ends
 // with it. Without the privilege the test is skipped, or fails in a lab.
-func inNetns(t *testing.T, f func()) {
+func inNetns(t testing.TB, f func()) {
 	t.Helper()
 	var denied error
 	done := make(chan struct{})
