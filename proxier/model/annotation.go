@@ -9,7 +9,7 @@ import (
 const AnnotationPrefix = "kube-ipvs/"
 
 // known are the annotations of a Service that kube-ipvs reads.
-var known = []string{MaxConnectionsAnnotation, SchedulerAnnotation, SlowStartAnnotation, WeightsAnnotation}
+var known = []string{EjectAfterAnnotation, MaxConnectionsAnnotation, SchedulerAnnotation, SlowStartAnnotation, WeightsAnnotation}
 
 // noteUnknown notes the annotations with kube-ipvs's prefix that it does not know, such as
 // misspelled ones. It makes one remark for all.

@@ -14,6 +14,7 @@ const (
 	WeightsAnnotation        = AnnotationPrefix + "weights"
 	SlowStartAnnotation      = AnnotationPrefix + "slow-start"
 	MaxConnectionsAnnotation = AnnotationPrefix + "max-connections"
+	EjectAfterAnnotation     = AnnotationPrefix + "eject-after"
 
 	// SliceWeightAnnotation is the weight of the endpoints of an EndpointSlice, for Services
 	// whose weights have the item "slices".
@@ -26,6 +27,7 @@ type Balance struct {
 	Scheduler      Scheduler
 	Weights        []WeightRule  // the first that matches an endpoint counts; no rules: all weights are 1
 	SlowStart      time.Duration // in which the weight of a new endpoint rises; 0: at once
+	EjectAfter     time.Duration // in which a TCP endpoint that does not answer gets no new connections any more; 0: never
 	MaxConnections uint32        // of one endpoint through one node and frontend, as IPVS counts them; 0: any number
 }
 
@@ -49,6 +51,8 @@ const (
 	maxRules       = 64
 	maxWeight      = 1000
 	maxSlowStart   = time.Hour
+	minEjectAfter  = 3 * time.Second
+	maxEjectAfter  = time.Minute
 	maxConnections = 1 << 30
 )
 
@@ -60,6 +64,7 @@ func readBalance(annotations map[string]string, c *critic) *Balance {
 		Scheduler:      readScheduler(annotations[SchedulerAnnotation], c),
 		Weights:        readWeights(annotations[WeightsAnnotation], c),
 		SlowStart:      readSlowStart(annotations[SlowStartAnnotation], c),
+		EjectAfter:     readEjectAfter(annotations[EjectAfterAnnotation], c),
 		MaxConnections: readMaxConnections(annotations[MaxConnectionsAnnotation], c),
 	}
 }
@@ -104,6 +109,18 @@ func readSlowStart(text string, c *critic) time.Duration {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Second || d > maxSlowStart {
 		c.fault(annotation(SlowStartAnnotation), "new endpoints get their full weight at once", "%.64q is not a time from 1s to 1h", text)
+		return 0
+	}
+	return d
+}
+
+func readEjectAfter(text string, c *critic) time.Duration {
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < minEjectAfter || d > maxEjectAfter {
+		c.fault(annotation(EjectAfterAnnotation), "dead endpoints stay until their EndpointSlice says so", "%.64q is not a time from 3s to 1m", text)
 		return 0
 	}
 	return d

@@ -32,6 +32,8 @@ func TestBalance(t *testing.T) {
 		{"flag of a scheduler without", "scheduler", "lc,port", Balance{Scheduler: Scheduler{Name: "lc"}}, `only sh and mh have flags, and "lc" is neither`},
 		{"slow start", "slow-start", "90s", Balance{SlowStart: 90 * time.Second}, ""},
 		{"slow start too short", "slow-start", "10ms", Balance{}, `"10ms" is not a time from 1s to 1h`},
+		{"eject after", "eject-after", "3s", Balance{EjectAfter: 3 * time.Second}, ""},
+		{"eject after too short", "eject-after", "2s", Balance{}, `"2s" is not a time from 3s to 1m; dead endpoints stay`},
 		{"slow start without unit", "slow-start", "30", Balance{}, `"30" is not a time`},
 		{"limit", "max-connections", "200", Balance{MaxConnections: 200}, ""},
 		{"limit of 0", "max-connections", "0", Balance{}, `"0" is not a whole number from 1 to`},

@@ -245,8 +245,8 @@ func TestServiceOtherFaults(t *testing.T) {
 		{"ranges of ClusterIP", func(s *corev1.Service) { s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} }, plain, "spec.loadBalancerSourceRanges", "only a service of type LoadBalancer"},
 		{"scheduler upper case", scheduler("RR"), plain, schedulerField, "the node's scheduler is used"},
 		{"scheduler too long", scheduler("abcdefghijklmnop"), plain, schedulerField, "up to 15"},
-		{"annotation misspelled", annotated("kube-ipvs/schedular"), plain, "metadata.annotations", `"kube-ipvs/schedular" is unknown; known with this prefix: kube-ipvs/max-connections, kube-ipvs/scheduler, kube-ipvs/slow-start, kube-ipvs/weights; it is ignored`},
-		{"annotations unknown", annotated("kube-ipvs/z", "kube-ipvs/a", "kube-ipvs.io/x", "kube-ipvs"), plain, "metadata.annotations", `2 annotations such as "kube-ipvs/a" are unknown; known with this prefix: kube-ipvs/max-connections, kube-ipvs/scheduler, kube-ipvs/slow-start, kube-ipvs/weights; they are ignored`},
+		{"annotation misspelled", annotated("kube-ipvs/schedular"), plain, "metadata.annotations", `"kube-ipvs/schedular" is unknown; known with this prefix: kube-ipvs/eject-after, kube-ipvs/max-connections, kube-ipvs/scheduler, kube-ipvs/slow-start, kube-ipvs/weights; it is ignored`},
+		{"annotations unknown", annotated("kube-ipvs/z", "kube-ipvs/a", "kube-ipvs.io/x", "kube-ipvs"), plain, "metadata.annotations", `2 annotations such as "kube-ipvs/a" are unknown; known with this prefix: kube-ipvs/eject-after, kube-ipvs/max-connections, kube-ipvs/scheduler, kube-ipvs/slow-start, kube-ipvs/weights; they are ignored`},
 	} {
 		t.Run(tt.name, tt.run)
 	}
