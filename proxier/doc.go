@@ -8,12 +8,12 @@
 //	kernel    applies the plan: it is the only writer
 //	report    describes what a round did, as a value: a Round
 //
-// This package has an inbox, timers, and one goroutine that takes rounds. Four packages
+// This package has an inbox, timers, and one goroutine that takes rounds. Five packages
 // keep the loop's knowledge, and none of them imports proxier. Cluster has the desired
 // objects. Ledger has the known objects of the kernel and the status of each object that
-// fails; it compares and writes. Checks and sweeper run goroutines beside the loop: checks
-// read the kernel, and the sweeper deletes conntrack entries, which are not objects of
-// kube-ipvs.
+// fails; it compares and writes. Checks, sweeper and eject run goroutines beside the loop:
+// checks read the kernel, the sweeper deletes conntrack entries, which are not objects of
+// kube-ipvs, and eject finds dead endpoints.
 //
 // The desired objects never depend on which writes succeeded. A failed write stays a
 // difference, and the loop retries it with backoff. A failed read aborts the round, so
@@ -78,6 +78,7 @@
 //	proxier/journal      the log lines of rounds
 //	proxier/pace         when work is due, and the delays of retries
 //	proxier/report       rounds, as values for other packages
+//	proxier/eject        finds dead endpoints beside the loop
 //	proxier/sweeper      deletes conntrack entries beside the loop
 //	proxier/config       the configuration, from flags and file
 //	proxier/health       probes, health-check node ports, and the pages beside them

@@ -28,6 +28,7 @@ var rules = map[string][]string{
 	"proxier/traffic":     {"kube-ipvs/proxier", "kube-ipvs/proxier/health", "kube-ipvs/proxier/metrics"},
 	"proxier/checks":      {"kube-ipvs/proxier", "kube-ipvs/proxier/model", "kube-ipvs/proxier/desired", "kube-ipvs/proxier/source", "k8s.io/"},
 	"proxier/sweeper":     {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
+	"proxier/eject":       {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "kube-ipvs/proxier/cluster", "kube-ipvs/proxier/ledger"},
 	"proxier/cluster":     {"kube-ipvs/proxier", "kube-ipvs/proxier/ledger", "kube-ipvs/proxier/checks", "kube-ipvs/proxier/sweeper"},
 	"proxier/journal":     {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},
 	"proxier/ledger":      {"kube-ipvs/proxier", "kube-ipvs/proxier/source", "k8s.io/client-go/"},

@@ -1,0 +1,207 @@
+// Package eject takes dead endpoints out of Services that ask for it (kube-ipvs/eject-after),
+// without the API server. An endpoint is suspect if new TCP connections to it stay without any
+// answer, as conntrack has it: the counters of IPVS would be late, since the kernel updates
+// them every two seconds. The node then opens connections to the endpoint itself. If that does
+// not answer these either, and another endpoint does, it is ejected: it gets weight 0, and its
+// open connections go on. The endpoint serves again once a connection of the node to it succeeds, or when it
+// has left the Service and come back.
+//
+// Of a virtual server at most half of the endpoints have weight 0 for that. If more do not
+// answer, or none does, the node itself is cut off, and ejects no more.
+//
+// An endpoint that refuses connections is not dead: its clients know at once.
+package eject
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/state"
+)
+
+// Config configures a Watch.
+type Config struct {
+	Flows   func(context.Context) (kernel.Flows, error) // opens conntrack
+	Dial    Dial                                        // nil: from the node
+	Changed func(model.Key)                             // a Service must be rendered anew; it must return at once
+	Log     *slog.Logger
+}
+
+// Dial opens a TCP connection to an endpoint, and closes it.
+type Dial func(context.Context, netip.AddrPort) error
+
+// Watch watches the endpoints of Services with eject-after. Only one goroutine may call Run.
+// The other methods are safe from any goroutine.
+type Watch struct {
+	config  Config
+	poke    chan struct{} // holds one: there may be an endpoint to watch
+	probes  chan struct{} // holds one for each endpoint that is probed now
+	running sync.WaitGroup
+
+	mu        sync.Mutex
+	services  map[model.Key]*service
+	ejections int                                                 // since the last Sum
+	assumed   func(server state.ID, endpoint netip.AddrPort) bool // see Assume
+}
+
+// service is a Service with eject-after.
+type service struct {
+	after     time.Duration
+	rendering int // counts the renderings
+	endpoints map[netip.AddrPort]*endpoint
+	servers   map[state.ID][]netip.AddrPort // of each virtual server, the endpoints that get connections or are ejected
+	pause     time.Duration                 // grows while endpoints that do not answer are not ejected
+	calm      time.Time                     // until then no endpoint is suspect
+}
+
+// New returns a Watch of no Service.
+func New(c Config) *Watch {
+	if c.Dial == nil {
+		c.Dial = dial
+	}
+	return &Watch{config: c, poke: make(chan struct{}, 1), probes: make(chan struct{}, mostProbed), services: map[model.Key]*service{}}
+}
+
+// Renders says that a Service is rendered now. after is its eject-after; 0: it has none, or is
+// gone. Endpoints that Ejected does not get until the next time are forgotten.
+func (w *Watch) Renders(key model.Key, after time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	of := w.services[key]
+	switch {
+	case after == 0:
+		delete(w.services, key)
+		return
+	case of == nil:
+		of = &service{endpoints: map[netip.AddrPort]*endpoint{}}
+		w.services[key] = of
+	}
+	maps.DeleteFunc(of.endpoints, func(_ netip.AddrPort, e *endpoint) bool { return e.rendered != of.rendering })
+	of.after, of.servers = after, map[state.ID][]netip.AddrPort{}
+	of.rendering++
+}
+
+// Ejected returns which endpoints of a virtual server must have weight 0, since they are dead;
+// nil: none. weights has 0 for endpoints that get no connections anyway; nil: all get some.
+func (w *Watch) Ejected(v *model.Service, server state.ID, endpoints []netip.AddrPort, weights []uint32) []bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	of := w.services[v.Key]
+	if of == nil {
+		return nil
+	}
+	var out []bool
+	var serving []netip.AddrPort
+	dead := 0
+	for i, at := range endpoints {
+		if weights != nil && weights[i] == 0 {
+			continue
+		}
+		serving = append(serving, at)
+		e := of.use(at)
+		if !e.isEjected() && (w.assumed == nil || !w.assumed(server, at)) {
+			continue
+		}
+		if out == nil {
+			out = make([]bool, len(endpoints))
+		}
+		out[i], dead = true, dead+1
+	}
+	of.servers[server] = serving
+	select {
+	case w.poke <- struct{}{}:
+	default:
+	}
+	if 2*dead > len(serving) { // others have left the Service
+		return nil
+	}
+	return out
+}
+
+// use returns an endpoint that is rendered.
+func (of *service) use(at netip.AddrPort) *endpoint {
+	e := of.endpoints[at]
+	if e == nil {
+		e = &endpoint{}
+		of.endpoints[at] = e
+	}
+	e.rendered = of.rendering
+	return e
+}
+
+// Assume makes Ejected return, too, the endpoints whose real servers have no weight in the
+// kernel: those that another process has ejected.
+func (w *Watch) Assume(weightless func(server state.ID, endpoint netip.AddrPort) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.assumed = weightless
+}
+
+// Sum returns how many endpoints of Services are ejected now, and how many ejections there were
+// since the last Sum.
+func (w *Watch) Sum() (now, since int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, of := range w.services {
+		now += len(of.ejected())
+	}
+	since, w.ejections = w.ejections, 0
+	return now, since
+}
+
+// ejected returns the ejected endpoints, sorted.
+func (of *service) ejected() []netip.AddrPort {
+	var out []netip.AddrPort
+	for at, e := range of.endpoints {
+		if e.rendered == of.rendering && e.isEjected() {
+			out = append(out, at)
+		}
+	}
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return out
+}
+
+// named is the most endpoints that a problem or a log line names.
+const named = 3
+
+// Problems returns one problem for each Service with ejected endpoints, sorted. identity
+// returns the origin and the UID of a Service.
+func (w *Watch) Problems(identity func(model.Key) (origin, uid string)) []model.Problem {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []model.Problem
+	for key, of := range w.services {
+		if dead := of.ejected(); len(dead) > 0 {
+			p := model.Problem{Object: "Service " + key.String(), Field: "metadata.annotations[" + model.EjectAfterAnnotation + "]"}
+			p.Message = fmt.Sprintf("no answer to this node from %s, of %d endpoints; no new connections there until they answer", list(dead), len(of.endpoints))
+			p.Origin, p.UID = identity(key)
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b model.Problem) int { return cmp.Compare(a.Object, b.Object) })
+	return out
+}
+
+// list names endpoints.
+func list(all []netip.AddrPort) string {
+	text := ""
+	for i, at := range all[:min(len(all), named)] {
+		if i > 0 {
+			text += ", "
+		}
+		text += at.String()
+	}
+	if more := len(all) - named; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}

@@ -1,0 +1,399 @@
+package eject
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/proxier/kernel"
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/pace"
+	"kube-ipvs/proxier/state"
+)
+
+var (
+	web    = &model.Service{Key: model.Key{Namespace: "default", Name: "web"}}
+	server = state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.1:80"))
+)
+
+func endpointOf(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 244, 0, byte(i)}), 8080)
+}
+
+// world has endpoints 0 to n-1 of one Service, the connections to them, and a Watch.
+type world struct {
+	t     *testing.T
+	watch *Watch
+	log   strings.Builder
+
+	mu       sync.Mutex
+	all      []netip.AddrPort
+	fate     map[netip.AddrPort]error // of the packets to an endpoint; nil: they are answered
+	deaf     bool                     // nothing that the node itself sends is answered
+	loss     float64                  // the part of packets that are lost, each way
+	waiting  map[uint32]netip.AddrPort
+	began    uint32
+	dialled  int
+	readErr  error
+	readings int
+}
+
+var errSilent = errors.New("no answer")
+
+func newWorld(t *testing.T, n int) *world {
+	w := &world{t: t, fate: map[netip.AddrPort]error{}, waiting: map[uint32]netip.AddrPort{}}
+	for i := range n {
+		w.all = append(w.all, endpointOf(i))
+	}
+	w.watch = New(Config{
+		Flows:   func(context.Context) (kernel.Flows, error) { return flows{world: w}, nil },
+		Dial:    w.dial,
+		Changed: func(model.Key) { w.render(3 * time.Second) },
+		Log:     slog.New(slog.NewTextHandler(&w.log, nil)),
+	})
+	return w
+}
+
+// run renders the Service and runs the Watch until the test ends.
+func (w *world) run() {
+	w.render(3 * time.Second)
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan struct{})
+	go func() { w.watch.Run(ctx); close(done) }()
+	w.t.Cleanup(func() { cancel(); <-done })
+}
+
+// render renders the Service as the loop does, and returns the endpoints with weight 0.
+func (w *world) render(after time.Duration) []netip.AddrPort {
+	w.mu.Lock()
+	all := slices.Clone(w.all)
+	w.mu.Unlock()
+	w.watch.Renders(web.Key, after)
+	var out []netip.AddrPort
+	for i, is := range w.watch.Ejected(web, server, all, nil) {
+		if is {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
+
+// ejected returns the endpoints with weight 0.
+func (w *world) ejected() []netip.AddrPort { return w.render(3 * time.Second) }
+
+func (w *world) set(do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	do()
+}
+
+// arrives returns the error that a packet to an endpoint and its answer meet.
+func (w *world) arrives(at netip.AddrPort) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if rand.Float64() < w.loss || rand.Float64() < w.loss {
+		return errSilent
+	}
+	return w.fate[at]
+}
+
+// dial sends a SYN, and sends it again after a second.
+func (w *world) dial(ctx context.Context, at netip.AddrPort) error {
+	w.set(func() { w.dialled++ })
+	for {
+		err := w.arrives(at)
+		if w.deaf {
+			err = errSilent
+		}
+		if err != errSilent {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// connect has a client connect to an endpoint. It sends SYNs at 0, 1 and 3 seconds, or one
+// alone; conntrack keeps the connection for two minutes after the last.
+func (w *world) connect(at netip.AddrPort, patient bool) {
+	var number uint32
+	w.set(func() {
+		w.began++
+		number = w.began
+		w.waiting[number] = at
+	})
+	pace.Pause(w.t.Context(), time.Millisecond)
+	for i := range 3 {
+		if err := w.arrives(at); err != errSilent {
+			w.set(func() { delete(w.waiting, number) })
+			return
+		}
+		if !patient {
+			break
+		}
+		pace.Pause(w.t.Context(), time.Second<<i)
+	}
+	pace.Pause(w.t.Context(), 2*time.Minute)
+	w.set(func() { delete(w.waiting, number) })
+}
+
+// clients has clients connect to each endpoint that has a weight, each pause, until the test
+// ends.
+func (w *world) clients(pause time.Duration, patient func() bool) {
+	go func() {
+		for w.t.Context().Err() == nil {
+			pace.Pause(w.t.Context(), pause)
+			dead := w.watch.dead(web.Key)
+			for _, at := range w.all {
+				if !slices.Contains(dead, at) {
+					go w.connect(at, patient())
+				}
+			}
+		}
+	}()
+}
+
+// dead returns the ejected endpoints of a Service.
+func (w *Watch) dead(key model.Key) []netip.AddrPort {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if of := w.services[key]; of != nil {
+		return of.ejected()
+	}
+	return nil
+}
+
+func patient() bool { return true }
+
+// flows is conntrack.
+type flows struct {
+	kernel.Flows
+	world *world
+}
+
+func (f flows) Close() error { return nil }
+
+func (f flows) Unanswered(_ context.Context, family state.Family, note func(netip.AddrPort, uint32)) error {
+	f.world.mu.Lock()
+	defer f.world.mu.Unlock()
+	f.world.readings++
+	for number, at := range maps.All(f.world.waiting) {
+		if state.FamilyOf(at.Addr()) == family {
+			note(at, number)
+		}
+	}
+	return f.world.readErr
+}
+
+// A dead endpoint is out within eject-after, whenever it dies, and back once it answers.
+func TestDeadEndpoint(t *testing.T) {
+	for phase := range 20 {
+		t.Run(fmt.Sprint(phase), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 4)
+				w.loss = 0.05
+				w.run()
+				w.clients(100*time.Millisecond, patient)
+				time.Sleep(30*time.Second + time.Duration(phase)*50*time.Millisecond)
+				w.set(func() { w.fate[endpointOf(2)] = errSilent })
+				died := time.Now()
+				for len(w.ejected()) == 0 {
+					time.Sleep(10 * time.Millisecond)
+				}
+				if took := time.Since(died); took > 3*time.Second {
+					t.Errorf("it is out after %s", took)
+				}
+				time.Sleep(time.Minute)
+				if got := w.ejected(); !slices.Equal(got, []netip.AddrPort{endpointOf(2)}) {
+					t.Errorf("%v are out", got)
+				}
+				w.set(func() { w.fate[endpointOf(2)] = nil })
+				time.Sleep(lastPause + probeTime + period)
+				if got := w.ejected(); len(got) > 0 {
+					t.Errorf("%v are still out", got)
+				}
+				for _, line := range []string{`"endpoints are ejected: they do not answer" service=default/web endpoints=10.244.0.2:8080`, "an endpoint serves again"} {
+					if n := strings.Count(w.log.String(), line); n != 1 {
+						t.Errorf("%d lines have %s:\n%s", n, line, w.log.String())
+					}
+				}
+				if now, ever := w.watch.Sum(); now != 0 || ever != 1 {
+					t.Errorf("%d are ejected, %d ever were", now, ever)
+				}
+			})
+		})
+	}
+}
+
+// What is not a dead endpoint, or must not be ejected all the same.
+func TestSpared(t *testing.T) {
+	for name, tt := range map[string]struct {
+		of, dead int
+		fate     error // errSilent if nil
+		how      func(*world)
+		told     bool // that endpoints are spared
+	}{
+		"the only one":                    {of: 1, dead: 1, told: true},
+		"all":                             {of: 4, dead: 4, told: true},
+		"more than half":                  {of: 4, dead: 3, told: true},
+		"refusing":                        {of: 4, dead: 1, fate: unix.ECONNREFUSED},
+		"the node itself cannot probe":    {of: 4, dead: 1, how: func(w *world) { w.deaf = true }, told: true},
+		"the firewall forbids the probes": {of: 4, dead: 1, how: func(w *world) { w.watch.config.Dial = forbidden }},
+		"clients that a policy refuses": {of: 4, how: func(w *world) {
+			go func() {
+				for w.t.Context().Err() == nil {
+					pace.Pause(w.t.Context(), 100*time.Millisecond)
+					w.set(func() { w.began++; w.waiting[w.began] = endpointOf(0) })
+				}
+			}()
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, tt.of)
+				if tt.fate == nil {
+					tt.fate = errSilent
+				}
+				if tt.how != nil {
+					tt.how(w)
+				}
+				w.run()
+				w.clients(100*time.Millisecond, patient)
+				time.Sleep(10 * time.Second)
+				w.set(func() {
+					for i := range tt.dead {
+						w.fate[endpointOf(i)] = tt.fate
+					}
+				})
+				time.Sleep(time.Minute)
+				if _, ever := w.watch.Sum(); ever > 0 {
+					t.Errorf("%d endpoints were ejected:\n%s", ever, w.log.String())
+				}
+				if told := strings.Count(w.log.String(), "and are not ejected"); told > 1 || tt.told != (told == 1) {
+					t.Errorf("told %d times:\n%s", told, w.log.String())
+				}
+				if w.dialled > 15*attempts*(1+fewControls) {
+					t.Errorf("the node has dialled %d times", w.dialled)
+				}
+			})
+		})
+	}
+}
+
+func forbidden(context.Context, netip.AddrPort) error { return unix.EPERM }
+
+// In an hour of connections no endpoint is ejected, though a packet of twenty is lost each way
+// and half of the clients do not try again.
+func TestLossEjectsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 10)
+		w.loss = 0.05
+		w.run()
+		w.clients(100*time.Millisecond, func() bool { return rand.N(2) == 0 })
+		time.Sleep(time.Hour)
+		if _, ever := w.watch.Sum(); ever > 0 {
+			t.Errorf("%d ejections:\n%s", ever, w.log.String())
+		}
+		t.Logf("%d connections, %d readings, %d of the node's own connections", w.began, w.readings, w.dialled)
+	})
+}
+
+// However many die one after another, half of the endpoints stay, and all are back when the
+// others leave the Service.
+func TestHalfStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 5)
+		w.run()
+		w.clients(100*time.Millisecond, patient)
+		for i := range 4 {
+			w.set(func() { w.fate[endpointOf(i)] = errSilent })
+			time.Sleep(30 * time.Second)
+		}
+		if got := w.ejected(); !slices.Equal(got, w.all[:2]) {
+			t.Errorf("%v are out", got)
+		}
+		problems := w.watch.Problems(func(model.Key) (string, string) { return "", "u-1" })
+		want := "Service default/web: metadata.annotations[kube-ipvs/eject-after]: no answer to this node from 10.244.0.0:8080, 10.244.0.1:8080, of 5 endpoints; " +
+			"no new connections there until they answer"
+		if len(problems) != 1 || problems[0].String() != want || problems[0].UID != "u-1" {
+			t.Errorf("problems %v, want %s", problems, want)
+		}
+		w.set(func() { w.all = w.all[:3] })
+		if got := w.ejected(); len(got) > 0 {
+			t.Errorf("%v of three are out", got)
+		}
+	})
+}
+
+// An endpoint that leaves the Service and comes back serves at once, and so do all without
+// the annotation.
+func TestForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4)
+		w.run()
+		w.clients(100*time.Millisecond, patient)
+		out := func() {
+			t.Helper()
+			time.Sleep(10 * time.Second)
+			if got := w.ejected(); !slices.Equal(got, []netip.AddrPort{endpointOf(3)}) {
+				t.Errorf("%v are out", got)
+			}
+		}
+		w.set(func() { w.fate[endpointOf(3)] = errSilent })
+		out()
+		w.set(func() { w.all = w.all[:3] })
+		w.ejected()
+		w.set(func() { w.all = w.all[:4] })
+		if got := w.ejected(); len(got) > 0 {
+			t.Errorf("%v are out, after they were away", got)
+		}
+		out()
+		if got := w.render(0); len(got) > 0 {
+			t.Errorf("%v are out without the annotation", got)
+		}
+	})
+}
+
+// Without a Service that asks for it nothing is read, and failing readings are told once.
+func TestReadings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4)
+		w.run()
+		w.render(0)
+		time.Sleep(time.Minute)
+		w.set(func() { w.readings = 0 })
+		time.Sleep(time.Minute)
+		if w.readings > 0 {
+			t.Errorf("%d readings", w.readings)
+		}
+		w.render(3 * time.Second)
+		time.Sleep(time.Minute)
+		if w.readings < 100 {
+			t.Errorf("%d readings", w.readings)
+		}
+		w.set(func() { w.readErr = errors.New("no memory") })
+		time.Sleep(time.Minute)
+		w.set(func() { w.readErr = nil })
+		time.Sleep(time.Minute)
+		for _, line := range []string{"conntrack cannot be read", "conntrack can be read again"} {
+			if n := strings.Count(w.log.String(), line); n != 1 {
+				t.Errorf("%d lines have %s:\n%s", n, line, w.log.String())
+			}
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package eject
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"kube-ipvs/proxier/model"
+	"kube-ipvs/proxier/pace"
+)
+
+const (
+	// probeTime is how long a probe may take. In that time it opens attempts connections, one
+	// each attemptPause, until one is answered. If a tenth of them fails, as with 5 % loss each
+	// way, all do in one of a million probes.
+	probeTime    = 800 * time.Millisecond
+	attempts     = 6
+	attemptPause = 100 * time.Millisecond
+	// mostProbed is how many endpoints are probed at once.
+	mostProbed = 32
+	// fewControls is how many other endpoints are probed beside suspect ones.
+	fewControls = 3
+)
+
+// result is the result of a probe.
+type result int
+
+const (
+	silent    result = iota
+	refused          // there is an answer: the endpoint or a policy refuses, or the node cannot probe
+	connected        // the endpoint accepts connections
+)
+
+// dial opens and closes a TCP connection.
+func dial(ctx context.Context, at netip.AddrPort) error {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", at.String())
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// reach probes an endpoint.
+func (w *Watch) reach(ctx context.Context, at netip.AddrPort) result {
+	select {
+	case w.probes <- struct{}{}:
+	case <-ctx.Done():
+		return refused
+	}
+	defer func() { <-w.probes }()
+	within, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	results := make(chan result, attempts)
+	for i := range attempts {
+		go func() {
+			pace.Pause(within, time.Duration(i)*attemptPause)
+			if within.Err() != nil { // another one was answered, or the process ends
+				results <- silent
+				return
+			}
+			results <- resultOf(w.config.Dial(within, at))
+		}()
+	}
+	for range attempts {
+		if r := <-results; r != silent {
+			return r
+		}
+	}
+	if ctx.Err() != nil { // the process ends
+		return refused
+	}
+	return silent
+}
+
+// resultOf returns the result of an attempt.
+func resultOf(err error) result {
+	var timeout net.Error
+	switch {
+	case err == nil:
+		return connected
+	case errors.Is(err, unix.EHOSTUNREACH), errors.Is(err, unix.ENETUNREACH), errors.As(err, &timeout) && timeout.Timeout():
+		return silent
+	}
+	return refused
+}
+
+// reachAll probes endpoints, and returns those with the result silent.
+func (w *Watch) reachAll(ctx context.Context, all []netip.AddrPort) (silents []netip.AddrPort) {
+	results := make(chan netip.AddrPort, len(all))
+	for _, at := range all {
+		go func() {
+			if w.reach(ctx, at) != silent {
+				at = netip.AddrPort{}
+			}
+			results <- at
+		}()
+	}
+	for range all {
+		if at := <-results; at.IsValid() {
+			silents = append(silents, at)
+		}
+	}
+	return silents
+}
+
+// confirm probes suspect endpoints of a Service, and controls, which are others. It ejects the
+// suspect ones that are silent, if another one is not.
+func (w *Watch) confirm(ctx context.Context, key model.Key, suspects, controls []netip.AddrPort) {
+	silents := w.reachAll(ctx, slices.Concat(suspects, controls))
+	reached := len(silents) < len(suspects)+len(controls)
+	if w.decide(key, suspects, silents, reached) {
+		w.config.Changed(key)
+	}
+}
+
+// decide reports whether it has ejected an endpoint. reached says that a probed endpoint is not
+// silent.
+func (w *Watch) decide(key model.Key, suspects, silents []netip.AddrPort, reached bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	of := w.services[key]
+	if of == nil {
+		return false
+	}
+	now := time.Now()
+	var silent, dead []netip.AddrPort
+	for _, at := range suspects {
+		e := of.endpoints[at]
+		switch {
+		case e == nil: // it has left the Service
+			continue
+		case !slices.Contains(silents, at):
+			e.answers(now)
+		case reached && of.ejectable(at, silents):
+			dead = append(dead, at)
+		default:
+			silent = append(silent, at)
+		}
+		e.probing = false
+	}
+	for _, at := range dead {
+		of.endpoints[at].eject(now)
+	}
+	if w.ejections += len(dead); len(dead) > 0 {
+		w.config.Log.Warn("endpoints are ejected: they do not answer", "service", key, "endpoints", list(dead))
+	}
+	if len(silent) > 0 {
+		w.spare(key, of, silent)
+	} else {
+		of.pause = 0
+	}
+	return len(dead) > 0
+}
+
+// probeEjected probes the ejected endpoints whose time has come.
+func (w *Watch) probeEjected(ctx context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, of := range w.services {
+		for at, e := range of.endpoints {
+			if e.isEjected() && !e.probing && pace.Due(e.probe) {
+				e.probing = true
+				w.running.Go(func() { w.tryAgain(ctx, key, at, e) })
+			}
+		}
+	}
+}
+
+// tryAgain has an ejected endpoint serve if it accepts a connection.
+func (w *Watch) tryAgain(ctx context.Context, key model.Key, at netip.AddrPort, e *endpoint) {
+	serves := w.reach(ctx, at) == connected
+	w.mu.Lock()
+	e.probing = false
+	if serves {
+		e.serveAgain(time.Now())
+	} else {
+		e.rest(time.Now())
+	}
+	of := w.services[key]
+	forgotten := of == nil || of.endpoints[at] != e
+	w.mu.Unlock()
+	if serves && !forgotten {
+		w.config.Log.Info("an endpoint serves again: it answers", "service", key, "endpoint", at)
+		w.config.Changed(key)
+	}
+}
