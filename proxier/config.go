@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"kube-ipvs/proxier/cluster"
+	"kube-ipvs/proxier/eject"
 	"kube-ipvs/proxier/ledger"
 	"kube-ipvs/proxier/report"
 )
@@ -20,6 +21,7 @@ type Config struct {
 	Turn          ledger.Turn         // of a plan, while changes wait; zero: the default
 	Observe       func(*report.Round) // the loop calls it after each round; it must return at once
 	ObserveSweep  func(*report.Sweep) // the sweeper calls it after each Sweep; it must return at once
+	Dial          eject.Dial          // opens the connections that probe endpoints; nil: the node does
 	Log           *slog.Logger
 }
 

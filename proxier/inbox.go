@@ -57,7 +57,7 @@ func (in *inbox) take() mail {
 func (in *inbox) waits() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.mail.news.Events) > 0
+	return len(in.mail.news.Events)+len(in.mail.news.Ejects) > 0
 }
 
 // done says that the loop has programmed all changes that it took.
@@ -79,6 +79,11 @@ func (in *inbox) Events(e []source.Event) { in.put(func(m *mail) { m.news.Add(e)
 
 // Loaded is part of source.Sink.
 func (in *inbox) Loaded() { in.put(func(m *mail) { m.news.Loaded = true }) }
+
+// ejects says that the dead endpoints of a Service have changed.
+func (in *inbox) ejects(key model.Key) {
+	in.put(func(m *mail) { m.news.Ejects = append(m.news.Ejects, key) })
+}
 
 // Synced is part of source.Sink.
 func (in *inbox) Synced() { in.put(func(m *mail) { m.news.Loaded, m.news.Synced = true, true }) }

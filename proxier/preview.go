@@ -3,9 +3,11 @@ package proxier
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/report"
+	"kube-ipvs/proxier/state"
 )
 
 // Preview compares the delivered objects with the kernel, which should be a kernel.ReadOnly,
@@ -21,6 +23,10 @@ func (p *Proxier) Preview(ctx context.Context) (*desired.Preview, error) {
 		return nil, err
 	}
 	c, actual := p.cluster, p.ledger.Actual()
+	p.ejects.Assume(func(server state.ID, at netip.AddrPort) bool {
+		spec, ok := actual.Get(state.RealServerID(server, at))
+		return ok && spec.Value().Weight == 0
+	})
 	plan := p.ledger.Plan(c.Render(ctx, r, actual)[0])
 	p.problems(r)
 	return &desired.Preview{

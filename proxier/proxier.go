@@ -6,6 +6,7 @@ import (
 
 	"kube-ipvs/proxier/checks"
 	"kube-ipvs/proxier/cluster"
+	"kube-ipvs/proxier/eject"
 	"kube-ipvs/proxier/journal"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/ledger"
@@ -24,6 +25,7 @@ type Proxier struct {
 	kernel  kernel.Kernel
 	checks  *checks.Checks   // audits and looks beside the loop
 	sweeper *sweeper.Sweeper // deletes conntrack entries beside the loop
+	ejects  *eject.Watch     // finds dead endpoints beside the loop
 	journal *journal.Journal // the log lines of rounds, and all problems
 	last    atomic.Pointer[report.Round]
 	step    atomic.Pointer[time.Time] // when the current step of the loop began; nil: the loop is idle
@@ -36,6 +38,8 @@ func New(k kernel.Kernel, c Config) *Proxier {
 	}
 	c.Large = c.Turn.Writes
 	p := &Proxier{config: c, kernel: k, inbox: newInbox(), journal: journal.New(c.Log)}
+	p.ejects = eject.New(eject.Config{Flows: k.Flows, Dial: c.Dial, Log: c.Log, Changed: p.inbox.ejects})
+	c.Config.Ejects = p.ejects
 	p.cluster = cluster.New(k, c.Log, c.Config)
 	p.sweeper = sweeper.New(k, c.Log, c.ObserveSweep)
 	p.ledger = ledger.New(ledger.Config{

@@ -28,6 +28,7 @@ func (p *Proxier) Run(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(endGrace, cut) })
 	defer stop()
 	sweeps.Go(func() { p.sweeper.Run(ctx) })
+	sweeps.Go(func() { p.ejects.Run(ctx) })
 	for ctx.Err() == nil {
 		p.beat()
 		p.round(whole)

@@ -1,6 +1,7 @@
 package proxier
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,6 +26,7 @@ import (
 var givens = map[string]func(s *story, data string){
 	"conns":             (*story).conns,
 	"track":             (*story).track,
+	"silent":            (*story).falls,
 	"config":            (*story).configure,
 	"facts":             (*story).facts,
 	"kernel has":        (*story).has,
@@ -366,6 +368,25 @@ func (s *story) track(data string) {
 		f.Answered, f.Node = answered, toNode
 		s.kernel.Track(f)
 	}
+}
+
+// falls has these endpoints, and no others, answer none of the node's own connections.
+func (s *story) falls(data string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.silent = linesOf(data)
+}
+
+// dial is eject.Dial.
+func (s *story) dial(ctx context.Context, at netip.AddrPort) error {
+	s.mu.Lock()
+	silent := slices.Contains(s.silent, at.String())
+	s.mu.Unlock()
+	if !silent {
+		return nil
+	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func (s *story) flows(string) []string {

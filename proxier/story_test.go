@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,7 @@ var update = flag.Bool("update", false, "rewrite what stories expect")
 //	kernel has           these objects are in the kernel: another program has made or changed them
 //	conns                real servers have connections: "N real server ..." a line
 //	track                conntrack has these flows, too: "udp TO by ENDPOINT", and "to the node" or "answered"
+//	silent               these endpoints do not answer the node itself, and all others do
 //	refuse               the kernel refuses to write these objects, and no others: "CAUSE ID" a line, see refusals
 //	read fails           the kernel cannot be read
 //	read works           it can
@@ -120,6 +122,9 @@ type story struct {
 	files   map[string][]source.Event
 	source  known
 
+	mu     sync.Mutex
+	silent []string // endpoints that do not answer the node itself
+
 	// Of the loop, and read while it rests.
 	writes, drift, aborted []string
 }
@@ -163,6 +168,7 @@ func newStory(t *testing.T, mode desired.Mode, faults float64) *story {
 		}
 	}
 	s.config.AuditPeriod, s.config.DrainTimeout = 240*time.Hour, time.Hour // only steps make so much time pass
+	s.config.Dial = s.dial
 	s.config.Observe = func(r *report.Round) {
 		for _, d := range r.Drift {
 			s.drift = append(s.drift, d.String())

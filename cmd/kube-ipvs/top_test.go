@@ -54,8 +54,8 @@ and 1 more
 func ends() []traffic.Rate {
 	web := model.Key{Namespace: "default", Name: "web"}
 	return []traffic.Rate{
-		{Key: web, Endpoint: "10.244.0.11:8080", Balance: traffic.Balance{Weight: 2, Limit: 100, Standings: [5]uint32{3: 1}}, Connections: 5000, New: 12, Whole: true, Active: 90, Inactive: 10},
-		{Key: web, Endpoint: "10.244.0.12:8080", Balance: traffic.Balance{Weight: 0, Standings: [5]uint32{4: 1}}, Connections: 70, Whole: true, Active: 7},
+		{Key: web, Endpoint: "10.244.0.11:8080", Balance: traffic.Balance{Weight: 2, Limit: 100, Standings: [6]uint32{4: 1}}, Connections: 5000, New: 12, Whole: true, Active: 90, Inactive: 10},
+		{Key: web, Endpoint: "10.244.0.12:8080", Balance: traffic.Balance{Weight: 0, Standings: [6]uint32{5: 1}}, Connections: 70, Whole: true, Active: 7},
 	}
 }
 

@@ -28,6 +28,7 @@ type Config struct {
 	NodeIPs          []netip.Addr // configured addresses of the node; they come before those of the Node object
 	MostAddresses    int          // addresses of a family that a start may add to kube-ipvs0; 0: mostAddresses
 	Large            int          // a Service with more objects has a Part of its own
+	Ejects           Ejects       // decides which endpoints are dead; nil: none is
 	Names            *Names       // gets the names of what is rendered; nil: none are kept
 }
 
@@ -37,6 +38,13 @@ type Kernel interface {
 	Expect(rules [2]string)
 	ProbeScheduler(context.Context, string) error
 	Loads(ctx context.Context, server state.ID) ([]state.Load, error)
+}
+
+// Ejects decides which endpoints are dead, as eject.Watch does.
+type Ejects interface {
+	Renders(key model.Key, after time.Duration)
+	Ejected(s *model.Service, server state.ID, endpoints []netip.AddrPort, weights []uint32) []bool
+	Problems(identity func(model.Key) (origin, uid string)) []model.Problem
 }
 
 // Cluster has the state of the cluster and the node, and the desired objects. Only one
@@ -56,9 +64,12 @@ type Cluster struct {
 // New returns an empty Cluster.
 func New(k Kernel, log *slog.Logger, c Config) *Cluster {
 	m := model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone})
-	out := &Cluster{kernel: k, log: log, schedulers: map[string]error{}, model: tallying{m, newTallies(), balance.New(c.Desired.NodeName)}, triggers: triggers{began: time.Now()}}
+	out := &Cluster{kernel: k, log: log, schedulers: map[string]error{}, model: tallying{m, newTallies(), balance.New(c.Desired.NodeName), c.Ejects}, triggers: triggers{began: time.Now()}}
 	c.Desired.Missing = func(name string) error { return out.schedulers[name] }
 	c.Desired.Rising = out.model.weights
+	if c.Ejects != nil {
+		c.Desired.Ejected = out.model.ejected
+	}
 	out.settings = settings{Config: c, now: c.Desired}
 	m.Reserve(out.settings.now.Reserved)
 	return out
@@ -71,6 +82,7 @@ type News struct {
 	Problems *[]model.Problem // of the source itself; nil: unchanged
 	Loaded   bool             // the source has delivered all that it can read
 	Synced   bool             // the source has delivered everything: a missing object does not exist
+	Ejects   []model.Key      // Services whose dead endpoints have changed
 	Facts    bool             // the node's links, addresses or default routes may have changed
 }
 
@@ -107,6 +119,9 @@ func (c *Cluster) Take(n News) {
 		c.source.problems = *n.Problems
 	}
 	c.source.loaded, c.source.synced = c.source.loaded || n.Loaded, c.source.synced || n.Synced
+	for _, key := range n.Ejects {
+		c.model.SetDirty(key)
+	}
 	if n.Facts {
 		c.FactsChanged()
 	}
@@ -157,6 +172,9 @@ func (c *Cluster) Tell(b *model.Board) {
 	b.Take(c.model.Board())
 	b.Replace("source", c.source.problems)
 	b.Replace("node", c.settings.node.problems(&c.settings.Config, c.facts.now))
+	if c.settings.Ejects != nil {
+		b.Replace("eject", c.settings.Ejects.Problems(c.model.Identity))
+	}
 	if c.table != nil {
 		b.Take(c.table.Board())
 	}

@@ -77,7 +77,7 @@ func (c *Cluster) Configure(to Config) {
 	d := to.Desired
 	s := &c.settings
 	d.IPv6, d.Protected, d.Missing = s.Desired.IPv6, s.Desired.Protected, s.Desired.Missing
-	d.Rising = s.Desired.Rising
+	d.Rising, d.Ejected = s.Desired.Rising, s.Desired.Ejected
 	d.Localhost = s.Desired.Localhost // a change needs a restart: the relay keeps its listeners
 	s.Desired, s.PrimaryNodePorts, s.changed = d, to.PrimaryNodePorts, true
 }

@@ -36,6 +36,7 @@ type tallying struct {
 	*model.Model
 	tallies *tallies
 	starts  *balance.Starts
+	ejects  Ejects // may be nil
 }
 
 var _ desired.Views = tallying{}
@@ -55,6 +56,13 @@ func (t tallying) View(key model.Key) (model.View, bool) {
 		t.tallies.all = nil
 	}
 	t.starts.Renders(key, ok)
+	if t.ejects != nil {
+		after := time.Duration(0)
+		if ok {
+			after = v.Balance.EjectAfter
+		}
+		t.ejects.Renders(key, after)
+	}
 	return v, ok
 }
 
@@ -74,6 +82,17 @@ func (t tallying) weights(s *model.Service, scheduler string, server state.ID, e
 		}
 	}
 	return weights
+}
+
+// ejected returns which endpoints of a virtual server are ejected, and notes them.
+func (t tallying) ejected(s *model.Service, server state.ID, endpoints []netip.AddrPort, weights []uint32) []bool {
+	out := t.ejects.Ejected(s, server, endpoints, weights)
+	for i := range out {
+		if out[i] {
+			t.tallies.reduce(s.Key, state.RealServerID(server, endpoints[i]), state.Ejected)
+		}
+	}
+	return out
 }
 
 func (t *tallies) reduce(key model.Key, real state.ID, why state.Standing) {

@@ -60,6 +60,9 @@ type Config struct {
 	// Rising returns the weights of a virtual server's endpoints, of a Service with weights
 	// or slow start; see balance.Starts. nil: all have their full weight.
 	Rising func(s *model.Service, scheduler string, server state.ID, endpoints []netip.AddrPort, full []uint32) []uint32
+	// Ejected returns which endpoints of a TCP virtual server, of a Service with eject-after,
+	// must have weight 0, or nil for none; see eject.Watch. nil: none must.
+	Ejected func(s *model.Service, server state.ID, endpoints []netip.AddrPort, weights []uint32) []bool
 	// Missing returns why this kernel lacks one of state.Schedulers; nil: the kernel has
 	// it. If Missing is nil, the kernel has all.
 	Missing func(scheduler string) error

@@ -96,6 +96,11 @@ func (t *Table) schedulerFaults(v model.View, wrong *faults) {
 			wrong.add("metadata.annotations["+model.SchedulerAnnotation+"]", "", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
 		}
 	}
+	if v.Balance.EjectAfter > 0 {
+		if why := c.ejects(v.Service); why != "" {
+			wrong.add("metadata.annotations["+model.EjectAfterAnnotation+"]", "", "without effect: "+why)
+		}
+	}
 	if !v.Balance.Weighted() {
 		return
 	}

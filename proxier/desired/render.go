@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
@@ -179,21 +181,77 @@ func (r *render) frontend(f *Frontend) {
 func (r *render) server(id state.ID, endpoints []netip.AddrPort, weights []uint32, f *Frontend, why string) {
 	r.own(id, r.serverSpec(), why)
 	r.order = shuffle(r.order[:0], endpoints, r.config.NodeName, r.view.Key, f.Port)
-	if s := r.view.Service; r.config.weighs(s) != "" {
-		weights = nil
-	} else if s.Balance.Weighted() && r.config.Rising != nil {
-		weights = r.config.Rising(s, r.config.SchedulerOf(s), id, endpoints, weights)
-	}
+	weights, ejected := r.weights(id, endpoints, weights)
 	for i := range r.order {
-		weight := uint32(1)
+		at := r.order[i].index
+		weight, what := uint32(1), "endpoint"
 		if weights != nil {
-			weight = weights[r.order[i].index]
+			weight = weights[at]
 		}
-		r.own(state.RealServerID(id, r.order[i].endpoint), state.Serving(weight, r.view.Balance.MaxConnections), why, "endpoint")
+		if ejected != nil && ejected[at] {
+			what = EjectedReason
+		}
+		r.own(state.RealServerID(id, r.order[i].endpoint), state.Serving(weight, r.view.Balance.MaxConnections), why, what)
 	}
 	if id.Proto == state.UDP && r.config.SeesAll(id) && state.SchedulerDrains(r.config.SchedulerOf(r.view.Service)) {
 		r.staying(id, endpoints, f, why)
 	}
+}
+
+// EjectedReason is the reason of a real server without weight, since its endpoint is dead.
+const EjectedReason = "ejected, since it does not answer"
+
+// weights returns the weights of a virtual server's endpoints; nil: all are 1. given are those
+// by the rules of the Service. ejected endpoints have none; nil: no endpoint is ejected.
+func (r *render) weights(id state.ID, endpoints []netip.AddrPort, given []uint32) (weights []uint32, ejected []bool) {
+	s, c := r.view.Service, r.config
+	weighs := c.weighs(s) == ""
+	if !weighs {
+		given = nil
+	}
+	if s.Balance.EjectAfter > 0 && c.Ejected != nil && id.Proto == state.TCP && c.ejects(s) == "" {
+		ejected = c.Ejected(s, id, endpoints, given)
+	}
+	rises := weighs && s.Balance.Weighted() && c.Rising != nil
+	switch {
+	case ejected != nil:
+		return r.without(ejected, id, endpoints, given, rises), ejected
+	case rises:
+		return c.Rising(s, c.SchedulerOf(s), id, endpoints, given), nil
+	}
+	return given, nil
+}
+
+// without is weights with 0 for ejected endpoints. For slow start they are not there: each
+// begins anew when it comes back.
+func (r *render) without(ejected []bool, id state.ID, endpoints []netip.AddrPort, given []uint32, rises bool) []uint32 {
+	var serving []netip.AddrPort
+	var weights []uint32
+	for i, at := range endpoints {
+		if ejected[i] {
+			continue
+		}
+		serving = append(serving, at)
+		if given != nil {
+			weights = append(weights, given[i])
+		}
+	}
+	if rises {
+		weights = r.config.Rising(r.view.Service, r.config.SchedulerOf(r.view.Service), id, serving, weights)
+	}
+	out := make([]uint32, len(endpoints))
+	next := 0
+	for i := range endpoints {
+		if ejected[i] {
+			continue
+		}
+		out[i] = 1
+		if weights != nil {
+			out[i] = weights[next]
+		}
+		next++
+	}
+	return out
 }
 
 // staying adds, with weight 0, serving endpoints that get no new clients, since they are
@@ -260,6 +318,19 @@ func (c *Config) weighs(s *model.Service) string {
 	}
 	if !ok {
 		return fmt.Sprintf("the scheduler %s does not read weights", weighted)
+	}
+	return ""
+}
+
+// ejects returns why dead endpoints of a Service cannot be ejected; "": they can.
+func (c *Config) ejects(s *model.Service) string {
+	name := c.SchedulerOf(s)
+	hashes := name == "sh" || name == "mh"
+	switch {
+	case !state.SchedulerDrains(name), hashes && schedulerFlags(name, s.Balance.Scheduler)&state.FlagSchedFallback == 0:
+		return fmt.Sprintf("the scheduler %s refuses the connections of an endpoint with weight 0", name)
+	case !slices.ContainsFunc(s.Ports, func(p model.Port) bool { return p.Protocol == corev1.ProtocolTCP }):
+		return "the Service has no TCP port"
 	}
 	return ""
 }

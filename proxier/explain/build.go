@@ -197,6 +197,8 @@ func (n *Node) weigh(e *Endpoint, server state.ID, at netip.AddrPort, wanted map
 		e.Why += "; flows that it has go on"
 	case e.Standing == state.Draining && !e.Chosen:
 		e.Why += "; its connections may end in peace"
+	case e.Standing == state.Ejected:
+		e.Why += "; " + desired.EjectedReason
 	case e.Standing == state.ZeroWeight:
 		e.Why += "; a weight rule gives it no new connections"
 	case e.Standing == state.SlowStart:

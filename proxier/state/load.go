@@ -20,6 +20,7 @@ type Standing string
 const (
 	Draining   Standing = "draining"    // weight 0: not desired, or kept only for its UDP flows
 	ZeroWeight Standing = "zero_weight" // weight 0: by a weight rule of its Service
+	Ejected    Standing = "ejected"     // weight 0: it answers no new connections
 	SlowStart  Standing = "slow_start"  // its weight rises, perhaps from 0
 	AtLimit    Standing = "at_limit"    // it has as many connections as it may have
 	NoNew      Standing = "no_new"      // weight 0, and the reason is not known
@@ -30,7 +31,7 @@ const (
 type Reduced map[ID]Standing
 
 // Standings has all of them.
-var Standings = []Standing{Draining, ZeroWeight, SlowStart, AtLimit, NoNew}
+var Standings = []Standing{Draining, ZeroWeight, Ejected, SlowStart, AtLimit, NoNew}
 
 // Standing returns the standing of a real server as the kernel has it; "": it takes its full
 // part. nil reduced: what is desired is not known.

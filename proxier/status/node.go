@@ -66,6 +66,7 @@ type Endpoint struct {
 var standings = map[state.Standing]struct{ one, many string }{
 	state.Draining:   {"draining", "draining"},
 	state.ZeroWeight: {"by a weight rule", "with weight 0"},
+	state.Ejected:    {"ejected, since it does not answer", "ejected"},
 	state.SlowStart:  {"slow start", "in slow start"},
 	state.AtLimit:    {"at its limit", "at the limit"},
 	state.NoNew:      {"no new ones", "without new connections"},

@@ -57,8 +57,8 @@ func TestRates(t *testing.T) {
 		{"endpoints, one behind two virtual servers", []Row{
 			ofEndpoint(5, "10.244.0.1:80", 1, 5, state.SlowStart), ofEndpoint(6, "10.244.0.1:80", 20, 5, ""), ofEndpoint(7, "10.244.0.2:80", 0, 0, state.Draining),
 		}, []Rate{
-			{Key: key("web"), Endpoint: "10.244.0.1:80", Balance: Balance{20, 10, [5]uint32{2: 1}}, Connections: 8, New: 4, Whole: true, Active: 12, Inactive: 14, PacketsIn: 8, PacketsOut: 12, BytesIn: 16, BytesOut: 20},
-			{Key: key("web"), Endpoint: "10.244.0.2:80", Balance: Balance{0, 0, [5]uint32{0: 1}}, Connections: 4, New: 2, Whole: true, Active: 6, Inactive: 7, PacketsIn: 4, PacketsOut: 6, BytesIn: 8, BytesOut: 10},
+			{Key: key("web"), Endpoint: "10.244.0.1:80", Balance: Balance{20, 10, [6]uint32{3: 1}}, Connections: 8, New: 4, Whole: true, Active: 12, Inactive: 14, PacketsIn: 8, PacketsOut: 12, BytesIn: 16, BytesOut: 20},
+			{Key: key("web"), Endpoint: "10.244.0.2:80", Balance: Balance{0, 0, [6]uint32{0: 1}}, Connections: 4, New: 2, Whole: true, Active: 6, Inactive: 7, PacketsIn: 4, PacketsOut: 6, BytesIn: 8, BytesOut: 10},
 		}},
 	}
 	for _, s := range steps {

@@ -42,7 +42,7 @@ type series struct {
 type Balance struct {
 	Weight    uint32    // the highest
 	Limit     uint64    // the sum
-	Standings [5]uint32 // how many stand so, by index of state.Standings
+	Standings [6]uint32 // how many stand so, by index of state.Standings
 }
 
 func (b *Balance) add(r *Row) {
