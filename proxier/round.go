@@ -143,6 +143,7 @@ func (p *Proxier) report(r *report.Round) {
 	p.ledger.Report(r)
 	p.cluster.Report(r)
 	r.Flows = p.sweeper.Sum()
+	r.Ejected, r.Ejections = p.ejects.Sum()
 	p.problems(r)
 	p.last.Store(r)
 	if p.config.Observe != nil {

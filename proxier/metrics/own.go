@@ -31,6 +31,8 @@ type ownMetrics struct {
 	bytes       prometheus.Counter
 	processes   prometheus.Counter
 	draining    prometheus.Gauge
+	ejected     prometheus.Gauge
+	ejections   prometheus.Counter
 	known       *prometheus.GaugeVec
 	flows       moment // since when the first frontend waits for a sweep of conntrack; zero: none waits
 	drains      moment // since when the oldest drain lasts; zero: none
@@ -63,6 +65,8 @@ func newOwnMetrics(to maker, c *Config) *ownMetrics {
 		bytes:       to.counter("kube_ipvs_netlink_bytes_total", "Bytes sent to the kernel over netlink."),
 		processes:   to.counter("kube_ipvs_processes_started_total", "Processes that kube-ipvs started, such as iptables-restore."),
 		draining:    to.gauge("kube_ipvs_draining_real_servers", "Removed endpoints that drain: they keep their connections and get no new ones."),
+		ejected:     to.gauge("kube_ipvs_ejected_endpoints", "Endpoints of Services with the annotation kube-ipvs/eject-after that get no new connections, since they do not answer. An endpoint of two such Services counts twice."),
+		ejections:   to.counter("kube_ipvs_ejections_total", "Times that an endpoint was ejected."),
 		known:       to.gauges("kube_ipvs_followed_objects", "Objects that the proxy follows. All nodes of a cluster have the same number, soon after a change.", "kind"),
 		problems:    to.gauge("kube_ipvs_problems", "Faults of Services, EndpointSlices and other source objects."),
 	}
@@ -114,6 +118,7 @@ func (o *ownMetrics) observe(r *report.Round, queued time.Time) {
 		o.givenUp.Inc()
 	}
 	o.observeFlows(r.Flows)
+	o.ejections.Add(float64(r.Ejections))
 	if r.Err != nil {
 		return // an aborted round writes and compares nothing
 	}
@@ -128,6 +133,7 @@ func (o *ownMetrics) observe(r *report.Round, queued time.Time) {
 	for _, d := range r.Drift {
 		o.drift.WithLabelValues(label(d.ID.Kind.String())).Inc()
 	}
+	o.ejected.Set(float64(r.Ejected))
 	o.draining.Set(float64(r.Draining))
 	o.drains.set(time.Time{})
 	if len(r.Drains) > 0 {

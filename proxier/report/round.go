@@ -30,6 +30,8 @@ type Round struct {
 	Retried   int              // failed writes that the round tried again
 	Drift     []Drift          // changes by other programs, with Full
 	Kernel    kernel.Stats     // the messages and processes of the round
+	Ejected   int              // endpoints of Services that get no new connections, since they are dead
+	Ejections int              // since the last round
 	Draining  int              // real servers that finish their connections
 	Drains    []Drain          // the longest of Draining
 	Reduced   state.Reduced    // not nil after the first round that has rendered
