@@ -33,8 +33,8 @@ func mute(t *testing.T, pods ...*testbed.Host) (unmute func()) {
 	return unmute
 }
 
-// stream has a client connect to an address ten times a second until the test ends.
-func stream(t *testing.T, to netip.AddrPort) {
+// pour has a client connect to an address ten times a second until the test ends.
+func pour(t *testing.T, to netip.AddrPort) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	t.Cleanup(func() { cancel(); wg.Wait() })
@@ -94,7 +94,7 @@ func TestEject(t *testing.T) {
 func ejects(t *testing.T, d *testbed.Daemon) {
 	serve(t, d, testbed.Backends(bed.P1, bed.P2, bed.R1), ejecting)
 	to := ejecting.ClusterIP().V4
-	stream(t, to)
+	pour(t, to)
 	eventually(t, bed.C1, "tcp", to, "p2")
 	dead := netip.AddrPortFrom(bed.P2.IPv4, testbed.TargetPort).String()
 	unmute := mute(t, bed.P2)
@@ -144,7 +144,7 @@ func TestEjectsNoneOfLoss(t *testing.T) {
 				undo(t, h, "iptables -w -D "+rule)
 			}
 		}
-		stream(t, ejecting.ClusterIP().V4)
+		pour(t, ejecting.ClusterIP().V4)
 		for began := time.Now(); time.Since(began) < time.Minute; {
 			if got, err := weightless(); err != nil || len(got) > 0 {
 				t.Fatalf("%q have weight 0: %v", sorted(got), err)
