@@ -180,7 +180,12 @@ func (r *render) frontend(f *Frontend) {
 // server adds a virtual server and its real servers, with weights if there are any.
 func (r *render) server(id state.ID, endpoints []netip.AddrPort, weights []uint32, f *Frontend, why string) {
 	r.own(id, r.serverSpec(), why)
-	r.order = shuffle(r.order[:0], endpoints, r.config.NodeName, r.view.Key, f.Port)
+	node := r.config.NodeName
+	if r.config.SchedulerOf(r.view.Service) == maglev {
+		node = "" // the table of mh depends on the order, and is to be the same on all nodes
+		r.share(sloppy.ID, sloppy.Spec, "a Service with the scheduler mh")
+	}
+	r.order = shuffle(r.order[:0], endpoints, node, r.view.Key, f.Port)
 	weights, ejected := r.weights(id, endpoints, weights)
 	for i := range r.order {
 		at := r.order[i].index
@@ -463,6 +468,9 @@ type ranked struct {
 	index    int // in the list of endpoints
 	endpoint netip.AddrPort
 }
+
+// maglev is the scheduler that hashes clients to endpoints by a table.
+const maglev = "mh"
 
 // shuffle appends the endpoints in an order that differs by node and port and does not
 // change with time. Round robin begins with the last real server that was added, and

@@ -1,0 +1,112 @@
+package wire
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"kube-ipvs/test/lib/testbed"
+)
+
+// TestFlowsOutliveNode holds connections through a node that is lost: another takes its place,
+// with another name and no memory. Those of a Service with mh go on, since both nodes have the
+// same table and schedule what has begun elsewhere. It is about traffic that is not masqueraded;
+// see docs/balancing.md.
+func TestFlowsOutliveNode(t *testing.T) {
+	t.Cleanup(func() { // the other tests need a node where this process is
+		bed.Close()
+		if err := prepare(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			dir := t.TempDir()
+			s, rr := webService(), webService()
+			s.Annotations = "kube-ipvs/scheduler: mh"
+			rr.Name, rr.Number = "rr", 2
+			for _, s := range []testbed.Service{s, rr} {
+				if err := testbed.Put(dir, s.Name+".yaml", bed.With(s, testbed.Backends(bed.P1, bed.P2, bed.R1))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			lose := runOn(t, dir, "first", mode)
+			to := []testbed.Frontend{s.ClusterIP(), rr.ClusterIP()}
+			var before [2][]*testbed.Session
+			for i, f := range to {
+				for n := range map[int]int{0: 800, 1: 50}[i] {
+					session, err := bed.C1.Dial(t.Context(), "tcp", f.Addr(n%4 > 0), testbed.From{Port: uint16(20000 + n)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(session.Reset)
+					before[i] = append(before[i], session)
+				}
+			}
+			lose()
+			runOn(t, dir, "second", mode)
+			mh, others := living(before[0]), living(before[1])
+			t.Logf("of %d connections with mh %d live on; of %d with rr %d", len(before[0]), mh, len(before[1]), others)
+			if mh*100 < len(before[0])*99 {
+				t.Errorf("of %d connections %d live on, want 99 %%", len(before[0]), mh)
+			}
+			if others*2 > len(before[1]) {
+				t.Errorf("of %d connections with rr %d live on: the test tells nothing", len(before[1]), others)
+			}
+		})
+	}
+}
+
+// living counts the connections that go on.
+func living(sessions []*testbed.Session) (n int) {
+	for _, s := range sessions {
+		if _, err := s.Ask(); err == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// runOn makes the node anew and runs kube-ipvs on it, under a name, until the returned
+// function is called.
+func runOn(t *testing.T, dir, name, mode string) (lose func()) {
+	t.Helper()
+	if err := bed.RenewNode(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	flags := []string{"--manifests", dir, "--node-name", name, "--cluster-cidr", bed.PodCIDR4.String() + "," + bed.PodCIDR6.String(), "--cluster-ip-servers", mode}
+	p := &testbed.Program{
+		Name: "kube-ipvs", File: filepath.Join(t.TempDir(), "log"), Host: bed.Node,
+		Command: func() *exec.Cmd { return exec.Command(binary, append([]string{"run"}, flags...)...) },
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("kube-ipvs said:\n%s", p.Log(100))
+		}
+	})
+	err := testbed.Await(t.Context(), 20*time.Second, func() error {
+		out, err := bed.Node.Shell(t.Context(), fmt.Sprintf("%s plan %s", binary, strings.Join(flags, " ")))
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
+	}
+}
