@@ -177,7 +177,8 @@ bench-cluster: export LAB_TIMEOUT := 3600
 bench-cluster: lab-test
 
 # What kube-ipvs costs, beside kube-proxy in each mode and the floor: takes about
-# 25 minutes. SIZE=small takes one or two. PARTS is some of the parts.
+# half an hour. SIZE=small takes some minutes. PARTS is some of the parts; balance alone takes
+# five minutes, and writes docs/balancing.md.
 SIZE ?= full
 PARTS ?=
 bench: build

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -22,6 +23,9 @@ func (r *Results) document(path string) error {
 	dir := filepath.Join(filepath.Dir(path), "performance")
 	errs = append(errs, os.MkdirAll(dir, 0o755))
 	for _, topic := range r.topics() {
+		if slices.Contains(balanceTopics, topic) {
+			continue
+		}
 		out.WriteString(r.table(topic))
 		of := r.of(topic)
 		if len(distinct(of, func(f *Figure) int { return f.Services })) < 2 {

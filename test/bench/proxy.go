@@ -19,12 +19,13 @@ import (
 
 // proxy is a service proxy that can run on the node.
 type proxy struct {
-	name    string // the subject of figures
-	mode    string // kube-proxy's, or empty: it is kube-ipvs
-	servers string // kube-ipvs's clusterIPServers; its own default if empty
-	routes  bool   // kube-ipvs has vipBinding route, and only its start is measured
-	lasting bool   // kube-proxy does not write everything anew from time to time
-	user    string // of the API server; an admin if empty
+	name      string // the subject of figures
+	mode      string // kube-proxy's, or empty: it is kube-ipvs
+	servers   string // kube-ipvs's clusterIPServers; its own default if empty
+	routes    bool   // kube-ipvs has vipBinding route, and only its start is measured
+	scheduler string // kube-proxy's for IPVS; its own default if empty
+	lasting   bool   // kube-proxy does not write everything anew from time to time
+	user      string // of the API server; an admin if empty
 
 	program *testbed.Program // while it runs
 	config  string           // its file
@@ -125,6 +126,9 @@ func (p *proxy) configuration(l *lab) string {
 	switch {
 	case p.mode != "":
 		f("mode: %s", p.mode)
+		if p.scheduler != "" {
+			f("ipvs: {scheduler: %s}", p.scheduler)
+		}
 		if p.lasting {
 			f("%s: {syncPeriod: 2h, minSyncPeriod: 1s}", p.mode)
 		}

@@ -93,8 +93,8 @@ func number(x float64) string {
 	return strconv.FormatFloat(x, 'f', max(0, digits), 64)
 }
 
-// write writes bench.json into a folder and, if docs is not empty, the report
-// with its pictures.
+// write writes bench.json into a folder and, if docs is not empty, the report with its
+// pictures, and that of the part balance, if they are complete.
 func (r *Results) write(out, docs string) error {
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
@@ -103,5 +103,11 @@ func (r *Results) write(out, docs string) error {
 	if err := errors.Join(os.MkdirAll(out, 0o755), os.WriteFile(filepath.Join(out, "bench.json"), append(text, '\n'), 0o644)); err != nil || docs == "" {
 		return err
 	}
-	return r.document(docs)
+	if r.complete() {
+		err = r.document(docs)
+	}
+	if !r.Small && slices.Contains(r.Parts, "balance") {
+		err = errors.Join(err, r.balancing(filepath.Join(filepath.Dir(docs), "balancing.md")))
+	}
+	return err
 }
