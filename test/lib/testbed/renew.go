@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -55,5 +56,5 @@ func (b *Bed) RenewNode(ctx context.Context) error {
 			b.hosts[i] = b.Node
 		}
 	}
-	return unix.Close(old.ns)
+	return errors.Join(unix.Close(old.ns), b.ready(ctx))
 }

@@ -48,7 +48,8 @@ func (b *Bed) ServeAt(h *Host, at, name string) (stop func(), err error) {
 	var p net.PacketConn
 	err = h.Do(func() error {
 		var err error
-		if l, err = net.Listen("tcp", at); err != nil {
+		// A listener that asks idle clients by itself would speak first behind a new node.
+		if l, err = (&net.ListenConfig{KeepAlive: -1}).Listen(context.Background(), "tcp", at); err != nil {
 			return err
 		}
 		p, err = net.ListenPacket("udp", at)

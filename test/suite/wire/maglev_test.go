@@ -41,7 +41,7 @@ func TestFlowsOutliveNode(t *testing.T) {
 				for n := range map[int]int{0: 800, 1: 50}[i] {
 					session, err := bed.C1.Dial(t.Context(), "tcp", f.Addr(n%4 > 0), testbed.From{Port: uint16(20000 + n)})
 					if err != nil {
-						t.Fatal(err)
+						t.Fatalf("connection %d to %s: %v", n, f.Addr(n%4 > 0), err)
 					}
 					t.Cleanup(session.Reset)
 					before[i] = append(before[i], session)
