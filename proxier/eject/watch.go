@@ -3,7 +3,10 @@ package eject
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
@@ -12,8 +15,8 @@ import (
 )
 
 const (
-	// period is the time between readings of conntrack. share times the duration of a reading
-	// passes before the next one: it takes the longer, the more entries conntrack has.
+	// period is the time between readings of conntrack. share times the CPU time of a reading
+	// passes before the next one: it takes the more, the more entries conntrack has.
 	period = 500 * time.Millisecond
 	share  = 20
 	// readingTime bounds a reading.
@@ -41,11 +44,12 @@ func (w *Watch) Run(ctx context.Context) {
 		}
 		began := time.Now()
 		var err error
+		var cost time.Duration
 		if k == nil {
 			k, err = w.config.Flows(ctx)
 		}
 		if err == nil {
-			if err = read(ctx, k, watched); err == nil {
+			if cost, err = costOf(func() error { return read(ctx, k, watched) }); err == nil {
 				w.judge(ctx, began, watched)
 			}
 		}
@@ -54,9 +58,24 @@ func (w *Watch) Run(ctx context.Context) {
 			failing = err
 		}
 		w.probeEjected(ctx)
-		took := time.Since(began)
-		pace.Pause(ctx, max(period-took, share*took))
+		pace.Pause(ctx, max(period-time.Since(began), share*cost))
 	}
+}
+
+// costOf returns the CPU time of a function, which does not grow with the load of the node.
+func costOf(f func() error) (time.Duration, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before := cpuTime()
+	err := f()
+	return cpuTime() - before, err
+}
+
+// cpuTime returns the CPU time of this thread.
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_THREAD, &u) // cannot fail for this thread
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // tell logs whether readings succeed, when this changes.
