@@ -12,7 +12,7 @@ import (
 	"kube-ipvs/test/lib/testbed"
 )
 
-var ejecting = testbed.Service{Name: "eject", Number: 1, Type: "NodePort", Protocols: []string{"TCP"}, Annotations: "kube-ipvs/eject-after: 3s"}
+var ejecting = testbed.Service{Name: "eject", Number: 1, Type: "NodePort", Protocols: []string{"TCP"}, Families: []string{"IPv4"}, Annotations: "kube-ipvs/eject-after: 3s"}
 
 // mute has pods drop all packets to their port until the returned function is called, or the
 // test ends.
@@ -122,7 +122,7 @@ func ejects(t *testing.T, d *testbed.Daemon) {
 
 	unmute = mute(t, bed.P1, bed.P2, bed.R1)
 	cut := time.Now()
-	for time.Since(cut) < 8*time.Second {
+	for ; time.Since(cut) < 8*time.Second; time.Sleep(200 * time.Millisecond) {
 		if got, err := weightless(); err != nil || len(got) > 0 {
 			t.Fatalf("%q have weight 0, though no endpoint answers: %v", sorted(got), err)
 		}
