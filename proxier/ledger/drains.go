@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -22,6 +23,7 @@ type drain struct {
 	since  time.Time
 	looked bool // its connections have been counted, at weight 0
 	empty  bool // it had no connections then
+	asked  bool // the last full plan has asked whether it drains: it is not desired
 }
 
 // drains are all of them, and when to count their connections; zero: there are none.
@@ -41,7 +43,29 @@ func (l *Ledger) Draining(real state.ID) bool {
 		d = &drain{since: time.Now()}
 		l.drains.of[real] = d
 	}
+	d.asked = true
 	return !d.empty && time.Since(d.since) < l.config.DrainTimeout
+}
+
+// plan returns the plan of a part, and forgets the drains of real servers that are desired. They
+// may be desired with weight 0, by a rule or in slow start, so that the kernel does not show it.
+func (l *Ledger) plan(part desired.Part) state.Plan {
+	for _, d := range l.drains.of {
+		d.asked = false
+	}
+	plan := l.Plan(part)
+	if len(l.drains.of) == 0 {
+		return plan
+	}
+	for _, w := range part.Some {
+		if w.Present && w.ID.Kind == state.RealServer {
+			delete(l.drains.of, w.ID)
+		}
+	}
+	if part.All != nil {
+		maps.DeleteFunc(l.drains.of, func(_ state.ID, d *drain) bool { return !d.asked })
+	}
+	return plan
 }
 
 // schedulerDrains reports whether the scheduler of a real server skips weight 0. If it does

@@ -54,7 +54,7 @@ func (l *Ledger) write(ctx context.Context, r *report.Round, part desired.Part, 
 	if l.complete {
 		l.config.Sweeper.Expect(part.Some, part.All)
 	}
-	w.plan = l.Plan(part)
+	w.plan = l.plan(part)
 	if part.Large && len(w.plan) > l.config.Turn.Writes {
 		l.leave(w) // so that the round ends for the other changes
 		return
