@@ -21,6 +21,10 @@ const Steps = 20
 // leastStep bounds what a Service costs: each step renders it.
 const leastStep = 500 * time.Millisecond
 
+// idle times the duration of a step of a Service passes before its next one: a Service may
+// have thousands of virtual servers to read.
+const idle = 20
+
 func step(during time.Duration) time.Duration { return max(during/Steps, leastStep) }
 
 // fine is the full weight behind a scheduler that counts connections. It picks the endpoint
@@ -60,6 +64,7 @@ type start struct {
 	during   time.Duration
 	full     uint32
 	counts   bool
+	sticky   bool   // clients stay with it: session affinity
 	weight   uint32 // as it is now
 	steady   int    // steps for which the weight has been full, or no connection has come
 	done     bool   // the weight stays full
@@ -113,11 +118,11 @@ func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, en
 			of.reals[real] = one
 			of.next = pace.Earliest(of.next, time.Now().Add(step(v.Balance.SlowStart)))
 		}
-		if all++; one == nil {
-			settled++
+		if all += float64(out[i]); one == nil {
+			settled += float64(out[i])
 			continue
 		}
-		one.use(of.rendering, v.Balance.SlowStart, counts(scheduler), out[i])
+		one.use(of.rendering, v, counts(scheduler), out[i])
 		rising[i] = one
 	}
 	least := max(0, (all/2-settled)/(all-settled))
@@ -181,11 +186,11 @@ func (s *Starts) first(of *service, had kernel, i int, scheduler string, full ui
 }
 
 // use says that a rendering uses an endpoint, and follows the Service.
-func (one *start) use(rendering int, during time.Duration, counts bool, full uint32) {
+func (one *start) use(rendering int, v *model.Service, counts bool, full uint32) {
 	if one.full != full {
 		one.weight, one.full = uint32(uint64(one.weight)*uint64(full)/uint64(one.full)), full
 	}
-	one.rendered, one.during, one.counts = rendering, during, counts
+	one.rendered, one.during, one.counts, one.sticky = rendering, v.Balance.SlowStart, counts, v.Affinity > 0
 }
 
 // scaleOf returns the factor of all weights of a virtual server, by which they can rise in
@@ -215,7 +220,11 @@ func (s *Starts) Rise(read func(server state.ID) ([]state.Load, error)) []model.
 	var keys []model.Key
 	for key, of := range s.of {
 		if pace.Due(of.next) {
+			began := time.Now()
 			of.rise(s.offset, read)
+			if took := time.Since(began); !of.next.IsZero() {
+				of.next = pace.Later(of.next, time.Now().Add(idle*took))
+			}
 			keys = append(keys, key)
 		}
 	}
@@ -237,8 +246,8 @@ func (of *service) rise(offset func(state.ID) float64, read func(state.ID) ([]st
 				at = of.look(real.Server(), step(one.during), read)
 				servers[real.Server()] = at
 			}
-			if at.reals == nil {
-				continue
+			if _, there := at.reals[real]; !there {
+				continue // unread, or not written yet
 			}
 		}
 		one.rise(time.Now(), at.load(real), at.mean(one.full), offset(real))
@@ -341,12 +350,15 @@ func (one *start) rise(now time.Time, load state.Load, others mean, offset float
 		one.done = part >= 1
 		return
 	}
-	if !one.looked { // at the first step
+	if !one.looked || load.Began < one.first { // at the first step, or its counters were reset
+		one.got = 0
 		one.looked, one.first, one.load, one.credit = true, load.Began, load, offset-0.5
 	}
 	// What has begun is published late; what is active now shows it before, but for those that have ended.
 	got := max(one.got+max(0, float64(load.Active)-float64(one.load.Active)), float64(load.Began-one.first))
-	one.credit = min(one.credit-(got-one.got), 1) + share*others.arrivals
+	// What it got too much counts for two seconds: clients that stay with it ask no scheduler.
+	owed := -share * others.arrivals * float64(publish) / float64(step(one.during))
+	one.credit = max(min(one.credit-(got-one.got), 1), owed) + share*others.arrivals
 	one.got, one.load = got, load
 	more := math.Floor(part*others.overhead+offset) - float64(load.Active)
 	if part >= 1 {
@@ -357,6 +369,9 @@ func (one *start) rise(now time.Time, load state.Load, others mean, offset float
 		ended := others.arrivals * float64(load.Active) / others.overhead // in a step, which makes room for new ones
 		more = min(more, credit-math.Floor(ended))
 		one.weight = uint32(min(1, max(0, load.Overhead()+more)/others.overhead) * float64(one.full))
+	}
+	if one.sticky && load.Active > 0 {
+		one.weight = max(one.weight, 1) // weight 0 would send its clients elsewhere (expire_quiescent_template)
 	}
 	if one.steady++; part < 1 || one.weight < one.full && others.arrivals > 0 {
 		one.steady = 0

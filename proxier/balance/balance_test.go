@@ -150,6 +150,16 @@ func TestRollingUpdate(t *testing.T) {
 	}
 }
 
+// The share of an endpoint goes by its weight: a canary of a hundredth does not get all while the
+// others are replaced.
+func TestRollingUpdateBesideCanary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wrr")
+		n.render([]uint32{99, 1}, 1, 2)
+		want(t, "the other one is new", n.render([]uint32{1, 99}, 2, 3), "[1 49]")
+	})
+}
+
 func TestGivenWeights(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode("wrr")

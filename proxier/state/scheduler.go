@@ -25,7 +25,7 @@ func SchedulerDrains(scheduler string) bool { return scheduler != "dh" }
 
 // WeightedScheduler returns the scheduler that takes the place of one where real servers
 // have different weights: rr and lc do not read them. ok is false for dh, which does not
-// either, and has no other in its place.
+// either, and for ovf, which takes a weight for a number of connections (ip_vs_ovf.c).
 func WeightedScheduler(scheduler string) (weighted string, ok bool) {
 	switch scheduler {
 	case "rr":
@@ -33,5 +33,5 @@ func WeightedScheduler(scheduler string) (weighted string, ok bool) {
 	case "lc":
 		return "wlc", true
 	}
-	return scheduler, scheduler != "dh"
+	return scheduler, scheduler != "dh" && scheduler != "ovf"
 }
