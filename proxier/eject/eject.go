@@ -7,7 +7,8 @@
 // has left the Service and come back.
 //
 // Of a virtual server at most half of the endpoints have weight 0 for that. If more do not
-// answer, or none does, the node itself is cut off, and ejects no more.
+// answer, or none does, the node itself is cut off, and ejects no more. An endpoint that never
+// accepted a connection of the node is not ejected: a network policy may keep the node from it.
 //
 // An endpoint that refuses connections is not dead: its clients know at once.
 package eject
@@ -121,7 +122,12 @@ func (w *Watch) Ejected(v *model.Service, server state.ID, endpoints []netip.Add
 	case w.poke <- struct{}{}:
 	default:
 	}
-	if 2*dead > len(serving) { // others have left the Service
+	for i := len(out) - 1; i >= 0 && 2*dead > len(serving); i-- { // others have left the Service
+		if out[i] {
+			out[i], dead = false, dead-1
+		}
+	}
+	if dead == 0 {
 		return nil
 	}
 	return out

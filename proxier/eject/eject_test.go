@@ -36,7 +36,7 @@ func endpointOf(i int) netip.AddrPort {
 type world struct {
 	t     *testing.T
 	watch *Watch
-	log   strings.Builder
+	log   lines
 
 	mu       sync.Mutex
 	all      []netip.AddrPort
@@ -48,6 +48,24 @@ type world struct {
 	dialled  int
 	readErr  error
 	readings int
+}
+
+// lines is what a log has, for several goroutines.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 var errSilent = errors.New("no answer")
@@ -93,6 +111,12 @@ func (w *world) render(after time.Duration) []netip.AddrPort {
 // ejected returns the endpoints with weight 0.
 func (w *world) ejected() []netip.AddrPort { return w.render(3 * time.Second) }
 
+// read returns the number of readings.
+func (w *world) read() (n int) {
+	w.set(func() { n = w.readings })
+	return n
+}
+
 func (w *world) set(do func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -113,8 +137,8 @@ func (w *world) arrives(at netip.AddrPort) error {
 func (w *world) dial(ctx context.Context, at netip.AddrPort) error {
 	w.set(func() { w.dialled++ })
 	for {
-		err := w.arrives(at)
-		if w.deaf {
+		err, deaf := w.arrives(at), false
+		if w.set(func() { deaf = w.deaf }); deaf {
 			err = errSilent
 		}
 		if err != errSilent {
@@ -159,7 +183,9 @@ func (w *world) clients(pause time.Duration, patient func() bool) {
 		for w.t.Context().Err() == nil {
 			pace.Pause(w.t.Context(), pause)
 			dead := w.watch.dead(web.Key)
-			for _, at := range w.all {
+			var all []netip.AddrPort
+			w.set(func() { all = w.all })
+			for _, at := range all {
 				if !slices.Contains(dead, at) {
 					go w.connect(at, patient())
 				}
@@ -309,17 +335,18 @@ func TestLossEjectsNone(t *testing.T) {
 		if _, ever := w.watch.Sum(); ever > 0 {
 			t.Errorf("%d ejections:\n%s", ever, w.log.String())
 		}
-		t.Logf("%d connections, %d readings, %d of the node's own connections", w.began, w.readings, w.dialled)
+		w.set(func() { t.Logf("%d connections, %d readings, %d of the node's own connections", w.began, w.readings, w.dialled) })
 	})
 }
 
-// However many die one after another, half of the endpoints stay, and all are back when the
-// others leave the Service.
+// However many die one after another, half of the endpoints stay, also when others leave the
+// Service.
 func TestHalfStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 5)
 		w.run()
 		w.clients(100*time.Millisecond, patient)
+		time.Sleep(time.Second)
 		for i := range 4 {
 			w.set(func() { w.fate[endpointOf(i)] = errSilent })
 			time.Sleep(30 * time.Second)
@@ -334,8 +361,23 @@ func TestHalfStays(t *testing.T) {
 			t.Errorf("problems %v, want %s", problems, want)
 		}
 		w.set(func() { w.all = w.all[:3] })
-		if got := w.ejected(); len(got) > 0 {
+		if got := w.ejected(); len(got) != 1 {
 			t.Errorf("%v of three are out", got)
+		}
+	})
+}
+
+// An endpoint that never answered the node is not ejected, whatever its clients meet: a policy may
+// keep the node from it.
+func TestNeverReached(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4)
+		w.set(func() { w.fate[endpointOf(3)] = errSilent })
+		w.run()
+		w.clients(100*time.Millisecond, patient)
+		time.Sleep(time.Minute)
+		if got := w.ejected(); len(got) > 0 {
+			t.Errorf("%v are out", got)
 		}
 	})
 }
@@ -354,14 +396,17 @@ func TestForgotten(t *testing.T) {
 				t.Errorf("%v are out", got)
 			}
 		}
+		time.Sleep(time.Second)
 		w.set(func() { w.fate[endpointOf(3)] = errSilent })
 		out()
-		w.set(func() { w.all = w.all[:3] })
+		w.set(func() { w.all = w.all[:3]; delete(w.fate, endpointOf(3)) })
 		w.ejected()
 		w.set(func() { w.all = w.all[:4] })
 		if got := w.ejected(); len(got) > 0 {
 			t.Errorf("%v are out, after they were away", got)
 		}
+		time.Sleep(time.Second)
+		w.set(func() { w.fate[endpointOf(3)] = errSilent })
 		out()
 		if got := w.render(0); len(got) > 0 {
 			t.Errorf("%v are out without the annotation", got)
@@ -378,13 +423,13 @@ func TestReadings(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.set(func() { w.readings = 0 })
 		time.Sleep(time.Minute)
-		if w.readings > 0 {
-			t.Errorf("%d readings", w.readings)
+		if n := w.read(); n > 0 {
+			t.Errorf("%d readings", n)
 		}
 		w.render(3 * time.Second)
 		time.Sleep(time.Minute)
-		if w.readings < 100 {
-			t.Errorf("%d readings", w.readings)
+		if n := w.read(); n < 100 {
+			t.Errorf("%d readings", n)
 		}
 		w.set(func() { w.readErr = errors.New("no memory") })
 		time.Sleep(time.Minute)

@@ -12,9 +12,9 @@ const (
 	reserve = 2 * time.Second
 	// fewest is how many connections without an answer make an endpoint suspect.
 	fewest = 2
-	// mostWaiting bounds endpoint.waiting. While there are more, further connections to the
-	// endpoint are not seen.
-	mostWaiting = 4096
+	// mostWaiting bounds endpoint.waiting, which each of a tenant's Services may have of an
+	// endpoint. While there are more, further connections to the endpoint are not seen.
+	mostWaiting = 32
 	// answerable is the age up to which a connection that waits no more is taken for answered.
 	// Later, conntrack may have forgotten it.
 	answerable = 10 * time.Second
@@ -26,12 +26,13 @@ type endpoint struct {
 	waiting  map[uint32]*waiting // connections without an answer; only Run uses it
 	alive    time.Time           // when it was last known to answer: connections seen until then do not count
 	probing  bool                // a probe is under way
+	reached  bool                // it has accepted a connection of the node
 	futile   int                 // how often it has answered a probe, though it was suspect
 	forgiven time.Time           // when futile no longer counts
 	calm     time.Time           // until then it is not suspect
 
 	ejected  time.Time // zero: it serves
-	probe    time.Time // the next probe while it is ejected
+	probe    time.Time // the next probe while it is ejected, or was never reached
 	pause    time.Duration
 	returned time.Time // the end of its last ejection
 }
@@ -122,7 +123,7 @@ func (e *endpoint) eject(now time.Time) {
 	e.rest(now)
 }
 
-// rest sets the time of the next probe of an ejected endpoint.
+// rest sets the time of the next probe.
 func (e *endpoint) rest(now time.Time) {
 	e.pause = longer(e.pause)
 	e.probe = now.Add(e.pause)
@@ -132,9 +133,12 @@ func (e *endpoint) serveAgain(now time.Time) {
 	e.ejected, e.returned, e.alive = time.Time{}, now, now
 }
 
-// ejectable reports whether a virtual server has an endpoint, and no more than half of its
-// endpoints are ejected or in bad.
+// ejectable reports whether the node has reached an endpoint before, a virtual server has it, and
+// no more than half of the endpoints there are ejected or in bad.
 func (of *service) ejectable(at netip.AddrPort, bad []netip.AddrPort) bool {
+	if !of.endpoints[at].reached {
+		return false
+	}
 	for _, endpoints := range of.servers {
 		n := 0
 		for _, other := range endpoints {

@@ -23,6 +23,9 @@ const (
 	attemptPause = 100 * time.Millisecond
 	// mostProbed is how many endpoints are probed at once.
 	mostProbed = 32
+	// mostSuspects is how many suspect endpoints of a Service are probed at once, so that the
+	// Services of others have their turn.
+	mostSuspects = 4
 	// fewControls is how many other endpoints are probed beside suspect ones.
 	fewControls = 3
 )
@@ -158,13 +161,19 @@ func (w *Watch) decide(key model.Key, suspects, silents []netip.AddrPort, reache
 	return len(dead) > 0
 }
 
-// probeEjected probes the ejected endpoints whose time has come.
-func (w *Watch) probeEjected(ctx context.Context) {
+// mostTried is how many endpoints begin to be probed by tryAgain at a time: thousands may be new.
+const mostTried = mostProbed / 2
+
+// probeOthers probes the ejected endpoints, and those that were never reached, whose time has come.
+func (w *Watch) probeOthers(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	tried := 0
 	for key, of := range w.services {
 		for at, e := range of.endpoints {
-			if e.isEjected() && !e.probing && pace.Due(e.probe) {
+			due := e.isEjected() && pace.Due(e.probe) || !e.reached && !time.Now().Before(e.probe)
+			if due && !e.probing && e.rendered == of.rendering && tried < mostTried {
+				tried++
 				e.probing = true
 				w.running.Go(func() { w.tryAgain(ctx, key, at, e) })
 			}
@@ -172,14 +181,17 @@ func (w *Watch) probeEjected(ctx context.Context) {
 	}
 }
 
-// tryAgain has an ejected endpoint serve if it accepts a connection.
+// tryAgain has an ejected endpoint serve if it accepts a connection, and notes that it was
+// reached.
 func (w *Watch) tryAgain(ctx context.Context, key model.Key, at netip.AddrPort, e *endpoint) {
-	serves := w.reach(ctx, at) == connected
+	accepts := w.reach(ctx, at) == connected
 	w.mu.Lock()
-	e.probing = false
-	if serves {
+	serves := accepts && e.isEjected()
+	e.probing, e.reached = false, e.reached || accepts
+	switch {
+	case serves:
 		e.serveAgain(time.Now())
-	} else {
+	case !accepts:
 		e.rest(time.Now())
 	}
 	of := w.services[key]

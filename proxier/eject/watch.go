@@ -57,7 +57,7 @@ func (w *Watch) Run(ctx context.Context) {
 			w.tell(failing, err)
 			failing = err
 		}
-		w.probeEjected(ctx)
+		w.probeOthers(ctx)
 		pace.Pause(ctx, max(period-time.Since(began), share*cost))
 	}
 }
@@ -143,7 +143,7 @@ func (w *Watch) judge(ctx context.Context, now time.Time, watched map[netip.Addr
 		if len(suspects) == 0 || now.Before(of.calm) {
 			continue
 		}
-		suspects = suspects[:min(len(suspects), mostProbed)]
+		suspects = suspects[:min(len(suspects), mostSuspects)]
 		for _, at := range suspects {
 			of.endpoints[at].probing = true
 		}
