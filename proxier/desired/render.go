@@ -183,7 +183,6 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, weights []uint3
 	node := r.config.NodeName
 	if r.config.SchedulerOf(r.view.Service) == maglev {
 		node = "" // the table of mh depends on the order, and is to be the same on all nodes
-		r.share(sloppy.ID, sloppy.Spec, "a Service with the scheduler mh")
 	}
 	r.order = shuffle(r.order[:0], endpoints, node, r.view.Key, f.Port)
 	weights, ejected := r.weights(id, endpoints, weights)

@@ -11,7 +11,6 @@ import (
 var (
 	on          = state.Intern(state.Spec{Text: "1"})
 	forwardIPv6 = state.Object{ID: state.SettingID(state.IPv6Forward), Spec: on}
-	sloppy      = state.Object{ID: state.SettingID(state.SloppyTCP), Spec: on}
 )
 
 // Skeleton returns the objects that do not depend on Services: settings, the link, sets,

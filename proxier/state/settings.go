@@ -9,7 +9,6 @@ const (
 	VSConntrack        SettingKey = iota + 1 // IPVS keeps conntrack entries, which masquerade and NAT need
 	ExpireNoDest                             // a flow whose real server is gone ends, and its next packet is scheduled anew
 	ExpireQuiescent                          // affinity to a real server of weight 0 ends
-	SloppyTCP                                // a TCP flow that began on another node is scheduled; wanted only once a Service has the scheduler mh
 	IPForward                                // the node forwards packets to pods (IPv4)
 	IPv6Forward                              // the same for IPv6; wanted only once a Service has an IPv6 address
 	CloseWaitTimeout                         // seconds that conntrack keeps half-closed connections, as kube-proxy sets it
@@ -24,7 +23,6 @@ var settingTable = [settingKeys]struct{ name, path string }{
 	VSConntrack:        {"net.ipv4.vs.conntrack", "net/ipv4/vs/conntrack"},
 	ExpireNoDest:       {"net.ipv4.vs.expire_nodest_conn", "net/ipv4/vs/expire_nodest_conn"},
 	ExpireQuiescent:    {"net.ipv4.vs.expire_quiescent_template", "net/ipv4/vs/expire_quiescent_template"},
-	SloppyTCP:          {"net.ipv4.vs.sloppy_tcp", "net/ipv4/vs/sloppy_tcp"},
 	IPForward:          {"net.ipv4.ip_forward", "net/ipv4/ip_forward"},
 	IPv6Forward:        {"net.ipv6.conf.all.forwarding", "net/ipv6/conf/all/forwarding"},
 	CloseWaitTimeout:   {"net.netfilter.nf_conntrack_tcp_timeout_close_wait", "net/netfilter/nf_conntrack_tcp_timeout_close_wait"},

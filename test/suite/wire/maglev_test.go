@@ -14,7 +14,7 @@ import (
 
 // TestFlowsOutliveNode holds connections through a node that is lost: another takes its place,
 // with another name and no memory. Those of a Service with mh go on, since both nodes have the
-// same table and schedule what has begun elsewhere. It is about traffic that is not masqueraded;
+// same table, and schedule what has begun elsewhere (sloppy_tcp). It is about traffic that is not masqueraded;
 // see docs/balancing.md.
 func TestFlowsOutliveNode(t *testing.T) {
 	t.Cleanup(func() { // the other tests need a node where this process is
@@ -103,6 +103,9 @@ func runOn(t *testing.T, dir, name, mode string) (lose func()) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if out, err := bed.Node.Shell(t.Context(), "sysctl -w net.ipv4.vs.sloppy_tcp=1"); err != nil {
+		t.Fatal(err, out)
 	}
 	return func() {
 		if err := p.Kill(); err != nil {
