@@ -4,7 +4,7 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-LAB_TEST_TIMEOUT := 15m
+LAB_TEST_TIMEOUT := 25m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/suite/wire test/suite/life test/suite/hostile test/suite/cluster test/suite/takeover test/suite/docs test/suite/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node proxier/balance
 
