@@ -127,7 +127,7 @@ func (w *world) set(do func()) {
 func (w *world) arrives(at netip.AddrPort) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if rand.Float64() < w.loss || rand.Float64() < w.loss {
+	if kept := 1 - w.loss; rand.Float64() > kept*kept { // the packet and its answer
 		return errSilent
 	}
 	return w.fate[at]
@@ -141,7 +141,7 @@ func (w *world) dial(ctx context.Context, at netip.AddrPort) error {
 		if w.set(func() { deaf = w.deaf }); deaf {
 			err = errSilent
 		}
-		if err != errSilent {
+		if !errors.Is(err, errSilent) {
 			return err
 		}
 		select {
@@ -163,7 +163,7 @@ func (w *world) connect(at netip.AddrPort, patient bool) {
 	})
 	pace.Pause(w.t.Context(), time.Millisecond)
 	for i := range 3 {
-		if err := w.arrives(at); err != errSilent {
+		if err := w.arrives(at); !errors.Is(err, errSilent) {
 			w.set(func() { delete(w.waiting, number) })
 			return
 		}
@@ -335,7 +335,9 @@ func TestLossEjectsNone(t *testing.T) {
 		if _, ever := w.watch.Sum(); ever > 0 {
 			t.Errorf("%d ejections:\n%s", ever, w.log.String())
 		}
-		w.set(func() { t.Logf("%d connections, %d readings, %d of the node's own connections", w.began, w.readings, w.dialled) })
+		w.set(func() {
+			t.Logf("%d connections, %d readings, %d of the node's own connections", w.began, w.readings, w.dialled)
+		})
 	})
 }
 
