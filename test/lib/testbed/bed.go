@@ -14,6 +14,7 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -111,13 +112,18 @@ func (b *Bed) ready(ctx context.Context) error {
 	return nil
 }
 
+// own is the namespace of this process. Later /proc/self may show that of a host, to which the
+// process's first thread has gone for a job.
+var own, errOwn = openNamespace("/proc/self/ns/net")
+
 func open(name string) (*Host, error) {
-	path := "/run/netns/" + name
+	var fd int
+	var err error
 	if name == "node" {
-		path = "/proc/self/ns/net"
-	}
-	fd, err := openNamespace(path)
-	if err != nil {
+		if fd, err = unix.FcntlInt(uintptr(own), unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return nil, errors.Join(errOwn, os.NewSyscallError("fcntl", err))
+		}
+	} else if fd, err = openNamespace("/run/netns/" + name); err != nil {
 		return nil, err
 	}
 	all := slices.Concat(lan, outside)
