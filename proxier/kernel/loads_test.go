@@ -35,14 +35,14 @@ func TestLoads(t *testing.T) {
 		}
 		clients := hold(t, endpoint, "10.96.0.10:80", 5)
 		want := map[state.ID]state.Load{
-			state.RealServerID(server, endpoint): {Real: state.RealServerID(server, endpoint), Weight: 4, Active: 5, Began: 5},
+			state.RealServerID(server, endpoint): {Real: state.RealServerID(server, endpoint), Weight: 4, Upper: 9, Active: 5, Began: 5},
 			state.RealServerID(server, idle):     {Real: state.RealServerID(server, idle)},
 		}
 		becomes(t, linux, server, want)
 		for _, c := range clients[:2] {
 			_ = c.Close()
 		}
-		want[state.RealServerID(server, endpoint)] = state.Load{Real: state.RealServerID(server, endpoint), Weight: 4, Active: 3, Inactive: 2, Began: 5}
+		want[state.RealServerID(server, endpoint)] = state.Load{Real: state.RealServerID(server, endpoint), Weight: 4, Upper: 9, Active: 3, Inactive: 2, Began: 5}
 		becomes(t, linux, server, want)
 		becomes(t, linux, state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:82")), map[state.ID]state.Load{})
 		for _, c := range clients[2:] {
