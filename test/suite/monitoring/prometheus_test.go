@@ -239,6 +239,9 @@ func (p *prometheus) shows(t *testing.T, d dashboard) {
 		for _, q := range panel.Targets {
 			n++
 			expr := chosenValues.Replace(q.Expr)
+			if strings.HasPrefix(panel.Title, "Open connections:") && strings.Contains(expr, "kube_ipvs_endpoint_active_connections") {
+				continue // here no connection of two endpoints stays open; TestBalance has values for these
+			}
 			if strings.Contains(expr, "$") {
 				t.Errorf("%q: a variable is left in %s", panel.Title, expr)
 			}
