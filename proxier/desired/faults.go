@@ -93,20 +93,20 @@ func (t *Table) schedulerFaults(v model.View, wrong *faults) {
 	c, asked := &t.config, v.Balance.Scheduler.Name
 	if asked != "" {
 		if err := c.missing(asked); err != nil {
-			wrong.add("metadata.annotations["+model.SchedulerAnnotation+"]", "", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
+			wrong.add(model.AnnotationField(model.SchedulerAnnotation), "", fmt.Sprintf("%v; the default %q is used", err, c.Scheduler))
 		}
 	}
 	if v.Balance.EjectAfter > 0 {
 		if why := c.ejects(v.Service); why != "" {
-			wrong.add("metadata.annotations["+model.EjectAfterAnnotation+"]", "", "without effect: "+why)
+			wrong.add(model.AnnotationField(model.EjectAfterAnnotation), "", "without effect: "+why)
 		}
 	}
 	if !v.Balance.Weighted() {
 		return
 	}
-	field := "metadata.annotations[" + model.WeightsAnnotation + "]"
+	field := model.AnnotationField(model.WeightsAnnotation)
 	if len(v.Balance.Weights) == 0 {
-		field = "metadata.annotations[" + model.SlowStartAnnotation + "]"
+		field = model.AnnotationField(model.SlowStartAnnotation)
 	}
 	if why := c.weighs(v.Service); why != "" {
 		wrong.add(field, "", "without effect: "+why)

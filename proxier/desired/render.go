@@ -1,15 +1,9 @@
 package desired
 
 import (
-	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -26,16 +20,17 @@ type Reason func(id state.ID, why string)
 
 // render renders one Service after another, in the same memory.
 type render struct {
-	config  *Config
-	facts   state.Facts
-	view    model.View
-	because Reason
-	out     Fragment
-	shared  map[state.ID]bool // the IDs of out.Shared, once they are many
-	hairpin [][2]bool         // by port and family: the hairpin entries are rendered
-	order   []ranked          // memory of server
-	last    [3]lastSpec       // Specs interned last, by use: most Services share some
-	answers [2]answers        // by family, those of the last port
+	config    *Config
+	facts     state.Facts
+	view      model.View
+	scheduler string // of the virtual servers of view
+	because   Reason
+	out       Fragment
+	shared    map[state.ID]bool // the IDs of out.Shared, once they are many
+	hairpin   [][2]bool         // by port and family: the hairpin entries are rendered
+	order     []ranked          // memory of server
+	last      [3]lastSpec       // Specs interned last, by use: most Services share some
+	answers   [2]answers        // by family, those of the last port
 }
 
 // answers are the endpoints that may answer UDP flows to a port of the Service.
@@ -69,7 +64,7 @@ func (r *render) intern(use int, s state.Spec) state.SpecRef {
 
 // service makes r.out the Fragment of a Service with the frontends that it owns.
 func (r *render) service(v model.View, all []Frontend, owns func(*Frontend) bool) {
-	r.view = v
+	r.view, r.scheduler = v, r.config.schedulerOf(v.Service)
 	r.out.Own, r.out.Shared, r.shared = r.out.Own[:0], r.out.Shared[:0], nil
 	r.hairpin, r.answers = append(r.hairpin[:0], make([][2]bool, len(v.Ports))...), [2]answers{}
 	for i := range all {
@@ -181,7 +176,7 @@ func (r *render) frontend(f *Frontend) {
 func (r *render) server(id state.ID, endpoints []netip.AddrPort, weights []uint32, f *Frontend, why string) {
 	r.own(id, r.serverSpec(), why)
 	node := r.config.NodeName
-	if r.config.SchedulerOf(r.view.Service) == maglev {
+	if r.scheduler == maglev {
 		node = "" // the table of mh depends on the order, and is to be the same on all nodes
 	}
 	r.order = shuffle(r.order[:0], endpoints, node, r.view.Key, f.Port)
@@ -197,65 +192,9 @@ func (r *render) server(id state.ID, endpoints []netip.AddrPort, weights []uint3
 		}
 		r.own(state.RealServerID(id, r.order[i].endpoint), state.Serving(weight, r.view.Balance.MaxConnections), why, what)
 	}
-	if id.Proto == state.UDP && r.config.SeesAll(id) && state.SchedulerDrains(r.config.SchedulerOf(r.view.Service)) {
+	if id.Proto == state.UDP && r.config.SeesAll(id) && state.SchedulerDrains(r.scheduler) {
 		r.staying(id, endpoints, f, why)
 	}
-}
-
-// EjectedReason is the reason of a real server without weight, since its endpoint is dead.
-const EjectedReason = "ejected, since it does not answer"
-
-// weights returns the weights of a virtual server's endpoints; nil: all are 1. given are those
-// by the rules of the Service. ejected endpoints have none; nil: no endpoint is ejected.
-func (r *render) weights(id state.ID, endpoints []netip.AddrPort, given []uint32) (weights []uint32, ejected []bool) {
-	s, c := r.view.Service, r.config
-	weighs := c.weighs(s) == ""
-	if !weighs {
-		given = nil
-	}
-	if s.Balance.EjectAfter > 0 && c.Ejected != nil && id.Proto == state.TCP && c.ejects(s) == "" {
-		ejected = c.Ejected(s, id, endpoints, given)
-	}
-	rises := weighs && s.Balance.Weighted() && c.Rising != nil
-	switch {
-	case ejected != nil:
-		return r.without(ejected, id, endpoints, given, rises), ejected
-	case rises:
-		return c.Rising(s, c.SchedulerOf(s), id, endpoints, given), nil
-	}
-	return given, nil
-}
-
-// without is weights with 0 for ejected endpoints. For slow start they are not there: each
-// begins anew when it comes back.
-func (r *render) without(ejected []bool, id state.ID, endpoints []netip.AddrPort, given []uint32, rises bool) []uint32 {
-	var serving []netip.AddrPort
-	var weights []uint32
-	for i, at := range endpoints {
-		if ejected[i] {
-			continue
-		}
-		serving = append(serving, at)
-		if given != nil {
-			weights = append(weights, given[i])
-		}
-	}
-	if rises {
-		weights = r.config.Rising(r.view.Service, r.config.SchedulerOf(r.view.Service), id, serving, weights)
-	}
-	out := make([]uint32, len(endpoints))
-	next := 0
-	for i := range endpoints {
-		if ejected[i] {
-			continue
-		}
-		out[i] = 1
-		if weights != nil {
-			out[i] = weights[next]
-		}
-		next++
-	}
-	return out
 }
 
 // staying adds, with weight 0, serving endpoints that get no new clients, since they are
@@ -276,79 +215,13 @@ func contains(sorted []netip.AddrPort, ep netip.AddrPort) bool {
 }
 
 func (r *render) serverSpec() state.SpecRef {
-	s := state.Spec{Scheduler: r.config.SchedulerOf(r.view.Service)}
+	s := state.Spec{Scheduler: r.scheduler}
 	s.Flags = state.FlagOurs | schedulerFlags(s.Scheduler, r.view.Balance.Scheduler)
 	if r.view.Affinity > 0 {
 		s.Flags |= state.FlagPersistent
 		s.Timeout = uint32(r.view.Affinity / time.Second)
 	}
 	return r.intern(ofServer, s)
-}
-
-// schedulerFlags returns the flags of a scheduler: those that the Service chooses, if it
-// has that scheduler.
-func schedulerFlags(name string, chosen model.Scheduler) (flags uint32) {
-	if !chosen.Chosen || chosen.Name != name {
-		return state.SchedulerFlags(name)
-	}
-	if chosen.Fallback {
-		flags |= state.FlagSchedFallback
-	}
-	if chosen.Port {
-		flags |= state.FlagSchedPort
-	}
-	return flags
-}
-
-// SchedulerOf returns the scheduler of a Service's virtual servers: that of its
-// annotation if the kernel has it, else the default; if its endpoints may have different
-// weights, the one that reads them.
-func (c *Config) SchedulerOf(s *model.Service) string {
-	name := s.Balance.Scheduler.Name
-	if name == "" || c.missing(name) != nil {
-		name = c.Scheduler
-	}
-	if weighted, _ := state.WeightedScheduler(name); s.Balance.Weighted() && c.missing(weighted) == nil {
-		return weighted
-	}
-	return name
-}
-
-// weighs returns why the weights of a Service's endpoints have no effect; "": they have.
-func (c *Config) weighs(s *model.Service) string {
-	weighted, ok := state.WeightedScheduler(c.SchedulerOf(s))
-	if err := c.missing(weighted); err != nil {
-		return err.Error()
-	}
-	if !ok {
-		return fmt.Sprintf("the scheduler %s does not read weights", weighted)
-	}
-	return ""
-}
-
-// ejects returns why dead endpoints of a Service cannot be ejected; "": they can.
-func (c *Config) ejects(s *model.Service) string {
-	name := c.SchedulerOf(s)
-	hashes := name == "sh" || name == "mh"
-	switch {
-	case !state.SchedulerDrains(name), hashes && schedulerFlags(name, s.Balance.Scheduler)&state.FlagSchedFallback == 0:
-		return fmt.Sprintf("the scheduler %s refuses the connections of an endpoint with weight 0", name)
-	case !slices.ContainsFunc(s.Ports, func(p model.Port) bool { return p.Protocol == corev1.ProtocolTCP }):
-		return "the Service has no TCP port"
-	}
-	return ""
-}
-
-// missing returns why virtual servers cannot have a scheduler that a Service names; nil:
-// they can. It never asks the kernel for an unknown name, since tenants may try any number.
-func (c *Config) missing(scheduler string) error {
-	switch {
-	case !slices.Contains(state.Schedulers, scheduler):
-		return fmt.Errorf("%.64q is no IPVS scheduler; those are %s", scheduler, strings.Join(state.Schedulers, ", "))
-	case c.Missing != nil:
-		return c.Missing(scheduler)
-	}
-	return nil
 }
 
 // vip returns the Spec of a VIP. The node's own packets to it must leave with the node's
@@ -459,59 +332,4 @@ func held(p netip.Prefix, i int, list []netip.Prefix) bool {
 		}
 	}
 	return false
-}
-
-// ranked is an endpoint and its place in the order.
-type ranked struct {
-	rank     uint64
-	index    int // in the list of endpoints
-	endpoint netip.AddrPort
-}
-
-// maglev is the scheduler that hashes clients to endpoints by a table.
-const maglev = "mh"
-
-// shuffle appends the endpoints in an order that differs by node and port and does not
-// change with time. Round robin begins with the last real server that was added, and
-// 5,000 nodes must not all begin with the same one.
-func shuffle(to []ranked, endpoints []netip.AddrPort, node string, key model.Key, port int) []ranked {
-	if len(endpoints) == 1 {
-		return append(to, ranked{endpoint: endpoints[0]})
-	}
-	seed := fnv64a(node, "\x00", key.Namespace, "/", key.Name, "\x00", strconv.Itoa(port))
-	for i, e := range endpoints {
-		x := seed
-		for at, c := range e.Addr().As16() {
-			x ^= uint64(c) << (8 * (at % 8))
-			x = mix(x)
-		}
-		to = append(to, ranked{mix(x ^ uint64(e.Port())), i, e})
-	}
-	slices.SortFunc(to, func(a, b ranked) int {
-		if c := cmp.Compare(a.rank, b.rank); c != 0 {
-			return c
-		}
-		return a.endpoint.Compare(b.endpoint)
-	})
-	return to
-}
-
-// fnv64a returns the 64-bit FNV-1a hash of the concatenated texts, as hash/fnv does.
-func fnv64a(texts ...string) uint64 {
-	h := uint64(14695981039346656037)
-	for _, text := range texts {
-		for i := range len(text) {
-			h = (h ^ uint64(text[i])) * 1099511628211
-		}
-	}
-	return h
-}
-
-// mix is the finaliser of splitmix64.
-func mix(x uint64) uint64 {
-	x ^= x >> 30
-	x *= 0xbf58476d1ce4e5b9
-	x ^= x >> 27
-	x *= 0x94d049bb133111eb
-	return x ^ x>>31
 }

@@ -3,8 +3,8 @@
 // answer, as conntrack has it: the counters of IPVS would be late, since the kernel updates
 // them every two seconds. The node then opens connections to the endpoint itself. If that does
 // not answer these either, and another endpoint does, it is ejected: it gets weight 0, and its
-// open connections go on. The endpoint serves again once a connection of the node to it succeeds, or when it
-// has left the Service and come back.
+// open connections go on. The endpoint serves again once a connection of the node to it
+// succeeds, or when it has left the Service and come back.
 //
 // Of a virtual server at most half of the endpoints have weight 0 for that. If more do not
 // answer, or none does, the node itself is cut off, and ejects no more. An endpoint that never
@@ -187,7 +187,7 @@ func (w *Watch) Problems(identity func(model.Key) (origin, uid string)) []model.
 	var out []model.Problem
 	for key, of := range w.services {
 		if dead := of.ejected(); len(dead) > 0 {
-			p := model.Problem{Object: "Service " + key.String(), Field: "metadata.annotations[" + model.EjectAfterAnnotation + "]"}
+			p := model.Problem{Object: "Service " + key.String(), Field: model.AnnotationField(model.EjectAfterAnnotation)}
 			p.Message = fmt.Sprintf("no answer to this node from %s, of %d endpoints; no new connections there until they answer", list(dead), len(of.endpoints))
 			p.Origin, p.UID = identity(key)
 			out = append(out, p)

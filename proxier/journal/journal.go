@@ -110,7 +110,12 @@ func (j *Journal) logRound(r *report.Round) {
 
 // rising reports whether the weight of an endpoint rises.
 func rising(r *report.Round) bool {
-	return slices.Contains(slices.Collect(maps.Values(r.Reduced)), state.SlowStart)
+	for _, why := range r.Reduced {
+		if why == state.SlowStart {
+			return true
+		}
+	}
+	return false
 }
 
 // logged is how many lines of a kind a round logs.

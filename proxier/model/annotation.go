@@ -11,6 +11,9 @@ const AnnotationPrefix = "kube-ipvs/"
 // known are the annotations of a Service that kube-ipvs reads.
 var known = []string{EjectAfterAnnotation, MaxConnectionsAnnotation, SchedulerAnnotation, SlowStartAnnotation, WeightsAnnotation}
 
+// knownOfSlices are those of an EndpointSlice.
+var knownOfSlices = []string{SliceWeightAnnotation}
+
 // noteUnknown notes the annotations with kube-ipvs's prefix that it does not know, such as
 // misspelled ones. It makes one remark for all.
 func noteUnknown(annotations map[string]string, known []string, c *critic) {

@@ -69,8 +69,8 @@ func readBalance(annotations map[string]string, c *critic) *Balance {
 	}
 }
 
-// annotation returns the field of a Problem.
-func annotation(name string) string { return "metadata.annotations[" + name + "]" }
+// AnnotationField returns the field of a Problem for an annotation.
+func AnnotationField(name string) string { return "metadata.annotations[" + name + "]" }
 
 // readScheduler reads a scheduler such as "lc", or "mh,fallback,port".
 func readScheduler(text string, c *critic) Scheduler {
@@ -78,7 +78,7 @@ func readScheduler(text string, c *critic) Scheduler {
 	s := Scheduler{Name: name, Chosen: given}
 	bad := func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 	if len(name) > maxScheduler || strings.ContainsFunc(name, bad) {
-		c.fault(annotation(SchedulerAnnotation), "the node's scheduler is used",
+		c.fault(AnnotationField(SchedulerAnnotation), "the node's scheduler is used",
 			"%.64q is not a scheduler name of up to %d lower-case letters and digits", name, maxScheduler)
 		return Scheduler{}
 	}
@@ -88,14 +88,14 @@ func readScheduler(text string, c *critic) Scheduler {
 	for flag := range strings.SplitSeq(flags, ",") {
 		switch {
 		case name != "sh" && name != "mh":
-			c.fault(annotation(SchedulerAnnotation), "the flags are ignored", "only sh and mh have flags, and %q is neither", name)
+			c.fault(AnnotationField(SchedulerAnnotation), "the flags are ignored", "only sh and mh have flags, and %q is neither", name)
 			return Scheduler{Name: name}
 		case flag == "fallback":
 			s.Fallback = true
 		case flag == "port":
 			s.Port = true
 		default:
-			c.fault(annotation(SchedulerAnnotation), "the flags are ignored", "%.64q is not a flag: the flags are fallback and port", flag)
+			c.fault(AnnotationField(SchedulerAnnotation), "the flags are ignored", "%.64q is not a flag: the flags are fallback and port", flag)
 			return Scheduler{Name: name}
 		}
 	}
@@ -108,7 +108,7 @@ func readSlowStart(text string, c *critic) time.Duration {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < time.Second || d > maxSlowStart {
-		c.fault(annotation(SlowStartAnnotation), "new endpoints get their full weight at once", "%.64q is not a time from 1s to 1h", text)
+		c.fault(AnnotationField(SlowStartAnnotation), "new endpoints get their full weight at once", "%.64q is not a time from 1s to 1h", text)
 		return 0
 	}
 	return d
@@ -120,7 +120,7 @@ func readEjectAfter(text string, c *critic) time.Duration {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil || d < minEjectAfter || d > maxEjectAfter {
-		c.fault(annotation(EjectAfterAnnotation), "dead endpoints stay until their EndpointSlice says so", "%.64q is not a time from 3s to 1m", text)
+		c.fault(AnnotationField(EjectAfterAnnotation), "dead endpoints stay until their EndpointSlice says so", "%.64q is not a time from 3s to 1m", text)
 		return 0
 	}
 	return d
@@ -132,7 +132,7 @@ func readMaxConnections(text string, c *critic) uint32 {
 	}
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || n == 0 || n > maxConnections {
-		c.fault(annotation(MaxConnectionsAnnotation), "there is no limit", "%.64q is not a whole number from 1 to %d", text, maxConnections)
+		c.fault(AnnotationField(MaxConnectionsAnnotation), "there is no limit", "%.64q is not a whole number from 1 to %d", text, maxConnections)
 		return 0
 	}
 	return uint32(n)
@@ -181,7 +181,7 @@ func readWeights(text string, c *critic) []WeightRule {
 			why = "the percentages are more than 100 together"
 		}
 		if why != "" {
-			c.fault(annotation(WeightsAnnotation), "all endpoints have the same weight", "%s", why)
+			c.fault(AnnotationField(WeightsAnnotation), "all endpoints have the same weight", "%s", why)
 			return nil
 		}
 		rules = append(rules, r)
@@ -239,7 +239,7 @@ func readSliceWeight(annotations map[string]string, c *critic) uint32 {
 	text := cmp.Or(annotations[SliceWeightAnnotation], "1")
 	n, err := strconv.ParseUint(text, 10, 32)
 	if err != nil || n > maxWeight {
-		c.fault(annotation(SliceWeightAnnotation), "1 is used", "%.64q is not a weight from 0 to %d", text, maxWeight)
+		c.fault(AnnotationField(SliceWeightAnnotation), "1 is used", "%.64q is not a weight from 0 to %d", text, maxWeight)
 		return 1
 	}
 	return uint32(n)

@@ -118,7 +118,7 @@ func readSlice(es *discoveryv1.EndpointSlice, c *critic, reserved func(netip.Add
 	}
 	s.service = service
 	s.weight = readSliceWeight(es.Annotations, c)
-	noteUnknown(es.Annotations, []string{SliceWeightAnnotation}, c)
+	noteUnknown(es.Annotations, knownOfSlices, c)
 	s.readPorts(es.Ports, c)
 	s.readEndpoints(es.Endpoints, c, reserved)
 	return s
