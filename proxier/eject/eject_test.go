@@ -21,6 +21,7 @@ import (
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/pace"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/test/lib/testbed"
 )
 
 var (
@@ -36,7 +37,7 @@ func endpointOf(i int) netip.AddrPort {
 type world struct {
 	t     *testing.T
 	watch *Watch
-	log   lines
+	log   testbed.Log
 
 	mu       sync.Mutex
 	all      []netip.AddrPort
@@ -48,24 +49,6 @@ type world struct {
 	dialled  int
 	readErr  error
 	readings int
-}
-
-// lines is what a log has, for several goroutines.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 var errSilent = errors.New("no answer")

@@ -216,7 +216,7 @@ func TestAttack(t *testing.T) {
 	cancel()
 	_, _ = <-done, <-done
 	if n := log.count("too many connections"); n != 1 {
-		t.Errorf("told %d times: %s", n, log.buf.String())
+		t.Errorf("told %d times: %s", n, log.String())
 	}
 }
 

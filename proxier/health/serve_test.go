@@ -1,7 +1,6 @@
 package health
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -10,29 +9,17 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"kube-ipvs/test/lib/testbed"
 )
 
 // logged is a log to look at.
-type logged struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
+type logged struct{ testbed.Log }
 
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logged) count(s string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), s)
-}
+func (l *logged) count(s string) int { return strings.Count(l.String(), s) }
 
 func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
@@ -69,19 +56,19 @@ func TestServeRetries(t *testing.T) {
 		time.Sleep(time.Minute - time.Second)
 		synctest.Wait()
 		if n.tries != 12 || log.count("cannot be served") != 1 {
-			t.Errorf("%d tries, log %s", n.tries, log.buf.String())
+			t.Errorf("%d tries, log %s", n.tries, log.String())
 		}
 		n.take("tcp 127.0.0.1:1", false)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		if n.opens != 1 || log.count("address is served") != 1 {
-			t.Errorf("%d opened, log %s", n.opens, log.buf.String())
+			t.Errorf("%d opened, log %s", n.opens, log.String())
 		}
 		n.fail("tcp 127.0.0.1:1")
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
 		if n.opens != 2 || log.count("cannot be served") != 2 || log.count("gone") != 1 {
-			t.Errorf("%d opened, log %s", n.opens, log.buf.String())
+			t.Errorf("%d opened, log %s", n.opens, log.String())
 		}
 		cancel()
 		if err := <-done; err != nil || len(n.open) != 0 {

@@ -19,24 +19,26 @@ type Daemon struct {
 	binary string
 	flags  []string
 	cmd    *exec.Cmd
-	log    *log
+	log    *Log
 	done   chan struct{}
 	err    error // of Wait, once done is closed
 }
 
-// log keeps the daemon's output.
-type log struct {
+// Log keeps output that goroutines write and read.
+type Log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (l *log) Write(p []byte) (int, error) {
+// Write is part of io.Writer.
+func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(p)
 }
 
-func (l *log) String() string {
+// String returns all output.
+func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
@@ -51,7 +53,7 @@ func Start(binary, dir string, flags ...string) (*Daemon, error) {
 
 // Run runs "binary run" with the flags that name its source, and others.
 func Run(binary string, flags ...string) (*Daemon, error) {
-	d := &Daemon{log: &log{}, binary: binary, flags: flags}
+	d := &Daemon{log: &Log{}, binary: binary, flags: flags}
 	return d, d.start()
 }
 

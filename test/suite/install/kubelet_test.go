@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"kube-ipvs/test/lib/pod"
+	"kube-ipvs/test/lib/testbed"
 )
 
 // daemonSet reads the DaemonSet that helm made.
@@ -85,7 +86,7 @@ type running struct {
 	cmd  *exec.Cmd
 	done chan struct{}
 	err  error // of Wait, once done is closed
-	said saying
+	said testbed.Log
 }
 
 func (r *running) log() string { return r.said.String() }

@@ -1,32 +1,14 @@
 package install
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+
+	"kube-ipvs/test/lib/testbed"
 )
-
-// saying keeps the output of a running process.
-type saying struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (s *saying) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.Write(p)
-}
-
-func (s *saying) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.buf.String()
-}
 
 // Each capability that the chart gives is needed: without it the program ends or
 // reports the failure. The release must be installed, and the node be clean.
@@ -37,7 +19,7 @@ func lacking(t *testing.T) {
 		c.Capabilities = slices.DeleteFunc(c.Capabilities, func(s string) bool { return s == string(name) })
 		cmd, err := c.Command()
 		must(t, err)
-		var said saying
+		var said testbed.Log
 		cmd.Stdout, cmd.Stderr = &said, &said
 		must(t, cmd.Start())
 		ended := make(chan error, 1)
