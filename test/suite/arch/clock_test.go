@@ -49,7 +49,7 @@ func TestAgesAreMonotonic(t *testing.T) {
 	seen := map[string]bool{}
 	for _, top := range []string{"cmd", "proxier", "netutil", "ipset"} {
 		for _, p := range packagesBelow(t, top) {
-			for _, use := range wallClockUses(t, p) {
+			for _, use := range usesOf(t, p, wallClock) {
 				if onPurpose[use.function] == "" {
 					t.Errorf("%s: %s uses %s: an age must not come of it", use.at, use.function, use.what)
 				}
@@ -84,7 +84,8 @@ func packagesBelow(t *testing.T, top string) (all []listed) {
 
 type use struct{ at, function, what string }
 
-func wallClockUses(t *testing.T, p listed) (uses []use) {
+// usesOf returns where the functions of a package refer to any of functions.
+func usesOf(t *testing.T, p listed, functions map[string]bool) (uses []use) {
 	t.Helper()
 	checked := typesOf(t, p)
 	for _, f := range checked.files {
@@ -92,7 +93,7 @@ func wallClockUses(t *testing.T, p listed) (uses []use) {
 			name := strings.TrimPrefix(p.path, "kube-ipvs/") + "." + nameOf(d)
 			ast.Inspect(d, func(n ast.Node) bool {
 				if id, ok := n.(*ast.Ident); ok {
-					if fn, ok := checked.uses[id].(*types.Func); ok && wallClock[fn.FullName()] {
+					if fn, ok := checked.uses[id].(*types.Func); ok && functions[fn.FullName()] {
 						uses = append(uses, use{checked.set.Position(id.Pos()).String(), name, fn.FullName()})
 					}
 				}
