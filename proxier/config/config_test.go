@@ -123,6 +123,23 @@ func text[T interface{ String() string }](list []T) string {
 	return "[" + strings.Join(out, " ") + "]"
 }
 
+// A parsed flag set shows what was given, as /flagz does, and the defaults of the rest.
+func TestFlagsShowWhatWasGiven(t *testing.T) {
+	var f Flags
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f.Add(fs)
+	if err := fs.Parse([]string{"--kubeconfig=/k", "--scheduler=lc", "--scheduler=sh", "--manifests=a", "--manifests=b", "--cluster-cidr=10.0.0.0/8", "--cluster-cidr=fd00::/8"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"kubeconfig": "/k", "scheduler": "sh", "manifests": "a,b", "cluster-cidr": "10.0.0.0/8,fd00::/8", "vip-binding": "address",
+	} {
+		if got := fs.Lookup(name).Value.String(); got != want {
+			t.Errorf("--%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
 // Flags that are several names of one thing.
 func TestSameFlags(t *testing.T) {
 	tests := []struct{ a, b []string }{

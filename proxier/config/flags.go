@@ -96,14 +96,25 @@ type value struct {
 	flags *Flags
 	spec  *spec
 	name  string
-	text  string
+	text  string // the default, or what was given
+	given bool
 }
 
 func (v *value) String() string { return v.text }
 
 func (v *value) Set(text string) error {
 	v.flags.given = append(v.flags.given, given{v.spec, v.name, text})
+	if v.given && v.isList() {
+		text = v.text + "," + text
+	}
+	v.text, v.given = text, true
 	return nil
+}
+
+// isList reports whether repeated flags count together; of others the last one counts.
+func (v *value) isList() bool {
+	field := defaultFields()[v.spec.path]
+	return v.spec.joins || field.IsValid() && (field.Kind() == reflect.Slice || field.Kind() == reflect.Map)
 }
 
 func (v *value) Type() string {
