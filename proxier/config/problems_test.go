@@ -235,6 +235,15 @@ func TestEmptiedFile(t *testing.T) {
 	}
 }
 
+// A wrong path must not fill the memory.
+func TestHugeFile(t *testing.T) {
+	f := Flags{File: filepath.Join(t.TempDir(), "config.conf")}
+	write(t, f.File, strings.Repeat("#", maxFile+1))
+	if _, err := f.Load(); err == nil || !strings.Contains(err.Error(), f.File+" is larger than 4194304 bytes") {
+		t.Error(err)
+	}
+}
+
 func unwrapOne(err error) error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) == 1 {
 		err = joined.Unwrap()[0]

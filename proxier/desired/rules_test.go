@@ -10,9 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	"pgregory.net/rapid"
 
 	"kube-ipvs/netutil/iptables"
+	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
+	"kube-ipvs/test/lib/world"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/rules.txtar")
@@ -105,4 +108,31 @@ func TestRulesNameWhatIsThere(t *testing.T) {
 			}
 		}
 	}
+}
+
+// No text of an object becomes part of a rule: whatever Services and endpoints there are, the rules
+// are those of the configuration.
+func TestObjectsGiveNoRules(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := model.New(model.Node{Name: world.Node})
+		for range rapid.IntRange(1, 20).Draw(t, "events") {
+			event(t, m)
+		}
+		c := config(rapid.SampledFrom([]Mode{Direct, Image}).Draw(t, "mode"))
+		table := NewTable(c, facts)
+		table.Update(m, m.Keys())
+		n := 0
+		for id, spec := range table.All() {
+			if id.Kind != state.Rules {
+				continue
+			}
+			n++
+			if spec.Value().Text != c.Rules(id.Family()) {
+				t.Errorf("%s is\n%s", id, spec.Value().Text)
+			}
+		}
+		if n != 2 {
+			t.Errorf("%d objects are rules, want one a family", n)
+		}
+	})
 }

@@ -47,6 +47,29 @@ func TestLoadConfigsWithoutKubeconfig(t *testing.T) {
 	}
 }
 
+// A kubeconfig may name a program that gives the credentials; nothing else makes client-go start one.
+func TestLoadConfigsWithPlugin(t *testing.T) {
+	for user, plugin := range map[string]string{
+		`{token: x}`: "",
+		`{exec: {apiVersion: client.authentication.k8s.io/v1, command: /opt/login, interactiveMode: Never}}`: "/opt/login",
+	} {
+		path := t.TempDir() + "/kubeconfig"
+		write(t, path, `{apiVersion: v1, kind: Config, clusters: [{name: c, cluster: {server: "https://x"}}], users: [{name: u, user: `+user+
+			`}], contexts: [{name: c, context: {cluster: c, user: u}}], current-context: c}`)
+		configs, err := LoadConfigs(ClientOptions{Kubeconfig: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if p := configs[0].ExecProvider; p != nil {
+			got = p.Command
+		}
+		if got != plugin || configs[0].AuthProvider != nil {
+			t.Errorf("%s: plugins %q and %v, want %q", user, got, configs[0].AuthProvider, plugin)
+		}
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	var configs []*rest.Config
 	for _, host := range []string{"https://203.0.113.1:6443", "203.0.113.2", "http://[fd50::1]", "https://api.example.com:6443", "https://[::ffff:203.0.113.3]:6443/path", "%"} {
