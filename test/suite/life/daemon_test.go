@@ -25,12 +25,20 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	next.stop()
 }
 
-// The daemon drops the rights that it does not need for its work.
+// The daemon drops the rights that it does not need for its work, before it reads objects.
 func TestCapabilitiesAreDropped(t *testing.T) {
 	n := newNode(t, "direct")
 	n.enrich()
 	d := n.start()
 	d.first()
+	for _, r := range d.records() {
+		if r.Msg == "round" {
+			t.Error("there was a round before rights were dropped")
+		}
+		if r.Msg == "capabilities" || r.Msg == "round" {
+			break
+		}
+	}
 	const netAdminAndRaw = "0000000000003000"
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", d.pid))
 	if err != nil || len(tasks) < 2 {

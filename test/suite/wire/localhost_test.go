@@ -84,3 +84,50 @@ func TestLocalhostTaken(t *testing.T) {
 	}
 	refused(t, 1, requests([]testbed.Frontend{localhost(s)}, bed.Node)...)
 }
+
+// TestLocalhostWithoutDaemon stops kube-ipvs, whose rules stay: a program that then listens where
+// the relay did gets the connections, as docs/security.md warns.
+func TestLocalhostWithoutDaemon(t *testing.T) {
+	d := start(t, "--nodeport-addresses", "localhost")
+	s := testbed.Service{Name: "web", Number: 1, Type: "NodePort"}
+	serve(t, d, testbed.Backends(bed.P1), s)
+	ask := tcpOnly(requests([]testbed.Frontend{localhost(s)}, bed.Node))
+	answered(t, ask, bed.Node, "p1")
+	if err := d.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, 1, ask...)
+	stop, err := bed.Serve(bed.Node, 1024, "another program")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered(t, ask, anyone, "another program")
+	stop()
+	restart(t, d)
+	for _, r := range ask { // the relay dials after the first round
+		eventually(t, r.from, r.network, r.to, "p1")
+	}
+}
+
+// TestRouteLocalnet has another program set route_localnet, with which the outside client reaches
+// daemons of the node at 127.0.0.1. It does not reach node ports there. kube-ipvs sets it nowhere.
+func TestRouteLocalnet(t *testing.T) {
+	inModes(t, func(t *testing.T, d *testbed.Daemon) {
+		s := testbed.Service{Name: "web", Number: 1, Type: "NodePort"}
+		serve(t, d, testbed.Backends(bed.P1), s)
+		at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(localhost(s).V4.Addr(), port) }
+		answered(t, []request{{from: bed.Node, network: "tcp", to: localhost(s).V4}}, bed.Node, "p1")
+		if set := on(t, bed.Node, "sysctl -a -r 'net.ipv4.conf.*.route_localnet' 2>&1 | grep -v '= 0$' || true"); set != "" {
+			t.Errorf("kube-ipvs has set %s", set)
+		}
+		on(t, bed.Node, "sysctl -qw net.ipv4.conf.all.route_localnet=1")
+		undo(t, bed.Node, "sysctl -qw net.ipv4.conf.all.route_localnet=0")
+		// The local table comes first, and would keep the packets on the client.
+		on(t, bed.Ext, "sysctl -qw net.ipv4.conf.all.route_localnet=1; ip route add 127.0.0.1 via 192.168.50.1 table 77; "+
+			"ip rule add pref 1 to 127.0.0.1 lookup 77; ip rule add pref 2 lookup local; ip rule del pref 0")
+		undo(t, bed.Ext, "ip rule add pref 0 lookup local; ip rule del pref 2; ip rule del pref 1; ip route flush table 77; sysctl -qw net.ipv4.conf.all.route_localnet=0")
+		answered(t, []request{{from: bed.Ext, network: "tcp", to: at(2222)}}, bed.Ext, "daemon of node")
+		refused(t, 3, request{from: bed.Ext, network: "tcp", to: localhost(s).V4})
+		answered(t, []request{{from: bed.Node, network: "tcp", to: localhost(s).V4}}, bed.Node, "p1")
+	}, "--nodeport-addresses", "localhost")
+}
