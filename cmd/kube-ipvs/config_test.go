@@ -198,6 +198,9 @@ func TestWriteConfigTo(t *testing.T) {
 	if code := dispatch([]string{"--write-config-to", path, "--scheduler=sh"}, &out, &errw); code != exitOK {
 		t.Fatalf("exit code %d: %s", code, errw.String())
 	}
+	if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 {
+		t.Errorf("%v, mode %v", err, info.Mode())
+	}
 	c, _ := configured(t, "--config", path)
 	if c.Desired.Scheduler != "sh" {
 		t.Errorf("it wrote scheduler %s", c.Desired.Scheduler)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -47,6 +49,8 @@ type world struct {
 	waiting  map[uint32]netip.AddrPort
 	began    uint32
 	dialled  int
+	busy     map[netip.AddrPort]int // endpoints that are dialled now, how often
+	mostBusy int                    // the most of them at once
 	readErr  error
 	readings int
 }
@@ -54,7 +58,7 @@ type world struct {
 var errSilent = errors.New("no answer")
 
 func newWorld(t *testing.T, n int) *world {
-	w := &world{t: t, fate: map[netip.AddrPort]error{}, waiting: map[uint32]netip.AddrPort{}}
+	w := &world{t: t, fate: map[netip.AddrPort]error{}, waiting: map[uint32]netip.AddrPort{}, busy: map[netip.AddrPort]int{}}
 	for i := range n {
 		w.all = append(w.all, endpointOf(i))
 	}
@@ -118,7 +122,16 @@ func (w *world) arrives(at netip.AddrPort) error {
 
 // dial sends a SYN, and sends it again after a second.
 func (w *world) dial(ctx context.Context, at netip.AddrPort) error {
-	w.set(func() { w.dialled++ })
+	w.set(func() {
+		w.dialled++
+		w.busy[at]++
+		w.mostBusy = max(w.mostBusy, len(w.busy))
+	})
+	defer w.set(func() {
+		if w.busy[at]--; w.busy[at] == 0 {
+			delete(w.busy, at)
+		}
+	})
 	for {
 		err, deaf := w.arrives(at), false
 		if w.set(func() { deaf = w.deaf }); deaf {
@@ -365,6 +378,42 @@ func TestNeverReached(t *testing.T) {
 			t.Errorf("%v are out", got)
 		}
 	})
+}
+
+// However many endpoints there are, and though none answers, few are probed at once.
+func TestProbesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 200)
+		w.set(func() { w.deaf = true })
+		w.run()
+		w.clients(10*time.Millisecond, patient)
+		time.Sleep(time.Minute)
+		w.set(func() {
+			if w.mostBusy < mostTried || w.mostBusy > mostProbed {
+				t.Errorf("%d endpoints are probed at once, want %d to %d", w.mostBusy, mostTried, mostProbed)
+			}
+		})
+	})
+}
+
+// A probe opens a connection and closes it, and sends nothing over it.
+func TestProbeSendsNothing(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := dial(t.Context(), l.Addr().(*net.TCPAddr).AddrPort()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, err := io.ReadAll(c); len(got) > 0 || err != nil {
+		t.Errorf("the endpoint has got %q, %v", got, err)
+	}
 }
 
 // An endpoint that leaves the Service and comes back serves at once, and so do all without

@@ -154,12 +154,12 @@ func TestInitOnly(t *testing.T) {
 	n := newNode(t, "direct")
 	n.enrich()
 	before := n.snapshot()
-	n.sh("sysctl -qw net.ipv4.vs.conntrack=0 net.ipv4.ip_forward=0 net.netfilter.nf_conntrack_tcp_timeout_established=77")
+	n.sh("sysctl -qw net.ipv4.vs.conntrack=0 net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0 net.netfilter.nf_conntrack_tcp_timeout_established=77")
 	out, code := n.kube(n.run("--init-only", "--conntrack-max-per-core=0")...)
 	if code != 0 || !strings.Contains(out, "net.ipv4.vs.conntrack from 0 to 1") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	if got := n.sh("sysctl -n net.ipv4.vs.conntrack net.ipv4.ip_forward net.netfilter.nf_conntrack_tcp_timeout_established"); strings.Join(strings.Fields(got), " ") != "1 1 86400" {
+	if got := n.sh("sysctl -n net.ipv4.vs.conntrack net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.netfilter.nf_conntrack_tcp_timeout_established"); strings.Join(strings.Fields(got), " ") != "1 1 0 86400" {
 		t.Errorf("sysctls are %s", got)
 	}
 	if diff := difference(before, n.snapshot()); diff != "" {
