@@ -203,7 +203,7 @@ func TestBindAddresses(t *testing.T) {
 
 // nodePortAddresses is any mixture of CIDRs and words (KEP-6032), and with
 // iptables.localhostNodePorts decides whether localhost is asked for.
-func TestNodePortAddresses(t *testing.T) {
+func TestNodePortWords(t *testing.T) {
 	tests := []struct {
 		addresses, flag string
 		primary         bool

@@ -14,15 +14,19 @@ type Page struct {
 	Text string
 }
 
-// Pages returns the pages of docs/, and the READMEs of the module and of test/.
+// Pages returns the pages of docs/, those of the root such as README.md, and test/README.md.
 func Pages(t testing.TB) []Page {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(Root(t), "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
+	files := []string{filepath.Join(Root(t), "test", "README.md")}
+	for _, pattern := range []string{"docs/*.md", "*.md"} {
+		more, err := filepath.Glob(filepath.Join(Root(t), pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, more...)
 	}
 	var out []Page
-	for _, f := range append(files, filepath.Join(Root(t), "README.md"), filepath.Join(Root(t), "test", "README.md")) {
+	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
