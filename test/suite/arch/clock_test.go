@@ -30,6 +30,7 @@ var wallClock = map[string]bool{
 var onPurpose = map[string]string{
 	"cmd/image/sbom.now":               "when the image is built",
 	"cmd/image/sbom.write":             "printed",
+	"cmd/release.epoch":                "when the release is made",
 	"cmd/kube-ipvs.newTopTable":        "printed",
 	"proxier/metrics.seconds":          "Unix time is what the metric has",
 	"proxier/health.(Pages).statusz":   "printed",

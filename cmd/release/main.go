@@ -1,0 +1,60 @@
+// Command release makes those files of a release that no compiler makes, of what
+// cmd/release/build has built:
+//
+//	release image VERSION WORK DOCKERFILE      >FILE
+//
+// The same arguments and variables give the same bytes. Variables are
+//
+//	SOURCE_DATE_EPOCH  the time of every file, in seconds since 1970
+//	REVISION           the commit
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+)
+
+func main() {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		os.Exit(1)
+	}
+}
+
+// release is what all its files have in common.
+type release struct {
+	version  version
+	at       time.Time
+	revision string
+}
+
+func run(args []string, out io.Writer) error {
+	if len(args) < 2 {
+		return fmt.Errorf("usage: release image VERSION ...")
+	}
+	verb, rest := args[0], args[2:]
+	v, err := parseVersion(args[1])
+	if err != nil {
+		return err
+	}
+	r := release{version: v, revision: os.Getenv("REVISION")}
+	if r.at, err = epoch(os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
+		return err
+	}
+	if verb == "image" && len(rest) == 2 {
+		return r.writeImage(out, rest[0], rest[1])
+	}
+	return fmt.Errorf("no such work: %q", args)
+}
+
+// epoch reads SOURCE_DATE_EPOCH, without which no two releases would be the same.
+func epoch(text string) (time.Time, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
+	}
+	return time.Unix(n, 0).UTC(), nil
+}
