@@ -2,11 +2,14 @@
 // cmd/release/build has built:
 //
 //	release image VERSION WORK DOCKERFILE      >FILE
+//	release chart VERSION CHART                >FILE
 //
 // The same arguments and variables give the same bytes. Variables are
 //
 //	SOURCE_DATE_EPOCH  the time of every file, in seconds since 1970
 //	REVISION           the commit
+//	SOURCE             the URL of the repository, if it has one
+//	IMAGE              the repository that the image is pushed to, if one is known
 package main
 
 import (
@@ -29,23 +32,28 @@ type release struct {
 	version  version
 	at       time.Time
 	revision string
+	source   string
+	image    string
 }
 
 func run(args []string, out io.Writer) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: release image VERSION ...")
+		return fmt.Errorf("usage: release image|chart VERSION ...")
 	}
 	verb, rest := args[0], args[2:]
 	v, err := parseVersion(args[1])
 	if err != nil {
 		return err
 	}
-	r := release{version: v, revision: os.Getenv("REVISION")}
+	r := release{version: v, revision: os.Getenv("REVISION"), source: os.Getenv("SOURCE"), image: os.Getenv("IMAGE")}
 	if r.at, err = epoch(os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
 		return err
 	}
-	if verb == "image" && len(rest) == 2 {
+	switch {
+	case verb == "image" && len(rest) == 2:
 		return r.writeImage(out, rest[0], rest[1])
+	case verb == "chart" && len(rest) == 1:
+		return r.writeChart(out, rest[0])
 	}
 	return fmt.Errorf("no such work: %q", args)
 }
