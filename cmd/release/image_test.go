@@ -19,8 +19,8 @@ import (
 
 // sample is a release whose files no machine has anything to do with.
 var sample = release{
-	version: "v1.2.3-rc.1", at: time.Unix(86400, 0).UTC(), revision: "c0ffee",
-	source: "https://example.com/kube-ipvs", image: "registry.example.com/kube-ipvs",
+	version: "v1.2.3-rc.1", at: time.Unix(86400, 0).UTC(), revision: "c0ffee", compiler: "go1.26.8",
+	source: "https://example.com/kube-ipvs", builder: "https://example.com/builder", image: "registry.example.com/kube-ipvs",
 }
 
 // entry is a file of an archive.

@@ -1,14 +1,19 @@
 // Command release makes those files of a release that no compiler makes, of what
 // cmd/release/build has built:
 //
+//	release notes VERSION                      <CHANGELOG.md >FILE
 //	release image VERSION WORK DOCKERFILE      >FILE
 //	release chart VERSION CHART                >FILE
+//	release provenance VERSION FOLDER          >FILE
 //
-// The same arguments and variables give the same bytes. Variables are
+// notes refuses a VERSION that is none, and one that the changelog does not have. The same
+// arguments and variables give the same bytes. Variables are
 //
 //	SOURCE_DATE_EPOCH  the time of every file, in seconds since 1970
 //	REVISION           the commit
+//	GO_VERSION         the compiler, as go env GOVERSION has it
 //	SOURCE             the URL of the repository, if it has one
+//	BUILDER            the URI of what builds, such as a workflow's
 //	IMAGE              the repository that the image is pushed to, if one is known
 package main
 
@@ -21,7 +26,7 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:], os.Stdout); err != nil {
+	if err := run(os.Args[1:], os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
@@ -32,20 +37,28 @@ type release struct {
 	version  version
 	at       time.Time
 	revision string
+	compiler string
 	source   string
+	builder  string
 	image    string
 }
 
-func run(args []string, out io.Writer) error {
+func run(args []string, in io.Reader, out io.Writer) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: release image|chart VERSION ...")
+		return fmt.Errorf("usage: release notes|image|chart|provenance VERSION ...")
 	}
 	verb, rest := args[0], args[2:]
 	v, err := parseVersion(args[1])
 	if err != nil {
 		return err
 	}
-	r := release{version: v, revision: os.Getenv("REVISION"), source: os.Getenv("SOURCE"), image: os.Getenv("IMAGE")}
+	if verb == "notes" && len(rest) == 0 {
+		return writeNotes(out, in, v)
+	}
+	r := release{
+		version: v, revision: os.Getenv("REVISION"), compiler: os.Getenv("GO_VERSION"),
+		source: os.Getenv("SOURCE"), builder: os.Getenv("BUILDER"), image: os.Getenv("IMAGE"),
+	}
 	if r.at, err = epoch(os.Getenv("SOURCE_DATE_EPOCH")); err != nil {
 		return err
 	}
@@ -54,6 +67,8 @@ func run(args []string, out io.Writer) error {
 		return r.writeImage(out, rest[0], rest[1])
 	case verb == "chart" && len(rest) == 1:
 		return r.writeChart(out, rest[0])
+	case verb == "provenance" && len(rest) == 1:
+		return r.writeProvenance(out, rest[0])
 	}
 	return fmt.Errorf("no such work: %q", args)
 }
