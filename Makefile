@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 25m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/suite/wire test/suite/life test/suite/hostile test/suite/cluster test/suite/takeover test/suite/docs test/suite/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node proxier/balance
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs lint vulnerabilities fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs release release-twice sign publish test-arm64 lint vulnerabilities fuzz clean
 
 build: bin/kube-ipvs
 
@@ -188,6 +188,37 @@ bench: build
 # The parts of docs/ that are made from the code.
 docs:
 	go test -p 1 ./proxier/config ./cmd/kube-ipvs -run Documented -update
+
+# All files of a release, in out/release: make release VERSION=v1.2.3. SOURCE is the URL of the
+# repository, BUILDER what builds, and IMAGE where the image is pushed to, if they are known.
+# sign signs them by COSIGN; publish pushes the image to IMAGE and the chart to CHARTS, and
+# signs all.
+release:
+	cmd/release/build '$(VERSION)' out/release
+
+sign:
+	cmd/release/sign out/release
+
+publish:
+	@helm=$$(test/helm/build) || exit 1; export HELM=$$helm; \
+	cmd/release/publish '$(VERSION)' out/release '$(IMAGE)' '$(CHARTS)'
+
+# As release, twice, of the last commit in two folders: it fails if a byte differs.
+release-twice:
+	cmd/release/compare '$(VERSION)' out/release
+
+# Unit tests of packages that need no kernel, for arm64, by QEMU where this machine is
+# another. QEMU's kernel has no generic netlink.
+ARM64_PACKAGES := cmd/release netutil/ipfamily netutil/iptables proxier/config proxier/desired proxier/explain proxier/kernel/ipvs proxier/ledger proxier/model proxier/state
+ARM64_SKIP := ^(TestOpenWithoutIPVS|TestLoaded)$$
+ARM64_RUNNER := $(if $(filter aarch64,$(shell uname -m)),env,qemu-aarch64-static)
+test-arm64:
+	@if command -v $(ARM64_RUNNER) >/dev/null; then \
+		CGO_ENABLED=0 GOARCH=arm64 go test -exec $(ARM64_RUNNER) -skip '$(ARM64_SKIP)' $(addprefix ./,$(ARM64_PACKAGES)); \
+	else \
+		echo "no test is run for arm64: $(ARM64_RUNNER) is missing (Debian: qemu-user-static)"; \
+		CGO_ENABLED=0 GOARCH=arm64 go vet $(addprefix ./,$(ARM64_PACKAGES)); \
+	fi
 
 lab-shell: build
 	test/lab/shell

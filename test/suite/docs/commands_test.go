@@ -13,7 +13,7 @@ import (
 // aboutOthers the pages that do so all the time.
 var (
 	foreign     = []string{"--run-service-proxy", "--service-external-ip-range", "--noflush"}
-	aboutOthers = []string{"docs/install.md", "docs/migrate.md", "docs/alerts.md", "docs/dashboards.md"}
+	aboutOthers = []string{"docs/install.md", "docs/migrate.md", "docs/alerts.md", "docs/dashboards.md", "docs/releasing.md"}
 )
 
 var flagName = regexp.MustCompile(`--[a-z][a-z0-9-]*`)
