@@ -7,7 +7,7 @@
 # are only unpacked. What the image holds is said by cmd/image/packages;
 # make image-rootfs makes the same files without a container engine.
 
-FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
+FROM --platform=$BUILDPLATFORM golang:1.26-bookworm@sha256:a688600ca24f8a4d3ca77f95b0dd40704a9fc787c826660eb7ba0b641b8b175d AS build
 ARG TARGETARCH
 ARG VERSION=devel
 WORKDIR /src

@@ -224,6 +224,7 @@ lab-shell: build
 	test/lab/shell
 
 lint:
+	.github/pin --check
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
 
 # Known vulnerabilities of what the program and its tests call, by vuln.go.dev.
