@@ -225,6 +225,7 @@ lab-shell: build
 
 lint:
 	.github/pin --check
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
 
 # Known vulnerabilities of what the program and its tests call, by vuln.go.dev.
