@@ -96,7 +96,7 @@ func (s story) reads(t *testing.T, all []rule, name string) map[string]any {
 		key, value, _ := strings.Cut(pair, "=")
 		labels[key] = value
 	}
-	annotations := map[string]string{"summary": f.summary, "description": f.description, "runbook_url": "docs/alerts.md#" + strings.ToLower(name)}
+	annotations := map[string]string{"summary": f.summary, "description": f.description}
 	if f.description == "" {
 		annotations["description"] = r.Annotations["description"]
 	}
@@ -140,6 +140,39 @@ func TestAlertValues(t *testing.T) {
 	}
 	if err := promtool(filepath.Dir(file), "check", "rules", "rules.yaml"); err != nil {
 		t.Error(err)
+	}
+}
+
+// An alert links to the page of its version at the chart's home, and to none where there is none.
+func TestRunbookAddress(t *testing.T) {
+	needTools(t)
+	home := filepath.Join(t.TempDir(), "kube-ipvs")
+	if err := os.CopyFS(home, os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	var c struct{ Version string }
+	text, err := os.ReadFile(filepath.Join(home, "Chart.yaml"))
+	if err == nil {
+		err = yaml.Unmarshal(text, &c)
+	}
+	if err != nil || c.Version == "" {
+		t.Fatal(c, err)
+	}
+	if err := os.WriteFile(filepath.Join(home, "Chart.yaml"), append(text, "\nhome: https://example.org/kube-ipvs/\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const own = "https://example.org/runbooks"
+	for _, c := range []struct{ chart, set, want string }{
+		{home, "", "https://example.org/kube-ipvs/blob/v" + c.Version + "/docs/alerts.md#kubeipvsdown"},
+		{home, own, own + "#kubeipvsdown"},
+		{chart, "", ""},
+		{chart, "docs/alerts.md", ""}, // the default of earlier versions, which helm upgrade --reuse-values keeps
+	} {
+		for _, r := range rulesOf(t, c.chart, filepath.Join(t.TempDir(), "rules.yaml"), "--set", "prometheusRule.runbookURL="+c.set) {
+			if r.Alert == "KubeIPVSDown" && r.Annotations["runbook_url"] != c.want {
+				t.Errorf("runbookURL %q: %q leads to %q, want %q", c.set, r.Alert, r.Annotations["runbook_url"], c.want)
+			}
+		}
 	}
 }
 

@@ -29,7 +29,13 @@ func needTools(t *testing.T) {
 // render returns the objects of one template of the chart.
 func render(t *testing.T, template string, args ...string) []map[string]any {
 	t.Helper()
-	cmd := exec.Command(helm, append([]string{"template", "kube-ipvs", chart, "--namespace", "kube-system", "--values", "testdata/values.yaml",
+	return renderChart(t, chart, template, args...)
+}
+
+// renderChart returns the objects of one template of the chart in a folder.
+func renderChart(t *testing.T, folder, template string, args ...string) []map[string]any {
+	t.Helper()
+	cmd := exec.Command(helm, append([]string{"template", "kube-ipvs", folder, "--namespace", "kube-system", "--values", "testdata/values.yaml",
 		"--api-versions", "monitoring.coreos.com/v1/PrometheusRule", "--api-versions", "monitoring.coreos.com/v1/PodMonitor",
 		"--api-versions", "monitoring.coreos.com/v1/ServiceMonitor", "--show-only", "templates/" + template}, args...)...)
 	var failed strings.Builder
@@ -72,7 +78,13 @@ type rule struct {
 // rules renders the alerts, and writes them to a file for Prometheus.
 func rules(t *testing.T, file string, args ...string) []rule {
 	t.Helper()
-	objects := render(t, "prometheusrule.yaml", args...)
+	return rulesOf(t, chart, file, args...)
+}
+
+// rulesOf does so for the chart in a folder.
+func rulesOf(t *testing.T, folder, file string, args ...string) []rule {
+	t.Helper()
+	objects := renderChart(t, folder, "prometheusrule.yaml", args...)
 	if len(objects) != 1 || objects[0]["kind"] != "PrometheusRule" {
 		t.Fatalf("rendered %v", objects)
 	}
