@@ -1,4 +1,55 @@
 {{/*
+Templates of prometheusrule.yaml. They get a dict: alert, of files/alerts.yaml, and v, its values;
+job; rule, the values of prometheusRule; by, the labels that tell apart what many nodes have.
+*/}}
+
+{{/* The nodes that have had the alert for as long as it waits, by instance. */}}
+{{- define "kube-ipvs.held" -}}
+{{- if regexMatch "^(0+[a-z]+)+$" .v.for -}}
+{{ .alert.node }}
+{{- else -}}
+count_over_time((
+{{ .alert.node }}
+)[{{ .v.for }}:]) == scalar(count_over_time(vector(1)[{{ .v.for }}:]))
+{{- end -}}
+{{- end -}}
+
+{{/* The number of those nodes, if they are several. */}}
+{{- define "kube-ipvs.several" -}}
+count by ({{ join ", " .by }}) (instance:kube_ipvs_alert:held{alert={{ .alert.alert | quote }}, job={{ .job | quote }}}) > {{ .rule.nodesOneByOne }}
+{{- end -}}
+
+{{/* What one of few nodes, an object or the cluster has. */}}
+{{- define "kube-ipvs.one" -}}
+{{- with .alert.node -}}
+(
+{{ . }}
+) unless on ({{ join ", " $.by }}) (
+{{ include "kube-ipvs.several" $ }}
+)
+{{- end }}
+{{- if and .alert.node .alert.cluster }}
+or
+{{ end }}
+{{- .alert.cluster }}
+{{- end -}}
+
+{{/* The number of those nodes, if they are a large part of the cluster. */}}
+{{- define "kube-ipvs.many" -}}
+({{ include "kube-ipvs.several" . }})
+  > on (job, {{ .rule.clusterLabel }}) group_left () {{ .rule.manyNodes }} * count by (job, {{ .rule.clusterLabel }}) (up{job={{ .job | quote }}})
+{{- end -}}
+
+{{/* The first three nodes of a metric that has some labels of the alert, if the alert has no instance. */}}
+{{- define "kube-ipvs.someNodes" -}}
+{{- $matchers := list }}{{ $values := list }}
+{{- with .alert }}{{ $matchers = append $matchers (printf "alert=%q" .) }}{{ end }}
+{{- range .by }}{{ $matchers = append $matchers (printf "%s=%%q" .) }}{{ $values = append $values (printf "$labels.%s" .) }}{{ end -}}
+{{ printf "{{ if not $labels.instance }}{{ with query (printf `%s{%s}` %s) }}" .metric (join ", " $matchers) (join " " $values) }} Nodes:
+{{- `{{ range $i, $node := . | sortByLabel "instance" }}{{ if lt $i 3 }}{{ if $i }},{{ end }} {{ $node.Labels.instance }}{{ end }}{{ end }}{{ if gt (len .) 3 }} and others{{ end }}.{{ end }}{{ end }}` }}
+{{- end -}}
+
+{{/*
 The address of docs/alerts.md: as set, or of this version where the chart's home has it, or nothing. A
 relative one, which was the default once, is none: no reader of a notification can follow it.
 */}}

@@ -23,17 +23,14 @@ func TestAlerts(t *testing.T) {
 	}
 	covered := map[string]bool{}
 	var tests []map[string]any
-	for _, s := range stories {
-		if len(s.fires) == 0 {
-			tests = append(tests, s.test(t, all, ""))
-		}
+	for _, s := range slices.Concat(stories, crowds) {
+		tests = append(tests, s.test(t, all))
 		for _, alert := range s.fires {
 			covered[alert.name] = true
-			tests = append(tests, s.test(t, all, alert.name))
 		}
 	}
 	for _, r := range all {
-		if !covered[r.Alert] {
+		if r.Alert != "" && !covered[r.Alert] {
 			t.Errorf("nothing tells whether %s fires", r.Alert)
 		}
 	}
@@ -49,9 +46,9 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// test returns the story in promtool's words: which alerts fire at each time,
-// and how the one of that name reads.
-func (s story) test(t *testing.T, all []rule, name string) map[string]any {
+// test returns the story in promtool's words: how many alerts of each name fire at each
+// time, and how they read.
+func (s story) test(t *testing.T, all []rule) map[string]any {
 	t.Helper()
 	var input []map[string]string
 	seen := s.series
@@ -64,43 +61,45 @@ func (s story) test(t *testing.T, all []rule, name string) map[string]any {
 	}
 	// ALERTS tells of all alerts, so that one too many is found, too.
 	const firing = `count by (alertname) (ALERTS{alertstate="firing"})`
-	expect := func(at string, names []string) map[string]any {
+	expect := func(at string, counts map[string]int) map[string]any {
 		samples := []map[string]any{}
-		for _, n := range names {
-			samples = append(samples, map[string]any{"labels": `{alertname="` + n + `"}`, "value": 1})
+		for name, n := range counts {
+			samples = append(samples, map[string]any{"labels": `{alertname="` + name + `"}`, "value": n})
 		}
 		return map[string]any{"expr": firing, "eval_time": at, "exp_samples": samples}
 	}
-	var names []string
-	for _, a := range s.fires {
-		names = append(names, a.name)
+	counts, read := map[string]int{}, map[string][]any{}
+	for _, f := range s.fires {
+		counts[f.name]++
+		read[f.name] = append(read[f.name], f.reads(t, all))
 	}
-	test := map[string]any{"name": s.what, "interval": "1m", "input_series": input,
-		"promql_expr_test": []any{expect(s.before, nil), expect(s.after, names)}}
-	if name != "" {
-		test["alert_rule_test"] = []any{s.reads(t, all, name)}
+	var texts []any
+	for name, alerts := range read {
+		texts = append(texts, map[string]any{"eval_time": s.after, "alertname": name, "exp_alerts": alerts})
 	}
-	return test
+	return map[string]any{"name": s.what, "interval": "1m", "input_series": input,
+		"promql_expr_test": []any{expect(s.before, nil), expect(s.after, counts)}, "alert_rule_test": texts}
 }
 
-func (s story) reads(t *testing.T, all []rule, name string) map[string]any {
+func (f firing) reads(t *testing.T, all []rule) map[string]any {
 	t.Helper()
-	i := slices.IndexFunc(all, func(r rule) bool { return r.Alert == name })
-	j := slices.IndexFunc(s.fires, func(f firing) bool { return f.name == name })
+	i := slices.IndexFunc(all, func(r rule) bool { return r.Alert == f.name })
 	if i < 0 {
-		t.Fatalf("there is no alert %s", name)
+		t.Fatalf("there is no alert %s", f.name)
 	}
-	f, r := s.fires[j], all[i]
+	r := all[i]
 	labels := map[string]string{"severity": r.Labels["severity"]}
 	for _, pair := range strings.Fields(f.labels) {
 		key, value, _ := strings.Cut(pair, "=")
 		labels[key] = value
 	}
-	annotations := map[string]string{"summary": f.summary, "description": f.description}
-	if f.description == "" {
-		annotations["description"] = r.Annotations["description"]
+	description, _, _ := strings.Cut(r.Annotations["description"], "{{ if not $labels.instance }}")
+	if nodes, more := strings.CutPrefix(f.description, "... "); more {
+		description += " " + nodes
+	} else if f.description != "" {
+		description = f.description
 	}
-	return map[string]any{"eval_time": s.after, "alertname": name, "exp_alerts": []any{map[string]any{"exp_labels": labels, "exp_annotations": annotations}}}
+	return map[string]any{"exp_labels": labels, "exp_annotations": map[string]string{"summary": f.summary, "description": description}}
 }
 
 // Values reach the rules.
@@ -111,6 +110,7 @@ func TestAlertValues(t *testing.T) {
 		"prometheusRule.job=proxy", "prometheusRule.alerts.KubeIPVSDown.enabled=false", "prometheusRule.alertLabels.team=net", "prometheusRule.runbookURL=https://example.org/alerts",
 		"prometheusRule.alerts.KubeIPVSConntrackFull.threshold=0.5", "prometheusRule.alerts.KubeIPVSConntrackFull.for=1h", "prometheusRule.alerts.KubeIPVSConntrackFull.severity=page",
 		"prometheusRule.alerts.KubeIPVSProgrammingSlow.window=42m", "prometheusRule.extraRules[0].record=a:b", "prometheusRule.extraRules[0].expr=sum(up)",
+		"prometheusRule.nodesOneByOne=2", "prometheusRule.manyNodes=0.5", "prometheusRule.clusterLabel=k8s",
 	}, ","))
 	find := func(name string) rule {
 		i := slices.IndexFunc(got, func(r rule) bool { return r.Alert == name })
@@ -123,9 +123,13 @@ func TestAlertValues(t *testing.T) {
 		t.Error("an alert that is off is there")
 	}
 	full := find("KubeIPVSConntrackFull")
-	if !strings.HasSuffix(full.Expr, "> 0.5") || full.For != "1h" || full.Labels["severity"] != "page" || full.Labels["team"] != "net" ||
+	if !strings.Contains(full.Expr, "> 0.5\n") || !strings.Contains(full.Expr, "}) > 2\n") || !strings.Contains(full.Expr, "unless on (job, k8s)") || full.For != "1h" || full.Labels["severity"] != "page" || full.Labels["team"] != "net" ||
 		full.Annotations["runbook_url"] != "https://example.org/alerts#kubeipvsconntrackfull" {
 		t.Errorf("%+v", full)
+	}
+	many := slices.IndexFunc(got, func(r rule) bool { return r.Alert == full.Alert && r.Labels["nodes"] == "many" })
+	if many < 0 || !strings.HasSuffix(got[many].Expr, `0.5 * count by (job, k8s) (up{job="proxy"})`) || got[many].Labels["severity"] != "page" || got[many].Labels["team"] != "net" {
+		t.Errorf("the alert of many nodes is %d of %+v", many, got)
 	}
 	if slow := find("KubeIPVSProgrammingSlow"); !strings.Contains(slow.Expr, "[42m]") {
 		t.Errorf("%+v", slow)

@@ -5,14 +5,14 @@ package monitoring
 type story struct {
 	what          string
 	series        []string
-	before, after string   // times at which the alerts do not fire, and do
+	before, after string   // times at which no alert fires, and at which these do
 	fires         []firing // empty: the series fire no alert
 	unscraped     bool     // Prometheus scrapes no node; else n1 is up
 }
 
 type firing struct {
 	name, labels, summary string
-	description           string // "": as it is written, since it tells no figures
+	description           string // "": as it is written, since it tells no figures; "... text": that, and text
 }
 
 const (
@@ -61,8 +61,7 @@ var stories = []story{
 		`kube_ipvs_programming_duration_seconds_bucket{job="kube-ipvs", instance="n2", le="+Inf"} 10x60`}, before: "11m", after: "40m"},
 	{what: "drift", series: []string{`kube_ipvs_drift_repaired_total{job="kube-ipvs", instance="n1", kind="entry"} 0x10 1x200`, `kube_ipvs_drift_repaired_total{job="kube-ipvs", instance="n2", kind="entry"} 5x200`},
 		before: "10m", after: "12m",
-		fires: []firing{{"KubeIPVSDriftRepaired", "job=kube-ipvs instance=n1", "Another program changes objects of kube-ipvs on n1.",
-			"About 1 objects were changed or deleted, and kube-ipvs repaired them. Until an audit finds such a change, the node does not serve Services as it should."}}},
+		fires: []firing{{"KubeIPVSDriftRepaired", "job=kube-ipvs instance=n1", "Another program has changed or deleted about 1 objects of kube-ipvs on n1.", ""}}},
 	{what: "drift is long ago", series: []string{`kube_ipvs_drift_repaired_total{job="kube-ipvs", instance="n1", kind="entry"} 0x10 1x200`}, before: "9m", after: "80m"},
 	{what: "no audit", series: []string{"kube_ipvs_last_audit_age_seconds" + n1 + "0+60x60", "kube_ipvs_last_audit_age_seconds" + n2 + "0+60x15 0+60x15 0+60x15"}, before: "20m", after: "21m",
 		fires: []firing{{"KubeIPVSAuditOverdue", "job=kube-ipvs instance=n1", "Nothing has been compared with the kernel of n1 for 21m 0s.", ""}}},
@@ -80,13 +79,13 @@ var stories = []story{
 	{what: "a Service that cannot be served, as two nodes say", series: []string{
 		`kube_ipvs_object_problems{job="kube-ipvs", instance="n1", kind="Service", namespace="shop", name="web", field="spec.externalIPs[]"} 200x30`,
 		`kube_ipvs_object_problems{job="kube-ipvs", instance="n2", kind="Service", namespace="shop", name="web", field="spec.externalIPs[]"} 200x30`}, before: "14m", after: "15m",
-		fires: []firing{{"KubeIPVSProblems", "job=kube-ipvs kind=Service namespace=shop name=web field=spec.externalIPs[]", "Service shop/web cannot be served as it is, for its spec.externalIPs[].", ""}}},
+		fires: []firing{{"KubeIPVSProblems", "job=kube-ipvs kind=Service namespace=shop name=web field=spec.externalIPs[]", "Service shop/web cannot be served as it is, for its spec.externalIPs[] (nodes: 2).", "... Nodes: n1, n2."}}},
 	{what: "a Service that cannot be served, first as one node says, then as another", series: []string{
 		`kube_ipvs_object_problems{job="kube-ipvs", instance="n1", kind="Service", namespace="shop", name="web"} 1x9 stale`,
 		`kube_ipvs_object_problems{job="kube-ipvs", instance="n2", kind="Service", namespace="shop", name="web"} _x8 1x30`}, before: "14m", after: "15m",
-		fires: []firing{{"KubeIPVSProblems", "job=kube-ipvs kind=Service namespace=shop name=web", "Service shop/web cannot be served as it is.", ""}}},
+		fires: []firing{{"KubeIPVSProblems", "job=kube-ipvs kind=Service namespace=shop name=web", "Service shop/web cannot be served as it is (nodes: 1).", "... Nodes: n2."}}},
 	{what: "a Node that lacks something", series: []string{`kube_ipvs_object_problems{job="kube-ipvs", instance="n1", kind="Node", name="n1", field="spec.podCIDRs"} 1x30`}, before: "14m", after: "15m",
-		fires: []firing{{"KubeIPVSProblems", "job=kube-ipvs kind=Node name=n1 field=spec.podCIDRs", "Node n1 cannot be served as it is, for its spec.podCIDRs.", ""}}},
+		fires: []firing{{"KubeIPVSProblems", "job=kube-ipvs instance=n1 kind=Node name=n1 field=spec.podCIDRs", "Node n1 cannot be served as it is, for its spec.podCIDRs.", ""}}},
 	{what: "more objects than have a series", series: []string{"kube_ipvs_object_problems_omitted" + n1 + "7x30", "kube_ipvs_object_problems_omitted" + n2 + "7x30"}, before: "14m", after: "15m",
 		fires: []firing{{"KubeIPVSProblems", "job=kube-ipvs", "7 more objects cannot be served as they are.", ""}}},
 	{what: "a node does not reach the API server", series: []string{"kube_ipvs_source_problems" + n1 + "2x30", "kube_ipvs_source_problems" + n2 + "0x30"}, before: "14m", after: "15m",
@@ -96,7 +95,7 @@ var stories = []story{
 		fires: []firing{{"KubeIPVSConntrackFull", "job=kube-ipvs instance=n1", "The connection table of n1 is 90% full.", ""}}},
 	{what: "a set fills up", series: []string{`kube_ipvs_ipset_entries{job="kube-ipvs", instance="n1", set="KIPVS-ALL"} 0+100000x9 900000x20`, `kube_ipvs_ipset_limit{job="kube-ipvs", instance="n1", set="KIPVS-ALL"} 1000000x40`,
 		`kube_ipvs_ipset_entries{job="kube-ipvs", instance="n1", set="KIPVS-EXT"} 800000x40`, `kube_ipvs_ipset_limit{job="kube-ipvs", instance="n1", set="KIPVS-EXT"} 1000000x40`}, before: "13m", after: "14m",
-		fires: []firing{{"KubeIPVSSetFull", "job=kube-ipvs instance=n1 set=KIPVS-ALL", "The ipset KIPVS-ALL of n1 is 90% full.", ""}}},
+		fires: []firing{{"KubeIPVSSetFull", "job=kube-ipvs set=KIPVS-ALL", "The ipset KIPVS-ALL is 90% full.", "... Nodes: n1."}}},
 	{what: "a drain that does not end", series: []string{"kube_ipvs_oldest_drain_age_seconds" + n1 + "0+60x60", "kube_ipvs_oldest_drain_age_seconds" + n2 + "0+60x15 0+60x15 0+60x15"}, before: "25m", after: "26m",
 		fires: []firing{{"KubeIPVSDrainStuck", "job=kube-ipvs instance=n1", "A removed endpoint has been draining on n1 for 26m 0s.", ""}}},
 	{what: "a node does not see a new Service", series: known("100x20 101x60", "100x21 101x60", "100x80"), before: "35m", after: "37m",
