@@ -17,7 +17,8 @@ import (
 //
 // All nodes see the same problems and share the Events: there is one Event for an object and a cause in
 // the whole cluster. The first node creates it. While the problem lasts, a node increases its count every
-// ten minutes or so. The more nodes there are, the less often each one asks the API server.
+// twenty minutes or so. The more nodes there are, the later and the less often each one asks the API
+// server. Nodes do not know how many they are: each one learns it from what it finds.
 type Reporter struct {
 	servers apiServers
 	node    string
@@ -37,27 +38,33 @@ type Reporter struct {
 // incident is an Event that should exist.
 type incident struct {
 	trouble model.Trouble
-	due     time.Time // the next request for it
-	told    bool      // there was a request for it
-	gone    bool      // the problem is solved; it is kept until it would be due
+	due     time.Time     // the next request for it
+	again   time.Duration // the least time between the last request and the next
+	told    bool          // there was a request for it
+	gone    bool          // the problem is solved; it is kept until it would be due
 }
 
 // Limits of Events, so that thousands of problems on thousands of nodes do not overload the API server.
 const (
 	mostEvents   = 1000             // Events that a node handles
-	eventAgain   = 10 * time.Minute // between two counts of an Event; a node waits up to twice as long, and twice that if others have counted
-	eventTimeout = 10 * time.Second
-	sortEvery    = time.Second // between two looks at the problems
+	eventTimeout = 10 * time.Second // of a request
+	sortEvery    = time.Second      // between two looks at the problems
 
-	// A node that finds an Event of another node gets slower, and one that had to create or
-	// count an Event gets fast again. So with few nodes each is fast, and with many one of them
-	// is, by chance.
-	paceFirst  = 2 * time.Second
+	// An Event is counted once in eventAgain, and expires an hour after that. A node asks for it again
+	// after once to twice that time, and after twice as long, up to twice eventLongest, each time that
+	// it finds that others have counted.
+	eventAgain   = 20 * time.Minute
+	eventLongest = 8 * time.Hour
+
+	// The pace is the time between two requests. A node that finds an Event of another node gets
+	// slower, and one that had to create or count an Event gets fast again. So with few nodes each is
+	// fast, and with many one of them is, by chance.
+	paceFirst  = 10 * time.Second
 	paceFast   = time.Second
-	paceSlow   = 30 * time.Second
-	paceFactor = 1.25
-	// A new Event is due after a random time of up to spread times the pace, since all nodes see
-	// a problem at the same moment.
+	paceSlow   = time.Minute
+	paceFactor = 2
+	// The new Events of one look are due after one random time of up to spread times the pace, since
+	// all nodes see a problem at the same moment.
 	spread = 10
 )
 
@@ -151,13 +158,14 @@ func (r *Reporter) sort() {
 	for _, i := range r.pending {
 		i.gone = true
 	}
+	due := now.Add(rand.N(spread * r.pace)) // one for all: the first of a thousand random times would be now, on all nodes
 	all, _ := model.Troubles(mostEvents, said...)
 	for _, t := range all {
 		name := eventName(&t)
 		if i := r.pending[name]; i != nil {
 			i.trouble, i.gone = t, false
 		} else {
-			r.pending[name] = &incident{trouble: t, due: now.Add(rand.N(spread * r.pace))}
+			r.pending[name] = &incident{trouble: t, due: due, again: eventAgain}
 		}
 	}
 	for name, i := range r.pending {
@@ -200,17 +208,17 @@ func latest(a, b time.Time) time.Time {
 // note sets the pace, and the next request for an incident. It treats a failed request as a good one,
 // since an Event is not worth more.
 func (r *Reporter) note(i *incident, by written, err error) {
-	again := eventAgain
 	switch {
 	case err != nil:
-		r.pace = min(2*r.pace, paceSlow)
+		r.pace = min(paceFactor*r.pace, paceSlow)
+	case by == byUs:
+		r.pace, i.again = paceFast, eventAgain
 	case by == byOthers:
-		r.pace = min(time.Duration(paceFactor*float64(r.pace)), paceSlow)
-		again = 2 * eventAgain
+		r.pace, i.again = min(paceFactor*r.pace, paceSlow), min(2*i.again, eventLongest)
 	default:
-		r.pace = paceFast
+		r.pace = min(paceFactor*r.pace, paceSlow)
 	}
-	i.told, i.due = true, time.Now().Add(again+rand.N(again))
+	i.told, i.due = true, time.Now().Add(i.again+rand.N(i.again))
 	if err != nil && !r.refused {
 		r.log.Warn("Events cannot be written; this log has the problems", "err", err)
 	}

@@ -24,8 +24,9 @@ import (
 type written int
 
 const (
-	byOthers written = iota // not long ago
-	byUs                    // now
+	byOthers  written = iota // not long ago
+	byUs                     // now
+	ofAnother                // another node, and for a cause of its own: the Event must expire with that
 )
 
 // tell creates the Event, or counts it if its last count is old. It needs only the rights of kube-proxy,
@@ -39,6 +40,9 @@ func (r *Reporter) tell(ctx context.Context, want *eventsv1.Event) (written, err
 	}
 	if err != nil {
 		return byOthers, err
+	}
+	if have.Note != want.Note && have.ReportingInstance != want.ReportingInstance {
+		return ofAnother, nil
 	}
 	last, count := have.EventTime, int32(1)
 	if s := have.Series; s != nil {

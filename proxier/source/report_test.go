@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,6 +20,9 @@ import (
 )
 
 var discard = slog.New(slog.DiscardHandler)
+
+// reporters is for figures of larger clusters: go test -run TestReporters -v -reporters 5000.
+var reporters = flag.Int("reporters", 300, "nodes that write Events")
 
 func serviceProblem(name string) model.Problem {
 	return model.Problem{UID: "uid-" + name, Object: "Service default/" + name, Field: "spec.ports[0]", Message: "it is wrong; this port is left out"}
@@ -62,7 +66,7 @@ func TestReporterWritesAndCounts(t *testing.T) {
 			e.Note != "spec.ports[0]: it is wrong; this port is left out (and 1 more like it)" {
 			t.Errorf("written: %+v", e)
 		}
-		// It is there as long as the problem is, and counted every ten to twenty minutes.
+		// It is there as long as the problem is, and counted every twenty to forty minutes.
 		for range 24 {
 			after(10 * time.Minute)
 			if len(f.events()) != 1 {
@@ -70,7 +74,7 @@ func TestReporterWritesAndCounts(t *testing.T) {
 			}
 		}
 		s := f.events()[0].Series
-		if s == nil || s.Count < 12 || s.Count > 25 || time.Since(s.LastObservedTime.Time) > 21*time.Minute || len(f.total().made) != 1 {
+		if s == nil || s.Count < 6 || s.Count > 13 || time.Since(s.LastObservedTime.Time) > 41*time.Minute || len(f.total().made) != 1 {
 			t.Errorf("%d made, after four hours %+v", len(f.total().made), s)
 		}
 		// When it is gone nothing is written, and the Event expires.
@@ -89,50 +93,101 @@ func TestReporterWritesAndCounts(t *testing.T) {
 	})
 }
 
-// Three hundred nodes see the same problems. There is one Event each for the
-// whole cluster, soon, and counted by one node at a time.
+// Hundreds of nodes see the same problems. There is one Event each for the whole cluster, soon, and
+// counted by one node at a time.
 func TestReportersShareEvents(t *testing.T) {
-	const nodes, objects = 300, 3
+	const objects = 3
+	nodes := *reporters
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeEvents()
 		all := f.reporters(t, nodes, discard)
 		for _, r := range all {
 			r.Report(broken(objects))
 		}
-		after(5 * time.Second)
+		after(10 * time.Second)
 		if n := len(f.events()); n != objects {
-			t.Errorf("%d Events after five seconds, want %d", n, objects)
+			t.Errorf("%d Events after ten seconds, want %d", n, objects)
 		}
-		after(10 * time.Minute)
+		after(10*time.Minute - 10*time.Second)
 		soon := f.total().requests
 		if len(f.total().made) != objects || f.total().counted > objects {
 			t.Errorf("%d Events made, %d counts; want %d, and hardly any", len(f.total().made), f.total().counted, objects)
 		}
 		// Each node asks once for each, and the one that finds none makes it.
-		if soon < nodes*objects || soon > nodes*objects+10*objects {
+		if soon < nodes*objects || soon > nodes*objects+20*objects {
 			t.Errorf("%d requests by %d nodes about %d Events", soon, nodes, objects)
 		}
-		if most := f.busiest(); most > 100 {
+		most := f.busiest()
+		if most > nodes/10 {
 			t.Errorf("%d requests in one second", most)
 		}
-		after(3 * time.Hour)
-		events, later := f.events(), f.total().requests-soon
-		for _, e := range events {
-			// At most each ten minutes, and without a gap in which it would expire.
-			if e.Series == nil || e.Series.Count < 15 || e.Series.Count > 20 {
-				t.Errorf("after three hours %+v", e.Series)
+		after(12*time.Hour - 10*time.Minute)
+		half := f.total().requests
+		after(12 * time.Hour)
+		day, later := f.total().requests-soon, f.total().requests-half
+		for _, e := range f.events() {
+			// Once in twenty minutes, and without a gap in which it would expire.
+			if e.Series == nil || e.Series.Count < 50 || e.Series.Count > 73 {
+				t.Errorf("after a day %+v", e.Series)
 			}
 		}
-		if len(events) != objects || len(f.total().made) != objects {
-			t.Errorf("%d Events, %d made", len(events), len(f.total().made))
+		if len(f.events()) != objects || len(f.total().made) != objects {
+			t.Errorf("%d Events, %d made", len(f.events()), len(f.total().made))
 		}
-		if hourly := later / 3; hourly > nodes*objects*3 {
-			t.Errorf("%d requests an hour by %d nodes about %d Events", hourly, nodes, objects)
+		if later > nodes*objects*2 {
+			t.Errorf("%d requests in half a day by %d nodes about %d Events", later, nodes, objects)
 		}
-		t.Logf("%d nodes, %d problems: %d requests in ten minutes, at most %d in a second, then %d an hour; %d writes in all, answers %v",
-			nodes, objects, soon, f.busiest(), later/3, f.total().counted+len(f.total().made), f.total().codes)
+		t.Logf("%d nodes, %d problems: %d requests in ten minutes, at most %d in a second, then %d in a day, of these %d in its second half; %d writes in all, answers %v",
+			nodes, objects, soon, most, day, later, f.total().counted+len(f.total().made), f.total().codes)
 		if f.total().codes[http.StatusUnprocessableEntity]+f.total().codes[http.StatusForbidden]+f.total().codes[http.StatusBadRequest] > 0 {
 			t.Errorf("answers %v", f.total().codes)
+		}
+	})
+}
+
+// Hundreds of problems at once do not make all nodes ask at once.
+func TestReportersOfManyProblems(t *testing.T) {
+	const objects = 100
+	nodes := *reporters
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		problems := broken(objects)
+		for _, r := range f.reporters(t, nodes, discard) {
+			r.Report(problems)
+		}
+		after(10 * time.Minute)
+		first, most := f.total().requests, f.busiest()
+		after(20 * time.Minute)
+		if len(f.events()) != objects {
+			t.Errorf("%d Events after half an hour", len(f.events()))
+		}
+		if most > nodes/5 {
+			t.Errorf("%d requests in one second by %d nodes", most, nodes)
+		}
+		t.Logf("%d nodes, %d problems: at most %d requests in a second, %.1f a second in ten minutes and %.1f in the twenty after it, answers %v",
+			nodes, objects, most, float64(first)/600, float64(f.total().requests-first)/1200, f.total().codes)
+	})
+}
+
+// What a node alone has is told until it is mended there, and then what another has.
+func TestReportersOfDifferentCauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		all := f.reporters(t, 2, discard)
+		port := func(holder string) []model.Problem {
+			return []model.Problem{{UID: "uid-web", Object: "Service default/web", Field: "spec.healthCheckNodePort", Message: holder + " has the port"}}
+		}
+		all[0].Report(port("nginx"))
+		after(first)
+		all[1].Report(port("envoy"))
+		after(3 * time.Hour)
+		if e := f.events(); len(e) != 1 || e[0].ReportingInstance != "node-0" || !strings.Contains(e[0].Note, "nginx") || e[0].Series == nil {
+			t.Fatalf("%+v", e)
+		}
+		all[0].Report(nil)
+		after(2 * time.Hour) // an hour until it expires, and forty minutes until the other looks
+		if e := f.events(); len(e) != 1 || e[0].ReportingInstance != "node-1" || !strings.Contains(e[0].Note, "envoy") {
+			t.Errorf("%+v", e)
 		}
 	})
 }
@@ -179,7 +234,7 @@ func TestReporterFlapping(t *testing.T) {
 			r.Report(nil)
 			after(29 * time.Second)
 		}
-		if len(f.total().made) != 1 || f.total().counted < 3 || f.total().counted > 12 {
+		if len(f.total().made) != 1 || f.total().counted < 2 || f.total().counted > 6 {
 			t.Errorf("in two hours %d made, %d counted", len(f.total().made), f.total().counted)
 		}
 		// Objects that come and go, each of them new.
@@ -212,7 +267,7 @@ func TestReporterClockOfOthers(t *testing.T) {
 		if f.total().counted != 0 {
 			t.Errorf("counted %d times", f.total().counted)
 		}
-		after(70 * time.Minute)
+		after(3 * time.Hour)
 		if len(f.total().made) != 2 || len(f.events()) != 1 {
 			t.Errorf("%d made, there are %+v", len(f.total().made), f.events())
 		}
@@ -226,13 +281,13 @@ func TestReporterRefused(t *testing.T) {
 		f.refuse = denied(403, metav1.StatusReasonForbidden, "events is forbidden")
 		r := f.reporters(t, 1, slog.New(slog.NewTextHandler(&log, nil)))[0]
 		r.Report(broken(5))
-		after(3 * time.Minute)
+		after(6 * time.Minute)
 		if n := f.total().requests; n != 5 || strings.Count(log.String(), "forbidden") != 1 {
 			t.Errorf("asked %d times, logged %s", n, log.String())
 		}
 		f.look(func() { f.refuse = nil })
 		r.Report(append(broken(5), serviceProblem("last")))
-		after(25 * time.Minute)
+		after(50 * time.Minute)
 		if len(f.events()) != 6 || strings.Count(log.String(), "forbidden") != 1 {
 			t.Errorf("%d Events, logged %s", len(f.events()), log.String())
 		}
