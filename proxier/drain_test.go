@@ -1,8 +1,11 @@
 package proxier
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -65,6 +68,38 @@ func TestDrainsAreLookedAtFromTimeToTime(t *testing.T) {
 		synctest.Wait()
 		if k.State.Has(drained) {
 			t.Errorf("a real server without connections is there after %s", drainInterval)
+		}
+	})
+}
+
+// A change has one line in the log, and the end of the drain that follows from it none.
+func TestChangeHasOneLogLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ip, pod = "10.96.0.10", "10.244.0.1"
+		var log bytes.Buffer
+		c := testConfig(desired.Direct)
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+		k := newFake()
+		p := running(t, k, c)
+		p.Synced()
+		synctest.Wait()
+		log.Reset()
+		lines := func(do func(), want string) {
+			t.Helper()
+			do()
+			synctest.Wait()
+			if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) {
+				t.Errorf("want one line with %q:\n%s", want, got)
+			}
+			log.Reset()
+		}
+		lines(func() { p.Events([]source.Event{webService(ip), webSlice(ip, pod)}) }, " services=1 changed=default/"+webService(ip).Service.Name+" ")
+		lines(func() {
+			p.Events([]source.Event{webSlice(ip, "")})
+			time.Sleep(2 * c.DrainTimeout)
+		}, " draining=1 ")
+		if k.State.Has(state.RealServerID(serverAt(ip+":80"), netip.MustParseAddrPort(pod+":8080"))) {
+			t.Error("the drain has not ended")
 		}
 	})
 }

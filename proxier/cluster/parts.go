@@ -10,6 +10,9 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
+// mostChanged is the longest Round.Changed.
+const mostChanged = 3
+
 // First renders the Services that everything else in the cluster needs, before the others.
 // actual has the objects in the kernel. Use it only on a node without virtual servers: on others
 // a virtual IP of two Services might change hands for a moment.
@@ -42,7 +45,7 @@ func (c *Cluster) Render(ctx context.Context, r *report.Round, actual *state.Sta
 			parts = append(parts, desired.Part{Some: c.table.Update(c.model, g.keys), Large: g.large})
 		}
 	}
-	r.Services = len(keys)
+	r.Services, r.Changed = len(keys), slices.Clone(keys[:min(len(keys), mostChanged)])
 	c.settings.Names.update(c.settings.now, c.table, c.model.Model, keys)
 	return parts
 }

@@ -1,4 +1,4 @@
-// Package journal logs rounds: one line for each round, and one for each object that begins to
+// Package journal logs rounds: one line for each change, and one for each object that begins to
 // fail, that another program changed, or that has a problem. It bounds the lines of each kind.
 package journal
 
@@ -8,11 +8,11 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
-	"kube-ipvs/proxier/state"
 )
 
 // Journal logs rounds and problems. Only one goroutine may use it.
@@ -20,6 +20,7 @@ type Journal struct {
 	log       *slog.Logger
 	board     model.Board
 	teller    teller
+	left      int       // writes that the last round left
 	abortedAt time.Time // start of the first round that could not read the kernel; zero: the loop has read it since
 }
 
@@ -87,11 +88,12 @@ func (j *Journal) logDrift(r *report.Round) {
 	lines.end("more drift")
 }
 
-// logRound logs a round: for debugging only, if it wrote nothing and found no drift, or if it
-// took no change while weights rise, which they do in many steps.
+// logRound logs a round: for debugging only, if it wrote nothing and found no drift, or if no
+// change asked for it.
 func (j *Journal) logRound(r *report.Round) {
 	level := slog.LevelInfo
-	quiet := r.Writes() == 0 || rising(r) && r.Changes == (report.Changes{}) && !r.Full
+	quiet := r.Writes() == 0 || !j.asked(r)
+	j.left = r.Left
 	if quiet && len(r.Drift) == 0 && r.Number > 1 { // a new failure has a line of its own
 		level = slog.LevelDebug
 	}
@@ -99,23 +101,36 @@ func (j *Journal) logRound(r *report.Round) {
 		return
 	}
 	failed := r.Failed()
-	args := []any{"round", r.Number, "took", r.Took, "full", r.Full || r.Audited, "services", r.Services, "writes", r.Writes(),
-		"failed", failed, "waiting", len(r.Failures) - failed, "left", r.Left, "drift", len(r.Drift), "draining", r.Draining, "objects", objects(r),
-		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes}
+	args := []any{"round", r.Number, "took", r.Took, "full", r.Full || r.Audited, "services", r.Services}
+	if r.Number > 1 && len(r.Changed) > 0 {
+		args = append(args, "changed", changed(r))
+	}
+	args = append(args, "writes", r.Writes(),
+		"failed", failed, "waiting", len(r.Failures)-failed, "left", r.Left, "drift", len(r.Drift), "draining", r.Draining, "objects", objects(r),
+		"messages", r.Kernel.Messages, "sends", r.Kernel.Sends, "processes", r.Kernel.Processes)
 	for _, w := range slices.SortedFunc(maps.Keys(r.Ops), func(a, b report.Write) int { return cmp.Compare(a.String(), b.String()) }) {
 		args = append(args, w.String(), r.Ops[w])
 	}
 	j.log.Log(context.Background(), level, "round", args...)
 }
 
-// rising reports whether the weight of an endpoint rises.
-func rising(r *report.Round) bool {
-	for _, why := range r.Reduced {
-		if why == state.SlowStart {
-			return true
-		}
+// asked reports whether a change of the cluster or the node asked for the round, or for the
+// writes that the last round left. All else follows from an earlier change, or has a line of its
+// own: the end of a drain, a weight that rises, a write that succeeds again, an ejection.
+func (j *Journal) asked(r *report.Round) bool {
+	return r.Changes != (report.Changes{}) || r.Full || j.left > 0
+}
+
+// changed returns the names of the Services that the round rendered, or of the first ones.
+func changed(r *report.Round) string {
+	var names []string
+	for _, k := range r.Changed {
+		names = append(names, k.String())
 	}
-	return false
+	if len(names) < r.Services {
+		names = append(names, "...")
+	}
+	return strings.Join(names, ",")
 }
 
 // logged is how many lines of a kind a round logs.

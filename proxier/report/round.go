@@ -25,6 +25,7 @@ type Round struct {
 	Audited   bool             // an audit beside the loop ended with the round, and found no difference
 	GivenUp   bool             // an audit or a look beside the loop hung
 	Services  int              // rendered Services
+	Changed   []model.Key      // the first of them
 	Ops       map[Write]int    // writes that succeeded
 	Failures  []Failure        // writes that failed; the loop retries them
 	Retried   int              // failed writes that the round tried again

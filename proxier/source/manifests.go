@@ -110,7 +110,7 @@ func (m *manifests) scan(now time.Time, watchProblem string, sink Sink) time.Tim
 	files := m.files()
 	if changed {
 		if events := m.stock.update(files); len(events) > 0 {
-			m.log.Info("manifests changed", "events", len(events), "objects", len(m.stock.told), "files", len(files))
+			m.log.Debug("manifests changed", "events", len(events), "objects", len(m.stock.told), "files", len(files))
 			sink.Events(events)
 		}
 		m.double = m.stock.doubles(files)

@@ -94,7 +94,7 @@ func (d *demo) drain(ctx context.Context) error {
 // gone ends the pod p2 with its open connections.
 func (d *demo) gone(ctx context.Context, held *testbed.Session, endpoint string) error {
 	d.page.say("Its endpoint is taken out of the file, and p2 finishes what it has begun:")
-	seen := func() int { return strings.Count(d.daemon().Log(), `msg="manifests changed"`) }
+	seen := func() int { return strings.Count(d.daemon().Log(), " msg=round ") }
 	before := seen()
 	if err := d.edit(webFile, endpoint, ""); err != nil {
 		return err
