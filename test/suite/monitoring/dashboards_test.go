@@ -169,6 +169,9 @@ func checkPanel(t *testing.T, d dashboard, p panel) {
 		if p.Type == "timeseries" && q.LegendFormat == "" {
 			t.Errorf("%q: query %s has no legend", p.Title, q.RefID)
 		}
+		if p.Type == "timeseries" && strings.Contains(q.LegendFormat, "{{instance}}") && !strings.HasPrefix(q.Expr, "topk(") {
+			t.Errorf("%q has a line for each of thousands of nodes: %s", p.Title, q.Expr)
+		}
 		for _, m := range named.FindAllStringSubmatch(q.Expr, -1) {
 			if !slices.ContainsFunc(d.Templating.List, func(v variable) bool { return v.Name == m[1] }) {
 				t.Errorf("%q asks for the variable %s, which is not there", p.Title, m[1])
