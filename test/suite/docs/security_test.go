@@ -87,7 +87,7 @@ func namedTestsExist(t *testing.T, p docs.Page) {
 	tests := definitions(t)
 	for _, m := range testNamed.FindAllStringSubmatch(p.Text, -1) {
 		if n := len(tests[m[1]]); n != 1 {
-			t.Errorf("%s: there are %d tests %s: %q", p.Path, n, m[1], tests[m[1]])
+			t.Errorf("%s: there are %d tests %s, and a reader has to find one: %q", p.Path, n, m[1], tests[m[1]])
 		}
 		if m[2] == "" {
 			continue
