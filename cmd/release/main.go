@@ -45,7 +45,7 @@ type release struct {
 
 func run(args []string, in io.Reader, out io.Writer) error {
 	if len(args) < 2 {
-		return fmt.Errorf("usage: release notes|image|chart|provenance VERSION ...")
+		return fmt.Errorf("usage: release notes|image|chart|provenance VERSION [ARGUMENT]")
 	}
 	verb, rest := args[0], args[2:]
 	v, err := parseVersion(args[1])
