@@ -8,7 +8,7 @@ LAB_TEST_TIMEOUT := 25m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/suite/wire test/suite/life test/suite/hostile test/suite/cluster test/suite/takeover test/suite/docs test/suite/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node proxier/balance
 
-.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs release release-twice sign publish test-arm64 lint vulnerabilities fuzz clean
+.PHONY: build demo test compare check unit test-browser lab-test test-chart test-monitoring test-neighbours test-kernels test-uml test-xtables test-connections soak image-rootfs cluster cluster-shell cluster-down e2e e2e-quick e2e-life bench lab-shell bench-cluster docs release release-twice sign publish test-arm64 lint vulnerabilities fuzz clean
 
 build: bin/kube-ipvs
 
@@ -57,6 +57,14 @@ test-xtables: LAB_PACKAGES := test/suite/xtables
 test-xtables: LAB_FLAGS := -test.v -every
 test-xtables: export KUBE_IPVS_ROOTFS = $(CURDIR)/out/image/root
 test-xtables: image-rootfs lab-test
+
+# CONNECTIONS, which are held while a node is lost: some minutes, and up to 10,000.
+# make test holds 1,000.
+CONNECTIONS ?= 10000
+test-connections: LAB_PACKAGES := test/suite/wire
+test-connections: LAB_FLAGS = -test.v -test.run TestFlowsOutliveOneOfThreeNodes -connections $(CONNECTIONS)
+test-connections: export LAB_TIMEOUT := 1800
+test-connections: lab-test
 
 # Ten changes a second and a fault every five seconds for HOURS, beside a real API server;
 # then kube-ipvs holds no more than before. make test plays it for half a minute.

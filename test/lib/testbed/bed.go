@@ -126,7 +126,7 @@ func open(name string) (*Host, error) {
 	} else if fd, err = openNamespace("/run/netns/" + name); err != nil {
 		return nil, err
 	}
-	all := slices.Concat(lan, outside)
+	all := slices.Concat(lan, outside, edges)
 	for _, p := range pods {
 		all = append(all, p.spec)
 	}
@@ -164,7 +164,7 @@ func (b *Bed) Close() {
 	if b.renewed > 0 {
 		fmt.Fprintf(&s, "ip netns del node-%d; ip link del own0\n", b.renewed)
 	}
-	s.WriteString("for ns in router far; do ip netns del $ns 2>/dev/null || true; done\n")
+	s.WriteString("for ns in router far edge1 edge2 edge3; do ip netns del $ns 2>/dev/null || true; done\n")
 	s.WriteString("ip netns del ext; ip netns del node2; ip netns del lan; ip link del eth0 2>/dev/null || true\n")
 	if err := shell(context.Background(), s.String()); err != nil {
 		fmt.Fprintln(os.Stderr, err)

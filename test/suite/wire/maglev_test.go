@@ -17,12 +17,7 @@ import (
 // same table, and schedule what has begun elsewhere (sloppy_tcp). It is about traffic that is not masqueraded;
 // see docs/balancing.md.
 func TestFlowsOutliveNode(t *testing.T) {
-	t.Cleanup(func() { // the other tests need a node where this process is
-		bed.Close()
-		if err := prepare(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	rebuildAfter(t)
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
 			dir := t.TempDir()
@@ -71,6 +66,17 @@ func living(sessions []*testbed.Session) (n int) {
 	return n
 }
 
+// rebuildAfter builds the bed anew after the test: the other tests need a node where this
+// process is.
+func rebuildAfter(t *testing.T) {
+	t.Cleanup(func() {
+		bed.Close()
+		if err := prepare(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // runOn makes the node anew and runs kube-ipvs on it, under a name, until the returned
 // function is called.
 func runOn(t *testing.T, dir, name, mode string) (lose func()) {
@@ -78,24 +84,50 @@ func runOn(t *testing.T, dir, name, mode string) (lose func()) {
 	if err := bed.RenewNode(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	flags := []string{"--manifests", dir, "--node-name", name, "--cluster-cidr", bed.PodCIDR4.String() + "," + bed.PodCIDR6.String(), "--cluster-ip-servers", mode}
-	p := &testbed.Program{
-		Name: "kube-ipvs", File: filepath.Join(t.TempDir(), "log"), Host: bed.Node,
-		Command: func() *exec.Cmd { return exec.Command(binary, append([]string{"run"}, flags...)...) },
+	d := runAt(t, bed.Node, dir, "--node-name", name, "--cluster-cidr", bed.PodCIDR4.String()+","+bed.PodCIDR6.String(), "--cluster-ip-servers", mode)
+	on(t, bed.Node, sloppy)
+	return func() {
+		if err := d.Kill(); err != nil {
+			t.Error(err)
+		}
 	}
-	if err := p.Start(); err != nil {
+}
+
+// hosted is a kube-ipvs on a host of its own.
+type hosted struct {
+	testbed.Program
+	flags []string
+}
+
+// runAt runs kube-ipvs on a host, under its name, and waits until it has programmed the manifests
+// of a folder. The test's end kills it.
+func runAt(t *testing.T, h *testbed.Host, dir string, flags ...string) *hosted {
+	t.Helper()
+	flags = append([]string{"--manifests", dir, "--node-name", h.Name}, flags...)
+	d := &hosted{testbed.Program{
+		Name: "kube-ipvs", File: filepath.Join(t.TempDir(), "log"), Host: h,
+		Command: func() *exec.Cmd { return exec.Command(binary, append([]string{"run"}, flags...)...) },
+	}, flags}
+	if err := d.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := p.Kill(); err != nil {
+		if err := d.Kill(); err != nil {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("kube-ipvs said:\n%s", p.Log(100))
+			t.Logf("kube-ipvs on %s said:\n%s", h.Name, d.Log(100))
 		}
 	})
+	d.settled(t)
+	return d
+}
+
+// settled waits until "plan" finds no difference between the manifests and the kernel.
+func (d *hosted) settled(t *testing.T) {
+	t.Helper()
 	err := testbed.Await(t.Context(), 20*time.Second, func() error {
-		out, err := bed.Node.Shell(t.Context(), fmt.Sprintf("%s plan %s", binary, strings.Join(flags, " ")))
+		out, err := d.Host.Shell(t.Context(), fmt.Sprintf("%s plan %s", binary, strings.Join(d.flags, " ")))
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
@@ -103,13 +135,5 @@ func runOn(t *testing.T, dir, name, mode string) (lose func()) {
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if out, err := bed.Node.Shell(t.Context(), "sysctl -w net.ipv4.vs.sloppy_tcp=1"); err != nil {
-		t.Fatal(err, out)
-	}
-	return func() {
-		if err := p.Kill(); err != nil {
-			t.Error(err)
-		}
 	}
 }
