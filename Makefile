@@ -58,11 +58,11 @@ test-xtables: LAB_FLAGS := -test.v -every
 test-xtables: export KUBE_IPVS_ROOTFS = $(CURDIR)/out/image/root
 test-xtables: image-rootfs lab-test
 
-# CONNECTIONS, which are held while a node is lost: some minutes, and up to 10,000.
+# CONNECTIONS, which are held while a node is lost, and counted: some minutes, and up to 10,000.
 # make test holds 1,000.
 CONNECTIONS ?= 10000
 test-connections: LAB_PACKAGES := test/suite/wire
-test-connections: LAB_FLAGS = -test.v -test.run TestFlowsOutliveOneOfThreeNodes -connections $(CONNECTIONS)
+test-connections: LAB_FLAGS = -test.v -test.run TestFlowsOutliveOneOfThreeNodes|TestCountsLong -connections $(CONNECTIONS)
 test-connections: export LAB_TIMEOUT := 1800
 test-connections: lab-test
 

@@ -35,16 +35,29 @@ func countedWays(s testbed.Service, direct bool) []counted {
 // counts returns the connections of a virtual server, as ipvsadm shows them.
 func (c counted) counts(t *testing.T) (active, inactive int) {
 	t.Helper()
-	for line := range strings.Lines(on(t, bed.Node, "ipvsadm -Ln -t "+c.server)) {
-		if f := strings.Fields(line); len(f) == 6 && f[0] == "->" && f[1] != "RemoteAddress:Port" {
-			var a, i int
-			if _, err := fmt.Sscan(f[4]+" "+f[5], &a, &i); err != nil {
-				t.Fatal(err)
-			}
-			active, inactive = active+a, inactive+i
-		}
+	for _, n := range c.countsByEndpoint(t) {
+		active, inactive = active+n.active, inactive+n.inactive
 	}
 	return active, inactive
+}
+
+// count is what IPVS counts for a real server.
+type count struct{ active, inactive int }
+
+// countsByEndpoint returns the connections of each real server, by its address and port.
+func (c counted) countsByEndpoint(t *testing.T) map[string]count {
+	t.Helper()
+	out := map[string]count{}
+	for line := range strings.Lines(on(t, bed.Node, "ipvsadm -Ln -t "+c.server)) {
+		if f := strings.Fields(line); len(f) == 6 && f[0] == "->" && f[1] != "RemoteAddress:Port" {
+			var n count
+			if _, err := fmt.Sscan(f[4]+" "+f[5], &n.active, &n.inactive); err != nil {
+				t.Fatal(err)
+			}
+			out[f[1]] = n
+		}
+	}
+	return out
 }
 
 // becomes waits until IPVS counts so many active connections, and no more than so many inactive
@@ -102,16 +115,20 @@ func TestCounts(t *testing.T) {
 	})
 }
 
-// open opens connections.
+// open opens connections, from successive ports if the request names one.
 func (c counted) open(t *testing.T, n int) (out []*testbed.Session) {
 	t.Helper()
+	with := c.with
 	for range n {
-		s, err := c.from.Dial(t.Context(), c.network, c.to, c.with)
+		s, err := c.from.Dial(t.Context(), c.network, c.to, with)
 		if err != nil {
-			t.Fatalf("%s: %v", c.request, err)
+			t.Fatalf("%s: connection %d of %d: %v", c.request, len(out)+1, n, err)
 		}
 		t.Cleanup(s.Close)
 		out = append(out, s)
+		if with.Port > 0 {
+			with.Port++
+		}
 	}
 	return out
 }
@@ -133,12 +150,18 @@ func (c counted) states(t *testing.T) string {
 	return on(t, bed.Node, "ipvsadm -Lnc | awk '$5 == \""+c.server+"\" { n[$3]++; if ($2 > m[$3]) m[$3] = $2 } END { for (s in n) printf \"%d %s up to %s; \", n[s], s, m[s] }'")
 }
 
+// keepTimeouts gives IPVS its timeouts back after the test.
+func keepTimeouts(t *testing.T) {
+	t.Helper()
+	before := strings.Fields(strings.Split(on(t, bed.Node, "ipvsadm -l --timeout"), ":")[1])
+	undo(t, bed.Node, "ipvsadm --set "+strings.Join(before, " "))
+}
+
 // TestCountsIdle lets connections idle for longer than IPVS remembers them: it counts them no
 // more. Those that are used now and then are counted as long as they are open.
 func TestCountsIdle(t *testing.T) {
 	const busy = 10
-	before := strings.Fields(strings.Split(on(t, bed.Node, "ipvsadm -l --timeout"), ":")[1])
-	undo(t, bed.Node, "ipvsadm --set "+strings.Join(before, " "))
+	keepTimeouts(t)
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		s := webService()
 		serve(t, d, testbed.Backends(bed.P1, bed.R1), s)

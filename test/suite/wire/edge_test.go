@@ -9,7 +9,7 @@ import (
 	"kube-ipvs/test/lib/testbed"
 )
 
-var howMany = flag.Int("connections", 1000, "how many TestFlowsOutliveOneOfThreeNodes holds: make test-connections")
+var howMany = flag.Int("connections", 1000, "how many TestFlowsOutliveOneOfThreeNodes and TestCountsLong hold: make test-connections")
 
 // sloppy has a node schedule what has begun elsewhere.
 const sloppy = "sysctl -w net.ipv4.vs.sloppy_tcp=1"

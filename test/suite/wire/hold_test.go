@@ -139,9 +139,8 @@ func TestHeldIdle(t *testing.T) {
 				t.Errorf("%s; want %s s for tcp", got, want)
 			}
 		}
-		before := strings.Fields(strings.Split(on(t, bed.Node, "ipvsadm -l --timeout"), ":")[1])
+		keepTimeouts(t)
 		on(t, bed.Node, "ipvsadm --set 1 1 1")
-		undo(t, bed.Node, "ipvsadm --set "+strings.Join(before, " "))
 		hs := hold(t, requests(conntracked(d, s), bed.C1, bed.Node, bed.Ext))
 		err := testbed.Await(t.Context(), 10*time.Second, func() error {
 			if known := on(t, bed.Node, "ipvsadm -Lnc"); strings.Contains(known, "ESTABLISHED") {
@@ -183,8 +182,7 @@ func TestHeldOverRestart(t *testing.T) {
 // connections as long as the present mode needs, and an operator's timeout stays in a
 // mode without virtual servers at ClusterIPs.
 func TestIPVSTimeout(t *testing.T) {
-	before := strings.Fields(strings.Split(on(t, bed.Node, "ipvsadm -l --timeout"), ":")[1])
-	undo(t, bed.Node, "ipvsadm --set "+strings.Join(before, " "))
+	keepTimeouts(t)
 	d := start(t, "--cluster-ip-servers", "direct")
 	serve(t, d, testbed.Backends(bed.P1), webService())
 	tcp := func() string {
