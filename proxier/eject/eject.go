@@ -187,7 +187,7 @@ func (w *Watch) Problems(identity func(model.Key) (origin, uid string)) []model.
 	var out []model.Problem
 	for key, of := range w.services {
 		if dead := of.ejected(); len(dead) > 0 {
-			p := model.Problem{Object: "Service " + key.String(), Field: model.AnnotationField(model.EjectAfterAnnotation)}
+			p := model.Problem{Object: "Service " + key.String(), Field: model.AnnotationField(model.EjectAfterAnnotation), Reason: model.EndpointsSilent}
 			p.Message = fmt.Sprintf("no answer to this node from %s, of %d endpoints; no new connections there until they answer", list(dead), len(of.endpoints))
 			p.Origin, p.UID = identity(key)
 			out = append(out, p)

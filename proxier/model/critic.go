@@ -65,5 +65,5 @@ func at(list string, i int, field string) string {
 
 func compareProblems(a, b Problem) int {
 	return cmp.Or(cmp.Compare(a.Origin, b.Origin), cmp.Compare(a.Object, b.Object),
-		cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message), cmp.Compare(a.UID, b.UID))
+		cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message), cmp.Compare(a.UID, b.UID), cmp.Compare(a.Reason, b.Reason))
 }

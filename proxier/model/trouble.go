@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Trouble sums up the Problems of an object whose fields differ only in the numbers of list
-// elements.
+// Trouble sums up the Problems of an object that have the same reason, and whose fields differ
+// only in the numbers of list elements.
 type Trouble struct {
 	Kind, Namespace, Name string // Namespace is empty for a Node
 	UID                   string // empty if unknown
@@ -17,12 +17,12 @@ type Trouble struct {
 	Count                 int // Problems
 }
 
-// Troubles sums Problems up by object and cause, sorted by namespace, kind and name of the
+// Troubles sums Problems up by object, cause and reason, sorted by namespace, kind and name of the
 // objects. It leaves out Problems without an object. If there are more than most, it keeps the
 // first one of each namespace before the second one of any, so that no tenant crowds out
 // others. omitted counts the Troubles that it does not keep.
 func Troubles(most int, problems ...[]Problem) (all []Trouble, omitted int) {
-	type about struct{ object, uid, cause string }
+	type about struct{ object, uid, cause, reason string }
 	at := map[about]int{}
 	for _, some := range problems {
 		for _, p := range some {
@@ -30,7 +30,7 @@ func Troubles(most int, problems ...[]Problem) (all []Trouble, omitted int) {
 			if !ok {
 				continue
 			}
-			key := about{p.Object, p.UID, element.ReplaceAllLiteralString(p.Field, "[]")}
+			key := about{p.Object, p.UID, element.ReplaceAllLiteralString(p.Field, "[]"), p.Reason}
 			i, known := at[key]
 			if !known {
 				i = len(all)
@@ -61,7 +61,7 @@ func objectOf(text string) (kind, namespace, name string, ok bool) {
 
 func compareTroubles(a, b Trouble) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name),
-		cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.UID, b.UID))
+		cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.UID, b.UID), cmp.Compare(a.First.Reason, b.First.Reason))
 }
 
 // fair returns n of a sorted list, taken from each namespace in turn.

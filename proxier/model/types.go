@@ -97,7 +97,14 @@ type Problem struct {
 	Object  string // kind and namespace/name, such as "Service default/web"; empty if unknown
 	Field   string // path such as spec.ports[0].port; empty if the whole object
 	Message string // the fault, and what kube-ipvs does about it
+	Reason  string // of its Event, such as EndpointsFull; empty: the object cannot be programmed as it is
 }
+
+// The reasons of Problems of Services that are programmed as they are.
+const (
+	EndpointsFull   = "EndpointsFull"   // all endpoints have as many connections as they may have
+	EndpointsSilent = "EndpointsSilent" // endpoints do not answer
+)
 
 // String returns all parts on one line.
 func (p Problem) String() string {

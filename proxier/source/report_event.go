@@ -89,7 +89,7 @@ func (r *Reporter) patch(ctx context.Context, e *eventsv1.Event, change any) (*e
 func eventName(t *model.Trouble) string {
 	const most = 200 // bytes, of 253 in all
 	hash := fnv.New64a()
-	_, _ = fmt.Fprintf(hash, "%s %s/%s %s %s", t.Kind, t.Namespace, t.Name, t.UID, t.Cause) // never fails
+	_, _ = fmt.Fprintf(hash, "%s %s/%s %s %s%s", t.Kind, t.Namespace, t.Name, t.UID, t.Cause, t.First.Reason) // never fails
 	return fmt.Sprintf("%s.%x", strings.TrimRight(t.Name[:min(len(t.Name), most)], ".-"), hash.Sum64())
 }
 
@@ -107,7 +107,7 @@ func (r *Reporter) event(name string, t *model.Trouble) *eventsv1.Event {
 	return &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: cmp.Or(t.Namespace, metav1.NamespaceDefault), Name: name},
 		EventTime:  metav1.NowMicro(), ReportingController: "kube-ipvs", ReportingInstance: r.node[:min(len(r.node), mostNode)],
-		Action: "Program", Reason: "NotProgrammed", Type: corev1.EventTypeWarning, Note: note(t), Regarding: regarding,
+		Action: "Program", Reason: cmp.Or(t.First.Reason, "NotProgrammed"), Type: corev1.EventTypeWarning, Note: note(t), Regarding: regarding,
 	}
 }
 

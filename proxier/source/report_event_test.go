@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 	"time"
@@ -34,20 +35,24 @@ func invalid(e *eventsv1.Event, namespace string) string {
 
 // An API server takes only Events within its limits.
 func TestEventIsValid(t *testing.T) {
-	for name, c := range map[string]struct{ node, kind, object, message string }{
-		"plain":         {"here", "Service", "shop/web", "no"},
-		"long names":    {strings.Repeat("n.", 120) + "n", "Service", "shop/" + strings.Repeat("s", 63), "no"},
-		"long note":     {"here", "Service", "shop/web", strings.Repeat("x", 5000)},
-		"cut in a rune": {"here", "Service", "shop/web", strings.Repeat("ä", 5000)},
-		"no UTF-8":      {"here", "Service", "shop/web", "\xff\xfe"},
-		"long slice":    {"here", "EndpointSlice", "shop/" + strings.Repeat("a.", 126) + "a", "no"},
-		"Node":          {"here", "Node", "here.example.org", "no"},
+	for name, c := range map[string]struct{ node, kind, object, message, reason string }{
+		"plain":         {"here", "Service", "shop/web", "no", ""},
+		"long names":    {strings.Repeat("n.", 120) + "n", "Service", "shop/" + strings.Repeat("s", 63), "no", ""},
+		"long note":     {"here", "Service", "shop/web", strings.Repeat("x", 5000), ""},
+		"cut in a rune": {"here", "Service", "shop/web", strings.Repeat("ä", 5000), ""},
+		"no UTF-8":      {"here", "Service", "shop/web", "\xff\xfe", ""},
+		"long slice":    {"here", "EndpointSlice", "shop/" + strings.Repeat("a.", 126) + "a", "no", ""},
+		"Node":          {"here", "Node", "here.example.org", "no", ""},
+		"full":          {"here", "Service", "shop/web", "no", model.EndpointsFull},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := model.Problem{UID: "uid", Object: c.kind + " " + c.object, Field: "spec", Message: c.message}
+			p := model.Problem{UID: "uid", Object: c.kind + " " + c.object, Field: "spec", Message: c.message, Reason: c.reason}
 			all, _ := model.Troubles(10, []model.Problem{p, p})
 			r := &Reporter{node: c.node}
 			e := r.event(eventName(&all[0]), &all[0])
+			if want := cmp.Or(c.reason, "NotProgrammed"); e.Reason != want {
+				t.Errorf("reason %s, want %s", e.Reason, want)
+			}
 			if bad := invalid(e, e.Namespace); bad != "" {
 				t.Errorf("%s: %+v", bad, e)
 			}
@@ -78,6 +83,7 @@ func TestEventName(t *testing.T) {
 		"cause":     {UID: "1", Object: "Service shop/web", Message: "no"},
 		"namespace": {UID: "1", Object: "Service zoo/web", Field: "spec.externalIPs[0]", Message: "no"},
 		"name":      {UID: "1", Object: "Service shop/web2", Field: "spec.externalIPs[0]", Message: "no"},
+		"reason":    {UID: "1", Object: "Service shop/web", Field: "spec.externalIPs[0]", Message: "no", Reason: model.EndpointsFull},
 		"kind":      {UID: "1", Object: "EndpointSlice shop/web", Field: "spec.externalIPs[0]", Message: "no"},
 	} {
 		all, _ := model.Troubles(1, []model.Problem{p})
