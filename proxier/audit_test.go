@@ -50,7 +50,7 @@ type slowReader struct {
 	stuck chan struct{}
 }
 
-func (r slowReader) Each(ctx context.Context, note func(state.ID, state.SpecRef)) error {
+func (r slowReader) Each(ctx context.Context, note func(id state.ID, spec state.SpecRef, active, inactive uint32)) error {
 	r.of.audits.Add(1)
 	time.Sleep(r.of.takes)
 	if r.stuck != nil {

@@ -82,6 +82,7 @@ func (p *Proxier) judge(r *report.Round, back []*checks.Reading) error {
 	if v.Agrees || v.Differs {
 		p.ledger.AskAgain()
 		r.Full, r.Audited = v.Differs, v.Agrees
+		p.cluster.Filled(v.Fills)
 	}
 	return v.Err
 }

@@ -85,7 +85,7 @@ type counted struct {
 func (k *counted) Read(ctx context.Context) (*state.State, error) {
 	s := &state.State{}
 	k.connections = map[state.ID]uint32{}
-	return s, k.EachCounted(ctx, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
+	return s, k.Each(ctx, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
 		s.Put(id, spec)
 		if id.Kind == state.RealServer {
 			k.connections[id] = active + inactive

@@ -52,7 +52,7 @@ func readState(ctx context.Context, c desired.Config) (*status.Node, error) {
 	v := kernel.NewView(c.IPv6)
 	defer v.Close()
 	s, connections := &state.State{}, map[state.ID]status.Connections{}
-	err := v.EachCounted(ctx, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
+	err := v.Each(ctx, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
 		s.Put(id, spec)
 		if id.Kind == state.RealServer {
 			connections[id] = status.Connections{Active: active, Inactive: inactive}

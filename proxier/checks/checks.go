@@ -58,9 +58,10 @@ type Belief struct {
 
 // Verdict is the result of the readings that have ended.
 type Verdict struct {
-	Agrees  bool // an audit agrees with the Belief
-	Differs bool // an audit differs: the loop must read the kernel itself
-	GivenUp bool // a reading hangs
+	Agrees  bool        // an audit agrees with the Belief
+	Differs bool        // an audit differs: the loop must read the kernel itself
+	Fills   state.Fills // that an audit has read
+	GivenUp bool        // a reading hangs
 	Stats   kernel.Stats
 	Err     error // the read error of an audit
 }
@@ -193,7 +194,7 @@ func (c *Checks) compare(r *Reading, b Belief, v *Verdict) {
 	}
 	c.cost = r.cost
 	v.Differs = b.Digest.Differs(&r.digest)
-	v.Agrees = !v.Differs
+	v.Agrees, v.Fills = !v.Differs, r.fills
 	if v.Differs {
 		r.cost *= repairShare
 	}

@@ -17,6 +17,7 @@ type Reading struct {
 	began  time.Time
 	end    context.CancelFunc
 	digest state.Digest
+	fills  state.Fills   // of an audit
 	cost   time.Duration // of CPU
 	stats  kernel.Stats
 	err    error
@@ -38,7 +39,14 @@ func (r *Reading) run(ctx context.Context, reader kernel.Reader, err error) {
 // read adds the objects of the kernel to the digest.
 func (r *Reading) read(ctx context.Context, from kernel.Reader) error {
 	if !r.look {
-		return from.Each(ctx, r.note())
+		note := r.note()
+		return from.Each(ctx, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
+			if id.Kind == state.RealServer {
+				has := spec.Value()
+				r.fills.Add(state.Load{Real: id, Weight: has.Weight, Upper: has.Upper, Active: active, Inactive: inactive})
+			}
+			note(id, spec)
+		})
 	}
 	var err error
 	if r.entries, err = from.Entries(ctx); err != nil {

@@ -64,7 +64,7 @@ type Cluster struct {
 // New returns an empty Cluster.
 func New(k Kernel, log *slog.Logger, c Config) *Cluster {
 	m := model.New(model.Node{Name: c.Desired.NodeName, Zone: c.Zone})
-	out := &Cluster{kernel: k, log: log, schedulers: map[string]error{}, model: tallying{m, newTallies(), balance.New(c.Desired.NodeName), c.Ejects}, triggers: triggers{began: time.Now()}}
+	out := &Cluster{kernel: k, log: log, schedulers: map[string]error{}, model: tallying{m, newTallies(), balance.New(c.Desired.NodeName), c.Ejects, &limits{}}, triggers: triggers{began: time.Now()}}
 	c.Desired.Missing = func(name string) error { return out.schedulers[name] }
 	c.Desired.Rising = out.model.weights
 	if c.Ejects != nil {
@@ -175,6 +175,7 @@ func (c *Cluster) Tell(b *model.Board) {
 	if c.settings.Ejects != nil {
 		b.Replace("eject", c.settings.Ejects.Problems(c.model.Identity))
 	}
+	b.Take(&c.model.limits.board)
 	if c.table != nil {
 		b.Take(c.table.Board())
 	}

@@ -37,6 +37,7 @@ type tallying struct {
 	tallies *tallies
 	starts  *balance.Starts
 	ejects  Ejects // may be nil
+	limits  *limits
 }
 
 var _ desired.Views = tallying{}
@@ -54,6 +55,9 @@ func (t tallying) View(key model.Key) (model.View, bool) {
 	if t.tallies.reduced[key] != nil {
 		delete(t.tallies.reduced, key)
 		t.tallies.all = nil
+	}
+	if t.limits.of[key] != nil && (!ok || v.Balance.MaxConnections == 0) {
+		t.limits.forget(key)
 	}
 	t.starts.Renders(key, ok)
 	if t.ejects != nil {

@@ -114,6 +114,18 @@ func (t *Table) Served(v *model.Service, each func(state.ID, model.Port, Reach))
 	}
 }
 
+// Owner returns the Service that has a virtual server.
+func (t *Table) Owner(server state.ID) (key model.Key, ok bool) {
+	s := t.owner(server)
+	if s == nil { // it stands at the frontend's own address
+		s = t.owner(state.EntryID(state.SetAll, server.Proto, server.AddrPort()))
+	}
+	if s == nil {
+		return key, false
+	}
+	return s.rank.key, true
+}
+
 // Owners returns the Service that needs each object in ids; of several the first by rank.
 // It looks at all Services.
 func (t *Table) Owners(ids map[state.ID]bool) map[state.ID]model.Key {

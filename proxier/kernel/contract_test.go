@@ -153,7 +153,7 @@ func readBeside(t interface{ Fatalf(string, ...any) }, k Kernel) *state.State {
 		t.Fatalf("%v", err)
 	}
 	out := &state.State{}
-	err = r.Each(ctx, func(id state.ID, spec state.SpecRef) {
+	err = r.Each(ctx, func(id state.ID, spec state.SpecRef, _, _ uint32) {
 		if out.Has(id) {
 			t.Fatalf("%s was read twice", id)
 		}

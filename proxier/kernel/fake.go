@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -52,23 +53,33 @@ func (f *Fake) Read(context.Context) (*state.State, error) {
 // Reader is part of Kernel. It reads the objects of this moment.
 func (f *Fake) Reader(ctx context.Context) (Reader, error) {
 	s, err := f.Read(ctx)
-	return snapshot{s}, err
+	return snapshot{s, maps.Clone(f.Conns)}, err
 }
 
 // snapshot is a Reader of the objects of one moment.
-type snapshot struct{ *state.State }
+type snapshot struct {
+	*state.State
+	conns map[state.ID]uint32
+}
 
-// each calls note with the objects of one kind; 0: of all kinds.
+// each calls note with the objects of one kind.
 func (s snapshot) each(k state.Kind, note put) error {
 	for id, spec := range s.All() {
-		if k == 0 || id.Kind == k {
+		if id.Kind == k {
 			note(id, spec)
 		}
 	}
 	return nil
 }
 
-func (s snapshot) Each(_ context.Context, note put) error { return s.each(0, note) }
+// Each is part of Reader. All connections are active.
+func (s snapshot) Each(_ context.Context, note func(id state.ID, spec state.SpecRef, active, inactive uint32)) error {
+	for id, spec := range s.All() {
+		note(id, spec, s.conns[id], 0)
+	}
+	return nil
+}
+
 func (s snapshot) EachServer(_ context.Context, note put) error {
 	return s.each(state.VirtualServer, note)
 }

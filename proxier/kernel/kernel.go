@@ -56,12 +56,12 @@ type Kernel interface {
 
 // Reader reads the kernel while another goroutine writes. The Reader of Linux is a View.
 type Reader interface {
-	// Each calls note with every object that Read returns, once. It may miss an object
-	// that changes meanwhile.
-	Each(ctx context.Context, note func(state.ID, state.SpecRef)) error
-	// EachServer is Each for virtual servers.
+	// Each calls note with every object that Read returns, once, and with the connections of
+	// real servers. It may miss an object that changes meanwhile.
+	Each(ctx context.Context, note func(id state.ID, spec state.SpecRef, active, inactive uint32)) error
+	// EachServer is Each for virtual servers, without connections.
 	EachServer(ctx context.Context, note func(state.ID, state.SpecRef)) error
-	// EachRule is Each for rules. Its cost does not depend on the rules of other
+	// EachRule is EachServer for rules. Its cost does not depend on the rules of other
 	// programs. It may miss harmless changes, such as a second jump to the same chain.
 	EachRule(ctx context.Context, note func(state.ID, state.SpecRef)) error
 	// Entries returns the number of entries in kube-ipvs's sets.

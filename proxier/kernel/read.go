@@ -18,17 +18,12 @@ import (
 // Read is part of Kernel.
 func (v *View) Read(ctx context.Context) (*state.State, error) {
 	s := &state.State{}
-	return s, v.Each(ctx, func(id state.ID, spec state.SpecRef) { s.Put(id, spec) })
+	return s, v.Each(ctx, func(id state.ID, spec state.SpecRef, _, _ uint32) { s.Put(id, spec) })
 }
 
 // Each is part of Reader. The number of dumps does not depend on Services. It costs one
 // process for each family whose rules are not proved.
-func (v *View) Each(ctx context.Context, note func(state.ID, state.SpecRef)) error {
-	return v.EachCounted(ctx, func(id state.ID, spec state.SpecRef, _, _ uint32) { note(id, spec) })
-}
-
-// EachCounted is Each with the connections of real servers, at the same cost.
-func (v *View) EachCounted(ctx context.Context, counted func(id state.ID, spec state.SpecRef, active, inactive uint32)) error {
+func (v *View) Each(ctx context.Context, counted func(id state.ID, spec state.SpecRef, active, inactive uint32)) error {
 	note := func(id state.ID, spec state.SpecRef) { counted(id, spec, 0, 0) }
 	err := v.open(ctx)
 	if err != nil {

@@ -55,16 +55,17 @@ func seen(t *testing.T, l *Linux, audit bool) (right string, processes uint64) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	read := r.EachRule
-	if audit {
-		read = r.Each
-	}
 	rules := testRules()
-	err = read(ctx, func(id state.ID, spec state.SpecRef) {
+	note := func(id state.ID, spec state.SpecRef) {
 		if id.Kind == state.Rules && spec.Value().Text == rules[id.Family()] {
 			right += strings.TrimPrefix(id.Family().String(), "IPv")
 		}
-	})
+	}
+	if audit {
+		err = r.Each(ctx, func(id state.ID, spec state.SpecRef, _, _ uint32) { note(id, spec) })
+	} else {
+		err = r.EachRule(ctx, note)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
