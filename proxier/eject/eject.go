@@ -45,7 +45,7 @@ type Dial func(context.Context, netip.AddrPort) error
 type Watch struct {
 	config  Config
 	poke    chan struct{} // holds one: there may be an endpoint to watch
-	probes  chan struct{} // holds one for each endpoint that is probed now
+	slots   slots         // for probes
 	running sync.WaitGroup
 
 	mu        sync.Mutex
@@ -69,7 +69,7 @@ func New(c Config) *Watch {
 	if c.Dial == nil {
 		c.Dial = dial
 	}
-	return &Watch{config: c, poke: make(chan struct{}, 1), probes: make(chan struct{}, mostProbed), services: map[model.Key]*service{}}
+	return &Watch{config: c, poke: make(chan struct{}, 1), slots: slots{free: mostProbed}, services: map[model.Key]*service{}}
 }
 
 // Renders says that a Service is rendered now. after is its eject-after; 0: it has none, or is

@@ -52,6 +52,7 @@ type world struct {
 	busy     map[netip.AddrPort]int // endpoints that are dialled now, how often
 	mostBusy int                    // the most of them at once
 	readErr  error
+	silent   []netip.AddrPort // of other Services
 	readings int
 }
 
@@ -473,6 +474,42 @@ func TestReadings(t *testing.T) {
 			if n := strings.Count(w.log.String(), line); n != 1 {
 				t.Errorf("%d lines have %s:\n%s", n, line, w.log.String())
 			}
+		}
+	})
+}
+
+// However many endpoints of other Services are silent, also in one namespace, the dead endpoint of
+// a Service is out in time.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4)
+		flood := func() {
+			for i := range 200 {
+				key := model.Key{Namespace: "flood", Name: fmt.Sprint(i)}
+				w.watch.Renders(key, 3*time.Second)
+				w.watch.Ejected(&model.Service{Key: key}, server, w.silent, nil)
+			}
+		}
+		for i := range 20 {
+			at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 245, 0, byte(i)}), 8080)
+			w.silent, w.fate[at] = append(w.silent, at), errSilent
+		}
+		flood()
+		w.run()
+		w.clients(100*time.Millisecond, patient)
+		for _, at := range w.silent {
+			for range fewest {
+				go w.connect(at, true)
+			}
+		}
+		time.Sleep(20 * time.Second)
+		w.set(func() { w.fate[endpointOf(2)] = errSilent })
+		died := time.Now()
+		for len(w.ejected()) == 0 && time.Since(died) < time.Minute {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(died); took > 3500*time.Millisecond {
+			t.Errorf("it is out after %s", took)
 		}
 	})
 }

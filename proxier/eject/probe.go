@@ -21,10 +21,10 @@ const (
 	probeTime    = 800 * time.Millisecond
 	attempts     = 6
 	attemptPause = 100 * time.Millisecond
-	// mostProbed is how many endpoints are probed at once.
+	// mostProbed is how many endpoints are probed at once. Namespaces, and the Services of each,
+	// have their turns.
 	mostProbed = 32
-	// mostSuspects is how many suspect endpoints of a Service are probed at once, so that the
-	// Services of others have their turn.
+	// mostSuspects is how many suspect endpoints of a Service are probed at once.
 	mostSuspects = 4
 	// fewControls is how many other endpoints are probed beside suspect ones.
 	fewControls = 3
@@ -49,14 +49,12 @@ func dial(ctx context.Context, at netip.AddrPort) error {
 	return c.Close()
 }
 
-// reach probes an endpoint.
-func (w *Watch) reach(ctx context.Context, at netip.AddrPort) result {
-	select {
-	case w.probes <- struct{}{}:
-	case <-ctx.Done():
+// reach probes an endpoint of a Service.
+func (w *Watch) reach(ctx context.Context, key model.Key, at netip.AddrPort) result {
+	if !w.slots.take(ctx, key) {
 		return refused
 	}
-	defer func() { <-w.probes }()
+	defer w.slots.give()
 	within, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	results := make(chan result, attempts)
@@ -93,12 +91,12 @@ func resultOf(err error) result {
 	return refused
 }
 
-// reachAll probes endpoints, and returns those with the result silent.
-func (w *Watch) reachAll(ctx context.Context, all []netip.AddrPort) (silents []netip.AddrPort) {
+// reachAll probes endpoints of a Service, and returns those with the result silent.
+func (w *Watch) reachAll(ctx context.Context, key model.Key, all []netip.AddrPort) (silents []netip.AddrPort) {
 	results := make(chan netip.AddrPort, len(all))
 	for _, at := range all {
 		go func() {
-			if w.reach(ctx, at) != silent {
+			if w.reach(ctx, key, at) != silent {
 				at = netip.AddrPort{}
 			}
 			results <- at
@@ -115,7 +113,7 @@ func (w *Watch) reachAll(ctx context.Context, all []netip.AddrPort) (silents []n
 // confirm probes suspect endpoints of a Service, and controls, which are others. It ejects the
 // suspect ones that are silent, if another one is not.
 func (w *Watch) confirm(ctx context.Context, key model.Key, suspects, controls []netip.AddrPort) {
-	silents := w.reachAll(ctx, slices.Concat(suspects, controls))
+	silents := w.reachAll(ctx, key, slices.Concat(suspects, controls))
 	reached := len(silents) < len(suspects)+len(controls)
 	if w.decide(key, suspects, silents, reached) {
 		w.config.Changed(key)
@@ -164,19 +162,26 @@ func (w *Watch) decide(key model.Key, suspects, silents []netip.AddrPort, reache
 // mostTried is how many endpoints begin to be probed by tryAgain at a time: thousands may be new.
 const mostTried = mostProbed / 2
 
-// probeOthers probes the ejected endpoints, and those that were never reached, whose time has come.
+// probeOthers probes the ejected endpoints, and those that were never reached, whose time has
+// come: of each Service in turn.
 func (w *Watch) probeOthers(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	tried := 0
+	var due turns[func()]
+	now := time.Now()
 	for key, of := range w.services {
 		for at, e := range of.endpoints {
-			due := e.isEjected() && pace.Due(e.probe) || !e.reached && !time.Now().Before(e.probe)
-			if due && !e.probing && e.rendered == of.rendering && tried < mostTried {
-				tried++
-				e.probing = true
-				w.running.Go(func() { w.tryAgain(ctx, key, at, e) })
+			if (e.isEjected() || !e.reached) && !now.Before(e.probe) && !e.probing && e.rendered == of.rendering {
+				due.add(func() {
+					e.probing = true
+					w.running.Go(func() { w.tryAgain(ctx, key, at, e) })
+				}, key.Namespace, key.Name)
 			}
+		}
+	}
+	for range mostTried {
+		if try, some := due.next(); some {
+			try()
 		}
 	}
 }
@@ -184,7 +189,7 @@ func (w *Watch) probeOthers(ctx context.Context) {
 // tryAgain has an ejected endpoint serve if it accepts a connection, and notes that it was
 // reached.
 func (w *Watch) tryAgain(ctx context.Context, key model.Key, at netip.AddrPort, e *endpoint) {
-	accepts := w.reach(ctx, at) == connected
+	accepts := w.reach(ctx, key, at) == connected
 	w.mu.Lock()
 	serves := accepts && e.isEjected()
 	e.probing, e.reached = false, e.reached || accepts
