@@ -144,8 +144,8 @@ func (p *Proxier) report(r *report.Round) {
 	p.ledger.Report(r)
 	p.cluster.Report(r)
 	r.Flows = p.sweeper.Sum()
-	r.Ejected, r.Ejections = p.ejects.Sum()
 	p.problems(r)
+	r.Ejected, r.Ejections = p.ejects.Sum()
 	p.last.Store(r)
 	if p.config.Observe != nil {
 		p.config.Observe(r)

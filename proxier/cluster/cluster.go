@@ -44,7 +44,7 @@ type Kernel interface {
 type Ejects interface {
 	Renders(key model.Key, after time.Duration)
 	Ejected(s *model.Service, server state.ID, endpoints []netip.AddrPort, weights []uint32) []bool
-	Problems(identity func(model.Key) (origin, uid string)) []model.Problem
+	Tell(b *model.Board, identity func(model.Key) (origin, uid string))
 }
 
 // Cluster has the state of the cluster and the node, and the desired objects. Only one
@@ -173,7 +173,7 @@ func (c *Cluster) Tell(b *model.Board) {
 	b.Replace("source", c.source.problems)
 	b.Replace("node", c.settings.node.problems(&c.settings.Config, c.facts.now))
 	if c.settings.Ejects != nil {
-		b.Replace("eject", c.settings.Ejects.Problems(c.model.Identity))
+		c.settings.Ejects.Tell(b, c.model.Identity)
 	}
 	b.Take(&c.model.limits.board)
 	if c.table != nil {

@@ -14,13 +14,10 @@
 package eject
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +47,8 @@ type Watch struct {
 
 	mu        sync.Mutex
 	services  map[model.Key]*service
+	untold    map[model.Key]bool                                  // Services that Tell has to look at
+	ejected   int                                                 // endpoints of Services, by the last Tell
 	ejections int                                                 // since the last Sum
 	assumed   func(server state.ID, endpoint netip.AddrPort) bool // see Assume
 }
@@ -60,7 +59,9 @@ type service struct {
 	rendering int // counts the renderings
 	endpoints map[netip.AddrPort]*endpoint
 	servers   map[state.ID][]netip.AddrPort // of each virtual server, the endpoints that get connections or are ejected
-	pause     time.Duration                 // grows while endpoints that do not answer are not ejected
+	told      int                           // its part of Watch.ejected
+	spared    []netip.AddrPort              // endpoints that do not answer, and are not ejected
+	pause     time.Duration                 // grows while endpoints are spared
 	calm      time.Time                     // until then no endpoint is suspect
 }
 
@@ -69,7 +70,7 @@ func New(c Config) *Watch {
 	if c.Dial == nil {
 		c.Dial = dial
 	}
-	return &Watch{config: c, poke: make(chan struct{}, 1), slots: slots{free: mostProbed}, services: map[model.Key]*service{}}
+	return &Watch{config: c, poke: make(chan struct{}, 1), slots: slots{free: mostProbed}, services: map[model.Key]*service{}, untold: map[model.Key]bool{}}
 }
 
 // Renders says that a Service is rendered now. after is its eject-after; 0: it has none, or is
@@ -79,8 +80,12 @@ func (w *Watch) Renders(key model.Key, after time.Duration) {
 	defer w.mu.Unlock()
 	of := w.services[key]
 	switch {
+	case after == 0 && of == nil:
+		return
 	case after == 0:
 		delete(w.services, key)
+		w.ejected -= of.told
+		w.untold[key] = true
 		return
 	case of == nil:
 		of = &service{endpoints: map[netip.AddrPort]*endpoint{}}
@@ -89,6 +94,7 @@ func (w *Watch) Renders(key model.Key, after time.Duration) {
 	maps.DeleteFunc(of.endpoints, func(_ netip.AddrPort, e *endpoint) bool { return e.rendered != of.rendering })
 	of.after, of.servers = after, map[state.ID][]netip.AddrPort{}
 	of.rendering++
+	w.untold[key] = true
 }
 
 // Ejected returns which endpoints of a virtual server must have weight 0, since they are dead;
@@ -150,64 +156,4 @@ func (w *Watch) Assume(weightless func(server state.ID, endpoint netip.AddrPort)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.assumed = weightless
-}
-
-// Sum returns how many endpoints of Services are ejected now, and how many ejections there were
-// since the last Sum.
-func (w *Watch) Sum() (now, since int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, of := range w.services {
-		now += len(of.ejected())
-	}
-	since, w.ejections = w.ejections, 0
-	return now, since
-}
-
-// ejected returns the ejected endpoints, sorted.
-func (of *service) ejected() []netip.AddrPort {
-	var out []netip.AddrPort
-	for at, e := range of.endpoints {
-		if e.rendered == of.rendering && e.isEjected() {
-			out = append(out, at)
-		}
-	}
-	slices.SortFunc(out, netip.AddrPort.Compare)
-	return out
-}
-
-// named is the most endpoints that a problem or a log line names.
-const named = 3
-
-// Problems returns one problem for each Service with ejected endpoints, sorted. identity
-// returns the origin and the UID of a Service.
-func (w *Watch) Problems(identity func(model.Key) (origin, uid string)) []model.Problem {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var out []model.Problem
-	for key, of := range w.services {
-		if dead := of.ejected(); len(dead) > 0 {
-			p := model.Problem{Object: "Service " + key.String(), Field: model.AnnotationField(model.EjectAfterAnnotation), Reason: model.EndpointsSilent}
-			p.Message = fmt.Sprintf("no answer to this node from %s, of %d endpoints; no new connections there until they answer", list(dead), len(of.endpoints))
-			p.Origin, p.UID = identity(key)
-			out = append(out, p)
-		}
-	}
-	slices.SortFunc(out, func(a, b model.Problem) int { return cmp.Compare(a.Object, b.Object) })
-	return out
-}
-
-// list names endpoints.
-func list(all []netip.AddrPort) string {
-	text := ""
-	for i, at := range all[:min(len(all), named)] {
-		if i > 0 {
-			text += ", "
-		}
-		text += at.String()
-	}
-	if more := len(all) - named; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
 }

@@ -120,8 +120,8 @@ func (w *Watch) confirm(ctx context.Context, key model.Key, suspects, controls [
 	}
 }
 
-// decide reports whether it has ejected an endpoint. reached says that a probed endpoint is not
-// silent.
+// decide reports whether it has ejected an endpoint, or spared another one than before. reached
+// says that a probed endpoint is not silent.
 func (w *Watch) decide(key model.Key, suspects, silents []netip.AddrPort, reached bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -148,15 +148,8 @@ func (w *Watch) decide(key model.Key, suspects, silents []netip.AddrPort, reache
 	for _, at := range dead {
 		of.endpoints[at].eject(now)
 	}
-	if w.ejections += len(dead); len(dead) > 0 {
-		w.config.Log.Warn("endpoints are ejected: they do not answer", "service", key, "endpoints", list(dead))
-	}
-	if len(silent) > 0 {
-		w.spare(key, of, silent)
-	} else {
-		of.pause = 0
-	}
-	return len(dead) > 0
+	w.ejections += len(dead)
+	return of.spare(silent) || len(dead) > 0
 }
 
 // mostTried is how many endpoints begin to be probed by tryAgain at a time: thousands may be new.
@@ -203,7 +196,6 @@ func (w *Watch) tryAgain(ctx context.Context, key model.Key, at netip.AddrPort, 
 	forgotten := of == nil || of.endpoints[at] != e
 	w.mu.Unlock()
 	if serves && !forgotten {
-		w.config.Log.Info("an endpoint serves again: it answers", "service", key, "endpoint", at)
 		w.config.Changed(key)
 	}
 }

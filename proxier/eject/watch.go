@@ -50,7 +50,9 @@ func (w *Watch) Run(ctx context.Context) {
 		}
 		if err == nil {
 			if cost, err = costOf(func() error { return read(ctx, k, watched) }); err == nil {
-				w.judge(ctx, began, watched)
+				for _, key := range w.judge(ctx, began, watched) {
+					w.config.Changed(key)
+				}
 			}
 		}
 		if ctx.Err() == nil {
@@ -129,8 +131,9 @@ func read(ctx context.Context, k kernel.Flows, watched map[netip.AddrPort][]*end
 	return nil
 }
 
-// judge ends a reading, and has suspect endpoints probed.
-func (w *Watch) judge(ctx context.Context, now time.Time, watched map[netip.AddrPort][]*endpoint) {
+// judge ends a reading, and has suspect endpoints probed. It returns the Services that have had no
+// suspect endpoint for a while, so that none is spared any more.
+func (w *Watch) judge(ctx context.Context, now time.Time, watched map[netip.AddrPort][]*endpoint) (calm []model.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, all := range watched {
@@ -140,6 +143,9 @@ func (w *Watch) judge(ctx context.Context, now time.Time, watched map[netip.Addr
 	}
 	for key, of := range w.services {
 		suspects := of.suspects(now)
+		if len(suspects) == 0 && now.Sub(of.calm) > forgiving && of.spare(nil) {
+			calm = append(calm, key)
+		}
 		if len(suspects) == 0 || now.Before(of.calm) {
 			continue
 		}
@@ -150,14 +156,5 @@ func (w *Watch) judge(ctx context.Context, now time.Time, watched map[netip.Addr
 		controls := of.others(suspects)
 		w.running.Go(func() { w.confirm(ctx, key, suspects, controls) })
 	}
-}
-
-// spare notes that endpoints that do not answer are not ejected.
-func (w *Watch) spare(key model.Key, of *service, dead []netip.AddrPort) {
-	if of.pause == 0 {
-		w.config.Log.Warn("endpoints do not answer, and are not ejected: more than half of the Service would be, or no other answers",
-			"service", key, "endpoints", list(dead))
-	}
-	of.pause = longer(of.pause)
-	of.calm = time.Now().Add(of.pause)
+	return calm
 }
