@@ -96,8 +96,8 @@ func (s *Starts) Renders(key model.Key, exists bool) {
 // Weights returns the weights of a virtual server's endpoints, of a Service with slow start.
 // given are those by the Service; nil: all are equal. A weight rises if the endpoint is new to
 // the virtual server, which serves others already, or if it had risen in part before a
-// restart. The others get at most twice their share: in a rolling update all endpoints may
-// soon be new.
+// restart, and others more than it. The others get at most twice their share: in a rolling
+// update all endpoints may soon be new.
 func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, endpoints []netip.AddrPort, given []uint32) []uint32 {
 	of := s.of[v.Key]
 	if of == nil {
@@ -145,8 +145,8 @@ func (s *Starts) Rises(key model.Key, real state.ID) bool {
 
 // kernel is what the kernel has of a virtual server.
 type kernel struct {
-	weights      []uint32 // by endpoint, 0 for those that it lacks
-	serves, full bool     // some endpoint has a weight, the full one
+	weights []uint32 // by endpoint, 0 for those that it lacks
+	most    float64  // the largest part of its full weight that an endpoint has; 0: none has a weight
 }
 
 // given returns the full weights of a virtual server's endpoints, and what the kernel has.
@@ -164,21 +164,25 @@ func (s *Starts) given(scheduler string, server state.ID, endpoints []netip.Addr
 		if spec, ok := s.actual.Get(state.RealServerID(server, e)); ok {
 			had.weights[i] = spec.Value().ServingWeight()
 		}
-		had.serves = had.serves || had.weights[i] > 0
-		had.full = had.full || had.weights[i] > 0 && had.weights[i] == full[i]
+		if full[i] > 0 {
+			had.most = max(had.most, float64(had.weights[i])/float64(full[i]))
+		}
 	}
 	return full, had
 }
 
-// first returns the weight with which an endpoint begins, and false if that is full. A
-// weight between none and full is one that had risen in part, if the process renders the
-// Service for the first time and others have their full weights.
+// first returns the weight with which an endpoint begins, and false if that is full. If the
+// process renders the Service for the first time, an endpoint that has a smaller part of its full
+// weight than another had risen in part. The largest part counts as full: in a rolling update all
+// endpoints may rise, and if there was no slow start, all parts are equal. So the endpoints keep
+// their shares, whatever the weights in the kernel were made of.
 func (s *Starts) first(of *service, had kernel, i int, scheduler string, full uint32) (uint32, bool) {
 	switch weight := had.weights[i]; {
-	case !had.serves:
+	case had.most == 0:
 		return full, false
 	case weight > 0:
-		return weight, weight < full && had.full && of.rendering == 0
+		part := float64(weight) / float64(full)
+		return uint32(math.Round(float64(weight) / had.most)), part < had.most && of.rendering == 0
 	case counts(scheduler):
 		return 0, true // with any weight it would get a connection at once, on all nodes
 	}

@@ -150,6 +150,30 @@ func TestRollingUpdate(t *testing.T) {
 	}
 }
 
+// A restart in the middle of a rolling update leaves the shares as they are, though no endpoint has
+// its full weight any more, and the weights rise from there.
+func TestRestartInRollingUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wrr")
+		n.render(nil, 1, 2)
+		n.render(nil, 1, 2, 3)
+		n.later(10*time.Second, nil, 1, 2, 3)
+		n.render(nil, 1, 3, 4)
+		n.later(5*time.Second, nil, 1, 3, 4)
+		want(t, "all are new", n.render(nil, 3, 4), "[16 10]")
+		n.Starts = New("node")
+		want(t, "a restart", n.render(nil, 3, 4), "[20 13]")
+		want(t, "the rest of the time", n.later(10*time.Second, nil, 3, 4), "[20 20]")
+		n.Starts, n.kernel = New("node"), map[int]uint32{3: 1, 4: 1}
+		want(t, "a restart that brings slow start", n.render(nil, 3, 4), "[20 20]")
+		n.Starts, n.kernel = New("node"), map[int]uint32{3: 9, 4: 1}
+		want(t, "the same with weights", n.render([]uint32{9, 1}, 3, 4), "[27 3]")
+		if !n.Next().IsZero() {
+			t.Error("there is something to do")
+		}
+	})
+}
+
 // The share of an endpoint goes by its weight: a canary of a hundredth does not get all while the
 // others are replaced.
 func TestRollingUpdateBesideCanary(t *testing.T) {
