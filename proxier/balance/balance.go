@@ -46,6 +46,7 @@ func counts(scheduler string) bool {
 type Starts struct {
 	node   string
 	of     map[model.Key]*service
+	rising map[model.Key]*service // those of them with next
 	actual *state.State
 }
 
@@ -78,7 +79,9 @@ type start struct {
 }
 
 // New returns Starts of a node.
-func New(node string) *Starts { return &Starts{node: node, of: map[model.Key]*service{}} }
+func New(node string) *Starts {
+	return &Starts{node: node, of: map[model.Key]*service{}, rising: map[model.Key]*service{}}
+}
 
 // Follow says which objects the kernel has, for renderings; nil: no weight begins to rise.
 func (s *Starts) Follow(actual *state.State) { s.actual = actual }
@@ -88,6 +91,7 @@ func (s *Starts) Follow(actual *state.State) { s.actual = actual }
 func (s *Starts) Renders(key model.Key, exists bool) {
 	if of := s.of[key]; !exists {
 		delete(s.of, key)
+		delete(s.rising, key)
 	} else if of != nil {
 		of.rendering++
 	}
@@ -116,7 +120,7 @@ func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, en
 		if weight, begins := s.first(of, had, i, scheduler, out[i]); one == nil && begins {
 			one = &start{began: time.Now().Add(-v.Balance.SlowStart * time.Duration(weight) / time.Duration(out[i])), full: out[i], weight: weight}
 			of.reals[real] = one
-			of.next = pace.Earliest(of.next, time.Now().Add(step(v.Balance.SlowStart)))
+			s.rising[v.Key], of.next = of, pace.Earliest(of.next, time.Now().Add(step(v.Balance.SlowStart)))
 		}
 		if all += float64(out[i]); one == nil {
 			settled += float64(out[i])
@@ -212,7 +216,7 @@ func scaleOf(scheduler string, given []uint32) uint32 {
 
 // Next returns when Rise has to be called; zero: never.
 func (s *Starts) Next() (at time.Time) {
-	for _, of := range s.of {
+	for _, of := range s.rising {
 		at = pace.Earliest(at, of.next)
 	}
 	return at
@@ -222,15 +226,18 @@ func (s *Starts) Next() (at time.Time) {
 // read returns the real servers of a virtual server; after an error their weights stay.
 func (s *Starts) Rise(read func(server state.ID) ([]state.Load, error)) []model.Key {
 	var keys []model.Key
-	for key, of := range s.of {
-		if pace.Due(of.next) {
-			began := time.Now()
-			of.rise(s.offset, read)
-			if took := time.Since(began); !of.next.IsZero() {
-				of.next = pace.Later(of.next, time.Now().Add(idle*took))
-			}
-			keys = append(keys, key)
+	for key, of := range s.rising {
+		if !pace.Due(of.next) {
+			continue
 		}
+		began := time.Now()
+		of.rise(s.offset, read)
+		if took := time.Since(began); !of.next.IsZero() {
+			of.next = pace.Later(of.next, time.Now().Add(idle*took))
+		} else {
+			delete(s.rising, key)
+		}
+		keys = append(keys, key)
 	}
 	return keys
 }
