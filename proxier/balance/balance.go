@@ -25,7 +25,18 @@ const leastStep = 500 * time.Millisecond
 // have thousands of virtual servers to read.
 const idle = 20
 
-func step(during time.Duration) time.Duration { return max(during/Steps, leastStep) }
+// mostStep is the longest step where endpoints have limits of connections: when the others are at
+// theirs, a new endpoint must not wait.
+const mostStep = 2 * time.Second
+
+// step returns the time between two steps.
+func step(b *model.Balance) time.Duration {
+	d := max(b.SlowStart/Steps, leastStep)
+	if b.MaxConnections > 0 {
+		return min(d, mostStep)
+	}
+	return d
+}
 
 // fine is the full weight behind a scheduler that counts connections. It picks the endpoint
 // with the fewest for its weight: a weight says how many connections an endpoint may have,
@@ -33,7 +44,7 @@ func step(during time.Duration) time.Duration { return max(during/Steps, leastSt
 const fine = 1000
 
 // counts reports whether a scheduler chooses by the number of connections, so that an endpoint
-// without any gets all new ones.
+// without any would get all new ones: with slow start it begins with weight 0.
 func counts(scheduler string) bool {
 	switch scheduler {
 	case "wlc", "sed", "nq", "lblc", "lblcr", "twos":
@@ -63,6 +74,7 @@ type start struct {
 	rendered int // the rendering that has used it last
 	began    time.Time
 	during   time.Duration
+	step     time.Duration
 	full     uint32
 	counts   bool
 	sticky   bool   // clients stay with it: session affinity
@@ -120,7 +132,7 @@ func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, en
 		if weight, begins := s.first(of, had, i, scheduler, out[i]); one == nil && begins {
 			one = &start{began: time.Now().Add(-v.Balance.SlowStart * time.Duration(weight) / time.Duration(out[i])), full: out[i], weight: weight}
 			of.reals[real] = one
-			s.rising[v.Key], of.next = of, pace.Earliest(of.next, time.Now().Add(step(v.Balance.SlowStart)))
+			s.rising[v.Key], of.next = of, pace.Earliest(of.next, firstStep(v.Balance))
 		}
 		if all += float64(out[i]); one == nil {
 			settled += float64(out[i])
@@ -136,6 +148,15 @@ func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, en
 		}
 	}
 	return out
+}
+
+// firstStep returns when the first step of a new endpoint comes: at once where there are limits of
+// connections, since the others may be at theirs.
+func firstStep(b *model.Balance) time.Time {
+	if b.MaxConnections > 0 {
+		return time.Now()
+	}
+	return time.Now().Add(step(b))
 }
 
 // Rises reports whether an endpoint that Weights got has less than its full weight.
@@ -198,7 +219,7 @@ func (one *start) use(rendering int, v *model.Service, counts bool, full uint32)
 	if one.full != full {
 		one.weight, one.full = uint32(uint64(one.weight)*uint64(full)/uint64(one.full)), full
 	}
-	one.rendered, one.during, one.counts, one.sticky = rendering, v.Balance.SlowStart, counts, v.Affinity > 0
+	one.rendered, one.during, one.step, one.counts, one.sticky = rendering, v.Balance.SlowStart, step(v.Balance), counts, v.Affinity > 0
 }
 
 // scaleOf returns the factor of all weights of a virtual server, by which they can rise in
@@ -254,7 +275,7 @@ func (of *service) rise(offset func(state.ID) float64, read func(state.ID) ([]st
 		var at *server
 		if one.counts {
 			if at = servers[real.Server()]; at == nil {
-				at = of.look(real.Server(), step(one.during), read)
+				at = of.look(real.Server(), one.step, read)
 				servers[real.Server()] = at
 			}
 			if _, there := at.reals[real]; !there {
@@ -265,7 +286,7 @@ func (of *service) rise(offset func(state.ID) float64, read func(state.ID) ([]st
 	}
 	of.servers, of.next = servers, time.Time{}
 	for _, one := range of.reals {
-		of.next = pace.Earliest(of.next, time.Now().Add(step(one.during)))
+		of.next = pace.Earliest(of.next, time.Now().Add(one.step))
 	}
 }
 
@@ -276,6 +297,7 @@ type server struct {
 	arrivals          float64                 // in a step, by the mean of those steps
 	stale             int                     // steps until the kernel has published what began before the first one
 	weights, overhead float64                 // sums over those whose weight is full
+	free              bool                    // one of those may have more connections
 }
 
 // publish is how often the kernel publishes what has begun (ip_vs_est.c): a step that sees
@@ -296,6 +318,7 @@ func (of *service) look(id state.ID, step time.Duration, read func(state.ID) ([]
 		if of.reals[r.Real] == nil && r.Weight > 0 {
 			at.weights += float64(state.Spec{Weight: r.Weight, Upper: r.Upper}.ServingWeight())
 			at.overhead += r.Overhead()
+			at.free = at.free || r.Upper == 0 || r.Active+r.Inactive < r.Upper
 		}
 	}
 	steps := int((publish + step - 1) / step)
@@ -328,7 +351,7 @@ func (at *server) mean(full uint32) mean {
 		return mean{}
 	}
 	n := at.weights / float64(full)
-	return mean{at.overhead / n, at.arrivals / (n + 1)}
+	return mean{at.overhead / n, at.arrivals / (n + 1), !at.free}
 }
 
 // offset is a number in [0, 1) that differs by node and endpoint. It rounds: nodes with few
@@ -348,11 +371,15 @@ func (one *start) part(now time.Time) float64 {
 const share = 1.1
 
 // mean is what the other real servers of a virtual server do, for the full weight of one.
-type mean struct{ overhead, arrivals float64 }
+type mean struct {
+	overhead, arrivals float64
+	full               bool // all are at their limits of connections
+}
 
 // rise sets the weight of a step. Behind a scheduler that counts, the endpoint may have its
 // part of the mean, and gets share of the arrivals. It is done once it has had its full weight
-// for a while, and so gets no more of the new connections than the others. Without counts the
+// for a while, and so gets no more of the new connections than the others. While all others are at
+// their limits it has its full weight, since the kernel would refuse clients. Without counts the
 // weight rises with time alone.
 func (one *start) rise(now time.Time, load state.Load, others mean, offset float64) {
 	part := one.part(now)
@@ -368,7 +395,7 @@ func (one *start) rise(now time.Time, load state.Load, others mean, offset float
 	// What has begun is published late; what is active now shows it before, but for those that have ended.
 	got := max(one.got+max(0, float64(load.Active)-float64(one.load.Active)), float64(load.Began-one.first))
 	// What it got too much counts for two seconds: clients that stay with it ask no scheduler.
-	owed := -share * others.arrivals * float64(publish) / float64(step(one.during))
+	owed := -share * others.arrivals * float64(publish) / float64(one.step)
 	one.credit = max(min(one.credit-(got-one.got), 1), owed) + share*others.arrivals
 	one.got, one.load = got, load
 	more := math.Floor(part*others.overhead+offset) - float64(load.Active)
@@ -381,7 +408,10 @@ func (one *start) rise(now time.Time, load state.Load, others mean, offset float
 		more = min(more, credit-math.Floor(ended))
 		one.weight = uint32(min(1, max(0, load.Overhead()+more)/others.overhead) * float64(one.full))
 	}
-	if one.sticky && load.Active > 0 {
+	switch {
+	case others.full:
+		one.weight = one.full
+	case one.sticky && load.Active > 0:
 		one.weight = max(one.weight, 1) // weight 0 would send its clients elsewhere (expire_quiescent_template)
 	}
 	if one.steady++; part < 1 || one.weight < one.full && others.arrivals > 0 {

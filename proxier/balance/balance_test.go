@@ -80,7 +80,8 @@ func (n *node) later(d time.Duration, given []uint32, pods ...int) string {
 			var out []state.Load
 			for pod, weight := range n.kernel {
 				l := n.loads[pod]
-				l.Real, l.Weight = realOf(pod), weight
+				spec := state.Serving(weight, n.service.Balance.MaxConnections).Value()
+				l.Real, l.Weight, l.Upper = realOf(pod), spec.Weight, spec.Upper
 				out = append(out, l)
 			}
 			return out, n.read
@@ -171,6 +172,26 @@ func TestRestartInRollingUpdate(t *testing.T) {
 		if !n.Next().IsZero() {
 			t.Error("there is something to do")
 		}
+	})
+}
+
+// While all others are at their limits, a new endpoint has its full weight at once, and no longer.
+func TestLimitsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode("wlc")
+		n.service.Balance = &model.Balance{SlowStart: time.Hour, MaxConnections: 50}
+		n.render(nil, 1, 2)
+		n.loads = map[int]state.Load{1: {Active: 50}, 2: {Active: 40, Inactive: 10}}
+		want(t, "at first", n.render(nil, 1, 2, 3), "[1000 1000 0]")
+		if time.Until(n.Next()) > 0 {
+			t.Error("the first step does not come at once")
+		}
+		want(t, "all others are full", n.later(time.Second, nil, 1, 2, 3), "[1000 1000 1000]")
+		n.loads[1] = state.Load{Active: 49}
+		n.loads[3] = state.Load{Active: 10}
+		want(t, "one is not", n.later(2*time.Second, nil, 1, 2, 3), "[1000 1000 0]")
+		n.loads[1] = n.loads[2]
+		want(t, "full again", n.later(2*time.Second, nil, 1, 2, 3), "[1000 1000 1000]")
 	})
 }
 
