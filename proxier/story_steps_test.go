@@ -71,7 +71,7 @@ var views = map[string]func(s *story, arg string) []string{
 	},
 	"reduced": func(s *story, _ string) []string {
 		var lines []string
-		for id, why := range s.proxier.Last().Reduced {
+		for id, why := range s.proxier.Last().Reduced() {
 			lines = append(lines, string(why)+" "+id.String())
 		}
 		slices.Sort(lines)

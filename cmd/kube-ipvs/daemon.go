@@ -141,8 +141,8 @@ func (d *daemon) addTraffic(c cluster.Config) error {
 
 // reduced returns the real servers whose desired weight is reduced, nil before the first round.
 func (d *daemon) reduced() state.Reduced {
-	if r := d.proxier.Last(); r != nil {
-		return r.Reduced
+	if r := d.proxier.Last(); r != nil && r.Reduced != nil {
+		return r.Reduced()
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -23,12 +22,11 @@ type tallies struct {
 	sorted  []report.HealthCheck // of checks; nil: they have changed
 	without map[model.Key][]report.Locality
 	noLocal map[report.Locality]int
-	reduced map[model.Key]state.Reduced
-	all     state.Reduced // of all Services; nil: they have changed
+	reduced reductions
 }
 
 func newTallies() *tallies {
-	return &tallies{checks: map[model.Key]report.HealthCheck{}, without: map[model.Key][]report.Locality{}, noLocal: map[report.Locality]int{}, reduced: map[model.Key]state.Reduced{}}
+	return &tallies{checks: map[model.Key]report.HealthCheck{}, without: map[model.Key][]report.Locality{}, noLocal: map[report.Locality]int{}, reduced: reductions{of: map[model.Key]state.Reduced{}}}
 }
 
 // tallying gives the Table views of Services, and updates what depends on renderings.
@@ -52,10 +50,7 @@ func (t tallying) View(key model.Key) (model.View, bool) {
 		without = withoutLocal(v)
 	}
 	t.tallies.set(key, check, without)
-	if t.tallies.reduced[key] != nil {
-		delete(t.tallies.reduced, key)
-		t.tallies.all = nil
-	}
+	t.tallies.reduced.forget(key)
 	if t.limits.of[key] != nil && (!ok || v.Balance.MaxConnections == 0) {
 		t.limits.forget(key)
 	}
@@ -80,9 +75,9 @@ func (t tallying) weights(s *model.Service, scheduler string, server state.ID, e
 	for i, e := range endpoints {
 		switch real := state.RealServerID(server, e); {
 		case given != nil && given[i] == 0:
-			t.tallies.reduce(s.Key, real, state.ZeroWeight)
+			t.tallies.reduced.add(s.Key, real, state.ZeroWeight)
 		case s.Balance.SlowStart > 0 && t.starts.Rises(s.Key, real):
-			t.tallies.reduce(s.Key, real, state.SlowStart)
+			t.tallies.reduced.add(s.Key, real, state.SlowStart)
 		}
 	}
 	return weights
@@ -93,31 +88,15 @@ func (t tallying) ejected(s *model.Service, server state.ID, endpoints []netip.A
 	out := t.ejects.Ejected(s, server, endpoints, weights)
 	for i := range out {
 		if out[i] {
-			t.tallies.reduce(s.Key, state.RealServerID(server, endpoints[i]), state.Ejected)
+			t.tallies.reduced.add(s.Key, state.RealServerID(server, endpoints[i]), state.Ejected)
 		}
 	}
 	return out
 }
 
-func (t *tallies) reduce(key model.Key, real state.ID, why state.Standing) {
-	if t.reduced[key] == nil {
-		t.reduced[key] = state.Reduced{}
-	}
-	t.reduced[key][real], t.all = why, nil
-}
-
 // Reduced returns the reduced real servers of all Services, never nil. Callers must not change
-// it.
-func (c *Cluster) Reduced() state.Reduced {
-	t := c.model.tallies
-	if t.all == nil {
-		t.all = state.Reduced{}
-		for _, of := range t.reduced {
-			maps.Copy(t.all, of)
-		}
-	}
-	return t.all
-}
+// it. Safe from any goroutine.
+func (c *Cluster) Reduced() state.Reduced { return c.model.tallies.reduced.list() }
 
 func (t *tallies) set(key model.Key, check report.HealthCheck, without []report.Locality) {
 	if old, had := t.checks[key]; check.Port == 0 && had {
@@ -204,7 +183,7 @@ func (t *triggers) note(s *discoveryv1.EndpointSlice) {
 func (c *Cluster) Report(r *report.Round) {
 	r.Known.Services, r.Known.Slices = c.model.Size()
 	r.Checks, r.NoLocal = c.model.tallies.sum()
-	r.Reduced = c.Reduced()
+	r.Reduced = c.Reduced
 	r.NodePort, r.NodeIPs = c.settings.now.NodePortAddresses, c.facts.now.NodeIPs
 	if r.Err == nil {
 		r.Triggers, c.triggers.at = c.triggers.at, nil

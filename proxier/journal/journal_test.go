@@ -13,7 +13,7 @@ import (
 
 // A change has a line at level info, and what follows from it has none.
 func TestRoundLines(t *testing.T) {
-	rises := state.Reduced{state.ID{}: state.SlowStart}
+	rises := func() state.Reduced { return state.Reduced{state.ID{}: state.SlowStart} }
 	writes := map[report.Write]int{{Verb: "change", Kind: "real server"}: 1}
 	slice := report.Changes{Slices: 1}
 	for _, tt := range []struct {

@@ -35,7 +35,6 @@ type Round struct {
 	Ejections int              // since the last round
 	Draining  int              // real servers that finish their connections
 	Drains    []Drain          // the longest of Draining
-	Reduced   state.Reduced    // not nil after the first round that has rendered
 	Known     Known            // the objects that the source has delivered
 	Objects   map[string]int   // in the kernel, after the round, by kind
 	Left      int              // writes of plans that gave way to waiting changes
@@ -53,6 +52,10 @@ type Round struct {
 	NotReady  string           // why the objects of the start are not all programmed; empty: they are, and it stays empty
 	Err       error            // the read that failed, so that the round wrote nothing
 	Unread    error            // the last read that failed, until the loop has read the kernel; rounds between two tries write, so that their Err is nil
+
+	// Reduced returns the reduced real servers of the moment when it is called, from any
+	// goroutine. Not nil after the first round.
+	Reduced func() state.Reduced
 }
 
 // Write is a verb and a kind of object.

@@ -132,8 +132,8 @@ func (p *Page) read(ctx context.Context, ports []*port) (*servers, error) {
 		}
 	}
 	var reduced state.Reduced
-	if r := p.config.Last(); r != nil {
-		reduced = r.Reduced
+	if r := p.config.Last(); r != nil && r.Reduced != nil {
+		reduced = r.Reduced()
 	}
 	known := newServers(reduced)
 	err := p.config.Kernel.Servers(ctx, ids, func(id state.ID, spec state.SpecRef, active, inactive uint32) {
