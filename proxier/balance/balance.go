@@ -43,9 +43,9 @@ func step(b *model.Balance) time.Duration {
 // and coarse ones would let it have too many.
 const fine = 1000
 
-// counts reports whether a scheduler chooses by the number of connections, so that an endpoint
+// Counts reports whether a scheduler chooses by the number of connections, so that an endpoint
 // without any would get all new ones: with slow start it begins with weight 0.
-func counts(scheduler string) bool {
+func Counts(scheduler string) bool {
 	switch scheduler {
 	case "wlc", "sed", "nq", "lblc", "lblcr", "twos":
 		return true
@@ -138,7 +138,7 @@ func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, en
 			settled += float64(out[i])
 			continue
 		}
-		one.use(of.rendering, v, counts(scheduler), out[i])
+		one.use(of.rendering, v, Counts(scheduler), out[i])
 		rising[i] = one
 	}
 	least := max(0, (all/2-settled)/(all-settled))
@@ -208,7 +208,7 @@ func (s *Starts) first(of *service, had kernel, i int, scheduler string, full ui
 	case weight > 0:
 		part := float64(weight) / float64(full)
 		return uint32(math.Round(float64(weight) / had.most)), part < had.most && of.rendering == 0
-	case counts(scheduler):
+	case Counts(scheduler):
 		return 0, true // with any weight it would get a connection at once, on all nodes
 	}
 	return max(1, full/Steps), true
@@ -226,7 +226,7 @@ func (one *start) use(rendering int, v *model.Service, counts bool, full uint32)
 // small steps.
 func scaleOf(scheduler string, given []uint32) uint32 {
 	full, heaviest := uint32(Steps), uint32(1)
-	if counts(scheduler) {
+	if Counts(scheduler) {
 		full = fine
 	}
 	if given != nil {

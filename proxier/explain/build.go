@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"kube-ipvs/proxier/balance"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
@@ -136,16 +137,16 @@ func (n *Node) servers(s *model.Service, f *desired.Frontend) []Server {
 	for _, o := range n.Table.Wanted(s.Key) {
 		wanted[o.ID] = o.Spec
 	}
-	one := n.server(f.Server, verdicts, wanted, f.Local && f.Reach == desired.ClusterIP)
+	one := n.server(s, f.Server, verdicts, wanted, f.Local && f.Reach == desired.ClusterIP)
 	if f.LocalServer == (state.ID{}) {
 		return []Server{one}
 	}
-	two := n.server(f.LocalServer, verdicts, wanted, true)
+	two := n.server(s, f.LocalServer, verdicts, wanted, true)
 	one.For, two.For = "pods and the node itself", "clients from outside"
 	return []Server{one, two}
 }
 
-func (n *Node) server(id state.ID, verdicts []model.Verdict, wanted map[state.ID]state.SpecRef, local bool) Server {
+func (n *Node) server(s *model.Service, id state.ID, verdicts []model.Verdict, wanted map[state.ID]state.SpecRef, local bool) Server {
 	out := Server{Address: id.AddrPort().String(), Protocol: id.Proto.String(), Endpoints: []Endpoint{}}
 	if spec, ok := n.Actual.Get(id); ok {
 		out.Present, out.Scheduler, out.Affinity = true, spec.Value().Scheduler, spec.Value().Timeout
@@ -165,7 +166,7 @@ func (n *Node) server(id state.ID, verdicts []model.Verdict, wanted map[state.ID
 			e.Address = v.At.Addr().String()
 		}
 		if reason != model.Duplicate {
-			n.weigh(&e, id, v.At, wanted)
+			n.weigh(&e, s, id, v.At, wanted)
 			told[v.At] = true
 		}
 		out.Endpoints = append(out.Endpoints, e)
@@ -173,7 +174,7 @@ func (n *Node) server(id state.ID, verdicts []model.Verdict, wanted map[state.ID
 	for _, r := range n.reals[id] {
 		if !told[r.at] {
 			e := Endpoint{Address: r.at.String(), Reason: "unknown", Why: "no EndpointSlice has it"}
-			n.weigh(&e, id, r.at, wanted)
+			n.weigh(&e, s, id, r.at, wanted)
 			out.Endpoints = append(out.Endpoints, e)
 		}
 	}
@@ -182,7 +183,7 @@ func (n *Node) server(id state.ID, verdicts []model.Verdict, wanted map[state.ID
 
 // weigh adds the weight, limit and connections of an endpoint in the kernel, and why it takes
 // less than its full part.
-func (n *Node) weigh(e *Endpoint, server state.ID, at netip.AddrPort, wanted map[state.ID]state.SpecRef) {
+func (n *Node) weigh(e *Endpoint, s *model.Service, server state.ID, at netip.AddrPort, wanted map[state.ID]state.SpecRef) {
 	id := state.RealServerID(server, at)
 	spec, ok := n.Actual.Get(id)
 	if !ok {
@@ -197,6 +198,9 @@ func (n *Node) weigh(e *Endpoint, server state.ID, at netip.AddrPort, wanted map
 		e.Why += "; flows that it has go on"
 	case e.Standing == state.Draining && !e.Chosen:
 		e.Why += "; its connections may end in peace"
+	case e.Standing == state.Ejected && s.Balance.SlowStart > 0 && balance.Counts(n.scheduler(server)):
+		e.Standing = state.NoNew // the kernel does not tell: both have weight 0
+		e.Why += "; " + desired.EjectedReason + ", or its weight rises (slow start)"
 	case e.Standing == state.Ejected:
 		e.Why += "; " + desired.EjectedReason
 	case e.Standing == state.ZeroWeight:
@@ -206,6 +210,15 @@ func (n *Node) weigh(e *Endpoint, server state.ID, at netip.AddrPort, wanted map
 	case e.Standing == state.AtLimit:
 		e.Why += fmt.Sprintf("; it gets no new connections: it has %d, and may have %d", e.Connections, e.Limit)
 	}
+}
+
+// scheduler returns the scheduler of a virtual server in the kernel, or "".
+func (n *Node) scheduler(server state.ID) string {
+	spec, ok := n.Actual.Get(server)
+	if !ok {
+		return ""
+	}
+	return spec.Value().Scheduler
 }
 
 // hairpin returns the endpoints of the Service that the kernel masquerades to themselves.

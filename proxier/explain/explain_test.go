@@ -129,6 +129,7 @@ func TestBalance(t *testing.T) {
 		{state.Spec{Weight: 7}, state.Reduced{real: state.SlowStart}, `weight 7 +chosen: +ready; its weight rises \(slow start\)$`, `"standing":"slow_start"`},
 		{state.Spec{Weight: 2, Upper: 9}, state.Reduced{}, `weight 2, at most 9 connections +chosen: +ready$`, `"limit":9}`},
 		{state.Spec{Weight: 2, Upper: 5}, state.Reduced{}, `chosen: +ready; it gets no new connections: it has 5, and may have 5$`, `"limit":5,"standing":"at_limit"`},
+		{state.Spec{}, state.Reduced{real: state.Ejected}, `weight 0 +chosen: +ready; ejected, since it does not answer$`, `"standing":"ejected"`},
 	} {
 		n.Actual.Put(real, state.Intern(c.has))
 		n.Reduced, n.Conns = c.reduced, map[state.ID]uint32{real: 5}
@@ -140,6 +141,25 @@ func TestBalance(t *testing.T) {
 		}
 		if b, err := json.Marshal(e); err != nil || !strings.Contains(string(b), c.json) {
 			t.Errorf("no %s in\n%s", c.json, b)
+		}
+	}
+}
+
+// Behind a scheduler that counts, the weight does not tell whether an endpoint is ejected or begins
+// slowly.
+func TestEjectedOrNew(t *testing.T) {
+	m := model.New(model.Node{Name: "n1"})
+	load(t, m, strings.Replace(webManifest, "name: web}", "name: web, annotations: {kube-ipvs/eject-after: 3s, kube-ipvs/slow-start: 30s}}", 1))
+	n := newNode(config(desired.Image), m)
+	web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("242.96.0.10:80"))
+	real := state.RealServerID(web, netip.MustParseAddrPort("10.244.0.11:8080"))
+	n.Actual.Put(real, state.Weight(0))
+	n.Reduced = state.Reduced{real: state.Ejected}
+	for scheduler, want := range map[string]string{"wrr": "ready; ejected, since it does not answer", "wlc": "ready; ejected, since it does not answer, or its weight rises (slow start)"} {
+		n.Actual.Put(web, state.Intern(state.Spec{Scheduler: scheduler, Flags: state.FlagOurs}))
+		n.compare(t)
+		if e := mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.Addr{}).Frontends[0].Servers[0].Endpoints[0]; e.Why != want {
+			t.Errorf("%s: %q, want %q", scheduler, e.Why, want)
 		}
 	}
 }
