@@ -90,3 +90,38 @@ func BenchmarkChange(b *testing.B) {
 		}
 	}
 }
+
+// A Service with weights and many ports: they are found once for all.
+func BenchmarkWeights(b *testing.B) {
+	var specs []string
+	for i := range 100 {
+		specs = append(specs, fmt.Sprintf("10.1.0.%d node=node-%d zone=z%d", i, i, i))
+	}
+	text := "*:997"
+	for i := range 60 {
+		text = fmt.Sprintf("zone=z%d:%d,", i, 900+i) + text
+	}
+	m := New(Node{Name: "node-1"})
+	s := service(func(s *corev1.Service) {
+		s.Annotations = map[string]string{WeightsAnnotation: text}
+		s.Spec.Ports = nil
+		for i := range 100 {
+			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: fmt.Sprint("p", i), Port: int32(i + 1)})
+		}
+	})
+	m.ApplyService(s, "")
+	slice := endpoints(specs...)
+	slice.Ports = nil
+	for i := range 100 {
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: new(fmt.Sprint("p", i)), Port: new(int32(i + 1))})
+	}
+	DefaultSlice(slice)
+	m.ApplySlice(slice, "")
+	key := m.Keys()[0]
+	if v, _ := m.View(key); len(v.Endpoints[0][99].ClusterWeights) != 100 {
+		b.Fatal("no weights")
+	}
+	for b.Loop() {
+		m.View(key)
+	}
+}

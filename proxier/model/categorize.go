@@ -43,6 +43,7 @@ func (m *Model) view(e *entry) View {
 		}
 	}
 	clear(m.judged)
+	m.weighed = m.weighed[:0]
 	clear(m.candidates) // they must not keep deleted slices in memory
 	return v
 }

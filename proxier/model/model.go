@@ -25,11 +25,12 @@ type Model struct {
 	dirty          []*entry // some may be removed since
 	board          Board
 	reserved       func(netip.Addr) string // nil: no address is reserved
-	candidates     []candidate             // a buffer for View, as the four below
+	candidates     []candidate             // a buffer for View, as the five below
 	endpoints      []Endpoints
 	cluster        []netip.AddrPort    // for Endpoints.Cluster
 	serving        []netip.AddrPort    // for Endpoints.Serving
 	judged         map[alike]judgement // what the rules of a Service say
+	weighed        []weighed           // what they make of shares
 }
 
 // entry is a service, its slices, or both.

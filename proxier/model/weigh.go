@@ -3,6 +3,7 @@ package model
 import (
 	"math"
 	"net/netip"
+	"slices"
 	"unique"
 )
 
@@ -46,15 +47,45 @@ func (m *Model) weigh(rules []WeightRule, chosen []netip.AddrPort) []uint32 {
 		shares[at].n++
 		of = append(of, at)
 	}
-	if len(shares) < 2 || !divide(shares, rules) {
+	if len(shares) < 2 {
 		return nil
 	}
-	whole := wholeNumbers(shares)
+	whole := m.whole(rules, shares)
+	if whole == nil {
+		return nil
+	}
 	out := make([]uint32, len(of))
 	for i, at := range of {
 		out[i] = whole[at]
 	}
 	return out
+}
+
+// weighed is shares of a port with the weights that they get; nil: they get no connections.
+type weighed struct {
+	shares []share
+	whole  []uint32
+}
+
+// mostWeighed is how many weighed are kept: most ports of a Service have the same shares, one for
+// each policy and family.
+const mostWeighed = 4
+
+// whole returns the weights of shares, nil if rules give none of them any connections.
+func (m *Model) whole(rules []WeightRule, shares []share) []uint32 {
+	for _, w := range m.weighed {
+		if slices.Equal(w.shares, shares) {
+			return w.whole
+		}
+	}
+	w := weighed{shares: slices.Clone(shares)}
+	if divide(shares, rules) {
+		w.whole = wholeNumbers(shares)
+	}
+	if len(m.weighed) < mostWeighed {
+		m.weighed = append(m.weighed, w)
+	}
+	return w.whole
 }
 
 // alike is what all endpoints have in common that rules cannot tell apart.
