@@ -58,7 +58,8 @@ type Config struct {
 	NodeName string // makes each node's order of real servers its own
 
 	// Rising returns the weights of a virtual server's endpoints, of a Service with weights
-	// or slow start; see balance.Starts. nil: all have their full weight.
+	// or slow start; see balance.Starts. An endpoint with full weight 0 begins anew once it has
+	// another. nil: all have their full weight.
 	Rising func(s *model.Service, scheduler string, server state.ID, endpoints []netip.AddrPort, full []uint32) []uint32
 	// Ejected returns which endpoints of a TCP virtual server, of a Service with eject-after,
 	// must have weight 0, or nil for none; see eject.Watch. nil: none must.

@@ -98,44 +98,26 @@ func (r *render) weights(id state.ID, endpoints []netip.AddrPort, given []uint32
 	if s.Balance.EjectAfter > 0 && c.Ejected != nil && id.Proto == state.TCP && c.ejects(s) == "" {
 		ejected = c.Ejected(s, id, endpoints, given)
 	}
-	rises := weighs && s.Balance.Weighted() && c.Rising != nil
-	switch {
-	case ejected != nil:
-		return r.without(ejected, id, endpoints, given, rises), ejected
-	case rises:
-		return c.Rising(s, r.scheduler, id, endpoints, given), nil
+	if ejected != nil {
+		given = without(ejected, given)
 	}
-	return given, nil
+	if weighs && s.Balance.Weighted() && c.Rising != nil {
+		given = c.Rising(s, r.scheduler, id, endpoints, given)
+	}
+	return given, ejected
 }
 
-// without is weights with 0 for ejected endpoints. For slow start they are not there: each
-// begins anew when it comes back.
-func (r *render) without(ejected []bool, id state.ID, endpoints []netip.AddrPort, given []uint32, rises bool) []uint32 {
-	var serving []netip.AddrPort
-	var weights []uint32
-	for i, at := range endpoints {
-		if ejected[i] {
-			continue
+// without returns weights with 0 for ejected endpoints; nil weights: all are 1.
+func without(ejected []bool, weights []uint32) []uint32 {
+	out := make([]uint32, len(ejected))
+	for i := range out {
+		switch {
+		case ejected[i]:
+		case weights == nil:
+			out[i] = 1
+		default:
+			out[i] = weights[i]
 		}
-		serving = append(serving, at)
-		if given != nil {
-			weights = append(weights, given[i])
-		}
-	}
-	if rises {
-		weights = r.config.Rising(r.view.Service, r.scheduler, id, serving, weights)
-	}
-	out := make([]uint32, len(endpoints))
-	next := 0
-	for i := range endpoints {
-		if ejected[i] {
-			continue
-		}
-		out[i] = 1
-		if weights != nil {
-			out[i] = weights[next]
-		}
-		next++
 	}
 	return out
 }
