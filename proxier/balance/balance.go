@@ -58,6 +58,7 @@ type Starts struct {
 	node   string
 	of     map[model.Key]*service
 	rising map[model.Key]*service // those of them with next
+	next   time.Time              // the first of theirs, or before it; zero: there are none
 	actual *state.State
 }
 
@@ -133,6 +134,7 @@ func (s *Starts) Weights(v *model.Service, scheduler string, server state.ID, en
 			one = &start{began: time.Now().Add(-v.Balance.SlowStart * time.Duration(weight) / time.Duration(out[i])), full: out[i], weight: weight}
 			of.reals[real] = one
 			s.rising[v.Key], of.next = of, pace.Earliest(of.next, firstStep(v.Balance))
+			s.next = pace.Earliest(s.next, of.next)
 		}
 		if all += float64(out[i]); one == nil {
 			settled += float64(out[i])
@@ -236,29 +238,27 @@ func scaleOf(scheduler string, given []uint32) uint32 {
 }
 
 // Next returns when Rise has to be called; zero: never.
-func (s *Starts) Next() (at time.Time) {
-	for _, of := range s.rising {
-		at = pace.Earliest(at, of.next)
-	}
-	return at
-}
+func (s *Starts) Next() time.Time { return s.next }
 
 // Rise raises weights once it is time, and returns the Services that must be rendered anew.
 // read returns the real servers of a virtual server; after an error their weights stay.
 func (s *Starts) Rise(read func(server state.ID) ([]state.Load, error)) []model.Key {
+	if !pace.Due(s.next) {
+		return nil
+	}
 	var keys []model.Key
+	s.next = time.Time{}
 	for key, of := range s.rising {
-		if !pace.Due(of.next) {
-			continue
+		if pace.Due(of.next) {
+			keys = append(keys, key)
+			began := time.Now()
+			if of.rise(s.offset, read); of.next.IsZero() {
+				delete(s.rising, key)
+				continue
+			}
+			of.next = pace.Later(of.next, time.Now().Add(idle*time.Since(began)))
 		}
-		began := time.Now()
-		of.rise(s.offset, read)
-		if took := time.Since(began); !of.next.IsZero() {
-			of.next = pace.Later(of.next, time.Now().Add(idle*took))
-		} else {
-			delete(s.rising, key)
-		}
-		keys = append(keys, key)
+		s.next = pace.Earliest(s.next, of.next)
 	}
 	return keys
 }
