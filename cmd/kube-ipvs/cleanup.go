@@ -8,39 +8,43 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/node"
 	"kube-ipvs/proxier/state"
 )
 
-func cleanupCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
-	var backend string
-	fs := newFlags("cleanup", `
+func cleanupCommand() *cobra.Command {
+	backend := "auto"
+	c := newCommand("cleanup", "remove everything of kube-ipvs from this node, and only that", `
 Removes all objects of kube-ipvs from this node: chains, sets, routes, addresses,
 virtual servers and the device kube-ipvs0, unless another program uses it. It
 touches nothing else. Sysctls stay, since other programs may rely on them. It may
-run any number of times, but not while kube-ipvs runs.`, out)
-	fs.StringVar(&backend, "iptables-backend", "auto", "variant of iptables to clean: nft, legacy or auto for both")
-	if err := fs.Parse(args); err != nil {
-		return exitUsage, err
-	}
-	if fs.NArg() > 0 {
-		return exitUsage, fmt.Errorf("%q is not a flag", fs.Arg(0))
-	}
+run any number of times, but not while kube-ipvs runs.`, noArguments, func(c *cobra.Command, _ []string) error {
+		return cleanUp(c.Context(), backend, c.OutOrStdout())
+	})
+	c.Flags().Var(&choice{&backend, []string{"nft", "legacy", "auto"}}, "iptables-backend", "variant of iptables to clean: nft, legacy or auto for both")
+	return c
+}
+
+// cleanUp removes all objects of kube-ipvs, with the rules of one variant of iptables or, with
+// auto, of both.
+func cleanUp(ctx context.Context, backend string, out io.Writer) error {
 	b, err := kernel.ParseBackend(backend)
 	if err != nil {
-		return exitUsage, fmt.Errorf("--iptables-backend: %w", err)
+		return usage(fmt.Errorf("--iptables-backend: %w", err))
 	}
 	lock, err := node.Lock(node.Identity{PID: os.Getpid(), Version: version, Started: time.Now()})
 	if err != nil {
-		return exitFailed, err // a running kube-ipvs would write everything again
+		return err // a running kube-ipvs would write everything again
 	}
 	defer lock.Close()
 	warn := warnOn(os.Stderr)
 	backends, err := ask(ctx, warn, "look for IPVS and iptables", func() ([]netutil.Backend, error) { return kernel.Loaded(ctx, b) })
 	if err != nil {
-		return exitFailed, err
+		return err
 	}
 	// The kernel deletes no set that a rule of either variant names.
 	removed := 0
@@ -48,15 +52,15 @@ run any number of times, but not while kube-ipvs runs.`, out)
 		n, err := cleanup(ctx, warn, b, func(id state.ID) bool { return id.Kind != state.Set })
 		removed += n
 		if err != nil {
-			return exitFailed, err
+			return err
 		}
 	}
 	n, err := cleanup(ctx, warn, backends[0], func(state.ID) bool { return true })
 	if err != nil {
-		return exitFailed, err
+		return err
 	}
 	fmt.Fprintf(out, "removed %d objects\n", removed+n)
-	return exitOK, nil
+	return nil
 }
 
 // cleanup deletes the objects of kube-ipvs that meant returns true for, with the rules of one

@@ -9,95 +9,79 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/kernel/ipvs"
 	"kube-ipvs/proxier/state"
 )
 
-func configCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
-	if len(args) > 0 {
-		switch args[0] {
-		case "print":
-			return configPrint(args[1:], out)
-		case "validate":
-			return configValidate(args[1:], out)
-		case "help", "--help", "-h":
-			fmt.Fprint(out, configUsage)
-			return exitOK, nil
-		}
-	}
-	return exitUsage, errors.New(strings.TrimSpace(configUsage))
+func configCommand() *cobra.Command {
+	return newGroup("config COMMAND", "print the effective configuration, or list the errors of a file", `
+print shows the configuration that run would have with the same flags, and
+where each value comes from. validate lists the errors of a file.`, configPrint(), configValidate())
 }
 
-const configUsage = `Usage: kube-ipvs config print [FLAGS]
-       kube-ipvs config validate FILE [FLAGS]
-
-print shows the configuration that run would have with the same flags, and
-where each value comes from. validate lists the errors of a file.
-kube-ipvs config print --help lists the flags.
-`
-
-func configPrint(args []string, out io.Writer) (int, error) {
+func configPrint() *cobra.Command {
 	var o options
 	var format string
-	fs := newFlags("config print", `
+	c := newCommand("print", "print the effective configuration", `
 Prints the configuration that "run" with the same flags would have, as the two
 documents that --config takes, each value with its origin. It leaves out settings
-without effect; warnings on standard error name them.
-Exit code: 0 printed, 1 the configuration is wrong, 64 wrong usage.`, out)
-	fs.StringVarP(&format, "output", "o", "yaml", "yaml, or json without origins")
-	o.add(fs)
-	if err := parse(fs, args); err != nil {
-		return exitUsage, err
-	}
-	if format != "yaml" && format != "json" {
-		return exitUsage, fmt.Errorf("--output: %q is neither yaml nor json", format)
-	}
-	if err := o.load(); err != nil {
-		return exitFailed, err
-	}
-	o.warn()
-	write := o.effective.WriteYAML
-	if format == "json" {
-		write = o.effective.WriteJSON
-	}
-	if err := write(out); err != nil {
-		return exitFailed, err
-	}
-	return exitOK, nil
+without effect; warnings on standard error name them. JSON has no origins.`, noArguments, func(c *cobra.Command, _ []string) error {
+		if err := o.load(); err != nil {
+			return err
+		}
+		o.warn()
+		if format == "json" {
+			return o.effective.WriteJSON(c.OutOrStdout())
+		}
+		return o.effective.WriteYAML(c.OutOrStdout())
+	})
+	outputFlag(c.Flags(), &format, "yaml", "json")
+	o.add(c.Flags())
+	return c
 }
 
-func configValidate(args []string, out io.Writer) (int, error) {
+func configValidate() *cobra.Command {
 	var o options
-	fs := newFlags("config validate FILE", `
+	c := newCommand("validate FILE", "list the errors of a file", `
 Lists the errors of a configuration file, and its settings without effect.
 Unknown and repeated fields are errors here, as with --strict-config. With flags
 it checks the file and the flags together, as "run" takes them. It asks the kernel
-for the scheduler, if this process may.
-Exit code: 0 no errors, 1 errors, 64 wrong usage.`, out)
-	o.add(fs)
-	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
-		return exitUsage, err
+for the scheduler, if this process may. A file with errors is a failure.`, oneFile, func(c *cobra.Command, args []string) error {
+		if o.flags.File != "" {
+			return usage(errors.New("--config: give the file without the flag"))
+		}
+		return o.validate(args[0], c.OutOrStdout())
+	})
+	o.add(c.Flags())
+	return c
+}
+
+func oneFile(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("name one FILE: there are %d", len(args))
 	}
-	switch {
-	case fs.NArg() != 1:
-		return exitUsage, errors.New("usage: kube-ipvs config validate FILE")
-	case o.flags.File != "":
-		return exitUsage, errors.New("--config: give the file without the flag")
-	}
-	o.flags.File, o.flags.Strict = fs.Arg(0), true
-	err := o.load()
+	return nil
+}
+
+// validate returns the errors of a file.
+func (o *options) validate(file string, out io.Writer) error {
+	o.flags.File, o.flags.Strict = file, true
+	var err error
+	o.effective, err = o.flags.Load()
 	for _, w := range o.effective.Warnings {
 		fmt.Fprintln(out, "warning:", w)
 	}
 	if err != nil {
-		return exitFailed, err
+		return err
 	}
 	if err := schedulerProblem(o.effective, out); err != nil {
-		return exitFailed, err
+		return err
 	}
-	fmt.Fprintf(out, "%s is valid\n", o.flags.File)
-	return exitOK, nil
+	fmt.Fprintf(out, "%s is valid\n", file)
+	return nil
 }
 
 // schedulerProblem asks the kernel for the scheduler, if the process may.
@@ -121,48 +105,48 @@ func schedulerProblem(c *config.Config, out io.Writer) error {
 
 // instead carries out the flags that replace running, such as --cleanup. done is false if
 // there are none. --init-only is not among them, since it begins as running does.
-func (o *options) instead(ctx context.Context, out io.Writer) (done bool, code int, err error) {
+func (o *options) instead(c *cobra.Command) (done bool, err error) {
 	switch {
 	case o.showVersion:
-		code, err = versionCommand(ctx, nil, out)
+		printVersion(c)
 	case o.cleanup:
-		code, err = o.cleanUp(ctx, out)
+		err = o.cleanUp(c.Context(), c.OutOrStdout())
 	case o.writeTo != "":
-		code, err = o.write()
+		err = o.write()
 	default:
-		return false, exitOK, nil
+		return false, nil
 	}
-	return true, code, err
+	return true, err
 }
 
 // cleanUp runs the command cleanup. It continues if the configuration is wrong, which must not
 // keep an operator from removing kube-ipvs.
-func (o *options) cleanUp(ctx context.Context, out io.Writer) (int, error) {
+func (o *options) cleanUp(ctx context.Context, out io.Writer) error {
 	backend := "auto"
 	if err := o.load(); err != nil {
 		fmt.Fprintf(out, "the configuration is not used: %v\n", err)
 	} else if b := o.effective.IPTablesBackend; b != "" {
 		backend = string(b)
 	}
-	return cleanupCommand(ctx, []string{"--iptables-backend", backend}, out)
+	return cleanUp(ctx, backend, out)
 }
 
 // write writes the effective configuration to a file, whole or not at all.
-func (o *options) write() (code int, err error) {
+func (o *options) write() error {
 	if err := o.load(); err != nil {
-		return exitUsage, err
+		return err
 	}
 	o.warn()
 	f, err := os.CreateTemp(filepath.Dir(o.writeTo), ".kube-ipvs-*")
 	if err != nil {
-		return exitFailed, fmt.Errorf("--write-config-to: %w", err)
+		return fmt.Errorf("--write-config-to: %w", err)
 	}
 	err = errors.Join(o.effective.WriteYAML(f), f.Chmod(0o644), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), o.writeTo)
 	}
 	if err != nil {
-		return exitFailed, fmt.Errorf("--write-config-to: %w", errors.Join(err, os.Remove(f.Name())))
+		return fmt.Errorf("--write-config-to: %w", errors.Join(err, os.Remove(f.Name())))
 	}
-	return exitOK, nil
+	return nil
 }

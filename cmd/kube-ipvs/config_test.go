@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
+
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/kernel"
 )
@@ -33,21 +35,22 @@ func TestConfigCommand(t *testing.T) {
 		out  []string
 		err  []string
 	}{
-		{"nothing", nil, exitUsage, nil, []string{"config validate FILE"}},
-		{"help", []string{"--help"}, exitOK, []string{"config print"}, nil},
+		{"nothing", nil, exitOK, []string{"list the errors of a file"}, nil},
+		{"another command", []string{"show"}, exitUsage, nil, []string{`unknown command "show"`}},
+		{"help", []string{"--help"}, exitOK, []string{"print the effective configuration"}, nil},
 		{"print", []string{"print", "--config", good, "--zone=a"}, exitOK, []string{"scheduler: rr # file " + good, "zone: a # flag --zone", "masqueradeBit: 14 # default"}, nil},
 		{"print with underscores", []string{"print", "--config", good, "--cluster_cidr=10.0.0.0/8"}, exitOK, []string{"clusterCIDR: 10.0.0.0/8 # flag --cluster-cidr"}, nil},
 		{"print JSON", []string{"print", "-o", "json"}, exitOK, []string{`"scheduler": "rr"`}, nil},
 		{"print something else", []string{"print", "-o", "xml"}, exitUsage, nil, []string{`"xml" is neither yaml nor json`}},
-		{"print a bad file", []string{"print", "--config", bad}, exitFailed, nil, []string{`mode: "iptables"`}},
+		{"print a bad file", []string{"print", "--config", bad}, exitUsage, nil, []string{`mode: "iptables"`}},
 		{"print what is read over", []string{"print", "--config", over}, exitOK, []string{"scheduler: lc # file " + over}, nil},
-		{"print it with care", []string{"print", "--config", over, "--strict-config"}, exitFailed, nil, []string{"ipvs.schedular: unknown field"}},
+		{"print it with care", []string{"print", "--config", over, "--strict-config"}, exitUsage, nil, []string{"ipvs.schedular: unknown field"}},
 		{"validate what is read over", []string{"validate", over}, exitFailed, nil, []string{"ipvs.schedular: unknown field"}},
 		{"print an argument", []string{"print", "x"}, exitUsage, nil, []string{`"x" is not a flag`}},
 		{"validate", []string{"validate", good}, exitOK, []string{"warning: " + good + ", document 1, line 4: portRange: ", "is valid\n"}, nil},
 		{"validate with a flag", []string{"validate", good, "--proxy-mode=nftables"}, exitFailed, nil, []string{"--proxy-mode"}},
 		{"validate a bad file", []string{"validate", bad}, exitFailed, []string{"warning: "}, []string{"ipvs.schedular: unknown field", `mode: "iptables"`}},
-		{"validate nothing", []string{"validate"}, exitUsage, nil, []string{"usage:"}},
+		{"validate nothing", []string{"validate"}, exitUsage, nil, []string{"name one FILE"}},
 		{"validate by flag", []string{"validate", good, "--config=" + good}, exitUsage, nil, []string{"--config"}},
 		{"validate what is not there", []string{"validate", good + ".none"}, exitFailed, nil, []string{"no such file"}},
 	}
@@ -121,10 +124,10 @@ func TestPrintedConfigIsValid(t *testing.T) {
 func configured(t *testing.T, args ...string) (proxier.Config, kernel.Options) {
 	t.Helper()
 	var o options
-	fs := newFlags("test", "", &bytes.Buffer{})
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	o.add(fs)
 	o.addInstead(fs)
-	if err := parse(fs, args); err != nil {
+	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	c, k, err := o.config()
@@ -148,10 +151,7 @@ func TestDaemonSet(t *testing.T) {
 
 // Whatever a DaemonSet of kube-proxy may say, run knows.
 func TestKubeProxyFlags(t *testing.T) {
-	var o options
-	fs := newFlags("run", "", &bytes.Buffer{})
-	o.add(fs)
-	o.addInstead(fs)
+	fs := runCommand().Flags()
 	for name := range strings.FieldsSeq(`config hostname-override bind-address bind-address-hard-fail healthz-bind-address metrics-bind-address
 		healthz-port metrics-port nodeport-addresses cluster-cidr detect-local-mode pod-bridge-interface pod-interface-name-prefix masquerade-all
 		iptables-masquerade-bit ipvs-scheduler ipvs-sync-period ipvs-min-sync-period ipvs-exclude-cidrs ipvs-strict-arp ipvs-tcp-timeout

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -40,21 +39,6 @@ type options struct {
 // canaryPeriod is the time between looks, as between kube-proxy's checks of its canary chains.
 const canaryPeriod = 30 * time.Second
 
-// newFlags returns a flag set with a help text. As in kube-proxy, --cluster_cidr means
-// --cluster-cidr.
-func newFlags(name, about string, out io.Writer) *pflag.FlagSet {
-	fs := pflag.NewFlagSet(name, pflag.ContinueOnError)
-	fs.SetOutput(out)
-	fs.SortFlags = false
-	fs.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
-	})
-	fs.Usage = func() {
-		fmt.Fprintf(out, "Usage: kube-ipvs %s [FLAGS]\n\n%s\n\nFlags:\n%s", name, strings.TrimSpace(about), fs.FlagUsages())
-	}
-	return fs
-}
-
 // add adds the flags of the configuration.
 func (o *options) add(fs *pflag.FlagSet) {
 	o.flags.Add(fs)
@@ -72,22 +56,37 @@ func (o *options) addInstead(fs *pflag.FlagSet) {
 // addImages adds only the flags of the prefixes of mapped addresses.
 func (o *options) addImages(fs *pflag.FlagSet) { o.flags.AddImages(fs) }
 
-// parse parses the flags, and refuses other arguments.
-func parse(fs *pflag.FlagSet, args []string) error {
-	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
-		return err
+// outputFlag adds -o with the formats that a command prints. The first is the default.
+func outputFlag(fs *pflag.FlagSet, format *string, formats ...string) {
+	*format = formats[0]
+	fs.VarP(&choice{format, formats}, "output", "o", strings.Join(formats, " or "))
+}
+
+// choice is a flag for pflag that takes one of some words.
+type choice struct {
+	value *string
+	of    []string
+}
+
+func (c *choice) String() string { return *c.value }
+func (c *choice) Type() string   { return "string" }
+
+func (c *choice) Set(text string) error {
+	switch {
+	case slices.Contains(c.of, text):
+		*c.value = text
+		return nil
+	case len(c.of) == 2:
+		return fmt.Errorf("%q is neither %s nor %s", text, c.of[0], c.of[1])
 	}
-	if fs.NArg() > 0 {
-		return fmt.Errorf("%q is not a flag", fs.Arg(0))
-	}
-	return nil
+	return fmt.Errorf("%q is none of %s", text, strings.Join(c.of, ", "))
 }
 
 // load sets the effective configuration from flags and file. Its error has all faults.
 func (o *options) load() error {
 	var err error
 	o.effective, err = o.flags.Load()
-	return err
+	return usage(err)
 }
 
 // warn prints the warnings of the configuration, as run logs them, on standard error. Standard

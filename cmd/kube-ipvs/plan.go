@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -17,60 +19,60 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-func planCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
+func planCommand() *cobra.Command {
 	var o options
-	fs := newFlags("plan", `
+	c := newCommand("plan", "print what run would write now, and why; write nothing", `
 Prints what "run" with the same flags would write at its start, in order, and
 for which Service. It writes nothing. On standard error it warns of settings
-without effect, and of kube-proxy on this node: "run" would not start there.
-Exit code: 0 nothing to do, 2 there are differences, 1 failed, 64 wrong usage.`, out)
-	o.add(fs)
-	if err := parse(fs, args); err != nil {
-		return exitUsage, err
-	}
-	return o.compared(ctx, func(k *counted, p *desired.Preview) (int, error) {
-		if err := refuseKubeProxy(ctx, warnOn(os.Stderr), o.effective); err != nil {
-			fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
-		}
-		printPlan(out, p)
-		if o.effective.Own.Takeover {
-			text, err := ask(ctx, warnOn(os.Stderr), "look for kube-proxy and the node's firewall", func() (string, error) {
-				return takeoverText(ctx, k.Linux, p)
-			})
-			fmt.Fprint(out, text)
-			if err != nil {
-				return exitFailed, err
-			}
-		}
-		if len(p.Plan) > 0 {
-			return exitDifferences, nil
-		}
-		return exitOK, nil
+without effect, and of kube-proxy on this node: "run" would not start there.`, noArguments, func(c *cobra.Command, _ []string) error {
+		return o.compared(c.Context(), func(k *counted, p *desired.Preview) error { return o.plan(c.Context(), k, p, c.OutOrStdout()) })
 	})
+	o.add(c.Flags())
+	return c
 }
 
-// compared reads the desired objects and the kernel once, and calls then, which returns the
-// exit code.
-func (o *options) compared(ctx context.Context, then func(*counted, *desired.Preview) (int, error)) (code int, err error) {
+// plan prints a plan. Its error is errDifferences if there is something to write.
+func (o *options) plan(ctx context.Context, k *counted, p *desired.Preview, out io.Writer) error {
+	if err := refuseKubeProxy(ctx, warnOn(os.Stderr), o.effective); err != nil {
+		fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
+	}
+	printPlan(out, p)
+	if o.effective.Own.Takeover {
+		text, err := ask(ctx, warnOn(os.Stderr), "look for kube-proxy and the node's firewall", func() (string, error) {
+			return takeoverText(ctx, k.Linux, p)
+		})
+		fmt.Fprint(out, text)
+		if err != nil {
+			return err
+		}
+	}
+	if len(p.Plan) > 0 {
+		return errDifferences
+	}
+	return nil
+}
+
+// compared reads the desired objects and the kernel once, and calls then.
+func (o *options) compared(ctx context.Context, then func(*counted, *desired.Preview) error) (err error) {
 	c, ko, err := o.config()
 	if err != nil {
-		return exitUsage, err
+		return err
 	}
 	o.warn()
 	c.Log = slog.New(slog.DiscardHandler)
 	src, err := openObjects(o.effective, c.Log)
 	if err != nil {
-		return exitUsage, err
+		return usage(err)
 	}
 	c.Desired.Protected = source.Addresses(src.servers)
 	k := &counted{}
 	if k.Linux, err = openLinux(ctx, warnOn(os.Stderr), ko); err != nil {
-		return exitFailed, err
+		return err
 	}
 	defer func() { err = closeAnswered(k, err) }()
 	p, err := preview(ctx, c, k, src)
 	if err != nil {
-		return exitFailed, err
+		return err
 	}
 	return then(k, p)
 }

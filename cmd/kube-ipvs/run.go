@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier"
 	"kube-ipvs/proxier/config"
@@ -17,51 +19,48 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-func runCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
+func runCommand() *cobra.Command {
 	var o options
-	fs := newFlags("run", `
+	c := newCommand("run", "program this node and follow the Services until stopped", `
 Programs this node to serve the Services of the API server, or of manifests if any
 are given, and follows them: it programs a change at once. SIGTERM stops it and
 leaves the programmed objects in place; a start over them writes nothing. SIGHUP
 compares all objects with the kernel now. It takes the flags and --config of
 kube-proxy, and some more.
-It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptables.`, out)
-	o.add(fs)
-	o.addInstead(fs)
-	if err := parse(fs, args); err != nil {
-		return exitUsage, err
-	}
-	if done, code, err := o.instead(ctx, out); done {
-		return code, err
-	}
+It needs CAP_NET_ADMIN and CAP_NET_RAW, and a kernel with IPVS, ipset and iptables.`, noArguments, func(c *cobra.Command, _ []string) error {
+		if done, err := o.instead(c); done {
+			return err
+		}
+		return o.run(c.Context(), c.OutOrStdout())
+	})
+	o.add(c.Flags())
+	o.addInstead(c.Flags())
+	return c
+}
+
+// run loads the configuration, and programs the node or, with --init-only, prepares it.
+func (o *options) run(ctx context.Context, out io.Writer) error {
 	c, _, err := o.config()
 	if err != nil {
-		return exitUsage, err
+		return err
 	}
 	for _, w := range o.effective.Warnings {
 		c.Log.Warn("configuration", "warning", w)
 	}
 	if o.initOnly {
-		return result(initOnly(ctx, c.Desired, o.effective, out))
+		return initOnly(ctx, c.Desired, o.effective, out)
 	}
 	from, err := openObjects(o.effective, c.Log)
 	if err != nil {
-		return exitUsage, err
+		return usage(err)
 	}
 	c.Desired.Protected = source.Addresses(from.servers)
-	err = run(ctx, &o, c, from)
+	err = run(ctx, o, c, from)
 	if ctx.Err() != nil && err != nil {
 		c.Log.Info("stopped during the start", "in", err)
-		err = nil
+		return nil
 	}
-	return result(err)
-}
-
-func result(err error) (int, error) {
-	if err != nil {
-		return exitFailed, err
-	}
-	return exitOK, nil
+	return err
 }
 
 // run makes sure that no other process programs the node, prepares the node, and runs the

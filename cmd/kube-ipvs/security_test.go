@@ -1,10 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/spf13/pflag"
 
 	"kube-ipvs/proxier/health"
 )
@@ -13,9 +14,9 @@ import (
 func loaded(t *testing.T, args ...string) *options {
 	t.Helper()
 	var o options
-	fs := newFlags("test", "", &bytes.Buffer{})
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	o.add(fs)
-	if err := parse(fs, args); err != nil {
+	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.load(); err != nil {

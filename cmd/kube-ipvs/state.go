@@ -8,6 +8,8 @@ import (
 	"os"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"kube-ipvs/netutil"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/kernel"
@@ -15,37 +17,38 @@ import (
 	"kube-ipvs/proxier/status"
 )
 
-func stateCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
+func stateCommand() *cobra.Command {
 	var o options
 	var format string
-	fs := newFlags("state", `
+	c := newCommand("state", "print what is programmed on this node, by Service", `
 Prints the programmed objects of this node, read from the kernel and grouped by
 Service: each address that clients dial, and the virtual server that ipvsadm
-shows for it with its endpoints. No kube-ipvs need be running.`, out)
-	fs.StringVarP(&format, "output", "o", "text", "text or json")
-	o.addImages(fs)
-	if err := fs.Parse(args); err != nil {
-		return exitUsage, err
-	}
-	if fs.NArg() > 0 || format != "text" && format != "json" {
-		return exitUsage, fmt.Errorf("usage: kube-ipvs state [-o text|json]")
-	}
-	images, err := o.imagePrefixes()
-	if err != nil {
-		return exitUsage, err
-	}
-	c := desired.Config{Images: images, IPv6: netutil.HasIPv6()}
-	view, err := ask(ctx, warnOn(os.Stderr), "read the objects", func() (*status.Node, error) { return readState(ctx, c) })
-	if err != nil {
-		return exitFailed, err
-	}
-	if format == "json" {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return exitOK, e.Encode(view)
-	}
-	printState(out, view)
-	return exitOK, nil
+shows for it with its endpoints. No kube-ipvs need be running.`, noArguments, func(c *cobra.Command, _ []string) error {
+		images, err := o.imagePrefixes()
+		if err != nil {
+			return err
+		}
+		ctx, d := c.Context(), desired.Config{Images: images, IPv6: netutil.HasIPv6()}
+		view, err := ask(ctx, warnOn(os.Stderr), "read the objects", func() (*status.Node, error) { return readState(ctx, d) })
+		if err != nil {
+			return err
+		}
+		if format == "json" {
+			return writeJSON(c.OutOrStdout(), view)
+		}
+		printState(c.OutOrStdout(), view)
+		return nil
+	})
+	outputFlag(c.Flags(), &format, "text", "json")
+	o.addImages(c.Flags())
+	return c
+}
+
+// writeJSON writes v as JSON for people and programs.
+func writeJSON(out io.Writer, v any) error {
+	e := json.NewEncoder(out)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
 }
 
 func readState(ctx context.Context, c desired.Config) (*status.Node, error) {

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"kube-ipvs/netutil"
-	"kube-ipvs/proxier/config"
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/traffic"
@@ -33,10 +33,10 @@ type topOptions struct {
 // (net/netfilter/ipvs/ip_vs_est.c).
 const countersAge = 2 * time.Second
 
-func topCommand(ctx context.Context, args []string, out io.Writer) (int, error) {
+func topCommand() *cobra.Command {
 	var o options
-	var top topOptions
-	fs := newFlags("top [NAMESPACE/NAME]", `
+	top := &topOptions{sort: "new"}
+	c := newCommand("top [NAMESPACE/NAME]", "show the busiest Services of this node, or the endpoints of one", `
 Shows the busiest Services of this node, or the endpoints of one with their
 weights and limits: connections that are open, new ones, packets and bytes a
 second, from two readings of IPVS's counters. On a terminal it goes on until it
@@ -44,31 +44,32 @@ is interrupted. No kube-ipvs need be running.
 At a mapped address (node ports, load-balancer and external IPs, and all with
 --cluster-ip-servers=image) conntrack carries a connection past IPVS after its
 first packet. Open connections are then those of conntrack, and "-" stands for
-numbers that IPVS does not count in full.`, out)
+numbers that IPVS does not count in full.`, cobra.ArbitraryArgs, func(c *cobra.Command, args []string) error {
+		if err := errors.Join(top.of(args), top.check()); err != nil {
+			return usage(err)
+		}
+		images, err := o.imagePrefixes()
+		if err != nil {
+			return err
+		}
+		out := c.OutOrStdout()
+		terminal := isTerminal(out)
+		if top.count == 0 && !terminal {
+			top.count = 1
+		}
+		reader := openTop(desired.Config{Images: images, IPv6: netutil.HasIPv6()}, top.flows, top.service)
+		err = top.run(c.Context(), reader, out, terminal && top.format == "text")
+		return closeAnswered(reader.view, err)
+	})
+	fs := c.Flags()
 	fs.DurationVar(&top.interval, "interval", countersAge, "time between two readings; the longer, the steadier the rates")
 	fs.IntVar(&top.count, "count", 0, "how many tables to print; 0: until interrupted on a terminal, else one")
 	fs.IntVarP(&top.rows, "rows", "n", 20, "how many Services or endpoints to show; 0: all")
-	fs.StringVarP(&top.format, "output", "o", "text", "text, or json: one object a line")
-	fs.StringVar(&top.sort, "sort", "new", "what to sort by: "+strings.Join(sortNames(), ", "))
+	outputFlag(fs, &top.format, "text", "json")
+	fs.Var(&choice{&top.sort, sortNames()}, "sort", "what to sort by: "+strings.Join(sortNames(), ", "))
 	fs.BoolVar(&top.flows, "conntrack", true, "look for open connections in conntrack where IPVS does not see them: lists its whole table each time")
 	o.addImages(fs)
-	if err := fs.Parse(config.JoinVerbosity(args)); err != nil {
-		return exitUsage, err
-	}
-	if err := errors.Join(top.of(fs.Args()), top.check()); err != nil {
-		return exitUsage, err
-	}
-	images, err := o.imagePrefixes()
-	if err != nil {
-		return exitUsage, err
-	}
-	terminal := isTerminal(out)
-	if top.count == 0 && !terminal {
-		top.count = 1
-	}
-	reader := openTop(desired.Config{Images: images, IPv6: netutil.HasIPv6()}, top.flows, top.service)
-	err = top.run(ctx, reader, out, terminal && top.format == "text")
-	return result(closeAnswered(reader.view, err))
+	return c
 }
 
 // of takes the arguments: none, or a Service.
@@ -93,10 +94,6 @@ func (o *topOptions) check() error {
 		return fmt.Errorf("--count: %d is negative", o.count)
 	case o.rows < 0:
 		return fmt.Errorf("--rows: %d is negative", o.rows)
-	case o.format != "text" && o.format != "json":
-		return fmt.Errorf("--output: %q is neither text nor json", o.format)
-	case orders[o.sort] == nil:
-		return fmt.Errorf("--sort: %q is none of %s", o.sort, strings.Join(sortNames(), ", "))
 	}
 	return nil
 }

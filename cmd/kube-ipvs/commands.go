@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"kube-ipvs/proxier/config"
+)
+
+// newRoot returns kube-ipvs with all its commands, in the order of the help.
+func newRoot() *cobra.Command {
+	cobra.EnableCommandSorting = false
+	root := newGroup("kube-ipvs COMMAND", "", `
+kube-ipvs makes every port of every Kubernetes Service an IPVS virtual server on
+this node, with the Service's endpoints as real servers.`,
+		runCommand(), planCommand(), stateCommand(), explainCommand(), topCommand(), configCommand(), cleanupCommand(), versionCommand())
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(helpCommand())
+	root.SetHelpFunc(printHelp)
+	root.SetFlagErrorFunc(flagError)
+	root.SetGlobalNormalizationFunc(hyphens)
+	root.PersistentFlags().BoolP("help", "h", false, "")
+	_ = root.PersistentFlags().MarkHidden("help") // the flag exists
+	return root
+}
+
+// hyphens makes --cluster_cidr mean --cluster-cidr, as in kube-proxy.
+func hyphens(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+}
+
+// newCommand returns a command. use has its name and its arguments, as the help shows them;
+// accepts refuses other arguments.
+func newCommand(use, summary, about string, accepts cobra.PositionalArgs, run func(c *cobra.Command, args []string) error) *cobra.Command {
+	c := &cobra.Command{
+		Use: use + " [FLAGS]", Short: summary, Long: strings.TrimSpace(about), DisableFlagsInUseLine: true, RunE: run,
+		Args: func(c *cobra.Command, args []string) error { return usage(accepts(c, args)) },
+	}
+	c.Flags().SortFlags = false
+	return c
+}
+
+// newGroup returns a command that has commands. Alone it prints its help.
+func newGroup(use, summary, about string, commands ...*cobra.Command) *cobra.Command {
+	c := newCommand(use, summary, about, cobra.ArbitraryArgs, func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		return unknownCommand(c, args[0])
+	})
+	c.AddCommand(commands...)
+	return c
+}
+
+// unknownCommand is the error of a command that a group does not have.
+func unknownCommand(group *cobra.Command, name string) error {
+	return usage(fmt.Errorf("unknown command %q; %s --help lists the commands", name, group.CommandPath()))
+}
+
+// noArguments refuses arguments that are not flags.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%q is not a flag", args[0])
+	}
+	return nil
+}
+
+// flagError returns the error of a flag, with the flag's whole name.
+func flagError(_ *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		err = fmt.Errorf("--%s: %w", bad.GetFlag().Name, bad.Unwrap())
+	}
+	return usage(err)
+}
+
+// commandOf returns the arguments of the process with the name of the command in front: flags
+// alone mean run, as a DaemonSet of kube-proxy starts it.
+func commandOf(args []string) []string {
+	args = config.JoinVerbosity(args)
+	switch {
+	case len(args) == 0 || args[0] == "--help" || args[0] == "-h":
+		return append([]string{}, args...) // never nil, for which cobra takes the process's own
+	case args[0] == "--version":
+		return append([]string{"version"}, args[1:]...)
+	case strings.HasPrefix(args[0], "-"):
+		return append([]string{"run"}, args...)
+	}
+	return args
+}
+
+func helpCommand() *cobra.Command {
+	c := newCommand("help [COMMAND]", "describe a command", "", cobra.ArbitraryArgs, func(c *cobra.Command, args []string) error {
+		to, rest, err := c.Root().Find(args)
+		if err != nil || len(rest) > 0 {
+			return unknownCommand(to, rest[0])
+		}
+		return to.Help()
+	})
+	c.Hidden = true
+	return c
+}
+
+// printHelp prints the help of a command.
+func printHelp(c *cobra.Command, _ []string) {
+	out := c.OutOrStdout()
+	fmt.Fprintf(out, "Usage: %s\n", c.UseLine())
+	if !c.HasParent() {
+		fmt.Fprintln(out, "       kube-ipvs FLAGS            the same as kube-ipvs run FLAGS")
+	}
+	fmt.Fprintf(out, "\n%s\n\n%s\n", c.Long, exitText())
+	if c.HasAvailableSubCommands() {
+		fmt.Fprintln(out, "\nCommands:")
+		for _, sub := range c.Commands() {
+			if sub.IsAvailableCommand() {
+				fmt.Fprintf(out, "  %-10s %s\n", sub.Name(), sub.Short)
+			}
+		}
+		fmt.Fprintf(out, "\n%s COMMAND --help describes a command and its flags.\n", c.CommandPath())
+	}
+	if c.HasAvailableFlags() {
+		fmt.Fprintf(out, "\nFlags:\n%s", c.Flags().FlagUsages())
+	}
+}
