@@ -23,11 +23,13 @@ func dispatch(args []string, out, errw io.Writer) int {
 	defer stop()
 	root := newRoot()
 	root.SetArgs(commandOf(args))
-	root.SetOut(out)
+	printed := &output{Writer: out}
+	root.SetOut(printed)
 	root.SetErr(errw)
 	c, err := root.ExecuteContextC(ctx)
+	err = printed.failure(err)
 	code := exitCode(err)
-	if err != nil && code != exitDifferences {
+	if err != nil && code != exitDifferences && !printed.closed() {
 		fmt.Fprintf(errw, "%s: %v\n", c.CommandPath(), err)
 	}
 	return code

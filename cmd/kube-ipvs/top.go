@@ -100,6 +100,9 @@ func (o *topOptions) check() error {
 
 // isTerminal reports whether out is a terminal.
 func isTerminal(out io.Writer) bool {
+	if o, is := out.(*output); is {
+		out = o.Writer
+	}
 	f, ok := out.(*os.File)
 	if !ok {
 		return false
