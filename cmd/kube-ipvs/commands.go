@@ -1,14 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"kube-ipvs/proxier/config"
+	"kube-ipvs/proxier/spelling"
 )
 
 // newRoot returns kube-ipvs with all its commands, in the order of the help.
@@ -59,7 +63,14 @@ func newGroup(use, summary, about string, commands ...*cobra.Command) *cobra.Com
 
 // unknownCommand is the error of a command that a group does not have.
 func unknownCommand(group *cobra.Command, name string) error {
-	return usage(fmt.Errorf("unknown command %q; %s --help lists the commands", name, group.CommandPath()))
+	meant := spelling.Meant(name, "", func(yield func(string) bool) {
+		for _, c := range group.Commands() {
+			if c.IsAvailableCommand() && !yield(c.Name()) {
+				return
+			}
+		}
+	})
+	return usage(fmt.Errorf("unknown command %q%s; %s --help lists the commands", name, meant, group.CommandPath()))
 }
 
 // noArguments refuses arguments that are not flags.
@@ -70,13 +81,30 @@ func noArguments(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// flagError returns the error of a flag, with the flag's whole name.
-func flagError(_ *cobra.Command, err error) error {
+// flagError returns the error of a flag, with the flag's whole name, or the names of those that
+// may be meant.
+func flagError(c *cobra.Command, err error) error {
 	var bad *pflag.InvalidValueError
-	if errors.As(err, &bad) {
+	var unknown *pflag.NotExistError
+	switch {
+	case errors.As(err, &bad):
 		err = fmt.Errorf("--%s: %w", bad.GetFlag().Name, bad.Unwrap())
+	case errors.As(err, &unknown):
+		name := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()) // -config is a typo, too
+		err = fmt.Errorf("%w%s", err, spelling.Meant(name, "--", flagNames(c)))
 	}
 	return usage(err)
+}
+
+// flagNames has the flags that the help of a command lists.
+func flagNames(c *cobra.Command) iter.Seq[string] {
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return slices.Values(names)
 }
 
 // commandOf returns the arguments of the process with the name of the command in front: flags

@@ -8,10 +8,13 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 	"k8s.io/kube-proxy/config/v1alpha1"
+
+	"kube-ipvs/proxier/spelling"
 )
 
 // maxFile bounds memory if the path is wrong.
@@ -298,15 +301,11 @@ var oldFields = map[string]string{
 }
 
 func (d *decoder) unknown(key *yaml.Node, v reflect.Value, path string) {
-	m := meant(v, key.Value)
-	switch now, old := oldFields[path]; {
-	case old:
+	if now, old := oldFields[path]; old {
 		d.odd(key, path, "", "a field of old versions of kube-proxy; it has no effect: %s", now)
-	case m != "":
-		d.odd(key, path, "it is left out", "unknown field (is %s meant?)", m)
-	default:
-		d.odd(key, path, "it is left out", "unknown field")
+		return
 	}
+	d.odd(key, path, "it is left out", "unknown field%s", spelling.Meant(key.Value, "", slices.Values(names(v))))
 }
 
 // leaf decodes one value. As in kube-proxy, null, and the empty value of a type without null, mean that

@@ -50,18 +50,17 @@ func child(v reflect.Value, name string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
-// meant returns the field whose name differs from a wrong name only in case.
-func meant(v reflect.Value, name string) string {
+// names returns the names of a struct's fields.
+func names(v reflect.Value) []string {
+	var out []string
 	for i := range v.NumField() {
-		n, inline := fieldName(v.Type().Field(i))
-		if inline {
-			n = meant(v.Field(i), name)
-		}
-		if n != "" && strings.EqualFold(n, name) {
-			return n
+		if n, inline := fieldName(v.Type().Field(i)); inline {
+			out = append(out, names(v.Field(i))...)
+		} else if n != "" {
+			out = append(out, n)
 		}
 	}
-	return ""
+	return out
 }
 
 func fieldName(f reflect.StructField) (name string, inline bool) {

@@ -51,7 +51,7 @@ imagePrefixes: {ipv4: {cluster: x}, ipv5: {}}
 		`document 1, line 5: bindAddress: "here"`,
 		`document 1, line 10: ipvs.scheduler: "5" is not text`,
 		`document 1, line 8: ipvs.syncPeriod: "30" is not a duration`,
-		`document 1, line 9: ipvs.schedular: unknown field`,
+		`document 1, line 9: ipvs.schedular: unknown field (is scheduler meant?)`,
 		`document 1, line 10: ipvs.scheduler: given twice, before in line 7`,
 		`document 1, line 11: ipvs.minSyncPeriod: -1s is negative`,
 		`document 1, line 12: ipvs.excludeCIDRs: "10.0.0.0" is not a CIDR`,
@@ -72,7 +72,7 @@ imagePrefixes: {ipv4: {cluster: x}, ipv5: {}}
 		`document 3, line 30: trafficMetrics: "all"`,
 		`document 3, line 31: trafficMetricsTop: 0`,
 		`document 3, line 32: imagePrefixes.ipv4.cluster: "x"`,
-		`document 3, line 32: imagePrefixes.ipv5: unknown field`,
+		`document 3, line 32: imagePrefixes.ipv5: unknown field (is ipv4 or ipv6 meant?)`,
 		`document 4, line 34: kind: document 3 is a KubeIPVSConfiguration already`,
 		`--iptables-masquerade-bit: 99`, `--audit-period: "soon"`, `--api-servers: "ftp://a"`, `--log-format: "xml"`,
 	}
