@@ -21,15 +21,17 @@ func newRoot() *cobra.Command {
 	root := newGroup("kube-ipvs COMMAND", "", `
 kube-ipvs makes every port of every Kubernetes Service an IPVS virtual server on
 this node, with the Service's endpoints as real servers.`,
-		runCommand(), planCommand(), stateCommand(), explainCommand(), topCommand(), configCommand(), cleanupCommand(), versionCommand())
+		runCommand(), planCommand(), stateCommand(), explainCommand(), topCommand(), configCommand(), cleanupCommand(), completionCommand(), versionCommand())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetHelpCommand(helpCommand())
 	root.SetHelpFunc(printHelp)
 	root.SetFlagErrorFunc(flagError)
 	root.SetGlobalNormalizationFunc(hyphens)
 	root.PersistentFlags().BoolP("help", "h", false, "")
 	_ = root.PersistentFlags().MarkHidden("help") // the flag exists
+	completeFlags(root)
 	return root
 }
 
@@ -112,6 +114,8 @@ func flagNames(c *cobra.Command) iter.Seq[string] {
 func commandOf(args []string) []string {
 	args = config.JoinVerbosity(args)
 	switch {
+	case len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd):
+		return append(args[:1:1], commandOf(args[1:])...)
 	case len(args) == 0 || args[0] == "--help" || args[0] == "-h":
 		return append([]string{}, args...) // never nil, for which cobra takes the process's own
 	case args[0] == "--version":

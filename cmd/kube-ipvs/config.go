@@ -56,6 +56,7 @@ for the scheduler, if this process may. A file with errors is a failure.`, oneFi
 		return o.validate(args[0], c.OutOrStdout())
 	})
 	o.add(c.Flags())
+	c.ValidArgsFunction = completeFile
 	return c
 }
 

@@ -53,6 +53,7 @@ The other flags are those of "run". No kube-ipvs need be running.`, oneToExplain
 	outputFlag(c.Flags(), &format, "text", "json")
 	c.Flags().StringVar(&from, "from", "", "tell the way of a client at this address, rule by rule")
 	o.add(c.Flags())
+	c.ValidArgsFunction = completeService
 	return c
 }
 

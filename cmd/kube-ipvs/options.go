@@ -72,15 +72,12 @@ func (c *choice) String() string { return *c.value }
 func (c *choice) Type() string   { return "string" }
 
 func (c *choice) Set(text string) error {
-	switch {
-	case slices.Contains(c.of, text):
-		*c.value = text
-		return nil
-	case len(c.of) == 2:
-		return fmt.Errorf("%q is neither %s nor %s", text, c.of[0], c.of[1])
-	}
-	return fmt.Errorf("%q is none of %s", text, strings.Join(c.of, ", "))
+	*c.value = text
+	return config.OneOf(c.of, text)
 }
+
+// Choices is part of chooser.
+func (c *choice) Choices() []string { return c.of }
 
 // load sets the effective configuration from flags and file. Its error has all faults.
 func (o *options) load() error {

@@ -69,6 +69,7 @@ numbers that IPVS does not count in full.`, cobra.ArbitraryArgs, func(c *cobra.C
 	fs.Var(&choice{&top.sort, sortNames()}, "sort", "what to sort by: "+strings.Join(sortNames(), ", "))
 	fs.BoolVar(&top.flows, "conntrack", true, "look for open connections in conntrack where IPVS does not see them: lists its whole table each time")
 	o.addImages(fs)
+	c.ValidArgsFunction = completeService
 	return c
 }
 

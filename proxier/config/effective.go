@@ -24,9 +24,8 @@ func (l *layers) effective() *Config {
 		IPVSTCPTimeout: p.IPVS.TCPTimeout.Duration, IPVSTCPFinTimeout: p.IPVS.TCPFinTimeout.Duration, IPVSUDPTimeout: p.IPVS.UDPTimeout.Duration,
 	}}
 	for i := range specs {
-		if s := &specs[i]; s.check != nil {
-			l.check(s.path, s.check(plain(l.fields[s.path])))
-		}
+		s := &specs[i]
+		l.check(s.path, s.problem(plain(l.fields[s.path])))
 	}
 	l.node(c)
 	l.traffic(c)

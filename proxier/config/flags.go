@@ -33,7 +33,8 @@ type spec struct {
 	short   string
 	usage   string
 	def     string                  // the default, in the flag's syntax; empty: the zero value
-	check   func(text string) error // the error of a value, in the flag's syntax; nil: every value is good
+	choices []string                // the values, if these are some words
+	check   func(text string) error // the error of a value, in the flag's syntax; nil: every value, or every choice, is good
 	live    bool                    // a running daemon can follow it
 	whole   bool                    // a list whose items may have commas, one for each flag
 	joins   bool                    // repeated flags are joined with commas
@@ -140,6 +141,20 @@ func (v *value) Type() string {
 		return "int"
 	}
 	return t.Kind().String()
+}
+
+// Choices returns the values that the flag takes, or nil if these are not some words.
+func (v *value) Choices() []string { return v.spec.choices }
+
+// problem returns the error of a value, in the flag's syntax.
+func (s *spec) problem(text string) error {
+	switch {
+	case s.check != nil:
+		return s.check(text)
+	case s.choices != nil:
+		return OneOf(s.choices, text)
+	}
+	return nil
 }
 
 // apply puts the flags over the file and the defaults.

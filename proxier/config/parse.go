@@ -141,16 +141,15 @@ func interfaceName(name string) error {
 }
 
 // oneOf, between, noLess, atLeast and positive are checks of specs.
-func oneOf(words ...string) func(string) error {
-	return func(text string) error {
-		switch {
-		case slices.Contains(words, text):
-			return nil
-		case len(words) == 2:
-			return fmt.Errorf("%q is neither %s nor %s", text, words[0], words[1])
-		}
-		return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
+// OneOf returns why text is none of some words, or nil.
+func OneOf(words []string, text string) error {
+	switch {
+	case slices.Contains(words, text):
+		return nil
+	case len(words) == 2:
+		return fmt.Errorf("%q is neither %s nor %s", text, words[0], words[1])
 	}
+	return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
 }
 
 func between(least, most int) func(string) error {

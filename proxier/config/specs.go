@@ -29,9 +29,9 @@ var specs = []spec{
 	{path: "bindAddress", name: "bind-address", def: "0.0.0.0", usage: "the node's primary address, as if given by --node-ip unless that is given too; an IPv6 address also moves the defaults of healthz and metrics to IPv6. Nothing is bound to it"},
 
 	{path: "mode", name: "proxy-mode", def: "ipvs", check: modeProblem, usage: "ipvs or nothing: there is no other mode. Flags of kube-proxy's other modes are accepted and ignored with a warning"},
-	{path: "clusterIPServers", name: "cluster-ip-servers", def: "image", check: oneOf("direct", "image"), usage: "where the virtual server of a ClusterIP stands: image (at its mapped address: connections survive idling and removal) or direct (at the ClusterIP)"},
-	{path: "ipvs.scheduler", name: "scheduler", def: "rr", check: schedulerProblem, live: true, aliases: []string{"ipvs-scheduler"}, usage: "IPVS scheduler of Services that do not name one by the annotation kube-ipvs/scheduler: rr, wrr, lc, wlc, sh, mh, ... as the kernel has them"},
-	{path: "detectLocalMode", name: "detect-local-mode", def: "ClusterCIDR", check: oneOf("ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"), usage: "how kube-ipvs knows the traffic of pods, which it does not masquerade to ClusterIPs: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"},
+	{path: "clusterIPServers", name: "cluster-ip-servers", def: "image", choices: []string{"direct", "image"}, usage: "where the virtual server of a ClusterIP stands: image (at its mapped address: connections survive idling and removal) or direct (at the ClusterIP)"},
+	{path: "ipvs.scheduler", name: "scheduler", def: "rr", check: schedulerProblem, choices: state.Schedulers, live: true, aliases: []string{"ipvs-scheduler"}, usage: "IPVS scheduler of Services that do not name one by the annotation kube-ipvs/scheduler: rr, wrr, lc, wlc, sh, mh, ... as the kernel has them"},
+	{path: "detectLocalMode", name: "detect-local-mode", def: "ClusterCIDR", choices: []string{"ClusterCIDR", "NodeCIDR", "BridgeInterface", "InterfaceNamePrefix"}, usage: "how kube-ipvs knows the traffic of pods, which it does not masquerade to ClusterIPs: ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix"},
 	{path: "clusterCIDR", name: "cluster-cidr", live: true, joins: true, usage: "with ClusterCIDR: the pods' source addresses, one CIDR for each family; all other traffic to ClusterIPs is masqueraded"},
 	{path: "detectLocal.bridgeInterface", name: "pod-bridge-interface", usage: "with BridgeInterface: the bridge that pods' traffic comes from"},
 	{path: "detectLocal.interfaceNamePrefix", name: "pod-interface-name-prefix", usage: "with InterfaceNamePrefix: the prefix of the names of the interfaces that pods' traffic comes from"},
@@ -40,8 +40,8 @@ var specs = []spec{
 	{path: "iptables.masqueradeAll", name: "masquerade-all", live: true, usage: "masquerade all traffic to ClusterIPs"},
 	{path: "iptables.masqueradeBit", name: "iptables-masquerade-bit", def: "14", check: between(0, 31), usage: "bit of the packet mark, 0 to 31, that asks for masquerade"},
 	{path: "maxServiceFrontends", name: "max-service-frontends", def: "10000", check: noLess(0), live: true, usage: "how many frontends one Service may have: each address, port and protocol counts one, and with loadBalancerSourceRanges one more for each range; external IPs are left out first, ClusterIPs last (0: any number)"},
-	{path: "vipBinding", name: "vip-binding", def: "address", check: oneOf("address", "route"), usage: "how ClusterIPs become the node's own: address (on kube-ipvs0, where ip addr shows them, unless a start had to add more than 10000 of a family) or route (local routes alone, whose cost does not grow with their number)"},
-	{path: "iptablesBackend", name: "iptables-backend", def: "auto", check: oneOf("nft", "legacy", "auto"), usage: "variant of iptables that this host uses: nft, legacy or auto"},
+	{path: "vipBinding", name: "vip-binding", def: "address", choices: []string{"address", "route"}, usage: "how ClusterIPs become the node's own: address (on kube-ipvs0, where ip addr shows them, unless a start had to add more than 10000 of a family) or route (local routes alone, whose cost does not grow with their number)"},
+	{path: "iptablesBackend", name: "iptables-backend", def: "auto", choices: []string{"nft", "legacy", "auto"}, usage: "variant of iptables that this host uses: nft, legacy or auto"},
 	{path: "takeover", name: "takeover", usage: "adopt the virtual servers that kube-proxy's IPVS mode has left on this node, so that their connections go on"},
 	{path: "ipvs.excludeCIDRs", name: "ipvs-exclude-cidrs", usage: "--takeover does not adopt virtual servers in these CIDRs. kube-ipvs never deletes those of other programs"},
 
@@ -68,7 +68,7 @@ var specs = []spec{
 	{path: "metricsBindAddress", name: "metrics-port", usage: "deprecated: port of --metrics-bind-address, 0: not served", kind: "int", late: true, old: "it is deprecated; use --metrics-bind-address", set: bindPort(true)},
 	{path: "bindAddressHardFail", name: "bind-address-hard-fail", usage: "end when healthz or metrics cannot be served, instead of trying again"},
 	{path: "enableProfiling", name: "profiling", usage: "serve /debug/pprof with the metrics"},
-	{path: "trafficMetrics", name: "traffic-metrics", def: "off", check: oneOf("off", "service", "endpoint"), usage: "export IPVS's counters of traffic: off, service (by Service port) or endpoint (by endpoint, too)"},
+	{path: "trafficMetrics", name: "traffic-metrics", def: "off", choices: []string{"off", "service", "endpoint"}, usage: "export IPVS's counters of traffic: off, service (by Service port) or endpoint (by endpoint, too)"},
 	{path: "trafficMetricsTop", name: "traffic-metrics-top", def: "1000", check: noLess(1), usage: "most series of traffic, the busiest first"},
 
 	{path: "imagePrefixes.ipv4.cluster", name: "image-prefix", def: desired.DefaultImages[state.IPv4].Cluster.String(), usage: imageUsage[0]},
@@ -79,7 +79,7 @@ var specs = []spec{
 	{path: "imagePrefixes.ipv6.nodePort", name: "image-prefix-nodeport6", def: desired.DefaultImages[state.IPv6].NodePort.String(), usage: imageUsage[2]},
 
 	{path: "featureGates", name: "feature-gates", live: true, usage: "as in kube-proxy, over those of the file; a warning names each gate without effect"},
-	{path: "logging.format", name: "log-format", def: "text", check: oneOf("text", "json"), aliases: []string{"logging-format"}, usage: "text or json"},
+	{path: "logging.format", name: "log-format", def: "text", choices: []string{"text", "json"}, aliases: []string{"logging-format"}, usage: "text or json"},
 	{path: "logging.verbosity", name: "v", live: true, short: "v", bare: "4", usage: "verbosity of the log: below 4 it has what was done, from 4 on (-v alone) also rounds that wrote nothing"},
 	{path: "logging.verbosity", name: "verbose", bare: "true", usage: "at least -v=4", kind: "bool", late: true, set: verbose},
 	{path: "showHiddenMetricsForVersion", name: "show-hidden-metrics-for-version", usage: "accepted without effect: no metric is hidden"},

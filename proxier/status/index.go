@@ -29,6 +29,17 @@ func ReadIndex(read func(note func(state.ID, state.SpecRef)) error) (*Index, err
 	return s.index(), nil
 }
 
+// Services returns all Services, each once.
+func (x *Index) Services() []model.Key {
+	var out []model.Key
+	for i := range x.ports {
+		if s := x.ports[i].service(); s.Namespace != "" && (len(out) == 0 || out[len(out)-1] != s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
 // Behind returns the Service of each virtual server that may stand behind a frontend, in either
 // mode. It uses only the prefixes of mapped addresses of c.
 func (x *Index) Behind(c desired.Config) map[state.ID]model.Key {

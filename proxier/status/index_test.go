@@ -2,6 +2,7 @@ package status
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"kube-ipvs/proxier/desired"
@@ -29,6 +30,9 @@ func TestIndexNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	web, api, none := model.Key{Namespace: "default", Name: "web"}, model.Key{Namespace: "default", Name: "api"}, model.Key{}
+	if got := x.Services(); !slices.Equal(got, []model.Key{api, web}) {
+		t.Errorf("the Services are %v", got)
+	}
 	behind, dialled := x.Behind(desired.Config{Images: desired.DefaultImages, IPv6: true}), x.Dialled()
 	for server, want := range map[string]model.Key{
 		"10.96.0.10:80": web, "242.96.0.10:80": web, "240.168.50.200:80": api, "248.168.50.200:80": api, "252.0.0.1:30080": api, "10.96.0.99:80": none,
