@@ -180,7 +180,7 @@ func TestUnread(t *testing.T) {
 Some objects cannot be read: until they can, kube-ipvs removes and refuses nothing.
   a.yaml: cannot be read: permission denied
   b.yaml, document 2: Service default/other: no
-No object differs apart from that.
+Wrong: c.yaml: Service default/web: spec.x: unknown field; some objects cannot be read. No object differs.
 `
 	if !e.AsDesired || end != want {
 		t.Errorf("%s", end)
@@ -366,5 +366,34 @@ func TestNothingProgrammed(t *testing.T) {
 	}
 	if lines := strings.Count(out.String(), "\n"); lines > 50 || e.AsDesired {
 		t.Errorf("%d lines:\n%s", lines, out.String())
+	}
+}
+
+// The last line says what is wrong, before all that is not.
+func TestVerdict(t *testing.T) {
+	way := func(kind, outcome string) Way { return Way{Client: Client{Kind: kind}, Outcome: outcome} }
+	lb := Frontend{Kind: "load-balancer IP", Address: "203.0.113.7:80", Protocol: "tcp", Family: 4,
+		Ways: []Way{way(FromPod, Served), way(FromNode, Dropped), way(FromOutside, Dropped)}}
+	node := Frontend{Kind: "node port", Address: "*:30080", Protocol: "tcp", Family: 4, Ways: []Way{way(FromPod, Refused)}}
+	missing, extra := Difference{What: "missing", Object: "vip 10.96.0.10"}, Difference{What: "extra", Object: "set KIPVS-X"}
+	const turned = "Not served: the node itself, a client from outside at load-balancer IP 203.0.113.7:80/tcp: dropped, and the client gets no answer; a pod at node port *:30080/tcp (IPv4): refused at once."
+	for _, tt := range []struct {
+		e    Explanation
+		want string
+	}{
+		{Explanation{Complete: true, AsDesired: true}, "No object differs."},
+		{Explanation{Complete: true, AsDesired: true, Frontends: []Frontend{lb, node}}, turned + " No object differs."},
+		{Explanation{Complete: true, AsDesired: true, Problems: []string{"a.", "b"}}, "Wrong: 2 problems, the first is a. No object differs."},
+		{Explanation{AsDesired: true, Problems: []string{"a."}}, "Wrong: a; some objects cannot be read. No object differs."},
+		{Explanation{Complete: true, Differs: []Difference{missing}}, "Wrong: one object differs, missing vip 10.96.0.10."},
+		{Explanation{Complete: true, Problems: []string{"a"}, Differs: []Difference{missing, extra}, Frontends: []Frontend{lb, node}},
+			"Wrong: a; 2 objects differ, the first is missing vip 10.96.0.10. " + turned},
+	} {
+		var out strings.Builder
+		tt.e.Print(&out)
+		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+		if got := lines[len(lines)-1]; got != tt.want {
+			t.Errorf("%s\nwant %s", got, tt.want)
+		}
 	}
 }

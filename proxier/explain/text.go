@@ -11,7 +11,7 @@ import (
 )
 
 // Print writes the explanation as text: a section for each frontend with the way of a packet
-// step by step, and then the differences.
+// step by step, then the differences, and in the last line what is wrong.
 func (e *Explanation) Print(out io.Writer) {
 	p := &printer{out: out}
 	about := ""
@@ -57,10 +57,7 @@ func (p *printer) text(format string, args ...any) {
 }
 
 func (p *printer) frontend(f *Frontend, hairpin []string) {
-	title := fmt.Sprintf("%s %s/%s", f.Kind, f.Address, f.Protocol)
-	if f.Kind == "node port" {
-		title += fmt.Sprintf(" (IPv%d)", f.Family)
-	}
+	title := f.title()
 	if f.Port != "" {
 		title += ", port " + f.Port
 	}
@@ -107,6 +104,15 @@ func (p *printer) frontend(f *Frontend, hairpin []string) {
 	}
 }
 
+// title names a frontend.
+func (f *Frontend) title() string {
+	title := fmt.Sprintf("%s %s/%s", f.Kind, f.Address, f.Protocol)
+	if f.Kind == "node port" {
+		title += fmt.Sprintf(" (IPv%d)", f.Family)
+	}
+	return title
+}
+
 // carrier says who carries the other packets of a connection.
 func (f *Frontend) carrier() string {
 	if len(f.Servers) > 0 && f.Servers[0].Address == f.Address {
@@ -137,13 +143,16 @@ func seenAlike(a, b *Way) bool {
 	return a.Masquerade == b.Masquerade && a.MasqueradeWhy == b.MasqueradeWhy && slices.Equal(a.Masqueraded, b.Masqueraded)
 }
 
-// who names the clients of some ways.
-func who(g []Way) string {
+// who names the clients of some ways, at the beginning of a sentence.
+func who(g []Way) string { return capital(names(g)) }
+
+// names names the clients of some ways.
+func names(g []Way) string {
 	var names []string
 	for i := range g {
 		names = append(names, g[i].Client.name())
 	}
-	return capital(strings.Join(names, ", "))
+	return strings.Join(names, ", ")
 }
 
 // passage prints what the rules do with the packets of some clients.
@@ -304,12 +313,12 @@ func (p *printer) ending(e *Explanation) {
 			p.line("  and %d more: kube-ipvs plan lists them", more)
 		}
 	}
-	switch {
-	case e.AsDesired && (!e.Complete || len(e.Problems) > 0):
-		p.line("No object differs apart from that.")
-		return
-	case e.AsDesired:
-		p.line("No object differs.")
+	p.differences(e)
+	p.line("%s", e.verdict())
+}
+
+func (p *printer) differences(e *Explanation) {
+	if e.AsDesired {
 		return
 	}
 	p.line("Differences from the desired objects:")
@@ -332,7 +341,7 @@ func (p *printer) ending(e *Explanation) {
 const maxCommon = 5
 
 func (p *printer) difference(d *Difference) {
-	text := d.What + " " + d.Object
+	text := d.name()
 	switch {
 	case d.Want != "" && d.Have != "":
 		text += fmt.Sprintf(": wanted %s, is %s", d.Want, d.Have)
