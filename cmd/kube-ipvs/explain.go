@@ -19,42 +19,43 @@ import (
 func explainCommand() *cobra.Command {
 	var o options
 	var format, from string
-	c := newCommand("explain NAMESPACE/NAME[:PORT] | IP:PORT[/PROTOCOL]",
-		"tell the way of a packet to one Service, and the differences from the desired objects", `
+	const summary = "tell the way of a packet to one Service, and the differences from the desired objects"
+	c := newCommand("explain NAMESPACE/NAME[:PORT] | ADDRESS[:PORT][/PROTOCOL]", summary, `
 Tells the way of a packet to one Service on this node, as the kernel has it
 now: why the node takes the packet, which rules and set entries let it pass and
 rewrite it, which virtual server gets it, why each endpoint of the Service is
 chosen or not, which source the endpoint sees, and the differences from the
-desired objects. IP:PORT is the address that clients dial: a ClusterIP,
-load-balancer or external IP, or an address of this node with a node port.
+desired objects. The last line says what is wrong. ADDRESS is what clients dial:
+a ClusterIP, load-balancer or external IP, or an address of this node with a
+node port, or a node port alone (:30080). A mapped address, as ipvsadm shows it,
+and an endpoint lead to their Services, too.
 The other flags are those of "run". No kube-ipvs need be running.`, oneToExplain, func(c *cobra.Command, args []string) error {
-			q, failed := explain.ParseQuery(args[0])
-			client, err := clientAddress(from)
-			if err = errors.Join(failed, err); err != nil {
-				return usage(err)
-			}
-			ctx := c.Context()
-			return o.compared(ctx, func(k *counted, p *desired.Preview) error {
-				e, err := ask(ctx, warnOn(os.Stderr), "read the rules and addresses", func() (*explain.Explanation, error) {
-					return explained(ctx, k, p, q, client)
-				})
-				if err != nil {
-					return err
-				}
-				if err := printExplanation(c.OutOrStdout(), e, format); err != nil {
-					return err
-				}
-				if !e.AsDesired {
-					return errDifferences
-				}
-				return nil
-			})
-		})
+		q, err := explain.ParseQuery(args[0])
+		client, wrong := clientAddress(from)
+		if err = errors.Join(err, wrong); err != nil {
+			return usage(err)
+		}
+		return o.explain(c, q, client, format)
+	})
 	outputFlag(c.Flags(), &format, "text", "json")
 	c.Flags().StringVar(&from, "from", "", "tell the way of a client at this address, rule by rule")
 	o.add(c.Flags())
 	c.ValidArgsFunction = completeService
 	return c
+}
+
+// explain prints the explanations of q. Its error is errDifferences if an object of one differs.
+func (o *options) explain(c *cobra.Command, q explain.Query, from netip.Addr, format string) error {
+	ctx := c.Context()
+	return o.compared(ctx, func(k *counted, p *desired.Preview) error {
+		all, err := ask(ctx, warnOn(os.Stderr), "read the rules and addresses", func() ([]*explain.Explanation, error) {
+			return explained(ctx, k, p, q, from)
+		})
+		if err != nil {
+			return err
+		}
+		return printExplanations(c.OutOrStdout(), all, format)
+	})
 }
 
 // oneToExplain refuses all but one argument.
@@ -83,7 +84,7 @@ func clientAddress(text string) (netip.Addr, error) {
 }
 
 // explained reads the rules, addresses and connections, and explains.
-func explained(ctx context.Context, k *counted, p *desired.Preview, q explain.Query, from netip.Addr) (*explain.Explanation, error) {
+func explained(ctx context.Context, k *counted, p *desired.Preview, q explain.Query, from netip.Addr) ([]*explain.Explanation, error) {
 	var err error
 	n := &explain.Node{
 		Preview: p, Conns: k.connections,
@@ -110,10 +111,25 @@ func explained(ctx context.Context, k *counted, p *desired.Preview, q explain.Qu
 	return n.Explain(q, from)
 }
 
-func printExplanation(out io.Writer, e *explain.Explanation, format string) error {
-	if format == "json" {
-		return writeJSON(out, e)
+// printExplanations prints explanations, one after the other. Its error is errDifferences if an
+// object of one differs.
+func printExplanations(out io.Writer, all []*explain.Explanation, format string) error {
+	differ := false
+	for i, e := range all {
+		differ = differ || !e.AsDesired
+		if format == "json" {
+			if err := writeJSON(out, e); err != nil {
+				return err
+			}
+			continue
+		}
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		e.Print(out)
 	}
-	e.Print(out)
+	if differ {
+		return errDifferences
+	}
 	return nil
 }

@@ -45,7 +45,7 @@ func TestDispatch(t *testing.T) {
 		{"explain nothing", []string{"explain"}, exitUsage, "", "name a Service"},
 		{"explain two", []string{"explain", "default/a", "default/b"}, exitUsage, "", `"default/b" is too much`},
 		{"explain in XML", []string{"explain", "default/a", "-o", "xml"}, exitUsage, "", `"xml" is neither text nor json`},
-		{"explain nonsense", []string{"explain", "web"}, exitUsage, "", `"web" is neither NAMESPACE/NAME`},
+		{"explain nonsense", []string{"explain", "web"}, exitUsage, "", `"web" is none of NAMESPACE/NAME`},
 		{"explain from nowhere", []string{"explain", "default/web", "--from", "me"}, exitUsage, "", `--from: "me" is not the address`},
 		{"top of none", []string{"top", "-n", "-1"}, exitUsage, "", "--rows: -1 is negative"},
 		{"top at once", []string{"top", "--interval", "0s"}, exitUsage, "", "--interval: 0s is shorter than 2s"},

@@ -12,34 +12,52 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-// Explain explains the frontends of q: for all kinds of clients or, if from is valid, for the
-// client at from. Its error names a Service, port or address that does not exist.
-func (n *Node) Explain(q Query, from netip.Addr) (*Explanation, error) {
-	s, frontends, err := n.find(q)
+// Explain explains the frontends of q, by Service: for all kinds of clients or, if from is valid,
+// for the client at from. Its error names a Service, port or address that does not exist.
+func (n *Node) Explain(q Query, from netip.Addr) ([]*Explanation, error) {
+	matches, err := n.find(q)
 	if err != nil {
 		return nil, err
 	}
 	from = from.Unmap().WithZone("")
-	if q.At.IsValid() && from.IsValid() && from.Is4() != q.At.Addr().Is4() {
-		return nil, fmt.Errorf("a client at %s cannot dial %s, which is of another family", from, q.At)
+	if at := q.At.Addr(); at.IsValid() && from.IsValid() && from.Is4() != at.Is4() {
+		return nil, fmt.Errorf("a client at %s cannot dial %s, which is of another family", from, at)
 	}
 	n.prepare()
+	var out []*Explanation
+	for i := range matches {
+		e, err := n.explain(q, &matches[i], from)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// explain explains the frontends of a match.
+func (n *Node) explain(q Query, m *match, from netip.Addr) (*Explanation, error) {
+	s := m.service
 	view, _ := n.Model.View(s.Key)
 	out := &Explanation{
-		Schema: schema, Service: s.Key.String(), Origin: view.Origin, Node: n.Config.NodeName, Zone: n.Model.Here().Zone,
+		Schema: schema, Service: s.Key.String(), Asked: m.about, Origin: view.Origin, Node: n.Config.NodeName, Zone: n.Model.Here().Zone,
 		Mode: string(n.Config.Mode), Frontends: []Frontend{}, Hairpin: n.hairpin(s), Complete: n.Complete,
 	}
-	for i := range frontends {
-		f := &frontends[i]
+	for i := range m.frontends {
+		f := &m.frontends[i]
 		if from.IsValid() && state.FamilyOf(from) != f.Family() {
 			continue
 		}
-		out.Frontends = append(out.Frontends, n.frontend(s, f, q.At, n.clients(f, q.At.Addr(), from)))
+		dialled := netip.AddrPort{}
+		if m.dialled.IsValid() {
+			dialled = netip.AddrPortFrom(m.dialled, f.Addr.Port())
+		}
+		out.Frontends = append(out.Frontends, n.frontend(s, f, dialled, n.clients(f, m.dialled, from)))
 	}
 	if len(out.Frontends) == 0 && from.IsValid() {
 		return nil, fmt.Errorf("service %s has no frontend of the family of %s", s.Key, from)
 	}
-	out.Differs = n.differences(s, frontends, q)
+	out.Differs = n.differences(s, m.frontends, q)
 	out.AsDesired = len(out.Differs) == 0
 	out.Problems, out.Unread = n.problems(s), n.unread(s)
 	return out, nil

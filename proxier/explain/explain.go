@@ -38,6 +38,7 @@ type real struct {
 type Explanation struct {
 	Schema    string       `json:"schema"`           // kube-ipvs/explain/v1
 	Service   string       `json:"service"`          // namespace/name
+	Asked     string       `json:"asked,omitempty"`  // what the asked address is to the Service, if clients do not dial it
 	Origin    string       `json:"origin,omitempty"` // the file of the Service
 	Node      string       `json:"node"`
 	Zone      string       `json:"zone,omitempty"`

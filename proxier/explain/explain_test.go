@@ -13,50 +13,6 @@ import (
 	"kube-ipvs/proxier/state"
 )
 
-func TestParseQuery(t *testing.T) {
-	at := netip.MustParseAddrPort
-	tests := []struct {
-		text string
-		want Query
-		says string // of the error
-	}{
-		{"default/web", Query{Service: model.Key{Namespace: "default", Name: "web"}}, ""},
-		{"default/web:http", Query{Service: model.Key{Namespace: "default", Name: "web"}, Port: "http"}, ""},
-		{"default/web:80", Query{Service: model.Key{Namespace: "default", Name: "web"}, Port: "80"}, ""},
-		{"10.96.0.1:443", Query{At: at("10.96.0.1:443")}, ""},
-		{"10.96.0.1:53/udp", Query{At: at("10.96.0.1:53"), Proto: state.UDP}, ""},
-		{"[fd96::1]:443/TCP", Query{At: at("[fd96::1]:443"), Proto: state.TCP}, ""},
-		{"[::ffff:10.96.0.1]:443", Query{At: at("10.96.0.1:443")}, ""},
-		{"fd96::1", Query{}, "write [fd96::1]:80"},
-		{"10.96.0.1:80/http", Query{}, `names "http", which is not tcp, udp or sctp`},
-		{"10.96.0.1:99999", Query{}, "neither NAMESPACE/NAME"},
-		{"web", Query{}, `"web" is neither`},
-		{"default/", Query{}, "neither"},
-		{"/web", Query{}, "neither"},
-		{"default/web:", Query{}, "neither"},
-		{"default/web/http", Query{}, "neither"},
-		{"", Query{}, "neither"},
-	}
-	for _, tt := range tests {
-		got, err := ParseQuery(tt.text)
-		if got != tt.want || (err == nil) != (tt.says == "") || err != nil && !strings.Contains(err.Error(), tt.says) {
-			t.Errorf("%q: %+v, %v", tt.text, got, err)
-		}
-	}
-}
-
-func FuzzParseQuery(f *testing.F) {
-	for _, s := range []string{"default/web:http", "10.96.0.1:53/udp", "[fd96::1]:443", "::1", "a/b/c", "%:/"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		q, err := ParseQuery(s)
-		if err == nil && (q.At.IsValid() == (q.Service != model.Key{})) {
-			t.Errorf("%q is taken for %+v", s, q)
-		}
-	})
-}
-
 const webManifest = `apiVersion: v1
 kind: Service
 metadata: {namespace: default, name: web}
@@ -88,28 +44,6 @@ func webNode(t *testing.T, change func(*desired.Config)) *Node {
 func wayFrom(t *testing.T, n *Node, from string) Way {
 	t.Helper()
 	return mustExplain(t, n, model.Key{Namespace: "default", Name: "web"}, netip.MustParseAddr(from)).Frontends[0].Ways[0]
-}
-
-// ipvsadm shows images: asked for one, explain names what clients dial instead.
-func TestAskedForAnImage(t *testing.T) {
-	m := model.New(model.Node{Name: "n1"})
-	load(t, m, strings.Replace(webManifest, "ports: [{port: 80}]", "type: NodePort\n  externalTrafficPolicy: Local\n  ports: [{port: 80, nodePort: 30080}]", 1))
-	n := newNode(config(desired.Image), m)
-	for at, says := range map[string]string{
-		"242.96.0.10:80":     "it stands for ClusterIP 10.96.0.10:80/tcp of Service default/web; ask for 10.96.0.10:80",
-		"252.0.0.1:30080":    "it stands for node port 30080/tcp of Service default/web; ask for default/web",
-		"252.0.0.2:30080":    "it stands for node port 30080/tcp of Service default/web; ask for default/web",
-		"242.96.0.10:80/udp": "no virtual server of a Service stands there",
-		"252.0.0.1:30081":    "no virtual server of a Service stands there",
-	} {
-		q, err := ParseQuery(at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err = n.Explain(q, netip.Addr{}); err == nil || !strings.Contains(err.Error(), "is a mapped address, which clients do not dial: "+says) {
-			t.Errorf("%s: %v", at, err)
-		}
-	}
 }
 
 // An endpoint says why it takes less than its full part, and its limit.
@@ -276,11 +210,11 @@ func TestLoopback(t *testing.T) {
 		} {
 			var out strings.Builder
 			q, _ := ParseQuery(ask)
-			e, err := n.Explain(q, netip.Addr{})
-			if err != nil {
-				t.Fatal(err)
+			all, err := n.Explain(q, netip.Addr{})
+			if err != nil || len(all) != 1 {
+				t.Fatal(len(all), err)
 			}
-			e.Print(&out)
+			all[0].Print(&out)
 			if text := strings.Join(strings.Fields(out.String()), " "); strings.Contains(text, says) != tt.localhost {
 				t.Errorf("localhost %t: %s says\n%s", tt.localhost, ask, out.String())
 			}

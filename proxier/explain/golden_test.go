@@ -89,11 +89,13 @@ func say(t *testing.T, n *Node, args string) string {
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}
-	e, err := n.Explain(q, client)
+	all, err := n.Explain(q, client)
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}
 	var out strings.Builder
-	e.Print(&out)
+	for _, e := range all {
+		e.Print(&out)
+	}
 	return out.String()
 }

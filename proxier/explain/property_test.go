@@ -80,11 +80,11 @@ func agrees(t *rapid.T, n *Node, f Frontend, s Server) {
 }
 
 func mustExplain(t interface{ Fatal(...any) }, n *Node, key model.Key, from netip.Addr) *Explanation {
-	e, err := n.Explain(Query{Service: key}, from)
-	if err != nil {
-		t.Fatal(key, err)
+	all, err := n.Explain(Query{Service: key}, from)
+	if err != nil || len(all) != 1 {
+		t.Fatal(key, len(all), err)
 	}
-	return e
+	return all[0]
 }
 
 // askers are clients of all kinds, some of them endpoints.

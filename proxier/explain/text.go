@@ -19,6 +19,9 @@ func (e *Explanation) Print(out io.Writer) {
 		about = ", zone " + e.Zone
 	}
 	p.line("Service %s on node %s%s, as the kernel has it now.", e.Service, orNone(e.Node), about)
+	if e.Asked != "" {
+		p.line("%s.", capital(e.Asked))
+	}
 	if e.Origin != "" {
 		p.line("It comes from %s.", e.Origin)
 	}

@@ -17,7 +17,11 @@ const shortest = 3
 // Meant returns the question behind a message about an unknown word, such as
 // " (is --manifests meant?)": each name stands behind prefix. It is empty if no name is near.
 func Meant(word, prefix string, names iter.Seq[string]) string {
-	near := Nearest(word, names)
+	return Question(prefix, Nearest(word, names))
+}
+
+// Question is Meant of names that are near.
+func Question(prefix string, near []string) string {
 	if len(near) == 0 {
 		return ""
 	}
