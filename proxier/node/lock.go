@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,10 +20,23 @@ type Identity struct {
 	Version string    `json:"version"`
 	Node    string    `json:"node"`
 	Started time.Time `json:"started"`
+	Dir     string    `json:"dir,omitempty"` // to which paths in the configuration are relative
+
+	// Config returns the configuration for AskHolder, of the moment; nil: there is none.
+	Config func() []byte `json:"-"`
+}
+
+// Holder is the process that holds the lock, by its own words.
+type Holder struct {
+	Identity
+	Configuration []byte // empty: it has none, or is of an old version
 }
 
 // ErrLocked says that another process holds the lock. The error of Lock wraps it.
 var ErrLocked = errors.New("another kube-ipvs programs this node")
+
+// ErrNotLocked says that no process holds the lock. The error of AskHolder wraps it.
+var ErrNotLocked = errors.New("no kube-ipvs programs this node")
 
 // lockName is an abstract socket address, unix(7). Like the objects of kube-ipvs, it lives in the
 // network namespace. It ends with the process that holds it.
@@ -48,7 +62,7 @@ func lock(name string, id Identity) (io.Closer, error) {
 	for try := 1; ; try++ {
 		l, err := net.Listen("unix", name)
 		if err == nil {
-			go answer(l, append(line, '\n'))
+			go answer(l, append(line, '\n'), id.Config)
 			return l, nil
 		}
 		if !errors.Is(err, unix.EADDRINUSE) {
@@ -65,8 +79,9 @@ func lock(name string, id Identity) (io.Closer, error) {
 	}
 }
 
-// answer sends the identity of the holder to each process that connects.
-func answer(l net.Listener, line []byte) {
+// answer sends the identity of the holder to each process that connects, and behind it the
+// configuration, if that process is trusted.
+func answer(l net.Listener, line []byte, config func() []byte) {
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -77,7 +92,11 @@ func answer(l net.Listener, line []byte) {
 			continue
 		}
 		_ = c.SetDeadline(time.Now().Add(lockAnswer))
-		_, _ = c.Write(line)
+		text := line
+		if cred, err := peer(c); err == nil && config != nil && trusted(cred) {
+			text = slices.Concat(line, config())
+		}
+		_, _ = c.Write(text)
 		_ = c.Close()
 	}
 }
@@ -85,15 +104,11 @@ func answer(l net.Listener, line []byte) {
 // holder asks the holder for its identity. If the holder does not answer, it returns the kernel's
 // facts about that process. It fails if no process listens.
 func holder(name string) (string, error) {
-	c, err := net.DialTimeout("unix", name, lockAnswer)
+	c, cred, err := dial(name)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	cred, err := peer(c)
-	if err != nil {
-		return "", err
-	}
 	pid := fmt.Sprintf("pid %d", cred.Pid)
 	if cred.Pid == 0 { // in a PID namespace that this process does not see
 		pid = "a pid that is not visible from here"
@@ -101,7 +116,6 @@ func holder(name string) (string, error) {
 	if int(cred.Uid) != os.Geteuid() {
 		pid += fmt.Sprintf(" of user %d", cred.Uid)
 	}
-	_ = c.SetDeadline(time.Now().Add(lockAnswer))
 	const longest = 4096
 	line, err := bufio.NewReader(io.LimitReader(c, longest)).ReadBytes('\n')
 	var id Identity
@@ -114,7 +128,60 @@ func holder(name string) (string, error) {
 	return fmt.Sprintf("%s, version %q, node %q, since %s", pid, id.Version, id.Node, id.Started.Format(time.RFC3339)), nil
 }
 
-// peer returns the kernel's facts about the process that listens.
+// AskHolder asks the process that programs this node for its identity and configuration. Without
+// one the error wraps ErrNotLocked. Any process of the network namespace can take the name of the
+// lock, so that AskHolder believes root and the user of this process alone.
+func AskHolder() (*Holder, error) { return askHolder(lockName) }
+
+func askHolder(name string) (*Holder, error) {
+	c, cred, err := dial(name)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		return nil, ErrNotLocked
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the running kube-ipvs: %w", err)
+	}
+	defer c.Close()
+	if !trusted(cred) {
+		return nil, fmt.Errorf("a process of user %d, which is not trusted, has the lock of kube-ipvs", cred.Uid)
+	}
+	const longest = 1 << 20
+	r := bufio.NewReader(io.LimitReader(c, longest))
+	h := &Holder{}
+	line, err := r.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &h.Identity)
+	}
+	if err == nil {
+		h.Configuration, err = io.ReadAll(r)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask the running kube-ipvs: %w", err)
+	}
+	return h, nil
+}
+
+// trusted reports whether a process is root's or of the user of this one.
+func trusted(cred *unix.Ucred) bool { return cred.Uid == 0 || int(cred.Uid) == os.Geteuid() }
+
+// dial connects to the holder, for as long as an answer may take, and returns the kernel's facts
+// about it.
+func dial(name string) (net.Conn, *unix.Ucred, error) {
+	c, err := net.DialTimeout("unix", name, lockAnswer)
+	if err != nil {
+		return nil, nil, err
+	}
+	cred, err := peer(c)
+	if err != nil {
+		_ = c.Close()
+		return nil, nil, err
+	}
+	_ = c.SetDeadline(time.Now().Add(lockAnswer))
+	return c, cred, nil
+}
+
+// peer returns the kernel's facts about the process at the other end: the one that listens, or that
+// has connected.
 func peer(c net.Conn) (*unix.Ucred, error) {
 	raw, err := c.(*net.UnixConn).SyscallConn()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,33 @@ var testLock = fmt.Sprintf("@kube-ipvs-test-%d", os.Getpid())
 
 const lockVariable = "KUBE_IPVS_NODE_TEST_LOCK"
 
+// userVariable has the user that a role becomes first.
+const userVariable = "KUBE_IPVS_NODE_TEST_USER"
+
+func becomeUser() error {
+	user, err := strconv.Atoi(os.Getenv(userVariable))
+	if err != nil {
+		return nil // it stays what it is
+	}
+	return unix.Setuid(user)
+}
+
+func askAsRole() error {
+	if err := becomeUser(); err != nil {
+		return err
+	}
+	h, err := askHolder(os.Getenv(lockVariable))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %q\n", h.Node, h.Configuration)
+	return nil
+}
+
 func holdLockAsRole() error {
+	if err := becomeUser(); err != nil {
+		return err
+	}
 	release, err := lock(os.Getenv(lockVariable), Identity{PID: os.Getpid(), Version: "v1", Node: "node-1", Started: time.Unix(0, 0).UTC()})
 	if err != nil {
 		return err
@@ -91,7 +118,7 @@ func TestLockHeldByAStranger(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	go answer(l, []byte("nonsense\n"))
+	go answer(l, []byte("nonsense\n"), nil)
 	_, err = lock(testLock, Identity{})
 	if want := fmt.Sprintf("pid %d, which does not identify itself", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)
@@ -114,4 +141,65 @@ func TestLockHeldByAStranger(t *testing.T) {
 		t.Fatalf("the holder ended while it was asked: %v", err)
 	}
 	_ = release.Close()
+}
+
+// The holder tells its configuration of the moment.
+func TestAskHolder(t *testing.T) {
+	if _, err := askHolder(testLock); !errors.Is(err, ErrNotLocked) {
+		t.Fatalf("without a holder: %v", err)
+	}
+	config := "first"
+	release, err := lock(testLock, Identity{PID: 7, Version: "v1", Node: "node-1", Dir: "/run", Config: func() []byte { return []byte(config) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = release.Close() }()                                       // the last one
+	for _, config = range []string{"first", strings.Repeat("second\n", 10000)} { // more than a buffer of the socket's reader
+		h, err := askHolder(testLock)
+		if err != nil || string(h.Configuration) != config || h.PID != 7 || h.Version != "v1" || h.Node != "node-1" || h.Dir != "/run" {
+			t.Errorf("%+v, %v", h, err)
+		}
+	}
+	// A holder without a configuration, or of an old version, has one line.
+	_ = release.Close()
+	if release, err = lock(testLock, Identity{Node: "node-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := askHolder(testLock); err != nil || h.Node != "node-1" || len(h.Configuration) > 0 {
+		t.Errorf("%+v, %v", h, err)
+	}
+}
+
+// Root and the user of the holder are told the configuration, and no others.
+func TestTellStranger(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	release, err := lock(testLock, Identity{Node: "node-1", Config: func() []byte { return []byte("text") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release.Close()
+	t.Setenv(lockVariable, testLock)
+	for user, want := range map[string]string{"": `node-1: "text"`, "65534": `node-1: ""`} {
+		t.Setenv(userVariable, user)
+		if got := running(t, as("ask the holder")); got != want {
+			t.Errorf("user %q is told %s, want %s", user, got, want)
+		}
+	}
+}
+
+// Only root and the user of the process that asks are believed.
+func TestAskStranger(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	t.Setenv(lockVariable, testLock)
+	t.Setenv(userVariable, "65534")
+	if got := running(t, as("hold the lock")); got != "locked" {
+		t.Fatal(got)
+	}
+	if _, err := askHolder(testLock); err == nil || !strings.Contains(err.Error(), "a process of user 65534, which is not trusted") {
+		t.Error(err)
+	}
 }

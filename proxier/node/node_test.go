@@ -12,7 +12,7 @@ import (
 
 // roles are what this test binary does when a test starts it as a process of
 // its own. They print, and end when their input does.
-var roles = map[string]func() error{"drop": dropAsRole, "hold the lock": holdLockAsRole, "apply": applyAsRole}
+var roles = map[string]func() error{"drop": dropAsRole, "hold the lock": holdLockAsRole, "ask the holder": askAsRole, "apply": applyAsRole}
 
 const roleVariable = "KUBE_IPVS_NODE_TEST_ROLE"
 

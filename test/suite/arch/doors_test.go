@@ -35,7 +35,7 @@ var opened = map[string]string{
 	"proxier/health.NewPorts":        "listens at health-check node ports",
 	"proxier/relay.Listen":           "listens for connections to node ports on loopback addresses",
 	"proxier/node.lock":              "listens at the name of the lock",
-	"proxier/node.holder":            "asks the holder of the lock",
+	"proxier/node.dial":              "asks the holder of the lock",
 	"proxier/relay.(*Relay).connect": "dials a node port",
 	"proxier/relay.(*udp).begin":     "dials a node port",
 	"proxier/eject.dial":             "dials an endpoint that may be dead",
