@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -36,8 +35,7 @@ import (
 
 // daemon is a running kube-ipvs: the loop, its source, and the servers and metrics beside it.
 type daemon struct {
-	config  *config.Config                // at the start
-	current atomic.Pointer[config.Config] // after the last change of the file
+	config  *config.Config // at the start
 	flags   *options
 	log     *slog.Logger
 	proxier *proxier.Proxier
@@ -60,7 +58,6 @@ type daemon struct {
 // newDaemon makes and connects the parts. It starts none of them.
 func newDaemon(o *options, c proxier.Config, k *kernel.Linux, from *objects, listeners []*relay.Listener) (*daemon, error) {
 	d := &daemon{config: o.effective, flags: o, log: c.Log, objects: from, rounds: make(chan struct{}, 1), board: &status.Board{}, started: time.Now(), backend: k.Backend()}
-	d.current.Store(d.config)
 	c.Observe = d.observe
 	c.ObserveSweep = func(s *report.Sweep) { d.metrics.ObserveSweep(s) }
 	if d.config.Own.TrafficMetrics != config.TrafficOff {
@@ -349,7 +346,7 @@ func (d *daemon) serve(ctx context.Context, addr netip.AddrPort, h http.Handler)
 
 func (d *daemon) pages() http.Handler {
 	return health.Pages{
-		Version: version, Mode: "ipvs", Started: d.started, Metrics: d.metrics.Handler(d.log), Config: func() (any, any) { return d.current.Load().Documents() },
+		Version: version, Mode: "ipvs", Started: d.started, Metrics: d.metrics.Handler(d.log), Config: func() (any, any) { return d.flags.current.Load().Documents() },
 		Flags: d.flags.set, Profiling: d.config.Proxy.EnableProfiling, Level: d.flags.level, More: d.status.Handlers(),
 	}.Handler()
 }

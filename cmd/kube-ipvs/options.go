@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -33,7 +35,9 @@ type options struct {
 	set   *pflag.FlagSet // the parsed one
 	level *slog.LevelVar // of the log
 
-	effective *config.Config // after load
+	effective *config.Config                // after load
+	taken     bool                          // effective is of a running kube-ipvs
+	current   atomic.Pointer[config.Config] // of run, after the last change of the file
 }
 
 // canaryPeriod is the time between looks, as between kube-proxy's checks of its canary chains.
@@ -99,9 +103,15 @@ func (o *options) config() (proxier.Config, kernel.Options, error) {
 	if err := o.load(); err != nil {
 		return proxier.Config{}, kernel.Options{}, err
 	}
+	c, k := o.parts()
+	return c, k, nil
+}
+
+// parts returns the parts of the effective configuration for the loop and the kernel.
+func (o *options) parts() (proxier.Config, kernel.Options) {
 	c := proxierConfig(o.effective)
 	c.Log = o.logger()
-	return c, kernelOptions(o.effective, c.Desired), nil
+	return c, kernelOptions(o.effective, c.Desired)
 }
 
 func proxierConfig(e *config.Config) proxier.Config {
@@ -161,9 +171,10 @@ func nodeIPs(e *config.Config) []netip.Addr {
 	return append(slices.Clone(e.NodeIPs), bind)
 }
 
-// imagePrefixes returns the prefixes of mapped addresses. Its error names every wrong flag.
+// imagePrefixes returns the prefixes of mapped addresses of this node. Its error names every
+// wrong flag.
 func (o *options) imagePrefixes() ([2]desired.Images, error) {
-	if err := o.load(); err != nil {
+	if err := o.loadHere(io.Discard); err != nil {
 		return [2]desired.Images{}, err
 	}
 	return o.effective.Images, nil

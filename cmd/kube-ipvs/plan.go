@@ -23,7 +23,8 @@ func planCommand() *cobra.Command {
 	var o options
 	c := newCommand("plan", "print what run would write now, and why; write nothing", `
 Prints what "run" with the same flags would write at its start, in order, and
-for which Service. It writes nothing. On standard error it warns of settings
+for which Service. Without flags of the configuration it asks the kube-ipvs that
+runs here for its own. It writes nothing. On standard error it warns of settings
 without effect, and of kube-proxy on this node: "run" would not start there.`, noArguments, func(c *cobra.Command, _ []string) error {
 		return o.compared(c.Context(), func(k *counted, p *desired.Preview) error { return o.plan(c.Context(), k, p, c.OutOrStdout()) })
 	})
@@ -54,15 +55,15 @@ func (o *options) plan(ctx context.Context, k *counted, p *desired.Preview, out 
 
 // compared reads the desired objects and the kernel once, and calls then.
 func (o *options) compared(ctx context.Context, then func(*counted, *desired.Preview) error) (err error) {
-	c, ko, err := o.config()
-	if err != nil {
+	if err := o.loadHere(os.Stderr); err != nil {
 		return err
 	}
+	c, ko := o.parts()
 	o.warn()
 	c.Log = slog.New(slog.DiscardHandler)
 	src, err := openObjects(o.effective, c.Log)
 	if err != nil {
-		return usage(err)
+		return o.withSource(err)
 	}
 	c.Desired.Protected = source.Addresses(src.servers)
 	k := &counted{}

@@ -25,7 +25,7 @@ func (c *configChanged) Error() string {
 // reconfigure follows a change of the configuration file. It logs a faulty file and keeps the
 // old configuration. A field that the daemon cannot follow live ends the daemon.
 func (d *daemon) reconfigure(end context.CancelCauseFunc) {
-	was := d.current.Load()
+	was := d.flags.current.Load()
 	log := d.log.With("file", was.File)
 	e, err := d.flags.flags.Load()
 	if err == nil && e.Scheduler != was.Scheduler {
@@ -53,7 +53,7 @@ func (d *daemon) reconfigure(end context.CancelCauseFunc) {
 		d.follow(e, slices.Contains(live, "logging.verbosity"))
 		log.Info("the configuration file has changed, and is followed", "fields", strings.Join(live, ","))
 	}
-	d.current.Store(e)
+	d.flags.current.Store(e)
 }
 
 // follow hands the live fields to the parts. The level of the log may have been set over HTTP

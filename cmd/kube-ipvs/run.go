@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -67,7 +65,8 @@ func (o *options) run(ctx context.Context, out io.Writer) error {
 // daemon until ctx ends.
 func run(ctx context.Context, o *options, c proxier.Config, from *objects) error {
 	e := o.effective
-	lock, err := node.Lock(node.Identity{PID: os.Getpid(), Version: version, Node: e.NodeName, Started: time.Now()})
+	o.current.Store(e)
+	lock, err := node.Lock(o.identity())
 	if err != nil {
 		return err
 	}

@@ -5,24 +5,17 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/pflag"
-
 	"kube-ipvs/proxier/health"
 )
 
 // loaded returns the options of a command with their effective configuration.
 func loaded(t *testing.T, args ...string) *options {
 	t.Helper()
-	var o options
-	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	o.add(fs)
-	if err := fs.Parse(args); err != nil {
-		t.Fatal(err)
-	}
+	o := flagged(t, args...)
 	if err := o.load(); err != nil {
 		t.Fatal(err)
 	}
-	return &o
+	return o
 }
 
 // The pages name the kubeconfig, and have none of its credentials.

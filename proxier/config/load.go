@@ -39,6 +39,17 @@ func (f *Flags) Load() (*Config, error) {
 	return c, err
 }
 
+// Given reports whether any flag is given.
+func (f *Flags) Given() bool { return f.File != "" || f.Strict || len(f.given) > 0 }
+
+// Decode returns the configuration of data, which WriteYAML or WriteJSON of any version has written.
+// name is the origin of the values.
+func Decode(name string, data []byte) (*Config, error) {
+	l := newLayers()
+	l.decode(name, data)
+	return l.finish()
+}
+
 // finish checks the layers, and returns the configuration.
 func (l *layers) finish() (*Config, error) {
 	l.fill()
