@@ -94,11 +94,13 @@ func TestChangeHasOneLogLine(t *testing.T) {
 			log.Reset()
 		}
 		lines(func() { p.Events([]source.Event{webService(ip), webSlice(ip, pod)}) }, " services=1 changed=default/"+webService(ip).Service.Name+" ")
+		drained := state.RealServerID(serverAt(ip+":80"), netip.MustParseAddrPort(pod+":8080"))
+		k.Conns[drained] = 1
 		lines(func() {
 			p.Events([]source.Event{webSlice(ip, "")})
 			time.Sleep(2 * c.DrainTimeout)
 		}, " draining=1 ")
-		if k.State.Has(state.RealServerID(serverAt(ip+":80"), netip.MustParseAddrPort(pod+":8080"))) {
+		if k.State.Has(drained) {
 			t.Error("the drain has not ended")
 		}
 	})
