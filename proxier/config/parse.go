@@ -140,7 +140,6 @@ func interfaceName(name string) error {
 	return nil
 }
 
-// oneOf, between, noLess, atLeast and positive are checks of specs.
 // OneOf returns why text is none of some words, or nil.
 func OneOf(words []string, text string) error {
 	switch {
@@ -151,6 +150,8 @@ func OneOf(words []string, text string) error {
 	}
 	return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
 }
+
+// between, noLess, atLeast and positive are checks of specs.
 
 func between(least, most int) func(string) error {
 	return func(text string) error {
