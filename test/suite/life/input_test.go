@@ -186,6 +186,11 @@ func TestPlan(t *testing.T) {
 		n.same("plan changed the node", before, n.snapshot())
 		d := n.start()
 		n.settled()
+		for _, args := range [][]string{{"plan"}, {"explain", "default/web"}} {
+			if out, code := n.kube(args...); code != 0 || !strings.Contains(out, "the configuration of the running kube-ipvs applies") {
+				t.Errorf("%q without flags: exit code %d, want 0; it says:\n%s", args, code, tail(out, 20))
+			}
+		}
 		d.stop()
 		if out, code := n.plan(); code != 0 || !strings.Contains(out, "nothing to do") {
 			t.Errorf("plan over a programmed node: exit code %d, want 0; it says:\n%s", code, out)
