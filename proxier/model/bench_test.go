@@ -95,7 +95,7 @@ func BenchmarkChange(b *testing.B) {
 func BenchmarkWeights(b *testing.B) {
 	var specs []string
 	for i := range 100 {
-		specs = append(specs, fmt.Sprintf("10.1.0.%d node=node-%d zone=z%d", i, i, i))
+		specs = append(specs, fmt.Sprintf("10.1.0.%d node=node-%d in=z%d", i, i, i))
 	}
 	text := "*:997"
 	for i := range 60 {
