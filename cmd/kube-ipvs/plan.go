@@ -37,7 +37,7 @@ func (o *options) plan(ctx context.Context, k *counted, p *desired.Preview, out 
 	if err := refuseKubeProxy(ctx, warnOn(os.Stderr), o.effective); err != nil {
 		fmt.Fprintln(os.Stderr, "warning: run would not start here:", err)
 	}
-	printPlan(out, p)
+	p.Print(out)
 	if o.effective.Own.Takeover {
 		text, err := ask(ctx, warnOn(os.Stderr), "look for kube-proxy and the node's firewall", func() (string, error) {
 			return takeoverText(ctx, k.Linux, p)
@@ -155,47 +155,3 @@ func (s *onceLoaded) why() string {
 
 func (s *onceLoaded) Loaded() { s.Proxier.Loaded(); s.once.Do(func() { close(s.loaded) }) }
 func (s *onceLoaded) Synced() { s.Proxier.Synced(); s.once.Do(func() { close(s.loaded) }) }
-
-func printPlan(out io.Writer, p *desired.Preview) {
-	for _, text := range p.Problems {
-		fmt.Fprintln(out, "problem:", text)
-	}
-	if !p.Complete {
-		fmt.Fprintln(out, "some manifests cannot be read, as these problems say: until they can, run removes and refuses nothing")
-	}
-	if len(p.Plan) == 0 {
-		text := "nothing to do"
-		if !p.Complete {
-			text += " for those that can be read"
-		}
-		fmt.Fprintln(out, text)
-		return
-	}
-	texts, width := make([]string, len(p.Plan)), 0
-	for i, op := range p.Plan {
-		if texts[i] = op.String(); len(texts[i]) <= maxAligned {
-			width = max(width, len(texts[i]))
-		}
-	}
-	for i, op := range p.Plan {
-		fmt.Fprintf(out, "%-*s  %s\n", width, texts[i], why(p, op))
-	}
-	fmt.Fprintf(out, "%d writes\n", len(p.Plan))
-}
-
-// maxAligned is the longest write that others are aligned with. Changed rules take one long
-// line, which would push every reason out of sight.
-const maxAligned = 100
-
-// why returns the reason of a write.
-func why(p *desired.Preview, op state.Op) string {
-	switch text := p.Why[op.ID]; {
-	case text != "":
-		return text
-	case op.Verb == state.Delete:
-		return "no Service needs it"
-	case op.Drains:
-		return "no Service needs it: it goes when its connections have ended"
-	}
-	return "needed by all Services"
-}

@@ -1,24 +1,23 @@
-package main
+package desired
 
 import (
 	"net/netip"
 	"strings"
 	"testing"
 
-	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/state"
 )
 
-func printed(p *desired.Preview) string {
+func printed(p *Preview) string {
 	var out strings.Builder
-	printPlan(&out, p)
+	p.Print(&out)
 	return out.String()
 }
 
 // Without all manifests it is not said that all is well.
 func TestPlanOfWhatCanBeRead(t *testing.T) {
-	p := &desired.Preview{Problems: []model.Problem{{Origin: "a.yaml", Message: "cannot be read: permission denied"}}}
+	p := &Preview{Problems: []model.Problem{{Origin: "a.yaml", Message: "cannot be read: permission denied"}}}
 	want := "problem: a.yaml: cannot be read: permission denied\n" +
 		"some manifests cannot be read, as these problems say: until they can, run removes and refuses nothing\nnothing to do for those that can be read\n"
 	if got := printed(p); got != want {
@@ -35,7 +34,7 @@ func TestPlanSaysWhyThingsGo(t *testing.T) {
 		"no Service needs it: it goes when its connections have ended": {Verb: state.Change, Drains: true, ID: real, Spec: state.Weight(0), Old: state.Weight(1)},
 		"needed by all Services": {Verb: state.Change, ID: state.RulesID(state.IPv4)},
 	} {
-		if got := why(&desired.Preview{}, op); got != want {
+		if got := (&Preview{}).reason(op); got != want {
 			t.Errorf("%s: %q, want %q", op, got, want)
 		}
 	}
@@ -46,7 +45,7 @@ func TestPlanIsAligned(t *testing.T) {
 	web := state.VirtualServerID(state.TCP, netip.MustParseAddrPort("10.96.0.10:80"))
 	real := state.RealServerID(web, netip.MustParseAddrPort("10.244.0.11:8080"))
 	long := state.Intern(state.Spec{Condition: state.Differs, Text: strings.Repeat("- nat -A KIPVS-PRE; ", 20)})
-	p := &desired.Preview{
+	p := &Preview{
 		Complete: true, Why: map[state.ID]string{web: "default/web: ClusterIP", real: "default/web: endpoint"},
 		Plan: state.Plan{
 			{Verb: state.Change, ID: state.RulesID(state.IPv4), Spec: state.None, Old: long},
