@@ -21,6 +21,7 @@ type Kernel struct {
 	extra  map[state.ID]state.SpecRef     // entries that Frontends tells, too
 	fail   error                          // returned by reads
 	count  Reads
+	idle   bool
 	holds  chan struct{} // not nil: Servers waits for it to be closed
 }
 
@@ -91,6 +92,13 @@ func (k *Kernel) Break(err error) {
 	k.fail, k.fake.ReadErr = err, err
 }
 
+// Idle leaves the real servers without connections.
+func (k *Kernel) Idle() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.idle = true
+}
+
 // Hold makes Servers wait until the returned function is called.
 func (k *Kernel) Hold() (release func()) {
 	c := make(chan struct{})
@@ -152,11 +160,7 @@ func (k *Kernel) Servers(ctx context.Context, ids []state.ID, note func(state.ID
 			continue
 		}
 		note(id, spec, 0, 0)
-		for real := range k.reals[id] {
-			spec, _ := k.fake.State.Get(real)
-			active, inactive := k.connections(real)
-			note(real, spec, active, inactive)
-		}
+		k.each(id, note)
 	}
 	return k.fail
 }
@@ -166,21 +170,40 @@ func (k *Kernel) EachReal(_ context.Context, note func(state.ID, uint32, uint32)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.count.All++
-	for _, reals := range k.reals {
-		for real := range reals {
-			active, inactive := k.connections(real)
-			note(real, active, inactive)
-		}
+	for server := range k.reals {
+		k.each(server, func(real state.ID, _ state.SpecRef, active, inactive uint32) { note(real, active, inactive) })
 	}
 	return k.fail
 }
 
 var seed = maphash.MakeSeed()
 
-// connections makes up how busy a real server is; none is idle.
-func (k *Kernel) connections(real state.ID) (active, inactive uint32) {
+// each calls note with the real servers of a virtual server. The caller has the lock.
+func (k *Kernel) each(server state.ID, note func(real state.ID, spec state.SpecRef, active, inactive uint32)) {
+	most := uint32(1)
+	for real := range k.reals[server] {
+		spec, _ := k.fake.State.Get(real)
+		most = max(most, spec.Value().Weight)
+	}
+	for real := range k.reals[server] {
+		spec, _ := k.fake.State.Get(real)
+		active, inactive := connections(real, spec.Value().Weight, most)
+		if k.idle {
+			active, inactive = 0, 0
+		}
+		note(real, spec, active, inactive)
+	}
+}
+
+// connections makes up how busy a real server is, by its weight and the greatest one of its
+// virtual server.
+func connections(real state.ID, weight, most uint32) (active, inactive uint32) {
 	h := maphash.Comparable(seed, real)
-	return uint32(h%40) + 1, uint32(h>>32) % 400
+	a, b := uint32(h%8), uint32(h>>32)%80
+	if weight == 0 {
+		return a + 1, b
+	}
+	return (30+a)*weight/most + 1, (300 + b) * weight / most
 }
 
 // The rest is part of kernel.Kernel.
@@ -232,7 +255,7 @@ func (k *Kernel) Apply(ctx context.Context, plan state.Plan) []error {
 func (k *Kernel) Connections(_ context.Context, reals []state.ID) (map[state.ID]uint32, error) {
 	out := map[state.ID]uint32{}
 	for _, id := range reals {
-		active, inactive := k.connections(id)
+		active, inactive := connections(id, 0, 1) // asked for those that drain
 		out[id] = active + inactive
 	}
 	return out, nil

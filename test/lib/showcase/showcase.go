@@ -38,17 +38,23 @@ type Node struct {
 	Config  status.Config
 	rounds  chan *report.Round
 	end     func()
+
+	loop      proxier.Config
+	endpoints *endpoints
 }
 
 // New starts a node without Services.
 func New(mode desired.Mode) *Node {
-	n := &Node{Kernel: newKernel(), rounds: make(chan *report.Round, 1000)}
+	return Start(desired.Config{Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: NodeName})
+}
+
+// Start is New with another configuration.
+func Start(d desired.Config) *Node {
+	n := &Node{Kernel: newKernel(), rounds: make(chan *report.Round, 1000), endpoints: newEndpoints()}
 	board := &status.Board{}
 	c := proxier.Config{
-		Config: cluster.Config{Desired: desired.Config{
-			Mode: mode, Scheduler: "rr", IPv6: true, Images: desired.DefaultImages, MasqueradeBit: 14, NodeName: NodeName,
-		}},
-		AuditPeriod: 5 * time.Minute, DrainTimeout: time.Hour, Log: slog.New(slog.DiscardHandler),
+		Config:      cluster.Config{Desired: d},
+		AuditPeriod: 5 * time.Minute, DrainTimeout: time.Hour, Dial: n.endpoints.dial, Log: slog.New(slog.DiscardHandler),
 	}
 	c.Observe = func(r *report.Round) {
 		n.Health.Observe(r)
@@ -58,10 +64,11 @@ func New(mode desired.Mode) *Node {
 		default:
 		}
 	}
+	n.loop = c
 	n.Proxier = proxier.New(n.Kernel, c)
 	n.Health = health.New(health.Config{Families: state.Families(false), SyncPeriod: time.Minute, Backlog: n.Proxier.Backlog, Stuck: n.Proxier.Stuck})
 	n.Config = status.Config{
-		Node: NodeName, Version: "v0.0.0-showcase", Desired: c.Desired, Board: board, Kernel: n.Kernel, Last: n.Proxier.Last, Backlog: n.Proxier.Backlog,
+		Node: d.NodeName, Version: "v0.0.0-showcase", Desired: c.Desired, Board: board, Kernel: n.Kernel, Last: n.Proxier.Last, Backlog: n.Proxier.Backlog,
 		Unhealthy: n.Health.Unhealthy, Ready: n.Health.Ready, Log: c.Log,
 	}
 	n.Page = status.NewPage(n.Config)
