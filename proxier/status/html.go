@@ -31,7 +31,7 @@ func digest(text string) string {
 }
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
-	"number": number, "took": took, "plural": plural, "clock": clock, "machine": machine, "wrong": wrong, "share": share,
+	"number": number, "took": took, "plural": plural, "clock": clock, "machine": machine, "wrong": wrong, "share": share, "reason": reason,
 }).Parse(pageText))
 
 // shown is the data of the template.
@@ -41,6 +41,7 @@ type shown struct {
 	Newest  []Round // Rounds, the other way round
 	Repairs []Drift // Drift, the other way round
 	Many    int     // endpoints of a virtual server that the page shows
+	Some    int     // of these, those whose addresses it shows while they are folded
 	Open    bool    // the endpoints are unfolded
 	Refresh int
 	query   query
@@ -50,19 +51,20 @@ type shown struct {
 const (
 	mostShown  = 1000
 	leastShown = 10
+	someShown  = 8 // about as many as fit into a line of a wide window
 	fewShown   = 3 // ports of Services with unfolded endpoints
 )
 
 func writeHTML(b *bytes.Buffer, v *View, q query) error {
 	s := shown{
 		View: v, Style: template.CSS(style), Newest: slices.Clone(v.Rounds), Repairs: slices.Clone(v.Drift),
-		Open: len(v.Services) <= fewShown, Refresh: q.refresh, query: q,
+		Open: len(v.Services) <= fewShown, Some: someShown, Refresh: q.refresh, query: q,
 	}
 	slices.Reverse(s.Newest)
 	slices.Reverse(s.Repairs)
 	servers := 0
 	for _, svc := range v.Services {
-		servers += svc.Rows()
+		servers += svc.servers()
 	}
 	s.Many = max(leastShown, mostShown/max(1, servers))
 	return page.Execute(b, s)
@@ -135,8 +137,19 @@ func (s shown) Ago(t time.Time) string { return span(s.Time.Sub(t)) + " ago" }
 // Waits returns how long changes have waited.
 func (s shown) Waits() string { return span(s.Time.Sub(s.Health.Since)) }
 
-// Rows counts the virtual servers of the frontends; one that several share counts for each.
+// IsTold reports whether the Service has a row of its own for its problems and left out frontends.
+func (s Service) IsTold() bool { return len(s.Problems) > 0 || s.More > 0 }
+
+// Rows counts the rows of a Service: its virtual servers, and the row of a Service that IsTold.
 func (s Service) Rows() int {
+	if s.IsTold() {
+		return s.servers() + 1
+	}
+	return s.servers()
+}
+
+// servers counts the virtual servers of the frontends; one that several share counts for each.
+func (s Service) servers() int {
 	n := 0
 	for _, f := range s.Frontends {
 		n += len(f.Servers)
@@ -216,6 +229,9 @@ func (v Server) Left(most int) int { return max(0, len(v.Endpoints)-most) }
 
 // IsMissing reports whether the kernel has no such virtual server.
 func (v Server) IsMissing() bool { return v.Scheduler == Missing }
+
+// reason returns the Note of an endpoint as a text of its own.
+func reason(e Endpoint) string { return strings.TrimPrefix(e.Note(), ", ") }
 
 // share returns a share of connections in per cent.
 func share(part uint32, of Connections) string {

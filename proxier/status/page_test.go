@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"kube-ipvs/proxier/desired"
 	"kube-ipvs/proxier/report"
@@ -168,7 +167,7 @@ func TestProblems(t *testing.T) {
 			t.Errorf("the problems that a search finds: %+v", v.Problems)
 		}
 		body := ask(t, n.Page, "/?q=shop/c").Body.String()
-		for _, want := range []string{"<details open><summary>2, <strong class=\"warn\">1 draining</strong>", "0, draining", "dropped from outside: external policy Local",
+		for _, want := range []string{"<details open><summary><span>2, <strong class=\"warn\">1 draining</strong>", "<span class=\"why\">draining</span>", "dropped from outside: external policy Local",
 			"traffic from outside, policy Local", "problem</a>", "fail</a>"} {
 			if !strings.Contains(body, want) {
 				t.Errorf("the page has no %s", want)
@@ -183,17 +182,7 @@ func TestBalance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := showcase.New(desired.Direct)
 		defer n.Close()
-		at := []string{"10.244.1.1", "10.244.1.2", "10.244.1.3", "10.244.1.4"}
-		paid := showcase.Service("shop", "paid", "10.90.0.20", 80, at[:2]...)
-		paid[0].Service.Annotations = map[string]string{"kube-ipvs/slow-start": "1h", "kube-ipvs/max-connections": "1000", "kube-ipvs/weights": "node=node-3:0"}
-		n.Tell(paid...)
-		later := showcase.Service("shop", "paid", "10.90.0.20", 80, at...)
-		later[1].Slice.Endpoints = append(later[1].Slice.Endpoints[1:], discoveryv1.Endpoint{Addresses: []string{"10.244.1.5"}, NodeName: new("node-3")})
-		n.Tell(later[1])
-		full := showcase.Service("shop", "full", "10.90.0.21", 80, at[0])
-		full[0].Service.Annotations = map[string]string{"kube-ipvs/max-connections": "1"}
-		n.Tell(full...)
-
+		n.Balance()
 		var got []string
 		for _, s := range view(t, n.Page, "q=shop").Services {
 			for _, e := range s.Frontends[0].Servers[0].Endpoints {
@@ -203,17 +192,18 @@ func TestBalance(t *testing.T) {
 		want := []string{
 			"10.244.1.1 weight 2, at its limit of 1 (at_limit)",
 			"10.244.1.1 weight 0, draining (draining)",
-			"10.244.1.2 weight 40, at most 1000 ()",
-			"10.244.1.3 weight 10, slow start, at most 1000 (slow_start)",
-			"10.244.1.4 weight 10, slow start, at most 1000 (slow_start)",
-			"10.244.1.5 weight 0, by a weight rule (zero_weight)",
+			"10.244.1.2 weight 0, ejected, since it does not answer (ejected)",
+			"10.244.1.3 weight 40, at most 1000 ()",
+			"10.244.1.4 weight 40, at most 1000 ()",
+			"10.244.1.5 weight 2, slow start, at most 1000 (slow_start)",
+			"10.244.1.6 weight 0, by a weight rule (zero_weight)",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 		body := ask(t, n.Page, "/?q=shop").Body.String()
-		for _, want := range []string{"<summary>3, <strong class=\"warn\">1 draining</strong>, 1 with weight 0, 2 in slow start</summary>",
-			"<td class=\"n\">0, by a weight rule</td>", "<strong class=\"warn\">1 at the limit</strong>", "aria-label=\"100 % of the connections\""} {
+		for _, want := range []string{"<summary><span>3, <strong class=\"warn\">1 draining</strong>, 1 with weight 0, 1 ejected, 1 in slow start</span></summary>",
+			"<tr class=\"less\"><td><code>10.244.1.6:8080</code><span class=\"why\">by a weight rule</span></td>", "<strong class=\"warn\">1 at the limit</strong>", "aria-label=\"100 % of the connections\""} {
 			if !strings.Contains(body, want) {
 				t.Errorf("the page has no %s", want)
 			}

@@ -1,7 +1,7 @@
 // Command statuspage serves the status page of an invented node, to look at it
 // and to test it in a browser. It prints the address, and ends when its standard
 // input ends. docs/status-page.png is a picture of
-// -services 2 -endpoints 2 -hostile=false, at /?q=shop.
+// -services 2 -endpoints 2 -hostile=false, at /?q=paid.
 package main
 
 import (
@@ -40,6 +40,7 @@ func serve(services, endpoints int, mode desired.Mode, hostile bool, address str
 	} else {
 		n.Faults()
 	}
+	n.Balance()
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
 		return err

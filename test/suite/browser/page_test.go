@@ -45,7 +45,7 @@ func TestVisit(t *testing.T) {
 		b.follow(chromedp.Click(chromedp.CSS(`form a`)))
 		b.follow(chromedp.Click(chromedp.CSS(`input[name=problems]`)), chromedp.Click(chromedp.CSS(`button`)))
 		is(b, `location.search`, "?q=&problems=1")
-		is(b, found, 3)
+		is(b, found, 4)
 		is(b, `document.querySelector("input[name=problems]").checked`, true)
 		is(b, first, "shop/copy:http")
 		b.follow(chromedp.Click(chromedp.CSS(`form a`)))
@@ -94,14 +94,37 @@ func TestColors(t *testing.T) {
 // Nothing is wider than the window, down to a small phone.
 func TestNarrow(t *testing.T) {
 	b := open(t, false, "")
-	for _, path := range []string{"", "?q=shop", "?q=no-such", "?q=shop/cart&page=1"} {
+	for _, path := range []string{"", "?q=shop", "?q=no-such", "?q=shop/cart&page=1", "?q=shop/paid"} {
 		b.open(path)
-		for _, width := range []int64{1280, 800, 600, 360} {
+		for _, width := range []int64{1920, 1280, 1217, 1215, 1000, 897, 895, 600, 360} {
 			b.size(width, 740)
 			if got := ask[int64](b, `document.documentElement.scrollWidth`); got > width {
 				t.Errorf("%q: %d wide in a window of %d", path, got, width)
 			}
 		}
+	}
+}
+
+// Addresses stand in one line, and the endpoints use all of the width that is there: the bars
+// grow with it.
+func TestWide(t *testing.T) {
+	b := open(t, false, "")
+	bar := int64(0)
+	for _, width := range []int64{1000, 1280, 1920} {
+		b.size(width, 900)
+		for _, path := range []string{"?q=shop", "?q=shop/cart", "?q=shop/paid"} {
+			b.open(path)
+			if got := ask[[]string](b, `[...document.querySelectorAll(".services code")].filter(c => c.getClientRects().length > 1).map(c => c.textContent)`); len(got) > 0 {
+				t.Errorf("%s, %d wide: not in one line: %q", path, width, got)
+			}
+			const gap = `[...document.querySelectorAll(".endpoints")].map(e => document.querySelector(".services").getBoundingClientRect().right - e.getBoundingClientRect().right).filter(d => Math.abs(d) > 1).length`
+			is(b, gap, 0)
+		}
+		at := ask[int64](b, `Math.round(document.querySelector(".endpoints meter").getBoundingClientRect().width)`)
+		if width > 1280 && at < bar+100 {
+			t.Errorf("%d wide: a bar is %d wide, and was %d in a narrower window", width, at, bar)
+		}
+		bar = at
 	}
 }
 
