@@ -1,6 +1,7 @@
 // Command demo shows kube-ipvs at work, on a real kernel, by real packets,
 // and checks every sentence that it prints. It runs in the lab: see the demo
-// target of the Makefile. It exits with 0 only if everything it claims was seen.
+// target of the Makefile. With --dry it shows what can be shown anywhere, by a
+// kernel in memory. It exits with 0 only if everything it claims was seen.
 package main
 
 import (
@@ -28,12 +29,18 @@ func main() {
 	pflag.StringVar(&o.binary, "binary", "bin/kube-ipvs", "the program to show")
 	pflag.StringVar(&o.examples, "examples", "examples", "folder of the manifests to show it with")
 	pflag.StringVar(&o.colour, "color", "auto", "auto, always or never; auto means on a terminal")
+	pflag.BoolVar(&o.dry, "dry", false, "show what takes neither IPVS nor root")
+	pflag.StringVar(&o.statusPage, "status-page", "out/status.html", "file for the status page, with --dry")
 	pflag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	switch err := run(ctx, o, os.Stdout); {
+	show := run
+	if o.dry {
+		show = runDry
+	}
+	switch err := show(ctx, o, os.Stdout); {
 	case errors.Is(err, errFalse):
 		os.Exit(1) // the story has told it
 	case err != nil:
@@ -42,7 +49,10 @@ func main() {
 	}
 }
 
-type options struct{ binary, examples, colour string }
+type options struct {
+	binary, examples, colour, statusPage string
+	dry                                  bool
+}
 
 // errFalse says that the story ended at a claim that was false.
 var errFalse = errors.New("a claim was false")

@@ -76,8 +76,12 @@ func (p *page) paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
+// heading prints the title of a step; 0 is the part before the steps.
 func (p *page) heading(number int, title string) {
-	line := fmt.Sprintf("── %d. %s ", number, title)
+	if number > 0 {
+		title = fmt.Sprintf("%d. %s", number, title)
+	}
+	line := "── " + title + " "
 	line += strings.Repeat("─", max(0, width-4-len([]rune(line))))
 	fmt.Fprintf(p.out, "\n%s\n\n", p.paint(bold, line))
 	p.last = none
@@ -160,7 +164,11 @@ func (p *page) claim(claim string, holds bool, want, seen string) error {
 }
 
 func (p *page) failed(step int, err error) {
-	fmt.Fprintf(p.out, "\n%s\n", p.paint(red, fmt.Sprintf("FALSE in step %d", step)))
+	where := "FALSE without IPVS"
+	if step > 0 {
+		where = fmt.Sprintf("FALSE in step %d", step)
+	}
+	fmt.Fprintf(p.out, "\n%s\n", p.paint(red, where))
 	f, ok := errors.AsType[*falsehood](err)
 	if !ok {
 		p.say("%v", err)
