@@ -17,10 +17,18 @@ build: bin/kube-ipvs
 bin/kube-ipvs:
 	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./cmd/kube-ipvs
 
-demo: build
+# What takes no kernel comes first, so that there is something to see while a new machine
+# builds the rest.
+demo:
+	@echo 'demo: first kube-ipvs on examples/ without IPVS (a new machine compiles for up to a minute), then the story in the lab:'
+	@test/lab/run --outlook
 	CGO_ENABLED=0 go build -o out/demo ./test/demo
-	color=never; [ ! -t 1 ] || color=always; \
-		test/lab/run -- out/demo --binary bin/kube-ipvs --examples examples --color $$color
+	@out/demo --dry --color $(COLOR)
+	@$(MAKE) --no-print-directory build
+	@test/lab/run -- out/demo --color $(COLOR)
+
+# For programs whose output may be a terminal that they do not see.
+COLOR = $$([ -t 1 ] && echo always || echo never)
 
 test: check unit test-browser lab-test test-chart test-monitoring
 

@@ -34,17 +34,23 @@ build_tools=(
   dpkg-deb:dpkg /usr/include/libelf.h:libelf-dev
 )
 
-# need COMMAND:PACKAGE... - sees to it that every command (or file, where the
-# name begins with a slash) is there.
-need() {
-  local entry what missing=()
+# lacking COMMAND:PACKAGE... - prints the packages of the commands (or files, where the name
+# begins with a slash) that are not there, a line each.
+lacking() {
+  local entry what
   for entry; do
     what=${entry%%:*}
     case $what in
-      /*) [[ -e $what ]] || missing+=("${entry#*:}") ;;
-      *) command -v "$what" >/dev/null || missing+=("${entry#*:}") ;;
+      /*) [[ -e $what ]] || echo "${entry#*:}" ;;
+      *) command -v "$what" >/dev/null || echo "${entry#*:}" ;;
     esac
   done
+}
+
+# need COMMAND:PACKAGE... - sees to it that none is lacking.
+need() {
+  local missing
+  mapfile -t missing < <(lacking "$@")
   ((${#missing[@]})) || return 0
 
   command -v apt-get >/dev/null ||
