@@ -15,11 +15,10 @@ import (
 // chooses by the true number of open connections of each endpoint. See docs/balancing.md.
 func TestCountsLong(t *testing.T) {
 	keepTimeouts(t)
-	// A round of pings over all connections has to take less.
-	timeout := testbed.Limit(max(4*time.Second, time.Duration(*howMany)*2*time.Millisecond))
 	firstPort := uint16(10000)
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		s := webService()
+		s.Number = 11 // no connections of earlier tests are counted
 		s.Annotations = "kube-ipvs/scheduler: lc"
 		serve(t, d, testbed.Backends(bed.P1, bed.P2, bed.R1), s)
 		all := countedWays(s, strings.HasSuffix(t.Name(), "direct"))
@@ -33,13 +32,29 @@ func TestCountsLong(t *testing.T) {
 			ways[i].exact(t, "all open", used[i])
 		}
 		firstPort += 10000
+		timeout := shortTimeout(t, d, ways, used)
 		readings := pingUntilForgotten(t, ways, used, silent)
 		for i, c := range ways {
 			t.Logf("%s: exact in %d readings over %s of silence: %s", c.request, readings, timeout, c.perEndpoint(t))
 			c.keepAlive(t, used[i], *howMany/10)
 			t.Logf("%s: after %d connections with keep-alive: %s", c.request, *howMany/10, c.perEndpoint(t))
 		}
-	}, "--ipvs-tcp-timeout", timeout.String())
+	})
+}
+
+// shortTimeout gives IPVS a timeout of many times what it takes to use all connections once.
+func shortTimeout(t *testing.T, d *testbed.Daemon, ways []counted, used [][]*testbed.Session) time.Duration {
+	t.Helper()
+	began := time.Now()
+	for i, c := range ways {
+		asked(t, c, used[i])
+	}
+	timeout := max(testbed.Limit(5*time.Second), 10*time.Since(began)).Round(time.Second)
+	if err := d.RestartWith("--ipvs-tcp-timeout", timeout.String()); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, d)
+	return timeout
 }
 
 // pingUntilForgotten uses all connections in turn, until IPVS has forgotten some that are silent.

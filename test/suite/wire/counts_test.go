@@ -19,15 +19,15 @@ type counted struct {
 // countedWays returns ways from a pod, the node and outside to each kind of frontend.
 func countedWays(s testbed.Service, direct bool) []counted {
 	cluster, node, lb := s.ClusterIP().V4, s.NodePort().V4, s.LoadBalancer().V4
-	at := "242.96.0.101:80"
+	at := fmt.Sprintf("242.96.0.%d:80", 100+s.Number)
 	if direct {
 		at = cluster.String()
 	}
 	var out []counted
 	for _, from := range []*testbed.Host{bed.C1, bed.Node, bed.Ext} {
 		out = append(out, counted{request{from: from, network: "tcp", to: cluster}, at, direct},
-			counted{request{from: from, network: "tcp", to: node}, "252.0.0.1:30001", false},
-			counted{request{from: from, network: "tcp", to: lb}, "240.168.50.201:80", false})
+			counted{request{from: from, network: "tcp", to: node}, fmt.Sprintf("252.0.0.1:%d", 30000+s.Number), false},
+			counted{request{from: from, network: "tcp", to: lb}, fmt.Sprintf("240.168.50.%d:80", 200+s.Number), false})
 	}
 	return out
 }
