@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,7 +99,7 @@ func (r *Reporter) Run(ctx context.Context) {
 	var free time.Time // when the next request may be made
 	for {
 		r.sort()
-		name, next := r.next()
+		name, next := r.next(latest(time.Now(), free))
 		var at time.Time
 		if next != nil {
 			at = latest(next.due, free)
@@ -188,12 +190,27 @@ func sameLists(a, b [][]model.Problem) bool {
 	return true
 }
 
-// next returns the incident that is due first.
-func (r *Reporter) next() (name string, first *incident) {
+// next returns an incident that is due at a time, or else the first one to be due. The namespaces have equal
+// chances, and so have the incidents of each: in the order of time a new one would wait for all that a node
+// finds at its start, or that a tenant breaks, and in a large cluster that takes hours on every node.
+func (r *Reporter) next(at time.Time) (name string, first *incident) {
+	due := map[string][]string{}
 	for n, i := range r.pending {
-		if !i.gone && (first == nil || i.due.Before(first.due)) {
+		if i.gone {
+			continue
+		}
+		if first == nil || i.due.Before(first.due) {
 			name, first = n, i
 		}
+		if !i.due.After(at) {
+			due[i.trouble.Namespace] = append(due[i.trouble.Namespace], n)
+		}
+	}
+	if len(due) > 0 {
+		some := slices.Collect(maps.Values(due))
+		names := some[rand.N(len(some))]
+		name = names[rand.N(len(names))]
+		first = r.pending[name]
 	}
 	return name, first
 }

@@ -222,6 +222,34 @@ func TestReporterIsBounded(t *testing.T) {
 	})
 }
 
+// All nodes were restarted, and each looks at hundreds of Events that it finds there. A new problem of
+// another namespace is told before they are through.
+func TestReportersTellWhatIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeEvents()
+		all, old := f.reporters(t, 30, discard), broken(300)
+		gone := all[0]
+		gone.Report(old)
+		after(first + 300*paceFast)
+		if n := len(f.events()); n != 300 {
+			t.Fatalf("%d Events", n)
+		}
+		gone.Report(nil)
+		for _, r := range all[1:] {
+			r.Report(old)
+		}
+		after(10 * time.Minute)
+		other := model.Problem{UID: "1", Object: "Service zoo/other", Message: "it is wrong"}
+		for _, r := range all[1:] {
+			r.Report(append(broken(300), other))
+		}
+		after(5 * time.Minute)
+		if n := len(f.events()); n != 301 {
+			t.Errorf("%d Events: the new one is missing", n)
+		}
+	})
+}
+
 // What comes and goes is forgotten in time, and does not make a node ask more
 // often than what stays.
 func TestReporterFlapping(t *testing.T) {
