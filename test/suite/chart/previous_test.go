@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 // less are the paths of values of which this version takes less than the one before, with
@@ -76,4 +78,73 @@ func TestChartTakesValuesOfThePreviousVersion(t *testing.T) {
 	if n == 0 {
 		t.Errorf("%s has no values", revision)
 	}
+}
+
+// missing returns the values that old lacks, each as null: to helm it is then not there.
+func missing(old, now map[string]any) map[string]any {
+	out := map[string]any{}
+	for key, is := range now {
+		was, had := old[key]
+		before, _ := was.(map[string]any)
+		if after, ok := is.(map[string]any); had && ok {
+			if some := missing(before, after); len(some) > 0 {
+				out[key] = some
+			}
+		} else if !had {
+			out[key] = nil
+		}
+	}
+	return out
+}
+
+// helm upgrade --reuse-values, by which docs/install.md upgrades, has no defaults for values that
+// the version before did not know. Alerts are then the same as with the defaults.
+func TestChartTakesReusedValues(t *testing.T) {
+	var old, now map[string]any
+	is, err := os.ReadFile(chart + "/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := git(t, "show", previous(t)+":charts/kube-ipvs/values.yaml")
+	if err := yaml.Unmarshal([]byte(was), &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(is, &now); err != nil {
+		t.Fatal(err)
+	}
+	text, err := yaml.Marshal(missing(old, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reused := filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(reused, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, set := range sets(t) {
+		args := append([]string{"--values", set, "--set", "prometheusRule.enabled=true"}, monitoring...)
+		with, err := template(t, append([]string{"--values", reused}, args...)...)
+		if err != nil {
+			t.Errorf("%s with the values of the version before: %v", name, err)
+			continue
+		}
+		without, err := template(t, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := document(t, with, "PrometheusRule"), document(t, without, "PrometheusRule"); got != want {
+			t.Errorf("%s: with the values of the version before the alerts are\n%s\nwant\n%s", name, got, want)
+		}
+	}
+}
+
+// document returns the text of the object of a kind that template has rendered.
+func document(t *testing.T, rendered, kind string) string {
+	t.Helper()
+	for _, doc := range strings.Split(rendered, "\n---\n") {
+		if strings.Contains(doc, "\nkind: "+kind+"\n") {
+			return doc
+		}
+	}
+	t.Fatalf("no %s", kind)
+	return ""
 }
