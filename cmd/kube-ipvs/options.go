@@ -37,6 +37,7 @@ type options struct {
 
 	effective *config.Config                // after load
 	taken     bool                          // effective is of a running kube-ipvs
+	foreign   bool                          // its paths are of other files than those of this process
 	current   atomic.Pointer[config.Config] // of run, after the last change of the file
 }
 

@@ -61,9 +61,9 @@ func (o *options) compared(ctx context.Context, then func(*counted, *desired.Pre
 	c, ko := o.parts()
 	o.warn()
 	c.Log = slog.New(slog.DiscardHandler)
-	src, err := openObjects(o.effective, c.Log)
+	src, err := o.objects(c.Log)
 	if err != nil {
-		return o.withSource(err)
+		return err
 	}
 	c.Desired.Protected = source.Addresses(src.servers)
 	k := &counted{}

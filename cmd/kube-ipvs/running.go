@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -65,7 +66,7 @@ func (o *options) take(h *node.Holder) error {
 		c.Own.Manifests[i] = absolute(h.Dir, path)
 	}
 	c.Proxy.ClientConnection.Kubeconfig = absolute(h.Dir, c.Proxy.ClientConnection.Kubeconfig)
-	o.effective, o.taken = c, true
+	o.effective, o.taken, o.foreign = c, true, !h.SameFiles
 	return nil
 }
 
@@ -77,10 +78,21 @@ func absolute(dir, path string) string {
 	return filepath.Join(dir, path)
 }
 
+// objects opens the source of Services for a command. It reads no file that a process with another
+// root folder names, as one in a container does: a kubeconfig can have programs started, and files
+// sent to a server.
+func (o *options) objects(log *slog.Logger) (*objects, error) {
+	if o.foreign {
+		return nil, o.withSource(errors.New("the running kube-ipvs has another root folder"))
+	}
+	from, err := openObjects(o.effective, log)
+	return from, o.withSource(err)
+}
+
 // withSource says more of the error of a source of Services whose configuration is that of a
 // running kube-ipvs, and not of this process.
 func (o *options) withSource(err error) error {
-	if o.taken {
+	if o.taken && err != nil {
 		err = fmt.Errorf("%w; the running kube-ipvs may have files that are not here, as in a container: run this command there (kubectl exec), or give flags", err)
 	}
 	return usage(err)

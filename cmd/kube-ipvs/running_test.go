@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ func held(t *testing.T, args ...string) {
 	o := loaded(t, args...)
 	o.current.Store(o.effective)
 	id := o.identity()
-	answers(t, &node.Holder{Identity: id, Configuration: id.Config()}, nil)
+	answers(t, &node.Holder{Identity: id, Configuration: id.Config(), SameFiles: true}, nil)
 }
 
 func answers(t *testing.T, h *node.Holder, err error) {
@@ -66,6 +67,22 @@ func TestConfigurationOfTheRunning(t *testing.T) {
 		t.Errorf("state and top take %v, %v", images, err)
 	}
 	if err := o.withSource(errors.New("no file")); exitCode(err) != exitUsage || !strings.Contains(err.Error(), "kubectl exec") {
+		t.Error(err)
+	}
+}
+
+// The files of a kube-ipvs with another root folder, or of a process that says that it is one, are
+// not read. Its other settings apply.
+func TestRunningHasOtherFiles(t *testing.T) {
+	o := loaded(t, "--scheduler=lc", "--kubeconfig=/tmp/theirs")
+	o.current.Store(o.effective)
+	answers(t, &node.Holder{Identity: o.identity(), Configuration: o.identity().Config()}, nil)
+	here := flagged(t)
+	if err := here.loadHere(&bytes.Buffer{}); err != nil || here.effective.Scheduler != "lc" {
+		t.Fatal(err)
+	}
+	_, err := here.objects(slog.New(slog.DiscardHandler))
+	if exitCode(err) != exitUsage || !strings.Contains(err.Error(), "another root folder") || !strings.Contains(err.Error(), "kubectl exec") {
 		t.Error(err)
 	}
 }

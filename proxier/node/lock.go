@@ -30,6 +30,7 @@ type Identity struct {
 type Holder struct {
 	Identity
 	Configuration []byte // empty: it has none, or is of an old version
+	SameFiles     bool   // a path means the same file to it and to this process, by the kernel's word
 }
 
 // ErrLocked says that another process holds the lock. The error of Lock wraps it.
@@ -147,7 +148,7 @@ func askHolder(name string) (*Holder, error) {
 	}
 	const longest = 1 << 20
 	r := bufio.NewReader(io.LimitReader(c, longest))
-	h := &Holder{}
+	h := &Holder{SameFiles: sharesRoot(name, cred.Pid)}
 	line, err := r.ReadBytes('\n')
 	if err == nil {
 		err = json.Unmarshal(line, &h.Identity)

@@ -18,10 +18,18 @@ var testLock = fmt.Sprintf("@kube-ipvs-test-%d", os.Getpid())
 
 const lockVariable = "KUBE_IPVS_NODE_TEST_LOCK"
 
+// rootVariable has the folder that becomes the root of a role first.
+const rootVariable = "KUBE_IPVS_NODE_TEST_ROOT"
+
 // userVariable has the user that a role becomes first.
 const userVariable = "KUBE_IPVS_NODE_TEST_USER"
 
 func becomeUser() error {
+	if root := os.Getenv(rootVariable); root != "" {
+		if err := unix.Chroot(root); err != nil {
+			return err
+		}
+	}
 	user, err := strconv.Atoi(os.Getenv(userVariable))
 	if err != nil {
 		return nil // it stays what it is
@@ -156,7 +164,7 @@ func TestAskHolder(t *testing.T) {
 	defer func() { _ = release.Close() }()                                       // the last one
 	for _, config = range []string{"first", strings.Repeat("second\n", 10000)} { // more than a buffer of the socket's reader
 		h, err := askHolder(testLock)
-		if err != nil || string(h.Configuration) != config || h.PID != 7 || h.Version != "v1" || h.Node != "node-1" || h.Dir != "/run" {
+		if err != nil || string(h.Configuration) != config || h.PID != 7 || h.Version != "v1" || h.Node != "node-1" || h.Dir != "/run" || !h.SameFiles {
 			t.Errorf("%+v, %v", h, err)
 		}
 	}
@@ -201,5 +209,31 @@ func TestAskStranger(t *testing.T) {
 	}
 	if _, err := askHolder(testLock); err == nil || !strings.Contains(err.Error(), "a process of user 65534, which is not trusted") {
 		t.Error(err)
+	}
+}
+
+// A path means another file to a holder that has another root folder, as in a container, and may mean
+// one to a holder that has ended and left its socket to another process.
+func TestAskHolderWithOtherFiles(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	t.Setenv(lockVariable, testLock)
+	for root, same := range map[string]bool{"": true, t.TempDir(): false} {
+		t.Setenv(rootVariable, root)
+		holder := as("hold the lock")
+		if got := running(t, holder); got != "locked" {
+			t.Fatal(got)
+		}
+		if h, err := askHolder(testLock); err != nil || h.SameFiles != same {
+			t.Errorf("root %q: %+v, %v", root, h, err)
+		}
+		if sharesRoot(testLock, int32(os.Getpid())) {
+			t.Error("this process has not the socket")
+		}
+		if err := holder.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = holder.Wait()
 	}
 }
