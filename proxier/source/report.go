@@ -61,7 +61,7 @@ const (
 	// The pace is the time between two requests. A node that finds an Event of another node gets
 	// slower, and one that had to create or count an Event gets fast again. So with few nodes each is
 	// fast, and with many one of them is, by chance.
-	paceFirst  = 10 * time.Second
+	paceFirst  = 5 * time.Second
 	paceFast   = time.Second
 	paceSlow   = time.Minute
 	paceFactor = 2

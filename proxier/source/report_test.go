@@ -118,7 +118,7 @@ func TestReportersShareEvents(t *testing.T) {
 			t.Errorf("%d requests by %d nodes about %d Events", soon, nodes, objects)
 		}
 		most := f.busiest()
-		if most > nodes/10 {
+		if most > nodes/8 {
 			t.Errorf("%d requests in one second", most)
 		}
 		after(12*time.Hour - 10*time.Minute)

@@ -96,6 +96,12 @@ func await(t *testing.T, check func() error) {
 	must(t, testbed.Await(t.Context(), 30*time.Second, check))
 }
 
+// told waits until an Event is as it should be: a lone node takes 50 seconds for a new one at most.
+func told(t *testing.T, check func() error) {
+	t.Helper()
+	must(t, testbed.Await(t.Context(), 90*time.Second, check))
+}
+
 // apply makes or changes the objects of a manifest.
 func apply(t *testing.T, manifest string) {
 	t.Helper()

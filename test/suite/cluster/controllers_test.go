@@ -101,7 +101,7 @@ func TestClash(t *testing.T) {
 	apply(t, bed.With(newer, testbed.Backends(bed.P2)))
 	await(t, func() error { return problems(t.Context(), 1) })
 	var event string
-	await(t, func() error {
+	told(t, func() error {
 		all, err := control.Client().EventsV1().Events("").List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			return err

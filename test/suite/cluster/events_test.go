@@ -37,7 +37,7 @@ func countsUp(t *testing.T, c *cluster.Cluster) {
 		return all, nil
 	}
 	one := func(ok func(*eventsv1.Event) bool) (e eventsv1.Event) {
-		await(t, func() error {
+		told(t, func() error {
 			all, err := find()
 			if err != nil || len(all) != 1 || !ok(&all[0]) {
 				return fmt.Errorf("%w, Events %+v", err, all)
@@ -64,7 +64,7 @@ func countsUp(t *testing.T, c *cluster.Cluster) {
 	}
 	// The next one finds that it was counted a moment ago.
 	must(t, d.Restart())
-	await(t, func() error { return patched(t.Context()) })
+	told(t, func() error { return patched(t.Context()) })
 	if again := one(func(*eventsv1.Event) bool { return true }); again.ResourceVersion != counted.ResourceVersion {
 		t.Errorf("changed again: %+v", again)
 	}
