@@ -83,6 +83,19 @@ func noArguments(_ *cobra.Command, args []string) error {
 	return nil
 }
 
+// oneArgument refuses all but one argument; missing says what that is.
+func oneArgument(missing string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch len(args) {
+		case 0:
+			return errors.New(missing)
+		case 1:
+			return nil
+		}
+		return fmt.Errorf("one at a time: %q is too much", args[1])
+	}
+}
+
 // flagError returns the error of a flag, with the flag's whole name, or the names of those that
 // may be meant.
 func flagError(c *cobra.Command, err error) error {

@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,9 +43,9 @@ it in this shell, and in each new one:
 	return c
 }
 
-func oneShell(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("name one SHELL: there are %d", len(args))
+func oneShell(c *cobra.Command, args []string) error {
+	if err := oneArgument("name a SHELL: "+strings.Join(shells, ", "))(c, args); err != nil {
+		return err
 	}
 	return config.OneOf(shells, args[0])
 }

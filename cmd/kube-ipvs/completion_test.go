@@ -70,3 +70,17 @@ func TestCompletionScripts(t *testing.T) {
 		}
 	}
 }
+
+// Without a SHELL, or with another one, it names those that it has.
+func TestCompletionNamesItsShells(t *testing.T) {
+	for _, tt := range []struct{ args, says string }{
+		{"completion", "name a SHELL: bash, zsh, fish"},
+		{"completion csh", `"csh" is none of bash, zsh, fish`},
+		{"completion bash zsh", `one at a time: "zsh" is too much`},
+	} {
+		var out, errw bytes.Buffer
+		if code := dispatch(strings.Fields(tt.args), &out, &errw); code != exitUsage || out.Len() > 0 || !strings.Contains(errw.String(), tt.says) {
+			t.Errorf("%s: exit code %d: %s%s", tt.args, code, errw.String(), out.String())
+		}
+	}
+}

@@ -49,7 +49,7 @@ func configValidate() *cobra.Command {
 Lists the errors of a configuration file, and its settings without effect.
 Unknown and repeated fields are errors here, as with --strict-config. With flags
 it checks the file and the flags together, as "run" takes them. It asks the kernel
-for the scheduler, if this process may. A file with errors is a failure.`, oneFile, func(c *cobra.Command, args []string) error {
+for the scheduler, if this process may. A file with errors is a failure.`, oneArgument("name the FILE to validate"), func(c *cobra.Command, args []string) error {
 		if o.flags.File != "" {
 			return usage(errors.New("--config: give the file without the flag"))
 		}
@@ -58,13 +58,6 @@ for the scheduler, if this process may. A file with errors is a failure.`, oneFi
 	o.add(c.Flags())
 	c.ValidArgsFunction = completeFile
 	return c
-}
-
-func oneFile(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("name one FILE: there are %d", len(args))
-	}
-	return nil
 }
 
 // validate returns the errors of a file.

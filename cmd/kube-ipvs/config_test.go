@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -50,9 +51,10 @@ func TestConfigCommand(t *testing.T) {
 		{"validate", []string{"validate", good}, exitOK, []string{"warning: " + good + ", document 1, line 4: portRange: ", "is valid\n"}, nil},
 		{"validate with a flag", []string{"validate", good, "--proxy-mode=nftables"}, exitFailed, nil, []string{"--proxy-mode"}},
 		{"validate a bad file", []string{"validate", bad}, exitFailed, []string{"warning: "}, []string{"ipvs.schedular: unknown field", `mode: "iptables"`}},
-		{"validate nothing", []string{"validate"}, exitUsage, nil, []string{"name one FILE"}},
+		{"validate nothing", []string{"validate"}, exitUsage, nil, []string{"name the FILE"}},
+		{"validate two files", []string{"validate", good, bad}, exitUsage, nil, []string{strconv.Quote(bad) + " is too much"}},
 		{"validate by flag", []string{"validate", good, "--config=" + good}, exitUsage, nil, []string{"--config"}},
-		{"validate what is not there", []string{"validate", good + ".none"}, exitFailed, nil, []string{"no such file"}},
+		{"validate what is not there", []string{"validate", good + ".none"}, exitFailed, nil, []string{"the configuration file: open " + good + ".none: no such file"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 func explainCommand() *cobra.Command {
 	var o options
 	var format, from string
+	const toExplain = "name a Service, such as default/web, or what clients dial, such as 10.96.0.10:80"
 	const summary = "tell the way of a packet to one Service, and the differences from the desired objects"
 	c := newCommand("explain NAMESPACE/NAME[:PORT] | ADDRESS[:PORT][/PROTOCOL]", summary, `
 Tells the way of a packet to one Service on this node, as the kernel has it
@@ -30,7 +31,7 @@ a ClusterIP, load-balancer or external IP, or an address of this node with a
 node port, or a node port alone (:30080). A mapped address, as ipvsadm shows it,
 and an endpoint lead to their Services, too.
 The other flags are those of "run". Without them the configuration is that of the
-kube-ipvs that runs here; none need be running.`, oneToExplain, func(c *cobra.Command, args []string) error {
+kube-ipvs that runs here; none need be running.`, oneArgument(toExplain), func(c *cobra.Command, args []string) error {
 		q, err := explain.ParseQuery(args[0])
 		client, wrong := clientAddress(from)
 		if err = errors.Join(err, wrong); err != nil {
@@ -57,17 +58,6 @@ func (o *options) explain(c *cobra.Command, q explain.Query, from netip.Addr, fo
 		}
 		return printExplanations(c.OutOrStdout(), all, format)
 	})
-}
-
-// oneToExplain refuses all but one argument.
-func oneToExplain(_ *cobra.Command, args []string) error {
-	switch len(args) {
-	case 0:
-		return errors.New("name a Service, such as default/web, or what clients dial, such as 10.96.0.10:80")
-	case 1:
-		return nil
-	}
-	return fmt.Errorf("one Service at a time: %q is too much", args[1])
 }
 
 func clientAddress(text string) (netip.Addr, error) {

@@ -24,7 +24,7 @@ const maxFile = 4 << 20
 func (l *layers) readFile(path string) Digest {
 	data, err := readAll(path)
 	if err != nil {
-		l.errs = append(l.errs, fmt.Errorf("--config: %w", err))
+		l.errs = append(l.errs, fmt.Errorf("the configuration file: %w", err))
 		return Digest{}
 	}
 	l.decode(path, data)

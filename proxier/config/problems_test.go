@@ -222,7 +222,7 @@ func TestTruth(t *testing.T) {
 
 func TestMissingFile(t *testing.T) {
 	f := Flags{File: filepath.Join(t.TempDir(), "none")}
-	if _, err := f.Load(); !os.IsNotExist(unwrapOne(err)) || !strings.HasPrefix(err.Error(), "--config: ") {
+	if _, err := f.Load(); !os.IsNotExist(unwrapOne(err)) || !strings.HasPrefix(err.Error(), "the configuration file: open ") {
 		t.Error(err)
 	}
 }
