@@ -56,6 +56,9 @@ func TestDryShowsTheExamples(t *testing.T) {
 	}
 	expect(t, "the text", text, "add virtual server 242.96.0.80:80/tcp rr", "ok  the examples have no mistakes",
 		"ok  a second start would write nothing", "10.244.0.11:8080  weight 1  chosen")
+	if _, explained, _ := strings.Cut(text, "$ kube-ipvs explain"); strings.Contains(explained, "…") {
+		t.Errorf("a sentence of explain is cut:\n%s", explained)
+	}
 	expect(t, "the page", page, "Healthy", "default/web", "10.244.0.11:8080", "default/archive")
 }
 

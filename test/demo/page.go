@@ -13,8 +13,8 @@ import (
 	"kube-ipvs/test/lib/testbed"
 )
 
-// width is how wide a terminal must be.
-const width = 100
+// width is how wide a terminal must be: for the 96 columns of kube-ipvs explain, in a quotation.
+const width = 102
 
 const indent = "    "
 
