@@ -128,6 +128,20 @@ func TestWide(t *testing.T) {
 	}
 }
 
+// What stands in a line for the endpoints of a virtual server says that there are more.
+func TestMoreEndpointsThanFit(t *testing.T) {
+	b := open(t, false, "")
+	for _, width := range []int64{1280, 2600} {
+		b.size(width, 900)
+		const lines = `[...document.querySelectorAll(".some")].filter(s => s.offsetHeight > 0)`
+		if n := ask[int64](b, lines+`.length`); n == 0 {
+			t.Fatalf("%d wide: no line of endpoints", width)
+		}
+		is(b, lines+`.filter(s => s.scrollHeight > s.clientHeight + 1 && getComputedStyle(s).webkitLineClamp != "1").length`, 0)
+		is(b, lines+`.filter(s => s.querySelectorAll("code").length == 8 && !s.textContent.endsWith("…")).length`, 0)
+	}
+}
+
 // The keyboard leads through the page in the order of reading, beginning with a way
 // past the part above the Services.
 func TestKeyboard(t *testing.T) {
