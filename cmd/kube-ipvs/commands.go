@@ -131,12 +131,17 @@ func commandOf(args []string) []string {
 		return append(args[:1:1], commandOf(args[1:])...)
 	case len(args) == 0 || args[0] == "--help" || args[0] == "-h":
 		return append([]string{}, args...) // never nil, for which cobra takes the process's own
-	case args[0] == "--version":
+	case args[0] == "--version" && !hasRunFlag(args[1:]): // run has the flag, too
 		return append([]string{"version"}, args[1:]...)
 	case strings.HasPrefix(args[0], "-"):
 		return append([]string{"run"}, args...)
 	}
 	return args
+}
+
+// hasRunFlag reports whether arguments are flags of which the command version lacks some.
+func hasRunFlag(args []string) bool {
+	return len(args) > 0 && strings.HasPrefix(args[0], "-") && versionCommand().ParseFlags(args) != nil
 }
 
 func helpCommand() *cobra.Command {

@@ -38,6 +38,8 @@ func TestDispatch(t *testing.T) {
 		{"a flag first", []string{"--audit-period=x"}, exitUsage, "", "kube-ipvs run: --audit-period: \"x\" is not a duration"},
 		{"--version", []string{"--version"}, exitOK, "kube-ipvs devel", ""},
 		{"--version with an argument", []string{"--version", "x"}, exitUsage, "", `"x" is not a flag`},
+		{"--version before flags", []string{"--version", "--v=2"}, exitOK, "kube-ipvs devel", ""},
+		{"--version as JSON", []string{"--version", "-o", "json"}, exitOK, `"version": "devel"`, ""},
 		{"--version among flags", []string{"--v=2", "--version"}, exitOK, "kube-ipvs devel", ""},
 		{"--help", []string{"--help"}, exitOK, "Usage: kube-ipvs COMMAND", ""},
 		{"no flag", []string{"plan", "--manifests", "x", "y"}, exitUsage, "", `"y" is not a flag`},
