@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,13 +157,14 @@ func TestAskHolder(t *testing.T) {
 	if _, err := askHolder(testLock); !errors.Is(err, ErrNotLocked) {
 		t.Fatalf("without a holder: %v", err)
 	}
-	config := "first"
-	release, err := lock(testLock, Identity{PID: 7, Version: "v1", Node: "node-1", Dir: "/run", Config: func() []byte { return []byte(config) }})
+	var now atomic.Pointer[string]
+	release, err := lock(testLock, Identity{PID: 7, Version: "v1", Node: "node-1", Dir: "/run", Config: func() []byte { return []byte(*now.Load()) }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = release.Close() }()                                       // the last one
-	for _, config = range []string{"first", strings.Repeat("second\n", 10000)} { // more than a buffer of the socket's reader
+	defer func() { _ = release.Close() }()                                        // the last one
+	for _, config := range []string{"first", strings.Repeat("second\n", 10000)} { // more than a buffer of the socket's reader
+		now.Store(&config)
 		h, err := askHolder(testLock)
 		if err != nil || string(h.Configuration) != config || h.PID != 7 || h.Version != "v1" || h.Node != "node-1" || h.Dir != "/run" || !h.SameFiles {
 			t.Errorf("%+v, %v", h, err)
