@@ -31,9 +31,10 @@ func hasSocket(process, name string) bool {
 	})
 }
 
-// socketsOf returns the sockets with an abstract name, as the links of open files name them.
+// socketsOf returns the sockets with an abstract name, as the links of open files name them. They are
+// those of the network namespace in which this thread dials; /proc/net has those of the process's first one.
 func socketsOf(name string) (links []string) {
-	table, _ := os.ReadFile("/proc/net/unix")
+	table, _ := os.ReadFile("/proc/thread-self/net/unix")
 	for line := range strings.Lines(string(table)) {
 		const inode, path = 6, 7 // columns
 		if f := strings.Fields(line); len(f) > path && f[path] == name {
