@@ -47,20 +47,26 @@ var onPurpose = map[string]string{
 // Ages and periods go by the monotonic clock, which cannot be set: on a node
 // whose clock jumps by hours, no audit becomes old and no drain ends.
 func TestAgesAreMonotonic(t *testing.T) {
+	onlyIn(t, wallClock, onPurpose, []string{"cmd", "proxier", "netutil", "ipset"}, "an age must not come of it")
+}
+
+// onlyIn allows the use of some functions below tops to those functions alone that reasons names.
+func onlyIn(t *testing.T, functions map[string]bool, reasons map[string]string, tops []string, wrong string) {
+	t.Helper()
 	seen := map[string]bool{}
-	for _, top := range []string{"cmd", "proxier", "netutil", "ipset"} {
+	for _, top := range tops {
 		for _, p := range packagesBelow(t, top) {
-			for _, use := range usesOf(t, p, wallClock) {
-				if onPurpose[use.function] == "" {
-					t.Errorf("%s: %s uses %s: an age must not come of it", use.at, use.function, use.what)
+			for _, use := range usesOf(t, p, functions) {
+				if reasons[use.function] == "" {
+					t.Errorf("%s: %s uses %s: %s", use.at, use.function, use.what, wrong)
 				}
 				seen[use.function] = true
 			}
 		}
 	}
-	for function := range onPurpose { // or the list grows old
+	for function := range reasons { // or the list grows old
 		if !seen[function] {
-			t.Errorf("%s uses no such time any more", function)
+			t.Errorf("%s has a reason to use such a function, and uses none", function)
 		}
 	}
 }

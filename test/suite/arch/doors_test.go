@@ -45,20 +45,5 @@ var opened = map[string]string{
 // The program writes the files, starts the programs, and opens the sockets that docs/security.md
 // names, and no others.
 func TestDoors(t *testing.T) {
-	seen := map[string]bool{}
-	for _, top := range []string{"cmd/kube-ipvs", "proxier", "netutil", "ipset"} {
-		for _, p := range packagesBelow(t, top) {
-			for _, use := range usesOf(t, p, doors) {
-				if opened[use.function] == "" {
-					t.Errorf("%s: %s uses %s, which docs/security.md must name", use.at, use.function, use.what)
-				}
-				seen[use.function] = true
-			}
-		}
-	}
-	for function := range opened { // or the list grows old
-		if !seen[function] {
-			t.Errorf("%s has to do with no door any more", function)
-		}
-	}
+	onlyIn(t, doors, opened, []string{"cmd/kube-ipvs", "proxier", "netutil", "ipset"}, "docs/security.md must name it")
 }
