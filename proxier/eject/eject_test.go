@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -335,7 +336,7 @@ func TestSpared(t *testing.T) {
 				if told := w.problems(); tt.told != strings.Contains(told, "; they are not ejected, since more than half would be, or no other answers") {
 					t.Errorf("problems %s", told)
 				}
-				if w.dialled > 15*attempts*(1+fewControls) {
+				if w.dialled > 15*verdictAttempts*(1+fewControls) {
 					t.Errorf("the node has dialled %d times", w.dialled)
 				}
 			})
@@ -361,6 +362,27 @@ func TestLossEjectsNone(t *testing.T) {
 			t.Logf("%d connections, %d readings, %d of the node's own connections", w.began, w.readings, w.dialled)
 		})
 	})
+}
+
+// An endpoint whose first answers are lost is not dead as long as one comes: a test that counts on
+// chance, as TestLossEjectsNone does, fails too seldom to tell how many may be lost.
+func TestOneAnswer(t *testing.T) {
+	for _, lost := range []int{11, 12} {
+		synctest.Test(t, func(t *testing.T) {
+			var dialled atomic.Int32
+			w := New(Config{Dial: func(ctx context.Context, _ netip.AddrPort) error {
+				if int(dialled.Add(1)) > lost {
+					return nil
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}})
+			silents := w.reachAll(t.Context(), web.Key, []netip.AddrPort{endpointOf(0)})
+			if dead := lost == 12; dead != (len(silents) > 0) {
+				t.Errorf("of 12 attempts %d were lost: silent are %v", lost, silents)
+			}
+		})
+	}
 }
 
 // However many die one after another, half of the endpoints stay, also when others leave the

@@ -15,12 +15,18 @@ import (
 )
 
 const (
-	// probeTime is how long a probe may take. In that time it opens attempts connections, one
-	// each attemptPause, until one is answered. If a tenth of them fails, as with 5 % loss each
-	// way, all do in one of a million probes.
+	// probeTime is how long a probe may take. In that time it opens connections, one each
+	// attemptPause, until one is answered.
 	probeTime    = 800 * time.Millisecond
-	attempts     = 6
-	attemptPause = 100 * time.Millisecond
+	attemptPause = 50 * time.Millisecond
+	// verdictAttempts is how many connections decide that an endpoint is dead. If a tenth of them
+	// fails, as with 5 % loss each way, all do in one of 10^12 probes. Six are too few: a busy
+	// Service has 2,000 probes in an hour of such loss, so that a live endpoint was ejected in
+	// one of 600 simulated hours.
+	verdictAttempts = 12
+	// returnAttempts is how many connections an endpoint that is ejected, or was never reached,
+	// gets at a time: if all are lost, it gets others later.
+	returnAttempts = 6
 	// mostProbed is how many endpoints are probed at once. Namespaces, and the Services of each,
 	// have their turns.
 	mostProbed = 32
@@ -49,8 +55,8 @@ func dial(ctx context.Context, at netip.AddrPort) error {
 	return c.Close()
 }
 
-// reach probes an endpoint of a Service.
-func (w *Watch) reach(ctx context.Context, key model.Key, at netip.AddrPort) result {
+// reach probes an endpoint of a Service by so many attempts at the most.
+func (w *Watch) reach(ctx context.Context, key model.Key, at netip.AddrPort, attempts int) result {
 	if !w.slots.take(ctx, key) {
 		return refused
 	}
@@ -96,7 +102,7 @@ func (w *Watch) reachAll(ctx context.Context, key model.Key, all []netip.AddrPor
 	results := make(chan netip.AddrPort, len(all))
 	for _, at := range all {
 		go func() {
-			if w.reach(ctx, key, at) != silent {
+			if w.reach(ctx, key, at, verdictAttempts) != silent {
 				at = netip.AddrPort{}
 			}
 			results <- at
@@ -182,7 +188,7 @@ func (w *Watch) probeOthers(ctx context.Context) {
 // tryAgain has an ejected endpoint serve if it accepts a connection, and notes that it was
 // reached.
 func (w *Watch) tryAgain(ctx context.Context, key model.Key, at netip.AddrPort, e *endpoint) {
-	accepts := w.reach(ctx, key, at) == connected
+	accepts := w.reach(ctx, key, at, returnAttempts) == connected
 	w.mu.Lock()
 	serves := accepts && e.isEjected()
 	e.probing, e.reached = false, e.reached || accepts
