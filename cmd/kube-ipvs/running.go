@@ -16,7 +16,7 @@ import (
 )
 
 // askHolder is node.AskHolder, but for tests.
-var askHolder = node.AskHolder
+var askHolder = func() (*node.Holder, error) { return node.AskHolder(config.MaxSize) }
 
 // identity returns what run tells others about this process, with the configuration that it
 // follows at the moment.

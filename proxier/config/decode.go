@@ -17,8 +17,9 @@ import (
 	"kube-ipvs/proxier/spelling"
 )
 
-// maxFile bounds memory if the path is wrong.
-const maxFile = 4 << 20
+// MaxSize is how many bytes a configuration may have: its file, which bounds memory if the path is
+// wrong, and what WriteJSON writes, which another process may ask for.
+const MaxSize = 4 << 20
 
 // readFile puts the values of a file over the defaults, and returns the file's digest.
 func (l *layers) readFile(path string) Digest {
@@ -37,9 +38,9 @@ func readAll(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err == nil && len(data) > maxFile {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err == nil && len(data) > MaxSize {
+		err = fmt.Errorf("%s is larger than %d bytes", path, MaxSize)
 	}
 	return data, err
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -60,6 +61,11 @@ func (l *layers) finish() (*Config, error) {
 		if classes[path].effect == honoured {
 			c.Origins[path] = l.originOf(path)
 		}
+	}
+	var text bytes.Buffer
+	_ = c.WriteJSON(&text) // a buffer takes all
+	if text.Len() > MaxSize {
+		l.errs = append(l.errs, fmt.Errorf("the configuration has %d bytes as JSON, and may have %d", text.Len(), MaxSize))
 	}
 	return c, errors.Join(l.errs...)
 }

@@ -1,9 +1,11 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -238,9 +240,31 @@ func TestEmptiedFile(t *testing.T) {
 // A wrong path must not fill the memory.
 func TestHugeFile(t *testing.T) {
 	f := Flags{File: filepath.Join(t.TempDir(), "config.conf")}
-	write(t, f.File, strings.Repeat("#", maxFile+1))
+	write(t, f.File, strings.Repeat("#", MaxSize+1))
 	if _, err := f.Load(); err == nil || !strings.Contains(err.Error(), f.File+" is larger than 4194304 bytes") {
 		t.Error(err)
+	}
+}
+
+// What Load accepts can be printed as JSON, and that is a file for --config.
+func TestHugeConfiguration(t *testing.T) {
+	const each = 6 // bytes that JSON writes for "<"
+	of := func(n int) string {
+		return ownHead + "manifests: ['" + strings.Repeat("<", n) + "']\n"
+	}
+	if _, err := load(t, of(MaxSize/each)); err == nil || !strings.Contains(err.Error(), " bytes as JSON, and may have 4194304") {
+		t.Error(err)
+	}
+	c, err := load(t, of((MaxSize-10000)/each))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := c.WriteJSON(&text); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := load(t, text.String()); err != nil || !slices.Equal(again.Own.Manifests, c.Own.Manifests) {
+		t.Errorf("of the %d bytes printed: %v", text.Len(), err)
 	}
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,6 +55,10 @@ const (
 	lockPause  = 20 * time.Millisecond
 	lockAnswer = time.Second
 )
+
+// longestIdentity bounds the line that an answer begins with. Its folder may have 4096 bytes, each of
+// which JSON may write as six.
+const longestIdentity = 32 << 10
 
 func lock(name string, id Identity) (io.Closer, error) {
 	line, err := json.Marshal(id)
@@ -117,8 +122,7 @@ func holder(name string) (string, error) {
 	if int(cred.Uid) != os.Geteuid() {
 		pid += fmt.Sprintf(" of user %d", cred.Uid)
 	}
-	const longest = 4096
-	line, err := bufio.NewReader(io.LimitReader(c, longest)).ReadBytes('\n')
+	line, err := bufio.NewReader(io.LimitReader(c, longestIdentity)).ReadBytes('\n')
 	var id Identity
 	if err != nil || json.Unmarshal(line, &id) != nil {
 		return pid + ", which does not identify itself", nil
@@ -129,12 +133,13 @@ func holder(name string) (string, error) {
 	return fmt.Sprintf("%s, version %q, node %q, since %s", pid, id.Version, id.Node, id.Started.Format(time.RFC3339)), nil
 }
 
-// AskHolder asks the process that programs this node for its identity and configuration. Without
-// one the error wraps ErrNotLocked. Any process of the network namespace can take the name of the
-// lock, so that AskHolder believes root and the user of this process alone.
-func AskHolder() (*Holder, error) { return askHolder(lockName) }
+// AskHolder asks the process that programs this node for its identity and configuration, which may
+// have most bytes; an answer beyond that is an error. Without such a process the error wraps
+// ErrNotLocked. Any process of the network namespace can take the name of the lock, so that AskHolder
+// believes root and the user of this process alone.
+func AskHolder(most int) (*Holder, error) { return askHolder(lockName, most) }
 
-func askHolder(name string) (*Holder, error) {
+func askHolder(name string, most int) (*Holder, error) {
 	c, cred, err := dial(name)
 	if errors.Is(err, unix.ECONNREFUSED) {
 		return nil, ErrNotLocked
@@ -146,15 +151,16 @@ func askHolder(name string) (*Holder, error) {
 	if !trusted(cred) {
 		return nil, fmt.Errorf("a process of user %d, which is not trusted, has the lock of kube-ipvs", cred.Uid)
 	}
-	const longest = 1 << 20
-	r := bufio.NewReader(io.LimitReader(c, longest))
+	most += longestIdentity
 	h := &Holder{SameFiles: sharesRoot(name, cred.Pid)}
-	line, err := r.ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, &h.Identity)
-	}
-	if err == nil {
-		h.Configuration, err = io.ReadAll(r)
+	answer, err := io.ReadAll(io.LimitReader(c, int64(most)+1))
+	line, configuration, _ := bytes.Cut(answer, []byte("\n"))
+	switch {
+	case err != nil:
+	case len(answer) > most:
+		err = fmt.Errorf("its answer is larger than %d bytes", most)
+	default:
+		h.Configuration, err = configuration, json.Unmarshal(line, &h.Identity)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask the running kube-ipvs: %w", err)

@@ -42,7 +42,7 @@ func askAsRole() error {
 	if err := becomeUser(); err != nil {
 		return err
 	}
-	h, err := askHolder(os.Getenv(lockVariable))
+	h, err := askHolder(os.Getenv(lockVariable), 4096)
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func holdLockAsRole() error {
 	if err := becomeUser(); err != nil {
 		return err
 	}
-	release, err := lock(os.Getenv(lockVariable), Identity{PID: os.Getpid(), Version: "v1", Node: "node-1", Started: time.Unix(0, 0).UTC()})
+	release, err := lock(os.Getenv(lockVariable), Identity{PID: os.Getpid(), Version: "v1", Node: "node-1", Started: time.Unix(0, 0).UTC(), Dir: strings.Repeat("<", unix.PathMax)})
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,8 @@ func TestLockHeldByAStranger(t *testing.T) {
 
 // The holder tells its configuration of the moment.
 func TestAskHolder(t *testing.T) {
-	if _, err := askHolder(testLock); !errors.Is(err, ErrNotLocked) {
+	const most = 2 << 20
+	if _, err := askHolder(testLock, most); !errors.Is(err, ErrNotLocked) {
 		t.Fatalf("without a holder: %v", err)
 	}
 	var now atomic.Pointer[string]
@@ -162,20 +163,25 @@ func TestAskHolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = release.Close() }()                                        // the last one
-	for _, config := range []string{"first", strings.Repeat("second\n", 10000)} { // more than a buffer of the socket's reader
+	defer func() { _ = release.Close() }()                                         // the last one
+	for _, config := range []string{"first", strings.Repeat("second\n", most/7)} { // more than a buffer of the socket's reader
 		now.Store(&config)
-		h, err := askHolder(testLock)
+		h, err := askHolder(testLock, most)
 		if err != nil || string(h.Configuration) != config || h.PID != 7 || h.Version != "v1" || h.Node != "node-1" || h.Dir != "/run" || !h.SameFiles {
-			t.Errorf("%+v, %v", h, err)
+			t.Errorf("asked for %d bytes: %v", len(config), err)
 		}
+	}
+	huge := strings.Repeat("x", most+longestIdentity)
+	now.Store(&huge)
+	if _, err := askHolder(testLock, most); err == nil || !strings.Contains(err.Error(), "its answer is larger than 2129920 bytes") {
+		t.Errorf("asked for %d bytes: %v", len(huge), err)
 	}
 	// A holder without a configuration, or of an old version, has one line.
 	_ = release.Close()
 	if release, err = lock(testLock, Identity{Node: "node-1"}); err != nil {
 		t.Fatal(err)
 	}
-	if h, err := askHolder(testLock); err != nil || h.Node != "node-1" || len(h.Configuration) > 0 {
+	if h, err := askHolder(testLock, most); err != nil || h.Node != "node-1" || len(h.Configuration) > 0 {
 		t.Errorf("%+v, %v", h, err)
 	}
 }
@@ -209,7 +215,7 @@ func TestAskStranger(t *testing.T) {
 	if got := running(t, as("hold the lock")); got != "locked" {
 		t.Fatal(got)
 	}
-	if _, err := askHolder(testLock); err == nil || !strings.Contains(err.Error(), "a process of user 65534, which is not trusted") {
+	if _, err := askHolder(testLock, 4096); err == nil || !strings.Contains(err.Error(), "a process of user 65534, which is not trusted") {
 		t.Error(err)
 	}
 }
@@ -227,7 +233,7 @@ func TestAskHolderWithOtherFiles(t *testing.T) {
 		if got := running(t, holder); got != "locked" {
 			t.Fatal(got)
 		}
-		if h, err := askHolder(testLock); err != nil || h.SameFiles != same {
+		if h, err := askHolder(testLock, 4096); err != nil || h.SameFiles != same {
 			t.Errorf("root %q: %+v, %v", root, h, err)
 		}
 		if sharesRoot(testLock, int32(os.Getpid())) {
