@@ -30,8 +30,8 @@ desired objects. The last line says what is wrong. ADDRESS is what clients dial:
 a ClusterIP, load-balancer or external IP, or an address of this node with a
 node port, or a node port alone (:30080). A mapped address, as ipvsadm shows it,
 and an endpoint lead to their Services, too.
-The other flags are those of "run". Without them the configuration is that of the
-kube-ipvs that runs here; none need be running.`, oneArgument(toExplain), func(c *cobra.Command, args []string) error {
+The other flags are those of "run". Without them, those of the log aside, the
+configuration is that of the kube-ipvs that runs here; none need be running.`, oneArgument(toExplain), func(c *cobra.Command, args []string) error {
 		q, err := explain.ParseQuery(args[0])
 		client, wrong := clientAddress(from)
 		if err = errors.Join(err, wrong); err != nil {

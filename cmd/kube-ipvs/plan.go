@@ -23,9 +23,10 @@ func planCommand() *cobra.Command {
 	var o options
 	c := newCommand("plan", "print what run would write now, and why; write nothing", `
 Prints what "run" with the same flags would write at its start, in order, and
-for which Service. Without flags of the configuration it asks the kube-ipvs that
-runs here for its own. It writes nothing. On standard error it warns of settings
-without effect, and of kube-proxy on this node: "run" would not start there.`, noArguments, func(c *cobra.Command, _ []string) error {
+for which Service. Without flags of the configuration, those of the log aside, it
+asks the kube-ipvs that runs here for its own. It writes nothing. On standard
+error it warns of settings without effect, and of kube-proxy on this node: "run"
+would not start there.`, noArguments, func(c *cobra.Command, _ []string) error {
 		return o.compared(c.Context(), func(k *counted, p *desired.Preview) error { return o.plan(c.Context(), k, p, c.OutOrStdout()) })
 	})
 	o.add(c.Flags())

@@ -32,24 +32,24 @@ func (o *options) identity() node.Identity {
 	}
 }
 
-// loadHere sets the effective configuration of this node: that of the flags or, without any, the
-// one that the running kube-ipvs follows, or else the defaults. It says on told which one it is
-// if there are no flags, and on standard error if a running kube-ipvs cannot be asked.
+// loadHere sets the effective configuration of this node: that of the flags or, if they give none,
+// the one that the running kube-ipvs follows, or else the defaults. It says on told which one it is
+// if the flags give none, and on standard error if a running kube-ipvs cannot be asked.
 func (o *options) loadHere(told io.Writer) error {
-	if o.flags.Given() {
-		return o.load()
+	if err := o.load(); err != nil || o.flags.Given() {
+		return err
 	}
 	h, err := askHolder()
 	switch {
 	case errors.Is(err, node.ErrNotLocked):
 		fmt.Fprintln(told, "note: without flags the defaults apply, since no kube-ipvs runs here that has a configuration")
-		return o.load()
+		return nil
 	case err == nil && len(h.Configuration) == 0:
 		err = fmt.Errorf("kube-ipvs %s has none to tell", h.Version)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "warning: without flags the defaults apply, and not the configuration of the running kube-ipvs:", err)
-		return o.load()
+		return nil
 	}
 	fmt.Fprintf(told, "note: without flags the configuration of the running kube-ipvs applies (version %s, since %s)\n", h.Version, h.Started.Format(time.RFC3339))
 	return o.take(h)
@@ -61,6 +61,7 @@ func (o *options) take(h *node.Holder) error {
 	if err != nil {
 		return usage(fmt.Errorf("its configuration cannot be used: give flags: %w", err))
 	}
+	c.Warnings = append(c.Warnings, o.effective.Warnings...) // of flags without effect
 	c.NodeName = cmp.Or(h.Node, c.NodeName)
 	for i, path := range c.Own.Manifests {
 		c.Own.Manifests[i] = absolute(h.Dir, path)

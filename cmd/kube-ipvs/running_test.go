@@ -99,6 +99,23 @@ func TestFlagsAreNotMixedWithTheRunning(t *testing.T) {
 	}
 }
 
+// Flags of the log, and those without effect, give no configuration. They are checked nevertheless.
+func TestFlagsOfTheLogAreNoConfiguration(t *testing.T) {
+	held(t, "--node-name=n7", "--scheduler=lc")
+	for flag, warns := range map[string]bool{"-v=4": false, "--verbose": false, "--log-format=json": false, "--strict-config": false, "--vmodule=a=1": true} {
+		o, told := flagged(t, flag), &bytes.Buffer{}
+		if err := o.loadHere(told); err != nil || o.effective.Scheduler != "lc" || o.effective.NodeName != "n7" || told.Len() == 0 {
+			t.Errorf("%s: scheduler %s of %s, said %q, %v", flag, o.effective.Scheduler, o.effective.NodeName, told.String(), err)
+		}
+		if w := o.effective.Warnings; len(w) > 0 != warns {
+			t.Errorf("%s: it warns %q", flag, w)
+		}
+	}
+	if err := flagged(t, "--log-format=xml").loadHere(&bytes.Buffer{}); exitCode(err) != exitUsage || !strings.Contains(err.Error(), "--log-format:") {
+		t.Error(err)
+	}
+}
+
 // Without a kube-ipvs, or with one that does not say its configuration, the defaults apply.
 func TestNoneRuns(t *testing.T) {
 	for _, tt := range []struct {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 )
 
 // layers builds the configuration: flags over a file over defaults.
@@ -40,8 +42,12 @@ func (f *Flags) Load() (*Config, error) {
 	return c, err
 }
 
-// Given reports whether any flag is given.
-func (f *Flags) Given() bool { return f.File != "" || f.Strict || len(f.given) > 0 }
+// Given reports whether a configuration is given: a file, or a flag that sets more than the log.
+func (f *Flags) Given() bool {
+	return f.File != "" || slices.ContainsFunc(f.given, func(g given) bool {
+		return g.spec.path != "" && !strings.HasPrefix(g.spec.path, "logging.")
+	})
+}
 
 // Decode returns the configuration of data, which WriteYAML or WriteJSON of any version has written.
 // name is the origin of the values.
