@@ -20,7 +20,7 @@ var exitCodes = []struct {
 	word, means string
 }{
 	{exitOK, "success", "the command has done its work; `plan` and `explain`: no object differs"},
-	{exitFailed, "failure", "it could not, as when the kernel or the API server gives no answer, `explain` finds no such Service or address, or the file of `config validate` has errors"},
+	{exitFailed, "failure", "it could not, as when the kernel or the API server gives no answer, `explain` finds no such Service or address, `top` no such Service, or the file of `config validate` has errors"},
 	{exitDifferences, "differences", "`plan` and `explain` alone: some objects differ from the desired ones"},
 	{exitUsage, "wrong usage", "an unknown command or flag, a wrong argument, or flags and a configuration that cannot be used: nothing was done"},
 }

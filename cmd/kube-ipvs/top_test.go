@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"os"
 	"regexp"
 	"strings"
@@ -84,6 +85,31 @@ func TestTopOfService(t *testing.T) {
 	for _, args := range [][]string{{"web"}, {"/web"}, {"default/"}, {"default/web:http"}, {"default/web", "default/api"}} {
 		if err := o.of(args); err == nil {
 			t.Errorf("%q is taken for a Service", args)
+		}
+	}
+}
+
+// A Service that is not served is a failure. One that is served may have no virtual server.
+func TestTopOfNoService(t *testing.T) {
+	entries := func(_ context.Context, note func(state.ID, state.SpecRef)) error {
+		at := netip.MustParseAddrPort("10.96.0.10:80")
+		note(state.EntryID(state.SetAll, state.TCP, at), state.Intern(state.Spec{Text: "default/web:http"}))
+		note(state.EntryID(state.SetCluster, state.TCP, at), state.None)
+		return nil
+	}
+	const meant = " (is default/web meant?)"
+	for key, want := range map[model.Key]string{
+		{Namespace: "default", Name: "web"}: "",
+		{Namespace: "default", Name: "wep"}: "kube-ipvs serves no Service default/wep here" + meant,
+		{Namespace: "shop", Name: "web"}:    "kube-ipvs serves no Service shop/web here" + meant,
+		{Namespace: "shop", Name: "cart"}:   "kube-ipvs serves no Service shop/cart here",
+	} {
+		r := &topReader{service: key, entries: entries}
+		switch err := r.name(t.Context(), nil); {
+		case want == "" && err != nil, want != "" && (err == nil || err.Error() != want || exitCode(err) != exitFailed):
+			t.Errorf("%s: %v, want %q", key, err, want)
+		case want == "" && r.name(t.Context(), nil) != nil:
+			t.Errorf("%s is served, and then not", key)
 		}
 	}
 }

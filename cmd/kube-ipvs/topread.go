@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"slices"
 
 	"kube-ipvs/proxier/desired"
+	"kube-ipvs/proxier/explain"
 	"kube-ipvs/proxier/kernel"
 	"kube-ipvs/proxier/model"
 	"kube-ipvs/proxier/report"
@@ -20,15 +23,17 @@ type topReader struct {
 	flows   bool      // count in conntrack, too
 	service model.Key // its endpoints are read; zero: all Services are
 	view    *kernel.View
-	behind  map[state.ID]model.Key // by virtual server
+	entries func(ctx context.Context, note func(state.ID, state.SpecRef)) error // of sets; view.Frontends, but for tests
+	behind  map[state.ID]model.Key                                              // by virtual server
 	dialled status.Dialled
 }
 
 func openTop(c desired.Config, flows bool, service model.Key) *topReader {
-	return &topReader{config: c, flows: flows && service == model.Key{}, service: service, view: kernel.NewView(c.IPv6)}
+	view := kernel.NewView(c.IPv6)
+	return &topReader{config: c, flows: flows && service == model.Key{}, service: service, view: view, entries: view.Frontends}
 }
 
-// Rows is part of counters.
+// Rows is part of counters. The first call fails if the Service is not served.
 func (r *topReader) Rows(ctx context.Context) ([]traffic.Row, error) {
 	servers, err := r.view.ServerCounts()
 	if err != nil {
@@ -68,9 +73,10 @@ func (r *topReader) endpoints(servers map[state.ID]kernel.Counted) ([]traffic.Ro
 	return rows, nil
 }
 
-// name reads the sets again if a virtual server has no Service yet.
+// name reads the sets at first for a Service, and again if a virtual server has no Service yet.
 func (r *topReader) name(ctx context.Context, servers map[state.ID]kernel.Counted) error {
-	strange := false
+	first := r.behind == nil && r.service != (model.Key{})
+	strange := first
 	for id := range servers {
 		_, known := r.behind[id]
 		strange = strange || !known
@@ -78,9 +84,12 @@ func (r *topReader) name(ctx context.Context, servers map[state.ID]kernel.Counte
 	if !strange {
 		return nil
 	}
-	x, err := status.ReadIndex(func(note func(state.ID, state.SpecRef)) error { return r.view.Frontends(ctx, note) })
+	x, err := status.ReadIndex(func(note func(state.ID, state.SpecRef)) error { return r.entries(ctx, note) })
 	if err != nil {
 		return err
+	}
+	if served := x.Services(); first && !slices.Contains(served, r.service) {
+		return fmt.Errorf("kube-ipvs serves no Service %s here%s", r.service, explain.Meant(r.service, served))
 	}
 	r.behind, r.dialled = x.Behind(r.config), x.Dialled()
 	for id := range servers {

@@ -50,14 +50,16 @@ func (n *Node) unknown(key model.Key) error {
 			return fmt.Errorf("service %s is not served: %s", key, p)
 		}
 	}
-	return fmt.Errorf("kube-ipvs serves no Service %s: it does not exist, or is headless, an ExternalName or another proxy's%s", key, n.meant(key))
+	return fmt.Errorf("kube-ipvs serves no Service %s: it does not exist, or is headless, an ExternalName or another proxy's%s", key, Meant(key, n.Model.Keys()))
 }
 
-// meant asks for Services of this name in other namespaces, or else for those with a name like it.
-func (n *Node) meant(key model.Key) string {
+// Meant returns the question behind a message about an unknown Service, such as
+// " (is default/web meant?)": it asks for those of served that have this name in other namespaces,
+// or else for those with a name like it. It is empty if there are none.
+func Meant(key model.Key, served []model.Key) string {
 	const most = 3
 	var all, same []string
-	for _, k := range n.Model.Keys() {
+	for _, k := range served {
 		all = append(all, k.String())
 		if k.Name == key.Name && len(same) < most {
 			same = append(same, k.String())
