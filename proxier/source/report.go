@@ -33,7 +33,8 @@ type Reporter struct {
 	// Only Run uses these.
 	sorted  [][]model.Problem    // the problems in pending
 	pending map[string]*incident // by name of the Event
-	pace    time.Duration        // between two requests
+	pace    time.Duration        // between two requests, if the last one succeeded
+	rest    time.Duration        // after the last request
 	refused bool                 // the last request failed
 }
 
@@ -42,6 +43,7 @@ type incident struct {
 	trouble model.Trouble
 	due     time.Time     // the next request for it
 	again   time.Duration // the least time between the last request and the next
+	retry   time.Duration // instead of again, while no API server works; 0: the last request was answered
 	told    bool          // there was a request for it
 	gone    bool          // the problem is solved; it is kept until it would be due
 }
@@ -57,10 +59,15 @@ const (
 	// it finds that others have counted.
 	eventAgain   = 20 * time.Minute
 	eventLongest = 8 * time.Hour
+	// If no API server works, a node tries again after once to twice retryFirst, and after twice as
+	// long each time, up to twice retryLongest: the servers may be back, and the problem is new.
+	retryFirst   = 5 * time.Second
+	retryLongest = time.Minute
 
 	// The pace is the time between two requests. A node that finds an Event of another node gets
 	// slower, and one that had to create or count an Event gets fast again. So with few nodes each is
-	// fast, and with many one of them is, by chance.
+	// fast, and with many one of them is, by chance. After a failed request a node rests for longer,
+	// and has learned nothing of others.
 	paceFirst  = 5 * time.Second
 	paceFast   = time.Second
 	paceSlow   = time.Minute
@@ -115,7 +122,7 @@ func (r *Reporter) Run(ctx context.Context) {
 			return // not a fault of the API server
 		}
 		r.note(next, by, err)
-		free = time.Now().Add(r.pace)
+		free = time.Now().Add(r.rest)
 	}
 }
 
@@ -222,12 +229,11 @@ func latest(a, b time.Time) time.Time {
 	return a
 }
 
-// note sets the pace, and the next request for an incident. It treats a failed request as a good one,
-// since an Event is not worth more.
+// note sets the pace, and the next request for an incident. It treats a request that an API server
+// has refused as a good one: an Event is not worth more, and the next answer would be the same.
 func (r *Reporter) note(i *incident, by written, err error) {
 	switch {
-	case err != nil:
-		r.pace = min(paceFactor*r.pace, paceSlow)
+	case err != nil: // others are as unknown as before
 	case by == byUs:
 		r.pace, i.again = paceFast, eventAgain
 	case by == byOthers:
@@ -235,7 +241,19 @@ func (r *Reporter) note(i *incident, by written, err error) {
 	default:
 		r.pace = min(paceFactor*r.pace, paceSlow)
 	}
-	i.told, i.due = true, time.Now().Add(i.again+rand.N(i.again))
+	wait := i.again
+	if err != nil && silent(err) {
+		i.retry = min(max(2*i.retry, retryFirst), retryLongest)
+		wait = i.retry
+	} else {
+		i.retry = 0
+	}
+	i.told, i.due = true, time.Now().Add(wait+rand.N(wait))
+	if err == nil {
+		r.rest = r.pace
+	} else {
+		r.rest = min(paceFactor*max(r.rest, r.pace), paceSlow)
+	}
 	if err != nil && !r.refused {
 		r.log.Warn("Events cannot be written; this log has the problems", "err", err)
 	}

@@ -338,15 +338,74 @@ func TestReporterRefused(t *testing.T) {
 	})
 }
 
+// An API server that comes back gets the Events soon, and not from all nodes at once.
+func TestReportersAfterAnOutage(t *testing.T) {
+	for name, away := range map[string]func(http.ResponseWriter, *http.Request) bool{
+		"overloaded": denied(http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "not now"),
+		"hangs":      hang,
+	} {
+		for _, nodes := range []int{1, *reporters} {
+			t.Run(fmt.Sprint(name, "/", nodes), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					const outage, known = 15 * time.Minute, 3
+					f := newFakeEvents()
+					f.refuse = away
+					all := f.reporters(t, nodes, discard)
+					report := func(problems int) {
+						for _, r := range all {
+							r.Report(broken(problems))
+						}
+					}
+					report(known)
+					after(outage)
+					asked := f.total().requests
+					if most := nodes * int(outage/paceSlow+10); asked > most {
+						t.Errorf("%d requests by %d nodes during the outage", asked, nodes)
+					}
+					f.look(func() { f.refuse = nil })
+					report(known + 1)
+					after(2*time.Minute + eventTimeout)
+					if n := len(f.events()); n != known+1 {
+						t.Errorf("%d Events after two minutes, want %d", n, known+1)
+					}
+					most := f.busiest()
+					if most > max(2, nodes/8) {
+						t.Errorf("%d requests in one second by %d nodes", most, nodes)
+					}
+					t.Logf("%d nodes: %d requests during the outage, %d in the two minutes after it, at most %d in a second", nodes, asked, f.total().requests-asked, most)
+				})
+			})
+		}
+	}
+}
+
+// What a client does wrong stays wrong: it is not asked for again soon.
+func TestReporterLeavesWhatIsRefused(t *testing.T) {
+	for code, reason := range map[int]metav1.StatusReason{403: metav1.StatusReasonForbidden, 404: metav1.StatusReasonNotFound, 422: metav1.StatusReasonInvalid} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFakeEvents()
+			f.refuse = denied(code, reason, "never")
+			f.reporters(t, 1, discard)[0].Report(broken(2))
+			after(eventAgain)
+			if n := f.total().codes[code]; n > 2*2 { // one to look, one to write
+				t.Errorf("asked %d times for 2 Events, each answered %d", n, code)
+			}
+		})
+	}
+}
+
+// hang answers once the client gives up.
+func hang(_ http.ResponseWriter, r *http.Request) bool {
+	_, _ = io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+	return true
+}
+
 // Its end is no fault of the API server, and Report never waits for one.
 func TestReporterEndsWhileServerHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeEvents()
-		f.refuse = func(_ http.ResponseWriter, r *http.Request) bool {
-			_, _ = io.Copy(io.Discard, r.Body)
-			<-r.Context().Done()
-			return true
-		}
+		f.refuse = hang
 		var log lockedBuffer
 		r := f.reporters(t, 1, slog.New(slog.NewTextHandler(&log, nil)))[0]
 		began := time.Now()
