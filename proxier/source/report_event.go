@@ -95,6 +95,9 @@ func eventName(t *model.Trouble) string {
 
 var apiVersions = map[string]string{"EndpointSlice": discoveryv1.SchemeGroupVersion.String()}
 
+// actions has what a node does about a Service that is programmed as it is, by the reason.
+var actions = map[string]string{model.EndpointsFull: "Refuse", model.EndpointsSilent: "Eject"}
+
 // event returns a new Event about t.
 func (r *Reporter) event(name string, t *model.Trouble) *eventsv1.Event {
 	const mostNode = 128 // bytes, by the API
@@ -107,7 +110,7 @@ func (r *Reporter) event(name string, t *model.Trouble) *eventsv1.Event {
 	return &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: cmp.Or(t.Namespace, metav1.NamespaceDefault), Name: name},
 		EventTime:  metav1.NowMicro(), ReportingController: "kube-ipvs", ReportingInstance: r.node[:min(len(r.node), mostNode)],
-		Action: "Program", Reason: cmp.Or(t.First.Reason, "NotProgrammed"), Type: corev1.EventTypeWarning, Note: note(t), Regarding: regarding,
+		Action: cmp.Or(actions[t.First.Reason], "Program"), Reason: cmp.Or(t.First.Reason, "NotProgrammed"), Type: corev1.EventTypeWarning, Note: note(t), Regarding: regarding,
 	}
 }
 

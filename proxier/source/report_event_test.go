@@ -44,6 +44,7 @@ func TestEventIsValid(t *testing.T) {
 		"long slice":    {"here", "EndpointSlice", "shop/" + strings.Repeat("a.", 126) + "a", "no", ""},
 		"Node":          {"here", "Node", "here.example.org", "no", ""},
 		"full":          {"here", "Service", "shop/web", "no", model.EndpointsFull},
+		"silent":        {"here", "Service", "shop/web", "no", model.EndpointsSilent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := model.Problem{UID: "uid", Object: c.kind + " " + c.object, Field: "spec", Message: c.message, Reason: c.reason}
@@ -52,6 +53,9 @@ func TestEventIsValid(t *testing.T) {
 			e := r.event(eventName(&all[0]), &all[0])
 			if want := cmp.Or(c.reason, "NotProgrammed"); e.Reason != want {
 				t.Errorf("reason %s, want %s", e.Reason, want)
+			}
+			if want := map[string]string{"full": "Refuse", "silent": "Eject"}[name]; e.Action != cmp.Or(want, "Program") {
+				t.Errorf("action %s, want %s", e.Action, want)
 			}
 			if bad := invalid(e, e.Namespace); bad != "" {
 				t.Errorf("%s: %+v", bad, e)
