@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"kube-ipvs/proxier/model"
@@ -39,8 +40,15 @@ func (c *Cluster) Filled(fills state.Fills) {
 		}
 	}
 	l.full, l.of = full, of
-	for key, servers := range of {
-		l.board.Set(fullTopic(key), c.fullProblem(key, servers))
+	c.tellFull(slices.Collect(maps.Keys(of)))
+}
+
+// tellFull updates the problems of those of some Services that have full virtual servers.
+func (c *Cluster) tellFull(keys []model.Key) {
+	for _, key := range keys {
+		if servers := c.model.limits.of[key]; servers != nil {
+			c.model.limits.board.Set(fullTopic(key), c.fullProblem(key, servers))
+		}
 	}
 }
 
@@ -60,7 +68,7 @@ func fullTopic(key model.Key) model.Topic {
 // mostNamed is the most frontends that a problem names.
 const mostNamed = 3
 
-// fullProblem returns the problem of a Service with full virtual servers.
+// fullProblem returns the problem of a Service with full virtual servers; nil: it has left them.
 func (c *Cluster) fullProblem(key model.Key, servers map[state.ID]bool) []model.Problem {
 	s, ok := c.model.Service(key)
 	if !ok || s.Balance.MaxConnections == 0 {
@@ -77,6 +85,9 @@ func (c *Cluster) fullProblem(key model.Key, servers map[state.ID]bool) []model.
 			break
 		}
 		at = append(at, f.String())
+	}
+	if len(at) == 0 {
+		return nil
 	}
 	p := model.Problem{Object: "Service " + key.String(), Field: model.AnnotationField(model.MaxConnectionsAnnotation), Reason: model.EndpointsFull}
 	p.Message = fmt.Sprintf("this node refuses new clients of %s%s: each endpoint has the %d connections that it may have there", strings.Join(at, ", "), more, s.Balance.MaxConnections)

@@ -47,6 +47,7 @@ func (c *Cluster) Render(ctx context.Context, r *report.Round, actual *state.Sta
 	}
 	r.Services, r.Changed = len(keys), slices.Clone(keys[:min(len(keys), mostChanged)])
 	c.settings.Names.update(c.settings.now, c.table, c.model.Model, keys)
+	c.tellFull(keys)
 	return parts
 }
 
