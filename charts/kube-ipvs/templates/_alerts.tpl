@@ -1,32 +1,43 @@
 {{/*
 Templates of prometheusrule.yaml. They get a dict: alert, of files/alerts.yaml, and v, its values;
-job; rule, the values of prometheusRule; by, the labels that tell apart what many nodes have.
+job; rule, the values of prometheusRule; by, the labels that tell apart what many nodes have; of, the
+matchers of the alert's recorded series.
 */}}
 
-{{/* The nodes that have had the alert for as long as it waits, by instance. */}}
-{{- define "kube-ipvs.held" -}}
-{{- if regexMatch "^(0+[a-z]+)+$" .v.for -}}
+{{/* What the nodes have now. The other rules read its series, so that it is evaluated once a round. */}}
+{{- define "kube-ipvs.value" -}}
 {{ .alert.node }}
-{{- else -}}
-count_over_time((
-{{ .alert.node }}
-)[{{ .v.for }}:]) == scalar(count_over_time(vector(1)[{{ .v.for }}:]))
 {{- end -}}
+
+{{/* Since when they have had it without a pause: the time of the first of those rounds. */}}
+{{- define "kube-ipvs.since" -}}
+(instance:kube_ipvs_alert:since{{ .of }} and instance:kube_ipvs_alert:value{{ .of }})
+or
+timestamp(instance:kube_ipvs_alert:value{{ .of }})
+{{- end -}}
+
+{{/*
+The nodes that have had it for as long as the alert waits: by then they had it since the same time.
+Prometheus begins to fire in the same round, whether rounds are shorter than the wait or longer.
+*/}}
+{{- define "kube-ipvs.held" -}}
+{{- $since := print "instance:kube_ipvs_alert:since" .of -}}
+{{ $since }}
+{{- if not (regexMatch "^(0+[a-z]+)+$" .v.for) }} == {{ $since }} offset {{ .v.for }}{{ end -}}
 {{- end -}}
 
 {{/* The number of those nodes, if they are several. */}}
 {{- define "kube-ipvs.several" -}}
-count by ({{ join ", " .by }}) (instance:kube_ipvs_alert:held{alert={{ .alert.alert | quote }}, job={{ .job | quote }}}) > {{ .rule.nodesOneByOne }}
+count by ({{ join ", " .by }}) (instance:kube_ipvs_alert:held{{ .of }}) > {{ .rule.nodesOneByOne }}
 {{- end -}}
 
-{{/* What one of few nodes, an object or the cluster has. */}}
+{{/* What one of few nodes, an object or the cluster has. The label alert is of recorded series only. */}}
 {{- define "kube-ipvs.one" -}}
-{{- with .alert.node -}}
-(
-{{ . }}
-) unless on ({{ join ", " $.by }}) (
-{{ include "kube-ipvs.several" $ }}
-)
+{{- if .alert.node -}}
+max without (alert) (
+instance:kube_ipvs_alert:value{{ .of }} unless on ({{ join ", " .by }}) (
+{{ include "kube-ipvs.several" . }}
+))
 {{- end }}
 {{- if and .alert.node .alert.cluster }}
 or

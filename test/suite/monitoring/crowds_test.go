@@ -10,8 +10,12 @@ var crowds = []story{
 		fires: []firing{{"KubeIPVSProblems", "job=kube-ipvs nodes=many", "kube-ipvs on 300 nodes cannot read what to serve.", threeNodes}}},
 	{what: "five nodes of 300 do not answer", unscraped: true, series: append(each(5, "up%s 0x60", ""), from(6, 300, "up%s 1x60", "")...), before: "4m", after: "5m",
 		fires: []firing{down("n001"), down("n002"), down("n003"), down("n004"), down("n005")}},
-	{what: "six nodes of 300 do not answer", unscraped: true, series: append(each(6, "up%s 0x60", ""), from(7, 300, "up%s 1x60", "")...), before: "3m", after: "5m",
+	{what: "six nodes of 300 do not answer", unscraped: true, series: append(each(6, "up%s 0x60", ""), from(7, 300, "up%s 1x60", "")...), before: "4m", after: "5m",
 		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs nodes=several", "kube-ipvs does not answer Prometheus on 6 nodes.", threeNodes}}},
+	{what: "six nodes of 300 do not answer, then do once", unscraped: true, series: append(each(6, "up%s 0x3 1 0x60", ""), from(7, 300, "up%s 1x60", "")...), before: "9m", after: "10m",
+		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs nodes=several", "kube-ipvs does not answer Prometheus on 6 nodes.", threeNodes}}},
+	{what: "six nodes of 300 are not ready, and a sample is missing", unscraped: true, series: append(each(300, "up%s 1x60", ""), each(6, "kube_ipvs_ready%s 0x2 _ 0x60", "")...), before: "4m", after: "5m",
+		fires: []firing{{"KubeIPVSNotReady", "job=kube-ipvs nodes=several", "kube-ipvs has not programmed all Services of the time of its start on 6 nodes.", threeNodes}}},
 	// It does not pause while it grows.
 	{what: "an outage of two nodes of 300 has grown to 100", unscraped: true, series: append(append(each(2, "up%s 1x6 0x60", ""), from(3, 100, "up%s 1x12 0x60", "")...), from(101, 300, "up%s 1x60", "")...), before: "11m", after: "18m",
 		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs nodes=many", "kube-ipvs does not answer Prometheus on 100 nodes.", threeNodes}}},
