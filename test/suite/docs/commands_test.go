@@ -1,6 +1,8 @@
 package docs
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -155,6 +157,31 @@ func TestWrong(t *testing.T) {
 	} {
 		if got := wrong(commands, strings.Fields(args)); got != want {
 			t.Errorf("%s: %q, want %q", args, got, want)
+		}
+	}
+}
+
+// A test in a cluster enters the commands below each heading of the pages of installation, or gives
+// a reason why none does. TestEveryCommand of test/e2e/life looks at each command, but wants a
+// cluster for an hour: a new heading with commands has to be found before.
+func TestHeadingsOfClusterCommands(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(docs.Root(t), "test/e2e/life/*_test.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	var life strings.Builder
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		life.Write(text)
+	}
+	for _, file := range []string{"install.md", "migrate.md"} {
+		for _, s := range docs.Sections(t, file) {
+			if !strings.Contains(life.String(), `"`+s.Heading+`"`) && !strings.Contains(life.String(), `"`+file+": "+s.Heading+`"`) {
+				t.Errorf("docs/%s, %s: no test of test/e2e/life names this heading, and its commands are %q", file, s.Heading, s.Commands)
+			}
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"kube-ipvs/netutil"
+	"kube-ipvs/test/lib/docs"
 	"kube-ipvs/test/lib/pod"
 )
 
@@ -28,6 +29,7 @@ func TestFresh(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newMachine(t)
+			documentedModules(t)
 			n.enrich()
 			links, before := n.links(), readSysctls(t)
 			way(n)
@@ -57,6 +59,24 @@ func TestFresh(t *testing.T) {
 			before.kept(t)
 		})
 	}
+}
+
+// documentedModules enters the command of docs/install.md that looks for modules, which the kernels
+// of make test-kernels have all.
+func documentedModules(t *testing.T) {
+	t.Helper()
+	for _, s := range docs.Sections(t, "install.md") {
+		if s.Heading != "What it takes" {
+			continue
+		}
+		for _, c := range s.Commands {
+			if out, err := exec.CommandContext(t.Context(), "sh", "-c", c).CombinedOutput(); err != nil || len(out) > 0 {
+				t.Errorf("%s: %v\n%s", c, err, out)
+			}
+		}
+		return
+	}
+	t.Error("docs/install.md has no command below What it takes")
 }
 
 // readModules names the modules that are loaded, but schedulers, which Services name.
