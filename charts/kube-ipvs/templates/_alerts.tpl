@@ -51,12 +51,11 @@ or
   > on (job, {{ .rule.clusterLabel }}) group_left () {{ .rule.manyNodes }} * count by (job, {{ .rule.clusterLabel }}) (up{job={{ .job | quote }}})
 {{- end -}}
 
-{{/* The first three nodes of a metric that has some labels of the alert, if the alert has no instance. */}}
+{{/* The first three nodes of a query with <labels> of the alert, if the alert has no instance. */}}
 {{- define "kube-ipvs.someNodes" -}}
 {{- $matchers := list }}{{ $values := list }}
-{{- with .alert }}{{ $matchers = append $matchers (printf "alert=%q" .) }}{{ end }}
-{{- range .by }}{{ $matchers = append $matchers (printf "%s=%%q" .) }}{{ $values = append $values (printf "$labels.%s" .) }}{{ end -}}
-{{ printf "{{ if not $labels.instance }}{{ with query (printf `%s{%s}` %s) }}" .metric (join ", " $matchers) (join " " $values) }} Nodes:
+{{- range $i, $label := .by }}{{ $matchers = append $matchers (printf "%s=%%[%d]q" $label (add1 $i)) }}{{ $values = append $values (print "$labels." $label) }}{{ end -}}
+{{ printf "{{ if not $labels.instance }}{{ with query (printf `%s` %s) }}" (replace "<labels>" (join ", " $matchers) .query) (join " " $values) }} Nodes:
 {{- `{{ range $i, $node := . | sortByLabel "instance" }}{{ if lt $i 3 }}{{ if $i }},{{ end }} {{ $node.Labels.instance }}{{ end }}{{ end }}{{ if gt (len .) 3 }} and others{{ end }}.{{ end }}{{ end }}` }}
 {{- end -}}
 

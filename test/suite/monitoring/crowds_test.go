@@ -16,6 +16,8 @@ var crowds = []story{
 		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs nodes=several", "kube-ipvs does not answer Prometheus on 6 nodes.", threeNodes}}},
 	{what: "six nodes of 300 are not ready, and a sample is missing", unscraped: true, series: append(each(300, "up%s 1x60", ""), each(6, "kube_ipvs_ready%s 0x2 _ 0x60", "")...), before: "4m", after: "5m",
 		fires: []firing{{"KubeIPVSNotReady", "job=kube-ipvs nodes=several", "kube-ipvs has not programmed all Services of the time of its start on 6 nodes.", threeNodes}}},
+	{what: "an outage of six nodes of 300 has shrunk to five", unscraped: true, series: append(append(each(5, "up%s 0x60", ""), from(6, 6, "up%s 0x9 1x60", "")...), from(7, 300, "up%s 1x60", "")...), before: "14m", after: "15m",
+		fires: []firing{down("n001"), down("n002"), down("n003"), down("n004"), down("n005")}},
 	// It does not pause while it grows.
 	{what: "an outage of two nodes of 300 has grown to 100", unscraped: true, series: append(append(each(2, "up%s 1x6 0x60", ""), from(3, 100, "up%s 1x12 0x60", "")...), from(101, 300, "up%s 1x60", "")...), before: "11m", after: "18m",
 		fires: []firing{{"KubeIPVSDown", "job=kube-ipvs nodes=many", "kube-ipvs does not answer Prometheus on 100 nodes.", threeNodes}}},
@@ -36,6 +38,9 @@ var crowds = []story{
 			{"KubeIPVSWritesBlocked", "job=kube-ipvs cause=blocked instance=n300", "1 objects on n300 wait for others, and none of those fails.", ""}}},
 	{what: "drift on 80 nodes of 300", unscraped: true, series: append(each(300, "up%s 1x60", ""), each(80, "kube_ipvs_drift_repaired_total%s 0x10 7x60", `, kind="virtual_server"`)...), before: "10m", after: "11m",
 		fires: []firing{{"KubeIPVSDriftRepaired", "job=kube-ipvs nodes=many", "Another program changes objects of kube-ipvs on 80 nodes.", threeNodes}}},
+	{what: "a set of one node of 300 fills up", unscraped: true, series: append(append(append(each(300, "up%s 1x60", ""), each(299, "kube_ipvs_ipset_entries%s 100x60", `, set="KIPVS-HAIRPIN"`)...),
+		from(300, 300, "kube_ipvs_ipset_entries%s 900x60", `, set="KIPVS-HAIRPIN"`)...), each(300, "kube_ipvs_ipset_limit%s 1000x60", `, set="KIPVS-HAIRPIN"`)...), before: "4m", after: "5m",
+		fires: []firing{{"KubeIPVSSetFull", "job=kube-ipvs set=KIPVS-HAIRPIN", "The ipset KIPVS-HAIRPIN is 90% full.", "... Nodes: n300."}}},
 	{what: "a set of 300 nodes fills up", unscraped: true, series: append(append(each(300, "up%s 1x60", ""),
 		each(300, "kube_ipvs_ipset_entries%s 900x60", `, set="KIPVS-ALL"`)...), each(300, "kube_ipvs_ipset_limit%s 1000x60", `, set="KIPVS-ALL"`)...), before: "4m", after: "5m",
 		fires: []firing{{"KubeIPVSSetFull", "job=kube-ipvs set=KIPVS-ALL", "The ipset KIPVS-ALL is 90% full.", threeNodes}}},
