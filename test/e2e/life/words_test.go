@@ -31,21 +31,14 @@ var unplayed = map[string]string{
 // commands returns those of a section of a file of docs/, and takes them for played.
 func commands(t *testing.T, file, heading string) []string {
 	t.Helper()
-	for _, s := range docs.Sections(t, file) {
-		if s.Heading != heading {
-			continue
-		}
-		where := file + ": " + heading
-		if played[where] == nil {
-			played[where] = map[string]bool{}
-		}
-		for _, c := range s.Commands {
-			played[where][c] = true
-		}
-		return s.Commands
+	where, steps := file+": "+heading, docs.Commands(t, file, heading)
+	if played[where] == nil {
+		played[where] = map[string]bool{}
 	}
-	t.Fatalf("docs/%s has no commands below %q", file, heading)
-	return nil
+	for _, c := range steps {
+		played[where][c] = true
+	}
+	return steps
 }
 
 // desk is the folder where tests enter commands of the documentation: it has the files

@@ -13,6 +13,18 @@ type Section struct {
 	Commands []string // of blocks of code; lines that go on are one
 }
 
+// Commands returns the commands below a heading of a file, which must have some.
+func Commands(t testing.TB, file, heading string) []string {
+	t.Helper()
+	for _, s := range Sections(t, file) {
+		if s.Heading == heading {
+			return s.Commands
+		}
+	}
+	t.Fatalf("docs/%s has no commands below %q", file, heading)
+	return nil
+}
+
 // Sections returns those of a file that have blocks of code.
 func Sections(t testing.TB, file string) []Section {
 	t.Helper()

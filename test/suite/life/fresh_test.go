@@ -65,18 +65,11 @@ func TestFresh(t *testing.T) {
 // of make test-kernels have all.
 func documentedModules(t *testing.T) {
 	t.Helper()
-	for _, s := range docs.Sections(t, "install.md") {
-		if s.Heading != "What it takes" {
-			continue
+	for _, c := range docs.Commands(t, "install.md", "What it takes") {
+		if out, err := exec.CommandContext(t.Context(), "sh", "-c", c).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("%s: %v\n%s", c, err, out)
 		}
-		for _, c := range s.Commands {
-			if out, err := exec.CommandContext(t.Context(), "sh", "-c", c).CombinedOutput(); err != nil || len(out) > 0 {
-				t.Errorf("%s: %v\n%s", c, err, out)
-			}
-		}
-		return
 	}
-	t.Error("docs/install.md has no command below What it takes")
 }
 
 // readModules names the modules that are loaded, but schedulers, which Services name.
