@@ -4,7 +4,7 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-LAB_TEST_TIMEOUT := 25m
+LAB_TEST_TIMEOUT := 30m
 # The longest first: they run side by side.
 LAB_PACKAGES := test/suite/wire test/suite/life test/suite/hostile test/suite/cluster test/suite/takeover test/suite/docs test/suite/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node proxier/balance
 
@@ -71,7 +71,8 @@ test-xtables: image-rootfs lab-test
 CONNECTIONS ?= 10000
 test-connections: LAB_PACKAGES := test/suite/wire
 test-connections: LAB_FLAGS = -test.v -test.run TestFlowsOutliveOneOfThreeNodes|TestCountsLong -connections $(CONNECTIONS)
-test-connections: export LAB_TIMEOUT := 1800
+test-connections: LAB_TEST_TIMEOUT := 80m
+test-connections: export LAB_TIMEOUT := 5000
 test-connections: lab-test
 
 # Ten changes a second and a fault every five seconds for HOURS, beside a real API server;
