@@ -16,8 +16,8 @@ package eject
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,6 +47,8 @@ type Watch struct {
 
 	mu        sync.Mutex
 	services  map[model.Key]*service
+	at        [2]map[netip.AddrPort][]*endpoint                   // their endpoints, by family
+	restless  map[*service]bool                                   // those that have something to judge or try
 	untold    map[model.Key]bool                                  // Services that Tell has to look at
 	ejected   int                                                 // endpoints of Services, by the last Tell
 	ejections int                                                 // since the last Sum
@@ -55,9 +57,12 @@ type Watch struct {
 
 // service is a Service with eject-after.
 type service struct {
+	key       model.Key
 	after     time.Duration
 	rendering int // counts the renderings
 	endpoints map[netip.AddrPort]*endpoint
+	waiting   map[netip.AddrPort]*endpoint  // those with connections without an answer
+	untried   map[netip.AddrPort]*endpoint  // those that are ejected, or were never reached
 	servers   map[state.ID][]netip.AddrPort // of each virtual server, the endpoints that get connections or are ejected
 	told      int                           // its part of Watch.ejected
 	spared    []netip.AddrPort              // endpoints that do not answer, and are not ejected
@@ -70,7 +75,10 @@ func New(c Config) *Watch {
 	if c.Dial == nil {
 		c.Dial = dial
 	}
-	return &Watch{config: c, poke: make(chan struct{}, 1), slots: slots{free: mostProbed}, services: map[model.Key]*service{}, untold: map[model.Key]bool{}}
+	return &Watch{
+		config: c, poke: make(chan struct{}, 1), slots: slots{free: mostProbed}, services: map[model.Key]*service{}, untold: map[model.Key]bool{},
+		at: [2]map[netip.AddrPort][]*endpoint{{}, {}}, restless: map[*service]bool{},
+	}
 }
 
 // Renders says that a Service is rendered now. after is its eject-after; 0: it has none, or is
@@ -84,14 +92,22 @@ func (w *Watch) Renders(key model.Key, after time.Duration) {
 		return
 	case after == 0:
 		delete(w.services, key)
+		delete(w.restless, of)
+		for _, e := range of.endpoints {
+			w.forget(e)
+		}
 		w.ejected -= of.told
 		w.untold[key] = true
 		return
 	case of == nil:
-		of = &service{endpoints: map[netip.AddrPort]*endpoint{}}
+		of = &service{key: key, endpoints: map[netip.AddrPort]*endpoint{}, waiting: map[netip.AddrPort]*endpoint{}, untried: map[netip.AddrPort]*endpoint{}}
 		w.services[key] = of
 	}
-	maps.DeleteFunc(of.endpoints, func(_ netip.AddrPort, e *endpoint) bool { return e.rendered != of.rendering })
+	for _, e := range of.endpoints {
+		if e.rendered != of.rendering {
+			w.forget(e)
+		}
+	}
 	of.after, of.servers = after, map[state.ID][]netip.AddrPort{}
 	of.rendering++
 	w.untold[key] = true
@@ -114,7 +130,7 @@ func (w *Watch) Ejected(v *model.Service, server state.ID, endpoints []netip.Add
 			continue
 		}
 		serving = append(serving, at)
-		e := of.use(at)
+		e := w.use(of, at)
 		if !e.isEjected() && (w.assumed == nil || !w.assumed(server, at)) {
 			continue
 		}
@@ -140,14 +156,28 @@ func (w *Watch) Ejected(v *model.Service, server state.ID, endpoints []netip.Add
 }
 
 // use returns an endpoint that is rendered.
-func (of *service) use(at netip.AddrPort) *endpoint {
+func (w *Watch) use(of *service, at netip.AddrPort) *endpoint {
 	e := of.endpoints[at]
 	if e == nil {
-		e = &endpoint{}
+		e = &endpoint{of: of, at: at}
 		of.endpoints[at] = e
+		same := w.at[state.FamilyOf(at.Addr())]
+		same[at] = append(same[at], e)
+		of.untried[at], w.restless[of] = e, true
 	}
 	e.rendered = of.rendering
 	return e
+}
+
+func (w *Watch) forget(e *endpoint) {
+	delete(e.of.endpoints, e.at)
+	delete(e.of.waiting, e.at)
+	delete(e.of.untried, e.at)
+	same := w.at[state.FamilyOf(e.at.Addr())]
+	same[e.at] = slices.DeleteFunc(same[e.at], func(other *endpoint) bool { return other == e })
+	if len(same[e.at]) == 0 {
+		delete(same, e.at)
+	}
 }
 
 // Assume makes Ejected return, too, the endpoints whose real servers have no weight in the

@@ -77,7 +77,7 @@ func newWorld(t *testing.T, n int) *world {
 // changed renders the Service, and no other.
 func (w *world) changed(key model.Key) {
 	if key == web.Key {
-		w.render(3 * time.Second)
+		w.ejected()
 	}
 }
 
@@ -105,8 +105,57 @@ func (w *world) render(after time.Duration) []netip.AddrPort {
 	return out
 }
 
+// check reports what the watch would forget to look at: endpoints that it does not try again, does
+// not find by address, or does not judge though connections to them wait; and what it would not
+// forget.
+func (w *Watch) check(t *testing.T) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := 0
+	for _, of := range w.services {
+		if len(of.spared) > 0 && !w.restless[of] {
+			t.Errorf("%s has spared endpoints, and is not judged", of.key)
+		}
+		for _, some := range []map[netip.AddrPort]*endpoint{of.waiting, of.untried} {
+			for at, e := range some {
+				if of.endpoints[at] != e {
+					t.Errorf("%s of %s is judged or tried, and gone", at, of.key)
+				}
+			}
+		}
+		for at, e := range of.endpoints {
+			n++
+			if needs := e.isEjected() || !e.reached; needs != (of.untried[at] == e) || needs && !w.restless[of] {
+				t.Errorf("%s of %s is to be tried again: %v, and is not", at, of.key, needs)
+			}
+			if !slices.Contains(w.at[state.FamilyOf(at.Addr())][at], e) {
+				t.Errorf("%s of %s is not found", at, of.key)
+			}
+			if waits := len(e.waiting) > 0; waits != (of.waiting[at] == e) || waits && !w.restless[of] {
+				t.Errorf("%s of %s has %d connections that wait, and is not judged", at, of.key, len(e.waiting))
+			}
+		}
+	}
+	for of := range w.restless {
+		if w.services[of.key] != of {
+			t.Errorf("%s is judged, and gone", of.key)
+		}
+	}
+	for _, all := range w.at {
+		for _, same := range all {
+			n -= len(same)
+		}
+	}
+	if n != 0 {
+		t.Errorf("%d endpoints are found that no Service has", -n)
+	}
+}
+
 // ejected returns the endpoints with weight 0.
-func (w *world) ejected() []netip.AddrPort { return w.render(3 * time.Second) }
+func (w *world) ejected() []netip.AddrPort {
+	defer w.watch.check(w.t)
+	return w.render(3 * time.Second)
+}
 
 // read returns the number of readings.
 func (w *world) read() (n int) {
@@ -426,6 +475,33 @@ func TestNeverReached(t *testing.T) {
 	})
 }
 
+// However many endpoints refuse the node, and though their Service is rendered all the time, those
+// that accept are reached sooner or later: they can be ejected afterwards.
+func TestEachIsTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const endpoints, accepting = 1500, 20
+		w := newWorld(t, 0)
+		for i := range endpoints {
+			at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 245, byte(i >> 8), byte(i)}), 8080)
+			if w.all = append(w.all, at); i < endpoints-accepting {
+				w.fate[at] = unix.ECONNREFUSED
+			}
+		}
+		w.run()
+		for end := time.Now().Add(10 * time.Minute); time.Now().Before(end); time.Sleep(time.Second) {
+			w.watch.Renders(web.Key, 3*time.Second)
+			time.Sleep(30 * time.Millisecond)
+			w.watch.Ejected(web, server, w.all, nil)
+		}
+		w.watch.check(t)
+		w.watch.mu.Lock()
+		defer w.watch.mu.Unlock()
+		if left := len(w.watch.services[web.Key].untried); left > endpoints-accepting {
+			t.Errorf("%d of %d endpoints were never reached, and %d accept", left, endpoints, accepting)
+		}
+	})
+}
+
 // However many endpoints there are, and though none answers, few are probed at once.
 func TestProbesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -490,6 +566,33 @@ func TestForgotten(t *testing.T) {
 		out()
 		if got := w.render(0); len(got) > 0 {
 			t.Errorf("%v are out without the annotation", got)
+		}
+		w.watch.check(t)
+	})
+}
+
+// An endpoint that answers again serves again, however often its Service is rendered meanwhile and
+// however long that takes.
+func TestReturnBesideRenderings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4)
+		w.run()
+		w.clients(100*time.Millisecond, patient)
+		time.Sleep(time.Second)
+		w.set(func() { w.fate[endpointOf(3)] = errSilent })
+		time.Sleep(10 * time.Second)
+		if got := w.ejected(); len(got) != 1 {
+			t.Fatalf("%v are out", got)
+		}
+		w.set(func() { delete(w.fate, endpointOf(3)) })
+		for range 50 {
+			w.watch.Renders(web.Key, 3*time.Second)
+			time.Sleep(300 * time.Millisecond)
+			w.watch.Ejected(web, server, w.all, nil)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := w.ejected(); len(got) > 0 {
+			t.Errorf("%v are out", got)
 		}
 	})
 }

@@ -22,8 +22,10 @@ const (
 
 // endpoint is an endpoint of a Service with eject-after.
 type endpoint struct {
+	of       *service
+	at       netip.AddrPort
 	rendered int                 // the rendering that has used it last
-	waiting  map[uint32]*waiting // connections without an answer; only Run uses it
+	waiting  map[uint32]*waiting // connections without an answer
 	alive    time.Time           // when it was last known to answer: connections seen until then do not count
 	probing  bool                // a probe is under way
 	reached  bool                // it has accepted a connection of the node
@@ -158,11 +160,20 @@ func (of *service) isEjected(at netip.AddrPort) bool {
 	return e != nil && e.isEjected()
 }
 
+// settle ends a reading that began at now.
+func (of *service) settle(now time.Time) {
+	for at, e := range of.waiting {
+		if e.settle(now); len(e.waiting) == 0 {
+			delete(of.waiting, at)
+		}
+	}
+}
+
 // suspects returns the endpoints of the Service that are suspect, and that no probe is about,
 // sorted.
 func (of *service) suspects(now time.Time) []netip.AddrPort {
 	var out []netip.AddrPort
-	for at, e := range of.endpoints {
+	for at, e := range of.waiting {
 		if e.rendered == of.rendering && len(e.waiting) >= fewest && !e.probing && e.isSuspect(now, of.after) {
 			out = append(out, at)
 		}
@@ -175,7 +186,10 @@ func (of *service) suspects(now time.Time) []netip.AddrPort {
 func (of *service) others(suspects []netip.AddrPort) []netip.AddrPort {
 	var out []netip.AddrPort
 	for at, e := range of.endpoints {
-		if len(out) < fewControls && e.rendered == of.rendering && !e.isEjected() && !slices.Contains(suspects, at) {
+		if len(out) == fewControls {
+			break
+		}
+		if e.rendered == of.rendering && !e.isEjected() && !slices.Contains(suspects, at) {
 			out = append(out, at)
 		}
 	}

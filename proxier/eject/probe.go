@@ -136,7 +136,8 @@ func (w *Watch) decide(key model.Key, suspects, silents []netip.AddrPort, reache
 		return false
 	}
 	now := time.Now()
-	var silent, dead []netip.AddrPort
+	var silent []netip.AddrPort
+	before := w.ejections
 	for _, at := range suspects {
 		e := of.endpoints[at]
 		switch {
@@ -145,17 +146,16 @@ func (w *Watch) decide(key model.Key, suspects, silents []netip.AddrPort, reache
 		case !slices.Contains(silents, at):
 			e.answers(now)
 		case reached && of.ejectable(at, silents):
-			dead = append(dead, at)
+			e.eject(now)
+			of.untried[at] = e
+			w.ejections++
 		default:
 			silent = append(silent, at)
 		}
 		e.probing = false
 	}
-	for _, at := range dead {
-		of.endpoints[at].eject(now)
-	}
-	w.ejections += len(dead)
-	return of.spare(silent) || len(dead) > 0
+	w.restless[of] = true // it may have had nothing that waits since
+	return of.spare(silent) || w.ejections > before
 }
 
 // mostTried is how many endpoints begin to be probed by tryAgain at a time: thousands may be new.
@@ -166,29 +166,27 @@ const mostTried = mostProbed / 2
 func (w *Watch) probeOthers(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var due turns[func()]
+	var due turns[*endpoint]
 	now := time.Now()
-	for key, of := range w.services {
-		for at, e := range of.endpoints {
-			if (e.isEjected() || !e.reached) && !now.Before(e.probe) && !e.probing && e.rendered == of.rendering {
-				due.add(func() {
-					e.probing = true
-					w.running.Go(func() { w.tryAgain(ctx, key, at, e) })
-				}, key.Namespace, key.Name)
+	for of := range w.restless {
+		for _, e := range of.untried {
+			if !now.Before(e.probe) && !e.probing && e.rendered == of.rendering {
+				due.add(e, of.key.Namespace, of.key.Name)
 			}
 		}
 	}
 	for range mostTried {
-		if try, some := due.next(); some {
-			try()
+		if e, some := due.next(); some {
+			e.probing = true
+			w.running.Go(func() { w.tryAgain(ctx, e) })
 		}
 	}
 }
 
 // tryAgain has an ejected endpoint serve if it accepts a connection, and notes that it was
 // reached.
-func (w *Watch) tryAgain(ctx context.Context, key model.Key, at netip.AddrPort, e *endpoint) {
-	accepts := w.reach(ctx, key, at, returnAttempts) == connected
+func (w *Watch) tryAgain(ctx context.Context, e *endpoint) {
+	accepts := w.reach(ctx, e.of.key, e.at, returnAttempts) == connected
 	w.mu.Lock()
 	serves := accepts && e.isEjected()
 	e.probing, e.reached = false, e.reached || accepts
@@ -198,10 +196,12 @@ func (w *Watch) tryAgain(ctx context.Context, key model.Key, at netip.AddrPort, 
 	case !accepts:
 		e.rest(time.Now())
 	}
-	of := w.services[key]
-	forgotten := of == nil || of.endpoints[at] != e
+	forgotten := e.of.endpoints[e.at] != e
+	if e.reached && !e.isEjected() && !forgotten {
+		delete(e.of.untried, e.at)
+	}
 	w.mu.Unlock()
 	if serves && !forgotten {
-		w.config.Changed(key)
+		w.config.Changed(e.of.key)
 	}
 }

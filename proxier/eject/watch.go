@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,8 +35,7 @@ func (w *Watch) Run(ctx context.Context) {
 	}()
 	var failing error
 	for ctx.Err() == nil {
-		watched := w.watched()
-		if len(watched) == 0 {
+		if !slices.ContainsFunc(state.Families(true), w.watches) {
 			select {
 			case <-ctx.Done():
 			case <-w.poke:
@@ -49,8 +49,8 @@ func (w *Watch) Run(ctx context.Context) {
 			k, err = w.config.Flows(ctx)
 		}
 		if err == nil {
-			if cost, err = costOf(func() error { return read(ctx, k, watched) }); err == nil {
-				for _, key := range w.judge(ctx, began, watched) {
+			if cost, err = costOf(func() error { return w.read(ctx, k) }); err == nil {
+				for _, key := range w.judge(ctx, began) {
 					w.config.Changed(key)
 				}
 			}
@@ -90,40 +90,23 @@ func (w *Watch) tell(was, now error) {
 	}
 }
 
-// watched returns the endpoints of all Services by their address.
-func (w *Watch) watched() map[netip.AddrPort][]*endpoint {
+// watches reports whether there are endpoints of a family.
+func (w *Watch) watches(family state.Family) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var out map[netip.AddrPort][]*endpoint
-	for _, of := range w.services {
-		if out == nil {
-			out = make(map[netip.AddrPort][]*endpoint, len(of.endpoints))
-		}
-		for at, e := range of.endpoints {
-			out[at] = append(out[at], e)
-		}
-	}
-	return out
+	return len(w.at[family]) > 0
 }
 
 // read notes the connections that wait for an answer of the watched endpoints.
-func read(ctx context.Context, k kernel.Flows, watched map[netip.AddrPort][]*endpoint) error {
+func (w *Watch) read(ctx context.Context, k kernel.Flows) error {
 	ctx, cancel := context.WithTimeout(ctx, readingTime)
 	defer cancel()
 	now := time.Now()
-	var has [2]bool
-	for at := range watched {
-		has[state.FamilyOf(at.Addr())] = true
-	}
 	for _, family := range state.Families(true) {
-		if !has[family] {
+		if !w.watches(family) {
 			continue
 		}
-		err := k.Unanswered(ctx, family, func(at netip.AddrPort, number uint32) {
-			for _, e := range watched[at] {
-				e.note(number, now)
-			}
-		})
+		err := k.Unanswered(ctx, family, func(at netip.AddrPort, number uint32) { w.note(family, at, number, now) })
 		if err != nil {
 			return err
 		}
@@ -131,20 +114,32 @@ func read(ctx context.Context, k kernel.Flows, watched map[netip.AddrPort][]*end
 	return nil
 }
 
-// judge ends a reading, and has suspect endpoints probed. It returns the Services that have had no
-// suspect endpoint for a while, so that none is spared any more.
-func (w *Watch) judge(ctx context.Context, now time.Time, watched map[netip.AddrPort][]*endpoint) (calm []model.Key) {
+// note notes a connection without an answer that a reading sees.
+func (w *Watch) note(family state.Family, at netip.AddrPort, number uint32, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, all := range watched {
-		for _, e := range all {
-			e.settle(now)
+	for _, e := range w.at[family][at] {
+		if len(e.waiting) == 0 {
+			e.of.waiting[at], w.restless[e.of] = e, true
 		}
+		e.note(number, now)
 	}
-	for key, of := range w.services {
+}
+
+// judge ends a reading, and has suspect endpoints probed. It returns the Services that have had no
+// suspect endpoint for a while, so that none is spared any more. The cost depends on the endpoints
+// with connections that wait, and not on all: most nodes have thousands that answer.
+func (w *Watch) judge(ctx context.Context, now time.Time) (calm []model.Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for of := range w.restless {
+		of.settle(now)
 		suspects := of.suspects(now)
 		if len(suspects) == 0 && now.Sub(of.calm) > forgiving && of.spare(nil) {
-			calm = append(calm, key)
+			calm = append(calm, of.key)
+		}
+		if len(of.waiting)+len(of.spared)+len(of.untried) == 0 {
+			delete(w.restless, of)
 		}
 		if len(suspects) == 0 || now.Before(of.calm) {
 			continue
@@ -154,7 +149,7 @@ func (w *Watch) judge(ctx context.Context, now time.Time, watched map[netip.Addr
 			of.endpoints[at].probing = true
 		}
 		controls := of.others(suspects)
-		w.running.Go(func() { w.confirm(ctx, key, suspects, controls) })
+		w.running.Go(func() { w.confirm(ctx, of.key, suspects, controls) })
 	}
 	return calm
 }
