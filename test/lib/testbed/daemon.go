@@ -22,6 +22,7 @@ type Daemon struct {
 	log    *Log
 	done   chan struct{}
 	err    error // of Wait, once done is closed
+	ready  bool  // Ready need not wait
 }
 
 // Log keeps output that goroutines write and read.
@@ -66,7 +67,7 @@ func (d *Daemon) start() error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	d.cmd, d.done = cmd, done
+	d.cmd, d.done, d.ready = cmd, done, false
 	go func() {
 		d.err = cmd.Wait()
 		close(done)
@@ -91,9 +92,18 @@ func (d *Daemon) RestartWith(flags ...string) error {
 	return d.Restart()
 }
 
+// Ready waits as AwaitReady does, after each start once.
+func (d *Daemon) Ready(ctx context.Context) {
+	if !d.ready {
+		AwaitReady(ctx, d.PID())
+		d.ready = true
+	}
+}
+
 // Settled waits until "plan" with the flags of this daemon finds no difference between
 // the daemon's source and the kernel. Draining endpoints are no difference.
 func (d *Daemon) Settled(ctx context.Context) error {
+	d.Ready(ctx)
 	return Await(ctx, 10*time.Second, func() error {
 		out, err := d.Command(ctx, "plan").CombinedOutput()
 		if err != nil {

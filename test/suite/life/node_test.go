@@ -25,6 +25,7 @@ type node struct {
 	prefix  []string // put before kube-ipvs: a command that runs it in another environment
 	flags   []string // of run and plan
 	tmp     string
+	running *testbed.Daemon // the one that was started last
 }
 
 var nodes atomic.Int32
@@ -143,6 +144,7 @@ func (n *node) start(flags ...string) *daemon {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	n.running = inner
 	d := &daemon{Daemon: inner, n: n}
 	n.t.Cleanup(func() {
 		if !d.ended {
@@ -180,6 +182,9 @@ func (n *node) await(check func() error) {
 // settled waits until the kernel holds the objects of the manifests.
 func (n *node) settled() {
 	n.t.Helper()
+	if n.running != nil {
+		n.running.Ready(n.t.Context())
+	}
 	n.await(func() error {
 		if out, code := n.plan(); code != 0 {
 			return fmt.Errorf("plan: exit code %d: %s", code, tail(out, 20))

@@ -58,8 +58,8 @@ func TestFlowsOutliveNode(t *testing.T) {
 
 // living counts the connections that go on.
 func living(sessions []*testbed.Session) (n int) {
-	for _, s := range sessions {
-		if _, err := s.Ask(); err == nil {
+	for _, err := range useAll(sessions) {
+		if err == nil {
 			n++
 		}
 	}
@@ -119,6 +119,7 @@ func runAt(t *testing.T, h *testbed.Host, dir string, flags ...string) *hosted {
 			t.Logf("kube-ipvs on %s said:\n%s", h.Name, d.Log(100))
 		}
 	})
+	testbed.AwaitReady(t.Context(), d.PID())
 	d.settled(t)
 	return d
 }
