@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -136,11 +137,28 @@ func (c counted) open(t *testing.T, n int) (out []*testbed.Session) {
 // asked uses connections again.
 func asked(t *testing.T, c counted, sessions []*testbed.Session) {
 	t.Helper()
-	for _, s := range sessions {
-		if _, err := s.Ask(); err != nil {
+	for _, err := range useAll(sessions) {
+		if err != nil {
 			t.Errorf("%s: %v", c.request, err)
 		}
 	}
+}
+
+// useAll uses connections again, some 64 at once: one by one, each costs the lab several changes
+// between processes, and one that is lost as long as its patience. It returns the error of each.
+func useAll(sessions []*testbed.Session) []error {
+	out := make([]error, len(sessions))
+	var all sync.WaitGroup
+	const atOnce = 64
+	for first := range atOnce {
+		all.Go(func() {
+			for i := first; i < len(sessions); i += atOnce {
+				_, out[i] = sessions[i].Ask()
+			}
+		})
+	}
+	all.Wait()
+	return out
 }
 
 // states returns how many entries of each state IPVS has for the virtual server, and the

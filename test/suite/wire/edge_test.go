@@ -112,10 +112,13 @@ func loseOne(t *testing.T, edge *testbed.Edge, sessions []*testbed.Session) fate
 	}
 	spread(edge.Nodes[:last]...)
 	out := fate{held: len(sessions)}
-	for _, s := range sessions {
-		lives := living([]*testbed.Session{s})
+	for i, err := range useAll(sessions) {
+		lives := 0
+		if err == nil {
+			lives = 1
+		}
 		out.living += lives
-		if before[last][s.Port()] {
+		if before[last][sessions[i].Port()] {
 			out.ofLost++
 			out.ofLostLiving += lives
 		}
