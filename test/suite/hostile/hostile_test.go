@@ -47,24 +47,22 @@ func prepare(ctx context.Context) (err error) {
 }
 
 // TestNodesAreNotLost plays all situations, one after another, on a node for each
-// place of virtual servers and each binding of ClusterIPs.
+// place of virtual servers and each binding of ClusterIPs, as testbed.Variants has them.
 func TestNodesAreNotLost(t *testing.T) {
 	lost, played := 0, 0
-	for _, mode := range []string{"image", "direct"} {
-		for _, binding := range []string{"route", "address"} {
-			t.Run(mode+"/"+binding, func(t *testing.T) {
-				n := start(t, mode, binding)
-				for _, s := range situations {
-					if s.binding != "" && s.binding != binding || s.slow && (mode == "image") != (binding == "route") {
-						continue
-					}
-					played++
-					if !t.Run(s.name, func(t *testing.T) { n.play(t, s) }) {
-						lost++
-					}
+	for i, v := range testbed.Variants(false) {
+		t.Run(v.ClusterIPServers+"/"+v.VIPBinding, func(t *testing.T) {
+			n := start(t, v.ClusterIPServers, v.VIPBinding)
+			for _, s := range situations {
+				if s.binding != "" && s.binding != v.VIPBinding || s.slow && i > 1 {
+					continue
 				}
-			})
-		}
+				played++
+				if !t.Run(s.name, func(t *testing.T) { n.play(t, s) }) {
+					lost++
+				}
+			}
+		})
 	}
 	fmt.Printf("%d nodes lost of %d\n", lost, played)
 }

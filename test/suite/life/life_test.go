@@ -41,16 +41,15 @@ func prepare(context.Context) error {
 }
 
 // inModes runs a test on a fresh node for each place where the virtual servers
-// of ClusterIPs may stand, and each way in which ClusterIPs become the node's own.
+// of ClusterIPs may stand, and each way in which ClusterIPs become the node's own, as
+// testbed.Variants has them.
 func inModes(t *testing.T, f func(*testing.T, *node)) {
 	t.Helper()
 	t.Parallel()
-	for _, mode := range []string{"direct", "image"} {
-		for _, binding := range []string{"address", "route"} {
-			t.Run(mode+" "+binding, func(t *testing.T) {
-				t.Parallel()
-				f(t, newBoundNode(t, mode, binding))
-			})
-		}
+	for _, v := range testbed.Variants(false) {
+		t.Run(v.ClusterIPServers+" "+v.VIPBinding, func(t *testing.T) {
+			t.Parallel()
+			f(t, newBoundNode(t, v.ClusterIPServers, v.VIPBinding))
+		})
 	}
 }

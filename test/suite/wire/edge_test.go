@@ -24,28 +24,26 @@ func TestFlowsOutliveOneOfThreeNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, mode := range modes {
-		for _, binding := range []string{"address", "route"} {
-			t.Run(mode+" "+binding, func(t *testing.T) {
-				to := serveAtEdge(t, edge, "--cluster-ip-servers", mode, "--vip-binding", binding)
-				few := loseOne(t, edge, holdByEdge(t, edge, to, *howMany/10, 40000))
-				t.Logf("without sloppy_tcp %+v", few)
-				if few.ofLost*10 < few.held || few.ofLostLiving*10 > few.ofLost {
-					t.Errorf("without sloppy_tcp %+v: want most of the lost node's flows to end, or the test tells nothing", few)
-				}
-				for _, h := range edge.Nodes {
-					on(t, h, sloppy)
-				}
-				all := loseOne(t, edge, holdByEdge(t, edge, to, *howMany, 20000))
-				t.Logf("with sloppy_tcp %+v", all)
-				if all.living*100 < all.held*99 {
-					t.Errorf("with sloppy_tcp %+v: want 99 %% of them living", all)
-				}
-				if all.takenOn <= all.ofLost {
-					t.Errorf("with sloppy_tcp %+v: want flows of other nodes taken on as well, or the test tells nothing", all)
-				}
-			})
-		}
+	for _, v := range testbed.Variants(true) {
+		t.Run(v.ClusterIPServers+" "+v.VIPBinding, func(t *testing.T) {
+			to := serveAtEdge(t, edge, "--cluster-ip-servers", v.ClusterIPServers, "--vip-binding", v.VIPBinding)
+			few := loseOne(t, edge, holdByEdge(t, edge, to, *howMany/10, 40000))
+			t.Logf("without sloppy_tcp %+v", few)
+			if few.ofLost*10 < few.held || few.ofLostLiving*10 > few.ofLost {
+				t.Errorf("without sloppy_tcp %+v: want most of the lost node's flows to end, or the test tells nothing", few)
+			}
+			for _, h := range edge.Nodes {
+				on(t, h, sloppy)
+			}
+			all := loseOne(t, edge, holdByEdge(t, edge, to, *howMany, 20000))
+			t.Logf("with sloppy_tcp %+v", all)
+			if all.living*100 < all.held*99 {
+				t.Errorf("with sloppy_tcp %+v: want 99 %% of them living", all)
+			}
+			if all.takenOn <= all.ofLost {
+				t.Errorf("with sloppy_tcp %+v: want flows of other nodes taken on as well, or the test tells nothing", all)
+			}
+		})
 	}
 }
 
