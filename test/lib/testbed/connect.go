@@ -31,7 +31,11 @@ func (h *Host) connect(ctx context.Context, network string, to netip.AddrPort, f
 	if err := finish(ctx, f, from.patience()); err != nil {
 		return nil, err
 	}
-	return net.FileConn(f)
+	c, err := net.FileConn(f)
+	if tcp, ok := c.(*net.TCPConn); ok { // else it would not be silent for longer than 15 seconds
+		err = tcp.SetKeepAlive(false)
+	}
+	return c, err
 }
 
 // begin makes a socket and starts to connect it.

@@ -28,8 +28,10 @@ func TestCountsLong(t *testing.T) {
 			// Of a port that was used before IPVS would remember the endpoint. One slow answer of
 			// many is no fault.
 			ways[i].with = testbed.From{Port: firstPort, Patience: 30 * time.Second}
+			began := time.Now()
 			used[i] = ways[i].open(t, *howMany)
 			ways[i].exact(t, "all open", used[i])
+			t.Logf("%s: %d are open after %s", ways[i].request, *howMany, time.Since(began).Round(time.Second))
 		}
 		firstPort += 10000
 		timeout := shortTimeout(t, d, ways, used)
@@ -54,6 +56,7 @@ func shortTimeout(t *testing.T, d *testbed.Daemon, ways []counted, used [][]*tes
 		t.Fatal(err)
 	}
 	settled(t, d)
+	t.Logf("all are used in a tenth of %s, after which IPVS forgets", timeout)
 	return timeout
 }
 
