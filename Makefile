@@ -5,6 +5,8 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 LAB_TEST_TIMEOUT := 30m
+# Without those that take a minute or more, which say what plays them: LAB_FLAGS=-test.v.
+LAB_FLAGS ?= -test.short
 # The longest first: they run side by side.
 LAB_PACKAGES := test/suite/wire test/suite/life test/suite/hostile test/suite/cluster test/suite/takeover test/suite/docs test/suite/xtables proxier/kernel proxier/kernel/ipvs netutil ipset proxier/node proxier/balance
 
@@ -67,14 +69,13 @@ test-xtables: export KUBE_IPVS_ROOTFS = $(CURDIR)/out/image/root
 test-xtables: image-rootfs lab-test
 
 # CONNECTIONS, which are held while a node is lost, and counted: ten minutes, and up to 10,000.
-# make test holds 1,000.
 CONNECTIONS ?= 10000
 test-connections: LAB_PACKAGES := test/suite/wire
 test-connections: LAB_FLAGS = -test.v -test.run TestFlowsOutliveOneOfThreeNodes|TestCountsLong -connections $(CONNECTIONS)
 test-connections: lab-test
 
 # Ten changes a second and a fault every five seconds for HOURS, beside a real API server;
-# then kube-ipvs holds no more than before. make test plays it for half a minute.
+# then kube-ipvs holds no more than before.
 HOURS ?= 1
 soak: LAB_PACKAGES := test/suite/cluster
 soak: LAB_FLAGS := -test.v -test.run ^TestSoak$$

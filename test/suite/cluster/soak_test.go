@@ -51,6 +51,7 @@ const (
 // memory, goroutines and open files. The test prints the kernel's connections and
 // memory, and does not judge them, since they depend on timeouts.
 func TestSoak(t *testing.T) {
+	testbed.Long(t, "make soak")
 	long := soakFor
 	if text := os.Getenv("KUBE_IPVS_SOAK"); text != "" {
 		var err error

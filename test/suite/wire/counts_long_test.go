@@ -14,6 +14,7 @@ import (
 // then closed come and go beside them, as those of HTTP with keep-alive. By each reading lc
 // chooses by the true number of open connections of each endpoint. See docs/balancing.md.
 func TestCountsLong(t *testing.T) {
+	testbed.Long(t, "make test-connections")
 	keepTimeouts(t)
 	firstPort := uint16(10000)
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {

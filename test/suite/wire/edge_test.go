@@ -19,6 +19,7 @@ const sloppy = "sysctl -w net.ipv4.vs.sloppy_tcp=1"
 // well. With mh and sloppy_tcp they go on; without sloppy_tcp none that moves does. The nodes do
 // not masquerade, and answers come back by the node that the flow has moved to.
 func TestFlowsOutliveOneOfThreeNodes(t *testing.T) {
+	testbed.Long(t, "make test-connections")
 	rebuildAfter(t)
 	edge, err := bed.AddEdge(t.Context())
 	if err != nil {

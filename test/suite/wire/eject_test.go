@@ -130,6 +130,7 @@ func ejects(t *testing.T, d *testbed.Daemon) {
 
 // TestEjectsNoneOfLoss loses a packet of twenty each way for half a minute: no endpoint is out.
 func TestEjectsNoneOfLoss(t *testing.T) {
+	testbed.Long(t, "make lab-test LAB_FLAGS=-test.v")
 	inModes(t, func(t *testing.T, d *testbed.Daemon) {
 		serve(t, d, testbed.Backends(bed.P1, bed.P2, bed.R1), ejecting)
 		for _, h := range []*testbed.Host{bed.P1, bed.P2, bed.R1} {
