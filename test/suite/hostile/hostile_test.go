@@ -50,7 +50,7 @@ func prepare(ctx context.Context) (err error) {
 // place of virtual servers and each binding of ClusterIPs, as testbed.Variants has them.
 func TestNodesAreNotLost(t *testing.T) {
 	lost, played := 0, 0
-	for i, v := range testbed.Variants(false) {
+	for i, v := range testbed.Variants(t, false) {
 		t.Run(v.ClusterIPServers+"/"+v.VIPBinding, func(t *testing.T) {
 			n := start(t, v.ClusterIPServers, v.VIPBinding)
 			for _, s := range situations {

@@ -46,7 +46,7 @@ func prepare(context.Context) error {
 func inModes(t *testing.T, f func(*testing.T, *node)) {
 	t.Helper()
 	t.Parallel()
-	for _, v := range testbed.Variants(false) {
+	for _, v := range testbed.Variants(t, false) {
 		t.Run(v.ClusterIPServers+" "+v.VIPBinding, func(t *testing.T) {
 			t.Parallel()
 			f(t, newBoundNode(t, v.ClusterIPServers, v.VIPBinding))

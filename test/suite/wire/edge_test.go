@@ -25,7 +25,7 @@ func TestFlowsOutliveOneOfThreeNodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range testbed.Variants(true) {
+	for _, v := range testbed.Variants(t, true) {
 		t.Run(v.ClusterIPServers+" "+v.VIPBinding, func(t *testing.T) {
 			to := serveAtEdge(t, edge, "--cluster-ip-servers", v.ClusterIPServers, "--vip-binding", v.VIPBinding)
 			few := loseOne(t, edge, holdByEdge(t, edge, to, *howMany/10, 40000))

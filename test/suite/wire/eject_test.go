@@ -85,7 +85,7 @@ func awaitWeightless(t *testing.T, limit time.Duration, want ...string) {
 // TestEject kills an endpoint under a stream of connections. It is out within 3 seconds, the explanation says so, no later connection fails, and it comes back.
 // If no endpoint answers, none is out.
 func TestEject(t *testing.T) {
-	for _, v := range testbed.Variants(true) {
+	for _, v := range testbed.Variants(t, true) {
 		t.Run(v.ClusterIPServers+" "+v.VIPBinding, func(t *testing.T) {
 			ejects(t, start(t, "--cluster-ip-servers", v.ClusterIPServers, "--vip-binding", v.VIPBinding))
 		})

@@ -158,11 +158,12 @@ func watch(t *testing.T, h *testbed.Host, addrs ...netip.Addr) (quiet func()) {
 	}
 }
 
-// inModes runs f with a daemon of each mode.
+// inModes runs f with a daemon of each mode, or of one with LAB_VARIANTS=one.
 func inModes(t *testing.T, f func(t *testing.T, d *testbed.Daemon), flags ...string) {
-	for _, mode := range modes {
-		t.Run(mode, func(t *testing.T) {
-			f(t, start(t, append([]string{"--cluster-ip-servers", mode, "--vip-binding", bindings[mode]}, flags...)...))
+	variants := testbed.Variants(t, true)
+	for _, v := range variants[:min(2, len(variants))] {
+		t.Run(v.ClusterIPServers, func(t *testing.T) {
+			f(t, start(t, append([]string{"--cluster-ip-servers", v.ClusterIPServers, "--vip-binding", v.VIPBinding}, flags...)...))
 		})
 	}
 }
