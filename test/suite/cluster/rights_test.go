@@ -33,6 +33,7 @@ func other(t *testing.T) *cluster.Cluster {
 
 // Then, on a control plane that needs no clean-up: many at once.
 func TestRightsAndBurst(t *testing.T) {
+	testbed.Long(t, "make lab-test LAB_FLAGS=-test.v")
 	c := other(t)
 	t.Run("rights", func(t *testing.T) { rights(t, c) })
 	t.Run("events", func(t *testing.T) { countsUp(t, c) })
