@@ -20,6 +20,7 @@ const patience = 60 * time.Second
 // programs. Then kube-ipvs runs with one version after another, each over the rules of
 // the one before, as when the image is changed.
 func TestMixedVersions(t *testing.T) {
+	testbed.Long(t, "make test-xtables")
 	images, hosts := releases(t, "bookworm", "sid", "bullseye", "bookworm"), releases(t, "bionic", "focal", "sid")
 	if *every {
 		images = releases(t, "bookworm", "sid", "bullseye", "trixie", "focal", "noble", "bookworm")
