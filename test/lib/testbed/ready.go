@@ -22,14 +22,14 @@ func AwaitReady(ctx context.Context, pid int) {
 		result := make(chan error)
 		go func() {
 			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-			result <- ready(ctx, pid)
+			result <- readyAt(ctx, pid)
 		}()
 		return <-result
 	})
 }
 
-// ready asks a process whether it is ready, and leaves this thread in the namespace of that.
-func ready(ctx context.Context, pid int) error {
+// readyAt asks a process whether it is ready, and leaves this thread in the namespace of that.
+func readyAt(ctx context.Context, pid int) error {
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
 	if err != nil {
 		return nil // it has ended
@@ -38,6 +38,12 @@ func ready(ctx context.Context, pid int) error {
 	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 		return err
 	}
+	return Ready(ctx)
+}
+
+// Ready returns an error unless the kube-ipvs in the namespace of this thread says at its usual health
+// port that it has programmed all once.
+func Ready(ctx context.Context) error {
 	c, err := (&net.Dialer{Timeout: Timeout}).DialContext(ctx, "tcp", "127.0.0.1:10256")
 	if err != nil {
 		return err

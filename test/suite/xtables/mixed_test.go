@@ -2,7 +2,6 @@ package xtables
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -230,7 +229,7 @@ func (n *node) settled(t *testing.T, d *testbed.Daemon) {
 // serves awaits that all is written, and that the Service answers by each way.
 func (n *node) serves(t *testing.T) {
 	t.Helper()
-	await(t, ready)
+	await(t, func() error { return bed.Node.Do(func() error { return testbed.Ready(t.Context()) }) })
 	for _, ask := range []struct {
 		from *testbed.Host
 		to   testbed.Frontend
@@ -309,21 +308,6 @@ func await(t *testing.T, check func() error) {
 	if err := testbed.Await(t.Context(), patience, check); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// ready asks whether all has been written once.
-func ready() error {
-	return bed.Node.Do(func() error {
-		r, err := http.Get("http://127.0.0.1:10256/readyz")
-		if err != nil {
-			return err
-		}
-		defer r.Body.Close()
-		if r.StatusCode != http.StatusOK {
-			return fmt.Errorf("readyz: %s", r.Status)
-		}
-		return nil
-	})
 }
 
 func writes(t *testing.T) int { return metric(t, "kube_ipvs_writes_total") }
