@@ -112,14 +112,15 @@ func loseOne(t *testing.T, edge *testbed.Edge, sessions []*testbed.Session) fate
 	spread(edge.Nodes[:last]...)
 	out := fate{held: len(sessions)}
 	for i, err := range useAll(sessions) {
-		lives := 0
-		if err == nil {
-			lives = 1
+		cameByLost, lives := before[last][sessions[i].Port()], err == nil
+		if lives {
+			out.living++
 		}
-		out.living += lives
-		if before[last][sessions[i].Port()] {
+		if cameByLost {
 			out.ofLost++
-			out.ofLostLiving += lives
+		}
+		if cameByLost && lives {
+			out.ofLostLiving++
 		}
 	}
 	for _, h := range edge.Nodes[:last] {

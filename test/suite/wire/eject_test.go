@@ -82,8 +82,9 @@ func awaitWeightless(t *testing.T, limit time.Duration, want ...string) {
 	}
 }
 
-// TestEject kills an endpoint under a stream of connections. It is out within 3 seconds, the explanation says so, no later connection fails, and it comes back.
-// If no endpoint answers, none is out.
+// TestEject kills an endpoint under a stream of connections. It is out within 3 seconds, the
+// explanation says so, no later connection fails, and it comes back. If no endpoint answers, none
+// is out.
 func TestEject(t *testing.T) {
 	for _, v := range testbed.Variants(t, true) {
 		t.Run(v.ClusterIPServers+" "+v.VIPBinding, func(t *testing.T) {
